@@ -1,0 +1,103 @@
+"""A model: all that training produces for one stream, and exactly what a model file holds.
+
+    windows, raw unit          scaled             raw scores     calibrated      aggregated
+    (B, T, C) ── scaling ──▶ (B, T, C + F) ──▶ M detectors ──▶ M calibrators ──▶ (B,)
+                 per series                     (B, M)          (B, M), per series
+
+The pipeline runs these steps (`pipeline.loop`), keeping the per-series calibration states; this module only says what
+belongs together. Reading and writing it is `detectors.model_file`, making it `detectors.training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Detector
+from detectors.calibration import Calibrator
+from detectors.features import FeatureEncoder
+from detectors.scaling import SeriesScaling
+
+Aggregation = Literal["mean", "max", "vote"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Detectors of one stream with everything around them that was learnt.
+
+    Attributes
+    ----------
+    kind
+        `metric`: windows of a metric in event time. `table`: rows without a time policy.
+    detectors
+        M members, each with a window of at most `window`; a shorter one sees the last positions.
+    calibrator
+        The calibration method (settings only; states are per series and member).
+    scaling
+        Centre and scale per known series, and how an unknown series gets its own.
+    features
+        For tables: from named columns to C numbers. None for metrics.
+    time_features
+        Covariates computed from the event time and appended to the channels, e.g. `("day", "week")`: sine and cosine each.
+    aggregation
+        How M calibrated scores become one.
+    training_rows
+        Known series -> how many of its first observations trained and calibrated it; they can raise no alert.
+    calibrations
+        Known series -> (M,) array of `calibrator.dtype`: the calibration state after training.
+    interval_ms
+        Known series -> its usual step in event time; 0 = irregular, no gap policy.
+    hash
+        SHA-256 of the model file, "" for a model that was not saved yet.
+    facts
+        What a reader of the header wants to know: data set, seeds, dates of the data, losses. No wall-clock time.
+    """
+
+    kind: Literal["metric", "table"]
+    detectors: tuple[Detector, ...]
+    calibrator: Calibrator
+    scaling: SeriesScaling
+    features: FeatureEncoder | None
+    time_features: tuple[str, ...]
+    aggregation: Aggregation
+    training_rows: Mapping[str, int]
+    calibrations: Mapping[str, NDArray[Any]]
+    interval_ms: Mapping[str, int]
+    hash: str = ""
+    facts: Mapping[str, Any] = ()  # type: ignore[assignment]
+
+    @property
+    def window(self) -> int:
+        """T: observations that the longest member needs."""
+        return max(d.config.window for d in self.detectors)
+
+    @property
+    def channels(self) -> int:
+        """C: channels that are judged."""
+        return self.detectors[0].config.channels
+
+    @property
+    def detector_name(self) -> str:
+        """`lstm`, or `lstm+tcn+autoencoder` for several."""
+        return "+".join(d.name for d in self.detectors)
+
+    @property
+    def detector_version(self) -> str:
+        """Versions of the members' scores, part of every alert's id."""
+        return ".".join(str(d.version) for d in self.detectors)
+
+
+def aggregate(calibrated: NDArray[np.float64], how: Aggregation) -> NDArray[np.float64]:
+    """From calibrated scores (B, M) to one (B,).
+
+    `vote` is the median: more than half of the members must be high for it to be high.
+    """
+    if how == "mean":
+        return np.asarray(calibrated.mean(axis=1))
+    if how == "max":
+        return np.asarray(calibrated.max(axis=1))
+    return np.asarray(np.median(calibrated, axis=1))

@@ -1,0 +1,39 @@
+"""Centre and scale per series, so that one detector can serve many series of any unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SeriesScaling:
+    """Scaled value = (value - centre) / scale, per channel, in float64.
+
+    `known` holds (2, C) arrays [centre, scale] fitted on the training rows. An unknown series gets its own from its
+    first `learn_rows` observations (`of`), and is not scored before.
+    """
+
+    method: str = "standard"
+    """`standard` (mean, standard deviation), `robust` (median, interquartile range / 1.349) or `none`."""
+    known: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    learn_rows: int = 64
+
+    def of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[centre, scale] (2, C) of observations (n, C); scale is at least 1e-9 of the centre's size and never 0."""
+        C = values.shape[1]
+        if self.method == "none":
+            return np.stack([np.zeros(C), np.ones(C)])
+        if self.method == "robust":
+            centre = np.median(values, axis=0)
+            low, high = np.quantile(values, [0.25, 0.75], axis=0)
+            scale = (high - low) / 1.349
+            scale = np.where(scale > 0, scale, values.std(axis=0))
+        else:
+            centre, scale = values.mean(axis=0), values.std(axis=0)
+        floor = np.maximum(np.abs(centre) * 1e-9, 1e-12)
+        # A constant series has no scale of its own: then one unit is the scale, and any change stands out by its size.
+        return np.stack([centre, np.where(scale > floor, scale, np.maximum(np.abs(centre), 1.0))])

@@ -1,0 +1,168 @@
+"""The columns that flow between the steps of the loop: one dataclass per border, B or N records each.
+
+    RecordBatch ──decode──▶ Observations ──push──▶ Windows ──score, calibrate──▶ Scored ──advance──▶ Alert, Score
+
+All arrays of one batch have the same length, and index i means the same record in each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(slots=True)
+class RecordBatch:
+    """All records that one poll brought of one partition, as bytes.
+
+    Attributes
+    ----------
+    offsets : (N,) int64
+        Rising strictly; holes are legal (compaction, transaction markers).
+    next_offset
+        Where the next poll goes on: after the last record *and* any markers behind it.
+    timestamps : (N,) int64
+        Kafka's own time stamps in ms, for metrics of latency only. No result depends on them.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    next_offset: int
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    timestamps: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A record that cannot be an observation: why, and which one (index into the RecordBatch)."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Observations:
+    """Decoded observations, in log order.
+
+    Attributes
+    ----------
+    offsets : (N,) int64
+        The Kafka offset of each.
+    series : list of N str
+    timestamps : (N,) int64
+        Event time, ms since the epoch.
+    values : (N, C) float64
+        Channels of a metric, or the encoded features of a row (finite).
+    originals
+        For tables: the N rows as they came, for the evidence in alerts. None for metrics.
+    """
+
+    offsets: NDArray[np.int64]
+    series: list[str]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    originals: list[list[float | str]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+@dataclass(slots=True)
+class Windows:
+    """Windows that end in an observation that is to be scored, in log order of that observation.
+
+    Attributes
+    ----------
+    index : (B,) intp
+        Which of the `Observations` is judged.
+    rows : (B,) intp
+        The series' row in the partition's state.
+    x : (B, T, C + F) float32
+        Scaled windows, covariates appended.
+    ordinals : (B,) int64
+        The how-manyeth accepted observation of its series this is, from 1.
+    packed : (P, C) float64, starts : (B,) intp
+        The same windows in the unit of the input: window b is `packed[starts[b] : starts[b] + T]`.
+    filled : (B,) bool
+        Whether the window holds values that stand in for missing ones.
+    """
+
+    index: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    x: NDArray[np.float32]
+    ordinals: NDArray[np.int64]
+    packed: NDArray[np.float64]
+    starts: NDArray[np.intp]
+    filled: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What became of N observations: the windows to score, and what the time policy says of each.
+
+    Attributes
+    ----------
+    accepted : (N,) bool
+        In the window now, and part of the partition's event time. False: late, duplicate, held for confirmation.
+    counts
+        `late`, `duplicate`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how many.
+    """
+
+    windows: Windows
+    accepted: NDArray[np.bool_]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Scored:
+    """What the detectors and calibrators say, in the order of `Windows`; the values in the unit of the input.
+
+    Attributes
+    ----------
+    index, rows, ordinals
+        As in `Windows`.
+    offsets, timestamps : (B,) int64
+    observed : (B, C) float64
+    raw, calibrated : (B, M) float64
+    score : (B,) float64
+        The aggregated calibrated score, 0..12.
+    expected : (B, C) float64 or None
+        NaN where a member has none.
+    contributions : (B, C) float32 or None
+    level : (B,) float64
+        The threshold (calibrated score) that holds for each; `score >= level` is anomalous.
+    live : (B,) bool
+        False in probation: scored, but can raise no alert.
+    windows
+        The windows these scores are of (evidence).
+    """
+
+    index: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    ordinals: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    observed: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
+    score: NDArray[np.float64]
+    expected: NDArray[np.float64] | None
+    contributions: NDArray[np.float32] | None
+    level: NDArray[np.float64]
+    live: NDArray[np.bool_]
+    windows: Windows
+
+    def __len__(self) -> int:
+        return len(self.rows)

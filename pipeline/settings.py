@@ -1,0 +1,227 @@
+"""All settings: one typed table, read once from a TOML file and the environment, secrets kept secret.
+
+`tidewatch.toml` (or the file that TIDEWATCH_CONFIG names) holds them; an environment variable `TIDEWATCH_KAFKA__BROKERS`
+overrides `[kafka] brokers`. docs/settings.md is generated from this module.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(value: object) -> object:
+    """`"90s"`, `"5m"`, `"1h"`, `"200ms"`; a bare number is seconds."""
+    if isinstance(value, str):
+        text = value.strip()
+        for unit in sorted(_UNITS, key=len, reverse=True):
+            if text.endswith(unit) and text[: -len(unit)].strip().replace(".", "", 1).isdigit():
+                return timedelta(seconds=float(text[: -len(unit)]) * _UNITS[unit])
+        if text.replace(".", "", 1).isdigit():
+            return timedelta(seconds=float(text))
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Table):
+    """How Kafka is reached."""
+
+    brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated host:port.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How connections are protected."
+    )
+    sasl_mechanism: str = Field("SCRAM-SHA-512", description="SASL mechanism, where the protocol is SASL_*.")
+    sasl_username: str = Field("", description="SASL user.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    ca_file: Path | None = Field(None, description="PEM file of the authorities that signed the brokers' certificates.")
+    certificate_file: Path | None = Field(None, description="PEM file of the client's certificate (mutual TLS).")
+    key_file: Path | None = Field(None, description="PEM file of the client's key.")
+    key_password: SecretStr = Field(SecretStr(""), description="Password of the key file.")
+    request_timeout: Duration = Field(timedelta(seconds=10), description="How long to wait for the broker at start-up.")
+    replication: int = Field(1, ge=1, description="Replicas of the topics that Tidewatch creates.")
+    min_insync_replicas: int = Field(1, ge=1, description="min.insync.replicas of the topics that Tidewatch creates.")
+    partitions: int = Field(4, ge=1, description="Partitions of the topics that Tidewatch creates.")
+
+
+class RedisSettings(_Table):
+    """How Redis is reached."""
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// or unix:// address; may hold a password.",
+    )
+    prefix: str = Field("tidewatch", description="First part of every key.")
+    timeout: Duration = Field(timedelta(seconds=5), description="How long one command may take.")
+    ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
+
+
+class ThresholdSettings(_Table):
+    """When a score is anomalous."""
+
+    method: Literal["fixed", "quantile", "pot"] = Field(
+        "fixed", description="fixed level, the series' own quantile, or POT."
+    )
+    level: float = Field(
+        4.0,
+        ge=0,
+        le=12,
+        description="fixed: the calibrated score from which on an observation is anomalous (4 = 1 in 10,000).",
+    )
+    probability: float = Field(1e-4, gt=0, lt=1, description="quantile, pot: the tail probability that is anomalous.")
+    hysteresis: float = Field(
+        1.0,
+        ge=0,
+        description="A firing alert stays anomalous down to this much below the threshold (calibrated score).",
+    )
+
+
+class AlertSettings(_Table):
+    """The life of this stream's alerts, all in event time."""
+
+    hold: Duration = Field(timedelta(0), description="How long an anomaly must last before pending becomes firing.")
+    resolve_after: Duration = Field(
+        timedelta(0), description="How long a series must be normal before its alert resolves; 0 = at 3 observations."
+    )
+    resolve_count: int = Field(
+        3, ge=1, description="Normal observations in a row that resolve an alert (with resolve_after)."
+    )
+    suppression: Duration = Field(
+        timedelta(0),
+        description="After an alert resolved, a further anomaly of the series within this time re-opens none.",
+    )
+    silence: Duration = Field(
+        timedelta(hours=6),
+        description="An alert whose series falls silent resolves after this much of the partition's event time.",
+    )
+    update_every: Duration = Field(
+        timedelta(hours=1), description="A firing alert is published again at these steps of event time."
+    )
+    direction: Literal["both", "up", "down"] = Field(
+        "both", description="Which deviations from the expected value count."
+    )
+    min_deviation: float = Field(
+        0.0, ge=0, description="Smallest absolute deviation from the expected value that counts."
+    )
+    min_relative_deviation: float = Field(
+        0.0, ge=0, description="Smallest deviation relative to the expected value that counts."
+    )
+    warning: float = Field(0.0, ge=0, le=12, description="Score from which on severity is warning (below: info).")
+    critical: float = Field(6.0, ge=0, le=12, description="Score from which on severity is critical.")
+
+
+class StreamSettings(_Table):
+    """One stream: an input topic with its model and alert policy."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the stream, part of keys, ids and topics.")
+    topic: str = Field("", description="Input topic; default `<name>.observations`.")
+    model: Path = Field(description="Model file (`tidewatch train` writes one).")
+    format: Literal["native", "telegraf", "prometheus", "otlp"] = Field("native", description="Format of the records.")
+    threshold: ThresholdSettings = Field(default_factory=ThresholdSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    alert_topic: str = Field("tidewatch.alerts", description="Topic that alerts are published to.")
+    dead_letter_topic: str = Field("", description="Topic for records that cannot be used; default `<topic>.dlq`.")
+    score_topic: str = Field("", description="Topic for the score of every observation; empty: none are published.")
+    probation: int = Field(256, ge=0, description="Observations of an unknown series before it can raise an alert.")
+    max_series: int = Field(
+        100_000, ge=1, description="Series per partition; observations of further ones go to dead letters."
+    )
+    idle_after: Duration = Field(
+        timedelta(days=7), description="A series without observations for this event time is forgotten."
+    )
+    future_limit: Duration = Field(
+        timedelta(days=1),
+        description="A jump ahead of the series' newest by more than this needs the next record's confirmation.",
+    )
+    fill_gaps: int = Field(
+        3, ge=0, description="A gap of up to this many intervals is filled; a longer one starts the window anew."
+    )
+
+    @property
+    def input_topic(self) -> str:
+        """The topic observations come from."""
+        return self.topic or f"{self.name}.observations"
+
+    @property
+    def dlq(self) -> str:
+        """The topic dead letters go to."""
+        return self.dead_letter_topic or f"{self.input_topic}.dlq"
+
+
+class WorkerSettings(_Table):
+    """One worker process."""
+
+    group: str = Field("tidewatch", description="Consumer group; the workers of one group share the partitions.")
+    instance_id: str = Field(
+        "", description="Static membership: a name of this worker that survives its restart; empty: dynamic."
+    )
+    session_timeout: Duration = Field(
+        timedelta(seconds=20), description="After this silence Kafka gives a worker's partitions away."
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where detectors run.")
+    threads: int = Field(1, ge=1, description="Threads of one forward pass on the CPU.")
+    max_batch_size: int = Field(65_536, ge=1, description="Windows that are scored in one go.")
+    batch_wait: Duration = Field(timedelta(0), description="How long a small batch waits for more partitions' windows.")
+    max_poll_records: int = Field(20_000, ge=1, description="Records of one partition that are handed on in one batch.")
+    buffer_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Bytes of fetched records waiting, all partitions together."
+    )
+    checkpoint_every: Duration = Field(
+        timedelta(seconds=2), description="Wall time between checkpoints of a partition."
+    )
+    checkpoint_records: int = Field(
+        200_000, ge=1, description="A checkpoint is made at the latest after this many records."
+    )
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics and /healthz; 0: none.")
+    metrics_host: str = Field("127.0.0.1", description="Address that the port is bound to.")
+    log_format: Literal["console", "json"] = Field("console", description="Form of the log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+
+
+class Settings(BaseSettings):
+    """The whole table."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEWATCH_", env_nested_delimiter="__", extra="ignore", frozen=True, toml_file="tidewatch.toml"
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    streams: tuple[StreamSettings, ...] = ()
+
+    @field_validator("streams")
+    @classmethod
+    def _one_of_each(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
+        for what in ("name", "input_topic"):
+            seen = [getattr(s, what) for s in streams]
+            if len(set(seen)) != len(seen):
+                twice = sorted({x for x in seen if seen.count(x) > 1})
+                msg = f"two streams have the same {what}: {', '.join(twice)}"
+                raise ValueError(msg)
+        return streams
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

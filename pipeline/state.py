@@ -1,0 +1,166 @@
+"""All that a partition knows: one row per series in each component's structured array, and a few scalars.
+
+Windows, calibrators, thresholds and alerts are *components*: each names a numpy dtype for what it keeps of one series. So
+the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ForeignState
+
+PAGE = 128
+FORMAT = 1
+_NAMES = "names:"
+_PAGE = "page:"
+_SCALARS = "scalars"
+
+
+class PartitionState:
+    """State of one partition: rows for series, found by name; snapshot and restore.
+
+    Parameters
+    ----------
+    components
+        Name -> structured dtype of one series' row. All-zero bytes are a valid empty row of each.
+    max_series
+        Limit of series; `rows_of` answers -1 beyond it.
+    """
+
+    def __init__(self, components: Mapping[str, np.dtype[Any]], *, max_series: int) -> None:
+        self.components = dict(components)
+        self.max_series = max_series
+        self.names: list[str | None] = []
+        self.arrays: dict[str, NDArray[Any]] = {n: np.zeros(PAGE, d) for n, d in self.components.items()}
+        self.scalars: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+        self._free: list[int] = []
+        self._dirty: set[int] = set()
+        self._dirty_names: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Bytes that one series costs, all components together."""
+        return sum(d.itemsize for d in self.components.values())
+
+    def rows_of(self, series: Sequence[str]) -> tuple[NDArray[np.intp], list[int]]:
+        """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit."""
+        known = self._rows
+        try:  # nearly always all are known; one dict look-up each
+            return np.fromiter((known[s] for s in series), np.intp, len(series)), []
+        except KeyError:
+            pass
+        new: list[int] = []
+        for name in dict.fromkeys(series):
+            if name not in known and len(known) < self.max_series:
+                new.append(self._add(name))
+        return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
+
+    def row_of(self, name: str) -> int | None:
+        """Row of one series, None where it is not known."""
+        return self._rows.get(name)
+
+    def rows(self) -> NDArray[np.intp]:
+        """Rows in use, rising."""
+        return np.array(sorted(self._rows.values()), np.intp)
+
+    def touch(self, rows: NDArray[np.intp]) -> None:
+        """Mark the pages of these rows as written to."""
+        self._dirty.update(np.unique(rows // PAGE).tolist())
+
+    def drop(self, rows: Iterable[int]) -> None:
+        """Forget series (idle ones, inside a checkpoint); their rows are zeroed and used again."""
+        for row in rows:
+            name = self.names[row]
+            if name is None:
+                continue
+            del self._rows[name]
+            self.names[row] = None
+            for array in self.arrays.values():
+                array[row] = np.zeros((), array.dtype)
+            self._free.append(row)
+            self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
+            self._dirty.add(row // PAGE)
+            self._dirty_names.add(row // PAGE)
+
+    def snapshot(self, *, everything: bool = False) -> dict[str, bytes]:
+        """Fields that changed since the last `clean` (or all): pages, names and scalars as bytes."""
+        pages = set(range(-(-len(self.names) // PAGE))) if everything else self._dirty
+        named = pages if everything else self._dirty_names
+        fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
+        for page in sorted(pages):
+            fields[f"{_PAGE}{page}"] = self._pack(page)
+        for page in sorted(named):
+            fields[f"{_NAMES}{page}"] = msgspec.json.encode(self.names[page * PAGE : (page + 1) * PAGE])
+        return fields
+
+    def clean(self) -> None:
+        """Call when a snapshot has been stored."""
+        self._dirty.clear()
+        self._dirty_names.clear()
+
+    def restore(self, fields: Mapping[str, bytes]) -> None:
+        """Take over a stored snapshot. Raises ForeignState when its layout is another."""
+        pages = sorted(int(f.removeprefix(_NAMES)) for f in fields if f.startswith(_NAMES))
+        self.names = []
+        for page in pages:
+            if page * PAGE != len(self.names):
+                msg = f"stored state lacks the series' names of page {len(self.names) // PAGE}; run `tidewatch state reset`"
+                raise ForeignState(msg)
+            names = msgspec.json.decode(fields[f"{_NAMES}{page}"], type=list[str | None])
+            self.names += names
+        self._rows = {n: r for r, n in enumerate(self.names) if n is not None}
+        self._free = sorted((r for r, n in enumerate(self.names) if n is None), reverse=True)
+        self.arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
+        for page in pages:
+            if (packed := fields.get(f"{_PAGE}{page}")) is not None:
+                self._unpack(page, packed)
+        self.scalars = msgspec.json.decode(fields.get(_SCALARS, b"{}"), type=dict[str, int])
+        self.clean()
+
+    def _add(self, name: str) -> int:
+        if self._free:
+            row = self._free.pop()
+            self.names[row] = name
+        else:
+            row = len(self.names)
+            self.names.append(name)
+            capacity = len(next(iter(self.arrays.values())))
+            if row >= capacity:  # doubling, whole pages
+                for n, array in self.arrays.items():
+                    self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
+        self._rows[name] = row
+        self._dirty.add(row // PAGE)
+        self._dirty_names.add(row // PAGE)
+        return row
+
+    def _pack(self, page: int) -> bytes:
+        rows = slice(page * PAGE, (page + 1) * PAGE)
+        parts = [struct.pack("<I", self.bytes_per_series)]
+        parts += [a[rows].tobytes() for a in self.arrays.values()]
+        return b"".join(parts)
+
+    def _unpack(self, page: int, packed: bytes) -> None:
+        (width,) = struct.unpack_from("<I", packed)
+        if width != self.bytes_per_series or len(packed) != 4 + width * PAGE:
+            msg = (
+                f"stored state has {width} bytes a series, this version and model {self.bytes_per_series}; "
+                "run `tidewatch state reset`, or start the version and model that wrote it"
+            )
+            raise ForeignState(msg)
+        at = 4
+        for array in self.arrays.values():
+            size = array.dtype.itemsize * PAGE
+            array[page * PAGE : (page + 1) * PAGE] = np.frombuffer(packed, array.dtype, PAGE, at)
+            at += size
