@@ -1,0 +1,346 @@
+"""The life of a partition, without Faust: assigned, batch after batch, revoked.
+
+    assigned ──▶ claim ──▶ load ──▶ seek ──▶ batch ──▶ batch ──▶ checkpoint ──▶ ... ──▶ revoked
+                   ▲                            decode, push, score,   alerts and dead letters
+                   │                            settle, publish        acknowledged, then fields
+                   └────────── refused, still owner ◀──────────────── and offset in one write
+
+State and offset move together: what is in the store at offset n has seen every record before n and none from n on, and all
+alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
+twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+import structlog
+
+from pipeline.batches import RecordBatch, Rejected
+from pipeline.errors import Refused, StoreError, TidewatchError
+from pipeline.records import DeadLetter, Message
+from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.stream import PartitionCore, Settled, Stream
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+MAX_UNACKNOWLEDGED = 50_000
+"""Messages handed to the producer and not acknowledged yet; beyond it the partition waits."""
+
+
+class Dropped(TidewatchError):
+    """The partition belongs to another worker now; what was held of it is forgotten."""
+
+
+class Publisher(Protocol):
+    """Messages out: alerts, dead letters, scores."""
+
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> Awaitable[None]:
+        """Hand a message over, in order; the awaitable ends when the broker has acknowledged it, or raises BrokerError."""
+        ...
+
+
+class LoopMetrics(Protocol):
+    """What the loop reports, once per batch and checkpoint."""
+
+    def batch(self, stream: str, partition: int, counts: Counter[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        ...
+
+    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        ...
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether the partition waits for the store."""
+        ...
+
+
+class PartitionLoop:
+    """One partition of one stream, from assignment to revocation. Its methods are never called at the same time.
+
+    Parameters
+    ----------
+    store, publisher, clock, sleep
+        The world, handed in; `clock` gives wall seconds and decides about pacing only, never about a result.
+    still_owner
+        Whether the group still counts this worker as the partition's owner (confirmed by a commit).
+    identity
+        What the state belongs to; compared with the stored one.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        partition: int,
+        *,
+        store: Store,
+        publisher: Publisher,
+        still_owner: Callable[[], Awaitable[bool]],
+        identity: Identity,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        metrics: LoopMetrics | None = None,
+        checkpoint_every: float = 2.0,
+        checkpoint_records: int = 200_000,
+        generation: int = -1,
+    ) -> None:
+        self.stream = stream
+        self.partition = partition
+        self.position = -1
+        self.checkpointed = -1
+        self.core: PartitionCore = stream.core(partition)
+        self._store = store
+        self._publisher = publisher
+        self._still_owner = still_owner
+        self._identity = identity
+        self._clock = clock
+        self._sleep = sleep
+        self._metrics = metrics
+        self._every = checkpoint_every
+        self._records = checkpoint_records
+        self._generation = generation
+        self._claim: Claim | None = None
+        self._unacknowledged: list[Awaitable[None]] = []
+        self._since_checkpoint = 0
+        self._checkpointed_at = clock()
+        self._midway = False
+        self._log = log.bind(stream=stream.name, partition=partition)
+
+    async def assigned(self) -> int | None:
+        """Claim the partition and load its state; returns the offset to seek to, None where nothing is stored yet.
+
+        Raises
+        ------
+        ForeignState
+            What is stored belongs to another cluster, topic or model.
+        """
+        stored = await self._claim_and_load()
+        self._checkpointed_at = self._clock()
+        if stored is None:
+            return None
+        self._adopt(stored)
+        self._log.info("state loaded", offset=stored.offset, series=len(self.core.state), sequence=stored.sequence)
+        return stored.offset
+
+    async def batch(self, records: RecordBatch) -> None:
+        """Decode, push, score, settle and publish; makes a checkpoint where one is due.
+
+        Records before `position` were processed already and are left out. Any bytes are fine: what cannot be used
+        becomes a dead letter.
+
+        Raises
+        ------
+        Dropped
+            The partition is not this worker's any more.
+        BrokerError
+            The broker does not take what is published.
+        """
+        started = self._clock()
+        self._midway = True
+        records = _from(records, self.position)
+        observations, rejected = self.stream.decoder.decode(records)
+        decoded = self._clock()
+        scoring = 0.0
+        counts: Counter[str] = Counter(records=len(records), observations=len(observations))
+        for part in self.core.parts(observations):
+            step = self.core.push(part)
+            before = self._clock()
+            scores = await self.stream.scorer.score(step.pushed.windows.x)
+            scoring += self._clock() - before
+            settled = self.core.settle(step, scores)
+            counts.update(settled.counts)
+            rejected += _rejections(records, step.rejected + settled.unscorable)
+            self._publish(settled, counts)
+        self._reject(records, rejected, counts)
+        self.position = max(self.position, records.next_offset)
+        self._midway = False
+        self._since_checkpoint += len(records)
+        if self._metrics is not None:
+            seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
+            self._metrics.batch(self.stream.name, self.partition, counts, seconds)
+        if len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
+            await self._acknowledged()
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Make a checkpoint where one is due; called after each batch and about once a second without one."""
+        if self.position <= self.checkpointed:
+            return
+        late = self._clock() - self._checkpointed_at >= self._every
+        if late or self._since_checkpoint >= self._records:
+            await self.checkpoint()
+
+    async def checkpoint(self) -> int:
+        """Write changed state and offset in one step, after everything published is acknowledged; returns `checkpointed`."""
+        if self._claim is None or self._midway or self.position <= self.checkpointed:
+            return self.checkpointed
+        await self._acknowledged()
+        started = self._clock()
+        changed = self.core.state.snapshot()
+        try:
+            self._claim = await self._save(self._claim, changed)
+        except Refused as refused:
+            await self._refused(refused)
+        self._written(sum(map(len, changed.values())), started)
+        return self.checkpointed
+
+    async def revoked(self) -> None:
+        """Hand over in order: one last checkpoint where the store allows it, then forget everything.
+
+        A batch that was cut short in the middle (cancelled) left state and offset apart: then nothing is written, and
+        the next owner does that batch again from the checkpoint before.
+        """
+        try:
+            if self._claim is not None and not self._midway and self.position > self.checkpointed:
+                await self._acknowledged()
+                claim, changed = self._claim, self.core.state.snapshot()
+                self._claim = await self._store.save(
+                    claim, self.position, self._identity, changed, write_id=f"{claim.nonce}:{claim.sequence + 1}"
+                )
+                self.checkpointed = self.position
+        except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
+            self._log.warning("no checkpoint at revocation", reason=str(error))
+        finally:
+            self._drop()
+
+    # The store
+
+    async def _claim_and_load(self) -> Checkpoint | None:
+        while True:
+            self._claim = await self._retried(
+                lambda: self._store.claim(self.stream.name, self.partition, generation=self._generation)
+            )
+            try:
+                return await self._retried(partial(self._store.load, self._claim))
+            except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
+                if not await self._still_owner():
+                    self._drop()
+                    msg = f"{self.stream.name}[{self.partition}] was claimed by another worker"
+                    raise Dropped(msg) from None
+
+    def _adopt(self, stored: Checkpoint) -> None:
+        check_identity(stored.identity, self._identity)
+        self.core = self.stream.core(self.partition)
+        self.core.state.restore(stored.fields)
+        self.position = self.checkpointed = stored.offset
+
+    async def _save(self, claim: Claim, changed: dict[str, bytes], *, replace: bool = False) -> Claim:
+        write_id = f"{claim.nonce}:{claim.sequence + 1}"
+        return await self._retried(
+            lambda: self._store.save(claim, self.position, self._identity, changed, write_id=write_id, replace=replace)
+        )
+
+    async def _refused(self, refused: Refused) -> None:
+        """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
+        self._log.warning("checkpoint refused", reason=str(refused))
+        while True:
+            if not await self._still_owner():
+                self._drop()
+                msg = f"{self.stream.name}[{self.partition}] belongs to another worker now"
+                raise Dropped(msg) from refused
+            # Still the owner: a stale claim got in between, or the store went back in time. Memory is the truth, unless
+            # what is stored is ahead of it.
+            stored = await self._claim_and_load()
+            if stored is not None and stored.offset > self.position:
+                self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=self.position)
+                self._adopt(stored)
+                return
+            assert self._claim is not None
+            try:
+                self._claim = await self._save(self._claim, self.core.state.snapshot(everything=True), replace=True)
+            except Refused as again:
+                self._log.warning("checkpoint refused again", reason=str(again))
+                continue
+            self._log.warning("state written again from memory", offset=self.position)
+            return
+
+    def _written(self, size: int, started: float) -> None:
+        self.core.state.clean()
+        self.checkpointed = self.position
+        self._since_checkpoint = 0
+        self._checkpointed_at = self._clock()
+        if self._metrics is not None:
+            self._metrics.checkpoint(
+                self.stream.name, self.partition, self.position, size, self._checkpointed_at - started
+            )
+
+    def _drop(self) -> None:
+        self._claim = None
+        self._midway = False
+        self._unacknowledged.clear()
+        self.core = self.stream.core(self.partition)
+
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until the store answers; meanwhile the partition takes no records (back-pressure)."""
+        wait = 0.1
+        while True:
+            try:
+                result = await call()
+            except Refused:
+                raise
+            except StoreError as error:
+                self._log.warning("state store does not answer, waiting", reason=str(error), retry_in=wait)
+                if self._metrics is not None:
+                    self._metrics.waiting(self.stream.name, self.partition, True)
+                await self._sleep(wait)
+                wait = min(wait * 2, 5.0)
+            else:
+                if self._metrics is not None and wait > 0.1:
+                    self._metrics.waiting(self.stream.name, self.partition, False)
+                return result
+
+    # Messages out
+
+    def _publish(self, settled: Settled, counts: Counter[str]) -> None:
+        settings = self.stream.settings
+        for alert in settled.alerts:
+            counts[f"alerts_{alert.status}"] += 1
+            self._send(alert.message(settings.alert_topic))
+        if settings.score_topic:
+            for score in self.core.life.scores(self.core.state, settled.scored):
+                self._send(score.message(settings.score_topic))
+
+    def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
+        for r in sorted(rejected, key=lambda r: r.index):
+            counts[f"rejected_{r.reason}"] += 1
+            letter = DeadLetter.of(records, r, stream=self.stream.name)
+            self._send(letter.message(self.stream.settings.dlq))
+
+    def _send(self, message: Message) -> None:
+        self._unacknowledged.append(self._publisher.send(message.topic, message.key, message.value, message.headers))
+
+    async def _acknowledged(self) -> None:
+        pending, self._unacknowledged = self._unacknowledged, []
+        for sent in pending:
+            await sent
+
+
+def _from(records: RecordBatch, position: int) -> RecordBatch:
+    """The records from an offset on; the batch itself where nothing stands before it."""
+    if not len(records) or records.offsets[0] >= position:
+        return records
+    at = int(np.searchsorted(records.offsets, position))
+    return RecordBatch(
+        records.topic,
+        records.partition,
+        records.offsets[at:],
+        records.next_offset,
+        records.keys[at:],
+        records.values[at:],
+        records.timestamps[at:],
+    )
+
+
+def _rejections(records: RecordBatch, at_offsets: list[tuple[int, str, str]]) -> list[Rejected]:
+    """From (offset, reason, detail) to rejections, whose index points into the batch."""
+    return [Rejected(int(np.searchsorted(records.offsets, o)), reason, detail) for o, reason, detail in at_offsets]

@@ -1,0 +1,269 @@
+"""A stream's steps put in order, without a broker, a store or a clock: observations in, alerts out.
+
+`Stream` is what is constant (settings, model, steps), `PartitionCore` what one partition of it knows. Faust in production,
+the simulation and offline evaluation all run this code; nothing in it may depend on how the stream was cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detectors.base import DetectorError
+from detectors.model import Model, aggregate
+from detectors.model_file import load
+from detectors.thresholds import Threshold, from_settings
+from pipeline.alerts import AlertLife
+from pipeline.batches import Observations, Pushed, Scored
+from pipeline.decoding import Decoder
+from pipeline.errors import ModelError
+from pipeline.records import Alert
+from pipeline.scoring import MemberScores, Scorer
+from pipeline.settings import StreamSettings
+from pipeline.state import PartitionState
+from pipeline.stores.base import Identity
+from pipeline.windows import SeriesWindows
+
+EVICT_EVERY = 65_536
+"""Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
+
+_ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Everything that is constant about a stream; shared by its partitions."""
+
+    settings: StreamSettings
+    model: Model
+    scorer: Scorer
+    decoder: Decoder
+    windows: SeriesWindows
+    threshold: Threshold
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.settings.name
+
+    def core(self, partition: int) -> PartitionCore:
+        """A partition that knows nothing yet."""
+        return PartitionCore(self, partition)
+
+    def identity(self, *, cluster_id: str, topic_id: str) -> Identity:
+        """What a state of this stream belongs to."""
+        device = self.model.detectors[0].device
+        return Identity(
+            cluster_id=cluster_id,
+            topic_id=topic_id,
+            stream=self.name,
+            model_hash=self.model.hash,
+            settings_hash=settings_hash(self.settings),
+            numerics=numerics(device),
+            format=1,
+        )
+
+
+def settings_hash(settings: StreamSettings) -> str:
+    """Hash of the settings that decide about results; topics for output and the path of the model file do not."""
+    body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"})
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def numerics(device: str) -> str:
+    """What the last bits of a score depend on: device, CPU features, torch version."""
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} float32"
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch-{torch.__version__} float32"
+
+
+def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:
+    """Put a stream's steps together. Raises ModelError where model and settings do not fit each other."""
+    features = model.features
+    if model.kind == "table" and features is None:
+        msg = f"model of stream {settings.name}: a table model without a feature encoder; train it again"
+        raise ModelError(msg)
+    return Stream(
+        settings=settings,
+        model=model,
+        scorer=scorer if scorer is not None else Scorer(model),
+        decoder=Decoder(model.kind, channels=model.channels, features=features, format=settings.format),
+        windows=SeriesWindows(model, settings),
+        threshold=from_settings(settings.threshold),
+    )
+
+
+def load_model(path: Path, *, device: str = "cpu") -> Model:
+    """Read a model file and move its detectors to a device. Raises ModelError with the file's name."""
+    try:
+        model = load(path)
+        for detector in model.detectors:
+            detector.to(device)
+    except FileNotFoundError as error:
+        msg = f"model file {path} does not exist; `tidewatch train` writes one"
+        raise ModelError(msg) from error
+    except (DetectorError, OSError) as error:
+        msg = f"model file {path}: {error}"
+        raise ModelError(msg) from error
+    return model
+
+
+@dataclass(slots=True)
+class Step:
+    """Observations on their way through the core: between `push` and `settle` their windows are scored."""
+
+    observations: Observations
+    rows: NDArray[np.intp]
+    pushed: Pushed
+    watermarks: NDArray[np.int64]
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a step led to: alerts in order, scores, observations that no detector could score, counts."""
+
+    alerts: list[Alert]
+    scored: Scored
+    unscorable: list[tuple[int, str, str]]
+    counts: Counter[str]
+
+
+class PartitionCore:
+    """What one partition knows, and the steps that move it on."""
+
+    def __init__(self, stream: Stream, partition: int) -> None:
+        self.stream = stream
+        self.partition = partition
+        model = stream.model
+        self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
+        self.state = PartitionState(
+            {
+                "admission": _ADMISSION,
+                "windows": stream.windows.dtype,
+                "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
+                "threshold": stream.threshold.dtype,
+                "alerts": self.life.dtype,
+            },
+            max_series=stream.settings.max_series,
+        )
+
+    @property
+    def watermark(self) -> int:
+        """The partition's event time in ms: the newest accepted observation; 0 before the first."""
+        return self.state.scalars.get("watermark", 0)
+
+    def parts(self, observations: Observations) -> Iterator[Observations]:
+        """Cut where idle series are looked for; nearly always there is one part. Each is to be settled before the next."""
+        start, total = 0, len(observations)
+        while start < total:
+            seen = self.state.scalars.get("observations", 0)
+            stop = min(total, start + EVICT_EVERY - seen % EVICT_EVERY)
+            yield observations if (start, stop) == (0, total) else _slice(observations, start, stop)
+            start = stop
+
+    def push(self, observations: Observations) -> Step:
+        """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
+        state, stream = self.state, self.stream
+        rejected: list[tuple[int, str, str]] = []
+        rows, new = state.rows_of(observations.series)
+        for row in new:
+            self._admit(row)
+        if (rows < 0).any():
+            limit = f"this partition holds {state.max_series} series already (max_series)"
+            rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
+            keep = np.flatnonzero(rows >= 0)
+            observations, rows = _take(observations, keep), rows[keep]
+        pushed = stream.windows.push(state, observations, rows, new)
+        times = np.where(pushed.accepted, observations.timestamps, np.iinfo(np.int64).min)
+        watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], times]))[1:]
+        if len(watermarks):
+            state.scalars["watermark"] = int(watermarks[-1])
+        state.scalars["observations"] = state.scalars.get("observations", 0) + len(observations) + len(rejected)
+        return Step(observations, rows, pushed, watermarks, rejected)
+
+    def settle(self, step: Step, scores: MemberScores) -> Settled:
+        """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
+        state, model, windows = self.state, self.stream.model, step.pushed.windows
+        rows = windows.rows
+        admission = state.arrays["admission"][rows]
+        usable = np.isfinite(scores.raw).all(axis=1)
+        # The training part is in the calibration already; what stands in for missing values is not the series' own.
+        learn = usable & ~windows.filled & (windows.ordinals > admission["training"])
+        calibrated = np.empty_like(scores.raw)
+        members = state.arrays["calibration"]["members"]
+        for m in range(calibrated.shape[1]):
+            calibrated[:, m] = model.calibrator.calibrate(members[:, m], rows, scores.raw[:, m], learn)
+        score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+        level = self.stream.threshold.apply(state.arrays["threshold"], rows, score, learn)
+        observations = step.observations
+        scored = Scored(
+            index=windows.index,
+            rows=rows,
+            ordinals=windows.ordinals,
+            offsets=observations.offsets[windows.index],
+            timestamps=observations.timestamps[windows.index],
+            observed=observations.values[windows.index],
+            raw=scores.raw,
+            calibrated=calibrated,
+            score=score,
+            expected=None if scores.expected is None else self.stream.windows.unscale(state, rows, scores.expected),
+            contributions=scores.contributions,
+            level=level,
+            live=usable & (windows.ordinals > admission["probation"]),
+            windows=windows,
+        )
+        alerts = self.life.advance(state, observations, scored, step.watermarks)
+        state.touch(step.rows)
+        unscorable = [(int(scored.offsets[i]), "not scorable", reason) for i, reason in scores.faults.items()]
+        counts = Counter(step.pushed.counts)
+        counts.update(
+            scored=len(rows), anomalous=int((scored.live & (score >= level)).sum()), unscorable=len(unscorable)
+        )
+        self._evict()
+        return Settled(alerts, scored, unscorable, counts)
+
+    def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
+        """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
+        done = []
+        for part in self.parts(observations):
+            step = self.push(part)
+            done.append((step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))))
+        return done
+
+    def _admit(self, row: int) -> None:
+        name, state, model = self.state.names[row], self.state, self.stream.model
+        assert name is not None
+        admission = state.arrays["admission"][row]
+        trained = model.training_rows.get(name)
+        admission["training"] = trained or 0
+        admission["probation"] = self.stream.settings.probation if trained is None else trained
+        if (calibration := model.calibrations.get(name)) is not None:
+            state.arrays["calibration"]["members"][row] = calibration
+
+    def _evict(self) -> None:
+        seen = self.state.scalars["observations"]
+        if seen and seen % EVICT_EVERY == 0:
+            idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
+            idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)
+            self.state.drop(int(r) for r in idle if not self.life.active(self.state, int(r)))
+
+
+def _slice(o: Observations, start: int, stop: int) -> Observations:
+    part = slice(start, stop)
+    originals = None if o.originals is None else o.originals[part]
+    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals)
+
+
+def _take(o: Observations, keep: NDArray[np.intp]) -> Observations:
+    index = keep.tolist()
+    originals = None if o.originals is None else [o.originals[i] for i in index]
+    return Observations(o.offsets[keep], [o.series[i] for i in index], o.timestamps[keep], o.values[keep], originals)
