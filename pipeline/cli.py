@@ -1,0 +1,98 @@
+"""The command `tidewatch`: puts the verbs together, and turns every expected error into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.util import find_spec
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+COMMANDS = (
+    "demo",
+    "replay",
+    "worker",
+    "alerts",
+    "train",
+    "detectors",
+    "evaluate",
+    "score",
+    "doctor",
+    "config",
+    "state",
+    "topics",
+)
+"""Modules of `pipeline.commands`, in the order of `tidewatch --help`."""
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def create_cli() -> typer.Typer:
+    """The typer application with all verbs."""
+    app = typer.Typer(
+        name="tidewatch",
+        help="Streaming anomaly detection over Kafka: metrics in, explained alerts out.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+
+    @app.callback()
+    def _tidewatch() -> None:
+        """Streaming anomaly detection over Kafka: metrics in, explained alerts out."""
+
+    for verb in COMMANDS:
+        if find_spec(f"pipeline.commands.{verb}") is not None:
+            importlib.import_module(f"pipeline.commands.{verb}").register(app)
+    return app
+
+
+def one_line(error: BaseException) -> str:
+    """What is wrong and how to mend it, on one line.
+
+    A pydantic error of the settings becomes the setting's name, its environment variable and what is wrong with it.
+    """
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split()) or type(error).__name__
+    parts = []
+    for problem in error.errors(include_url=False):
+        where = [str(part) for part in problem["loc"]]
+        name = ".".join(where) or "settings"
+        variable = "TIDEWATCH_" + "__".join(part.upper() for part in where)
+        what = problem["msg"].removeprefix("Value error, ")
+        mend = f" (in tidewatch.toml, or {variable})" if where and not where[-1].isdigit() else " (in tidewatch.toml)"
+        parts.append(f"setting {name}: {what}{mend}")
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Run the command line; the console script's entry point."""
+    from detectors.base import DetectorError
+    from pipeline.errors import TidewatchError
+    from producers.errors import ProducerError
+
+    try:
+        create_cli()()
+    except (TidewatchError, ProducerError, DetectorError, ValidationError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {_escape(one_line(error))}")
+        sys.exit(USAGE_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `tidewatch alerts | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()
