@@ -1,0 +1,91 @@
+"""Real Apache Kafka for tests: one broker for the whole run, a fresh topic and group for each test.
+
+`TIDEWATCH_TEST_KAFKA=host:port` names a broker that runs already. Without it, one is started from `deploy/kafka`; where that
+is impossible the tests are skipped with what to do about it, except under CI with Maven and a JVM: there they fail.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+# Deletion, compaction and expiry are waited for in tests; Kafka's defaults are minutes.
+QUICK_CLEANERS = {
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "500",
+    "log.cleaner.backoff.ms": "200",
+    "log.segment.delete.delay.ms": "500",
+}
+
+
+def _load_broker() -> ModuleType:
+    file = Path(__file__).parents[1] / "deploy" / "kafka" / "broker.py"
+    spec = importlib.util.spec_from_file_location("deploy_kafka_broker", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+broker = _load_broker()
+
+
+def skip_or_fail(missing: str) -> None:
+    """Skip with what to do; under CI with Maven and a JVM at hand, fail."""
+    if os.environ.get("CI") == "true" and shutil.which("java") and shutil.which("mvn"):
+        pytest.fail(f"Apache Kafka cannot start in CI: {missing}", pytrace=False)
+    pytest.skip(f"needs Apache Kafka: {missing}; or set TIDEWATCH_TEST_KAFKA=host:port")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of a real broker."""
+    if named := os.environ.get("TIDEWATCH_TEST_KAFKA"):
+        yield named
+        return
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    cluster = broker.Cluster(properties=QUICK_CLEANERS)
+    try:
+        try:
+            cluster.start()
+        except broker.KafkaUnavailable as error:
+            skip_or_fail(str(error))
+        yield cluster.bootstrap
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group of this test's own."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def new_topic(kafka: str) -> Iterator[Callable[..., str]]:
+    """Call it for a fresh topic: `new_topic(partitions=4, **{"cleanup.policy": "compact"})`; deleted after the test."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    made: list[str] = []
+
+    def make(partitions: int = 1, **config: str) -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
+        made.append(name)
+        return name
+
+    yield make
+    if made:
+        for done in admin.delete_topics(made).values():
+            done.result(20)
