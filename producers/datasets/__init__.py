@@ -1,0 +1,95 @@
+"""Recorded data sets: series in columns, and, apart from them, their labels.
+
+    >>> from producers.datasets import open_dataset
+    >>> taxi = open_dataset("taxi", synthetic_ok=True)
+    >>> taxi.kind, taxi.channels
+    ('metric', ('value',))
+    >>> [series] = taxi.series().values()          # dict: name -> Series; globs choose: series("realAWS*")
+    >>> series.timestamps.dtype, series.values.shape, series.interval_ms   # (n,) ms since the epoch, (n, C) float64
+    (dtype('int64'), (10320, 1), 1800000)
+    >>> [labels] = taxi.labels().values()          # dict: name -> Labels; never part of an observation
+    >>> len(labels.windows), labels.anomalous.shape                        # Window(first, last, name), (n,) bool
+    (5, (10320,))
+
+A table (`kdd`, `creditcard`, `ctg`) has columns by `Dataset.channels`, some of them categories (`Dataset.categorical`):
+`Series.columns` holds them as arrays (float64, or object of str), `Series.rows(start, stop)` gives rows as in an observation,
+`Labels.categories` the kind of each row and `Labels.windows` the episodes. `Series.positions` is the row in the source.
+
+`open_dataset(name)` takes `nab`, `taxi`, `kdd` (http connections of the 10 % file), `kdd-corrected` (http connections of the test
+file), `kdd-all`, `kdd-all-corrected` (every service, one series each), `creditcard`, `ctg`, and `synthetic-nab`, `synthetic-taxi`,
+`synthetic-kdd`, `synthetic-creditcard`. Where data comes from is `catalog`; a user's own file is `open_file`; images are `open_digits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from producers.datasets import catalog, creditcard, csv, ctg, kdd, mnist, nab, synthetic, taxi
+from producers.datasets.base import Dataset, Labels, Series, Window
+from producers.datasets.csv import Layout
+from producers.errors import DataError
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Labels",
+    "Layout",
+    "Series",
+    "Window",
+    "open_dataset",
+    "open_digits",
+    "open_file",
+]
+
+# name -> (source in the catalog, reader of its folder)
+_READERS: dict[str, tuple[str, Callable[[Path], Dataset]]] = {
+    "nab": ("nab", nab.load),
+    "taxi": ("taxi", taxi.load),
+    "kdd": ("kdd", kdd.load),
+    "kdd-corrected": ("kdd-corrected", lambda folder: kdd.load(folder, part="corrected")),
+    "kdd-all": ("kdd", lambda folder: kdd.load(folder, subset="all")),
+    "kdd-all-corrected": ("kdd-corrected", lambda folder: kdd.load(folder, part="corrected", subset="all")),
+    "creditcard": ("creditcard", creditcard.load),
+    "ctg": ("ctg", ctg.load),
+}
+_SYNTHETIC = "synthetic-"
+NAMES = (*_READERS, *(f"{_SYNTHETIC}{n}" for n in synthetic.TWINS))
+"""Every name that `open_dataset` takes."""
+
+
+def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
+    """The data set of this name; with `synthetic_ok`, its synthetic twin where the real one cannot be had.
+
+    Whoever allows the twin looks at `Dataset.synthetic` and says so: it is never passed off as the real one.
+
+    Raises
+    ------
+    DataError
+        No such data set; the real one cannot be had (the message says where it was looked for); a file is damaged.
+    """
+    if name.startswith(_SYNTHETIC):
+        return synthetic.twin(name.removeprefix(_SYNTHETIC))
+    if name not in _READERS:
+        msg = f"there is no data set {name!r}; there are {', '.join(NAMES)}"
+        raise DataError(msg)
+    source, read = _READERS[name]
+    located = catalog.locate(source)
+    if located.folder is not None:
+        return read(located.folder)
+    if synthetic_ok and name in synthetic.TWINS:
+        return synthetic.twin(name)
+    raise DataError(located.message)
+
+
+def open_file(path: Path, layout: Layout | None = None) -> Dataset:
+    """A user's CSV or Parquet file; see `producers.datasets.csv`."""
+    return csv.load(path, layout)
+
+
+def open_digits() -> tuple[mnist.Digits, mnist.Digits]:
+    """MNIST's 60,000 training and 10,000 test digits. Raises DataError where they cannot be had."""
+    located = catalog.locate("mnist")
+    if located.folder is None:
+        raise DataError(located.message)
+    return mnist.load(located.folder)

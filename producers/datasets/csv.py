@@ -1,0 +1,280 @@
+"""Any user's CSV or Parquet file as a data set. Errors name the file, the row and the column.
+
+A row's number in an error counts data rows from 1, so in a CSV file it stands on line row + 1 (below the header). An empty
+cell of a value column, or NaN, NA, null there, is a missing number: the row stays, its value is NaN, and a replay
+leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from producers.datasets.base import Dataset, Series, usual_step
+from producers.errors import DataError
+
+STEP_MS = 1000  # made up, for tables without time stamps
+
+_MISSING = ["", "nan", "na", "null", "none", "n/a"]
+_EPOCH_UNITS = ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3), (np.inf, 1e-6))  # |number| below this -> factor to ms
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of the file mean what.
+
+    Attributes
+    ----------
+    timestamp_column
+        Event time: ISO 8601, `YYYY-MM-DD HH:MM:SS`, or a number since 1970 (seconds, ms, us or ns, told by its size). None:
+        the rows of a table, with made-up times one second apart.
+    value_columns
+        What is judged, several columns as one multivariate series; empty: every other column (with a time stamp, every other
+        column that holds numbers).
+    series_column
+        Names the series of each row; None: all rows are one series, named after the file.
+    time_zone
+        Of time stamps that do not say it themselves: `UTC`, `Europe/Berlin`.
+    """
+
+    timestamp_column: str | None = None
+    value_columns: tuple[str, ...] = ()
+    series_column: str | None = None
+    time_zone: str = "UTC"
+
+
+def load(path: Path, layout: Layout | None = None) -> Dataset:
+    """Read a file (.csv, .csv.gz, .tsv, .parquet).
+
+    Raises
+    ------
+    DataError
+        The file cannot be read; a column is not there; a cell is no number or no time.
+    """
+    layout = layout or Layout()
+    table = _read(path)
+    for column in (layout.timestamp_column, layout.series_column, *layout.value_columns):
+        if column is not None and column not in table.column_names:
+            msg = f"{path}: there is no column {column!r}; it has {', '.join(table.column_names)}"
+            raise DataError(msg)
+    if table.num_rows == 0:
+        msg = f"{path}: there are no rows in it"
+        raise DataError(msg)
+    chosen = layout.value_columns or _value_columns(path, table, layout)
+    metric = layout.timestamp_column is not None
+    columns = {n: _values(path, table, n, numbers=metric) for n in chosen}
+    timestamps = (
+        _timestamps(path, table[layout.timestamp_column], layout.timestamp_column, layout.time_zone)
+        if layout.timestamp_column is not None
+        else np.arange(table.num_rows, dtype=np.int64) * STEP_MS
+    )
+    categorical = tuple(n for n, c in columns.items() if c.dtype == object)
+    return Dataset(
+        _stem(path),
+        "metric" if metric else "table",
+        tuple(columns),
+        str(path),
+        _split(path, table, layout, timestamps, tuple(columns.values())),
+        categorical=categorical,
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        # Everything as text: what a cell means, and which cell is wrong, is then ours to say.
+        with pacsv.open_csv(path, parse_options=_parse(path)) as head:
+            names = head.schema.names
+        types = dict.fromkeys(names, pa.string())
+        return pacsv.read_csv(
+            path,
+            parse_options=_parse(path),
+            convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=False),
+        )
+    except FileNotFoundError as error:
+        msg = f"{path}: there is no such file"
+        raise DataError(msg) from error
+    except (OSError, pa.ArrowException) as error:
+        msg = f"{path}: cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'}: {_one_line(error)}"
+        raise DataError(msg) from error
+
+
+def _parse(path: Path) -> pacsv.ParseOptions:
+    return pacsv.ParseOptions(delimiter="\t" if ".tsv" in path.suffixes else ",", newlines_in_values=True)
+
+
+def _value_columns(path: Path, table: pa.Table, layout: Layout) -> tuple[str, ...]:
+    others = [n for n in table.column_names if n not in {layout.timestamp_column, layout.series_column}]
+    if layout.timestamp_column is None:
+        return tuple(others)
+    found = tuple(n for n in others if _looks_numeric(table[n]))
+    if not found:
+        msg = f"{path}: no column but {layout.timestamp_column!r} holds numbers; name one with --value-columns"
+        raise DataError(msg)
+    return found
+
+
+def _values(path: Path, table: pa.Table, name: str, *, numbers: bool) -> NDArray[Any]:
+    """A column as float64; for tables, as categories (object of str) where it holds no numbers."""
+    column = table[name]
+    if not numbers and not _looks_numeric(column):
+        return np.asarray(column.cast(pa.string()).fill_null("").to_pylist(), object)
+    if not _is_text(column.type):
+        try:
+            return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy(), np.float64)
+        except pa.ArrowException as error:
+            msg = f"{path}, column {name!r}: {column.type} cannot be read as a number"
+            raise DataError(msg) from error
+    cleaned, missing = _cleaned(column)
+    values: NDArray[np.float64] = pd.to_numeric(cleaned, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    bad = np.isnan(values) & ~missing
+    if bad.any():
+        raise DataError(_at(path, bad, column, name, "is not a number"))
+    values[missing] = np.nan
+    return values
+
+
+def _timestamps(path: Path, column: pa.ChunkedArray, name: str, zone: str) -> NDArray[np.int64]:
+    """Event times in ms since the epoch."""
+    tz = _zone(zone)
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        times = column.to_pandas()
+        parsed = pd.Series(pd.to_datetime(times))
+        none = np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)
+    else:
+        text = column.cast(pa.string()).fill_null("")
+        cleaned, none = _cleaned(text)
+        number = pd.to_numeric(cleaned, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if np.isfinite(number).any():
+            none = ~np.isfinite(number)
+            if none.any():
+                raise DataError(
+                    _at(path, none, text, name, "is not a time like the others, which are numbers since 1970")
+                )
+            return _from_epoch(number)
+        parsed, none = _parsed(cleaned, none)
+    if none.any():
+        raise DataError(_at(path, none, column, name, "is not a time (ISO 8601, or a number since 1970)"))
+    if parsed.dt.tz is None:
+        parsed = _localised(path, parsed, tz, column, name)
+    utc = parsed.dt.tz_convert(UTC).dt.tz_localize(None)
+    return utc.to_numpy().astype("datetime64[ms]").astype(np.int64)
+
+
+def _parsed(text: pd.Series[str], missing: NDArray[np.bool_]) -> tuple[pd.Series[Any], NDArray[np.bool_]]:
+    """Times as pandas reads ISO 8601, and which cells are none; zones that differ within the column become UTC."""
+    zoned = bool(text.str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$", regex=True).any())
+    parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=zoned)
+    return parsed, np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
+
+
+def _localised(
+    path: Path, parsed: pd.Series[Any], zone: ZoneInfo, column: pa.ChunkedArray, name: str
+) -> pd.Series[Any]:
+    """Local times with their zone. An hour that clocks show twice is read in order where that tells, else as the later one."""
+    try:
+        found: pd.Series[Any] = parsed.dt.tz_localize(zone, ambiguous="infer", nonexistent="raise")
+    except ValueError:
+        twice = np.zeros(len(parsed), np.bool_)
+        found = parsed.dt.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
+    skipped = np.asarray(found.isna().to_numpy(), np.bool_)
+    if skipped.any():
+        raise DataError(
+            _at(path, skipped, column, name, f"does not exist in {zone.key}: clocks skip it (wrong --time-zone?)")
+        )
+    return found
+
+
+def _from_epoch(number: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Seconds, ms, us or ns since 1970 to ms, told apart by the size of the largest."""
+    size = float(np.abs(number).max())
+    factor = next(f for below, f in _EPOCH_UNITS if size < below)
+    return np.round(number * factor).astype(np.int64)
+
+
+def _split(
+    path: Path,
+    table: pa.Table,
+    layout: Layout,
+    timestamps: NDArray[np.int64],
+    columns: tuple[NDArray[Any], ...],
+) -> dict[str, Series]:
+    """One series per name in the series column, in order of appearance."""
+    metric = layout.timestamp_column is not None
+    whole = Series(_stem(path), timestamps, columns, usual_step(timestamps) if metric else 0)
+    if layout.series_column is None:
+        return {whole.name: whole}
+    column = table[layout.series_column].cast(pa.string()).fill_null("")
+    codes, names = pd.factorize(column.to_pandas())
+    if (names == "").any():
+        blank = codes == int(np.flatnonzero(names == "")[0])
+        raise DataError(_at(path, blank, column, layout.series_column, "names no series"))
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    found: dict[str, Series] = {}
+    for k, name in enumerate(names):
+        part = whole.take(order[starts[k] : starts[k + 1]])
+        step = usual_step(part.timestamps) if metric else 0
+        found[str(name)] = Series(str(name), part.timestamps, part.columns, step, part.positions)
+    return found
+
+
+def _cleaned(column: pa.ChunkedArray) -> tuple[pd.Series[str], NDArray[np.bool_]]:
+    """Cells without surrounding blanks, and which of them are missing."""
+    text = pc.utf8_trim_whitespace(column.fill_null(""))
+    lower = pc.utf8_lower(text)
+    missing = pc.is_in(lower, value_set=pa.array(_MISSING))
+    return text.to_pandas(), np.asarray(missing.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _looks_numeric(column: pa.ChunkedArray) -> bool:
+    """Whether the first cells that hold anything hold numbers; a wrong cell further on is an error, not a category."""
+    if not _is_text(column.type):
+        return not (pa.types.is_temporal(column.type) or pa.types.is_nested(column.type))
+    cleaned, missing = _cleaned(column.slice(0, 1000))
+    present = cleaned[~missing]
+    return len(present) > 0 and bool(pd.to_numeric(present, errors="coerce").notna().mean() > 0.5)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        msg = f"time zone {name!r} is not known; name one like UTC or Europe/Berlin"
+        raise DataError(msg) from error
+
+
+def _at(path: Path, bad: NDArray[np.bool_], column: Sequence[Any], name: str, what: str) -> str:
+    """`file, row 17, column 'load': 'x' is not a number (and 3 more)`."""
+    row = int(np.argmax(bad))
+    more = int(bad.sum()) - 1
+    cell = str(column[row])[:40]
+    return f"{path}, row {row + 1}, column {name!r}: {cell!r} {what}" + (f" (and {more} more)" if more else "")
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".gz", ".csv", ".tsv", ".parquet"):
+        name = name.removesuffix(suffix)
+    return name or "series"
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
