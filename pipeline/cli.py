@@ -11,6 +11,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from pipeline.settings import FILE_VARIABLE
+
 COMMANDS = (
     "demo",
     "replay",
@@ -59,15 +61,23 @@ def one_line(error: BaseException) -> str:
     """
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split()) or type(error).__name__
-    parts = []
-    for problem in error.errors(include_url=False):
-        where = [str(part) for part in problem["loc"]]
-        name = ".".join(where) or "settings"
-        variable = "TIDEWATCH_" + "__".join(part.upper() for part in where)
-        what = problem["msg"].removeprefix("Value error, ")
-        mend = f" (in tidewatch.toml, or {variable})" if where and not where[-1].isdigit() else " (in tidewatch.toml)"
-        parts.append(f"setting {name}: {what}{mend}")
-    return "; ".join(parts)
+    return "; ".join(
+        _problem(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors(include_url=False)
+    )
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    """One wrong setting: its name as in the file, what is wrong, where to mend it."""
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    in_list = any(isinstance(part, int) for part in location)
+    variable = (
+        "TIDEWATCH_" + (str(location[0]) if in_list else "__".join(map(str, location))).upper() if location else ""
+    )
+    what = {"extra_forbidden": "there is no such setting", "missing": "is missing"}.get(
+        kind, message.removeprefix("Value error, ")
+    )
+    where = " or ".join(filter(None, [os.environ.get(FILE_VARIABLE, "tidewatch.toml"), variable]))
+    return f"setting {name}: {what} (mend it in {where}; docs/settings.md lists all)"
 
 
 def main() -> None:

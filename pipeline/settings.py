@@ -1,34 +1,55 @@
 """All settings: one typed table, read once from a TOML file and the environment, secrets kept secret.
 
-`tidewatch.toml` (or the file that TIDEWATCH_CONFIG names) holds them; an environment variable `TIDEWATCH_KAFKA__BROKERS`
-overrides `[kafka] brokers`. docs/settings.md is generated from this module.
+`tidewatch.toml` (or the file that TIDEWATCH_CONFIG or `--config` names) holds them; an environment variable
+`TIDEWATCH_KAFKA__BROKERS` overrides `[kafka] brokers`. docs/settings.md is generated from this module.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.errors import SettingsError
+
+DEFAULT_FILE = Path("tidewatch.toml")
+FILE_VARIABLE = "TIDEWATCH_CONFIG"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
 def _duration(value: object) -> object:
     """`"90s"`, `"5m"`, `"1h"`, `"200ms"`; a bare number is seconds."""
-    if isinstance(value, str):
-        text = value.strip()
-        for unit in sorted(_UNITS, key=len, reverse=True):
-            if text.endswith(unit) and text[: -len(unit)].strip().replace(".", "", 1).isdigit():
-                return timedelta(seconds=float(text[: -len(unit)]) * _UNITS[unit])
-        if text.replace(".", "", 1).isdigit():
-            return timedelta(seconds=float(text))
-    return value
+    if not isinstance(value, str):
+        return value
+    if (match := _DURATION.fullmatch(value)) is None:
+        msg = f"{value!r} is not a duration; write 200ms, 90s, 5m, 6h or 7d"
+        raise ValueError(msg)
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+def duration_text(duration: timedelta) -> str:
+    """The shortest way to write a duration, as `_duration` reads it.
+
+    >>> duration_text(timedelta(hours=6)), duration_text(timedelta(seconds=90)), duration_text(timedelta(0))
+    ('6h', '90s', '0s')
+    """
+    seconds = duration.total_seconds()
+    for unit in ("d", "h", "m", "s"):
+        if seconds and not seconds % _UNITS[unit]:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text, when_used="json")]
 
 
 class _Table(BaseModel):
@@ -62,6 +83,7 @@ class RedisSettings(_Table):
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss:// or unix:// address; may hold a password.",
     )
+    cluster: bool = Field(False, description="The address is one node of a Redis Cluster.")
     prefix: str = Field("tidewatch", description="First part of every key.")
     timeout: Duration = Field(timedelta(seconds=5), description="How long one command may take.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
@@ -194,9 +216,7 @@ class WorkerSettings(_Table):
 class Settings(BaseSettings):
     """The whole table."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TIDEWATCH_", env_nested_delimiter="__", extra="ignore", frozen=True, toml_file="tidewatch.toml"
-    )
+    model_config = SettingsConfigDict(env_prefix="TIDEWATCH_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -224,4 +244,55 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments before environment before file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_content(config_file()))
+
+
+_chosen: ContextVar[Path | None] = ContextVar("_chosen", default=None)
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Read the settings once: the environment over `file` (or the file of `config_file`) over the defaults.
+
+    Raises
+    ------
+    SettingsError
+        The named file does not exist or is not TOML.
+    pydantic.ValidationError
+        A setting is unknown, missing or wrong; the command line makes one line of it.
+    """
+    token = _chosen.set(file)
+    try:
+        return Settings()
+    finally:
+        _chosen.reset(token)
+
+
+def config_file() -> Path | None:
+    """The file that settings are read from: chosen, named by TIDEWATCH_CONFIG, or ./tidewatch.toml where there is one.
+
+    Raises SettingsError where a file is named that does not exist.
+    """
+    named = _chosen.get() or os.environ.get(FILE_VARIABLE)
+    if not named:
+        return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    file = Path(named)
+    if not file.is_file():
+        msg = f"settings file {file} does not exist; name another with --config or {FILE_VARIABLE}"
+        raise SettingsError(msg)
+    return file
+
+
+def _file_content(file: Path | None) -> dict[str, Any]:
+    """What the TOML file says; paths of model files in it are relative to its folder."""
+    if file is None:
+        return {}
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"settings file {file} is not TOML: {error}"
+        raise SettingsError(msg) from error
+    streams = content.get("streams")
+    for stream in streams if isinstance(streams, list) else []:
+        if isinstance(stream, dict) and isinstance(stream.get("model"), str):
+            stream["model"] = file.parent / stream["model"]
+    return content
