@@ -1,0 +1,133 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_alerts import NaivePot, NaiveQuantile
+
+from detectors.base import DetectorError
+from detectors.thresholds import STEP, FixedThreshold, PotThreshold, QuantileThreshold, from_settings
+
+THRESHOLDS = [FixedThreshold(4.0), QuantileThreshold(1e-2), PotThreshold(1e-3)]
+LEARNING = [(QuantileThreshold, NaiveQuantile), (PotThreshold, NaivePot)]
+
+
+def run(threshold, rows, scores, learn, cuts=()):
+    state = np.zeros(int(rows.max(initial=0)) + 1, threshold.dtype)
+    levels = [
+        threshold.apply(state, rows[a:b], scores[a:b], learn[a:b])
+        for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)
+    ]
+    return np.concatenate(levels), state
+
+
+def stream(seed, n, series):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, series, n)
+    scores = np.minimum(rng.exponential(1 / np.log(10), n), 12.0)
+    scores[rng.random(n) < 0.01] = 12.0
+    scores[rng.random(n) < 0.01] = np.nan
+    return rows, scores, rng.random(n) < 0.95
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda t: t.name)
+def test_a_state_fits_into_32_bytes_and_starts_as_zeros(threshold):
+    assert threshold.dtype.itemsize <= 32
+    levels, _ = run(threshold, np.zeros(3, np.intp), np.zeros(3), np.ones(3, bool))
+    np.testing.assert_array_equal(levels, levels[0])
+    assert 0 < levels[0] <= 12
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda t: t.name)
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32), st.integers(1, 900), st.integers(1, 4), st.data())
+def test_levels_and_states_are_bit_equal_for_every_cut(threshold, seed, n, series, data):
+    rows, scores, learn = stream(seed, n, series)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=8)))
+    whole, state = run(threshold, rows, scores, learn)
+    cut, cut_state = run(threshold, rows, scores, learn, cuts)
+    assert whole.tobytes() == cut.tobytes()
+    cut_state = np.concatenate([cut_state, np.zeros(len(state) - len(cut_state), state.dtype)])
+    assert state.tobytes() == cut_state.tobytes()
+
+
+@pytest.mark.parametrize(("fast", "naive"), LEARNING)
+def test_levels_equal_the_slow_version_for_every_series(fast, naive):
+    rows, scores, learn = stream(7, 6000, 3)
+    levels, _ = run(fast(1e-2), rows, scores, learn, cuts=[1, 700, 701, 4000])
+    slow = [naive(1e-2) for _ in range(3)]
+    expected = [slow[r].apply(s, ok) for r, s, ok in zip(rows, scores, learn, strict=True)]
+    np.testing.assert_allclose(levels, expected, rtol=1e-6)
+    assert len(np.unique(levels)) > 20
+
+
+@pytest.mark.parametrize("kind", [QuantileThreshold, PotThreshold])
+def test_a_level_holds_for_one_step_and_starts_at_its_probability(kind):
+    rng = np.random.default_rng(1)
+    levels, _ = run(kind(1e-3), np.zeros(300, np.intp), rng.exponential(0.2, 300), np.ones(300, bool))
+    assert levels[0] == pytest.approx(3.0)
+    changes = np.flatnonzero(np.diff(levels)) + 1
+    np.testing.assert_array_equal(changes, np.arange(STEP, 300, STEP))
+
+
+@pytest.mark.parametrize("kind", [QuantileThreshold, PotThreshold])
+@pytest.mark.parametrize("mean", [0.2, 1 / np.log(10), 0.6])
+def test_about_the_wished_share_of_scores_is_anomalous_whatever_their_calibration(kind, mean):
+    rng = np.random.default_rng(3)
+    scores = rng.exponential(mean, 60_000)
+    levels, _ = run(kind(1e-3), np.zeros(len(scores), np.intp), scores, np.ones(len(scores), bool))
+    share = (scores >= levels)[10_000:].mean()
+    assert 1e-3 / 2.5 < share < 1e-3 * 2.5
+
+
+def test_scores_that_are_not_to_be_learnt_leave_no_trace():
+    for threshold in THRESHOLDS:
+        _, state = run(threshold, np.zeros(500, np.intp), np.full(500, 9.0), np.zeros(500, bool))
+        assert state.tobytes() == bytes(state.nbytes)
+
+
+def test_pot_does_not_learn_what_is_anomalous():
+    scores = np.where(np.arange(2000) % 10 == 0, 11.0, 0.1)
+    levels, state = run(PotThreshold(1e-3), np.zeros(2000, np.intp), scores, np.ones(2000, bool))
+    assert (levels <= 3.01).all()
+    assert state["learnt"][0] == 1800
+
+
+@pytest.mark.parametrize("kind", [QuantileThreshold, PotThreshold])
+@pytest.mark.parametrize("value", [0.0, 1.5, 12.0])
+def test_constant_scores_give_a_finite_level_above_zero(kind, value):
+    n = 140_000
+    levels, _ = run(kind(1e-4), np.zeros(n, np.intp), np.full(n, value), np.ones(n, bool))
+    assert np.isfinite(levels).all()
+    assert (levels >= 1e-3).all()
+    assert (levels <= 12).all()
+    if value == 0.0:
+        assert levels.min() > 1.5
+
+
+@pytest.mark.parametrize("kind", [QuantileThreshold, PotThreshold])
+def test_what_is_old_fades(kind):
+    rng = np.random.default_rng(5)
+    loud, quiet = rng.exponential(0.9, 70_000), rng.exponential(0.25, 300_000)
+    scores = np.concatenate([loud, quiet])
+    levels, _ = run(kind(1e-3), np.zeros(len(scores), np.intp), np.minimum(scores, 12), np.ones(len(scores), bool))
+    assert levels[-1] < levels[70_000] - 0.7
+
+
+def test_settings_choose_the_threshold():
+    def made(method):
+        return from_settings(SimpleNamespace(method=method, level=3.5, probability=1e-3))
+
+    assert isinstance(made("quantile"), QuantileThreshold)
+    assert isinstance(made("pot"), PotThreshold)
+    fixed = made("fixed")
+    assert isinstance(fixed, FixedThreshold)
+    assert fixed.level == 3.5
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(DetectorError, match=r"fixed threshold 13"):
+        FixedThreshold(13)
+    with pytest.raises(DetectorError, match=r"pot threshold: probability 0"):
+        PotThreshold(0.0)
