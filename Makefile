@@ -59,6 +59,10 @@ format: setup-dev  ## put the code into form
 bench: setup-dev  ## throughput of the whole job through Apache Kafka, as ratios
 	@$(BIN)/python benchmarks/end_to_end.py $(ARGS)
 
+.PHONY: docs
+docs: setup-dev  ## write the generated pages anew
+	@$(BIN)/tidewatch config reference > docs/settings.md
+
 .PHONY: lock
 lock: setup-dev  ## write the lock files anew (LOCK_ARGS=--upgrade: newest versions)
 	@$(BIN)/python deploy/lock.py $(LOCK_ARGS)

@@ -46,7 +46,7 @@ def duration_text(duration: timedelta) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and not seconds % _UNITS[unit]:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+    return f"{duration / timedelta(milliseconds=1):.3f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text, when_used="json")]

@@ -1,0 +1,144 @@
+"""docs/settings.md, generated from the typed table, so that no setting can lack its sentence; and settings as TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit, urlunsplit
+
+import tomli_w
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.settings import Settings, StreamSettings, duration_text
+
+_HEAD = """\
+# Settings
+
+<!-- Generated from pipeline/settings.py by `make docs`; do not edit. -->
+
+Tidewatch reads its settings once, at start-up: from the TOML file that `--config` or `TIDEWATCH_CONFIG` names (else
+`./tidewatch.toml` where there is one), and over it from environment variables. `tidewatch config show` prints what holds,
+secrets masked; `tidewatch doctor` tries it. A setting that does not exist is an error, not a shrug.
+
+Durations are written `200ms`, `90s`, `5m`, `6h`, `7d`; a bare number is seconds. Calibrated scores are -log10 of the tail
+probability in the series' own history, 0 to 12: 3 is one in a thousand.
+"""
+
+_EXAMPLE = """\
+```toml
+[kafka]
+brokers = "kafka-1:9092,kafka-2:9092"
+
+[redis]
+url = "redis://redis:6379/0"
+
+[[streams]]
+name = "payments"
+model = "models/payments.tidewatch"   # relative to this file
+
+[streams.alerts]
+hold = "10m"
+```
+"""
+
+
+def reference() -> str:
+    """The whole of docs/settings.md."""
+    sections = [_HEAD, _EXAMPLE]
+    for name, field in Settings.model_fields.items():
+        if name != "streams":
+            sections.append(_section(f"[{name}]", f"TIDEWATCH_{name.upper()}__", _table_of(field)))
+    sections.append(_section("[[streams]]", "", StreamSettings))
+    for name, field in StreamSettings.model_fields.items():
+        if _is_table(field.annotation):
+            sections.append(_section(f"[streams.{name}]", "", _table_of(field)))
+    return "\n".join(sections)
+
+
+def shown(settings: Settings) -> str:
+    """The settings that hold, as TOML; secrets are masked, and what is not set is left out."""
+    return tomli_w.dumps(_plain(settings.model_dump()))
+
+
+def as_toml(tables: dict[str, Any]) -> str:
+    """Settings to be written to a file, as TOML; durations and paths as people write them."""
+    return tomli_w.dumps(_plain(tables))
+
+
+def masked_url(url: str) -> str:
+    """An address without its password.
+
+    >>> masked_url("redis://worker:secret@redis:6379/0")
+    'redis://worker:***@redis:6379/0'
+    """
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def _section(title: str, prefix: str, table: type[BaseModel]) -> str:
+    lines = [f"## `{title}`", "", (table.__doc__ or "").strip(), ""]
+    if prefix:
+        lines += [f"Environment variables: `{prefix}` and the setting's name in capitals.", ""]
+    elif title == "[[streams]]":
+        lines += ["One such table per stream. As environment variable: `TIDEWATCH_STREAMS`, a JSON list.", ""]
+    lines += ["| setting | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{n}` | {_default(f)} | {_meaning(f)} |" for n, f in _own_fields(table)]
+    return "\n".join([*lines, ""])
+
+
+def _own_fields(table: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((n, f) for n, f in table.model_fields.items() if not _is_table(f.annotation))
+
+
+def _is_table(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _table_of(field: FieldInfo) -> type[BaseModel]:
+    annotation = field.annotation
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, BaseModel)
+    return annotation
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    if default is PydanticUndefined:
+        return "required"
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, timedelta):
+        return f"`{duration_text(default)}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if default not in (None, "") else "none"
+
+
+def _meaning(field: FieldInfo) -> str:
+    text = field.description or ""
+    if get_origin(field.annotation) is Literal:
+        text += f" One of {', '.join(f'`{choice}`' for choice in get_args(field.annotation))}."
+    return text.replace("|", "\\|")
+
+
+def _plain(value: Any) -> Any:
+    """Only what TOML knows."""
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump())
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        return masked_url(secret) if "://" in secret else "***" if secret else ""
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,111 @@
+"""Settings: file under environment, errors by name, secrets kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.cli import one_line
+from pipeline.errors import SettingsError
+from pipeline.settings import Duration, Settings, duration_text, load_settings
+from pipeline.settings_reference import as_toml, masked_url, shown
+
+durations = TypeAdapter(Duration)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tidewatch.toml"
+    path.write_text('[kafka]\nbrokers = "a:1"\npartitions = 2\n[[streams]]\nname = "taxi"\nmodel = "taxi.tidewatch"\n')
+    return path
+
+
+def test_the_environment_overrides_the_file_and_the_file_the_defaults(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEWATCH_KAFKA__BROKERS", "b:2")
+    kafka = load_settings(file).kafka
+    assert (kafka.brokers, kafka.partitions, kafka.replication) == ("b:2", 2, 1)
+
+
+def test_the_file_may_be_named_by_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEWATCH_CONFIG", str(file))
+    assert Settings().kafka.brokers == "a:1"
+
+
+def test_model_paths_are_relative_to_the_file(file: Path) -> None:
+    assert load_settings(file).streams[0].model == file.parent / "taxi.tidewatch"
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml does not exist"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_a_file_that_is_not_toml_is_an_error_with_its_line(file: Path) -> None:
+    file.write_text("[kafka]\nbrokers == 1\n")
+    with pytest.raises(SettingsError, match="line 2"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[kafak]\nx = 1", "setting kafak: there is no such setting"),
+        ("[kafka]\nbroker = 'x'", "setting kafka.broker: there is no such setting"),
+        ("[[streams]]\nname = 'x'", "setting streams[0].model: is missing"),
+        ("[worker]\nbatch_wait = 'soon'", "setting worker.batch_wait: 'soon' is not a duration"),
+        ("[kafka]\npartitions = 0", "setting kafka.partitions: Input should be greater than or equal to 1"),
+        (
+            "[[streams]]\nname = 'x'\nmodel = 'm'\n[[streams]]\nname = 'x'\nmodel = 'm'",
+            "setting streams: two streams have the same name: x",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(file: Path, text: str, named: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ValidationError) as caught:
+        load_settings(file)
+    line = one_line(caught.value)
+    assert line.startswith(named)
+    assert "tidewatch.toml" in line
+    assert "\n" not in line
+
+
+@given(st.integers(0, 10**9).map(lambda ms: timedelta(milliseconds=ms)))
+def test_durations_are_read_as_they_are_written(duration: timedelta) -> None:
+    assert durations.validate_python(duration_text(duration)) == duration
+
+
+def test_what_is_shown_can_be_read_again_and_holds_no_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEWATCH_REDIS__URL", "rediss://worker:hunter2@redis:6379/1")
+    monkeypatch.setenv("TIDEWATCH_KAFKA__SASL_PASSWORD", "hunter2")
+    text = shown(load_settings(file))
+    assert "hunter2" not in text
+    assert "worker:***@redis:6379/1" in text
+    monkeypatch.delenv("TIDEWATCH_REDIS__URL")
+    monkeypatch.delenv("TIDEWATCH_KAFKA__SASL_PASSWORD")
+    (again := file.with_name("again.toml")).write_text(text)
+    assert load_settings(again).streams == load_settings(file).streams
+
+
+def test_settings_written_as_toml_are_read_back(tmp_path: Path) -> None:
+    (path := tmp_path / "t.toml").write_text(as_toml({"worker": {"checkpoint_every": timedelta(seconds=1.5)}}))
+    assert load_settings(path).worker.checkpoint_every == timedelta(seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://redis:6379/0", "redis://redis:6379/0"),
+        ("redis://:pw@redis:6379/0", "redis://:***@redis:6379/0"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_an_address_loses_only_its_password(url: str, masked: str) -> None:
+    assert masked_url(url) == masked
