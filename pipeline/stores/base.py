@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import ForeignState, Refused
+
+_log = structlog.get_logger(__name__)
 
 
 class Identity(BaseModel):
@@ -29,6 +35,51 @@ class Identity(BaseModel):
     format: int
 
 
+_MEANING = {
+    "cluster_id": "Kafka cluster",
+    "topic_id": "topic (deleted and created again?)",
+    "stream": "stream",
+    "model_hash": "model file",
+    "settings_hash": "stream settings",
+    "format": "state format",
+}
+
+
+def parse_identity(text: bytes, where: str) -> Identity:
+    """Read a stored identity. Raises ForeignState for one that this version cannot read."""
+    try:
+        return Identity.model_validate_json(text)
+    except ValidationError as error:
+        msg = f"{where} was written by a version that this one cannot read; start that version, or {_mend('')}"
+        raise ForeignState(msg) from error
+
+
+def check_identity(stored: Identity, own: Identity) -> None:
+    """Refuse a stored state that belongs to something else.
+
+    Other numerics are a logged warning: the state is good, and an alert close to the threshold may differ.
+
+    Raises
+    ------
+    ForeignState
+        Names what differs, with both sides, and the mend.
+    """
+    differing = [
+        f"{meaning} {getattr(stored, name)!r}, here {getattr(own, name)!r}"
+        for name, meaning in _MEANING.items()
+        if getattr(stored, name) != getattr(own, name)
+    ]
+    if differing:
+        msg = f"the stored state of stream {own.stream} belongs to another {'; another '.join(differing)}: {_mend(own.stream)}"
+        raise ForeignState(msg)
+    if stored.numerics != own.numerics:
+        _log.warning("numerics_differ", stream=own.stream, stored=stored.numerics, own=own.numerics, agree_to=1e-5)
+
+
+def _mend(stream: str) -> str:
+    return f"run `tidewatch state reset {stream or 'STREAM'}` to start anew"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ownership of one partition's state, from `Store.claim`."""
@@ -38,6 +89,20 @@ class Claim:
     nonce: str
     sequence: int
     """Of the last checkpoint; -1 where there is none yet."""
+
+
+class Refusal(Enum):
+    """Why a store refused; the value is what the message says."""
+
+    VANISHED = "the store holds nothing of it any more (was it restarted empty?)"
+    OWNER = "somebody else has claimed it since"
+    SEQUENCE = "the store holds checkpoint {sequence}, not {own} (did it go back in time?)"
+    AHEAD = "the store is ahead, at offset {offset}"
+
+    def error(self, claim: Claim, *, sequence: int = -1, offset: int = -1) -> Refused:
+        """The exception to raise."""
+        why = self.value.format(sequence=sequence, own=claim.sequence, offset=offset)
+        return Refused(f"state of stream {claim.stream}, partition {claim.partition}: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +140,13 @@ class Store(Protocol):
         """Write changed fields and the offset in one atomic step; returns the claim with the next sequence number.
 
         `write_id` makes a retry of a write whose answer was lost harmless. `replace` drops all other fields (a live owner
-        writes everything again after the store went back in time); it is refused when the stored offset is ahead of
-        `offset`. Raises Refused when nonce or sequence are not the stored ones.
+        writes everything again after the store went back in time). Raises Refused when nonce or sequence are not the
+        stored ones, when nothing is stored any more (claim again first), and when the stored offset is ahead of `offset`.
         """
+        ...
+
+    async def delete(self, stream: str, partition: int) -> bool:
+        """Forget a partition's state (`tidewatch state reset`); whether there was one. A live owner is refused after it."""
         ...
 
     async def close(self) -> None:

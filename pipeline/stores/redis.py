@@ -1,0 +1,200 @@
+"""States in Redis: one hash per partition, written by one script that checks who writes.
+
+The hash `<prefix>:state:<stream>:<partition>` holds
+
+    owner        nonce of the last claim            sequence   of the last checkpoint, from 0
+    generation   Kafka's, for information           offset     the next one to process
+    identity     JSON, see `Identity`               write      id of the last write
+    f:<name>     the state's fields                            (so that a retry is known)
+
+Each script touches that one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
+ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha +ping` (and what its cluster client
+asks). Every failure of Redis leaves here as a StoreError of one line that never holds the password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace as changed_copy
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import redis.asyncio as client
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+)
+
+from pipeline.errors import StoreError
+from pipeline.settings import RedisSettings
+from pipeline.stores.base import Checkpoint, Claim, Identity, Refusal, parse_identity
+
+_CONNECTIONS = 16
+_FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
+_META = ("owner", "sequence", "offset", "identity", "write")
+_REFUSALS = {r.name.lower(): r for r in Refusal}
+
+
+class _Script:
+    """A Lua script, sent by its hash and in full where the server does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self._text = (importlib.resources.files(__package__) / f"{name}.lua").read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: client.Redis, key: str, *arguments: str | bytes | int) -> Any:
+        try:
+            return await redis.evalsha(self._sha, 1, key, *arguments)
+        except NoScriptError:
+            return await redis.eval(self._text, 1, key, *arguments)
+
+
+class RedisStore:
+    """A `Store` in Redis or Redis Cluster.
+
+    Parameters
+    ----------
+    settings
+        Address, key prefix, time-outs. Nothing is connected before the first call.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        url = settings.url.get_secret_value()
+        parts = urlsplit(url)
+        self._where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        self._prefix = settings.prefix
+        self._redis = _connect(url, settings)
+        self._claim = _Script("claim")
+        self._save = _Script("save")
+
+    async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
+        """See `Store.claim`."""
+        nonce = secrets.token_hex(8)
+        async with self._translated():
+            sequence = await self._claim(self._redis, self._key(stream, partition), nonce, generation)
+        return Claim(stream, partition, nonce, -1 if sequence is None else int(sequence))
+
+    async def load(self, claim: Claim) -> Checkpoint | None:
+        """See `Store.load`. Read in portions; nobody can write between them without a claim, which is noticed at the end."""
+        key = self._key(claim.stream, claim.partition)
+        async with self._translated():
+            meta = await self._meta(key)
+            _require_owner(meta, claim)
+            fields: dict[str, bytes] = {}
+            if meta[1] is not None:
+                names = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:")]
+                for start in range(0, len(names), _FIELDS_PER_READ):
+                    some = names[start : start + _FIELDS_PER_READ]
+                    values = await _awaited(self._redis.hmget(key, some))
+                    fields |= {n[2:].decode(): v for n, v in zip(some, values, strict=True)}
+                again = await self._meta(key)
+                _require_owner(again, claim)
+                if again != meta:  # the store went back to an older state of this very claim
+                    raise Refusal.SEQUENCE.error(claim, sequence=int(again[1] or -1))
+        _, sequence, offset, identity, _ = meta
+        if sequence is None or offset is None or identity is None:
+            return None
+        where = f"the state of stream {claim.stream}, partition {claim.partition}, in Redis at {self._where}"
+        return Checkpoint(int(offset), int(sequence), parse_identity(identity, where), fields)
+
+    async def save(
+        self,
+        claim: Claim,
+        offset: int,
+        identity: Identity,
+        changed: Mapping[str, bytes],
+        *,
+        removed: tuple[str, ...] = (),
+        write_id: str,
+        replace: bool = False,
+    ) -> Claim:
+        """See `Store.save`."""
+        gone = [f"f:{name}" for name in removed if name not in changed]
+        fields = [part for name, value in changed.items() for part in (f"f:{name}", value)]
+        head = (claim.nonce, claim.sequence, offset, identity.model_dump_json(), write_id, int(replace), len(gone))
+        async with self._translated():
+            answer = await self._save(self._redis, self._key(claim.stream, claim.partition), *head, *gone, *fields)
+        if answer[0] == b"ok":
+            return changed_copy(claim, sequence=int(answer[1]))
+        _, why, _, sequence, stored_offset = answer
+        raise _REFUSALS[why.decode()].error(claim, sequence=int(sequence or -1), offset=int(stored_offset or -1))
+
+    async def delete(self, stream: str, partition: int) -> bool:
+        """See `Store.delete`."""
+        async with self._translated():
+            return bool(await _awaited(self._redis.delete(self._key(stream, partition))))
+
+    async def close(self) -> None:
+        """Close the pool's connections."""
+        await self._redis.aclose()
+
+    def _key(self, stream: str, partition: int) -> str:
+        return f"{self._prefix}:state:{stream}:{partition}"
+
+    async def _meta(self, key: str) -> list[bytes | None]:
+        return list(await _awaited(self._redis.hmget(key, list(_META))))
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"Redis at {self._where} {_in_words(error)}") from error
+
+
+def _connect(url: str, settings: RedisSettings) -> client.Redis:
+    seconds = settings.timeout.total_seconds()
+    options: dict[str, Any] = {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        # The loop retries, with a write id and back-pressure; hidden retries would only stretch the time-out.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if urlsplit(url).scheme == "rediss" and settings.ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.ca_file)
+    try:
+        if settings.cluster:
+            return cast("client.Redis", RedisCluster.from_url(url, max_connections=_CONNECTIONS, **options))
+        pool = client.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=seconds, **options)
+    except ValueError as error:
+        msg = "redis.url is not a redis://, rediss:// or unix:// address: mend [redis] url or TIDEWATCH_REDIS__URL"
+        raise StoreError(msg) from error
+    return client.Redis.from_pool(pool)
+
+
+def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:
+    if meta[0] is None:
+        raise Refusal.VANISHED.error(claim)
+    if meta[0] != claim.nonce.encode():
+        raise Refusal.OWNER.error(claim)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):  # the latter out of a script
+        return "is out of memory: raise maxmemory, or lower max_series"
+    if isinstance(error, (AuthenticationError, NoPermissionError)):
+        return f"refuses the user of redis.url ({_first_line(error)}): mend the password or the ACL"
+    if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
+        return "did not answer in time (redis.timeout)"
+    if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
+        return f"cannot be reached ({_first_line(error)})"
+    return f"refuses: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+async def _awaited(answer: Any) -> Any:
+    """redis-py types its commands for the synchronous and the asynchronous client at once."""
+    return await answer
