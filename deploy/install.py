@@ -49,30 +49,31 @@ def main() -> int:
     """Install; 0 when everything is there, 2 with one line when it cannot be."""
     parser = argparse.ArgumentParser(description="Install Tidewatch into the Python that runs this.")
     parser.add_argument("--dev", action="store_true", help="also what tests and linters need")
-    dev = parser.parse_args().dev
+    parser.add_argument("--packages", action="store_true", help="not Tidewatch itself (a layer of an image)")
+    arguments = parser.parse_args()
+    dev, itself = arguments.dev, not arguments.packages
     stamp = Path(sys.prefix) / (".tidewatch-dev" if dev else ".tidewatch")
     wanted = fingerprint()
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
-    if sys.prefix == sys.base_prefix and not os.environ.get("TIDEWATCH_INSTALL_ANYWHERE"):
+    if sys.prefix == sys.base_prefix:
         say("error: refusing to install outside a virtual environment; run `make setup`")
         return 2
     started = time.monotonic()
     try:
-        install(dev=dev)
+        install(dev=dev, itself=itself)
     except InstallError as error:
         say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
-    stamp.write_text(wanted)
-    if dev:  # the larger set includes the smaller
-        stamp.with_name(".tidewatch").write_text(wanted)
+    for file in {stamp, stamp.with_name(".tidewatch")} if itself else ():  # the larger set includes the smaller
+        file.write_text(wanted)
     say(f"installed in {time.monotonic() - started:.0f} s")
     return 0
 
 
-def install(*, dev: bool) -> None:
+def install(*, dev: bool, itself: bool) -> None:
     """Everything, in order: uv, torch, the locked packages, Tidewatch itself."""
     settings = pip_settings(run([sys.executable, "-m", "pip", "config", "list"]).stdout)
     lock = DEVELOPMENT if dev else RUNTIME
@@ -84,8 +85,9 @@ def install(*, dev: bool) -> None:
         uv.install("--require-hashes", "--no-deps", "-r", str(lock))
         or Pip().install("--require-hashes", "--no-deps", "-r", str(lock)),
     )
-    itself = ("--no-deps", "--no-build-isolation", "-e", str(PROJECT))
-    must("tidewatch itself", uv.install(*itself) or Pip().install(*itself))
+    if itself:
+        project = ("--no-deps", "--no-build-isolation", "-e", str(PROJECT))
+        must("tidewatch itself", uv.install(*project) or Pip().install(*project))
 
 
 def get_uv(lock: Path, settings: dict[str, str]) -> Installer:
@@ -104,7 +106,7 @@ def get_torch(uv: Installer) -> None:
     if installed("torch") == version:
         say(f"torch {version} is already installed")
         return
-    if sys.platform == "linux" and not has_nvidia_driver() and isinstance(uv, Uv):
+    if wants_cpu_build() and isinstance(uv, Uv):
         say(f"no NVIDIA driver: trying PyTorch's CPU build of torch {version}")
         if uv.install("--torch-backend", "cpu", "--no-deps", f"torch=={version}", impatient=True, quiet_failure=True):
             return
@@ -230,9 +232,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-def has_nvidia_driver() -> bool:
-    """Whether a CUDA build would find a GPU."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+def wants_cpu_build() -> bool:
+    """On Linux without an NVIDIA driver a CUDA build is of no use. TIDEWATCH_TORCH=registry asks for it all the same."""
+    driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    return sys.platform == "linux" and not driver and os.environ.get("TIDEWATCH_TORCH") != "registry"
 
 
 def fingerprint() -> str:
