@@ -11,3 +11,7 @@ class DataError(ProducerError):
 
 class DeliveryError(ProducerError):
     """Kafka did not take all records."""
+
+
+class ConnectionFailed(ProducerError):
+    """Kafka cannot be reached, or refuses the topic."""

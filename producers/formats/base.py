@@ -1,0 +1,122 @@
+"""What all input formats share: the points of a message, and why a message cannot be used.
+
+A parser takes one Kafka message and gives its points. It never raises anything but `Unusable`, whatever the bytes; what it
+leaves out by a stated rule (a stale marker, a text field) it counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
+
+
+class Reason(StrEnum):
+    """Why a record is a dead letter; the whole list."""
+
+    UNDECODABLE = "undecodable"
+    WRONG_TYPE = "wrong type"
+    NOT_FINITE = "not finite"
+    ABSURD_TIMESTAMP = "absurd timestamp"
+    TOO_LARGE = "too large"
+    NO_SERIES = "no series"
+    TOMBSTONE = "tombstone"
+    WRONG_CHANNELS = "wrong channels"
+    UNENCODABLE_ROW = "unencodable row"
+
+
+class Unusable(ValueError):
+    """A message, or one point of it, cannot be an observation."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Point(NamedTuple):
+    """One value of one series; `timestamp` in ms since the epoch.
+
+    `total` marks a running total (a cumulative counter): what it says is the difference to the point before it.
+    """
+
+    series: str
+    timestamp: int
+    value: float
+    total: bool = False
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What one message holds.
+
+    Attributes
+    ----------
+    points
+        In the order of the message.
+    skipped
+        What was left out by a rule of the format, and how often.
+    refused
+        Points that should have been usable and are not; one message, any number of them.
+    """
+
+    points: list[Point] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    refused: list[Unusable] = field(default_factory=list)
+
+
+Parser = Callable[[bytes], Parsed]
+
+
+def series_name(name: str, labels: Mapping[str, str]) -> str:
+    """`name{a="1",b="2"}`: labels sorted and escaped as Prometheus does, so that equal labels give equal names.
+
+    Raises
+    ------
+    Unusable
+        No name, or longer than 512 bytes in UTF-8.
+
+    Examples
+    --------
+    >>> series_name("cpu", {"host": "a", "core": "0"})
+    'cpu{core="0",host="a"}'
+    """
+    if not name:
+        raise Unusable(Reason.NO_SERIES, "the metric has no name")
+    if labels:
+        pairs = ",".join(f'{label}="{_escaped(labels[label])}"' for label in sorted(labels))
+        name = f"{name}{{{pairs}}}"
+    return checked_series(name)
+
+
+def checked_series(name: str) -> str:
+    """The name, if it is short enough to be kept in the state of a partition."""
+    # A character is at most 4 bytes; most names need no encoding to be found short enough.
+    if len(name) * 4 > MAX_SERIES_BYTES and len(name.encode()) > MAX_SERIES_BYTES:
+        raise Unusable(Reason.TOO_LARGE, f"series name of {len(name.encode())} bytes; the limit is {MAX_SERIES_BYTES}")
+    return name
+
+
+def checked_time(milliseconds: int) -> int:
+    """The time, if it lies between 1971 and 2200."""
+    if not EARLIEST <= milliseconds < LATEST:
+        raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(milliseconds)} ms lies outside 1971 to 2200")
+    return milliseconds
+
+
+def shown(value: object) -> str:
+    """The value for a message of one line: short, without line breaks or characters that cannot be encoded."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    if isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write integers of thousands of digits
+        return f"an integer of {value.bit_length()} bits"
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,175 @@
+"""Send records to Kafka, keyed by series: idempotent, every delivery report counted, back-pressure when the queue is full."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.errors import ConnectionFailed, DeliveryError
+
+log = structlog.get_logger(__name__)
+
+_SERVE_S = 0.2  # delivery reports are served at least this often while waiting; also how soon Ctrl-C is noticed
+
+
+class Publisher:
+    """A producer of one topic; a context manager that flushes.
+
+    Parameters
+    ----------
+    options
+        librdkafka's options: `bootstrap.servers`, and TLS or SASL where needed. They win over the ones set here.
+    delivery_timeout
+        Seconds after which a record that the broker did not take counts as failed.
+
+    Attributes
+    ----------
+    sent, delivered, failed
+        Records handed over; acknowledged by all in-sync replicas; given up.
+
+    Notes
+    -----
+    The partitioner is `murmur2_random`: the same as the Java clients' and aiokafka's, so that a series lands on one partition
+    whoever produces it. librdkafka's own default is another.
+    """
+
+    def __init__(self, topic: str, options: Mapping[str, Any], *, delivery_timeout: float = 30.0) -> None:
+        self.topic = topic
+        self.sent = 0
+        self.delivered = 0
+        self.failed = 0
+        self._first_failure = ""
+        self._last_trouble = ""
+        self._producer = Producer(
+            {
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "batch.size": 1_000_000,
+                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.kbytes": 256 * 1024,
+                "compression.type": "lz4",
+                "delivery.timeout.ms": int(delivery_timeout * 1000),
+                "error_cb": self._on_trouble,
+                "logger": _quiet,  # what matters reaches error_cb and the delivery reports
+                **options,
+            }
+        )
+        self._brokers = str(options.get("bootstrap.servers", ""))
+
+    def connect(self, timeout: float = 10.0) -> int:
+        """The topic's partitions: shows that the broker answers and the topic is there.
+
+        Raises
+        ------
+        ConnectionFailed
+            No broker answers in time, or there is no such topic.
+        """
+        try:
+            known = self._producer.list_topics(self.topic, timeout=timeout).topics[self.topic]
+        except KafkaException as error:
+            msg = f"no Kafka broker answers at {self._brokers} ({self._last_trouble or _reason(error.args[0])}); is it running?"
+            raise ConnectionFailed(msg) from error
+        if known.error is not None or not known.partitions:
+            why = known.error.str() if known.error is not None else "it has no partitions"
+            msg = f"topic {self.topic} at {self._brokers} cannot be used: {why}"
+            raise ConnectionFailed(msg)
+        return len(known.partitions)
+
+    def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Hand records over, in order; waits while the queue is full. Whether they arrive is `flush`'s to say.
+
+        Raises
+        ------
+        DeliveryError
+            The producer is beyond repair (a fatal error), or a record is larger than allowed.
+        """
+        produce, report, topic = self._producer.produce, self._on_delivery, self.topic
+        for key, value in zip(keys, values, strict=True):
+            while True:
+                try:
+                    produce(topic, value, key, on_delivery=report)
+                    break
+                except BufferError:
+                    self._producer.poll(_SERVE_S)
+                except KafkaException as error:
+                    raise DeliveryError(self._summary(_reason(error.args[0]))) from error
+            self.sent += 1
+        self._producer.poll(0)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, serving delivery reports meanwhile (a `Clock`'s sleep)."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._producer.poll(min(left, _SERVE_S))
+
+    @property
+    def waiting(self) -> int:
+        """Records handed over whose fate is not known yet."""
+        return self.sent - self.delivered - self.failed
+
+    def flush(self, timeout: float = 60.0) -> int:
+        """Wait until the fate of every record is known; returns how many were delivered.
+
+        Raises
+        ------
+        DeliveryError
+            Records failed, or are still waiting after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self._producer.flush(_SERVE_S) > 0 and time.monotonic() < deadline:
+            pass
+        if self.failed or self.waiting:
+            raise DeliveryError(self._summary(self._first_failure or self._last_trouble or "no answer in time"))
+        return self.delivered
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.flush()
+        else:
+            self._producer.purge()  # an error is on its way out; what is queued would only hold it up
+            self._producer.poll(0)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.delivered += 1
+            return
+        self.failed += 1
+        if not self._first_failure:
+            self._first_failure = _reason(error)
+            log.warning("not delivered", topic=self.topic, reason=self._first_failure)
+
+    def _on_trouble(self, error: KafkaError) -> None:
+        """Connections that fail are tried again by librdkafka; the reason is kept for the error that may follow."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._last_trouble:  # noqa: SLF001 (its only name)
+            self._last_trouble = _reason(error)
+
+    def _summary(self, reason: str) -> str:
+        lost = self.sent - self.delivered
+        return (
+            f"{lost:,} of {self.sent:,} records were not delivered to topic {self.topic} at {self._brokers}: {reason}; "
+            "check the broker and replay again"
+        )
+
+
+def _reason(error: KafkaError) -> str:
+    """The part of librdkafka's message that is for people."""
+    text = str(error.str()).splitlines()[0]
+    return text.partition("]: ")[2] or text
+
+
+_quiet = logging.getLogger("tidewatch.librdkafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
