@@ -100,8 +100,10 @@ class Detector(ABC):
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     version: ClassVar[int] = 1
     """Raised when the meaning of the scores changes; part of every alert's id."""
-    tile: ClassVar[int] = 256
-    """Windows per forward pass."""
+    tile: int = 256
+    """Windows per forward pass on the CPU: small enough that a batch of one is quick, large enough to be fast."""
+    cuda_tile: ClassVar[int] = 256
+    """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
     """Where it can be used: windows of metrics (T > 1), rows of tables (T = 1), or both."""
     supervised: ClassVar[bool] = False
@@ -186,7 +188,7 @@ class Detector(ABC):
         raw = np.empty(B, np.float64)
         expected: NDArray[np.float32] | None = None
         contributions: NDArray[np.float32] | None = None
-        broken = ~np.isfinite(x).all(axis=(1, 2))
+        broken = _not_finite(x)
         if broken.any():
             x = x.copy()
             x[broken] = 0.0
@@ -242,8 +244,14 @@ class Detector(ABC):
             msg = f"{self.name} takes windows of shape (B, {T}, {W}), got {x.shape}"
             raise DetectorError(msg)
         out = np.ascontiguousarray(x, dtype=np.float32)
-        if finite and not np.isfinite(out).all():
-            bad = int(np.argmax(~np.isfinite(out).all(axis=(1, 2))))
+        if finite and (broken := _not_finite(out)).any():
+            bad = int(np.argmax(broken))
             msg = f"{self.name}: window {bad} holds a value that is not finite; drop or fill it before fitting"
             raise DetectorError(msg)
         return out
+
+
+def _not_finite(x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(B,) whether a window holds NaN or infinity: both times zero are NaN, and a product is the fastest way through."""
+    with np.errstate(invalid="ignore"):
+        return np.isnan(x.reshape(len(x), -1) @ np.zeros(x.shape[1] * x.shape[2], np.float32))

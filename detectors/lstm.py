@@ -1,0 +1,62 @@
+"""LSTM forecaster: a recurrent network reads the context and predicts the next observation.
+
+Malhotra, Vig, Shroff, Agarwal, "Long Short Term Memory Networks for Anomaly Detection in Time Series", ESANN 2015.
+Departures: one layer instead of two stacked ones, one step ahead instead of several, and no Gaussian of the errors
+(calibration does that per series, and without the assumption).
+
+Examples
+--------
+>>> import numpy as np
+>>> from detectors.lstm import LSTM, LSTMConfig
+>>> from detectors.networks import TrainingConfig
+>>> wave = np.sin(np.arange(200) / 3.0)
+>>> windows = np.lib.stride_tricks.sliding_window_view(wave, 12)[:, :, None]
+>>> detector = LSTM(LSTMConfig(window=12, hidden=8, training=TrainingConfig(epochs=3)))
+>>> report = detector.fit(windows)
+>>> spike = windows[:2].copy()
+>>> spike[1, -1] += 5.0
+>>> raw = detector.score(spike).raw
+>>> bool(raw[1] > raw[0])
+True
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from detectors.forecaster import Forecaster, ForecasterConfig
+
+
+class LSTMConfig(ForecasterConfig):
+    """Settings of the LSTM forecaster."""
+
+    hidden: int = Field(32, ge=1)
+    """Units of the LSTM."""
+
+
+class _Encoder(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.lstm(x)  # (B, T-1, H)
+        return states[:, -1]  # type: ignore[no-any-return]
+
+
+class LSTM(Forecaster):
+    """Scores by how far an observation lies from what an LSTM expects after the ones before it."""
+
+    name = "lstm"
+    summary = "LSTM forecaster: residual of the next observation's prediction"
+    Config = LSTMConfig
+    config: LSTMConfig
+    # oneDNN's LSTM reaches 95 % of its speed at 64, where a batch of one costs 0.6 ms.
+    tile = 64
+    unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 8}})
+
+    def _encoder(self) -> tuple[nn.Module, int]:
+        return _Encoder(self.width, self.config.hidden), self.config.hidden

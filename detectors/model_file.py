@@ -1,0 +1,283 @@
+"""Reading and writing a model file: safetensors, with one typed header in the metadata. Nothing in it is code.
+
+    metadata  "tidewatch": Header as JSON (detectors' names and settings, scaling, features, calibrator, facts)
+    tensors   detector.<m>.<name>   what member m learnt
+              series.scaling        (S, 2, C) float64, centre and scale of the S known series
+              series.calibration    (S, M, bytes) uint8, calibration states as they lie in memory
+
+A file is a function of the model: saving the same model twice gives the same bytes, and a loaded model scores bit-equal
+to the one that was saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from detectors import calibration, registry
+from detectors.base import Detector, DetectorError
+from detectors.calibration import Calibrator
+from detectors.features import FeatureEncoder
+from detectors.model import Aggregation, Model
+from detectors.scaling import SeriesScaling
+
+FORMAT = 1
+"""Raised when a file of the format before cannot be read any more."""
+_KEY = "tidewatch"
+
+
+class ModelFileError(DetectorError):
+    """A model file is missing, damaged, changed or of another version; names file, field and mend."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemberHeader(_Table):
+    """One detector."""
+
+    name: str
+    version: int
+    config: dict[str, JsonValue]
+
+
+class CalibratorHeader(_Table):
+    """The calibrator."""
+
+    name: str
+    config: dict[str, JsonValue]
+
+
+class ScalingHeader(_Table):
+    """How series are scaled; centre and scale of the known ones are a tensor."""
+
+    method: str
+    learn_rows: int
+
+
+class SeriesHeader(_Table):
+    """One known series, in the order of the tensors' first dimension."""
+
+    name: str
+    training_rows: int
+    interval_ms: int
+    scaled: bool
+    calibrated: bool
+
+
+class Header(_Table):
+    """Everything of a model but its tensors."""
+
+    format: Literal[1]
+    kind: Literal["metric", "table"]
+    detectors: tuple[MemberHeader, ...]
+    calibrator: CalibratorHeader
+    scaling: ScalingHeader
+    features: dict[str, JsonValue] | None
+    time_features: tuple[str, ...]
+    aggregation: Aggregation
+    series: tuple[SeriesHeader, ...]
+    facts: dict[str, JsonValue]
+
+
+def save(model: Model, path: Path) -> Model:
+    """Write `model` to `path`, in place of a file that is there, and return it with the file's hash.
+
+    Raises
+    ------
+    ModelFileError
+        A detector has not been fitted, or the file cannot be written.
+    """
+    data = to_bytes(model)
+    beside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        msg = f"cannot write model file {path}: {error.strerror or error}"
+        raise ModelFileError(msg) from error
+    return replace(model, hash=hashlib.sha256(data).hexdigest())
+
+
+def load(path: Path, sha256: str | None = None) -> Model:
+    """Read a model file.
+
+    Parameters
+    ----------
+    sha256
+        The hash that the file must have, if known.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, has another hash, is no model file, is damaged, or needs another version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"cannot read model file {path}: {error.strerror or error} (`tidewatch train` writes one)"
+        raise ModelFileError(msg) from error
+    actual = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and sha256.lower() != actual:
+        msg = f"model file {path} has SHA-256 {actual}, not {sha256}: it was changed or is another one; fetch it again"
+        raise ModelFileError(msg)
+    return replace(from_bytes(data, str(path)), hash=actual)
+
+
+def to_bytes(model: Model) -> bytes:
+    """Return what `save` writes."""
+    names = sorted({*model.scaling.known, *model.calibrations, *model.training_rows, *model.interval_ms})
+    tensors: dict[str, NDArray[Any]] = {}
+    for m, detector in enumerate(model.detectors):
+        if not detector.fitted:
+            msg = f"{detector.name} has not been fitted, so there is nothing to save: call fit first"
+            raise ModelFileError(msg)
+        tensors |= {f"detector.{m}.{name}": np.ascontiguousarray(a) for name, a in detector.arrays().items()}
+    shape = (len(names), len(model.detectors), model.calibrator.dtype.itemsize)
+    states = np.zeros(shape, np.uint8)
+    scaling = np.zeros((len(names), 2, model.channels))
+    for i, name in enumerate(names):
+        if name in model.calibrations:
+            state = np.ascontiguousarray(model.calibrations[name], model.calibrator.dtype)
+            states[i] = state.view(np.uint8).reshape(shape[1:])
+        if name in model.scaling.known:
+            scaling[i] = model.scaling.known[name]
+    tensors |= {"series.calibration": states, "series.scaling": scaling}
+    header = Header(
+        format=FORMAT,
+        kind=model.kind,
+        detectors=tuple(
+            MemberHeader(name=d.name, version=d.version, config=d.config.model_dump(mode="json"))
+            for d in model.detectors
+        ),
+        calibrator=CalibratorHeader(name=model.calibrator.name, config=model.calibrator.config.model_dump(mode="json")),
+        scaling=ScalingHeader(method=model.scaling.method, learn_rows=model.scaling.learn_rows),
+        features=None if model.features is None else dict(model.features.to_header()),
+        time_features=tuple(model.time_features),
+        aggregation=model.aggregation,
+        series=tuple(
+            SeriesHeader(
+                name=name,
+                training_rows=model.training_rows.get(name, 0),
+                interval_ms=model.interval_ms.get(name, 0),
+                scaled=name in model.scaling.known,
+                calibrated=name in model.calibrations,
+            )
+            for name in names
+        ),
+        facts=dict(model.facts),
+    )
+    # One key only: safetensors writes several in any order.
+    return safetensors.numpy.save(tensors, metadata={_KEY: header.model_dump_json()})
+
+
+def from_bytes(data: bytes, source: str = "model") -> Model:
+    """Rebuild a model from what `to_bytes` returned; `source` names it in errors."""
+    header = _header(data, source)
+    try:
+        tensors = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        msg = f"model file {source} is damaged: {_line(error)}; fetch or train it again"
+        raise ModelFileError(msg) from error
+    try:
+        return _assemble(header, tensors)
+    except ModelFileError as error:
+        msg = f"model file {source}: {error}"
+        raise ModelFileError(msg) from error
+    except (DetectorError, ValidationError) as error:
+        msg = f"model file {source}: {_line(error)}; train it again with this version"
+        raise ModelFileError(msg) from error
+
+
+def _assemble(header: Header, tensors: Mapping[str, NDArray[Any]]) -> Model:
+    if not header.detectors:
+        msg = "detectors is empty; train it again"
+        raise ModelFileError(msg)
+    detectors = tuple(_detector(m, member, tensors) for m, member in enumerate(header.detectors))
+    calibrator = calibration.create(header.calibrator.name, header.calibrator.config)
+    S, M, C = len(header.series), len(detectors), detectors[0].config.channels
+    scaling = _tensor(tensors, "series.scaling", np.float64, (S, 2, C))
+    states = _tensor(tensors, "series.calibration", np.uint8, (S, M, calibrator.dtype.itemsize))
+    return Model(
+        kind=header.kind,
+        detectors=detectors,
+        calibrator=calibrator,
+        scaling=SeriesScaling(
+            method=header.scaling.method,
+            known={s.name: scaling[i] for i, s in enumerate(header.series) if s.scaled},
+            learn_rows=header.scaling.learn_rows,
+        ),
+        features=None if header.features is None else FeatureEncoder.from_header(header.features),
+        time_features=header.time_features,
+        aggregation=header.aggregation,
+        training_rows={s.name: s.training_rows for s in header.series},
+        calibrations=_states(header.series, states, calibrator),
+        interval_ms={s.name: s.interval_ms for s in header.series},
+        facts=header.facts,
+    )
+
+
+def _detector(m: int, member: MemberHeader, tensors: Mapping[str, NDArray[Any]]) -> Detector:
+    kind = registry.find(member.name)
+    if member.version != kind.version:
+        msg = f"{member.name} has version {member.version}, this program scores version {kind.version}; train it again"
+        raise ModelFileError(msg)
+    prefix = f"detector.{m}."
+    arrays = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
+    return kind.from_arrays(kind.Config.model_validate(member.config), arrays)
+
+
+def _states(
+    series: tuple[SeriesHeader, ...], states: NDArray[np.uint8], calibrator: Calibrator
+) -> dict[str, NDArray[Any]]:
+    return {s.name: states[i].reshape(-1).view(calibrator.dtype).copy() for i, s in enumerate(series) if s.calibrated}
+
+
+def _tensor(
+    tensors: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    found = tensors.get(name)
+    if found is None or found.shape != shape or found.dtype != dtype:
+        have = "missing" if found is None else f"{found.dtype} {found.shape}"
+        msg = f"{name} is {have}, not {np.dtype(dtype)} {shape}; train it again with this version"
+        raise ModelFileError(msg)
+    return found
+
+
+def _header(data: bytes, source: str) -> Header:
+    """Read the header; the length and JSON in front of the tensors are safetensors' own format."""
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        text = json.loads(data[8 : 8 + length])["__metadata__"][_KEY]
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = f"{source} is no model file of Tidewatch; `tidewatch train` writes one"
+        raise ModelFileError(msg) from error
+    try:
+        return Header.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "header"
+        mend = "it needs another version of Tidewatch" if field == "format" else "train it again with this version"
+        msg = f"model file {source}: {field}: {first['msg']}; {mend}"
+        raise ModelFileError(msg) from error
+
+
+def _line(error: Exception) -> str:
+    """One line of an error that may have several."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

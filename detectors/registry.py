@@ -1,0 +1,56 @@
+"""All detectors by name: the one place that a new one is added to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from detectors.autoencoder import Autoencoder
+from detectors.base import Detector, DetectorError
+from detectors.baselines import Constant, Random, ZScore
+from detectors.lstm import LSTM
+from detectors.tcn import TCN
+
+DETECTORS: Mapping[str, type[Detector]] = {
+    detector.name: detector for detector in (Autoencoder, LSTM, TCN, Constant, Random, ZScore)
+}
+
+
+def find(name: str) -> type[Detector]:
+    """Return the detector's class.
+
+    Raises
+    ------
+    DetectorError
+        There is none of that name; the message lists those there are.
+    """
+    if name not in DETECTORS:
+        msg = f"there is no detector {name!r}; there are: {', '.join(sorted(DETECTORS))}"
+        raise DetectorError(msg)
+    return DETECTORS[name]
+
+
+def create(name: str, **settings: Any) -> Detector:
+    """Build an unfitted detector from its name and settings.
+
+    Raises
+    ------
+    DetectorError
+        No such detector, no such setting, or a value that does not fit; the message names it.
+
+    Examples
+    --------
+    >>> create("zscore", window=24).config.window
+    24
+    """
+    detector = find(name)
+    try:
+        config = detector.Config(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        msg = f"{name}: setting {where}: {first['msg']}; it has: {', '.join(detector.Config.model_fields)}"
+        raise DetectorError(msg) from error
+    return detector(config)
