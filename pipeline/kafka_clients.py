@@ -1,0 +1,110 @@
+"""How every Kafka client of Tidewatch is configured: one mapping to aiokafka, one to librdkafka, from the same settings.
+
+Whatever connects to Kafka takes its configuration from here, so TLS and SASL are right everywhere or nowhere.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pipeline.errors import BrokerError, SettingsError
+from pipeline.settings import KafkaSettings
+
+CLIENT_ID = "tidewatch"
+
+
+def aiokafka_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes. Raises SettingsError where a file cannot be used."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": [b.strip() for b in kafka.brokers.split(",")],
+        "client_id": CLIENT_ID,
+        "security_protocol": kafka.security_protocol,
+    }
+    if "SSL" in kafka.security_protocol:
+        config["ssl_context"] = _ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        config["sasl_mechanism"] = kafka.sasl_mechanism
+        config["sasl_plain_username"] = kafka.sasl_username or None
+        config["sasl_plain_password"] = kafka.sasl_password.get_secret_value() or None
+    return config
+
+
+def librdkafka_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configuration that every confluent-kafka client takes. Raises SettingsError where a file is missing."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": kafka.brokers,
+        "client.id": CLIENT_ID,
+        "security.protocol": kafka.security_protocol,
+        "log_level": 0,  # what goes wrong comes back as an error; librdkafka's own lines would go to stderr as well
+    }
+    if "SSL" in kafka.security_protocol:
+        files = {
+            "ssl.ca.location": ("ca_file", kafka.ca_file),
+            "ssl.certificate.location": ("certificate_file", kafka.certificate_file),
+            "ssl.key.location": ("key_file", kafka.key_file),
+        }
+        config |= {key: str(_readable(file, name)) for key, (name, file) in files.items() if file is not None}
+        if password := kafka.key_password.get_secret_value():
+            config["ssl.key.password"] = password
+    if kafka.security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = kafka.sasl_mechanism
+        if kafka.sasl_username:
+            config["sasl.username"] = kafka.sasl_username
+            config["sasl.password"] = kafka.sasl_password.get_secret_value()
+    return config
+
+
+def connect_admin(kafka: KafkaSettings) -> AdminClient:
+    """An admin client of a broker that answers. Raises BrokerError where none does within `request_timeout`."""
+    heard: list[KafkaError] = []
+    timeout = kafka.request_timeout.total_seconds()
+    config = librdkafka_config(kafka) | {"error_cb": heard.append, "socket.timeout.ms": int(timeout * 1000)}
+    try:
+        admin = AdminClient(config)
+        admin.list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerError(_cannot_reach(kafka, [*heard, error.args[0]])) from error
+    return admin
+
+
+def broker_error(doing: str, error: BaseException) -> BrokerError:
+    """One line from an exception of either client."""
+    cause = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    text = cause.str() if isinstance(cause, KafkaError) else str(cause) or type(cause).__name__
+    return BrokerError(f"Kafka: {doing}: {text}")
+
+
+def _cannot_reach(kafka: KafkaSettings, heard: list[KafkaError]) -> str:
+    """The most telling of the errors heard; `all brokers down` and a time-out only say that something went wrong."""
+    vague = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TRANSPORT)  # noqa: SLF001  public names of librdkafka
+    telling = next((e for e in heard if e.code() not in vague), heard[0])
+    mend = "start it, or name another in kafka.brokers (TIDEWATCH_KAFKA__BROKERS)"
+    if telling.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):  # noqa: SLF001
+        mend = "see kafka.security_protocol, kafka.sasl_* and kafka.ca_file"
+    return f"Kafka at {kafka.brokers} does not answer: {telling.str()}; {mend}"
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    ca_file = None if kafka.ca_file is None else str(_readable(kafka.ca_file, "ca_file"))
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if kafka.certificate_file is not None:
+            certificate = _readable(kafka.certificate_file, "certificate_file")
+            key = None if kafka.key_file is None else _readable(kafka.key_file, "key_file")
+            context.load_cert_chain(certificate, key, kafka.key_password.get_secret_value() or None)
+    except ssl.SSLError as error:
+        msg = f"setting kafka.ca_file, kafka.certificate_file or kafka.key_file: not usable: {error.reason or error}"
+        raise SettingsError(msg) from error
+    return context
+
+
+def _readable(file: Path, name: str) -> Path:
+    if not file.is_file():
+        msg = f"setting kafka.{name}: {file} does not exist"
+        raise SettingsError(msg)
+    return file

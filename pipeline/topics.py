@@ -1,0 +1,137 @@
+"""The topics of a deployment: what they are called, with which settings they are created, and which they are.
+
+| topic | partitions | cleanup.policy | kept |
+|---|---|---|---|
+| `<stream>.observations` | `kafka.partitions` | delete | broker's default |
+| alerts | `kafka.partitions` | compact | the last alert of each key, for ever |
+| dead letters | `kafka.partitions` | delete | 14 days: time to mend and replay them |
+| scores | `kafka.partitions` | delete | 7 days |
+
+All with `kafka.replication` and `kafka.min_insync_replicas`. A topic that exists is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
+
+from pipeline.errors import BrokerError
+from pipeline.kafka_clients import broker_error
+from pipeline.settings import KafkaSettings, StreamSettings
+
+DEAD_LETTERS_KEPT = timedelta(days=14)
+SCORES_KEPT = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """A topic as Tidewatch would create it."""
+
+    name: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """A topic as Kafka has it."""
+
+    name: str
+    topic_id: str
+    """Empty where the broker does not tell (before Kafka 2.8, and some that speak its protocol)."""
+    partitions: int
+
+
+def plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:
+    """All topics that the streams need, each once."""
+    plans: dict[str, TopicPlan] = {}
+    for stream in streams:
+        wanted = [
+            TopicPlan(stream.input_topic, {"cleanup.policy": "delete"}),
+            TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
+            TopicPlan(stream.dlq, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)}),
+        ]
+        if stream.score_topic:
+            wanted.append(TopicPlan(stream.score_topic, {"cleanup.policy": "delete", "retention.ms": _ms(SCORES_KEPT)}))
+        for topic in wanted:
+            plans.setdefault(topic.name, topic)
+    return list(plans.values())
+
+
+def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> list[str]:
+    """Create the topics that do not exist yet; returns their names. Raises BrokerError with the topic's name."""
+    timeout = kafka.request_timeout.total_seconds()
+    existing = set(_answer("list topics", lambda: admin.list_topics(timeout=timeout)).topics)
+    missing = [
+        NewTopic(
+            t.name,
+            num_partitions=kafka.partitions,
+            replication_factor=kafka.replication,
+            config={"min.insync.replicas": str(kafka.min_insync_replicas), **t.config},
+        )
+        for t in plans
+        if t.name not in existing
+    ]
+    if not missing:
+        return []
+    created = []
+    for name, done in admin.create_topics(missing, operation_timeout=timeout, request_timeout=timeout).items():
+        try:
+            done.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
+                continue
+            raise broker_error(f"create topic {name}", error) from error
+        created.append(name)
+    return created
+
+
+def cluster_id(admin: AdminClient, kafka: KafkaSettings) -> str:
+    """Kafka's id of the cluster."""
+    timeout = kafka.request_timeout.total_seconds()
+    return str(_answer("ask for the cluster's id", lambda: admin.list_topics(timeout=timeout)).cluster_id or "")
+
+
+def describe(admin: AdminClient, kafka: KafkaSettings, names: Iterable[str]) -> dict[str, TopicFacts]:
+    """Facts of those of the topics that exist. Raises BrokerError where Kafka does not answer or forbids it."""
+    names = list(names)
+    timeout = kafka.request_timeout.total_seconds()
+    answers: dict[str, Future[Any]] = admin.describe_topics(TopicCollection(names), request_timeout=timeout)
+    facts = {}
+    for name, answer in answers.items():
+        try:
+            topic = answer.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                continue
+            raise broker_error(f"describe topic {name}", error) from error
+        facts[name] = TopicFacts(name, _topic_id(topic), len(topic.partitions))
+    return facts
+
+
+def require(facts: dict[str, TopicFacts], names: Iterable[str]) -> None:
+    """Raise BrokerError naming the topics that do not exist."""
+    if missing := [n for n in names if n not in facts]:
+        msg = f"Kafka has no topic {', '.join(missing)}; create it (`tidewatch topics create`)"
+        raise BrokerError(msg)
+
+
+def _topic_id(topic: Any) -> str:
+    bits = (topic.topic_id.get_most_significant_bits(), topic.topic_id.get_least_significant_bits())
+    return "" if bits == (0, 0) else str(topic.topic_id)
+
+
+def _answer(doing: str, ask: Any) -> Any:
+    try:
+        return ask()
+    except KafkaException as error:
+        raise broker_error(doing, error) from error
+
+
+def _ms(kept: timedelta) -> str:
+    return str(int(kept.total_seconds() * 1000))
