@@ -210,7 +210,7 @@ def test_other_numerics_are_a_warning_only() -> None:
     with capture_logs() as logs:
         check_identity(IDENTITY, IDENTITY)
         check_identity(IDENTITY.model_copy(update={"numerics": "cuda"}), IDENTITY)
-    assert [(e["event"], e["stored"], e["own"]) for e in logs] == [("numerics_differ", "cuda", "cpu")]
+    assert [(e["event"], e["stored"], e["own"]) for e in logs] == [("state is of other numerics", "cuda", "cpu")]
 
 
 @pytest.mark.embedded

@@ -1,0 +1,252 @@
+"""What a worker measures, for Prometheus, and whether it is well.
+
+Metrics are made over a registry that is handed in, carry the fixed prefix `tidewatch_` and base units (seconds, bytes), and
+are updated once per batch and checkpoint, never per record. `serve` answers `/metrics` and `/healthz`.
+
+    tidewatch_records_total, tidewatch_observations_total         read; decoded
+    tidewatch_dead_letters_total{reason}                          records that could not be used
+    tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
+    tidewatch_windows_scored_total, tidewatch_anomalous_total
+    tidewatch_alerts_total{status}
+    tidewatch_stage_seconds{stage}, tidewatch_batch_records       per batch
+    tidewatch_checkpoint_seconds, tidewatch_checkpoint_bytes
+    tidewatch_checkpoint_offset, tidewatch_position, tidewatch_lag_records
+    tidewatch_series{state}                                       warming, live
+    tidewatch_store_waiting                                       1 while the state store does not answer
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from pipeline.errors import SettingsError
+
+POLICY = ("late", "duplicate", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
+"""Cases of the time policy, counted by `pipeline.windows`."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
+_BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+_REJECTED, _ALERTS = "rejected_", "alerts_"
+
+
+class Health:
+    """Well, or degraded: the position of a partition with lag does not advance, or its store does not answer.
+
+    Parameters
+    ----------
+    patience
+        Seconds without an advance that are still well.
+    """
+
+    def __init__(self, *, patience: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()  # asked by the server's threads
+        self._positions: dict[tuple[str, int], int] = {}
+        self._stalled: dict[tuple[str, int], float] = {}
+        self._waiting: dict[tuple[str, int], float] = {}
+
+    def position(self, stream: str, partition: int, position: int, lag: int) -> None:
+        """Where a partition stands and how many records wait behind that."""
+        key = (stream, partition)
+        with self._lock:
+            if lag <= 0 or position > self._positions.get(key, -1):
+                self._stalled.pop(key, None)
+            if lag > 0:
+                self._stalled.setdefault(key, self._clock())
+            self._positions[key] = position
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether a partition waits for its store."""
+        with self._lock:
+            if store:
+                self._waiting.setdefault((stream, partition), self._clock())
+            else:
+                self._waiting.pop((stream, partition), None)
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition was given away."""
+        with self._lock:
+            for kept in (self._positions, self._stalled, self._waiting):
+                kept.pop((stream, partition), None)
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is not well; empty: all is well."""
+        now = self._clock()
+        with self._lock:
+            stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
+            waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
+            at = dict(self._positions)
+        lines = [
+            f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
+            for (s, p), age in stalled.items()
+        ]
+        lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
+        return sorted(lines)
+
+
+class WorkerMetrics:
+    """The metrics of one worker process; what `pipeline.loop.LoopMetrics` asks for, and a little more.
+
+    Raises
+    ------
+    ValueError
+        The registry holds them already (from prometheus_client).
+    """
+
+    def __init__(self, registry: CollectorRegistry, health: Health | None = None) -> None:
+        self.health = health if health is not None else Health()
+        each = ("stream", "partition")
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tidewatch_{name}", text, (*each, *labels), registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tidewatch_{name}", text, (*each, *labels), registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"tidewatch_{name}", text, ("stream", *labels), registry=registry, buckets=buckets)
+
+        self._plain = {
+            "records": counter("records", "Records read from the input topic."),
+            "observations": counter("observations", "Records decoded into observations."),
+            "scored": counter("windows_scored", "Windows scored."),
+            "anomalous": counter("anomalous", "Live observations at or above the threshold."),
+        }
+        self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")
+        self._alerts = counter("alerts", "Alert messages published, by the alert's new status.", "status")
+        self._policy = counter("policy", "Observations that the time policy treated specially.", "case")
+        self._stage = histogram("stage_seconds", "Time of one batch in a stage.", _SECONDS, "stage")
+        self._batch = histogram("batch_records", "Records of one batch.", _RECORDS)
+        self._checkpoint_seconds = histogram("checkpoint_seconds", "Time of one checkpoint.", _SECONDS)
+        self._checkpoint_bytes = histogram("checkpoint_bytes", "Bytes written by one checkpoint.", _BYTES)
+        self._offset = gauge("checkpoint_offset", "Everything before it is in the state store.")
+        self._position = gauge("position", "Next offset to process.")
+        self._lag = gauge("lag_records", "Records of the partition that are not processed yet.")
+        self._series = gauge("series", "Series held, by state.", "state")
+        self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
+
+    def batch(self, stream: str, partition: int, counts: Counts[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        labels = (stream, str(partition))
+        for name, n in counts.items():
+            if n <= 0:
+                continue
+            if name in self._plain:
+                self._plain[name].labels(*labels).inc(n)
+            elif name in POLICY:
+                self._policy.labels(*labels, name).inc(n)
+            elif name.startswith(_REJECTED):
+                self._dead_letters.labels(*labels, name.removeprefix(_REJECTED)).inc(n)
+            elif name.startswith(_ALERTS):
+                self._alerts.labels(*labels, name.removeprefix(_ALERTS)).inc(n)
+        for stage, taken in seconds.items():
+            self._stage.labels(stream, stage).observe(taken)
+        self._batch.labels(stream).observe(counts["records"])
+
+    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        self._checkpoint_seconds.labels(stream).observe(seconds)
+        self._checkpoint_bytes.labels(stream).observe(size)
+        self._offset.labels(stream, str(partition)).set(offset)
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether the partition waits for the store."""
+        self._waiting.labels(stream, str(partition)).set(int(store))
+        self.health.waiting(stream, partition, store)
+
+    def position(self, stream: str, partition: int, position: int, end: int) -> None:
+        """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""
+        lag = max(end - position, 0)
+        self._position.labels(stream, str(partition)).set(position)
+        self._lag.labels(stream, str(partition)).set(lag)
+        self.health.position(stream, partition, position, lag)
+
+    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
+        """How many series are held, in probation and out of it."""
+        self._series.labels(stream, str(partition), "warming").set(warming)
+        self._series.labels(stream, str(partition), "live").set(live)
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition was given away: its gauges go, its counters stay."""
+        labels = (stream, str(partition))
+        for gauge in (self._offset, self._position, self._lag, self._waiting):
+            _remove(gauge, *labels)
+        for state in ("warming", "live"):
+            _remove(self._series, *labels, state)
+        self.health.forget(stream, partition)
+
+
+@contextmanager
+def serve(registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1") -> Iterator[int]:
+    """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
+
+    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`.
+
+    Raises
+    ------
+    SettingsError
+        The address cannot be bound.
+    """
+    handler = type("_Handler", (_Handler,), {"registry": registry, "health": health})
+    try:
+        server = ThreadingHTTPServer((host, port), handler)
+    except OSError as error:
+        msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
+        raise SettingsError(msg) from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    registry: CollectorRegistry
+    health: Health
+    timeout = 10.0  # a client that sends nothing must not hold a thread
+    server_version = "tidewatch"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, content_type, encoder(self.registry))
+        elif path == "/healthz":
+            problems = self.health.problems()
+            body: dict[str, Any] = {"status": "degraded", "problems": problems} if problems else {"status": "ok"}
+            self._answer(503 if problems else 200, "application/json", msgspec.json.encode(body))
+        else:
+            self._answer(404, "text/plain; charset=utf-8", b"/metrics or /healthz\n")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class names it)
+        """A line per scrape is noise."""
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    gauge.labels(*labels)  # removing what was never set is an error
+    gauge.remove(*labels)
