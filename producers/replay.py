@@ -49,6 +49,8 @@ class Timeline:
 
     Attributes
     ----------
+    names
+        Of the series.
     times : (N,) int64
         When each record goes out: the running maximum of its series' event times; rising.
     skipped
@@ -67,7 +69,7 @@ class Timeline:
         times = np.concatenate(out) if out else np.empty(0, np.int64)
         order = np.argsort(times, kind="stable")
         self.times: NDArray[np.int64] = times[order]
-        self._names = [s.name for s in kept]
+        self.names = [s.name for s in kept]
         self._keys = [s.name.encode() for s in kept]
         self._which = np.repeat(np.arange(len(kept)), [len(s) for s in kept])[order]
         self._timestamps = (np.concatenate([s.timestamps for s in kept]) if kept else times)[order]
@@ -83,7 +85,7 @@ class Timeline:
         """Records [start, stop), their event times shifted on by `shift_ms`."""
         which = self._which[start:stop].tolist()
         timestamps = self._timestamps[start:stop] + shift_ms
-        names, keys = self._names, self._keys
+        names, keys = self.names, self._keys
         moments = timestamps.tolist()
         columns = [c[start:stop].tolist() for c in self._columns]
         if self._single:

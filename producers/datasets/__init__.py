@@ -77,9 +77,12 @@ def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
     located = catalog.locate(source)
     if located.folder is not None:
         return read(located.folder)
-    if synthetic_ok and name in synthetic.TWINS:
+    if name not in synthetic.TWINS:
+        raise DataError(located.message)
+    if synthetic_ok:
         return synthetic.twin(name)
-    raise DataError(located.message)
+    msg = f"{located.message}, or take its made-up twin {_SYNTHETIC}{name}"
+    raise DataError(msg)
 
 
 def open_file(path: Path, layout: Layout | None = None) -> Dataset:

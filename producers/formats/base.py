@@ -6,13 +6,22 @@ leaves out by a stated rule (a stale marker, a text field) it counts.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
+
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_FINITE = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
 class Reason(StrEnum):
@@ -106,6 +115,48 @@ def checked_time(milliseconds: int) -> int:
     if not EARLIEST <= milliseconds < LATEST:
         raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(milliseconds)} ms lies outside 1971 to 2200")
     return milliseconds
+
+
+def milliseconds(text: str) -> int:
+    """RFC 3339 text to ms since the epoch, cut."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(text)} names no time zone")
+        return checked_time((moment - _EPOCH) // timedelta(milliseconds=1))
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, Unusable):
+            raise
+        raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(text)} is not an RFC 3339 time") from None
+
+
+def finite(number: float) -> float:
+    """The number as a double, if it is one."""
+    try:
+        double = float(number)
+    except OverflowError:
+        raise Unusable(Reason.NOT_FINITE, f"{shown(number)} is too large for a double") from None
+    if not math.isfinite(double):
+        raise Unusable(Reason.NOT_FINITE, f"the value is {double}")
+    return double
+
+
+def decoded(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
+    """What the decoder reads, its errors as Unusable."""
+    try:
+        return decoder.decode(value)
+    except RecursionError:
+        raise Unusable(Reason.UNDECODABLE, "nested too deep") from None
+    except UnicodeDecodeError as error:
+        raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
+    except msgspec.ValidationError as error:
+        reason = Reason.NOT_FINITE if "out of range" in str(error) else Reason.WRONG_TYPE
+        raise Unusable(reason, str(error)) from None
+    except msgspec.DecodeError as error:
+        # Python's json and many others write these, though JSON has no such literals.
+        if _NOT_FINITE.search(value):
+            raise Unusable(Reason.NOT_FINITE, "NaN and Infinity are not JSON; leave such points out") from None
+        raise Unusable(Reason.UNDECODABLE, str(error)) from None
 
 
 def shown(value: object) -> str:

@@ -1,32 +1,35 @@
 """The native JSON form, read strictly: numbers are JSON numbers, time is an integer of milliseconds.
 
-`decoder` gives the fast reader, which fails without saying why; `reread` reads one message that it failed on once more, and
-says why it cannot be used, or finds that it can (a metric's one value may also come as `values` of length 1).
-Members that are not named in `producers.records` are ignored; of a member that occurs twice the last one counts.
+A `Reader` has two ways. `decode` is fast and fails without saying why; `reread` takes what `decode` failed on, and says why it
+cannot be used, or finds that it can (a metric's one value may also come as `values` of length 1). Members that are not named in
+`producers.records` are ignored; of a member that occurs twice the last one counts.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
 
-from producers.formats.base import Reason, Unusable, checked_time, shown
+from producers.formats.base import Reason, Unusable, checked_time, decoded, finite, shown
 from producers.records import EARLIEST, LATEST
 
 Kind = Literal["metric", "table"]
 
 _Time = Annotated[int, msgspec.Meta(ge=EARLIEST, lt=LATEST)]
-_JSON_TYPES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-# Python's json and many others write these, though JSON has no such literals.
-_NOT_FINITE = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
+_JSON_TYPES = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
 _any = msgspec.json.Decoder()
 
 
 class One(msgspec.Struct, gc=False):
-    """A metric with one channel, as the fast reader takes it."""
+    """An observation of a metric with one channel."""
 
     timestamp: _Time
     value: float
@@ -35,59 +38,64 @@ class One(msgspec.Struct, gc=False):
 
 
 class Many(Protocol):
-    """A metric with several channels, or a row of a table, as the fast reader takes it."""
+    """An observation of a metric with several channels, or a row of a table; its struct depends on their number."""
 
-    timestamp: int
-    values: list[Any]
-    series: str | None
+    @property
+    def timestamp(self) -> int:
+        """Event time, ms."""
+
+    @property
+    def values(self) -> list[Any]:
+        """Numbers of a metric; numbers and texts of a row."""
+
+    @property
+    def series(self) -> str | None:
+        """None: the key names it."""
 
 
-def decoder_of_one() -> msgspec.json.Decoder[One]:
-    """Fast reader of metrics with one channel."""
-    return msgspec.json.Decoder(One)
+Item = TypeVar("Item", One, Many)
 
 
-def decoder_of_many(kind: Kind, width: int) -> msgspec.json.Decoder[Many]:
-    """Fast reader of `values`, exactly `width` of them: numbers of a metric, numbers and texts of a table's row."""
+class Reader(Generic[Item]):
+    """Reads observations with `width` values; made by `reader_of_one` and `reader_of_many`."""
+
+    def __init__(self, struct: type[Item], kind: Kind, width: int) -> None:
+        self.kind = kind
+        self.width = width
+        self._struct = struct
+        self.decode = msgspec.json.Decoder(struct).decode
+
+    def reread(self, value: bytes) -> Item:
+        """Read what `decode` failed on. Raises Unusable with the first reason found."""
+        message = _message(value)
+        timestamp = _timestamp(message)
+        series = message.get("series")
+        if series is not None and not isinstance(series, str):
+            raise Unusable(Reason.WRONG_TYPE, f"`series` is {_type(series)}; a string is expected")
+        values = _values(message, self.kind, self.width)
+        content = {"value": values[0]} if self._struct is One else {"values": values}
+        return self._struct(timestamp=timestamp, series=series, **content)
+
+
+def reader_of_one() -> Reader[One]:
+    """Reader of metrics with one channel."""
+    return Reader(One, "metric", 1)
+
+
+def reader_of_many(kind: Kind, width: int) -> Reader[Many]:
+    """Reader of metrics with several channels, and of rows with `width` columns."""
     element: Any = float if kind == "metric" else float | str
     values = Annotated[list[element], msgspec.Meta(min_length=width, max_length=width)]
     struct = msgspec.defstruct(
-        "Many",
+        "Row",
         [("timestamp", _Time), ("values", values), ("series", str | None, None), ("value", None, None)],
         gc=False,
     )
-    return msgspec.json.Decoder(struct)
-
-
-def reread(value: bytes, kind: Kind, width: int) -> tuple[int, list[Any], str | None]:
-    """Timestamp, values and series of one message that the fast reader did not take.
-
-    Raises
-    ------
-    Unusable
-        With the first reason found.
-    """
-    message = _message(value)
-    timestamp = _timestamp(message)
-    series = message.get("series")
-    if series is not None and not isinstance(series, str):
-        raise Unusable(Reason.WRONG_TYPE, f"`series` is {_type(series)}; a string is expected")
-    return timestamp, _values(message, kind, width), series
+    return Reader(cast("type[Many]", struct), kind, width)
 
 
 def _message(value: bytes) -> dict[str, Any]:
-    try:
-        message = _any.decode(value)
-    except RecursionError:
-        raise Unusable(Reason.UNDECODABLE, "nested too deep") from None
-    except UnicodeDecodeError as error:
-        raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
-    except msgspec.ValidationError as error:  # untyped, only a number beyond a double can be invalid
-        raise Unusable(Reason.NOT_FINITE, str(error)) from None
-    except msgspec.DecodeError as error:
-        if _NOT_FINITE.search(value):
-            raise Unusable(Reason.NOT_FINITE, "NaN and Infinity are not JSON; leave such observations out") from None
-        raise Unusable(Reason.UNDECODABLE, str(error)) from None
+    message = decoded(_any, value)
     if not isinstance(message, dict):
         raise Unusable(Reason.WRONG_TYPE, f"the record is {_type(message)}; an object is expected")
     return message
@@ -128,15 +136,8 @@ def _element(value: object, kind: Kind) -> float | str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         expected = "a number" if kind == "metric" else "a number or string"
         raise Unusable(Reason.WRONG_TYPE, f"a value is {_type(value)}; {expected} is expected")
-    try:
-        number = float(value)
-    except OverflowError:
-        raise Unusable(Reason.NOT_FINITE, f"{shown(value)} is too large for a double") from None
-    if not math.isfinite(number):
-        raise Unusable(Reason.NOT_FINITE, f"a value is {number}")
-    return number
+    return finite(value)
 
 
 def _type(value: object) -> str:
-    name = _JSON_TYPES.get(type(value), "null")
-    return f"{'an' if name[0] in 'ao' else 'a'} {name}" if name != "null" else name
+    return _JSON_TYPES.get(type(value), "null")

@@ -1,0 +1,188 @@
+"""`tidewatch replay`: a recorded data set, or a file, as a live stream."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pipeline.settings import Settings
+    from producers.clock import Clock
+    from producers.datasets import Dataset, Layout
+    from producers.publisher import Publisher
+    from producers.replay import Pace, Timeline
+
+FLUSH_AFTER_CTRL_C_S = 5.0
+NOT_DELIVERED = 1
+INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("replay", no_args_is_help=True)(replay)
+
+
+def replay(
+    source: Annotated[
+        str, typer.Argument(help="nab, taxi, kdd, kdd-all, kdd-corrected, creditcard, ctg; csv; synthetic.")
+    ],
+    path: Annotated[
+        str, typer.Argument(help="csv: the CSV or Parquet file. synthetic: whose twin (nab, taxi, kdd, creditcard).")
+    ] = "",
+    topic: Annotated[str, typer.Option(help="Topic to send to. [default: <source>.observations]")] = "",
+    series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
+    speed: Annotated[
+        str, typer.Option(help="How much faster than it was recorded: 1x, 600x; max does not wait.")
+    ] = "max",
+    start: Annotated[str, typer.Option("--from", help="First event time (ISO 8601, UTC unless it says).")] = "",
+    end: Annotated[str, typer.Option("--to", help="Event time to stop before.")] = "",
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end, event times shifted on.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Records a second, whatever the event times (instead of --speed).")
+    ] = None,
+    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers. [default: the settings']")] = "",
+    timestamp_column: Annotated[
+        str | None, typer.Option(help="csv: the column with the event time; without it the file is a table of rows.")
+    ] = None,
+    value_columns: Annotated[
+        str, typer.Option(help="csv: columns to send, comma-separated. [default: all others that hold numbers]")
+    ] = "",
+    series_column: Annotated[str | None, typer.Option(help="csv: the column that names each row's series.")] = None,
+    time_zone: Annotated[str, typer.Option(help="csv: time zone of time stamps that do not say it.")] = "UTC",
+    config: Annotated[Path | None, typer.Option(help="Settings file. [default: tidewatch.toml]")] = None,
+) -> None:
+    """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
+    from pipeline.kafka_options import librdkafka_options
+    from pipeline.settings import load_settings
+    from producers.clock import Clock, parse_speed
+    from producers.datasets import Layout
+    from producers.errors import DeliveryError, ProducerError
+    from producers.publisher import Publisher
+    from producers.replay import Pace, Timeline
+
+    if rate is not None and speed != "max":
+        raise ProducerError("--rate and --speed exclude each other: give one of them")
+    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
+    first, last = _moment(start, "--from"), _moment(end, "--to")
+    pace = parse_speed(speed) if rate is None else 1.0
+    dataset = _open(source, path, Layout(timestamp_column, columns, series_column, time_zone))
+    timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
+    settings = load_settings(config)
+    kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
+    publisher = Publisher(topic or _default_topic(dataset, settings), librdkafka_options(kafka))
+    publisher.connect(kafka.request_timeout.total_seconds())
+    _announce(dataset, timeline, publisher.topic)
+    try:
+        _send(timeline, Clock(pace, sleep=publisher.wait), Pace(rate), publisher, loop=loop)
+    except DeliveryError as error:
+        _console(stderr=True).print(f"[red]error:[/] {escape(str(error))}")
+        raise typer.Exit(NOT_DELIVERED) from error
+
+
+def _open(source: str, path: str, layout: Layout) -> Dataset:
+    """The data set that the arguments name."""
+    from producers.datasets import open_dataset, open_file
+    from producers.errors import ProducerError
+
+    if source == "csv":
+        if not path:
+            raise ProducerError("replay csv needs a file: tidewatch replay csv PATH --timestamp-column NAME")
+        return open_file(Path(path), layout)
+    if source == "synthetic":
+        return open_dataset(f"synthetic-{path or 'nab'}")
+    if path:
+        msg = f"replay {source} takes no path ({path}); a file of your own is replayed by: tidewatch replay csv {path}"
+        raise ProducerError(msg)
+    return open_dataset(source)
+
+
+def _moment(text: str, option: str) -> int | None:
+    """Event time in ms of `2014-11-01`, `2014-11-01T12:00`, `2014-11-01T12:00+01:00`; UTC where it says no zone."""
+    from producers.errors import ProducerError
+
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{option} {text!r} is not a time: write 2014-11-01 or 2014-11-01T12:00+01:00"
+        raise ProducerError(msg) from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _default_topic(dataset: Dataset, settings: Settings) -> str:
+    """The input topic of the stream of that name, else `<data set>.observations`, always a legal topic name."""
+    twin = "synthetic-" if dataset.synthetic else ""
+    name = re.sub(r"[^a-z0-9_-]+", "-", f"{twin}{dataset.name}".lower())
+    return next((s.input_topic for s in settings.streams if s.name == name), f"{name}.observations")
+
+
+def _announce(dataset: Dataset, timeline: Timeline, topic: str) -> None:
+    if dataset.synthetic:
+        _console().print(f"[yellow]{escape(dataset.source)}[/]")
+    left_out = f", {timeline.skipped:,} with a missing number left out" if timeline.skipped else ""
+    _console().print(
+        f"{escape(dataset.name)} -> topic [bold]{escape(topic)}[/]: {len(timeline):,} records of "
+        f"{len(timeline.names):,} series, {_day(timeline.times[0])} to {_day(timeline.times[-1])}{left_out}"
+        if len(timeline)
+        else f"{escape(dataset.name)}: no records"
+    )
+
+
+def _send(timeline: Timeline, clock: Clock, pace: Pace, publisher: Publisher, *, loop: bool) -> None:
+    """Replay with a progress bar and a last line that says what arrived; Ctrl-C ends it in order.
+
+    Raises DeliveryError where a record was not delivered.
+    """
+    from producers.replay import replay as records
+
+    began = time.monotonic()
+    interrupted = False
+    try:
+        with _bar() as bar:
+            task = bar.add_task("", total=None if loop else len(timeline), when="")
+            for batch in records(timeline, clock, pace, loop=loop):
+                publisher.send(batch.keys, batch.values)
+                bar.update(task, completed=publisher.sent, when=_day(batch.timestamps[-1]))
+    except KeyboardInterrupt:
+        interrupted = True
+    delivered = publisher.flush(FLUSH_AFTER_CTRL_C_S) if interrupted else publisher.flush()
+    seconds = time.monotonic() - began
+    _console().print(
+        f"{'stopped by Ctrl-C: ' if interrupted else ''}{delivered:,} records delivered to {escape(publisher.topic)} "
+        f"in {seconds:.1f} s ({delivered / max(seconds, 1e-9):,.0f} a second)"
+    )
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.fields[when]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_console(stderr=True),
+        transient=True,
+    )
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,61 @@
+"""prometheus-kafka-adapter's JSON: one sample per message, the value in a string.
+
+    {"timestamp": "2024-05-01T12:00:00Z", "value": "0.25", "name": "up", "labels": {"__name__": "up", "job": "api"}}
+
+- Series: `up{job="api"}`. The adapter sets no key: let it, or whatever copies the topic, key by series, or one series spreads
+  over all partitions.
+- Time: RFC 3339, which the adapter cuts to whole seconds; of samples within one second the first one counts.
+- Value: a decimal number in a string. NaN, which is also how Prometheus marks a series that has gone stale, is no observation
+  and is counted as `stale`; an infinite value is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from producers.formats.base import (
+    Parsed,
+    Point,
+    Reason,
+    Unusable,
+    decoded,
+    finite,
+    milliseconds,
+    series_name,
+    shown,
+)
+
+
+class _Sample(msgspec.Struct, gc=False):
+    timestamp: str
+    value: str
+    name: str = ""
+    labels: dict[str, str] = {}
+
+
+_sample = msgspec.json.Decoder(_Sample)
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+
+
+def parse(value: bytes) -> Parsed:
+    """The one point of a message, or none for a stale marker. Raises Unusable for anything else."""
+    sample = decoded(_sample, value)
+    if sample.value.lower() == "nan":
+        parsed = Parsed()
+        parsed.skipped["stale"] += 1
+        return parsed
+    labels = sample.labels
+    name = sample.name or labels.get("__name__", "")
+    series = series_name(name, {k: v for k, v in labels.items() if k != "__name__"})
+    return Parsed([Point(series, milliseconds(sample.timestamp), _number(sample.value))])
+
+
+def _number(text: str) -> float:
+    if _DECIMAL.fullmatch(text):  # float() alone would also take " 1_0 "
+        return finite(float(text))
+    if _INFINITE.fullmatch(text):
+        raise Unusable(Reason.NOT_FINITE, f"the value is {text}")
+    raise Unusable(Reason.WRONG_TYPE, f"the value {shown(text)} is not a decimal number")
