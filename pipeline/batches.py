@@ -7,7 +7,7 @@ All arrays of one batch have the same length, and index i means the same record 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +64,8 @@ class Observations:
         Channels of a metric, or the encoded features of a row (finite).
     originals
         For tables: the N rows as they came, for the evidence in alerts. None for metrics.
+    totals : (N,) bool or None
+        Which values are running totals (cumulative counters); None: none of them.
     """
 
     offsets: NDArray[np.int64]
@@ -71,6 +73,7 @@ class Observations:
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
     originals: list[list[float | str]] | None = None
+    totals: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.series)
@@ -147,6 +150,9 @@ class Scored:
         False in probation: scored, but can raise no alert.
     windows
         The windows these scores are of (evidence).
+    margins
+        Given indices (k,) into these columns: how far each channel may deviate from `expected` before the level is
+        reached, (k, C) in the unit of the input (`pipeline.bands`). None where there is no notion of it.
     """
 
     index: NDArray[np.intp]
@@ -163,6 +169,7 @@ class Scored:
     level: NDArray[np.float64]
     live: NDArray[np.bool_]
     windows: Windows
+    margins: Callable[[NDArray[np.intp]], NDArray[np.float64] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
