@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,8 +73,12 @@ class Parsed:
     """
 
     points: list[Point] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, int] = field(default_factory=dict)
     refused: list[Unusable] = field(default_factory=list)
+
+    def skip(self, what: str, count: int = 1) -> None:
+        """Count what is left out."""
+        self.skipped[what] = self.skipped.get(what, 0) + count
 
 
 Parser = Callable[[bytes], Parsed]

@@ -7,6 +7,7 @@ cannot be used, or finds that it can (a metric's one value may also come as `val
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
@@ -53,7 +54,7 @@ class Many(Protocol):
         """None: the key names it."""
 
 
-Item = TypeVar("Item", One, Many)
+Item = TypeVar("Item")
 
 
 class Reader(Generic[Item]):
@@ -62,8 +63,9 @@ class Reader(Generic[Item]):
     def __init__(self, struct: type[Item], kind: Kind, width: int) -> None:
         self.kind = kind
         self.width = width
-        self._struct = struct
-        self.decode = msgspec.json.Decoder(struct).decode
+        self.decode: Callable[[bytes], Item] = msgspec.json.Decoder(struct).decode
+        self._struct: Callable[..., Item] = struct
+        self._single = struct is One
 
     def reread(self, value: bytes) -> Item:
         """Read what `decode` failed on. Raises Unusable with the first reason found."""
@@ -73,7 +75,7 @@ class Reader(Generic[Item]):
         if series is not None and not isinstance(series, str):
             raise Unusable(Reason.WRONG_TYPE, f"`series` is {_type(series)}; a string is expected")
         values = _values(message, self.kind, self.width)
-        content = {"value": values[0]} if self._struct is One else {"values": values}
+        content = {"value": values[0]} if self._single else {"values": values}
         return self._struct(timestamp=timestamp, series=series, **content)
 
 

@@ -103,12 +103,12 @@ def parse(value: bytes) -> Parsed:
 def _read(metric: _Metric, outer: dict[str, str], scoped: dict[str, str], parsed: Parsed) -> None:
     for others in (metric.histogram, metric.exponential_histogram, metric.summary):
         if others is not None and others.data_points:
-            parsed.skipped["histogram"] += len(others.data_points)
+            parsed.skip("histogram", len(others.data_points))
     for number, total in _numbers(metric):
         try:
             content = _content(number)
             if content is None:
-                parsed.skipped["stale"] += 1
+                parsed.skip("stale")
                 continue
             own = _texts(number.attributes)
             labels = {f"resource.{k}" if k in own else k: v for k, v in outer.items()} | scoped | own

@@ -44,9 +44,7 @@ def parse(value: bytes) -> Parsed:
     """The one point of a message, or none for a stale marker. Raises Unusable for anything else."""
     sample = decoded(_sample, value)
     if sample.value.lower() == "nan":
-        parsed = Parsed()
-        parsed.skipped["stale"] += 1
-        return parsed
+        return Parsed(skipped={"stale": 1})
     labels = sample.labels
     name = sample.name or labels.get("__name__", "")
     series = series_name(name, {k: v for k, v in labels.items() if k != "__name__"})

@@ -64,7 +64,7 @@ def parse(value: bytes) -> Parsed:
             continue
         for field, content in metric.fields.items():
             if isinstance(content, str):
-                parsed.skipped["text field"] += 1
+                parsed.skip("text field")
                 continue
             try:
                 name = metric.name if field == "value" else f"{metric.name}_{field}"
