@@ -3,12 +3,17 @@
 Windows, calibrators, thresholds and alerts are *components*: each names a numpy dtype for what it keeps of one series. So
 the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
 checkpoint.
+
+    scalars     JSON object of integers
+    names:<n>   JSON list: the series' names of page n, null for a free row
+    page:<n>    8 bytes that tell the layout, then 128 rows of each component
 """
 
 from __future__ import annotations
 
-import struct
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -18,7 +23,6 @@ from numpy.typing import NDArray
 from pipeline.errors import ForeignState
 
 PAGE = 128
-FORMAT = 1
 _NAMES = "names:"
 _PAGE = "page:"
 _SCALARS = "scalars"
@@ -45,6 +49,8 @@ class PartitionState:
         self._free: list[int] = []
         self._dirty: set[int] = set()
         self._dirty_names: set[int] = set()
+        described = repr([(n, d.descr) for n, d in self.components.items()])
+        self._layout = hashlib.sha256(described.encode()).digest()[:8]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,13 +64,11 @@ class PartitionState:
         """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit."""
         known = self._rows
         try:  # nearly always all are known; one dict look-up each
-            return np.fromiter((known[s] for s in series), np.intp, len(series)), []
+            return np.fromiter(map(known.__getitem__, series), np.intp, len(series)), []
         except KeyError:
             pass
-        new: list[int] = []
-        for name in dict.fromkeys(series):
-            if name not in known and len(known) < self.max_series:
-                new.append(self._add(name))
+        unknown = (name for name in dict.fromkeys(series) if name not in known)
+        new = [self._add(name) for name in islice(unknown, max(self.max_series - len(known), 0))]
         return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
 
     def row_of(self, name: str) -> int | None:
@@ -90,9 +94,9 @@ class PartitionState:
             for array in self.arrays.values():
                 array[row] = np.zeros((), array.dtype)
             self._free.append(row)
-            self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
             self._dirty.add(row // PAGE)
             self._dirty_names.add(row // PAGE)
+        self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
 
     def snapshot(self, *, everything: bool = False) -> dict[str, bytes]:
         """Fields that changed since the last `clean` (or all): pages, names and scalars as bytes."""
@@ -111,22 +115,26 @@ class PartitionState:
         self._dirty_names.clear()
 
     def restore(self, fields: Mapping[str, bytes]) -> None:
-        """Take over a stored snapshot. Raises ForeignState when its layout is another."""
-        pages = sorted(int(f.removeprefix(_NAMES)) for f in fields if f.startswith(_NAMES))
-        self.names = []
-        for page in pages:
-            if page * PAGE != len(self.names):
-                msg = f"stored state lacks the series' names of page {len(self.names) // PAGE}; run `tidewatch state reset`"
-                raise ForeignState(msg)
-            names = msgspec.json.decode(fields[f"{_NAMES}{page}"], type=list[str | None])
-            self.names += names
-        self._rows = {n: r for r, n in enumerate(self.names) if n is not None}
-        self._free = sorted((r for r, n in enumerate(self.names) if n is None), reverse=True)
-        self.arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
-        for page in pages:
-            if (packed := fields.get(f"{_PAGE}{page}")) is not None:
-                self._unpack(page, packed)
-        self.scalars = msgspec.json.decode(fields.get(_SCALARS, b"{}"), type=dict[str, int])
+        """Take over a stored snapshot.
+
+        Raises
+        ------
+        ForeignState
+            Its layout is another, or it is incomplete or damaged; what is held stays as it is.
+        """
+        try:
+            scalars = msgspec.json.decode(fields[_SCALARS], type=dict[str, int])
+            names = _names(fields)
+            pages = range(-(-len(names) // PAGE))
+            arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
+            for page in pages:
+                self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
+        except (KeyError, msgspec.MsgspecError) as error:
+            msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
+            raise ForeignState(msg) from error
+        self.scalars, self.names, self.arrays = scalars, names, arrays
+        self._rows = {n: r for r, n in enumerate(names) if n is not None}
+        self._free = [r for r in reversed(range(len(names))) if names[r] is None]
         self.clean()
 
     def _add(self, name: str) -> int:
@@ -147,20 +155,27 @@ class PartitionState:
 
     def _pack(self, page: int) -> bytes:
         rows = slice(page * PAGE, (page + 1) * PAGE)
-        parts = [struct.pack("<I", self.bytes_per_series)]
-        parts += [a[rows].tobytes() for a in self.arrays.values()]
-        return b"".join(parts)
+        return b"".join([self._layout, *(a[rows].tobytes() for a in self.arrays.values())])
 
-    def _unpack(self, page: int, packed: bytes) -> None:
-        (width,) = struct.unpack_from("<I", packed)
-        if width != self.bytes_per_series or len(packed) != 4 + width * PAGE:
+    def _unpack(self, arrays: dict[str, NDArray[Any]], page: int, packed: bytes) -> None:
+        at = len(self._layout)
+        if packed[:at] != self._layout or len(packed) != at + self.bytes_per_series * PAGE:
             msg = (
-                f"stored state has {width} bytes a series, this version and model {self.bytes_per_series}; "
-                "run `tidewatch state reset`, or start the version and model that wrote it"
+                "the stored state has another layout than this version and model: "
+                "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
             )
             raise ForeignState(msg)
-        at = 4
-        for array in self.arrays.values():
-            size = array.dtype.itemsize * PAGE
+        for array in arrays.values():
             array[page * PAGE : (page + 1) * PAGE] = np.frombuffer(packed, array.dtype, PAGE, at)
-            at += size
+            at += array.dtype.itemsize * PAGE
+
+
+def _names(fields: Mapping[str, bytes]) -> list[str | None]:
+    """The names of all pages in order; only the last page may be short."""
+    names: list[str | None] = []
+    pages = {number for f in fields if (number := f.partition(":")[2])}
+    for page in range(len(pages)):  # a page without names is a hole as well
+        if len(names) != page * PAGE:
+            raise KeyError(f"{_NAMES}{page - 1}")
+        names += msgspec.json.decode(fields[f"{_NAMES}{page}"], type=list[str | None])
+    return names
