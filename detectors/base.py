@@ -108,6 +108,8 @@ class Detector(ABC):
     """Where it can be used: windows of metrics (T > 1), rows of tables (T = 1), or both."""
     supervised: ClassVar[bool] = False
     """Whether `fit` needs labels."""
+    learns: ClassVar[bool] = True
+    """Whether `fit` looks at its windows. One that does not is calibrated on all training rows."""
     unit_test_params: ClassVar[Mapping[str, Any]] = {}
     """Small settings with which `detectors.checks` builds one."""
     unit_test_skips: ClassVar[frozenset[str]] = frozenset()

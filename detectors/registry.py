@@ -11,10 +11,11 @@ from detectors.autoencoder import Autoencoder
 from detectors.base import Detector, DetectorError
 from detectors.baselines import Constant, Random, ZScore
 from detectors.lstm import LSTM
+from detectors.seasonal import Seasonal
 from detectors.tcn import TCN
 
 DETECTORS: Mapping[str, type[Detector]] = {
-    detector.name: detector for detector in (Autoencoder, LSTM, TCN, Constant, Random, ZScore)
+    detector.name: detector for detector in (Autoencoder, LSTM, TCN, Seasonal, Constant, Random, ZScore)
 }
 
 

@@ -223,6 +223,9 @@ def _fit(
     reports: list[dict[str, Any]] = []
     for m, member in enumerate(members):
         cut = {name: part.windows(member.config.window) for name, part in parts.items()}
+        if not member.learns:  # no residual is too small: every row may calibrate
+            whole = {name: np.concatenate(split) for name, split in cut.items()}
+            cut = {name: (x, x, x) for name, x in whole.items()}
         x = np.concatenate([fit for fit, _, _ in cut.values()])
         validation = np.concatenate([held for _, held, _ in cut.values()])
         if len(x) < 2 or len(validation) == 0:
