@@ -86,16 +86,12 @@ def numerics(device: str) -> str:
 
 
 def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:
-    """Put a stream's steps together. Raises ModelError where model and settings do not fit each other."""
-    features = model.features
-    if model.kind == "table" and features is None:
-        msg = f"model of stream {settings.name}: a table model without a feature encoder; train it again"
-        raise ModelError(msg)
+    """Put a stream's steps together. Raises SettingsError where model and settings do not fit each other."""
     return Stream(
         settings=settings,
         model=model,
         scorer=scorer if scorer is not None else Scorer(model),
-        decoder=Decoder(model.kind, channels=model.channels, features=features, format=settings.format),
+        decoder=Decoder(model.kind, channels=model.channels, features=model.features, input_format=settings.format),
         windows=SeriesWindows(model, settings),
         threshold=from_settings(settings.threshold),
     )
