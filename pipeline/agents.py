@@ -1,0 +1,332 @@
+"""Faust's side of the stream: an app whose agents hand each partition's batches to that partition's task.
+
+    assigned ──▶ a task for each partition:   claim and load ──▶ first commit ──▶ open at the stored offset
+                                              batch ──▶ batch ──▶ (idle) ──▶ batch ...   one in flight, others not held up
+    every second ──▶ commit what the loops have checkpointed, nothing else ever
+    revoked  ──▶ finish the batch in flight ──▶ last checkpoint ──▶ last commit ──▶ the group may go on
+
+The work itself is a `PartitionLife`, in production `pipeline.loop.PartitionLoop`, which knows no Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol, cast
+
+import faust
+import structlog
+from aiokafka.errors import IllegalStateError
+from faust.app.base import BootStrategy
+from faust.types import TP, Message
+
+from pipeline.batches import RecordBatch
+from pipeline.errors import TidewatchError
+from pipeline.loop import Dropped
+from pipeline.settings import Settings
+from pipeline.transport import SCHEME, Consumer, Lane, Ticket, register
+
+log = structlog.get_logger(__name__)
+
+IDLE = 1.0
+"""Seconds without records after which a loop may look whether a checkpoint is due."""
+
+COMMIT_EVERY = 1.0
+"""Seconds between commits of what is checkpointed, for lag tools."""
+
+BATCH_GRACE = 3.0
+"""Seconds that a batch in flight has to finish when its partition is taken away; then it is cut short and done again."""
+
+HANDOVER_GRACE = 3.0
+"""Seconds that a last checkpoint and the last commit have, each."""
+
+
+class PartitionLife(Protocol):
+    """What is done with a partition's records; see `pipeline.loop.PartitionLoop`."""
+
+    position: int
+    checkpointed: int
+
+    async def assigned(self) -> int | None:
+        """Claim and load; the offset to read on from, None where nothing is stored."""
+        ...
+
+    async def batch(self, records: RecordBatch) -> None:
+        """Process all records of one poll."""
+        ...
+
+    async def idle(self) -> None:
+        """Nothing came for a while."""
+        ...
+
+    async def revoked(self) -> None:
+        """Hand over in order."""
+        ...
+
+
+class MakeLife(Protocol):
+    """Makes the loop of a partition that was assigned."""
+
+    def __call__(
+        self, topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
+    ) -> PartitionLife:
+        """`still_owner` asks Kafka whether the partition is ours; `generation` is the group's, for information."""
+        ...
+
+
+class _Partition:
+    """One assigned partition: its task, its lane and the batches that wait for it."""
+
+    def __init__(self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None]) -> None:
+        self.tp = tp
+        self.lane: Lane | None = None
+        self.life: PartitionLife
+        self._consumer = consumer
+        self._fail = fail
+        self._batches: asyncio.Queue[tuple[Ticket, RecordBatch] | None] = asyncio.Queue()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._log = log.bind(topic=tp.topic, partition=tp.partition)
+
+    def start(self, life: PartitionLife) -> None:
+        self.life = life
+        self._task = asyncio.create_task(self._run(), name=f"{self.tp.topic}[{self.tp.partition}]")
+
+    async def still_owner(self) -> bool:
+        """Whether the group takes a commit of ours for this partition."""
+        checkpointed = self.life.checkpointed
+        return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
+
+    def deliver(self, ticket: Ticket, batch: RecordBatch) -> None:
+        self._batches.put_nowait((ticket, batch))
+
+    async def stop(self) -> None:
+        """End the task, let the loop hand over. Takes at most `BATCH_GRACE + HANDOVER_GRACE` s."""
+        assert self._task is not None
+        self._stopping = True
+        self._batches.put_nowait(None)
+        if self.lane is None:  # still claiming, loading or joining: nothing is in flight
+            self._task.cancel()
+        await asyncio.wait([self._task], timeout=BATCH_GRACE)
+        if not self._task.done():
+            self._log.warning("batch in flight cut short, the next owner does it again")
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1.0)
+        try:
+            async with asyncio.timeout(HANDOVER_GRACE):
+                await self.life.revoked()
+        except TimeoutError:
+            self._log.warning("no checkpoint at revocation", reason="the state store does not answer")
+
+    async def _run(self) -> None:
+        try:
+            if await self._open():
+                await self._work()
+        except Dropped as dropped:
+            self._log.warning("partition let go", reason=str(dropped))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a bug or an error that a restart may mend: nothing may go on as if it were not
+            self._fail(error)
+
+    async def _open(self) -> bool:
+        stored = await self.life.assigned()
+        offset = await self._consumer.place(self.tp, stored)
+        if not await self._consumer.confirm({self.tp: offset}):
+            self._log.info("assigned, but not a member any more: waiting for the next rebalance")
+            return False
+        try:
+            self.lane = await self._consumer.open(self.tp, offset)
+        except IllegalStateError:
+            return False
+        self._log.info("partition opened", offset=offset, stored=stored)
+        return True
+
+    async def _work(self) -> None:
+        assert self.lane is not None
+        expected = self.lane.next_offset
+        while not self._stopping:
+            try:
+                async with asyncio.timeout(IDLE):
+                    waiting = await self._batches.get()
+            except TimeoutError:
+                await self.life.idle()
+                continue
+            if waiting is None:
+                break
+            ticket, batch = waiting
+            if ticket.lane is not self.lane:  # of an assignment before; it was read again since
+                continue
+            if ticket.follows != expected:
+                msg = f"{batch.topic}[{batch.partition}]: a batch follows offset {ticket.follows}, expected was {expected}"
+                raise RuntimeError(msg)
+            await self.life.batch(batch)
+            expected = batch.next_offset
+            self._consumer.finished(self.lane)
+
+
+class Partitions:
+    """All partitions that are assigned to this worker."""
+
+    def __init__(self, make: MakeLife, fail: Callable[[BaseException], None]) -> None:
+        self._make = make
+        self._fail = fail
+        self._held: dict[TP, _Partition] = {}
+        self._consumer: Consumer | None = None
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def lives(self) -> Mapping[TP, PartitionLife]:
+        """The loops at work."""
+        return {tp: p.life for tp, p in self._held.items()}
+
+    def assigned(self, tps: Iterable[TP], consumer: Consumer, generation: int) -> None:
+        """Start a task for each; returns at once, and each opens its partition when its state is there."""
+        self._consumer = consumer
+        consumer.committable = self.committable
+        consumer.on_failure = self._fail
+        for tp in sorted(tps):
+            partition = _Partition(tp, consumer, self._fail)
+            life = self._make(tp.topic, tp.partition, still_owner=partition.still_owner, generation=generation)
+            self._held[tp] = partition
+            partition.start(life)
+
+    async def revoked(self) -> None:
+        """Let go of all: finish, checkpoint, commit. Rebalances are eager, so it is always all of them."""
+        if self._consumer is None or not self._held:
+            return
+        self._consumer.close_all()
+        held, self._held = self._held, {}
+        await asyncio.gather(*(p.stop() for p in held.values()))
+        last = {tp: p.life.checkpointed for tp, p in held.items() if p.life.checkpointed >= 0}
+        try:
+            async with asyncio.timeout(HANDOVER_GRACE):
+                if last:
+                    await self._consumer.confirm(last)
+        except (TimeoutError, TidewatchError) as error:  # the offsets that count are in the store
+            log.warning("no commit at revocation", reason=str(error) or "Kafka does not answer")
+
+    def deliver(self, tp: TP, ticket: Ticket, batch: RecordBatch) -> None:
+        """Hand a batch to its partition's task."""
+        if (partition := self._held.get(tp)) is not None:
+            partition.deliver(ticket, batch)
+
+    def committable(self) -> dict[TP, int]:
+        """The offsets that may be committed: everything before them is in the store."""
+        return {
+            tp: p.life.checkpointed for tp, p in self._held.items() if p.lane is not None and p.life.checkpointed >= 0
+        }
+
+
+class BatchSchema(faust.Schema[Ticket, RecordBatch]):
+    """Hands an event's key and value on as they are; Faust's raw codec insists on bytes."""
+
+    def loads_key(self, app: Any, message: Message, **_: Any) -> Any:
+        """The Ticket."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Message, **_: Any) -> Any:
+        """The RecordBatch."""
+        return message.value
+
+
+class _Boot(BootStrategy):
+    enable_kafka_producer = False  # what goes out goes through `pipeline.publisher`
+    enable_web = False  # Faust's own views serve data to anyone who asks
+
+
+class App(faust.App):
+    """Faust's app; `create` makes one with an agent for each input topic."""
+
+    BootStrategy = _Boot
+    settings: Settings
+    partitions: Partitions
+    ended: asyncio.Event
+    """Set it to make `serve` stop."""
+    failure: BaseException | None = None
+    """What ended the app; None where it was asked to."""
+
+    @classmethod
+    def create(cls, settings: Settings, topics: Iterable[str], make: MakeLife) -> App:
+        """Put an app together; call it on the event loop that it is to run on."""
+        register()
+        worker = settings.worker
+        session = worker.session_timeout.total_seconds()
+        app = cls(
+            worker.group,
+            broker=f"{SCHEME}://",
+            autodiscover=False,
+            topic_disable_leader=True,  # it would read an idle topic, for which the busy ones' fetches would wait
+            topic_allow_declare=False,
+            stream_buffer_maxsize=16,  # counts events; what they hold is bounded by the transport
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            broker_session_timeout=session,
+            broker_request_timeout=max(40.0, session),
+            broker_commit_interval=COMMIT_EVERY,
+            broker_commit_livelock_soft_timeout=3600.0,
+        )
+        app.settings = settings
+        app.ended = asyncio.Event()
+        app.partitions = Partitions(make, app.fail)
+        for topic in topics:
+            app.agent(app.topic(topic, schema=BatchSchema()), name=topic)(app.hand_on)
+        app.on_partitions_assigned.connect(app.on_assigned, weak=False)
+        app.on_partitions_revoked.connect(app.on_revoked, weak=False)
+        return app
+
+    async def hand_on(self, stream: Any) -> None:
+        """The agent: each event goes to its partition's task; acknowledging is not Faust's business."""
+        events: AsyncIterable[Any] = stream.noack().events()
+        async for event in events:
+            self.partitions.deliver(event.message.tp, event.key, event.value)
+
+    async def on_assigned(self, *args: Any, **_: Any) -> None:
+        """Faust's signal, in the order of the rebalances."""
+        self.partitions.assigned(args[1], cast("Consumer", self.consumer), self.consumer_generation_id)
+
+    async def on_revoked(self, *_args: Any, **_: Any) -> None:
+        """Faust's signal; the group waits until this is done."""
+        await self.partitions.revoked()
+
+    def fail(self, error: BaseException) -> None:
+        """End the app; the first error told is the one that counts."""
+        if self.failure is None:
+            self.failure = error
+        self.ended.set()
+
+    async def serve(self, *, limit: float = 9.0) -> None:
+        """Run until `ended` is set, then stop in order within `limit` s. Raises what made it end, if anything did."""
+        running = asyncio.create_task(self._run())
+        ended = asyncio.create_task(self.ended.wait())
+        try:
+            await asyncio.wait([running, ended], return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(limit):
+                await self.stop()
+        except TimeoutError:
+            log.warning("worker did not stop in order", limit=limit)
+        finally:
+            for task in (running, ended):
+                task.cancel()
+            await asyncio.wait([running, ended], timeout=1.0)
+        if self.failure is not None:
+            raise self.failure
+
+    async def _run(self) -> None:
+        try:
+            await self.start()
+            await self.wait_until_stopped()
+        except Exception as error:
+            self.fail(error)
+        if self.crash_reason is not None and not self.ended.is_set():
+            self.fail(self.crash_reason)
+
+    def _create_directories(self) -> None:
+        """No tables, no folders."""
+
+    async def on_stop(self) -> None:
+        """Checkpoint and commit while the consumer still lives."""
+        await self.partitions.revoked()
+        await super().on_stop()

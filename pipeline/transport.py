@@ -1,0 +1,484 @@
+"""A Faust transport that delivers one event per partition and poll, holding all records of it.
+
+    broker ──▶ aiokafka's fetcher ──▶ poll ──▶ one RecordBatch per open partition ──▶ Faust's conductor ──▶ agent
+               (a thread of its own:            │
+                heartbeats go on whatever       only if the partition is open and has room, and the worker
+                the event loop does)            holds fewer than `worker.buffer_bytes`
+
+A subclass of Faust's aiokafka driver under its own URL scheme. Faust keeps what it is good at: the consumer group, its
+rebalances, topics, agents. What it would get wrong per record is replaced:
+
+- *Flow.* A partition delivers nothing until `Consumer.open` gave it an offset, and nothing after `Consumer.close_all`. Faust's
+  own seek to the committed offsets, which runs after a rebalance, does nothing here.
+- *Acknowledgement.* Faust's books of acknowledged offsets and gaps are not kept. `Consumer.commit` commits what
+  `committable` says: what the partitions' loops have in the store (faust-streaming issue 606 cannot happen).
+- *Memory.* A partition holds at most two batches, one being worked on and one waiting, and all together about `buffer_bytes`.
+
+Faust 0.15.3 and aiokafka 0.12 to 0.14; methods of both that are private are used here and in `pipeline.fetching` only.
+"""
+
+# ruff: noqa: SLF001  this module replaces parts of Faust and reads aiokafka's fetcher: that is its purpose
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar, cast
+
+import aiokafka
+import structlog
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+)
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
+
+from pipeline.batches import RecordBatch
+from pipeline.errors import BrokerError
+from pipeline.fetching import columns, install
+from pipeline.kafka_clients import aiokafka_config, broker_error
+from pipeline.settings import Settings
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+SCHEME = "tidewatch"
+BATCHES = 2
+"""Batches of one partition in memory: one being worked on, one waiting."""
+
+_RECORD_OVERHEAD = 100  # bytes that a record costs beside its key and value: two objects and their places in lists
+_FETCH_WAIT = 0.05  # s; a fetch in flight holds up what was emptied meanwhile: aiokafka has one per broker
+_POLL_WAIT = 1.0
+_ATTEMPTS = 5
+_SMALLEST_FETCH = 64 << 10
+_LARGEST_FETCH = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """An open partition: where its next batch starts and what it holds. One for each time it is assigned."""
+
+    tp: TP
+    next_offset: int
+    """Where the next fetch takes up."""
+    delivered: int
+    """Where the last batch ended; behind `next_offset` only where records expired in between."""
+    sizes: list[int] = field(default_factory=list)
+    """Bytes of each batch in memory, oldest first. Kafka's thread appends, the app's takes off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The key of an event: which lane it belongs to, and the offset up to which that one has delivered before."""
+
+    lane: Lane
+    follows: int
+
+
+class _DaemonThread(WorkerThread):
+    """A thread that cannot keep a process alive whose stop went wrong."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The side of the consumer that lives in Kafka's thread."""
+
+    Worker = _DaemonThread
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lanes: dict[TP, Lane] = {}
+        self._room: asyncio.Event | None = None
+        self._resetting: set[asyncio.Task[None]] = set()
+
+    @property
+    def held(self) -> int:
+        """Bytes of the batches in memory."""
+        return sum(sum(lane.sizes) for lane in list(self.lanes.values()))
+
+    @property
+    def settings(self) -> Settings:
+        """Of the worker that the app was made for."""
+        return cast("Settings", self.app.settings)  # type: ignore[attr-defined]
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        worker, kafka = self.settings.worker, self.settings.kafka
+        self._assignor = RoundRobinPartitionAssignor
+        session = worker.session_timeout.total_seconds()
+        return aiokafka.AIOKafkaConsumer(
+            **aiokafka_config(kafka),
+            group_id=worker.group,
+            group_instance_id=worker.instance_id or None,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # where to start is in the store, never guessed
+            isolation_level="read_committed",  # what a producer took back was never observed
+            max_partition_fetch_bytes=_LARGEST_FETCH,
+            fetch_max_bytes=max(self.settings.worker.buffer_bytes // 2, _SMALLEST_FETCH),
+            fetch_max_wait_ms=int(_FETCH_WAIT * 1000),
+            request_timeout_ms=int(max(40.0, session) * 1000),
+            session_timeout_ms=int(session * 1000),
+            heartbeat_interval_ms=int(min(3.0, session / 4) * 1000),
+            rebalance_timeout_ms=60_000,
+            max_poll_interval_ms=2**31 - 1,  # a worker that waits for its store keeps its partitions
+            metadata_max_age_ms=60_000,
+        )
+
+    async def on_start(self) -> None:
+        """Start the client, with the fetcher that makes columns where it fits."""
+        self._room = asyncio.Event()
+        await super().on_start()
+        install(self._consumer)
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Mode prints a traceback here; the app tells the reason once."""
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Nothing is fetched until a lane is opened; how much at a time depends on how many there are."""
+        consumer = self._ensure_consumer()
+        with self._telling():
+            consumer.pause(*map(driver.ensure_aiokafka_TP, assigned))
+            share = self.settings.worker.buffer_bytes // 2 // max(len(assigned), 1)
+            consumer._fetcher._max_partition_fetch_bytes = min(max(share, _SMALLEST_FETCH), _LARGEST_FETCH)
+            await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """The group waits until the agents have let go."""
+        with self._telling():
+            await super().on_partitions_revoked(revoked)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """An error in here would be swallowed by aiokafka, and the partitions would stand still."""
+        try:
+            yield
+        except Exception as error:
+            cast("Consumer", self.consumer).fail(error)
+
+    # Called from the app's thread
+
+    async def call(self, coroutine: Any) -> Any:
+        """Run a coroutine in this thread and wait for it; cancelling the wait cancels it."""
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop)
+        return await asyncio.wrap_future(future)
+
+    def has_room(self) -> None:
+        """Tell a waiting poll that a batch was finished or a lane opened."""
+        if self._room is not None:
+            self.thread_loop.call_soon_threadsafe(self._room.set)
+
+    # Run in this thread
+
+    async def poll(self, timeout: float) -> dict[TP, tuple[Ticket, RecordBatch]]:
+        """All records that are there for lanes with room; waits up to `timeout` s for the first."""
+        assert self._room is not None
+        fetcher = self._ensure_consumer()._fetcher
+        end = time.monotonic() + timeout
+        while not self.should_stop:
+            self._room.clear()
+            if batches := self._drain(fetcher):
+                return batches
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            fetched = fetcher._create_fetch_waiter()
+            room = asyncio.ensure_future(self._room.wait())
+            try:
+                await asyncio.wait([fetched, room], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if fetched.done():
+                    fetched.result()  # what the coordinator cannot mend is raised here
+            finally:
+                room.cancel()
+                fetched.cancel()
+        return {}
+
+    def _drain(self, fetcher: Any) -> dict[TP, tuple[Ticket, RecordBatch]]:
+        batches: dict[TP, tuple[Ticket, RecordBatch]] = {}
+        for tp in list(fetcher._records):
+            lane = self.lanes.get(tp)
+            if lane is None or len(lane.sizes) >= BATCHES:
+                continue
+            if self.held >= self.settings.worker.buffer_bytes // 2:
+                break
+            result = fetcher._records[tp]
+            if hasattr(result, "check_raise"):
+                self._forget(fetcher, tp)
+                self._failed(lane, result)
+            elif (batch := self._take(fetcher, lane, result)) is not None:
+                batches[tp] = batch
+        return batches
+
+    def _take(self, fetcher: Any, lane: Lane, result: Any) -> tuple[Ticket, RecordBatch] | None:
+        """What the fetcher has of one partition, as columns. None where it was fetched for another position."""
+        try:
+            taken = columns(result, self.settings.worker.max_poll_records)
+        except KafkaError:
+            self._forget(fetcher, lane.tp)  # it counts as not read: aiokafka would skip what it had unpacked
+            raise
+        if not result.has_more():
+            self._forget(fetcher, lane.tp)
+        if taken is None:
+            return None
+        if taken.start != lane.next_offset:
+            msg = (
+                f"{lane.tp.topic}[{lane.tp.partition}] was read from offset {taken.start} instead of {lane.next_offset}"
+            )
+            raise BrokerError(msg)
+        ticket = Ticket(lane, lane.delivered)
+        lane.next_offset = lane.delivered = taken.next_offset
+        batch = RecordBatch(
+            lane.tp.topic,
+            lane.tp.partition,
+            taken.offsets,
+            taken.next_offset,
+            taken.keys,
+            taken.values,
+            taken.timestamps,
+        )
+        size = sum(map(len, filter(None, batch.values))) + sum(map(len, filter(None, batch.keys)))
+        lane.sizes.append(size + _RECORD_OVERHEAD * len(batch))
+        return ticket, batch
+
+    def _failed(self, lane: Lane, result: Any) -> None:
+        try:
+            result.check_raise()
+        except OffsetOutOfRangeError:
+            self._ensure_consumer().pause(driver.ensure_aiokafka_TP(lane.tp))
+            reset = asyncio.ensure_future(self._out_of_range(lane))
+            self._resetting.add(reset)
+            reset.add_done_callback(self._resetting.discard)
+        # other errors go to whoever polls
+
+    async def _out_of_range(self, lane: Lane) -> None:
+        """Retention was quicker than we: go on where the log starts now, and say what was missed."""
+        try:
+            offset = await self.place(lane.tp, lane.next_offset)
+            if self.lanes.get(lane.tp) is lane:
+                lane.next_offset = offset
+                self._seek(lane.tp, offset)
+        except (KafkaError, BrokerError) as error:
+            cast("Consumer", self.consumer).fail(error)
+
+    def _forget(self, fetcher: Any, tp: TP) -> None:
+        del fetcher._records[tp]
+        fetcher._notify(fetcher._wait_consume_future)  # the next fetch may go
+
+    async def open(self, lane: Lane) -> None:
+        """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
+        self._seek(lane.tp, lane.next_offset)
+        self.lanes[lane.tp] = lane
+
+    def _seek(self, tp: TP, offset: int) -> None:
+        consumer, tp = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
+        consumer.seek(tp, offset)
+        consumer._fetcher._records.pop(tp, None)  # fetched, or failed, for another position
+        consumer.resume(tp)
+
+    async def bounds(self, tp: TP) -> tuple[int, int]:
+        """First offset of the log and the one behind its last record."""
+        consumer, tp = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
+        first, end = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
+        return int(first[tp]), int(end[tp])
+
+    async def place(self, tp: TP, offset: int | None) -> int:
+        """Where to read on, as `place` decides; a new leader may need a moment until it knows where its log ends."""
+        for _ in range(_ATTEMPTS):
+            first, end = await self.bounds(tp)
+            if offset is None or offset <= end:
+                break
+            await asyncio.sleep(1.0)
+        return place(tp, offset, first, end)
+
+    async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
+        """Commit offsets (None: what is committed already, else the log's start); False where Kafka says `not a member`.
+
+        Without a member id aiokafka would commit as a stranger, which Kafka allows while the group is empty: that confirms
+        nothing, so it is answered with False.
+        """
+        consumer = self._ensure_consumer()
+        coordinator = consumer._coordinator
+        generation = coordinator.generation
+        try:
+            given = {tp: await self._known(tp) if offset is None else offset for tp, offset in offsets.items()}
+            if generation < 0 or coordinator.generation != generation:
+                return False
+            await consumer.commit({driver.ensure_aiokafka_TP(tp): offset for tp, offset in given.items()})
+        except (CommitFailedError, IllegalStateError):
+            return False
+        return bool(coordinator.generation == generation)
+
+    async def _known(self, tp: TP) -> int:
+        committed = await self._ensure_consumer().committed(driver.ensure_aiokafka_TP(tp))
+        return (await self.bounds(tp))[0] if committed is None else int(committed)
+
+
+class Consumer(driver.Consumer):
+    """The side of the consumer that lives in the app's thread; what agents and app call."""
+
+    _thread: ConsumerThread
+
+    committable: Callable[[], Mapping[TP, int]]
+    """Answers with the offsets to commit: everything before them is in the store. Set by the agents."""
+
+    on_failure: Callable[[BaseException], None]
+    """Told once, when the transport cannot go on. Set by the agents."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._committed: dict[TP, int] = {}
+        self.committable = dict
+        self.on_failure = lambda error: None
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # For the agents
+
+    async def open(self, tp: TP, offset: int) -> Lane:
+        """Let a partition's records flow from an offset on. Raises IllegalStateError where it was taken away meanwhile."""
+        lane = Lane(tp, offset, offset)
+        await self._thread.call(self._thread.open(lane))
+        self._thread.has_room()
+        return lane
+
+    def close_all(self) -> None:
+        """No partition delivers anything any more."""
+        self._thread.lanes.clear()
+        self._committed.clear()
+
+    def finished(self, lane: Lane) -> None:
+        """The oldest batch of a lane was worked on."""
+        lane.sizes.pop(0)
+        self._thread.has_room()
+
+    async def place(self, tp: TP, offset: int | None) -> int:
+        """Where to read on from a stored offset (None: nothing is stored); see `place`."""
+        try:
+            placed: int = await self._thread.call(self._thread.place(tp, offset))
+        except KafkaError as error:
+            raise broker_error(f"ask for the offsets of {tp.topic}[{tp.partition}]", error) from error
+        return placed
+
+    async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
+        """Commit offsets; False where the group does not count us as their owner."""
+        try:
+            done: bool = await self._thread.call(self._thread.confirm(offsets))
+        except KafkaError as error:
+            raise broker_error("commit offsets", error) from error
+        if done:
+            self._committed.update({tp: offset for tp, offset in offsets.items() if offset is not None})
+        return done
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of records in memory, all partitions together, without what aiokafka has prefetched."""
+        return self._thread.held
+
+    def fail(self, error: BaseException) -> None:
+        """Report from any thread that the transport cannot go on."""
+        self.app.loop.call_soon_threadsafe(self.on_failure, _clear(error))
+
+    # For Faust
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message per open partition that has records; its key is a Ticket, its value a RecordBatch."""
+        batches = await self._thread.call(self._thread.poll(timeout))
+        for tp, (ticket, batch) in batches.items():
+            yield tp, self._to_message(tp, (ticket, batch))
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        ticket, batch = record
+        return ConsumerMessage(
+            tp.topic, tp.partition, ticket.follows, 0.0, 0, [], ticket, batch, None, 0, 0, tp,
+            generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's fetcher service runs this: poll and hand on, until either is to stop."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for _, message in self.getmany(_POLL_WAIT):
+                    await self.callback(message)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not self.app.should_stop:
+                self.on_failure(_clear(error))
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what is checkpointed. Faust calls this every `broker_commit_interval`."""
+        new = {tp: offset for tp, offset in self.committable().items() if self._committed.get(tp) != offset}
+        try:
+            return bool(new) and await self.confirm(new)
+        except BrokerError as error:
+            self.on_failure(error)
+            return False
+
+    async def perform_seek(self) -> None:
+        """Faust would seek to the committed offsets after each rebalance; lanes are opened at the stored ones."""
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Back-pressure is the lanes' business."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Back-pressure is the lanes' business."""
+
+    def close(self) -> None:
+        """Faust closes the client from the wrong thread when a rebalance meets a shutdown; the thread does it itself."""
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's live-lock detector knows nothing of lanes; liveness is that checkpoints advance."""
+
+
+class Transport(driver.Transport):
+    """The driver: `tidewatch://` in Faust's `broker` setting."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer
+    driver_version = f"tidewatch over aiokafka={aiokafka.__version__}"
+
+
+def register() -> None:
+    """Make the URL scheme known to Faust."""
+    TRANSPORTS.aliases[SCHEME] = f"{Transport.__module__}:{Transport.__qualname__}"
+
+
+def place(tp: TP, offset: int | None, first: int, end: int) -> int:
+    """Where to read on: the stored offset, or the log's start where nothing is stored or retention has passed it.
+
+    Raises
+    ------
+    BrokerError
+        The log ends before the stored offset: it lost records, or is not the same one.
+    """
+    if offset is None:
+        return first
+    if offset < first:
+        log.warning(
+            "records expired before they were read",
+            topic=tp.topic, partition=tp.partition, stored=offset, log_start=first, missed=first - offset,
+        )  # fmt: skip
+        return first
+    if offset > end:
+        msg = (
+            f"{tp.topic}[{tp.partition}] ends at offset {end}, but its stored state is of offset {offset}: Kafka lost records "
+            "or the topic is another; run `tidewatch state reset` to start anew"
+        )
+        raise BrokerError(msg)
+    return offset
+
+
+def _clear(error: BaseException) -> BaseException:
+    return broker_error("read", error) if isinstance(error, KafkaError) else error
