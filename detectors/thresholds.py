@@ -240,7 +240,8 @@ class PotThreshold(_SteppedThreshold):
     Departures from the paper: it learns nothing from z_q on, which cuts off the tail that it fits, so that its level falls
     further and further (measured: 4 to 7 times too many anomalies at a probability of 1e-3); here scores are left out from
     `MARGIN`, two decades, over the level. Moments instead of maximum likelihood (they need two sums instead of all peaks;
-    `detectors.spot` has the paper's own); t is the calibrated score's 98 % point, as the paper's is of the first batch;
+    `detectors.spot` has the paper's own); t is 1, the calibrated score's 90 % point (the paper's is the first batch's
+    98 % point; the mean of several members' scores has a lighter tail, and too few of it would lie over that);
     that first batch is replaced by `PRIOR` imaginary scores which are calibrated exactly, i.e. exponential peaks with a
     mean of 1 / ln 10, so the level starts at -log10(probability); the level moves every `STEP` scores; gamma is kept in
     -0.5..0.4, where the moments exist; at `MEMORY` scores all sums are halved. Drift (DSPOT's moving average) is left
@@ -256,9 +257,9 @@ class PotThreshold(_SteppedThreshold):
 
     name = "pot"
 
-    PEAK = -np.log10(0.02)
+    PEAK = 1.0
     MARGIN = 2.0
-    PRIOR = 1000
+    PRIOR = 300
     MEMORY = 1 << 16
     UNIT = 4096
 
@@ -287,7 +288,7 @@ class PotThreshold(_SteppedThreshold):
         old = rows[state["seen"][rows] >= self.MEMORY]
         for field in ("seen", "learnt", "peaks", "sum", "squares"):
             state[field][old] >>= np.uint8(1)
-        prior = self.PRIOR * 0.02
+        prior = self.PRIOR * 10.0**-self.PEAK
         mean = 1 / np.log(10)
         n = state["learnt"][rows] + float(self.PRIOR)
         peaks = state["peaks"][rows] + prior

@@ -271,7 +271,7 @@ class AlertLife:
     ) -> list[tuple[int, int, int]]:
         """Cut sorted rows (k,) into series, and add those whose silence has ended."""
         present, first = np.unique(rows, return_index=True)
-        last = np.append(first[1:], len(rows))
+        last = np.append(first, len(rows))[1:]
         parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
         if self._silence:
             for row in active[lives["heard"][active] + self._silence < clock].tolist():

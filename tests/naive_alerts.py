@@ -78,13 +78,124 @@ class NaivePot:
         return level
 
     def _solve(self):
-        n = self.learnt + 1000
-        N = len(self.peaks) + 20
-        mean = (sum(self.peaks) + 20 / math.log(10)) / N
-        second = (sum(y * y for y in self.peaks) + 40 / math.log(10) ** 2) / N
+        n = self.learnt + 300
+        N = len(self.peaks) + 30
+        mean = (sum(self.peaks) + 30 / math.log(10)) / N
+        second = (sum(y * y for y in self.peaks) + 60 / math.log(10) ** 2) / N
         gamma = min(max(0.5 * (1 - mean**2 / (second - mean**2)), -0.5), 0.4)
         sigma = mean * (1 - gamma)
         ratio = min(self.p * n / N, 1.0)
         if abs(gamma) < 1e-6:
             return PotThreshold.PEAK - sigma * math.log(ratio)
         return PotThreshold.PEAK + sigma / gamma * (ratio**-gamma - 1)
+
+
+INACTIVE, PENDING, FIRING = "inactive", "pending", "firing"
+SEVERITIES = ["info", "warning", "critical"]
+
+
+class NaiveLife:
+    """AlertLife of all series of a partition: one observation of the log at a time, a dict per series."""
+
+    def __init__(self, policy, hysteresis):
+        self.p = policy
+        self.hysteresis = hysteresis
+        self.lives = {}
+
+    def ms(self, name):
+        return int(getattr(self.p, name).total_seconds() * 1000)
+
+    def observe(self, row, clock, scored=None):
+        """One observation of the log; `scored` is None where it was not scored. Returns the records it causes, by row."""
+        records = []
+        for other in sorted(self.lives):
+            life = self.lives[other]
+            silence = self.ms("silence")
+            if life["status"] != INACTIVE and silence and clock > life["heard"] + silence:
+                fired = life["status"] == FIRING
+                self.record(records, other, "silence" if fired else "withdrawn", life["heard"] + silence)
+        if scored is not None and scored["live"]:
+            self.advance(records, row, scored)
+        return sorted(records, key=lambda r: r["row"])
+
+    def advance(self, records, row, s):
+        life = self.lives.setdefault(row, {"status": INACTIVE, "until": None})
+        now, score, level = s["time"], s["score"], s["level"]
+        far = self.deviates(s)
+        if life["status"] == INACTIVE:
+            suppressed = life["until"] is not None and now < life["until"]
+            if score >= level and score > 0 and far and not suppressed:
+                life.update(onset=now, ordinal=s["ordinal"], last=now, heard=now, peak=score, normal=[], sequence=0)
+                life["severity"] = self.severity(score)
+                life["status"] = PENDING if self.ms("hold") else FIRING
+                life["updated"] = now
+                self.record(records, row, "anomaly", now)
+            return
+        life["heard"] = max(life["heard"], now)
+        reason = None
+        if score >= max(level - self.hysteresis, level / 2) and score > 0 and far:
+            life["normal"] = []
+            life["last"] = max(life["last"], now)
+            life["peak"] = max(life["peak"], score)
+            if self.severity(life["peak"]) != life["severity"]:
+                life["severity"] = self.severity(life["peak"])
+                reason = "severity"
+            if life["status"] == PENDING and now - life["onset"] >= self.ms("hold"):
+                life["status"] = FIRING
+                life["updated"] = now
+                reason = "held"
+        else:
+            life["normal"].append(now)
+            if life["status"] == PENDING:
+                reason = "withdrawn"
+            elif len(life["normal"]) >= self.p.resolve_count and now - life["normal"][0] >= self.ms("resolve_after"):
+                reason = "normal"
+        every = self.ms("update_every")
+        if life["status"] == FIRING and every:
+            steps_before = (life["updated"] - life["onset"]) // every
+            if (now - life["onset"]) // every > steps_before:
+                reason = reason or "update"
+                life["updated"] = now
+        if reason:
+            self.record(records, row, reason, now)
+
+    def deviates(self, s):
+        if s["expected"] is None:
+            return True
+        for observed, expected in zip(s["observed"], s["expected"], strict=True):
+            if math.isnan(expected):
+                return True
+            d = observed - expected
+            if (self.p.direction == "up" and d <= 0) or (self.p.direction == "down" and d >= 0):
+                continue
+            limited = self.p.direction != "both" or self.p.min_deviation or self.p.min_relative_deviation
+            if limited and d == 0:
+                continue
+            if abs(d) >= self.p.min_deviation and abs(d) >= self.p.min_relative_deviation * abs(expected):
+                return True
+        return False
+
+    def severity(self, score):
+        return "critical" if score >= self.p.critical else "warning" if score >= self.p.warning else "info"
+
+    def record(self, records, row, reason, now):
+        life = self.lives[row]
+        resolved = reason in ("normal", "withdrawn", "silence")
+        records.append(
+            {
+                "row": row,
+                "status": "resolved" if resolved else life["status"],
+                "reason": reason,
+                "severity": life["severity"],
+                "sequence": life["sequence"],
+                "as_of": now,
+                "starts_at": life["onset"],
+                "last_seen": life["last"],
+                "ends_at": life["last"] if resolved else None,
+                "peak_score": life["peak"],
+            }
+        )
+        life["sequence"] += 1
+        if resolved:
+            suppress = life["status"] == FIRING and self.ms("suppression")
+            self.lives[row] = {"status": INACTIVE, "until": now + self.ms("suppression") if suppress else None}

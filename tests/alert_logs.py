@@ -1,0 +1,168 @@
+"""A short way to write the part of a log that alerts see: scored observations of some series, as columns of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+
+from detectors.baselines import Constant
+from detectors.calibration import Empirical
+from detectors.model import Model
+from detectors.scaling import SeriesScaling
+from pipeline.alerts import AlertLife
+from pipeline.batches import Observations, Scored, Windows
+from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
+from pipeline.state import PartitionState
+
+MINUTE = 60_000
+T0 = 1_404_172_800_000  # 2014-07-01T00:00:00Z
+
+
+def stream(hysteresis=1.0, name="taxi", **policy):
+    durations = {
+        k: timedelta(minutes=v) if isinstance(v, (int, float)) and k in _DURATIONS else v for k, v in policy.items()
+    }
+    return StreamSettings(
+        name=name,
+        model=Path("unused.tidewatch"),
+        threshold=ThresholdSettings(hysteresis=hysteresis),
+        alerts=AlertSettings(**durations),
+    )
+
+
+_DURATIONS = ("hold", "resolve_after", "suppression", "silence", "update_every")
+
+
+def metric_model(**changes):
+    facts = {
+        "kind": "metric",
+        "detectors": (Constant(Constant.Config(window=3)),),
+        "calibrator": Empirical(),
+        "scaling": SeriesScaling(),
+        "features": None,
+        "time_features": (),
+        "aggregation": "mean",
+        "training_rows": {},
+        "calibrations": {},
+        "interval_ms": {"a": 5 * MINUTE},
+        "hash": "ab" * 32,
+    }
+    return Model(**{**facts, **changes})
+
+
+@dataclass
+class Row:
+    """One observation of the log. `score=None`: it came, but was not scored (late, warming)."""
+
+    series: str
+    minute: float
+    score: float | None = 0.0
+    level: float = 4.0
+    live: bool = True
+    observed: tuple[float, ...] = (1.0,)
+    expected: tuple[float, ...] | None = None
+    contributions: tuple[float, ...] | None = None
+    original: list | None = None
+
+    @property
+    def time(self):
+        return T0 + round(self.minute * MINUTE)
+
+
+@dataclass
+class Log:
+    """Runs rows through AlertLife in any cut."""
+
+    settings: StreamSettings
+    model: Model = field(default_factory=metric_model)
+
+    def __post_init__(self):
+        self.life = AlertLife(self.settings, self.model, topic="taxi.observations", partition=1)
+        self.state = PartitionState({"alerts": self.life.dtype}, max_series=1000)
+        self.watermark = 0
+        self.offset = 100
+        self.ordinals = {}
+        self.seen = []
+
+    def columns(self, rows):
+        """Observations, Scored and watermarks of a batch."""
+        series = [r.series for r in rows]
+        state_rows, _ = self.state.rows_of(series)
+        times = np.array([r.time for r in rows], np.int64)
+        values = np.array([r.observed for r in rows], np.float64).reshape(
+            len(rows), len(rows[0].observed) if rows else 1
+        )
+        offsets = np.arange(self.offset, self.offset + len(rows))
+        originals = [r.original for r in rows] if any(r.original for r in rows) else None
+        observations = Observations(offsets, series, times, values, originals)
+        clock = np.where([r.score is not None for r in rows], times, 0)
+        watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], clock]))[1:].astype(np.int64)
+        ordinals = []
+        for r in rows:
+            self.ordinals[r.series] = self.ordinals.get(r.series, 0) + 1
+            ordinals.append(self.ordinals[r.series])
+        at = np.array([i for i, r in enumerate(rows) if r.score is not None], np.intp)
+        picked = [rows[i] for i in at]
+        T = self.model.window
+        packed = np.concatenate([np.tile(values[i], (T, 1)) for i in at]) if len(at) else np.zeros((0, values.shape[1]))
+        index = np.arange(len(at)) * T
+        windows = Windows(
+            at,
+            state_rows[at],
+            np.zeros((len(at), T, 1), np.float32),
+            np.array(ordinals, np.int64)[at],
+            packed,
+            index.astype(np.intp),
+            np.zeros(len(at), np.bool_),
+        )
+        expected = [r.expected for r in picked]
+        contributions = [r.contributions for r in picked]
+        score = np.array([r.score for r in picked], np.float64)
+        scored = Scored(
+            index=at,
+            rows=state_rows[at],
+            ordinals=windows.ordinals,
+            offsets=offsets[at],
+            timestamps=times[at],
+            observed=values[at],
+            raw=score[:, None] * 2,
+            calibrated=score[:, None],
+            score=score,
+            expected=np.array(expected, np.float64) if picked and expected[0] is not None else None,
+            contributions=np.array(contributions, np.float32) if picked and contributions[0] is not None else None,
+            level=np.array([r.level for r in picked], np.float64),
+            live=np.array([r.live for r in picked], np.bool_),
+            windows=windows,
+        )
+        self.offset += len(rows)
+        if len(watermarks):
+            self.watermark = int(watermarks[-1])
+        return observations, scored, watermarks
+
+    def batch(self, rows):
+        observations, scored, watermarks = self.columns(rows)
+        return self.life.advance(self.state, observations, scored, watermarks)
+
+    def run(self, rows, cuts=()):
+        alerts = []
+        for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+            alerts += self.batch(rows[a:b])
+        return alerts
+
+
+def story(alerts):
+    """What a reader sees, in short: status, reason, minute."""
+    return [(a.status, a.reason, minute(a.as_of)) for a in alerts]
+
+
+def minute(text):
+    at = int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
+    return (at - T0) / MINUTE
+
+
+def scores(series, values, *, start=0, step=5, **facts):
+    """Observations of one series, one value each."""
+    return [Row(series, start + step * i, v, **facts) for i, v in enumerate(values)]
