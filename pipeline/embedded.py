@@ -44,6 +44,14 @@ exec "$@"
 """
 
 
+def watched(name: str, command: Sequence[str]) -> list[str]:
+    """The command, to be started with a pipe as standard input, so that it ends when the other end of the pipe closes.
+
+    A line written to the pipe calls the watcher off.
+    """
+    return ["/bin/sh", "-c", _WATCHED, name, *command]
+
+
 class EmbeddedServer:
     """A server process on a loopback port; a context manager that stops it.
 
@@ -64,7 +72,7 @@ class EmbeddedServer:
         with log.open("ab") as out:
             # A session of its own: Ctrl-C at the terminal reaches this process, which then stops the server in order.
             self._process = subprocess.Popen(  # noqa: S603  (fixed binaries, no shell text from outside)
-                ["/bin/sh", "-c", _WATCHED, name, *command],
+                watched(name, command),
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
