@@ -11,7 +11,7 @@ The work itself is a `PartitionLife`, in production `pipeline.loop.PartitionLoop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, Protocol, cast
 
 import faust
@@ -34,10 +34,10 @@ IDLE = 1.0
 COMMIT_EVERY = 1.0
 """Seconds between commits of what is checkpointed, for lag tools."""
 
-BATCH_GRACE = 3.0
+BATCH_GRACE = 2.0
 """Seconds that a batch in flight has to finish when its partition is taken away; then it is cut short and done again."""
 
-HANDOVER_GRACE = 3.0
+HANDOVER_GRACE = 2.0
 """Seconds that a last checkpoint and the last commit have, each."""
 
 
@@ -96,6 +96,10 @@ class _Partition:
         """Whether the group takes a commit of ours for this partition."""
         checkpointed = self.life.checkpointed
         return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
+
+    def end(self) -> int:
+        """The end of the log as last heard; the position where nothing was heard yet."""
+        return self._consumer.highwater(self.tp) or self.life.position
 
     def deliver(self, ticket: Ticket, batch: RecordBatch) -> None:
         self._batches.put_nowait((ticket, batch))
@@ -177,10 +181,10 @@ class Partitions:
     def __len__(self) -> int:
         return len(self._held)
 
-    @property
-    def lives(self) -> Mapping[TP, PartitionLife]:
-        """The loops at work."""
-        return {tp: p.life for tp, p in self._held.items()}
+    def standing(self) -> dict[TP, tuple[int, int]]:
+        """Of each open partition: the next offset to process, and the end of its log as last heard."""
+        open_ = {tp: p for tp, p in self._held.items() if p.lane is not None and p.life.position >= 0}
+        return {tp: (p.life.position, p.end()) for tp, p in open_.items()}
 
     def assigned(self, tps: Iterable[TP], consumer: Consumer, generation: int) -> None:
         """Start a task for each; returns at once, and each opens its partition when its state is there."""
@@ -297,7 +301,7 @@ class App(faust.App):
             self.failure = error
         self.ended.set()
 
-    async def serve(self, *, limit: float = 9.0) -> None:
+    async def serve(self, *, limit: float = 8.0) -> None:
         """Run until `ended` is set, then stop in order within `limit` s. Raises what made it end, if anything did."""
         running = asyncio.create_task(self._run())
         ended = asyncio.create_task(self.ended.wait())

@@ -302,6 +302,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.sleep(1.0)
         return place(tp, offset, first, end)
 
+    def highwater(self, tp: TP) -> int:
+        """The end of a partition's log as the last fetch told it; 0 where none has yet."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        state = None if assigned is None else assigned.state_value(tp)
+        return 0 if state is None else state.highwater or 0
+
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
         """Commit offsets (None: what is committed already, else the log's start); False where Kafka says `not a member`.
 

@@ -1,0 +1,208 @@
+"""The only place where the parts of a worker are put together: Kafka, the state store, models, loops, metrics.
+
+run_worker(settings) ──▶ models, broker, store: checked, one clear line where something is missing
+──▶ create_app: Faust's app, a PartitionLoop for each partition that is assigned
+──▶ until SIGTERM, SIGINT or an error: checkpoint, commit, leave
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+import torch
+from prometheus_client import CollectorRegistry
+
+from pipeline import topics
+from pipeline.agents import App, PartitionLife
+from pipeline.errors import Refused, SettingsError, TidewatchError
+from pipeline.kafka_clients import connect_admin
+from pipeline.loop import PartitionLoop, Publisher
+from pipeline.metrics import WorkerMetrics, serve
+from pipeline.publisher import KafkaPublisher
+from pipeline.scoring import Scorer
+from pipeline.settings import Settings, StreamSettings
+from pipeline.stores.base import Claim, Identity, Store
+from pipeline.stores.redis import RedisStore
+from pipeline.stream import Stream, create_stream, load_model
+
+log = structlog.get_logger(__name__)
+
+STOP_LIMIT = 9.8
+"""Seconds from SIGTERM to the end of the process, come what may."""
+
+BUG = 1
+"""Exit code after an error that is ours; expected errors end with 2, printed by the command line."""
+
+_REPORT_EVERY = 5.0
+
+# Faust logs a crash with a traceback in each of its services; `serve` raises its reason, and it is told once. aiokafka's
+# coordinator logs each step of a group's everyday life as an error.
+_RETOLD = ("faust", "mode", "aiokafka.consumer.group_coordinator")
+
+
+def create_app(
+    settings: Settings,
+    streams: Iterable[Stream],
+    *,
+    store: Store,
+    publisher: Publisher,
+    identities: Mapping[str, Identity],
+    metrics: WorkerMetrics | None = None,
+) -> App:
+    """Faust's app over the streams' input topics, with a `PartitionLoop` for each partition that it is assigned.
+
+    Parameters
+    ----------
+    identities
+        Stream name -> what its states belong to.
+    """
+    by_topic = {stream.settings.input_topic: stream for stream in streams}
+    worker = settings.worker
+
+    def make(
+        topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
+    ) -> PartitionLife:
+        stream = by_topic[topic]
+        return PartitionLoop(
+            stream,
+            partition,
+            store=store,
+            publisher=publisher,
+            still_owner=still_owner,
+            identity=identities[stream.name],
+            metrics=metrics,
+            checkpoint_every=worker.checkpoint_every.total_seconds(),
+            checkpoint_records=worker.checkpoint_records,
+            generation=generation,
+        )
+
+    return App.create(settings, by_topic, make)
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code.
+
+    Raises
+    ------
+    TidewatchError
+        Something that was checked at the start, or that a restart may mend; one line.
+    """
+    torch.set_num_threads(settings.worker.threads)
+    if settings.worker.log_level != "debug":
+        for name in _RETOLD:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        asyncio.run(_work(settings))
+    except TidewatchError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        log.error("worker ended by an error of its own", error=repr(error), at=where)  # noqa: TRY400  one line
+        log.debug("traceback", exc_info=error)
+        return BUG
+    return 0
+
+
+async def _work(settings: Settings) -> None:
+    if not settings.streams:
+        msg = "no stream is configured; add [[streams]] with a name and a model to tidewatch.toml"
+        raise SettingsError(msg)
+    async with AsyncExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scorer"))
+        streams = [_create_stream(settings, s, executor) for s in settings.streams]
+        identities = _identities(settings, streams)
+        store = RedisStore(settings.redis)
+        stack.push_async_callback(store.close)
+        await _require(store)
+        publisher = KafkaPublisher(settings.kafka)
+        stack.push_async_callback(partial(publisher.close, timeout=1.0))
+        registry = CollectorRegistry()
+        metrics = WorkerMetrics(registry)
+        worker = settings.worker
+        if worker.metrics_port:
+            stack.enter_context(serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host))
+        app = create_app(settings, streams, store=store, publisher=publisher, identities=identities, metrics=metrics)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _stop, app)
+        names = {stream.settings.input_topic: stream.name for stream in streams}
+        reporting = asyncio.create_task(_report(app, metrics, names))
+        stack.callback(reporting.cancel)
+        log.info("worker started", group=worker.group, streams=[s.name for s in streams])
+        await app.serve()
+    log.info("worker stopped")
+
+
+def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadPoolExecutor) -> Stream:
+    worker = settings.worker
+    model = load_model(stream.model, device=_device(worker.device))
+    scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
+    return create_stream(stream, model, scorer)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        msg = f"setting worker.device is {wanted}, but torch sees no GPU; use auto or cpu"
+        raise SettingsError(msg)
+    return wanted
+
+
+def _identities(settings: Settings, streams: list[Stream]) -> dict[str, Identity]:
+    """Create what topics are missing, and ask Kafka which cluster and topics these are."""
+    kafka = settings.kafka
+    admin = connect_admin(kafka)
+    if created := topics.create(admin, kafka, topics.plan(s.settings for s in streams)):
+        log.info("topics created", topics=created)
+    cluster = topics.cluster_id(admin, kafka)
+    inputs = {s.name: s.settings.input_topic for s in streams}
+    facts = topics.describe(admin, kafka, inputs.values())
+    topics.require(facts, inputs.values())
+    return {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
+
+
+async def _require(store: Store) -> None:
+    """Ask for the state of nobody: that it is refused shows that the store is there. Raises StoreError."""
+    with suppress(Refused):
+        await store.load(Claim("", 0, "", -1))
+
+
+def _stop(app: App) -> None:
+    """On SIGTERM or SIGINT: stop in order, and whatever hangs, be gone in time."""
+    app.ended.set()
+    watchdog = threading.Timer(STOP_LIMIT, _give_up)
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _give_up() -> None:
+    sys.stderr.write(
+        f"error: worker did not stop within {STOP_LIMIT:.0f} s; the next one resumes from the checkpoints\n"
+    )
+    os._exit(BUG)
+
+
+async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:
+    """Tell the metrics now and then where each partition stands, also while nothing moves."""
+    known: set[tuple[str, int]] = set()
+    while True:
+        await asyncio.sleep(_REPORT_EVERY)
+        now = app.partitions.standing()
+        for gone in known - now.keys():
+            metrics.forget(names[gone[0]], gone[1])
+        for (topic, partition), (position, end) in now.items():
+            metrics.position(names[topic], partition, position, end)
+        known = set(now)

@@ -1,0 +1,32 @@
+"""`tidewatch worker`: score the configured streams until it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def worker(
+        config: Annotated[
+            Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
+        ] = None,
+    ) -> None:
+        """Score the configured streams until SIGTERM or Ctrl-C; workers of one group share the partitions.
+
+        Exit code: 0 after an orderly stop, 2 after an expected error (one line), 1 after a bug. Start it again after
+        either: it resumes from its checkpoints.
+        """
+        from pipeline import logs
+        from pipeline.settings import load_settings
+
+        settings = load_settings(config)
+        logs.configure(settings.worker.log_format, settings.worker.log_level)
+        from pipeline.app import run_worker  # torch and Faust: not before the settings are known to be right
+
+        raise typer.Exit(run_worker(settings))
