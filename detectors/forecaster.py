@@ -59,6 +59,7 @@ class Forecaster(NetworkDetector):
 
     Config = ForecasterConfig
     config: ForecasterConfig
+    residual = True
 
     def __init__(self, config: ForecasterConfig | None = None) -> None:
         super().__init__(config)

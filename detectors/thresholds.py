@@ -126,7 +126,7 @@ class _SteppedThreshold(Threshold):
         """See `Threshold.apply`; scores are taken step by step, all series at once."""
         level = np.empty(len(rows))
         counted = learn & np.isfinite(score)
-        step = _step_of_each(state["seen"], rows, counted)
+        step = step_of_each(state["seen"], rows, counted, STEP)
         order = np.argsort(step, kind="stable")
         bounds = np.searchsorted(step[order], np.arange(int(step.max(initial=0)) + 2))
         for first, last in pairwise(bounds):
@@ -160,15 +160,20 @@ class _SteppedThreshold(Threshold):
         """New levels of `rows`, whose step is full; forgets where it is time to."""
 
 
-def _step_of_each(seen: NDArray[np.uint32], rows: NDArray[np.intp], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """In which of its series' steps each of B scores falls, 0 being the one under way."""
+def step_of_each(
+    seen: NDArray[np.uint32], rows: NDArray[np.intp], counted: NDArray[np.bool_], size: int
+) -> NDArray[np.int64]:
+    """In which of its series' steps of `size` counted scores each of B scores falls, 0 being the one under way.
+
+    `seen` (S,) says how many each series has counted so far.
+    """
     order = np.argsort(rows, kind="stable")
     sorted_rows, sorted_counted = rows[order], counted[order]
     before: NDArray[np.int64] = np.cumsum(sorted_counted) - sorted_counted  # counted ones before it, in this order
     first = np.searchsorted(sorted_rows, sorted_rows)  # where its series begins
     rank = np.empty(len(rows), np.int64)
     rank[order] = before - before[first] if len(rows) else 0
-    return (rank + seen[rows] % STEP) // STEP
+    return (rank + seen[rows] % size) // size
 
 
 class QuantileThreshold(_SteppedThreshold):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from detectors.base import Detector, Scores
 from detectors.model import Model
+from pipeline.bands import band_member
 from pipeline.errors import TidewatchError
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ class ScoringHung(TidewatchError):
 @dataclass(frozen=True, slots=True)
 class MemberScores:
     """Raw scores (B, M) of all members; expected values and contributions (B, C) of the first member that has them.
+
+    Where a member's raw score is a residual, the expected values are that member's, since the band is drawn around them.
 
     `raw` is NaN where a member could not score a window; the reason is in `faults` (index -> text).
     """
@@ -58,7 +61,7 @@ def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
     for m, detector in enumerate(model.detectors):
         scores = _guarded(detector, x[:, -detector.config.window :], 0, faults)
         raw[:, m] = scores.raw
-        expected = scores.expected if expected is None else expected
+        expected = scores.expected if expected is None or m == band_member(model) else expected
         contributions = scores.contributions if contributions is None else contributions
     for i in np.flatnonzero(~np.isfinite(raw).all(axis=1)):
         faults.setdefault(int(i), "the detector's score is not a number")

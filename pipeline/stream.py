@@ -11,6 +11,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from detectors.model import Model, aggregate
 from detectors.model_file import load
 from detectors.thresholds import Threshold, from_settings
 from pipeline.alerts import AlertLife
+from pipeline.bands import Remembered, band_member, margins
 from pipeline.batches import Observations, Pushed, Scored
 from pipeline.decoding import Decoder
 from pipeline.errors import ModelError
@@ -140,6 +142,7 @@ class PartitionCore:
         self.stream = stream
         self.partition = partition
         model = stream.model
+        self._band_member = band_member(model)
         self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
         self.state = PartitionState(
             {
@@ -191,13 +194,15 @@ class PartitionCore:
         state, model, windows = self.state, self.stream.model, step.pushed.windows
         rows = windows.rows
         admission = state.arrays["admission"][rows]
-        usable = np.isfinite(scores.raw).all(axis=1)
+        usable: NDArray[np.bool_] = np.asarray(np.isfinite(scores.raw).all(axis=1))
         # The training part is in the calibration already; what stands in for missing values is not the series' own.
         learn = usable & ~windows.filled & (windows.ordinals > admission["training"])
         calibrated = np.empty_like(scores.raw)
         members = state.arrays["calibration"]["members"]
-        for m in range(calibrated.shape[1]):
-            calibrated[:, m] = model.calibrator.calibrate(members[:, m], rows, scores.raw[:, m], learn)
+        m = self._band_member
+        remembered = None if m is None else Remembered.of(members[:, m], rows)
+        for k in range(calibrated.shape[1]):
+            calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
         score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
         level = self.stream.threshold.apply(state.arrays["threshold"], rows, score, learn)
         observations = step.observations
@@ -216,6 +221,19 @@ class PartitionCore:
             level=level,
             live=usable & (windows.ordinals > admission["probation"]),
             windows=windows,
+            margins=None
+            if m is None or remembered is None
+            else partial(
+                margins,
+                calibrator=model.calibrator,
+                remembered=remembered,
+                rows=rows,
+                raw=scores.raw[:, m],
+                learn=learn,
+                level=level,
+                channels=model.channels,
+                unscale=partial(self.stream.windows.unscale, state),
+            ),
         )
         alerts = self.life.advance(state, observations, scored, step.watermarks)
         state.touch(step.rows)
