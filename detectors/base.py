@@ -19,6 +19,10 @@ from pydantic import BaseModel, ConfigDict
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
+LARGEST = 1e6
+"""Scaled values beyond it are taken as this: no detector's arithmetic overflows, and nothing normal is so large."""
+
+
 class DetectorError(ValueError):
     """A detector was given something that it cannot use; the message names the thing and the mend."""
 
@@ -110,6 +114,9 @@ class Detector(ABC):
     """Whether `fit` needs labels."""
     learns: ClassVar[bool] = True
     """Whether `fit` looks at its windows. One that does not is calibrated on all training rows."""
+    residual: ClassVar[bool] = False
+    """Whether `raw` is the distance between the last position and `expected`, the root of its mean square over the
+    channels: then a band can be drawn around `expected`."""
     unit_test_params: ClassVar[Mapping[str, Any]] = {}
     """Small settings with which `detectors.checks` builds one."""
     unit_test_skips: ClassVar[frozenset[str]] = frozenset()
@@ -190,10 +197,7 @@ class Detector(ABC):
         raw = np.empty(B, np.float64)
         expected: NDArray[np.float32] | None = None
         contributions: NDArray[np.float32] | None = None
-        broken = _not_finite(x)
-        if broken.any():
-            x = x.copy()
-            x[broken] = 0.0
+        x, broken = _tamed(x)
         for start in range(0, B, self.tile):
             part = x[start : start + self.tile]
             n = len(part)
@@ -246,14 +250,32 @@ class Detector(ABC):
             msg = f"{self.name} takes windows of shape (B, {T}, {W}), got {x.shape}"
             raise DetectorError(msg)
         out = np.ascontiguousarray(x, dtype=np.float32)
-        if finite and (broken := _not_finite(out)).any():
-            bad = int(np.argmax(broken))
-            msg = f"{self.name}: window {bad} holds a value that is not finite; drop or fill it before fitting"
+        if not finite:
+            return out
+        tame, broken = _tamed(out)
+        if broken.any():
+            msg = (
+                f"{self.name}: window {int(np.argmax(broken))} holds a value that is not finite; "
+                "drop or fill it before fitting"
+            )
             raise DetectorError(msg)
-        return out
+        return tame
 
 
-def _not_finite(x: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(B,) whether a window holds NaN or infinity: both times zero are NaN, and a product is the fastest way through."""
-    with np.errstate(invalid="ignore"):
-        return np.isnan(x.reshape(len(x), -1) @ np.zeros(x.shape[1] * x.shape[2], np.float32))
+def _tamed(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Windows (B, T, C + F) fit for arithmetic, and which of them (B,) are not finite; those become zeros.
+
+    The sum of squares tells in one quick pass that a window is neither broken nor huge, as nearly all are.
+    """
+    flat = x.reshape(len(x), x.shape[1] * x.shape[2])  # -1 has no answer for no windows at all
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Written so that NaN counts as suspect.
+        suspect = np.flatnonzero(~(np.einsum("ij,ij->i", flat, flat) <= LARGEST))
+    broken = np.zeros(len(x), np.bool_)
+    if len(suspect) == 0:
+        return x, broken
+    broken[suspect] = ~np.isfinite(flat[suspect]).all(axis=1)
+    x = x.copy()
+    x[suspect] = np.clip(x[suspect], -LARGEST, LARGEST)
+    x[broken] = 0.0
+    return x, broken

@@ -33,6 +33,8 @@ from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Sc
 class _Weightless(Detector):
     """A detector that keeps nothing of what it was fitted on."""
 
+    learns = False
+
     def _fit(
         self,
         x: NDArray[np.float32],

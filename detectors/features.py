@@ -35,6 +35,10 @@ LARGEST = 1e300
 """Numbers beyond it are refused: squares and differences of them are not finite."""
 
 
+_PART = 512
+"""Rows encoded at a time: their columns stay in the cache (395,000 rows of 41 columns a second against 275,000 at 20,000)."""
+
+
 class _Statistics(BaseModel):
     """What is learnt of the columns; also the header's form."""
 
@@ -52,10 +56,11 @@ class _Statistics(BaseModel):
 class FeatureEncoder:
     """Encodes rows `[0, "tcp", "http", ...]` as float64 (N, C).
 
-    Numeric columns are standardised with statistics of the fitted rows, after log1p where they are heavy-tailed (never
-    negative, and the largest value more than 20 times one plus the 75 % quantile), and clipped; categories become one-hot
-    columns plus one for "unknown". A column that is constant in the n fitted rows, or nearly so, has the scale that one
-    deviating row would have given it, 1 / sqrt(n): any change of it stands out, to the clip at most.
+    Numbers are taken as (x - median) / (interquartile range / 1.349), which anomalies among the fitted rows do not move;
+    after log1p where the column is heavy-tailed (never negative, and its largest value more than 20 times one plus the 75 %
+    quantile); and clipped. A column of which half the rows are equal has no such range: its scale is the standard
+    deviation, but not less than a twentieth of max(1, |median|), so that a column that never changed in the fitted
+    rows stands out when it does, without drowning all others. Categories become one-hot columns plus one for "unknown".
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ class FeatureEncoder:
         Names repeat, or a categorical one is not among them.
     """
 
-    def __init__(self, names: Sequence[str], categorical: Sequence[str] = (), *, clip: float = 10.0) -> None:
+    def __init__(self, names: Sequence[str], categorical: Sequence[str] = (), *, clip: float = 100.0) -> None:
         self.names = tuple(names)
         self.categorical = tuple(categorical)
         self.clip = clip
@@ -106,8 +111,8 @@ class FeatureEncoder:
         top, most = np.quantile(numbers, 0.75, axis=0), numbers.max(axis=0, initial=0.0)
         heavy = (numbers.min(axis=0, initial=0.0) >= 0.0) & (most > 20.0 * (1.0 + top))
         numbers = np.where(heavy, _signed_log(numbers), numbers)
-        centre = numbers.mean(axis=0)
-        floor = np.maximum(np.abs(centre), 1.0) / np.sqrt(len(rows))
+        low, centre, high = np.quantile(numbers, [0.25, 0.5, 0.75], axis=0)
+        flat_scale = np.maximum(numbers.std(axis=0), 0.05 * np.maximum(np.abs(centre), 1.0))
         self._learn(
             _Statistics(
                 names=self.names,
@@ -115,7 +120,7 @@ class FeatureEncoder:
                 clip=self.clip,
                 heavy=tuple(heavy.tolist()),
                 centre=tuple(centre.tolist()),
-                scale=tuple(np.maximum(numbers.std(axis=0), floor).tolist()),
+                scale=tuple(np.where(high > low, (high - low) / 1.349, flat_scale).tolist()),
                 categories=tuple(tuple(sorted(set(columns[i]), key=_order)) for i in self._category),
             )
         )
@@ -124,22 +129,29 @@ class FeatureEncoder:
     def encode(self, rows: Sequence[Row]) -> tuple[NDArray[np.float64], dict[int, str]]:
         """Encode rows as (N, C); the dict says for which rows that is impossible and why (those rows are zeros)."""
         out = np.zeros((len(rows), self.channels))
-        if len(rows) == 0:
-            return out, {}
+        problems: dict[int, str] = {}
+        for start in range(0, len(rows), _PART):
+            part = rows[start : start + _PART]
+            if not self._encode_all(part, out[start : start + _PART]):
+                bad = self._problems(part)
+                good = [i for i in range(len(part)) if i not in bad]
+                if good:
+                    out[start + np.array(good)], _ = self.encode([part[i] for i in good])
+                problems |= {start + i: reason for i, reason in bad.items()}
+        return out, problems
+
+    def _encode_all(self, rows: Sequence[Row], out: NDArray[np.float64]) -> bool:
+        """Encode rows into `out` if there is nothing wrong with any of them, and say whether that was so."""
         try:
             columns = list(zip(*rows, strict=True))
             numbers = self._numbers(columns)
         except (TypeError, ValueError, OverflowError, IndexError):
-            columns, numbers = [], np.full((1, 1), np.nan)
+            return False
         # Written so that NaN counts as too large.
-        if len(columns) == len(self.names) and bool((np.abs(numbers) <= LARGEST).all()):
-            self._fill(out, columns, numbers)
-            return out, {}
-        problems = self._problems(rows)
-        good = [i for i in range(len(rows)) if i not in problems]
-        if good:
-            out[good], _ = self.encode([rows[i] for i in good])
-        return out, problems
+        if len(columns) != len(self.names) or not (np.abs(numbers) <= LARGEST).all():
+            return False
+        self._fill(out, columns, numbers)
+        return True
 
     def _fill(self, out: NDArray[np.float64], columns: list[tuple[Any, ...]], numbers: NDArray[np.float64]) -> None:
         for k in self._heavy:

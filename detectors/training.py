@@ -26,13 +26,11 @@ from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
 from detectors.scaling import SeriesScaling
+from detectors.windowing import covariates, infer_interval, windows
 
 Member = str | tuple[str, Mapping[str, Any]]
 """A detector's name, or name and settings; channels, covariates and seed are filled in."""
 OnProgress = Callable[[Detector, Progress], None]
-
-_DAY_MS = 86_400_000
-_PERIODS_MS = {"day": _DAY_MS, "week": 7 * _DAY_MS}
 
 
 def metric_training_rows(n: int) -> int:
@@ -55,12 +53,9 @@ class _Part:
 
     def windows(self, T: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Windows (., T, C + F) to fit on, for early stopping, and to calibrate on."""
-        if len(self.rows) < T:
-            none = np.empty((0, T, self.rows.shape[1]), np.float32)
-            return none, none, none
-        x = np.lib.stride_tricks.sliding_window_view(self.rows, T, axis=0).transpose(0, 2, 1).astype(np.float32)
+        x = windows(self.rows, T)
         run = np.cumsum(self.breaks)
-        ends = np.arange(T - 1, len(self.rows))
+        ends = np.arange(T - 1, T - 1 + len(x))
         whole = run[ends] == run[ends - T + 1]
         fit, calibrate = x[whole & (ends < self.fitted)], x[whole & (ends >= self.fitted)]
         held_back = len(fit) // 10
@@ -122,11 +117,11 @@ def train_metric(
         times, values = _accepted(times[:first], values[:first])
         if len(times) < 2:
             continue
-        step = usual_step(times) if interval_ms is None else interval_ms.get(name, 0)
+        step = infer_interval(times) if interval_ms is None else interval_ms.get(name, 0)
         known[name] = scale.of(values)
         intervals[name] = step
         scaled = (values - known[name][0]) / known[name][1]
-        rows = np.concatenate([scaled, time_covariates(times, time_features)], axis=1)
+        rows = np.concatenate([scaled, covariates(times, time_features)], axis=1)
         breaks = np.r_[False, np.diff(times) > 4 * step] if step else np.zeros(len(times), np.bool_)
         parts[name] = _Part(rows, breaks, int(fit_fraction * len(times)))
     C, F = channels.pop(), 2 * len(time_features)
@@ -279,32 +274,3 @@ def _accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[ND
     newer = np.ones(len(times), np.bool_)
     newer[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
     return times[newer], values[newer]
-
-
-def usual_step(times: NDArray[np.int64]) -> int:
-    """Median step in ms if at least 80 % of the steps are within a tenth of it; 0 for an irregular series."""
-    steps = np.diff(times)
-    if len(steps) == 0:
-        return 0
-    median = float(np.median(steps))
-    regular = np.abs(steps - median) <= 0.1 * median
-    return int(median) if regular.mean() >= 0.8 else 0
-
-
-def time_covariates(times: NDArray[np.int64], features: Sequence[str]) -> NDArray[np.float64]:
-    """Sine and cosine of the event time (n,) in each period, (n, 2 * len(features)), UTC; the week starts on Monday.
-
-    Raises
-    ------
-    DetectorError
-        A feature that is not `day` or `week`.
-    """
-    out = np.empty((len(times), 2 * len(features)))
-    for i, feature in enumerate(features):
-        if feature not in _PERIODS_MS:
-            msg = f"there is no time feature {feature!r}; there are: {', '.join(_PERIODS_MS)}"
-            raise DetectorError(msg)
-        # 1970-01-01 was a Thursday.
-        angle = 2.0 * np.pi * ((times + 3 * _DAY_MS) % _PERIODS_MS[feature]) / _PERIODS_MS[feature]
-        out[:, 2 * i], out[:, 2 * i + 1] = np.sin(angle), np.cos(angle)
-    return out
