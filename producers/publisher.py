@@ -15,7 +15,8 @@ from producers.errors import ConnectionFailed, DeliveryError
 
 log = structlog.get_logger(__name__)
 
-_SERVE_S = 0.2  # delivery reports are served at least this often while waiting; also how soon Ctrl-C is noticed
+_SERVE_S = 0.2  # delivery reports are served at least this often while waiting
+_FULL_S = 0.005  # pause while the queue is full, or is being flushed
 
 
 class Publisher:
@@ -98,7 +99,7 @@ class Publisher:
                     produce(topic, value, key, on_delivery=report)
                     break
                 except BufferError:
-                    self._producer.poll(_SERVE_S)
+                    self.wait(_FULL_S)
                 except KafkaException as error:
                     raise DeliveryError(self._summary(_reason(error.args[0]))) from error
             self.sent += 1
@@ -108,12 +109,14 @@ class Publisher:
         """Sleep, serving delivery reports meanwhile (a `Clock`'s sleep)."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._producer.poll(min(left, _SERVE_S))
+            # Not poll(left): a Ctrl-C that arrives within it becomes a SystemError (confluent-kafka 2.16).
+            time.sleep(min(left, _SERVE_S))
+            self._producer.poll(0)
 
     @property
     def waiting(self) -> int:
         """Records handed over whose fate is not known yet."""
-        return self.sent - self.delivered - self.failed
+        return max(self.sent - self.delivered - self.failed, 0)  # a Ctrl-C within `send` leaves a record uncounted
 
     def flush(self, timeout: float = 60.0) -> int:
         """Wait until the fate of every record is known; returns how many were delivered.
@@ -124,8 +127,9 @@ class Publisher:
             Records failed, or are still waiting after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while self._producer.flush(_SERVE_S) > 0 and time.monotonic() < deadline:
-            pass
+        self._producer.poll(0)
+        while len(self._producer) and time.monotonic() < deadline:
+            self.wait(_FULL_S)
         if self.failed or self.waiting:
             raise DeliveryError(self._summary(self._first_failure or self._last_trouble or "no answer in time"))
         return self.delivered
@@ -157,7 +161,7 @@ class Publisher:
             self._last_trouble = _reason(error)
 
     def _summary(self, reason: str) -> str:
-        lost = self.sent - self.delivered
+        lost = self.failed + self.waiting
         return (
             f"{lost:,} of {self.sent:,} records were not delivered to topic {self.topic} at {self._brokers}: {reason}; "
             "check the broker and replay again"

@@ -58,10 +58,14 @@ def replay(
     ] = "",
     series_column: Annotated[str | None, typer.Option(help="csv: the column that names each row's series.")] = None,
     time_zone: Annotated[str, typer.Option(help="csv: time zone of time stamps that do not say it.")] = "UTC",
+    delivery_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a record that Kafka does not take counts as lost.")
+    ] = 30.0,
     config: Annotated[Path | None, typer.Option(help="Settings file. [default: tidewatch.toml]")] = None,
 ) -> None:
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
-    from pipeline.kafka_options import librdkafka_options
+    from pipeline import topics
+    from pipeline.kafka_clients import connect_admin, librdkafka_config
     from pipeline.settings import load_settings
     from producers.clock import Clock, parse_speed
     from producers.datasets import Layout
@@ -78,7 +82,9 @@ def replay(
     timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
     settings = load_settings(config)
     kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
-    publisher = Publisher(topic or _default_topic(dataset, settings), librdkafka_options(kafka))
+    topic = topic or _default_topic(dataset, settings)
+    topics.create(connect_admin(kafka), kafka, [topics.TopicPlan(topic, {"cleanup.policy": "delete"})])
+    publisher = Publisher(topic, librdkafka_config(kafka), delivery_timeout=delivery_timeout)
     publisher.connect(kafka.request_timeout.total_seconds())
     _announce(dataset, timeline, publisher.topic)
     try:

@@ -143,8 +143,7 @@ def _values(path: Path, table: pa.Table, name: str, *, numbers: bool) -> NDArray
     bad = np.isnan(values) & ~missing
     if bad.any():
         raise DataError(_at(path, bad, column, name, "is not a number"))
-    values[missing] = np.nan
-    return values
+    return np.where(missing, np.nan, values)
 
 
 def _timestamps(path: Path, column: pa.ChunkedArray, name: str, zone: str) -> NDArray[np.int64]:
