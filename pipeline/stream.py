@@ -93,7 +93,7 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
         settings=settings,
         model=model,
         scorer=scorer if scorer is not None else Scorer(model),
-        decoder=Decoder(model.kind, channels=model.channels, features=model.features, input_format=settings.format),
+        decoder=Decoder(model.kind, channels=model.channels, features=model.features, format=settings.format),
         windows=SeriesWindows(model, settings),
         threshold=from_settings(settings.threshold),
     )
