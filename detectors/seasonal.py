@@ -61,7 +61,7 @@ class Seasonal(Detector):
     Config = SeasonalConfig
     config: SeasonalConfig
     learns = False
-    unit_test_params = MappingProxyType({"window": 11, "period": 4, "seasons": 2, "span": 3})
+    unit_test_params = MappingProxyType({"window": 50, "period": 24, "seasons": 2, "span": 2})
 
     def __init__(self, config: SeasonalConfig | None = None) -> None:
         super().__init__(config)
