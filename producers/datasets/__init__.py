@@ -25,9 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from producers.datasets import catalog, creditcard, csv, ctg, kdd, mnist, nab, synthetic, taxi
-from producers.datasets.base import Dataset, Labels, Series, Window
-from producers.datasets.csv import Layout
+from producers.datasets import catalog, creditcard, ctg, kdd, mnist, nab, synthetic, taxi
+from producers.datasets.base import Dataset, Labels, Layout, Series, Window
 from producers.errors import DataError
 
 __all__ = [
@@ -87,6 +86,8 @@ def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
 
 def open_file(path: Path, layout: Layout | None = None) -> Dataset:
     """A user's CSV or Parquet file; see `producers.datasets.csv`."""
+    from producers.datasets import csv  # brings pandas, a second that the recorded sets do not need
+
     return csv.load(path, layout)
 
 

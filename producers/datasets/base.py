@@ -96,6 +96,30 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Which columns of a user's file mean what.
+
+    Attributes
+    ----------
+    timestamp_column
+        Event time: ISO 8601, `YYYY-MM-DD HH:MM:SS`, or a number since 1970 (seconds, ms, us or ns, told by its size). None:
+        the rows of a table, with made-up times one second apart.
+    value_columns
+        What is judged, several columns as one multivariate series; empty: every other column (with a time stamp, every other
+        column that holds numbers).
+    series_column
+        Names the series of each row; None: all rows are one series, named after the file.
+    time_zone
+        Of time stamps that do not say it themselves: `UTC`, `Europe/Berlin`.
+    """
+
+    timestamp_column: str | None = None
+    value_columns: tuple[str, ...] = ()
+    series_column: str | None = None
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A recorded data set.
 

@@ -8,7 +8,6 @@ leaves it out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -22,37 +21,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from producers.datasets.base import Dataset, Series, usual_step
+from producers.datasets.base import Dataset, Layout, Series, usual_step
 from producers.errors import DataError
 
 STEP_MS = 1000  # made up, for tables without time stamps
 
 _MISSING = ["", "nan", "na", "null", "none", "n/a"]
 _EPOCH_UNITS = ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3), (np.inf, 1e-6))  # |number| below this -> factor to ms
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which columns of the file mean what.
-
-    Attributes
-    ----------
-    timestamp_column
-        Event time: ISO 8601, `YYYY-MM-DD HH:MM:SS`, or a number since 1970 (seconds, ms, us or ns, told by its size). None:
-        the rows of a table, with made-up times one second apart.
-    value_columns
-        What is judged, several columns as one multivariate series; empty: every other column (with a time stamp, every other
-        column that holds numbers).
-    series_column
-        Names the series of each row; None: all rows are one series, named after the file.
-    time_zone
-        Of time stamps that do not say it themselves: `UTC`, `Europe/Berlin`.
-    """
-
-    timestamp_column: str | None = None
-    value_columns: tuple[str, ...] = ()
-    series_column: str | None = None
-    time_zone: str = "UTC"
 
 
 def load(path: Path, layout: Layout | None = None) -> Dataset:
