@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
@@ -33,6 +33,10 @@ T = TypeVar("T")
 
 MAX_UNACKNOWLEDGED = 50_000
 """Messages handed to the producer and not acknowledged yet; beyond it the partition waits."""
+
+VERIFY_EVERY = 30.0
+"""Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
+while memory still has it."""
 
 
 class Dropped(TidewatchError):
@@ -110,10 +114,11 @@ class PartitionLoop:
         self._records = checkpoint_records
         self._generation = generation
         self._claim: Claim | None = None
-        self._unacknowledged: list[Awaitable[None]] = []
+        self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._since_checkpoint = 0
         self._checkpointed_at = clock()
         self._midway = False
+        self._rewrite = False
         self._log = log.bind(stream=stream.name, partition=partition)
 
     async def assigned(self) -> int | None:
@@ -174,25 +179,31 @@ class PartitionLoop:
 
     async def idle(self) -> None:
         """Make a checkpoint where one is due; called after each batch and about once a second without one."""
-        if self.position <= self.checkpointed:
-            return
-        late = self._clock() - self._checkpointed_at >= self._every
-        if late or self._since_checkpoint >= self._records:
-            await self.checkpoint()
+        age = self._clock() - self._checkpointed_at
+        if self.position > self.checkpointed:
+            if age >= self._every or self._since_checkpoint >= self._records:
+                await self._checkpoint()
+        elif self.position >= 0 and age >= VERIFY_EVERY:
+            await self._checkpoint()
 
     async def checkpoint(self) -> int:
-        """Write changed state and offset in one step, after everything published is acknowledged; returns `checkpointed`."""
-        if self._claim is None or self._midway or self.position <= self.checkpointed:
-            return self.checkpointed
+        """Make a checkpoint where there is anything new; returns `checkpointed`."""
+        if self.position > self.checkpointed:
+            await self._checkpoint()
+        return self.checkpointed
+
+    async def _checkpoint(self) -> None:
+        """Write changed state and offset in one step, after everything published is acknowledged."""
+        if self._claim is None or self._midway:
+            return
         await self._acknowledged()
         started = self._clock()
-        changed = self.core.state.snapshot()
+        changed = self._changed()
         try:
-            self._claim = await self._save(self._claim, changed)
+            self._claim = await self._retried(partial(self._save, self._claim, changed))
         except Refused as refused:
             await self._refused(refused)
         self._written(sum(map(len, changed.values())), started)
-        return self.checkpointed
 
     async def revoked(self) -> None:
         """Hand over in order: one last checkpoint where the store allows it, then forget everything.
@@ -203,10 +214,7 @@ class PartitionLoop:
         try:
             if self._claim is not None and not self._midway and self.position > self.checkpointed:
                 await self._acknowledged()
-                claim, changed = self._claim, self.core.state.snapshot()
-                self._claim = await self._store.save(
-                    claim, self.position, self._identity, changed, write_id=f"{claim.nonce}:{claim.sequence + 1}"
-                )
+                self._claim = await self._save(self._claim, self._changed())
                 self.checkpointed = self.position
         except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
             self._log.warning("no checkpoint at revocation", reason=str(error))
@@ -233,16 +241,25 @@ class PartitionLoop:
         self.core = self.stream.core(self.partition)
         self.core.state.restore(stored.fields)
         self.position = self.checkpointed = stored.offset
+        self._rewrite = False
 
-    async def _save(self, claim: Claim, changed: dict[str, bytes], *, replace: bool = False) -> Claim:
-        write_id = f"{claim.nonce}:{claim.sequence + 1}"
-        return await self._retried(
-            lambda: self._store.save(claim, self.position, self._identity, changed, write_id=write_id, replace=replace)
+    def _changed(self) -> dict[str, bytes]:
+        return self.core.state.snapshot(everything=self._rewrite)
+
+    async def _save(self, claim: Claim, changed: dict[str, bytes]) -> Claim:
+        # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
+        # a later one, of more records, look like its retry.
+        write_id = f"{claim.nonce}:{claim.sequence + 1}:{self.position}"
+        return await self._store.save(
+            claim, self.position, self._identity, changed, write_id=write_id, replace=self._rewrite
         )
 
     async def _refused(self, refused: Refused) -> None:
         """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
         self._log.warning("checkpoint refused", reason=str(refused))
+        # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
+        # another state adopted, also where this is cut short, nothing less than everything may be written.
+        self._rewrite = True
         while True:
             if not await self._still_owner():
                 self._drop()
@@ -257,7 +274,7 @@ class PartitionLoop:
                 return
             assert self._claim is not None
             try:
-                self._claim = await self._save(self._claim, self.core.state.snapshot(everything=True), replace=True)
+                self._claim = await self._retried(partial(self._save, self._claim, self._changed()))
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue
@@ -266,6 +283,7 @@ class PartitionLoop:
 
     def _written(self, size: int, started: float) -> None:
         self.core.state.clean()
+        self._rewrite = False
         self.checkpointed = self.position
         self._since_checkpoint = 0
         self._checkpointed_at = self._clock()
@@ -276,7 +294,7 @@ class PartitionLoop:
 
     def _drop(self) -> None:
         self._claim = None
-        self._midway = False
+        self._midway = self._rewrite = False
         self._unacknowledged.clear()
         self.core = self.stream.core(self.partition)
 
@@ -317,12 +335,14 @@ class PartitionLoop:
             self._send(letter.message(self.stream.settings.dlq))
 
     def _send(self, message: Message) -> None:
-        self._unacknowledged.append(self._publisher.send(message.topic, message.key, message.value, message.headers))
+        sent = self._publisher.send(message.topic, message.key, message.value, message.headers)
+        self._unacknowledged.append(asyncio.ensure_future(sent))
 
     async def _acknowledged(self) -> None:
-        pending, self._unacknowledged = self._unacknowledged, []
-        for sent in pending:
-            await sent
+        """Wait for the broker. What was refused, or not waited for to the end, stays: no checkpoint gets past it."""
+        while self._unacknowledged:
+            await asyncio.shield(self._unacknowledged[0])
+            self._unacknowledged.popleft()
 
 
 def _from(records: RecordBatch, position: int) -> RecordBatch:

@@ -1,0 +1,332 @@
+"""Workers under faults, driven by one seed, held against the oracle.
+
+A seed chooses a scenario, the order of everything and a list of faults. The workers run the real `pipeline.loop` with the
+real windows, state, alerts and memory store. While they run, each message and each checkpoint is looked at; when the faults are over,
+the workers must come to the end of the log, and what was published and what is stored must be the oracle's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from simulation.naive_oracle import identity_of
+from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
+from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
+from simulation.worker import Worker
+from simulation.world import Broker, Network, PublisherClient, Redis, StoreClient, Violation
+
+from pipeline.errors import BrokerError
+from pipeline.loop import PartitionLoop
+from pipeline.records import Message
+from pipeline.stores.base import Claim
+
+WORKERS = 3
+FAULTS_UNTIL = ARRIVAL + 10.0
+DEADLINE = 300.0
+"""Virtual seconds by which all must be done; the faults end at about 60."""
+PROCESS_FAULTS = ("crash", "pause", "stop in order")
+SERVER_FAULTS = ("store away", "store slow", "answers lost", "broker away", "publishing refused")
+MOMENTS = ("store restored", "store emptied", "stale claim", "rebalance")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    at: float
+    kind: str
+    target: int
+    length: float
+    which: float
+
+    def __str__(self) -> str:
+        whom = f" worker {self.target}" if self.kind in PROCESS_FAULTS else ""
+        lasting = f" for {self.length:.1f} s" if self.kind not in MOMENTS else ""
+        return f"at {self.at:.3f} {self.kind}{whom}{lasting}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides a run."""
+
+    seed: int
+    faults: tuple[Fault, ...]
+    records: int | None = None
+    """Only the first so many records of each partition (a shorter trace); None: all."""
+
+
+@dataclass
+class Outcome:
+    """What became of a run."""
+
+    problem: str | None
+    trace: list[str]
+    seconds: float
+    happened: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a test replaces in order to see the simulation say no."""
+
+    loop: type[PartitionLoop] = PartitionLoop
+    store: type[StoreClient] = StoreClient
+    prepare: Callable[[Redis], None] = lambda _: None
+
+
+def run_of(seed: int) -> Run:
+    """The run that a seed stands for."""
+    chance = random.Random(f"faults {seed}")
+    kinds = PROCESS_FAULTS * 2 + SERVER_FAULTS + MOMENTS
+    count = chance.choice((0, 1, 2, 3, 5, 8, 12))
+    faults = [
+        Fault(
+            at=round(chance.uniform(0.5, FAULTS_UNTIL), 3),
+            kind=chance.choice(kinds),
+            target=chance.randrange(WORKERS),
+            length=round(chance.choice((0.1, 1.0, 4.0, 9.0, 15.0)) * chance.uniform(0.5, 1.5), 3),
+            which=chance.random(),
+        )
+        for _ in range(count)
+    ]
+    return Run(seed, tuple(sorted(faults, key=lambda f: f.at)))
+
+
+def simulate(run: Run, parts: Parts = Parts()) -> Outcome:
+    """Run it; `Outcome.problem` is None where every promise held."""
+    loop = VirtualLoop(run.seed)
+    asyncio.set_event_loop(loop)
+    simulation = Simulation(loop, run, parts)
+    problem: str | None = None
+    try:
+        with structlog.testing.capture_logs(processors=[simulation.note]):
+            loop.run_until_complete(loop.create_task(simulation.play(), context=WORLD))
+    except (Violation, Stuck) as error:
+        problem = str(error)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.abandon()
+    return Outcome(problem, simulation.network.trace, loop.time(), simulation.happened)
+
+
+class Simulation:
+    """One run: the world, its workers, and the eye on both."""
+
+    def __init__(self, loop: VirtualLoop, run: Run, parts: Parts) -> None:
+        self.loop = loop
+        self.run = run
+        self.parts = parts
+        self.happened: Counter[str] = Counter()
+        self.scenario: Scenario = scenario(run.seed % SCENARIOS, run.records)
+        self.network = Network(loop)
+        self.redis = Redis(self.network, self._saved)
+        parts.prepare(self.redis)
+        self.broker = Broker(self.network, self.scenario.stream.settings.input_topic, self.scenario.partitions)
+        self.broker.on_message = self._published
+        self.processes: list[Process | None] = [None] * WORKERS
+        self.stopping: set[int] = set()
+        self.failure: Violation | None = None
+        self._expected = {identity_of(m): m for o in self.scenario.oracle for m in o.messages}
+        self._seen: dict[tuple[str, ...], None] = {}
+
+    async def play(self) -> None:
+        """Start, let the faults come, wait for the end, judge."""
+        chance = random.Random(f"starts {self.run.seed}")
+        self.broker.start()
+        for worker in range(WORKERS):
+            self._later(chance.choice((0.0, 0.0, 5.0, 20.0)), lambda w=worker: self._start(w))
+        for fault in self.run.faults:
+            self._later(fault.at, lambda f=fault: self._befall(f))
+        self._back_up()
+        while not self._finished():
+            if self.failure is not None:
+                raise self.failure
+            if self.loop.time() > DEADLINE:
+                raise Violation(f"no progress: {self._standing()}")
+            await asyncio.sleep(1.0)
+        for worker in range(WORKERS):
+            await self._stop_in_order(worker)
+        if self.failure is not None:
+            raise self.failure
+        self._judge()
+
+    def note(self, _logger: Any, _method: str, event: Any) -> Any:
+        """The loop's own log lines belong to the trace."""
+        process = PROCESS.get()
+        facts = ", ".join(f"{k}={v}" for k, v in event.items() if k not in ("event", "log_level", "stream"))
+        self.network.tell(f"{process.name if process else '-'}: {event['event']} ({facts})")
+        return event
+
+    # Faults
+
+    def _later(self, delay: float, what: Callable[[], Any]) -> None:
+        self.loop.call_later(delay, what, context=WORLD)
+
+    def _befall(self, fault: Fault) -> None:
+        self.network.tell(f"fault: {fault}")
+        self.happened[fault.kind] += 1
+        process = self.processes[fault.target]
+        if fault.kind == "crash" and process is not None:
+            process.kill()
+            self.processes[fault.target] = None
+            self._later(fault.length, lambda: self._start(fault.target))
+        elif fault.kind == "pause" and process is not None:
+            process.pause()
+            self._later(fault.length, lambda: process.go_on(self.loop))
+        elif fault.kind == "stop in order":
+            process_of_stop = Process(f"stop {fault.target}")
+            process_of_stop.start(self.loop, self._stop_in_order(fault.target))
+            self._later(fault.length, lambda: self._start(fault.target))
+        elif fault.kind in SERVER_FAULTS:
+            self.network.until[fault.kind] = max(self.network.until[fault.kind], self.loop.time() + fault.length)
+        elif fault.kind == "store restored":
+            self.redis.restore(fault.which)
+        elif fault.kind == "store emptied":
+            self.redis.empty()
+        elif fault.kind == "stale claim":
+            self.redis.claim_by_a_ghost("sim", fault.target % PARTITIONS)
+        elif fault.kind == "rebalance":
+            self.broker.rebalance()
+
+    def _back_up(self) -> None:
+        if self.loop.time() < FAULTS_UNTIL:
+            self.redis.back_up()
+            self._later(self.loop.random.uniform(0.5, 5.0), self._back_up)
+
+    # Workers
+
+    def _start(self, number: int) -> None:
+        if self.processes[number] is not None:
+            return
+        process = Process(f"worker {number}")
+        self.processes[number] = process
+        self.network.tell(f"{process.name} starts")
+        worker = Worker(
+            number,
+            stream=self.scenario.stream,
+            broker=self.broker,
+            store=self.parts.store(self.redis),
+            publisher=PublisherClient(self.broker, process),
+            kind=self.parts.loop,
+            asked_to_stop=lambda: number in self.stopping,
+        )
+        task = process.start(self.loop, worker.main())
+
+        def ended(task: asyncio.Task[None]) -> None:
+            """A process that ends by an error is started again; by which errors it may is known."""
+            if self.processes[number] is process:
+                self.processes[number] = None
+            process.kill()
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, BrokerError):
+                self.network.tell(f"{process.name} ends: {error}")
+                self._later(1.0, lambda: self._start(number))
+            elif error is not None and self.failure is None:
+                self.failure = error if isinstance(error, Violation) else Violation(f"{process.name} raised {error!r}")
+                self.failure.__cause__ = error
+
+        task.add_done_callback(ended, context=WORLD)
+
+    async def _stop_in_order(self, number: int) -> None:
+        """SIGTERM, and wait for the end; kill it where that takes too long."""
+        process = self.processes[number]
+        if process is None:
+            return
+        self.stopping.add(number)
+        until = self.loop.time() + 20.0
+        while self.processes[number] is process and self.loop.time() < until:
+            await asyncio.sleep(0.2)
+        if self.processes[number] is process:
+            self.network.tell(f"{process.name} did not stop in time: killed")
+            process.kill()
+            self.processes[number] = None
+        self.stopping.discard(number)
+
+    # The eye
+
+    def _published(self, message: Message) -> None:
+        self._seen.setdefault(identity_of(message))
+        expected = self._expected.get(identity_of(message))
+        if expected != message:
+            self._fail(f"a message of no undisturbed run was published: {message} instead of {expected}")
+
+    def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes]) -> None:
+        log, oracle = self.scenario.partitions[claim.partition], self.scenario.oracle[claim.partition]
+        n = log.count_before(offset)
+        if dict(fields) != oracle.states[n]:
+            self._fail(
+                f"partition {claim.partition}: what is stored at offset {offset} is not the state of {n} records"
+            )
+        for message in oracle.messages[: oracle.published[n]]:
+            if identity_of(message) not in self._seen:
+                self._fail(
+                    f"partition {claim.partition}: offset {offset} is stored, but {identity_of(message)} is not published"
+                )
+
+    def _fail(self, text: str) -> None:
+        if self.failure is None:
+            self.network.tell(f"VIOLATION: {text}")
+            self.failure = Violation(text)
+
+    def _stored(self) -> list[int]:
+        hashes = self.redis.store._hashes
+        return [hashes["sim", p].offset if ("sim", p) in hashes else -1 for p in range(PARTITIONS)]
+
+    def _finished(self) -> bool:
+        if self.loop.time() < FAULTS_UNTIL + 1.0 or any(self.network.during(k) for k in SERVER_FAULTS):
+            return False
+        ends = [log.records[-1].offset + 1 for log in self.scenario.partitions]
+        return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))
+
+    def _standing(self) -> str:
+        ends = [log.end for log in self.scenario.partitions]
+        return f"stored offsets {self._stored()}, the logs end at {ends}"
+
+    def _judge(self) -> None:
+        """Everything of the undisturbed run was published, in its order, and the state is its state."""
+        for p, oracle in enumerate(self.scenario.oracle):
+            wanted = [identity_of(m) for m in oracle.messages]
+            missing = [i for i in wanted if i not in self._seen]
+            if missing:
+                raise Violation(f"partition {p}: never published: {missing[0]} and {len(missing) - 1} more")
+            for topic in {i[0] for i in wanted}:
+                mine = {i for i in wanted if i[0] == topic}
+                if [i for i in self._seen if i in mine] != [i for i in wanted if i[0] == topic]:
+                    raise Violation(f"partition {p}: messages of {topic} first appeared in another order")
+            stored = self.redis.store._hashes["sim", p]
+            if dict(stored.fields) != oracle.states[-1]:
+                raise Violation(f"partition {p}: the final state is another")
+
+
+def shortest(run: Run, parts: Parts = Parts()) -> tuple[Run, Outcome]:
+    """The smallest failing run found: faults and records are left out while it still fails."""
+    outcome = simulate(run, parts)
+    assert outcome.problem is not None
+    smaller = True
+    while smaller:
+        smaller = False
+        for at in range(len(run.faults)):
+            fewer = Run(run.seed, run.faults[:at] + run.faults[at + 1 :], run.records)
+            tried = simulate(fewer, parts)
+            if tried.problem is not None:
+                run, outcome, smaller = fewer, tried, True
+                break
+    for records in (5, 10, 20, 30, 40):
+        tried = simulate(Run(run.seed, run.faults, records), parts)
+        if tried.problem is not None:
+            return Run(run.seed, run.faults, records), tried
+    return run, outcome
+
+
+def report(run: Run, outcome: Outcome) -> str:
+    """What to print of a failing run."""
+    faults = "\n".join(f"  {f}" for f in run.faults) or "  none"
+    some = f", the first {run.records} records of each partition" if run.records is not None else ""
+    trace = "\n".join(outcome.trace[-200:])
+    return f"seed {run.seed}{some}: {outcome.problem}\nfaults:\n{faults}\ntrace:\n{trace}"

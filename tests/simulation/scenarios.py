@@ -1,0 +1,184 @@
+"""Small streams that hold everything a year brings: anomalies, gaps, late and repeated observations, garbage, idle series."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+from simulation.naive_oracle import Oracle, undisturbed
+from simulation.virtual import VirtualLoop
+from simulation.world import Partition, Record
+
+from detectors.base import Detector, DetectorConfig
+from detectors.baselines import Random, ZScore, ZScoreConfig
+from detectors.calibration import GaussianTail
+from detectors.features import FeatureEncoder
+from detectors.model import Model
+from detectors.scaling import SeriesScaling
+from pipeline.scoring import MemberScores, Scorer
+from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
+from pipeline.stream import Stream, create_stream
+from producers.records import Observation, encode
+
+PARTITIONS = 2
+SCENARIOS = 8
+RECORDS = 60
+"""Per partition."""
+ARRIVAL = 30.0
+"""Seconds over which the records come."""
+MINUTE = 60_000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A stream, its input, and what an undisturbed run makes of it."""
+
+    stream: Stream
+    partitions: list[Partition]
+    oracle: list[Oracle]
+
+
+@contextmanager
+def small_numbers() -> Iterator[None]:
+    """Pages of two series, a look for idle ones every 16 observations, few unacknowledged messages: borders everywhere."""
+    with (
+        patch("pipeline.state.PAGE", 2),
+        patch("pipeline.stream.EVICT_EVERY", 16),
+        patch("pipeline.loop.MAX_UNACKNOWLEDGED", 5),
+    ):
+        yield
+
+
+class WaitingScorer(Scorer):
+    """Scores after some time, as a busy device does: the partition can be killed, stopped or revoked meanwhile."""
+
+    async def score(self, x: NDArray[np.float32]) -> MemberScores:
+        """Wait, then score."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        await asyncio.sleep(loop.random.choice((0.0, 0.001, 0.01, 0.3)))
+        return self.score_now(x)
+
+
+@cache
+def scenario(number: int, first: int | None = None) -> Scenario:
+    """One of the `SCENARIOS` streams with its oracle; only the first so many records of each partition."""
+    chance = random.Random(f"scenario {number}")
+    table = number % 4 == 3
+    model = _table_model() if table else _metric_model()
+    settings = StreamSettings(
+        name="sim",
+        topic="in",
+        model=Path("none"),
+        probation=6,
+        max_series=chance.choice((4, 100)),
+        idle_after=timedelta(minutes=chance.choice((15, 600))),
+        future_limit=timedelta(minutes=30),
+        score_topic=chance.choice(("", "scores")),
+        dead_letter_topic="dead",
+        alert_topic="alerts",
+        threshold=ThresholdSettings(method=chance.choice(("fixed", "quantile")), level=2.0, probability=0.01),
+        alerts=AlertSettings(
+            hold=timedelta(minutes=chance.choice((0, 2))),
+            silence=timedelta(minutes=10),
+            update_every=timedelta(minutes=3),
+            suppression=timedelta(minutes=chance.choice((0, 4))),
+        ),
+    )
+    stream = create_stream(settings, model, WaitingScorer(model))
+    rows = _table_rows if table else _metric_rows
+    partitions = [_partition(rows(chance, p), chance) for p in range(PARTITIONS)]
+    if first is not None:
+        partitions = [Partition(log.records[:first], log.records[first].offset) for log in partitions]
+    return Scenario(stream, partitions, [undisturbed(stream, p, log) for p, log in enumerate(partitions)])
+
+
+def _metric_model() -> Model:
+    detector = ZScore(ZScoreConfig(window=4))
+    return _model("metric", detector, None, interval={f"s{i}-{p}": MINUTE for i in range(3) for p in range(PARTITIONS)})
+
+
+def _table_model() -> Model:
+    features = FeatureEncoder(["bytes", "service"], categorical=["service"])
+    features.fit([[float(i), "http" if i % 2 else "smtp"] for i in range(20)])
+    return _model("table", Random(DetectorConfig(window=1, channels=features.channels)), features, interval={})
+
+
+def _model(kind: str, detector: Detector, features: FeatureEncoder | None, interval: dict[str, int]) -> Model:
+    config = detector.config
+    chance = np.random.default_rng(1)
+    detector.fit(chance.normal(size=(8, config.window, config.channels)).astype(np.float32))
+    calibrator = GaussianTail()
+    known = [f"s{i}-{p}" for i in range(3) for p in range(PARTITIONS)]
+    return Model(
+        kind=kind,  # type: ignore[arg-type]
+        detectors=(detector,),
+        calibrator=calibrator,
+        scaling=SeriesScaling("none", learn_rows=2),
+        features=features,
+        time_features=(),
+        aggregation="mean",
+        training_rows=dict.fromkeys(known, 4),
+        calibrations={name: calibrator.fit(chance.random(64)).reshape(1) for name in known},
+        interval_ms=interval,
+        facts={},
+    )
+
+
+def _partition(values: list[bytes | None], chance: random.Random) -> Partition:
+    records, offset = [], 0
+    for i, value in enumerate(values):
+        offset += chance.choice((0, 0, 0, 0, 0, 1, 3))  # compaction, transaction markers
+        records.append(Record(offset, ARRIVAL * i / len(values), None, value))
+        offset += 1
+    return Partition(records, offset + chance.choice((0, 1)))
+
+
+def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
+    """Values of a few series in event time, with all that the time policy has rules for."""
+    rows: list[bytes | None] = []
+    clock = dict.fromkeys(range(7), 1_000_000 * MINUTE)
+    now = 1_000_000 * MINUTE
+    while len(rows) < RECORDS:
+        now += chance.choice((0, 0, 0, MINUTE))
+        who = chance.choice((0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
+        kind = chance.random()
+        if kind < 0.05:
+            rows.append(chance.choice((None, b"", b"{", b"\xff\xfe", b'{"series":"x","timestamp":1}', b'{"series":3}')))
+            continue
+        step = max(clock[who] + MINUTE, now - 2 * MINUTE)
+        if kind < 0.10:
+            step = clock[who] - chance.choice((0, MINUTE))  # repeated or late
+        elif kind < 0.15:
+            step = clock[who] + chance.choice((2, 3, 9)) * MINUTE  # a gap
+        elif kind < 0.17:
+            step = clock[who] + 120 * MINUTE  # far into the future, unconfirmed
+        if kind >= 0.17 or kind < 0.15:
+            clock[who] = max(clock[who], step)
+        value = chance.gauss(10, 1) + (chance.choice((8, -9)) if chance.random() < 0.15 else 0)
+        rows.append(encode(Observation(series=f"s{who}-{partition}", timestamp=step, value=value)))
+    return rows
+
+
+def _table_rows(chance: random.Random, partition: int) -> list[bytes | None]:
+    """Rows: equal ones may follow each other, and each counts."""
+    rows: list[bytes | None] = []
+    now = 1_000_000 * MINUTE
+    for _ in range(RECORDS):
+        now += chance.choice((0, 0, 1000, 60_000))
+        if chance.random() < 0.05:
+            rows.append(chance.choice((None, b"nonsense", b'{"series":"s0","timestamp":1,"values":["many","http"]}')))
+            continue
+        values: list[float | str] = [float(chance.randrange(4)), chance.choice(("http", "smtp", "ftp"))]
+        series = f"s{chance.choice((0, 0, 0, 1, 2, 3, 4, 5))}-{partition}"
+        rows.append(encode(Observation(series=series, timestamp=now, values=values)))
+    return rows

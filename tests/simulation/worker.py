@@ -1,0 +1,106 @@
+"""A worker in its smallest form: a member of the group with one task per partition, as the Faust side has around the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from simulation.world import Broker, PublisherClient, StoreClient
+
+from pipeline.loop import Dropped, PartitionLoop
+from pipeline.stores.base import Identity
+from pipeline.stream import Stream
+
+IDENTITY = Identity(
+    cluster_id="c", topic_id="t", stream="sim", model_hash="", settings_hash="", numerics="virtual", format=1
+)
+
+
+class Worker:
+    """What the Faust side does around `PartitionLoop`, in the smallest form: a member of the group, a task per partition."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        stream: Stream,
+        broker: Broker,
+        store: StoreClient,
+        publisher: PublisherClient,
+        kind: type[PartitionLoop],
+        asked_to_stop: Callable[[], bool],
+    ) -> None:
+        self._name = f"w{number}"
+        self._stream = stream
+        self._broker = broker
+        self._loop = broker.network.loop
+        self._store = store
+        self._publisher = publisher
+        self._kind = kind
+        self._asked_to_stop = asked_to_stop
+
+    async def main(self) -> None:
+        """Join, work, hand over, rejoin; until asked to stop."""
+        while not self._asked_to_stop():
+            generation, partitions = await self._broker.join(self._name)
+            loops = [self._partition(p, generation) for p in partitions]
+            tasks = [self._loop.create_task(self._work(p, generation)) for p in loops]
+            await self._member(generation, tasks)
+            await self._hand_over(loops, tasks)
+        await self._broker.leave(self._name)
+
+    def _partition(self, partition: int, generation: int) -> PartitionLoop:
+        async def still_owner() -> bool:
+            return await self._broker.commit(self._name, generation, partition, None)
+
+        return self._kind(
+            self._stream,
+            partition,
+            store=self._store,
+            publisher=self._publisher,
+            still_owner=still_owner,
+            identity=IDENTITY,
+            clock=self._loop.time,
+            sleep=asyncio.sleep,
+            checkpoint_every=2.0,
+            checkpoint_records=self._loop.random.choice((5, 20, 200)),
+            generation=generation,
+        )
+
+    async def _member(self, generation: int, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Heartbeats, until the group or a partition says otherwise."""
+        while not self._asked_to_stop():
+            if not await self._broker.heartbeat(self._name, generation):
+                return
+            await asyncio.sleep(1.0)
+            if any(t.done() for t in tasks):
+                return
+
+    async def _work(self, partition: PartitionLoop, generation: int) -> None:
+        stored = await partition.assigned()
+        committed = stored if stored is not None else 0
+        if not await self._broker.commit(self._name, generation, partition.partition, committed):
+            return
+        while True:
+            limit = self._loop.random.choice((1, 2, 7, 30))
+            records = await self._broker.fetch(partition.partition, max(partition.position, 0), limit)
+            if len(records) or records.next_offset > partition.position:
+                await partition.batch(records)
+            else:
+                await asyncio.sleep(0.5)
+                await partition.idle()
+            if partition.checkpointed > committed:
+                committed = partition.checkpointed
+                await self._broker.commit(self._name, generation, partition.partition, committed)
+
+    async def _hand_over(self, loops: Sequence[PartitionLoop], tasks: Sequence[asyncio.Task[None]]) -> None:
+        """End the partitions' tasks, at once or at an await of theirs, then hand each over."""
+        for task in tasks:
+            await asyncio.sleep(self._broker.network.delay())
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException) and not isinstance(error, (asyncio.CancelledError, Dropped)):
+                raise error
+        for partition in loops:
+            await partition.revoked()
