@@ -124,8 +124,8 @@ class _Partition:
 
     async def _run(self) -> None:
         try:
-            if await self._open():
-                await self._work()
+            if (offset := await self._open()) is not None:
+                await self._work(offset)
         except Dropped as dropped:
             self._log.warning("partition let go", reason=str(dropped))
         except asyncio.CancelledError:
@@ -133,22 +133,21 @@ class _Partition:
         except BaseException as error:  # a bug or an error that a restart may mend: nothing may go on as if it were not
             self._fail(error)
 
-    async def _open(self) -> bool:
+    async def _open(self) -> int | None:
         stored = await self.life.assigned()
         offset = await self._consumer.place(self.tp, stored)
         if not await self._consumer.confirm({self.tp: offset}):
             self._log.info("assigned, but not a member any more: waiting for the next rebalance")
-            return False
+            return None
         try:
             self.lane = await self._consumer.open(self.tp, offset)
         except IllegalStateError:
-            return False
+            return None
         self._log.info("partition opened", offset=offset, stored=stored)
-        return True
+        return offset
 
-    async def _work(self) -> None:
+    async def _work(self, expected: int) -> None:
         assert self.lane is not None
-        expected = self.lane.next_offset
         while not self._stopping:
             try:
                 async with asyncio.timeout(IDLE):
