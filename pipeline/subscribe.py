@@ -1,0 +1,232 @@
+"""For people who read alerts: an async iterator over the alert topic that gives each record once.
+
+    async with AlertSubscriber(settings.kafka, start="new", statuses={"firing"}) as alerts:
+        async for alert in alerts:
+            print(alert.series, alert.score)
+
+Whatever crashed, the topic holds every alert's records in order, some of them twice, and twice means: the same bytes. So
+the iterator drops what is not newer than the last record of its alert. It remembers a bounded number of alerts, far more
+than a crash repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Collection
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from pipeline.errors import BrokerError
+from pipeline.kafka_clients import aiokafka_config, broker_error, connect_admin
+from pipeline.records import Alert, Status, decode_alert
+from pipeline.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+COMMIT_EVERY = 1.0
+_POLL_MS = 200
+
+
+class Unrepeated:
+    """Tells records that were not seen before, by alert id and sequence number; remembers the last `remember` alerts."""
+
+    def __init__(self, remember: int = 100_000) -> None:
+        self._remember = remember
+        self._newest: OrderedDict[str, int] = OrderedDict()
+
+    def __call__(self, alert: Alert) -> bool:
+        """Whether the record is newer than all of its alert that came before."""
+        if alert.sequence <= self._newest.get(alert.id, -1):
+            return False
+        self._newest[alert.id] = alert.sequence
+        self._newest.move_to_end(alert.id)
+        if len(self._newest) > self._remember:
+            self._newest.popitem(last=False)
+        return True
+
+
+class AlertSubscriber:
+    """Alerts of one topic, each record once; an async context manager and an async iterator.
+
+    Parameters
+    ----------
+    start
+        `beginning`: all that the topic holds, then what comes. `new`: from now on. With a group: where it has no offset yet.
+    follow
+        False: end where the topic ended when the subscriber was opened.
+    statuses, streams
+        Which ones to give; empty: all.
+    series
+        Pattern (`*`, `?`, `[a-z]`) of the series' names.
+    group
+        Share the topic with other subscribers of this name, and go on after a restart where it was left: a record counts
+        as handled when the next one is asked for. After a restart the last second may come again (at least once).
+        A group always follows.
+    remember
+        Alerts that are remembered for dropping repeated records.
+
+    Raises
+    ------
+    BrokerError
+        When opened: no broker answers, or there is no such topic.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str = "tidewatch.alerts",
+        *,
+        start: Literal["beginning", "new"] = "new",
+        follow: bool = True,
+        statuses: Collection[Status] = (),
+        streams: Collection[str] = (),
+        series: str = "*",
+        group: str | None = None,
+        remember: int = 100_000,
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._start = start
+        self._follow = follow or group is not None
+        self._statuses = frozenset(statuses)
+        self._streams = frozenset(streams)
+        self._series = series
+        self._group = group
+        self._unrepeated = Unrepeated(remember)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._ends: dict[TopicPartition, int] = {}
+        self._fetched: set[TopicPartition] = set()
+        self._handled: dict[TopicPartition, int] = {}
+        self._committed_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Connect, and find out where to begin (and end)."""
+        self._consumer = consumer = AIOKafkaConsumer(
+            self._topic,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if self._start == "beginning" else "latest",
+            **aiokafka_config(self._kafka),
+        )
+        try:
+            await asyncio.to_thread(self._require_topic)
+            # Joining a group may wait for another member's session to end.
+            async with asyncio.timeout(None if self._group else self._kafka.request_timeout.total_seconds()):
+                await consumer.start()
+                await self._pin(consumer)
+        except (KafkaError, TimeoutError) as error:
+            await consumer.stop()
+            raise broker_error(f"subscribe to {self._topic}", error) from error
+        except BaseException:
+            await consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit what was handled, and leave."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await self._commit(consumer)
+            await consumer.stop()
+
+    async def __aiter__(self) -> AsyncGenerator[Alert, None]:
+        """The alerts, in the topic's order within a series. Raises BrokerError."""
+        consumer = self._consumer
+        if consumer is None:
+            msg = "AlertSubscriber is not open: use `async with`"
+            raise RuntimeError(msg)
+        while not await self._at_end(consumer):
+            try:
+                batches = await consumer.getmany(timeout_ms=_POLL_MS)
+            except KafkaError as error:
+                raise broker_error(f"read {self._topic}", error) from error
+            for partition, records in batches.items():
+                for record in records:
+                    alert = self._wanted(record)
+                    if alert is not None:
+                        yield alert
+                    self._handled[partition] = record.offset + 1
+            await self._commit_now_and_then(consumer)
+
+    async def _pin(self, consumer: AIOKafkaConsumer) -> None:
+        """Fix where the subscriber begins and ends, so that nothing published from here on is missed."""
+        if self._group is not None:
+            return
+        partitions = consumer.assignment()
+        if self._start == "new":
+            await consumer.seek_to_end(*partitions)
+        if not self._follow:
+            self._ends = await consumer.end_offsets(partitions)
+
+    async def _at_end(self, consumer: AIOKafkaConsumer) -> bool:
+        if self._follow:
+            return False
+        for partition in list(self._ends):
+            if await consumer.position(partition) >= self._end(consumer, partition):
+                del self._ends[partition]
+        return not self._ends
+
+    def _end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+        """Where a partition ended when the subscriber was opened.
+
+        The embedded broker's own answer points into the last batch of records; what its first fetch says is right.
+        """
+        if partition not in self._fetched and (highwater := consumer.highwater(partition)) is not None:
+            self._fetched.add(partition)
+            self._ends[partition] = max(self._ends[partition], highwater)
+        return self._ends[partition]
+
+    def _wanted(self, record: ConsumerRecord) -> Alert | None:
+        if record.value is None:  # a tombstone: somebody removed a series from the compacted topic
+            return None
+        try:
+            alert = decode_alert(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("not an alert, skipped", topic=self._topic, partition=record.partition, offset=record.offset,
+                        reason=str(error))  # fmt: skip
+            return None
+        if not self._unrepeated(alert):
+            return None
+        wanted = (
+            (not self._statuses or alert.status in self._statuses)
+            and (not self._streams or alert.stream in self._streams)
+            and fnmatchcase(alert.series, self._series)
+        )
+        return alert if wanted else None
+
+    async def _commit_now_and_then(self, consumer: AIOKafkaConsumer) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._committed_at >= COMMIT_EVERY:
+            self._committed_at = now
+            await self._commit(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        if self._group is None:
+            return
+        mine = consumer.assignment()
+        offsets = {partition: offset for partition, offset in self._handled.items() if partition in mine}
+        self._handled.clear()
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):  # the partitions went to another of the group: it repeats them
+            log.info("partitions moved before a commit", topic=self._topic, group=self._group)
+        except KafkaError as error:
+            log.warning("offsets not committed", topic=self._topic, group=self._group, reason=str(error))
+
+    def _require_topic(self) -> None:
+        """Look first: a consumer's own question makes many brokers create the topic."""
+        admin = connect_admin(self._kafka)
+        if self._topic not in admin.list_topics(timeout=self._kafka.request_timeout.total_seconds()).topics:
+            msg = f"Kafka has no topic {self._topic}; create it (`tidewatch topics create`)"
+            raise BrokerError(msg)
