@@ -34,6 +34,19 @@ class SeriesScaling:
             scale = np.where(scale > 0, scale, values.std(axis=0))
         else:
             centre, scale = values.mean(axis=0), values.std(axis=0)
-        floor = np.maximum(np.abs(centre) * 1e-9, 1e-12)
-        # A constant series has no scale of its own: then one unit is the scale, and any change stands out by its size.
-        return np.stack([centre, np.where(scale > floor, scale, np.maximum(np.abs(centre), 1.0))])
+        return _with_floor(centre, scale)
+
+    def of_sums(self, n: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[centre, scale] (S, 2, C) of S series from their means and sums of squared deviations (S, C) over n rows.
+
+        What can be said of observations that were not kept: mean and standard deviation, also for `robust`.
+        """
+        return _with_floor(mean, np.sqrt(squares / n))
+
+
+def _with_floor(centre: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    centre = np.where(np.isfinite(centre), centre, 0.0)
+    floor = np.maximum(np.abs(centre) * 1e-9, 1e-12)
+    # A constant series has no scale of its own: then one unit is the scale, and any change stands out by its size.
+    usable = np.isfinite(scale) & (scale > floor)
+    return np.stack([centre, np.where(usable, scale, np.maximum(np.abs(centre), 1.0))], axis=-2)

@@ -118,13 +118,17 @@ class Pushed:
     Attributes
     ----------
     accepted : (N,) bool
-        In the window now, and part of the partition's event time. False: late, duplicate, held for confirmation.
+        In the window now. False: late, duplicate, held for confirmation.
+    vouched : (N,) bool
+        Accepted, and near the one before it in its series: only such event times should move the partition's, or one
+        wrong clock would make every other series look silent.
     counts
         `late`, `duplicate`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how many.
     """
 
     windows: Windows
     accepted: NDArray[np.bool_]
+    vouched: NDArray[np.bool_]
     counts: dict[str, int] = field(default_factory=dict)
 
 

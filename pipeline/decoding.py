@@ -44,7 +44,7 @@ class Decoder:
         C, as the model has it.
     features
         For tables; None for metrics.
-    input_format
+    format
         `native`, or a foreign format (metrics with one channel only).
 
     Attributes
@@ -59,14 +59,18 @@ class Decoder:
     """
 
     def __init__(
-        self, kind: Kind, channels: int, features: FeatureEncoder | None = None, input_format: str = "native"
+        self,
+        kind: Kind,
+        channels: int,
+        features: FeatureEncoder | None = None,
+        format: str = "native",  # noqa: A002  # the setting's name
     ) -> None:
-        if input_format != "native" and input_format not in FOREIGN:
-            msg = f"unknown input format {input_format!r}; choose one of native, {', '.join(FOREIGN)}"
+        if format != "native" and format not in FOREIGN:
+            msg = f"unknown input format {format!r}; choose one of native, {', '.join(FOREIGN)}"
             raise SettingsError(msg)
-        if input_format != "native" and (kind, channels) != ("metric", 1):
+        if format != "native" and (kind, channels) != ("metric", 1):
             what = "a table" if kind == "table" else f"{channels} channels"
-            msg = f"format {input_format} brings metrics with one channel, the model takes {what}; use format native"
+            msg = f"format {format} brings metrics with one channel, the model takes {what}; use format native"
             raise SettingsError(msg)
         if (kind == "table") != (features is not None):
             msg = f"a model of kind {kind} {'needs' if kind == 'table' else 'has no'} fitted features; train it again"
@@ -76,7 +80,7 @@ class Decoder:
         self.features = features
         self.width = len(features.names) if features is not None else channels
         self.skipped: Counter[str] = Counter()
-        self._foreign: Parser | None = FOREIGN.get(input_format)
+        self._foreign: Parser | None = FOREIGN.get(format)
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
 
