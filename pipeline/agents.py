@@ -21,8 +21,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP, Message
 
 from pipeline.batches import RecordBatch
-from pipeline.errors import TidewatchError
-from pipeline.loop import Dropped
+from pipeline.errors import Dropped, TidewatchError
 from pipeline.settings import Settings
 from pipeline.transport import SCHEME, Consumer, Lane, Ticket, register
 

@@ -4,6 +4,7 @@
     ├── SettingsError              a setting is missing or wrong; names it and the mend
     ├── ModelError                 a model file is missing, damaged or of another shape
     ├── BrokerError                Kafka cannot be reached or refuses
+    ├── Dropped                    a partition belongs to another worker now; ends its loop, not the process
     └── StoreError                 Redis cannot be reached or refuses; retried with back-pressure while running
         ├── Refused                a checkpoint was not written: the nonce or sequence is not the stored one
         └── ForeignState           the stored state belongs to another cluster, topic, model or settings
@@ -31,6 +32,10 @@ class ModelError(TidewatchError):
 
 class BrokerError(TidewatchError):
     """Kafka cannot be reached or refuses."""
+
+
+class Dropped(TidewatchError):
+    """The partition belongs to another worker now; what was held of it is forgotten."""
 
 
 class StoreError(TidewatchError):

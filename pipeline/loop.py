@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 
 from pipeline.batches import RecordBatch, Rejected
-from pipeline.errors import Refused, StoreError, TidewatchError
+from pipeline.errors import Dropped, Refused, StoreError, TidewatchError
 from pipeline.records import DeadLetter, Message
 from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.stream import PartitionCore, Settled, Stream
@@ -37,10 +37,6 @@ MAX_UNACKNOWLEDGED = 50_000
 VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
 while memory still has it."""
-
-
-class Dropped(TidewatchError):
-    """The partition belongs to another worker now; what was held of it is forgotten."""
 
 
 class Publisher(Protocol):
