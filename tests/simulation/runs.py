@@ -31,7 +31,7 @@ FAULTS_UNTIL = ARRIVAL + 10.0
 DEADLINE = 300.0
 """Virtual seconds by which all must be done; the faults end at about 60."""
 PROCESS_FAULTS = ("crash", "pause", "stop in order")
-SERVER_FAULTS = ("store away", "store slow", "answers lost", "broker away", "publishing refused")
+SERVER_FAULTS = ("store away", "store slow", "answers lost", "store full", "broker away", "publishing refused")
 MOMENTS = ("store restored", "store emptied", "stale claim", "rebalance")
 
 
@@ -83,8 +83,10 @@ class Parts:
 def run_of(seed: int) -> Run:
     """The run that a seed stands for."""
     chance = random.Random(f"faults {seed}")
-    kinds = PROCESS_FAULTS * 2 + SERVER_FAULTS + MOMENTS
-    count = chance.choice((0, 1, 2, 3, 5, 8, 12))
+    # Few kinds in one run, often: what takes three of the same kind would hardly ever meet among all of them.
+    every = PROCESS_FAULTS + SERVER_FAULTS + MOMENTS
+    kinds = chance.sample(every, chance.choice((1, 2, 3, 4, len(every))))
+    count = chance.choice((0, 1, 2, 3, 5, 8, 12, 16))
     faults = [
         Fault(
             at=round(chance.uniform(0.5, FAULTS_UNTIL), 3),
@@ -161,6 +163,7 @@ class Simulation:
         process = PROCESS.get()
         facts = ", ".join(f"{k}={v}" for k, v in event.items() if k not in ("event", "log_level", "stream"))
         self.network.tell(f"{process.name if process else '-'}: {event['event']} ({facts})")
+        self.happened[event["event"]] += 1
         return event
 
     # Faults
@@ -225,6 +228,7 @@ class Simulation:
             process.kill()
             error = None if task.cancelled() else task.exception()
             if isinstance(error, BrokerError):
+                self.happened["producer gave up"] += 1
                 self.network.tell(f"{process.name} ends: {error}")
                 self._later(1.0, lambda: self._start(number))
             elif error is not None and self.failure is None:

@@ -26,7 +26,6 @@ class Process:
         self.name = name
         self.alive = True
         self.paused = False
-        self.tasks: list[asyncio.Task[Any]] = []
         self.parked: list[asyncio.Handle] = []
         self.on_exit: list[Callable[[], None]] = []
 
@@ -34,9 +33,7 @@ class Process:
         """Run a coroutine as this process."""
         context = contextvars.Context()
         context.run(PROCESS.set, self)
-        task = loop.create_task(body, context=context)
-        self.tasks.append(task)
-        return task
+        return loop.create_task(body, context=context)
 
     def kill(self) -> None:
         """SIGKILL: nothing of it runs any more."""
@@ -70,13 +67,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.random = random.Random(seed)
         self._now = 0.0
         self._left = max_callbacks
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._broken: BaseException | None = None
         self.ready = self._ready
 
     def time(self) -> float:
         """Virtual seconds since the start."""
         return self._now
 
+    def create_task(self, *arguments: Any, **options: Any) -> asyncio.Task[Any]:
+        """As always; the task of a killed process is kept, for the garbage collector would run its `finally`."""
+        task = super().create_task(*arguments, **options)
+        self._tasks.append(task)
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An error in a callback is one of the simulation itself; those of tasks are their owners' business."""
+        if "handle" in context:
+            self._broken = context.get("exception")
+
     def _run_once(self) -> None:
+        if self._broken is not None:
+            raise self._broken
         scheduled: list[asyncio.TimerHandle] = self._scheduled
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False
@@ -109,8 +121,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def abandon(self) -> None:
         """The end of the world: tasks that were killed in the middle are let go in silence."""
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False
+        for task in self._tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._ready.clear()
         self._scheduled.clear()
         self.close()

@@ -38,6 +38,7 @@ class Worker:
         self._publisher = publisher
         self._kind = kind
         self._asked_to_stop = asked_to_stop
+        self._ending = False
 
     async def main(self) -> None:
         """Join, work, hand over, rejoin; until asked to stop."""
@@ -81,7 +82,7 @@ class Worker:
         committed = stored if stored is not None else 0
         if not await self._broker.commit(self._name, generation, partition.partition, committed):
             return
-        while True:
+        while not self._ending:
             limit = self._loop.random.choice((1, 2, 7, 30))
             records = await self._broker.fetch(partition.partition, max(partition.position, 0), limit)
             if len(records) or records.next_offset > partition.position:
@@ -94,13 +95,22 @@ class Worker:
                 await self._broker.commit(self._name, generation, partition.partition, committed)
 
     async def _hand_over(self, loops: Sequence[PartitionLoop], tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End the partitions' tasks, at once or at an await of theirs, then hand each over."""
+        """End the partitions' tasks after some patience, then let each be handed over in a limited time."""
+        self._ending = True
+        chance = self._loop.random
+        await asyncio.wait(tasks or [self._loop.create_task(asyncio.sleep(0))], timeout=chance.choice((0.0, 0.05, 2.0)))
         for task in tasks:
-            await asyncio.sleep(self._broker.network.delay())
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._revoke(p, chance.choice((0.005, 0.1, 2.0, 10.0))) for p in loops))
+        self._ending = False
         for error in ended:
             if isinstance(error, BaseException) and not isinstance(error, (asyncio.CancelledError, Dropped)):
                 raise error
-        for partition in loops:
-            await partition.revoked()
+
+    async def _revoke(self, partition: PartitionLoop, limit: float) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                await partition.revoked()
+        except TimeoutError:
+            pass

@@ -153,6 +153,9 @@ class StoreClient:
         replace: bool = False,
     ) -> Claim:
         options = {"removed": removed, "write_id": write_id, "replace": replace}
+        if self._network.during("store full") and self._network.loop.random.random() < 0.8:
+            await asyncio.sleep(self._network.delay())
+            raise StoreError("out of memory")
         return await self._call(lambda: self._redis.save(claim, offset, identity, dict(changed), **options))
 
     async def delete(self, stream: str, partition: int) -> bool:
