@@ -123,7 +123,8 @@ class Pushed:
         Accepted, and near the one before it in its series: only such event times should move the partition's, or one
         wrong clock would make every other series look silent.
     counts
-        `late`, `duplicate`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how many.
+        `late`, `duplicate`, `first_total`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how
+        many.
     """
 
     windows: Windows

@@ -105,6 +105,17 @@ class SeriesClock:
         ruling = self._next(time)
         return replace(ruling, counts=("dropped_future", *ruling.counts))
 
+    def follow(self, time: int, count: int) -> None:
+        """Take `count` observations up to `time` that each came one usual step, or near it, after the one before."""
+        self.last = time
+        self.ordinal += count
+        self.against = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether what follows from here on depends on the usual step and `last` alone."""
+        return not self.held_at and (bool(self.decided) or not self.policy.gaps)
+
     @property
     def longest(self) -> int:
         """The longest step that is no jump."""

@@ -274,10 +274,12 @@ class PartitionCore:
 def _slice(o: Observations, start: int, stop: int) -> Observations:
     part = slice(start, stop)
     originals = None if o.originals is None else o.originals[part]
-    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals)
+    totals = None if o.totals is None else o.totals[part]
+    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals, totals)
 
 
 def _take(o: Observations, keep: NDArray[np.intp]) -> Observations:
     index = keep.tolist()
     originals = None if o.originals is None else [o.originals[i] for i in index]
-    return Observations(o.offsets[keep], [o.series[i] for i in index], o.timestamps[keep], o.values[keep], originals)
+    series, totals = [o.series[i] for i in index], None if o.totals is None else o.totals[keep]
+    return Observations(o.offsets[keep], series, o.timestamps[keep], o.values[keep], originals, totals)

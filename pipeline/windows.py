@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from detectors.windowing import covariate_table, minutes_of_week, strided
+from pipeline import totals
 from pipeline.batches import Observations, Pushed, Windows
 from pipeline.policy import NEVER, Policy, SeriesClock
 from pipeline.settings import StreamSettings
@@ -32,7 +33,7 @@ COMPONENT = "windows"
 CLIP = 1e6
 """Scaled values are clipped to so many scales, so that any finite value can be scored in float32."""
 
-_COUNTS = ("late", "duplicate", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
+_COUNTS = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ class _Verdict:
     ----------
     accepted
         Whether it enters the window.
-    fills, since
-        How many missing values go before it, and the time of the observation before them.
+    fills, since, apart
+        How many missing values go before it, the time of the observation before them, and the usual step.
     anew
         The window starts anew with it, or with the held one that it confirms.
     confirmed
@@ -102,12 +103,14 @@ class _Verdict:
     accepted: NDArray[np.bool_]
     fills: NDArray[np.intp]
     since: NDArray[np.int64]
+    apart: NDArray[np.int64]
     anew: NDArray[np.bool_]
     confirmed: dict[int, tuple[int, NDArray[np.float64]]]
 
     @classmethod
     def clean(cls, n: int) -> _Verdict:
-        return cls(np.ones(n, np.bool_), np.zeros(n, np.intp), np.zeros(n, np.int64), np.zeros(n, np.bool_), {})
+        none = np.zeros((2, n), np.int64)
+        return cls(np.ones(n, np.bool_), np.zeros(n, np.intp), none[0], none[1], np.zeros(n, np.bool_), {})
 
 
 @dataclass(slots=True)
@@ -165,6 +168,7 @@ class SeriesWindows:
         self.scaled = model.scaling.method != "none"
         self.policy = Policy(settings.fill_gaps, self.limit, gaps=self.T > 1) if model.kind == "metric" else None
         self.gaps = self.policy is not None and self.policy.gaps
+        self.totals = settings.format == "otlp"
         self.dtype = self._dtype()
         self._clock_fields = [n for n in SeriesClock.__slots__ if n in (self.dtype.names or ())]
         self._kept_by_walk = [n for n in self._clock_fields if n not in ("last", "ordinal")]
@@ -183,12 +187,16 @@ class SeriesWindows:
         fields += [("last", "<i8"), ("ordinal", "<i8"), ("size", "<u4"), ("tainted", "<u4"), ("learnt", "<u4")]
         if self.gaps:
             fields += [("decided", "u1"), ("agree", "u1"), ("against", "u1"), ("tried", "u1")]
+        if self.totals:
+            fields += totals.FIELDS
         if H and self.F:
             fields += [("minutes", "<u2", (H,))]
         return np.dtype(fields)
 
     def push(self, state: PartitionState, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> Pushed:
         """Judge N observations and move their series' windows on.
+
+        Running totals are replaced by their rates, in `observations.values`; those that have none are not accepted.
 
         Parameters
         ----------
@@ -198,15 +206,33 @@ class SeriesWindows:
             Those of them that are new.
         """
         self._admit(state, new)
-        N = len(observations)
         counts = dict.fromkeys(_COUNTS, 0)
-        accepted, vouched = np.zeros(N, np.bool_), np.zeros(N, np.bool_)
+        times, values = observations.timestamps, observations.values
+        state.touch(rows)
+        if observations.totals is None:
+            return self._push(state, times, values, rows, counts)
+        keep = self._rates(state.arrays[COMPONENT], observations, rows, counts)
+        pushed = self._push(state, times[keep], values[keep], rows[keep], counts)
+        pushed.windows.index = keep[pushed.windows.index]
+        accepted, vouched = np.zeros(len(times), np.bool_), np.zeros(len(times), np.bool_)
+        accepted[keep], vouched[keep] = pushed.accepted, pushed.vouched
+        return Pushed(pushed.windows, accepted, vouched, counts)
+
+    def _push(
+        self,
+        state: PartitionState,
+        times: NDArray[np.int64],
+        values: NDArray[np.float64],
+        rows: NDArray[np.intp],
+        counts: dict[str, int],
+    ) -> Pushed:
+        accepted, vouched = np.zeros(len(times), np.bool_), np.zeros(len(times), np.bool_)
         pushed = Pushed(self._no_windows(), accepted, vouched, counts)
-        if N == 0:
+        if not len(times):
             return pushed
         slots = state.arrays[COMPONENT]
-        batch = _Sorted.of(rows, observations.timestamps)
-        values = observations.values[batch.order]
+        batch = _Sorted.of(rows, times)
+        values = values[batch.order]
         verdict = self._judge(slots, batch, values, counts)
         accepted[batch.order] = verdict.accepted
         vouched[batch.order] = self._vouched(slots, batch, verdict)
@@ -214,8 +240,21 @@ class SeriesWindows:
             packed = self._pack(slots, batch, verdict, values)
             pushed.windows = self._move_on(slots, batch, verdict, packed)
         counts["warming"] = int(np.count_nonzero(accepted)) - len(pushed.windows)
-        state.touch(batch.rows)
         return pushed
+
+    def _rates(
+        self, slots: NDArray[Any], observations: Observations, rows: NDArray[np.intp], counts: dict[str, int]
+    ) -> NDArray[np.intp]:
+        """Put rates in the place of totals; returns which observations (of all) have a value now."""
+        assert observations.totals is not None
+        of = np.flatnonzero(observations.totals)
+        values, times = observations.values, observations.timestamps
+        rate, elapsed = totals.rates(slots, rows[of], times[of], values[of, 0])
+        values[of, 0] = rate
+        counts["late"] += int(np.count_nonzero(elapsed < 0))
+        counts["duplicate"] += int(np.count_nonzero(elapsed == 0))
+        counts["first_total"] = int(np.count_nonzero(np.isnan(rate) & (elapsed > 0)))
+        return np.flatnonzero(~np.isnan(values[:, 0]))
 
     def unscale(
         self, state: PartitionState, rows: NDArray[np.intp], scaled: NDArray[np.float32]
@@ -276,47 +315,63 @@ class SeriesWindows:
             interval = slots["interval"][rows]
             # Nearer to one interval than to two: twice the step is less than three intervals.
             bound = np.where(interval > 0, (3 * interval - 1) // 2, bound)
-        odd = np.logical_or.reduceat((steps <= 0) | (steps > np.repeat(bound, batch.lengths)), batch.first)
-        odd |= slots["held_at"][rows] != 0
+        odd = (steps <= 0) | (steps > np.repeat(bound, batch.lengths))
+        slow = np.logical_or.reduceat(odd, batch.first) | (slots["held_at"][rows] != 0)
         if self.gaps:
-            odd |= slots["decided"][rows] == 0
-            slots["against"][rows[~odd]] = 0  # restarts in a row
-        for k in np.flatnonzero(odd).tolist():
-            start = int(batch.first[k])
-            stop = start + int(batch.lengths[k])
-            self._walk(slots[rows[k]], batch.times[start:stop], values[start:stop], start, verdict, counts)
+            slow |= slots["decided"][rows] == 0
+            slots["against"][rows[~slow]] = 0  # restarts in a row
+        for k in np.flatnonzero(slow).tolist():
+            part = slice(int(batch.first[k]), int(batch.first[k] + batch.lengths[k]))
+            self._walk(slots[rows[k]], part, batch.times, values, odd, verdict, counts)
         return verdict
 
     def _walk(
         self,
         slot: np.void,
+        part: slice,
         times: NDArray[np.int64],
         values: NDArray[np.float64],
-        start: int,
+        odd: NDArray[np.bool_],
         verdict: _Verdict,
         counts: dict[str, int],
     ) -> None:
-        """Ask the policy for each observation of one segment; `start` is the sorted place of the first."""
+        """Ask the policy for the observations of one segment, all but those that follow each other as they should."""
         assert self.policy is not None
         clock = SeriesClock(self.policy, **{name: int(slot[name]) for name in self._clock_fields})
         held = slot["held"].copy()
-        for i, time in enumerate(times.tolist()):
+        # `odd` compares neighbours and was made with the usual step of before: it says nothing where the step is learnt
+        # on the way, or where the neighbour was not accepted.
+        marked = iter([*np.flatnonzero(odd[part]).tolist(), part.stop - part.start])
+        calm = settled = clock.settled
+        of_part = times[part].tolist()
+        i, n, next_odd = 0, len(of_part), -1
+        while True:
+            if calm:
+                while next_odd < i:
+                    next_odd = next(marked)
+                if next_odd > i:
+                    clock.follow(of_part[next_odd - 1], next_odd - i)
+                    i = next_odd
+            if i == n:
+                break
             held_at, last = clock.held_at, clock.last
-            ruling = clock.judge(time)
-            if not ruling.counts:
-                continue
-            for what in ruling.counts:
-                counts[what] += 1
-            at = start + i
-            verdict.accepted[at] = ruling.accepted
-            verdict.anew[at] = ruling.anew
-            if ruling.confirms:
-                verdict.confirmed[at] = (held_at, held)
-                last = held_at
-            if ruling.fills:
-                verdict.fills[at], verdict.since[at] = ruling.fills, last
-            if clock.held_at not in (0, held_at):
-                held = values[i]
+            ruling = clock.judge(of_part[i])
+            settled = settled and clock.settled
+            calm = settled and ruling.accepted
+            if ruling.counts:
+                at = part.start + i
+                for what in ruling.counts:
+                    counts[what] += 1
+                verdict.accepted[at] = ruling.accepted
+                verdict.anew[at] = ruling.anew
+                if ruling.confirms:
+                    verdict.confirmed[at] = (held_at, held)
+                    last = held_at
+                if ruling.fills:
+                    verdict.fills[at], verdict.since[at], verdict.apart[at] = ruling.fills, last, clock.interval
+                if clock.held_at not in (0, held_at):
+                    held = values[at]
+            i += 1
         for name in self._kept_by_walk:
             slot[name] = getattr(clock, name)
         slot["held"] = held if clock.held_at else 0.0
@@ -371,7 +426,7 @@ class SeriesWindows:
         if verdict.confirmed:
             self._insert_confirmed(packed, verdict)
         if self.gaps and verdict.fills.any():
-            self._fill(packed, verdict, slots["interval"][rows])
+            self._fill(packed, verdict)
         return packed
 
     def _insert_confirmed(self, packed: _Packed, verdict: _Verdict) -> None:
@@ -382,7 +437,7 @@ class SeriesWindows:
             if packed.minutes is not None:
                 packed.minutes[at] = minutes_of_week(np.array(time))
 
-    def _fill(self, packed: _Packed, verdict: _Verdict, interval: NDArray[np.int64]) -> None:
+    def _fill(self, packed: _Packed, verdict: _Verdict) -> None:
         """Put the last value, at times one usual step apart, where values are missing."""
         after = np.flatnonzero(verdict.fills[packed.accepted])
         fills = verdict.fills[packed.accepted[after]]
@@ -391,8 +446,8 @@ class SeriesWindows:
         packed.values[before + 1 + nth] = packed.values[before]
         if packed.minutes is not None:
             since = np.repeat(verdict.since[packed.accepted[after]], fills)
-            step = np.repeat(interval[packed.segment[after]], fills)
-            packed.minutes[before + 1 + nth] = minutes_of_week(since + (nth + 1) * step)
+            apart = np.repeat(verdict.apart[packed.accepted[after]], fills)
+            packed.minutes[before + 1 + nth] = minutes_of_week(since + (nth + 1) * apart)
 
     def _move_on(self, slots: NDArray[Any], batch: _Sorted, verdict: _Verdict, packed: _Packed) -> Windows:
         """Write the series' new state, and cut the windows that are to be scored."""
