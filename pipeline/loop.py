@@ -60,6 +60,10 @@ class LoopMetrics(Protocol):
         """One checkpoint: its offset, bytes and seconds."""
         ...
 
+    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
+        """How many series are held, in probation and out of it; with each checkpoint."""
+        ...
+
     def waiting(self, stream: str, partition: int, store: bool) -> None:
         """Whether the partition waits for the store."""
         ...
@@ -287,6 +291,9 @@ class PartitionLoop:
             self._metrics.checkpoint(
                 self.stream.name, self.partition, self.position, size, self._checkpointed_at - started
             )
+            warming = self.core.warming
+            live = len(self.core.state) - warming
+            self._metrics.series(self.stream.name, self.partition, warming=warming, live=live)
 
     def _drop(self) -> None:
         self._claim = None

@@ -31,7 +31,7 @@ from prometheus_client.exposition import choose_encoder
 
 from pipeline.errors import SettingsError
 
-POLICY = ("late", "duplicate", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
+POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 """Cases of the time policy, counted by `pipeline.windows`."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

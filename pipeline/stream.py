@@ -160,6 +160,14 @@ class PartitionCore:
         """The partition's event time in ms: the newest accepted observation; 0 before the first."""
         return self.state.scalars.get("watermark", 0)
 
+    @property
+    def warming(self) -> int:
+        """Series in their training part or in probation: held, but no alert can come of them yet."""
+        names = len(self.state.names)
+        ordinals = self.state.arrays["windows"]["ordinal"][:names]
+        waiting = np.count_nonzero(ordinals <= self.state.arrays["admission"]["probation"][:names])
+        return int(waiting) - (names - len(self.state))  # free rows are all zeros
+
     def parts(self, observations: Observations) -> Iterator[Observations]:
         """Cut where idle series are looked for; nearly always there is one part. Each is to be settled before the next."""
         start, total = 0, len(observations)

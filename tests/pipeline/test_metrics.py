@@ -10,8 +10,9 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline import windows
 from pipeline.errors import SettingsError
-from pipeline.metrics import Health, WorkerMetrics, serve
+from pipeline.metrics import POLICY, Health, WorkerMetrics, serve
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -59,6 +60,10 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
     metrics.forget("taxi", 7)
     left = [s.name for f in registry.collect() if f.type == "gauge" for s in f.samples]
     assert left == []
+
+
+def test_all_counts_of_the_time_policy_have_their_case() -> None:
+    assert set(POLICY) == set(windows._COUNTS)
 
 
 class _Clock:
