@@ -126,6 +126,10 @@ class Detector(ABC):
         self.config = config if config is not None else self.Config()
         self.fitted = False
         self.device = "cpu"
+        self.checkpoint: Mapping[str, NDArray[Any]] | None = None
+        """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
+        training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose
+        fitting is quick."""
 
     @property
     def width(self) -> int:

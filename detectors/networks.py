@@ -8,6 +8,7 @@ trimmed squares, by batch). It stops early on the trimmed validation loss and go
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ class TrainingConfig(BaseModel):
     """At most this many windows, drawn anew for each epoch: what bounds the time of an epoch."""
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(2e-3, gt=0)
-    """Of Adam; halved when the validation loss has not fallen for half the patience."""
+    """Of Adam; halved whenever the validation loss has not fallen for half the patience."""
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(6, ge=1)
     """Epochs without a better validation loss after which training ends."""
@@ -58,14 +59,15 @@ def reproducible(seed: int) -> Iterator[torch.Generator]:
     """
     # cuBLAS reads it when it starts; without it torch refuses deterministic matrix products on CUDA.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+        # `use_deterministic_algorithms` says the same to the compiler too, and imports it: seconds of every training.
+        torch.set_deterministic_debug_mode("error")
         try:
             yield torch.Generator().manual_seed(seed)
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.set_deterministic_debug_mode(before)
 
 
 def trimmed_mean(losses: Tensor, trim: float) -> Tensor:
@@ -76,6 +78,129 @@ def trimmed_mean(losses: Tensor, trim: float) -> Tensor:
     bar = losses.detach().sort().values[keep - 1]
     kept = (losses.detach() <= bar).to(losses.dtype)
     return (losses * kept).sum() / kept.sum()
+
+
+class Adam:
+    """Adam (Kingma, Ba 2015) over all parameters as one vector, with a bound on the gradient's norm.
+
+    `torch.optim` does the same, but its first use imports torch's compiler: 900 modules, 4 seconds of every training.
+    """
+
+    def __init__(self, network: nn.Module, how: TrainingConfig) -> None:
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._sizes = [p.numel() for p in self._parameters]
+        self._how = how
+        self.learning_rate = how.learning_rate
+        self.steps = 0
+        self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
+        self.square = torch.zeros_like(self.mean)
+
+    def step(self) -> None:
+        """Move the parameters by their gradients, and clear these."""
+        gradient = torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self._parameters]
+        )
+        for p in self._parameters:
+            p.grad = None
+        gradient *= (self._how.clip / (gradient.norm() + 1e-6)).clamp_max(1.0)
+        self.steps += 1
+        self.mean.lerp_(gradient, 1.0 - 0.9)
+        self.square.lerp_(gradient.square(), 1.0 - 0.999)
+        unbiased = (self.square / (1.0 - 0.999**self.steps)).sqrt_().add_(1e-8)
+        move = self.mean / unbiased * (self.learning_rate / (1.0 - 0.9**self.steps))
+        with torch.no_grad():
+            for p, by in zip(self._parameters, torch.split(move, self._sizes), strict=True):
+                # Decay apart from the gradient (Loshchilov, Hutter 2019).
+                p.mul_(1.0 - self.learning_rate * self._how.weight_decay).sub_(by.view_as(p))
+
+
+class _Run:
+    """A training run between two epochs: all that it takes to go on, as arrays."""
+
+    def __init__(
+        self, network: nn.Module, optimiser: Adam, generator: torch.Generator, fingerprint: NDArray[np.uint8]
+    ) -> None:
+        self.network = network
+        self.optimiser = optimiser
+        self.generator = generator
+        self.fingerprint = fingerprint
+        self.report = TrainingReport()
+        self.best_weights = _weights(network)
+
+    def train_loss(self, loss: float) -> None:
+        self.report.epochs += 1
+        self.report.train_loss.append(loss)
+
+    def validation_loss(self, loss: float, patience: int) -> None:
+        """Keep the weights if they are the best so far, else lower the learning rate, in the end stop."""
+        report = self.report
+        best = report.validation_loss[report.best_epoch - 1] if report.best_epoch else float("inf")
+        report.validation_loss.append(loss)
+        if loss < best:
+            report.best_epoch, self.best_weights = report.epochs, _weights(self.network)
+        stale = report.epochs - report.best_epoch
+        if stale and stale % max(1, patience // 2) == 0:
+            self.optimiser.learning_rate *= 0.5
+        report.stopped_early = stale >= patience
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        report = self.report
+        return {
+            **{f"weights.{name}": _numpy(value) for name, value in _weights(self.network).items()},
+            **{f"best.{name}": _numpy(value) for name, value in self.best_weights.items()},
+            "adam.mean": _numpy(self.optimiser.mean.clone()),
+            "adam.square": _numpy(self.optimiser.square.clone()),
+            "adam.rate": np.array([self.optimiser.learning_rate]),
+            "counts": np.array([self.optimiser.steps, report.best_epoch, report.stopped_early], np.int64),
+            "train_loss": np.array(report.train_loss),
+            "validation_loss": np.array(report.validation_loss),
+            "generator": self.generator.get_state().numpy(),
+            "fingerprint": self.fingerprint,
+        }
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from `arrays`; raises DetectorError where they are of another run."""
+        given = arrays.get("fingerprint")
+        if given is None or not np.array_equal(given, self.fingerprint):
+            msg = "the training checkpoint is of other settings or other data; delete it to start anew"
+            raise DetectorError(msg)
+        device = self.optimiser.mean.device
+        self.network.load_state_dict(_part(arrays, "weights.", device))
+        self.best_weights = _part(arrays, "best.", device)
+        self.optimiser.mean.copy_(torch.from_numpy(arrays["adam.mean"]))
+        self.optimiser.square.copy_(torch.from_numpy(arrays["adam.square"]))
+        self.optimiser.learning_rate = float(arrays["adam.rate"][0])
+        self.optimiser.steps, self.report.best_epoch, stopped = (int(n) for n in arrays["counts"])
+        self.report.stopped_early = bool(stopped)
+        self.report.train_loss = arrays["train_loss"].tolist()
+        self.report.validation_loss = arrays["validation_loss"].tolist()
+        self.report.epochs = len(self.report.train_loss)
+        self.generator.set_state(torch.from_numpy(arrays["generator"]))
+
+
+def _fingerprint(config: DetectorConfig, *arrays: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """SHA-256 of settings and data."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for a in arrays:
+        digest.update(np.ascontiguousarray(a).data)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, device: torch.device) -> dict[str, Tensor]:
+    """Weights by name, from the arrays whose names begin with `prefix`."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(np.array(a)).to(device)
+        for name, a in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _numpy(value: Tensor) -> NDArray[Any]:
+    return np.asarray(value.cpu().numpy())
 
 
 class NetworkDetector(Detector):
@@ -158,44 +283,31 @@ class NetworkDetector(Detector):
     ) -> TrainingReport:
         how = self.config.training
         windows, held = torch.from_numpy(x), torch.from_numpy(validation)
-        optimiser = torch.optim.Adam(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
-        slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=how.patience // 2)
-        best, best_weights = float("inf"), _weights(network)
-        report = TrainingReport()
-        for epoch in range(1, how.epochs + 1):
-            train_loss = self._epoch(network, windows, optimiser, generator)
-            loss = self._validate(network, held)
-            slower.step(loss)
-            report.epochs = epoch
-            report.train_loss.append(train_loss)
-            report.validation_loss.append(loss)
-            if loss < best:
-                best, best_weights, report.best_epoch = loss, _weights(network), epoch
+        run = _Run(network, Adam(network, how), generator, fingerprint=_fingerprint(self.config, x, validation))
+        if self.checkpoint is not None:
+            run.resume(self.checkpoint)
+        report = run.report
+        while report.epochs < how.epochs and not report.stopped_early:
+            run.train_loss(self._epoch(network, windows, run.optimiser, generator))
+            run.validation_loss(self._validate(network, held), how.patience)
+            self.checkpoint = run.arrays()
             if on_progress is not None:
-                on_progress(Progress(epoch, how.epochs, train_loss, loss))
-            if epoch - report.best_epoch >= how.patience:
-                report.stopped_early = True
-                break
+                on_progress(Progress(report.epochs, how.epochs, report.train_loss[-1], report.validation_loss[-1]))
+        self.checkpoint = None
         if report.best_epoch == 0:
-            msg = (
-                f"{self.name}: the loss is not a number from the first epoch on; scale the input or lower learning_rate"
-            )
+            msg = f"{self.name}: no epoch has a loss that is a number; scale the input or lower learning_rate"
             raise DetectorError(msg)
-        network.load_state_dict(best_weights)
+        network.load_state_dict(run.best_weights)
         return report
 
-    def _epoch(
-        self, network: nn.Module, windows: Tensor, optimiser: torch.optim.Optimizer, generator: torch.Generator
-    ) -> float:
+    def _epoch(self, network: nn.Module, windows: Tensor, optimiser: Adam, generator: torch.Generator) -> float:
         how = self.config.training
         network.train()
         order = torch.randperm(len(windows), generator=generator)[: how.windows_per_epoch]
         total = 0.0
         for part in torch.split(order, how.batch_size):
             loss = trimmed_mean(self._losses(network, windows[part].to(self.device), generator), how.trim)
-            optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), how.clip)
             optimiser.step()
             total += float(loss.detach()) * len(part)
         return total / len(order)
@@ -234,7 +346,3 @@ class NetworkDetector(Detector):
             raise DetectorError(msg)
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         self._network = network.to(self.device).eval()
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -32,8 +32,8 @@ from types import MappingProxyType
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
+from detectors.convolution import ResidualBlock, every_second
 from detectors.forecaster import Forecaster, ForecasterConfig
 
 
@@ -47,34 +47,16 @@ class TCNConfig(ForecasterConfig):
     kernel: int = Field(3, ge=2)
 
 
-class _Block(nn.Module):
-    """Two causal convolutions and a way around them."""
-
-    def __init__(self, width: int, hidden: int, kernel: int) -> None:
-        super().__init__()
-        self.first = weight_norm(nn.Conv1d(width, hidden, kernel))
-        self.second = weight_norm(nn.Conv1d(hidden, hidden, kernel))
-        self.around = nn.Conv1d(width, hidden, 1) if width != hidden else nn.Identity()
-        self.before = (kernel - 1, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.relu(self.first(nn.functional.pad(x, self.before)))  # (B, H, T)
-        y = nn.functional.relu(self.second(nn.functional.pad(y, self.before)))
-        return nn.functional.relu(y + self.around(x))
-
-
 class _Encoder(nn.Module):
     def __init__(self, width: int, hidden: int, blocks: int, kernel: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Block(hidden if i else width, hidden, kernel) for i in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(hidden if i else width, hidden, kernel) for i in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.transpose(1, 2)  # (B, C + F, T-1)
+        y = x.transpose(0, 1).contiguous()  # (T-1, B, C + F)
         for i, block in enumerate(self.blocks):
-            if i:
-                y = y[:, :, (y.shape[2] - 1) % 2 :: 2]
-            y = block(y)
-        return y[:, :, -1]  # (B, H)
+            y = block(every_second(y) if i else y)
+        return y[-1]  # (B, H)
 
 
 class TCN(Forecaster):
