@@ -40,6 +40,7 @@ def librdkafka_config(kafka: KafkaSettings) -> dict[str, Any]:
         "bootstrap.servers": kafka.brokers,
         "client.id": CLIENT_ID,
         "security.protocol": kafka.security_protocol,
+        "reconnect.backoff.max.ms": 2000,  # a broker that comes back is found soon
         "log_level": 0,  # what goes wrong comes back as an error; librdkafka's own lines would go to stderr as well
     }
     if "SSL" in kafka.security_protocol:
@@ -64,10 +65,11 @@ def connect_admin(kafka: KafkaSettings) -> AdminClient:
     heard: list[KafkaError] = []
     timeout = kafka.request_timeout.total_seconds()
     config = librdkafka_config(kafka) | {"error_cb": heard.append, "socket.timeout.ms": int(timeout * 1000)}
+    admin = AdminClient(config)
     try:
-        admin = AdminClient(config)
         admin.list_topics(timeout=timeout)
     except KafkaException as error:
+        admin.poll(0)  # brings what went wrong before the time-out
         raise BrokerError(_cannot_reach(kafka, [*heard, error.args[0]])) from error
     return admin
 

@@ -32,9 +32,11 @@ class KafkaPublisher:
     ----------
     linger
         Seconds that a message may wait for company on its way to the broker.
+    queue
+        Messages that librdkafka may hold; more of them wait here.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, linger: float = 0.005) -> None:
+    def __init__(self, kafka: KafkaSettings, *, linger: float = 0.005, queue: int = 200_000) -> None:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             librdkafka_config(kafka)
@@ -44,7 +46,7 @@ class KafkaPublisher:
                 "linger.ms": linger * 1000,
                 "compression.type": "lz4",
                 "message.timeout.ms": 0,  # a broker that is away is waited for, however long; the loop's bound stops the intake
-                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.messages": queue,
                 "error_cb": self._on_error,
             }
         )

@@ -12,6 +12,7 @@ All with `kafka.replication` and `kafka.min_insync_replicas`. A topic that exist
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -64,7 +65,13 @@ def plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:
 
 
 def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> list[str]:
-    """Create the topics that do not exist yet; returns their names. Raises BrokerError with the topic's name."""
+    """Create the topics that do not exist yet and wait until they can be used; returns their names.
+
+    Raises
+    ------
+    BrokerError
+        Kafka refuses one; with its name.
+    """
     timeout = kafka.request_timeout.total_seconds()
     existing = set(_answer("list topics", lambda: admin.list_topics(timeout=timeout)).topics)
     missing = [
@@ -88,6 +95,9 @@ def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan])
                 continue
             raise broker_error(f"create topic {name}", error) from error
         created.append(name)
+    end = time.monotonic() + timeout
+    while len(describe(admin, kafka, created)) < len(created) and time.monotonic() < end:
+        time.sleep(0.05)  # the controller has them before the brokers know
     return created
 
 
@@ -101,6 +111,8 @@ def describe(admin: AdminClient, kafka: KafkaSettings, names: Iterable[str]) -> 
     """Facts of those of the topics that exist. Raises BrokerError where Kafka does not answer or forbids it."""
     names = list(names)
     timeout = kafka.request_timeout.total_seconds()
+    if not names:
+        return {}
     answers: dict[str, Future[Any]] = admin.describe_topics(TopicCollection(names), request_timeout=timeout)
     facts = {}
     for name, answer in answers.items():

@@ -321,6 +321,8 @@ class Cluster:
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": in_sync,
             "group.initial.rebalance.delay.ms": "0",  # one machine: nobody to wait for
+            "broker.session.timeout.ms": "6000",  # a killed broker may come back when its old session has ended
+            "broker.heartbeat.interval.ms": "1000",
             "group.min.session.timeout.ms": "1000",
             "controlled.shutdown.enable": "true" if len(self.nodes) > 1 else "false",
         }

@@ -1,0 +1,92 @@
+"""One mapping of the settings for each of the two client libraries; tried against a broker that requires a password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+from kafka_fixtures import broker, skip_or_fail
+from recording_life import Book, settings_of, until, worker
+
+from pipeline.errors import BrokerError, SettingsError
+from pipeline.kafka_clients import aiokafka_config, connect_admin, librdkafka_config
+from pipeline.publisher import KafkaPublisher
+from pipeline.settings import KafkaSettings
+
+SCRAM = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "tide", "sasl_password": "pässword; with=signs"}
+
+
+def test_plain_settings_name_the_brokers_and_nothing_secret() -> None:
+    settings = KafkaSettings(brokers="a:1, b:2")
+    assert aiokafka_config(settings)["bootstrap_servers"] == ["a:1", "b:2"]
+    assert librdkafka_config(settings)["bootstrap.servers"] == "a:1, b:2"
+    assert not [k for k in (*aiokafka_config(settings), *librdkafka_config(settings)) if "sasl" in k or "ssl" in k]
+
+
+def test_sasl_settings_reach_both_libraries() -> None:
+    settings = KafkaSettings(**{**SCRAM, "security_protocol": "SASL_SSL"})  # type: ignore[arg-type]
+    ours = aiokafka_config(settings)
+    assert (ours["sasl_mechanism"], ours["sasl_plain_username"], ours["sasl_plain_password"]) == (
+        "SCRAM-SHA-512", "tide", SCRAM["sasl_password"],
+    )  # fmt: skip
+    assert ours["ssl_context"].check_hostname
+    theirs = librdkafka_config(settings)
+    assert (theirs["sasl.mechanism"], theirs["sasl.username"], theirs["sasl.password"]) == (
+        "SCRAM-SHA-512", "tide", SCRAM["sasl_password"],
+    )  # fmt: skip
+
+
+def test_a_file_that_is_not_there_is_named_with_its_setting(tmp_path: Path) -> None:
+    settings = KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "ca.pem")
+    for config in (aiokafka_config, librdkafka_config):
+        with pytest.raises(SettingsError, match=r"kafka\.ca_file: .*ca\.pem does not exist"):
+            config(settings)
+
+
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    with pytest.raises(SettingsError, match=r"kafka\.ca_file"):
+        aiokafka_config(KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "ca.pem"))
+
+
+def test_a_broker_that_does_not_answer_is_one_line_in_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(BrokerError, match=r"Kafka at 127\.0\.0\.1:1 does not answer: .*; start it, or name another"):
+        connect_admin(KafkaSettings(brokers="127.0.0.1:1", request_timeout=1))  # type: ignore[arg-type]
+    assert time.monotonic() - started < 10
+
+
+@pytest.fixture(scope="module")
+def scram_kafka() -> Iterator[str]:
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    users = {SCRAM["sasl_username"]: SCRAM["sasl_password"]}
+    with broker.Cluster(heap_mb=256, protocol="SASL_PLAINTEXT", scram_users=users) as cluster:
+        yield cluster.bootstrap
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+async def test_worker_publisher_and_admin_log_in_with_the_same_settings(scram_kafka: str) -> None:
+    kafka = KafkaSettings(brokers=scram_kafka, **SCRAM)  # type: ignore[arg-type]
+    admin = connect_admin(kafka)
+    admin.create_topics([NewTopic("t", 1, 1)])["t"].result(20)
+    publisher = KafkaPublisher(kafka)
+    await publisher.send("t", b"k", b"v")
+    await publisher.close()
+    book = Book()
+    settings = settings_of(scram_kafka, "g").model_copy(update={"kafka": kafka})
+    async with worker(settings, "t", book):
+        await until(lambda: book.total() == 1, "the record")
+    assert book.of("t").values == [b"v"]
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+async def test_a_wrong_password_is_told_as_such(scram_kafka: str) -> None:
+    kafka = KafkaSettings(brokers=scram_kafka, **{**SCRAM, "sasl_password": "wrong"}, request_timeout=3)  # type: ignore[arg-type]
+    with pytest.raises(BrokerError, match=r"(?i)authentication.*see kafka\.security_protocol, kafka\.sasl_\*"):
+        connect_admin(kafka)

@@ -1,0 +1,88 @@
+"""Messages out: in order, acknowledged, back-pressure instead of loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient, NewTopic
+from kafka_fixtures import broker, skip_or_fail
+
+from pipeline.errors import BrokerError
+from pipeline.publisher import KafkaPublisher
+from pipeline.settings import KafkaSettings
+
+pytestmark = pytest.mark.kafka
+
+
+def read(kafka: str, topic: str, count: int) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]:
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": topic, "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    got = []
+    while len(got) < count:
+        message = consumer.poll(20)
+        assert message is not None
+        assert message.error() is None
+        got.append((message.key(), message.value(), message.headers() or []))
+    consumer.close()
+    return got
+
+
+async def test_messages_keep_their_order_keys_and_headers(kafka: str, new_topic: Callable[..., str]) -> None:
+    topic = new_topic()
+    publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
+    sent = [publisher.send(topic, b"k%d" % (i % 3), b"%d" % i, [("ce_id", b"%d" % i)]) for i in range(5000)]
+    sent.append(publisher.send(topic, None, None))
+    await asyncio.gather(*sent)
+    await publisher.close()
+    expected = [(b"k%d" % (i % 3), b"%d" % i, [("ce_id", b"%d" % i)]) for i in range(5000)]
+    assert read(kafka, topic, 5001) == [*expected, (None, None, [])]
+
+
+async def test_more_than_the_queue_holds_waits_in_order(kafka: str, new_topic: Callable[..., str]) -> None:
+    topic = new_topic()
+    publisher = KafkaPublisher(KafkaSettings(brokers=kafka), queue=100)
+    sent = [publisher.send(topic, None, b"%d" % i) for i in range(5000)]
+    assert publisher._waiting
+    await asyncio.gather(*sent)
+    await publisher.close()
+    assert [value for _, value, _ in read(kafka, topic, 5000)] == [b"%d" % i for i in range(5000)]
+
+
+async def test_a_message_that_is_too_large_is_an_error_that_names_the_topic(
+    kafka: str, new_topic: Callable[..., str]
+) -> None:
+    topic = new_topic()
+    publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
+    with pytest.raises(BrokerError, match=f"publish to {topic}: .*size"):
+        await publisher.send(topic, None, bytes(2_000_000))
+    await publisher.send(topic, None, b"small")
+    await publisher.close()
+
+
+async def test_what_nobody_awaits_troubles_nobody(kafka: str, new_topic: Callable[..., str]) -> None:
+    publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
+    publisher.send(new_topic(), None, bytes(2_000_000))
+    await publisher.close()
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_away_is_waited_for() -> None:
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    with broker.Cluster(heap_mb=256) as cluster:
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+        admin.create_topics([NewTopic("t", 1, 1)])["t"].result(20)
+        publisher = KafkaPublisher(KafkaSettings(brokers=cluster.bootstrap))
+        await publisher.send("t", None, b"before")
+        cluster.kill(1)
+        sent = [publisher.send("t", None, b"%d" % i) for i in range(100)]
+        await asyncio.sleep(3)
+        assert not any(s.done() for s in sent if isinstance(s, asyncio.Future))
+        await asyncio.to_thread(cluster.start_node, 1)
+        await asyncio.gather(*sent)
+        await publisher.close()
+        values = [value for _, value, _ in await asyncio.to_thread(read, cluster.bootstrap, "t", 101)]
+    assert values == [b"before", *(b"%d" % i for i in range(100))]
