@@ -37,9 +37,8 @@ def main() -> int:
                     break
             if sys.stderr.isatty() or n % 1000 == 0:
                 print(f"\r{n} seeds, {time.monotonic() - started:.0f} s ", end="", file=sys.stderr)
-    print(
-        f"{n} seeds, {len(failed)} failed, {time.monotonic() - started:.1f} s; faults: {dict(happened.most_common())}"
-    )
+    print(f"{n} seeds, {len(failed)} failed, {time.monotonic() - started:.1f} s. What happened:")
+    print("\n".join(f"{count:9,} {what}" for what, count in happened.most_common()))
     return 1 if failed else 0
 
 

@@ -24,6 +24,7 @@ from detectors.calibration import GaussianTail
 from detectors.features import FeatureEncoder
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
+from pipeline import state
 from pipeline.scoring import MemberScores, Scorer
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
 from pipeline.stream import Stream, create_stream
@@ -36,6 +37,7 @@ RECORDS = 60
 ARRIVAL = 30.0
 """Seconds over which the records come."""
 MINUTE = 60_000
+PAGE = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Scenario:
 def small_numbers() -> Iterator[None]:
     """Pages of two series, a look for idle ones every 16 observations, few unacknowledged messages: borders everywhere."""
     with (
-        patch("pipeline.state.PAGE", 2),
+        patch("pipeline.state.PAGE", PAGE),
         patch("pipeline.stream.EVICT_EVERY", 16),
         patch("pipeline.loop.MAX_UNACKNOWLEDGED", 5),
     ):
@@ -72,6 +74,7 @@ class WaitingScorer(Scorer):
 @cache
 def scenario(number: int, first: int | None = None) -> Scenario:
     """One of the `SCENARIOS` streams with its oracle; only the first so many records of each partition."""
+    assert state.PAGE == PAGE, "the oracle is of the small numbers"
     chance = random.Random(f"scenario {number}")
     table = number % 4 == 3
     model = _table_model() if table else _metric_model()
@@ -118,12 +121,12 @@ def _model(kind: str, detector: Detector, features: FeatureEncoder | None, inter
     chance = np.random.default_rng(1)
     detector.fit(chance.normal(size=(8, config.window, config.channels)).astype(np.float32))
     calibrator = GaussianTail()
-    known = [f"s{i}-{p}" for i in range(3) for p in range(PARTITIONS)]
+    known = {f"s{i}-{p}": np.array([[10.0], [1.0]]) for i in range(3) for p in range(PARTITIONS)}
     return Model(
         kind=kind,  # type: ignore[arg-type]
         detectors=(detector,),
         calibrator=calibrator,
-        scaling=SeriesScaling("none", learn_rows=2),
+        scaling=SeriesScaling("standard", known, learn_rows=3) if kind == "metric" else SeriesScaling("none"),
         features=features,
         time_features=(),
         aggregation="mean",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from simulation.world import Broker, PublisherClient, StoreClient
 
-from pipeline.loop import Dropped, PartitionLoop
+from pipeline.errors import Dropped
+from pipeline.loop import PartitionLoop
 from pipeline.stores.base import Identity
 from pipeline.stream import Stream
 
