@@ -18,6 +18,8 @@ COMMANDS = (
     "replay",
     "worker",
     "alerts",
+    "sink",
+    "dashboard",
     "train",
     "detectors",
     "evaluate",

@@ -72,6 +72,11 @@ class AlertSubscriber:
     remember
         Alerts that are remembered for dropping repeated records.
 
+    Attributes
+    ----------
+    caught_up
+        Set when, without a group, all has been given that the topic held when the subscriber was opened.
+
     Raises
     ------
     BrokerError
@@ -100,6 +105,7 @@ class AlertSubscriber:
         self._series = series
         self._group = group
         self._unrepeated = Unrepeated(remember)
+        self.caught_up = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._fetched: set[TopicPartition] = set()
@@ -164,16 +170,18 @@ class AlertSubscriber:
         partitions = consumer.assignment()
         if self._start == "new":
             await consumer.seek_to_end(*partitions)
-        if not self._follow:
-            self._ends = await consumer.end_offsets(partitions)
+        self._ends = await consumer.end_offsets(partitions)
 
     async def _at_end(self, consumer: AIOKafkaConsumer) -> bool:
-        if self._follow:
-            return False
+        """Whether to stop; notices when the topic's past has been given."""
+        if self._group is not None or self.caught_up.is_set():
+            return not self._follow
         for partition in list(self._ends):
             if await consumer.position(partition) >= self._end(consumer, partition):
                 del self._ends[partition]
-        return not self._ends
+        if not self._ends:
+            self.caught_up.set()
+        return not self._ends and not self._follow
 
     def _end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
         """Where a partition ended when the subscriber was opened.
