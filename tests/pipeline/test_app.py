@@ -1,0 +1,196 @@
+"""The worker as a process: real Kafka, real Redis, a trained model; what goes in, what comes out, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from recording_life import committed
+
+from detectors.calibration import create
+from detectors.model_file import save
+from detectors.training import train_metric
+from pipeline.app import run_worker
+from pipeline.embedded import start_redis
+from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
+from pipeline.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+START, STEP = 1_700_000_000_000, 60_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rolling z-score of one quiet series."""
+    path = tmp_path_factory.mktemp("model") / "quiet.model"
+    times = START + STEP * np.arange(-1000, 0)
+    noise = np.random.default_rng(0).normal(10, 1, (1000, 1))
+    trained = train_metric({"quiet": (times, noise)}, [("zscore", {"window": 24})], create("empirical"))
+    save(trained, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with start_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@dataclass
+class World:
+    """A stream of its own on the shared servers, and worker processes for it."""
+
+    folder: Path
+    kafka: str
+    redis: str
+    model: Path
+    name: str
+    running: ExitStack
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        settings = {
+            "TIDEWATCH_KAFKA__BROKERS": self.kafka, "TIDEWATCH_KAFKA__PARTITIONS": "2", "TIDEWATCH_REDIS__URL": self.redis,
+            "TIDEWATCH_REDIS__PREFIX": self.name, "TIDEWATCH_WORKER__GROUP": self.name,
+            "TIDEWATCH_WORKER__SESSION_TIMEOUT": "6s", "TIDEWATCH_WORKER__CHECKPOINT_EVERY": "500ms",
+            "TIDEWATCH_STREAMS": json.dumps([{
+                "name": self.name, "model": str(self.model), "alert_topic": f"{self.name}.alerts", "probation": 50,
+            }]),
+        }  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "worker"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **settings, **environment}, cwd=self.folder,
+        )  # fmt: skip
+        self.running.callback(process.wait)
+        self.running.callback(process.kill)
+        return process
+
+    def send(self, *values: bytes, key: bytes = b"quiet") -> None:
+        producer = Producer({"bootstrap.servers": self.kafka, "partitioner": "murmur2_random"})
+        for value in values:
+            producer.produce(f"{self.name}.observations", value, key)
+        assert producer.flush(20) == 0
+
+    def create_topic(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        name = f"{self.name}.observations"
+        admin.create_topics([NewTopic(name, 2, 1)])[name].result(20)
+
+    def read(self, topic: str, count: int) -> list[bytes]:
+        consumer = Consumer(
+            {"bootstrap.servers": self.kafka, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
+        )
+        consumer.subscribe([f"{self.name}.{topic}"])
+        end, got = time.monotonic() + 60, []
+        while len(got) < count and time.monotonic() < end:
+            message = consumer.poll(1.0)
+            if message is not None and message.error() is None:
+                got.append(message.value() or b"")
+        consumer.close()
+        return got
+
+
+@pytest.fixture
+def world(kafka: str, redis_url: str, model: Path, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as running:
+        yield World(tmp_path, kafka, redis_url, model, f"s{uuid.uuid4().hex[:8]}", running)
+
+
+def observations(start: int, stop: int, *, spike: int = -1) -> list[bytes]:
+    noise = np.random.default_rng(1).normal(10, 1, stop)
+    noise[spike if spike >= 0 else []] = 60.0
+    return [
+        b'{"series":"quiet","timestamp":%d,"value":%.4f}' % (START + STEP * i, noise[i]) for i in range(start, stop)
+    ]
+
+
+def ended(process: subprocess.Popen[str], within: float = 60) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=within)
+    return process.returncode, errors
+
+
+def wait_for(true: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            pytest.fail(f"worker: {ended(process)[1]}")
+        time.sleep(0.1)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_observations_become_alerts_and_a_second_worker_goes_on_where_the_first_stopped(world: World) -> None:
+    world.create_topic()
+    world.send(*observations(0, 200, spike=150), b"no observation", b"")
+    first = world.start()
+    (alert, *_) = [json.loads(value) for value in world.read("alerts", 1)]
+    assert (alert["series"], alert["status"], alert["observed"]) == ("quiet", "firing", [60.0])
+    letters = world.read("observations.dlq", 2)
+    assert len(letters) == 2
+    wait_for(lambda: _total(world) == 202, first)
+    started = time.monotonic()
+    first.terminate()
+    code, errors = ended(first)
+    assert (code, time.monotonic() - started < 10) == (0, True), errors
+    assert "Traceback" not in errors
+    world.send(*observations(200, 260, spike=230))
+    second = world.start()
+    wait_for(lambda: _total(world) == 262, second)
+    second.send_signal(signal.SIGINT)
+    code, errors = ended(second)
+    assert code == 0, errors
+    alerts = [json.loads(value) for value in world.read("alerts", 4)]
+    assert [(a["status"], a["observed"]) for a in alerts if a["status"] == "firing"] == [("firing", [60.0])] * 2
+    assert len({a["id"] for a in alerts}) == 2
+
+
+def _total(world: World) -> int:
+    return sum(committed(world.kafka, world.name, f"{world.name}.observations", p) or 0 for p in (0, 1))
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_missing_broker_is_one_line_and_exit_code_2(world: World) -> None:
+    process = world.start(TIDEWATCH_KAFKA__BROKERS="127.0.0.1:1", TIDEWATCH_KAFKA__REQUEST_TIMEOUT="1s")
+    code, errors = ended(process)
+    assert code == 2, errors
+    (told,) = errors.strip().splitlines()
+    assert told.startswith("error: Kafka at 127.0.0.1:1 does not answer")
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("changes", "error", "line"),
+    [
+        ({"redis": {"url": "redis://127.0.0.1:1/0"}}, StoreError, "127.0.0.1:1"),
+        ({"streams": []}, SettingsError, "no stream is configured"),
+        ({"streams": [{"name": "x", "model": "/nowhere"}]}, ModelError, "model file /nowhere"),
+        ({"worker": {"device": "cuda:7"}}, SettingsError, "worker.device is cuda:7"),
+        ({"kafka": {"replication": 5}}, BrokerError, "create topic x"),
+    ],
+)
+def test_whatever_is_missing_is_told_before_work_starts(
+    kafka: str, redis_url: str, model: Path, changes: dict[str, Any], error: type[Exception], line: str
+) -> None:
+    settings = {
+        "kafka": {"brokers": kafka, **changes.get("kafka", {})},
+        "redis": {"url": redis_url, **changes.get("redis", {})},
+        "worker": changes.get("worker", {}),
+        "streams": changes.get("streams", [{"name": f"x{uuid.uuid4().hex[:6]}", "model": str(model)}]),
+    }
+    with pytest.raises(error, match=line):
+        run_worker(Settings(**settings))
