@@ -225,7 +225,7 @@ def _start(
     deadline = time.monotonic() + timeout
     last = ""
     for _ in range(_ATTEMPTS if port == 0 else 1):
-        chosen = port or _free_port()
+        chosen = port or free_port()
         server = EmbeddedServer(name, command(chosen), chosen, folder / f"{name}.log")
         try:
             while server.alive and time.monotonic() < deadline:
@@ -272,7 +272,8 @@ def _redis_binary() -> str:
     raise StoreError(msg)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on; somebody else may take it before it is used."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter as Counts
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -243,8 +243,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who asked did not wait for the answer
+            self.end_headers()
+            self.wfile.write(body)
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

@@ -6,6 +6,7 @@ alert that meets a label and violet for one that does not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ _STYLE = {
     "savefig.facecolor": "white",
 }
 _COLUMNS = 3
+_CLOSE_MS = 10 * 86_400_000
 _TOP = 12.5  # calibrated scores end at 12
 
 
@@ -82,11 +84,11 @@ def _one_series(result: StreamResult) -> Figure:
     _marks(upper, spans, scores, result)
     _training(upper, result, name)
     upper.set_title(name)
-    _legend(upper, band=True, outside=True)
+    _legend(figure)
     lower = figure.add_subplot(grid[1, :], sharex=upper)
     _score(lower, scores)
     _windows(lower, windows)
-    _training(lower, result, name)
+    _training(lower, result, name, values=False)
     lower.set_ylabel("calibrated score")
     _dates(lower)
     for k, window in enumerate(zooms):
@@ -101,18 +103,16 @@ def _many_series(result: StreamResult) -> Figure:
     figure = Figure(figsize=(15, 1.95 * rows + 1.2), layout="constrained")
     _title(figure, result, f"{sum(len(s.timestamps) for s in result.scores.values()):,} observations scored")
     grid = figure.add_gridspec(rows, _COLUMNS)
-    first: Axes | None = None
     for k, name in enumerate(names):
         scores = result.scores[name]
         spans = [s for s in result.verdict.spans if s.alert.series == name]
         windows = [f.window for f in result.verdict.findings if f.series == name]
         panel = grid[k // _COLUMNS, k % _COLUMNS].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.0)
         upper = figure.add_subplot(panel[0])
-        first = first or upper
         _observed(upper, scores, width=0.5)
         _windows(upper, windows)
         _marks(upper, spans, scores, result, size=26)
-        _training(upper, result, name, text=False)
+        _training(upper, result, name)
         upper.set_title(name.rpartition("/")[2], fontsize=8.5)
         upper.tick_params(labelbottom=False, labelsize=7, length=0)
         upper.yaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
@@ -122,8 +122,7 @@ def _many_series(result: StreamResult) -> Figure:
         _dates(lower)
         lower.tick_params(labelsize=7)
         lower.set_yticks([])
-    if first is not None:
-        figure.legend(handles=_handles(band=True), loc="outside lower center", ncols=6)
+    _legend(figure)
     return figure
 
 
@@ -138,7 +137,15 @@ def _table(result: StreamResult) -> Figure:
     position = at.astype(np.float64)  # the row's number is its place
     kinds = known.categories[at] if known.categories is not None else np.full(len(at), "attack", object)
     truth = known.anomalous[at]
-    upper.scatter(position[~truth], scores.score[~truth], s=3, color=QUIET, alpha=0.25, linewidths=0, label="normal")
+    upper.scatter(
+        position[~truth],
+        scores.score[~truth],
+        s=3,
+        color=QUIET,
+        alpha=0.3,
+        linewidths=0,
+        label=f"normal ({int((~truth).sum()):,})",
+    )
     ordered = [k for k, _ in sorted(_counts(kinds[truth]), key=lambda pair: -pair[1])]
     palette = ["#c8102e", "#e3720b", "#0a7e6e", "#2a5ca8", "#7a3e9d", "#8c6d1f", "#d1498b", "#4d4d4d"]
     for kind, colour in zip(ordered, palette, strict=False):
@@ -169,12 +176,22 @@ def _table(result: StreamResult) -> Figure:
 
 
 def _title(figure: Figure, result: StreamResult, what: str) -> None:
-    twin = "  -  SYNTHETIC TWIN, not the real data" if result.data.synthetic else ""
-    found = f"{result.verdict.found} of {len(result.verdict.judged)} labelled windows found"
-    false = f"{len(result.verdict.false)} false alert{'' if len(result.verdict.false) == 1 else 's'}"
-    figure.suptitle(f"{result.stream.title}{twin}\n", x=0.008, ha="left", fontsize=14, fontweight="bold", color=INK)
-    figure.text(0.008, 0.985, "", fontsize=1)
-    figure.text(0.008, 1.0, f"\n\n{found}, {false}; {what}", ha="left", va="top", fontsize=9.5, color="#5b6b79")
+    """Two lines at the top; the legend stands to their right."""
+    verdict = result.verdict
+    twin = "   SYNTHETIC TWIN, not the real data" if result.data.synthetic else ""
+    false = f"{len(verdict.false)} false alert{'' if len(verdict.false) == 1 else 's'}"
+    episodes = "attack episodes" if result.data.kind == "table" else "labelled windows"
+    height = figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 1.0 - 0.62 / height))  # type: ignore[union-attr]
+    figure.text(0.008, 1.0 - 0.12 / height, result.stream.title + twin, va="top", fontsize=14, fontweight="bold")
+    figure.text(
+        0.008,
+        1.0 - 0.42 / height,
+        f"{verdict.found} of {len(verdict.judged)} {episodes} found, {false}; {what}",
+        va="top",
+        fontsize=9.5,
+        color="#5b6b79",
+    )
 
 
 def _observed(axes: Axes, scores: Scores, *, width: float) -> None:
@@ -185,7 +202,9 @@ def _observed(axes: Axes, scores: Scores, *, width: float) -> None:
         axes.fill_between(
             times, _broken(lower, gaps), _broken(upper, gaps), color=EXPECTED, alpha=0.25, linewidth=0, zorder=1
         )
-    axes.plot(times, _broken(scores.observed, gaps), color=INK, linewidth=width, zorder=3)
+    axes.plot(
+        times, _broken(np.where(scores.live, scores.observed, np.nan), gaps), color=INK, linewidth=width, zorder=3
+    )
     axes.margins(x=0.005)
 
 
@@ -202,23 +221,24 @@ def _score(axes: Axes, scores: Scores, *, labels: bool = True) -> None:
 
 
 def _windows(axes: Axes, windows: Iterable[Window], *, names: bool = False) -> None:
-    for w in windows:
+    before = -math.inf
+    for w in sorted(windows, key=lambda w: w.first):
         first, last = _times(np.array([w.first, w.last]))
         axes.axvspan(first, last, color=LABELLED, alpha=0.22, linewidth=0, zorder=0)
         if names and w.name:
-            middle = first + (last - first) / 2
+            close = w.first - before < _CLOSE_MS  # two names side by side would run into each other
             axes.annotate(
                 w.name,
-                (middle, 1.0),
+                (first, 1.0) if close else (last, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, 2),
                 textcoords="offset points",
-                ha="center",
+                ha="left" if close else "right",
                 va="bottom",
                 fontsize=8,
                 color="#9a7400",
-                rotation=28 if len(w.name) > 12 else 0,
             )
+            before = w.last
 
 
 def _marks(axes: Axes, spans: Iterable[Span], scores: Scores, result: StreamResult, size: float = 60) -> None:
@@ -228,7 +248,16 @@ def _marks(axes: Axes, spans: Iterable[Span], scores: Scores, result: StreamResu
         colour = FALSE if span.alert.id in false else FOUND
         at = min(int(np.searchsorted(scores.timestamps, span.first)), len(scores.timestamps) - 1)
         first, last = _times(np.array([span.first, span.last]))
-        axes.scatter([first], [scores.observed[at]], s=size, marker="v", color=colour, edgecolor="white", zorder=5)
+        axes.scatter(
+            [first],
+            [scores.observed[at]],
+            s=size,
+            linewidths=0.8,
+            marker="v",
+            color=colour,
+            edgecolor="white",
+            zorder=5,
+        )
         axes.plot(
             [first, last],
             [0.012, 0.012],
@@ -271,33 +300,31 @@ def _alert_bars(axes: Axes, result: StreamResult, timestamps: NDArray[np.int64])
     axes.plot([], [], color=FALSE, linewidth=5, label="false alert")
 
 
-def _training(axes: Axes, result: StreamResult, name: str, *, text: bool = True) -> None:
+def _training(axes: Axes, result: StreamResult, name: str, *, values: bool = True) -> None:
+    """Tint the training part, and draw its values in a quiet colour."""
     until = result.trained_until(name)
     if until < 0:
         return
-    begin, end = _times(np.array([int(result.data.all_series[name].timestamps.min()), until]))
-    axes.axvspan(begin, end, color=EXPECTED, alpha=0.07, linewidth=0, zorder=0)
-    if text and axes.get_ylabel() == "" and axes.get_title() == "":
-        axes.text(begin + (end - begin) / 2, 0.95, "training", ha="center", va="top", fontsize=8, color=EXPECTED,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
+    series = result.data.all_series[name]
+    part = series.timestamps <= until
+    times = _times(series.timestamps[part])
+    axes.axvspan(times.min(), times.max(), color=EXPECTED, alpha=0.07, linewidth=0, zorder=0)
+    if values:
+        axes.plot(times, _broken(series.values[part, 0], _gaps(series.timestamps[part])), color=QUIET, linewidth=0.5)
 
 
-def _legend(axes: Axes, *, band: bool, outside: bool) -> None:
-    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if outside else {"loc": "best"}
-    axes.legend(handles=_handles(band=band), **where)
-
-
-def _handles(*, band: bool) -> list[Any]:
-    handles: list[Any] = [Line2D([], [], color=INK, linewidth=1.2, label="observed")]
-    if band:
-        handles.append(Patch(color=EXPECTED, alpha=0.25, label="expected band"))
-    handles += [
+def _legend(figure: Figure) -> None:
+    handles: list[Any] = [
+        Line2D([], [], color=INK, linewidth=1.2, label="observed"),
+        Line2D([], [], color=QUIET, linewidth=1.2, label="training part"),
+        Patch(color=EXPECTED, alpha=0.25, label="expected band"),
         Patch(color=LABELLED, alpha=0.3, label="labelled window"),
         Line2D([], [], marker="v", color=FOUND, linestyle="", markersize=8, label="alert"),
         Line2D([], [], marker="v", color=FALSE, linestyle="", markersize=8, label="false alert"),
-        Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="threshold of the score"),
+        Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="threshold"),
     ]
-    return handles
+    top = 1.0 - 0.1 / figure.get_figheight()
+    figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.995, top), ncols=4, columnspacing=1.6)
 
 
 def _dates(axes: Axes) -> None:

@@ -137,6 +137,11 @@ class Children:
         self._children.append(child)
         return child
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids, in the order of their start."""
+        return [child.pid for child in self._children]
+
     def check(self) -> list[Restart]:
         """Start again what has ended; see `Child.check`."""
         return [restart for child in self._children if (restart := child.check()) is not None]

@@ -28,6 +28,8 @@ class DemoStream:
         How their calibrated scores become one.
     time_features
         Given to the detectors beside the values.
+    calibrator
+        Settings of the empirical calibrator.
     table_fraction
         Tables: which part of the rows trains.
     settings
@@ -43,7 +45,7 @@ class DemoStream:
     why: str
     aggregation: str = "mean"
     time_features: tuple[str, ...] = ()
-    poison_level: float = 6.0
+    calibrator: Mapping[str, float] = field(default_factory=dict)
     table_fraction: float = 0.3
     choose: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class DemoStream:
         from detectors.calibration import Empirical, EmpiricalConfig
         from detectors.training import train_metric, train_table
 
-        calibrator = Empirical(EmpiricalConfig(poison_level=self.poison_level))
+        calibrator = Empirical(EmpiricalConfig.model_validate(self.calibrator))
         facts = {"data": data.source, "synthetic": data.synthetic}
         if data.kind == "table":
             return train_table(
@@ -94,6 +96,7 @@ TAXI = DemoStream(
     detectors=("lstm", "seasonal"),
     aggregation="max",
     time_features=("day", "week"),
+    calibrator={"poison_level": 8.0},
     settings={"alerts": {"resolve_after": "12h"}, "idle_after": "30d"},
     why=(
         "An LSTM forecaster sees what is wrong for the hour; a seasonal memory (the last three hours against the same hours one "
@@ -108,6 +111,7 @@ NAB = DemoStream(
     choose=("*realKnownCause/*", "*realAWSCloudwatch/*"),
     without=("*nyc_taxi",),
     detectors=(("tcn", {"window": 48}),),
+    calibrator={"poison_level": 8.0},
     settings={"alerts": {"resolve_after": "6h"}, "idle_after": "30d"},
     why="One TCN forecaster for all series, each scaled by its own training part and calibrated by itself.",
 )
@@ -116,7 +120,12 @@ KDD = DemoStream(
     title="Network connections (KDD Cup 99, http)",
     dataset="kdd",
     detectors=("autoencoder",),
-    settings={"alerts": {"resolve_count": 50}},
-    why="A dense autoencoder on single rows, trained on the first 30 % of the connections, which hold no attack.",
+    calibrator={"poison_level": 4.0, "adapt_after": 20_000},
+    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_count": 50}},
+    why=(
+        "A dense autoencoder on single rows, trained on the first 30 % of the connections, which hold no attack. Attacks come in "
+        "blocks of a thousand, so what is anomalous is not learnt, however long it lasts. The threshold is a budget of one "
+        "false alarm in 3,000 rows."
+    ),
 )
 STREAMS = (TAXI, NAB, KDD)

@@ -22,6 +22,8 @@ from pipeline.records import Alert
 from pipeline.settings import KafkaSettings
 from pipeline.subscribe import AlertSubscriber
 
+_ASK_EVERY = 0.3
+_TIMEOUT = 3.0
 _TOTALS = {"tidewatch_windows_scored_total": "scored", "tidewatch_dead_letters_total": "dead_letters"}
 
 
@@ -56,32 +58,52 @@ class StreamState:
 
 
 class WorkerWatch:
-    """Counters of the workers' /metrics, summed over workers and over their lives.
+    """Counters of the workers' /metrics, asked for in a thread, summed over workers and over their lives.
 
     A worker that was killed starts at zero again; what its earlier lives counted is kept.
     """
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = list(ports)
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
         self._now: dict[int, dict[tuple[str, str], float]] = {}
         self._before: dict[tuple[str, str], float] = {}
         self._positions: dict[tuple[str, int], int] = {}
 
-    def look(self) -> None:
-        """Ask all workers; one that does not answer has changed nothing."""
-        for port in self._ports:
-            text = _fetch(f"http://127.0.0.1:{port}/metrics")
-            if text is not None:
-                self._take(port, text)
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(_TIMEOUT + 1.0)
+
+    def take(self, port: int, text: str) -> None:
+        """Take in what the worker of this port said."""
+        with self._lock:
+            self._take(port, text)
 
     def total(self, stream: str, what: str) -> int:
         """Sum of a counter (`scored`, `dead_letters`) of one stream."""
         key = (stream, what)
-        return int(self._before.get(key, 0) + sum(counts.get(key, 0) for counts in self._now.values()))
+        with self._lock:
+            return int(self._before.get(key, 0) + sum(counts.get(key, 0) for counts in self._now.values()))
 
     def processed(self, stream: str) -> int:
         """Records of the stream that were gone past, all partitions together."""
-        return sum(at for (name, _), at in self._positions.items() if name == stream)
+        with self._lock:
+            return sum(at for (name, _), at in self._positions.items() if name == stream)
+
+    def _run(self) -> None:
+        """Ask all workers again and again; one that does not answer has changed nothing."""
+        while not self._over.wait(_ASK_EVERY):
+            for port in self._ports:
+                if (text := _fetch(f"http://127.0.0.1:{port}/metrics")) is not None:
+                    self.take(port, text)
 
     def _take(self, port: int, text: str) -> None:
         counts: dict[tuple[str, str], float] = {}
@@ -189,7 +211,6 @@ class Tracker:
 
     def update(self, sent: Mapping[str, int], alerts: Sequence[Alert]) -> None:
         """Take in what was sent, what the workers say, and new alert records."""
-        self.workers.look()
         now = time.monotonic()
         seconds, self.clock = now - self.clock, now
         for name, state in self.streams.items():
@@ -221,7 +242,7 @@ def ends(alert: Alert) -> bool:
 
 def _fetch(address: str) -> str | None:
     try:
-        with urllib.request.urlopen(address, timeout=1.0) as answer:  # noqa: S310  (our own workers, on loopback)
+        with urllib.request.urlopen(address, timeout=_TIMEOUT) as answer:  # noqa: S310  (our own workers, on loopback)
             return str(answer.read().decode())
     except (OSError, urllib.error.URLError):
         return None
