@@ -29,15 +29,16 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(60, ge=1)
     """At most this many passes."""
-    windows_per_epoch: int = Field(8192, ge=1)
+    windows_per_epoch: int = Field(4096, ge=1)
     """At most this many windows, drawn anew for each epoch: what bounds the time of an epoch."""
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    """Windows of a step; fewer where an epoch would have less than 16 steps."""
+    learning_rate: float = Field(3e-3, gt=0)
     """Of Adam; halved whenever the validation loss has not fallen for half the patience."""
     weight_decay: float = Field(0.0, ge=0)
-    patience: int = Field(6, ge=1)
+    patience: int = Field(10, ge=1)
     """Epochs without a better validation loss after which training ends."""
     trim: float = Field(0.05, ge=0, lt=0.5)
     """Share of each batch, the windows with the highest losses, that does not train."""
@@ -305,7 +306,7 @@ class NetworkDetector(Detector):
         network.train()
         order = torch.randperm(len(windows), generator=generator)[: how.windows_per_epoch]
         total = 0.0
-        for part in torch.split(order, how.batch_size):
+        for part in torch.split(order, max(2, min(how.batch_size, len(order) // 16))):
             loss = trimmed_mean(self._losses(network, windows[part].to(self.device), generator), how.trim)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
