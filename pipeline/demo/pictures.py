@@ -16,6 +16,7 @@ import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -100,27 +101,32 @@ def _many_series(result: StreamResult) -> Figure:
     """A small panel per series, the score in a strip below each."""
     names = sorted(result.scores)
     rows = -(-len(names) // _COLUMNS)
-    figure = Figure(figsize=(15, 1.95 * rows + 1.2), layout="constrained")
+    height = 2.05 * rows + 0.9
+    figure = Figure(figsize=(15, height))
     _title(figure, result, f"{sum(len(s.timestamps) for s in result.scores.values()):,} observations scored")
-    grid = figure.add_gridspec(rows, _COLUMNS)
+    grid = figure.add_gridspec(
+        rows, _COLUMNS, left=0.035, right=0.99, bottom=0.35 / height, top=1.0 - 0.95 / height, wspace=0.13, hspace=0.42
+    )
     for k, name in enumerate(names):
         scores = result.scores[name]
         spans = [s for s in result.verdict.spans if s.alert.series == name]
         windows = [f.window for f in result.verdict.findings if f.series == name]
-        panel = grid[k // _COLUMNS, k % _COLUMNS].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.0)
+        panel = grid[k // _COLUMNS, k % _COLUMNS].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.06)
         upper = figure.add_subplot(panel[0])
         _observed(upper, scores, width=0.5)
         _windows(upper, windows)
-        _marks(upper, spans, scores, result, size=26)
+        _marks(upper, spans, scores, result, size=34)
         _training(upper, result, name)
-        upper.set_title(name.rpartition("/")[2], fontsize=8.5)
+        upper.set_title(name.rpartition("/")[2], fontsize=8.5, pad=3)
         upper.tick_params(labelbottom=False, labelsize=7, length=0)
+        upper.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         upper.yaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
         lower = figure.add_subplot(panel[1], sharex=upper)
         _score(lower, scores, labels=False)
         _windows(lower, windows)
         _dates(lower)
         lower.tick_params(labelsize=7)
+        lower.xaxis.get_offset_text().set_visible(False)
         lower.set_yticks([])
     _legend(figure)
     return figure
@@ -182,7 +188,8 @@ def _title(figure: Figure, result: StreamResult, what: str) -> None:
     false = f"{len(verdict.false)} false alert{'' if len(verdict.false) == 1 else 's'}"
     episodes = "attack episodes" if result.data.kind == "table" else "labelled windows"
     height = figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 1.0 - 0.62 / height))  # type: ignore[union-attr]
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(rect=(0.0, 0.0, 1.0, 1.0 - 0.62 / height))
     figure.text(0.008, 1.0 - 0.12 / height, result.stream.title + twin, va="top", fontsize=14, fontweight="bold")
     figure.text(
         0.008,

@@ -76,7 +76,7 @@ class Child:
         lived = time.monotonic() - self._started
         self._quick_ends = self._quick_ends + 1 if lived < QUICK and code > 0 else 0
         if code == 2 or self._quick_ends >= 3 or self.restarts >= MAX_RESTARTS:
-            msg = f"{self.name} ended with exit code {code}: {self.last_words()} (all of it: {self.log})"
+            msg = f"{self.name} ended with exit code {code}: {self.last_words().removeprefix('error: ')} (all of it: {self.log})"
             raise TidewatchError(msg)
         self.restarts += 1
         self._start()

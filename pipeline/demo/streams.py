@@ -93,15 +93,15 @@ TAXI = DemoStream(
     name="taxi",
     title="New York taxi passengers",
     dataset="taxi",
-    detectors=("lstm", "seasonal"),
+    detectors=("lstm", "tcn", "seasonal"),
     aggregation="max",
     time_features=("day", "week"),
-    calibrator={"poison_level": 8.0},
+    calibrator={"poison_level": 6.0},
     settings={"alerts": {"resolve_after": "12h"}, "idle_after": "30d"},
     why=(
-        "An LSTM forecaster sees what is wrong for the hour; a seasonal memory (the last three hours against the same hours one "
-        "and two weeks before) sees what is wrong for the day. Either may raise the alarm. People live by the day, so an "
-        "alert ends after half a day of normal traffic."
+        "Two forecasters, an LSTM and a TCN, see what is wrong for the hour; a seasonal memory (the last three hours against the "
+        "same hours one and two weeks before) sees what is wrong for the day. Any of them may raise the alarm. People live by "
+        "the day, so an alert ends after half a day of normal traffic."
     ),
 )
 NAB = DemoStream(
