@@ -44,8 +44,9 @@ class CalibratorConfig(BaseModel):
     """Scores of a series after which its reference moves on."""
     adapt_after: int = Field(256, ge=1, le=60_000)
     """Scores in a row above `poison_level` after which a lasting shift is taken as the new normal and learnt."""
-    poison_level: float = 3.0
-    """Calibrated scores from here on are not learnt (until `adapt_after`): an anomaly must not raise its own bar."""
+    poison_level: float = Field(4.5, gt=0.0, le=MAX_CALIBRATED)
+    """Calibrated scores from here on are poisoned: an anomaly must not raise its own bar. In each step one of them is
+    learnt, cut down to the raw score of this level; the others not at all (until `adapt_after`)."""
     minimum: int = Field(32, ge=8, le=10_000)
     """Learnt scores from which on a state is `ready`."""
 
@@ -53,8 +54,12 @@ class CalibratorConfig(BaseModel):
 class Calibrator(ABC):
     """Vectorised over series; at most 100 bytes of state per series and member.
 
+    What is far out must be learnt a little, or a tail heavier than thought would stay so for ever: learning nothing
+    above 3 halves the score on NAB (measured). So of each step's poisoned scores the first is learnt, cut down to
+    `poison_level`; it can lift the bar a little, and only so often.
+
     A lasting shift is normal again at the latest `adapt_after + step` scores after it came: `adapt_after` scores in a row
-    above `poison_level` are not learnt, those after them are, and count from the next border of a step on.
+    above `poison_level` are not learnt, those after them are, in full, and count from the next border of a step on.
 
     A subclass says what its reference is (`_levels`, `_invert`), how a score is learnt (`_learn`) and how the reference
     moves on (`_advance`); the walk over series and steps is here, once.
@@ -71,8 +76,8 @@ class Calibrator(ABC):
     def dtype(self) -> np.dtype[Any]:
         """Structured, fixed size, little-endian; all zeros is a valid empty state.
 
-        Every one has the fields `seen` (scores counted so far), `run` (poisoned scores in a row) and `known` (learnt scores
-        that the reference rests on).
+        Every one has the fields `seen` (scores counted so far), `run` (poisoned scores in a row), `known` (learnt scores
+        that the reference rests on) and `cut` (whether a poisoned score of this step has been learnt).
         """
 
     def fit(self, raw: NDArray[np.float64]) -> NDArray[Any]:
@@ -181,28 +186,35 @@ class Calibrator(ABC):
             kept = levels
         if not len(local):
             return levels
-        learnt = self._learnt(mine, local, kept >= self.config.poison_level)
-        if learnt.all():
-            self._learn(mine, local, values)
-        elif learnt.any():
-            self._learn(mine, local[learnt], values[learnt])
+        poisoned = kept >= self.config.poison_level
+        if poisoned.any():
+            local_learnt, values = self._spared(mine, local, values, poisoned)
+        else:
+            local_learnt = local
+            mine["run"] = np.where(np.bincount(local, minlength=len(mine)) > 0, 0, mine["run"])
+        if len(local_learnt):
+            self._learn(mine, local_learnt, values)
         mine["seen"] += np.bincount(local, minlength=len(mine)).astype(np.uint32)
         full = np.flatnonzero((mine["seen"] % self.config.step == 0) & (np.bincount(local, minlength=len(mine)) > 0))
         if len(full):
             moved = mine[full]
             self._advance(moved)
+            moved["cut"] = 0
             mine[full] = moved
         if mine is not states:
             states[present] = mine
         return levels
 
-    def _learnt(self, states: NDArray[Any], local: NDArray[np.intp], poisoned: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which scores are learnt: those not poisoned, and poisoned ones after `adapt_after` others in a row."""
+    def _spared(
+        self,
+        states: NDArray[Any],
+        local: NDArray[np.intp],
+        values: NDArray[np.float32],
+        poisoned: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """What is learnt where some scores are poisoned: whose, and which values."""
         at = np.arange(len(local))
         start = np.flatnonzero(np.r_[True, local[1:] != local[:-1]])
-        if not poisoned.any():
-            states["run"][local[start]] = 0
-            return np.ones(len(local), np.bool_)
         begin = np.zeros(len(local), np.intp)
         begin[start] = start
         begin = np.maximum.accumulate(begin)
@@ -212,7 +224,18 @@ class Calibrator(ABC):
         run += np.where(unbroken, states["run"].astype(np.int64)[local], 0)
         last = np.r_[start[1:] - 1, len(local) - 1]
         states["run"][local[last]] = np.minimum(run[last], 65_535)
-        return np.asarray(~poisoned | (run > self.config.adapt_after))
+        learnt = ~poisoned | (run > self.config.adapt_after)
+        barred = np.flatnonzero(~learnt)
+        mine, first = np.unique(local[barred], return_index=True)
+        open_ = states["cut"][mine] == 0
+        mine, first = mine[open_], barred[first[open_]]
+        if len(mine):
+            states["cut"][mine] = 1
+            bar = self._invert(states[mine], np.full(len(mine), self.config.poison_level))
+            values = values.copy()
+            values[first] = np.minimum(values[first], _single(bar))
+            learnt[first] = True
+        return local[learnt], values[learnt]
 
     @abstractmethod
     def _fit(self, states: NDArray[Any], raw: NDArray[np.float32]) -> None:
@@ -257,7 +280,7 @@ class EmpiricalConfig(CalibratorConfig):
 
     generation: int = Field(2048, ge=64, le=30_000)
     """Learnt scores after which the older half of the memory is dropped: ranks are among the last 1 to 2 of these."""
-    shape: float = Field(0.0, ge=0.0, le=2.0)
+    shape: float = Field(0.5, ge=0.0, le=2.0)
     """Shape of the tail beyond the highest score remembered: 0 is exponential, more is heavier (generalised Pareto)."""
 
 
@@ -301,7 +324,7 @@ class Empirical(Calibrator):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """88 bytes."""
+        """92 bytes."""
         k, q = self.TAIL, len(self.BODY)
         return np.dtype(
             [
@@ -316,6 +339,8 @@ class Empirical(Calibrator):
                 ("before", "<u2"),  # in the previous one
                 ("stepped", "u1"),  # learnt in this step
                 ("above", "u1", (q,)),  # of those, how many above each quantile
+                ("cut", "u1"),
+                ("spare", "V3"),
             ]
         )
 
@@ -528,7 +553,8 @@ class GaussianTail(Calibrator):
                 ("known", "<u4"),
                 ("run", "<u2"),
                 ("stepped", "<u2"),
-                ("spare", "<u4"),
+                ("cut", "u1"),
+                ("spare", "V3"),
             ]
         )
 
@@ -626,7 +652,8 @@ class Spot(Calibrator):
                 ("run", "<u2"),
                 ("stepped", "<u2"),
                 ("step_peaks", "<u2"),
-                ("spare", "<u2"),
+                ("cut", "u1"),
+                ("spare", "V1"),
             ]
         )
 
