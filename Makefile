@@ -43,6 +43,9 @@ test: setup-dev  ## the fast tests (embedded Kafka and Redis)
 test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka starts one; TIDEWATCH_TEST_KAFKA names another)
 	@$(BIN)/python -m pytest -m kafka $(PYTEST_ARGS)
 
+simulate: setup-dev  ## the loop under random faults, SEEDS runs of it (default 200); a failing one is shown with its shortest trace
+	@$(BIN)/python tests/simulation/run.py --seeds $(or $(SEEDS),200) $(ARGS)
+
 .PHONY: lint format
 lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax
 	@$(BIN)/ruff check .

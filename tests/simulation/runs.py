@@ -31,8 +31,16 @@ FAULTS_UNTIL = ARRIVAL + 10.0
 DEADLINE = 300.0
 """Virtual seconds by which all must be done; the faults end at about 60."""
 PROCESS_FAULTS = ("crash", "pause", "stop in order")
-SERVER_FAULTS = ("store away", "store slow", "answers lost", "store full", "broker away", "publishing refused")
-MOMENTS = ("store restored", "store emptied", "stale claim", "rebalance")
+SERVER_FAULTS = (
+    "store away",
+    "store slow",
+    "answers lost",
+    "store full",
+    "device slow",
+    "broker away",
+    "publishing refused",
+)
+MOMENTS = ("store restored", "store fails over and back", "store emptied", "stale claim", "rebalance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +196,14 @@ class Simulation:
             self._later(fault.length, lambda: self._start(fault.target))
         elif fault.kind in SERVER_FAULTS:
             self.network.until[fault.kind] = max(self.network.until[fault.kind], self.loop.time() + fault.length)
+            self.loop.slow_until = self.network.until["device slow"]
         elif fault.kind == "store restored":
             self.redis.restore(fault.which)
+        elif fault.kind == "store fails over and back":
+            self.redis.back_up()
+            self.redis.restore(fault.which)
+            newest = len(self.redis.backups) - 1
+            self._later(fault.length, lambda: self.redis.restore_copy(newest))
         elif fault.kind == "store emptied":
             self.redis.empty()
         elif fault.kind == "stale claim":
@@ -283,7 +297,7 @@ class Simulation:
         return [hashes["sim", p].offset if ("sim", p) in hashes else -1 for p in range(PARTITIONS)]
 
     def _finished(self) -> bool:
-        if self.loop.time() < FAULTS_UNTIL + 1.0 or any(self.network.during(k) for k in SERVER_FAULTS):
+        if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=ARRIVAL):
             return False
         ends = [log.records[-1].offset + 1 for log in self.scenario.partitions]
         return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))

@@ -67,7 +67,8 @@ class WaitingScorer(Scorer):
         """Wait, then score."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        await asyncio.sleep(loop.random.choice((0.0, 0.001, 0.01, 0.3)))
+        slow = loop.time() < loop.slow_until
+        await asyncio.sleep(loop.random.choice((1.0, 3.0) if slow else (0.0, 0.001, 0.01, 0.3)))
         return self.score_now(x)
 
 

@@ -35,7 +35,6 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "checkpoint refused",
         "checkpoint refused again",
         "state written again from memory",
-        "stored state is ahead, adopted",
         "state store does not answer, waiting",
         "no checkpoint at revocation",
         "producer gave up",

@@ -60,11 +60,15 @@ class Stuck(AssertionError):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """The loop; `random` decides the order of what is ready, and the world draws its delays from it too."""
+    """The loop; `random` decides the order of what is ready, and the world draws its delays from it too.
+
+    Until `slow_until`, detectors take their time.
+    """
 
     def __init__(self, seed: int, max_callbacks: int = 400_000) -> None:
         super().__init__()
         self.random = random.Random(seed)
+        self.slow_until = 0.0
         self._now = 0.0
         self._left = max_callbacks
         self._tasks: list[asyncio.Task[Any]] = []

@@ -103,11 +103,14 @@ class Redis:
         self.backups.append(copy.deepcopy(self.store._hashes))
 
     def restore(self, which: float) -> None:
-        """Go back in time."""
+        """Go back in time, to the start for 0 and to the newest copy for nearly 1."""
         if self.backups:
-            at = int(which * len(self.backups))
-            self.store._hashes = copy.deepcopy(self.backups[at])
-            self.network.tell(f"redis: restored to copy {at + 1} of {len(self.backups)}")
+            self.restore_copy(int(which * len(self.backups)))
+
+    def restore_copy(self, at: int) -> None:
+        """Go to one of the copies."""
+        self.store._hashes = copy.deepcopy(self.backups[at])
+        self.network.tell(f"redis: restored to copy {at + 1} of {len(self.backups)}")
 
     def empty(self) -> None:
         """Come up with nothing."""
