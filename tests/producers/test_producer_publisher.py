@@ -14,37 +14,42 @@ from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline.embedded import EmbeddedServer, start_kafka
+from pipeline.embedded import start_kafka
 from producers.clock import Clock
 from producers.datasets import Series
 from producers.errors import ConnectionFailed, DeliveryError
 from producers.publisher import Publisher
 from producers.replay import Timeline, replay
 
-pytestmark = pytest.mark.embedded
-
 PARTITIONS = 5
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield server
+        yield server.address
+
+
+@pytest.fixture(
+    params=[pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+def broker(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers: the embedded broker, and Apache Kafka."""
+    address: str = request.getfixturevalue(request.param)
+    return address
 
 
 @pytest.fixture
-def topic(broker: EmbeddedServer) -> str:
+def topic(broker: str) -> str:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
-    admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(10)
+    admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(20)
     return name
 
 
-def read(broker: EmbeddedServer, topic: str, count: int) -> list[tuple[int, bytes, bytes]]:
+def read(broker: str, topic: str, count: int) -> list[tuple[int, bytes, bytes]]:
     """(partition, key, value) of the topic's records, each partition in order."""
-    consumer = Consumer(
-        {"bootstrap.servers": broker.address, "group.id": topic, "enable.auto.commit": False, "log_level": 0}
-    )
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": topic, "enable.auto.commit": False, "log_level": 0})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
     found: list[tuple[int, bytes, bytes]] = []
     while len(found) < count:
@@ -54,13 +59,11 @@ def read(broker: EmbeddedServer, topic: str, count: int) -> list[tuple[int, byte
     return found
 
 
-def test_all_records_arrive_each_series_in_order_on_the_partition_that_murmur2_says(
-    broker: EmbeddedServer, topic: str
-) -> None:
+def test_all_records_arrive_each_series_in_order_on_the_partition_that_murmur2_says(broker: str, topic: str) -> None:
     names = [f"series-{i}" for i in range(40)] + ["größe", ""]
     series = [Series(n, np.arange(50, dtype=np.int64), (np.arange(50.0),)) for n in names]
     timeline = Timeline(series)
-    with Publisher(topic, {"bootstrap.servers": broker.address}) as publisher:
+    with Publisher(topic, {"bootstrap.servers": broker}) as publisher:
         assert publisher.connect() == PARTITIONS
         for batch in replay(timeline, Clock()):
             publisher.send(batch.keys, batch.values)
@@ -74,8 +77,8 @@ def test_all_records_arrive_each_series_in_order_on_the_partition_that_murmur2_s
         assert {p for p, _ in mine} == {(murmur2(key) & 0x7FFFFFFF) % PARTITIONS}
 
 
-def test_a_full_queue_holds_the_sender_up_and_loses_nothing(broker: EmbeddedServer, topic: str) -> None:
-    options = {"bootstrap.servers": broker.address, "queue.buffering.max.messages": 100}
+def test_a_full_queue_holds_the_sender_up_and_loses_nothing(broker: str, topic: str) -> None:
+    options = {"bootstrap.servers": broker, "queue.buffering.max.messages": 100}
     with Publisher(topic, options) as publisher:
         publisher.send([b"k"] * 5000, [b"%d" % i for i in range(5000)])
         assert publisher.waiting <= 101
@@ -83,12 +86,13 @@ def test_a_full_queue_holds_the_sender_up_and_loses_nothing(broker: EmbeddedServ
     assert [v for _, _, v in read(broker, topic, 5000)] == [b"%d" % i for i in range(5000)]
 
 
-def test_a_record_that_is_too_large_is_an_error_that_says_so(broker: EmbeddedServer, topic: str) -> None:
-    publisher = Publisher(topic, {"bootstrap.servers": broker.address, "message.max.bytes": 10_000})
+def test_a_record_that_is_too_large_is_an_error_that_says_so(broker: str, topic: str) -> None:
+    publisher = Publisher(topic, {"bootstrap.servers": broker, "message.max.bytes": 10_000})
     with pytest.raises(DeliveryError, match="too large"):
         publisher.send([b"k"], [b"x" * 20_000])
 
 
+@pytest.mark.embedded
 def test_a_killed_broker_is_a_delivery_error_with_the_count(tmp_path: Path) -> None:
     with start_kafka(tmp_path) as own:
         publisher = Publisher("gone", {"bootstrap.servers": own.address}, delivery_timeout=1.0)
@@ -113,8 +117,8 @@ def test_leaving_with_an_error_does_not_wait_for_a_dead_broker() -> None:
     assert (publisher.delivered, publisher.waiting) == (0, 0)
 
 
-def test_ctrl_c_while_waiting_is_a_keyboard_interrupt(broker: EmbeddedServer, topic: str) -> None:
-    publisher = Publisher(topic, {"bootstrap.servers": broker.address})
+def test_ctrl_c_while_waiting_is_a_keyboard_interrupt(broker: str, topic: str) -> None:
+    publisher = Publisher(topic, {"bootstrap.servers": broker})
     publisher.send([b"a"] * 3, [b"b"] * 3)
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
@@ -122,8 +126,15 @@ def test_ctrl_c_while_waiting_is_a_keyboard_interrupt(broker: EmbeddedServer, to
     assert publisher.flush() == 3
 
 
-def test_counts_are_of_delivery_reports(broker: EmbeddedServer, topic: str) -> None:
-    publisher = Publisher(topic, {"bootstrap.servers": broker.address})
+def test_counts_are_of_delivery_reports(broker: str, topic: str) -> None:
+    publisher = Publisher(topic, {"bootstrap.servers": broker})
     publisher.send([b"a", b"b"], [b"1", b"2"])
     assert publisher.flush() == 2
     assert Counter(k for _, k, _ in read(broker, topic, 2)) == {b"a": 1, b"b": 1}
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_not_there_is_named(kafka: str) -> None:
+    options = {"bootstrap.servers": kafka, "allow.auto.create.topics": False}
+    with pytest.raises(ConnectionFailed, match=r"topic test-nowhere at .* cannot be used"):
+        Publisher("test-nowhere", options).connect()
