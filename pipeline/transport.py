@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, cast
 
 import aiokafka
+import numpy as np
 import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
@@ -45,7 +46,7 @@ from mode.threads import WorkerThread
 
 from pipeline.batches import RecordBatch
 from pipeline.errors import BrokerError
-from pipeline.fetching import columns, install
+from pipeline.fetching import Columns, take
 from pipeline.kafka_clients import aiokafka_config, broker_error
 from pipeline.settings import Settings
 
@@ -138,10 +139,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_start(self) -> None:
-        """Start the client, with the fetcher that makes columns where it fits."""
+        """Start the client."""
         self._room = asyncio.Event()
         await super().on_start()
-        install(self._consumer)
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Mode prints a traceback here; the app tells the reason once."""
@@ -213,23 +213,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             if self.held >= self.settings.worker.buffer_bytes // 2:
                 break
-            result = fetcher._records[tp]
-            if hasattr(result, "check_raise"):
-                self._forget(fetcher, tp)
-                self._failed(lane, result)
-            elif (batch := self._take(fetcher, lane, result)) is not None:
+            if (batch := self._take(fetcher, lane)) is not None:
                 batches[tp] = batch
         return batches
 
-    def _take(self, fetcher: Any, lane: Lane, result: Any) -> tuple[Ticket, RecordBatch] | None:
-        """What the fetcher has of one partition, as columns. None where it was fetched for another position."""
+    def _take(self, fetcher: Any, lane: Lane) -> tuple[Ticket, RecordBatch] | None:
+        """What the fetcher has of one partition, as columns; None where there is nothing (any more)."""
         try:
-            taken = columns(result, self.settings.worker.max_poll_records)
-        except KafkaError:
-            self._forget(fetcher, lane.tp)  # it counts as not read: aiokafka would skip what it had unpacked
-            raise
-        if not result.has_more():
-            self._forget(fetcher, lane.tp)
+            taken = take(fetcher, driver.ensure_aiokafka_TP(lane.tp), self.settings.worker.max_poll_records)
+        except OffsetOutOfRangeError:
+            self._ensure_consumer().pause(driver.ensure_aiokafka_TP(lane.tp))
+            reset = asyncio.ensure_future(self._out_of_range(lane))
+            self._resetting.add(reset)
+            reset.add_done_callback(self._resetting.discard)
+            return None
         if taken is None:
             return None
         if taken.start != lane.next_offset:
@@ -239,28 +236,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             raise BrokerError(msg)
         ticket = Ticket(lane, lane.delivered)
         lane.next_offset = lane.delivered = taken.next_offset
-        batch = RecordBatch(
+        lane.sizes.append(_size(taken))
+        return ticket, RecordBatch(
             lane.tp.topic,
             lane.tp.partition,
-            taken.offsets,
+            np.array(taken.offsets, np.int64),
             taken.next_offset,
             taken.keys,
             taken.values,
-            taken.timestamps,
+            np.array(taken.timestamps, np.int64),
         )
-        size = sum(map(len, filter(None, batch.values))) + sum(map(len, filter(None, batch.keys)))
-        lane.sizes.append(size + _RECORD_OVERHEAD * len(batch))
-        return ticket, batch
-
-    def _failed(self, lane: Lane, result: Any) -> None:
-        try:
-            result.check_raise()
-        except OffsetOutOfRangeError:
-            self._ensure_consumer().pause(driver.ensure_aiokafka_TP(lane.tp))
-            reset = asyncio.ensure_future(self._out_of_range(lane))
-            self._resetting.add(reset)
-            reset.add_done_callback(self._resetting.discard)
-        # other errors go to whoever polls
 
     async def _out_of_range(self, lane: Lane) -> None:
         """Retention was quicker than we: go on where the log starts now, and say what was missed."""
@@ -271,10 +256,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self._seek(lane.tp, offset)
         except (KafkaError, BrokerError) as error:
             cast("Consumer", self.consumer).fail(error)
-
-    def _forget(self, fetcher: Any, tp: TP) -> None:
-        del fetcher._records[tp]
-        fetcher._notify(fetcher._wait_consume_future)  # the next fetch may go
 
     async def open(self, lane: Lane) -> None:
         """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
@@ -484,6 +465,12 @@ def place(tp: TP, offset: int | None, first: int, end: int) -> int:
         )
         raise BrokerError(msg)
     return offset
+
+
+def _size(taken: Columns) -> int:
+    """About how many bytes of memory the records take."""
+    held = sum(map(len, filter(None, taken.values))) + sum(map(len, filter(None, taken.keys)))
+    return held + _RECORD_OVERHEAD * len(taken)
 
 
 def _clear(error: BaseException) -> BaseException:
