@@ -1,0 +1,52 @@
+"""`tidewatch dashboard`: a page that shows the alerts as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("dashboard")(dashboard)
+
+
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to bind to; beyond loopback a token is required.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.")] = 8480,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="TIDEWATCH_DASHBOARD_TOKEN", help="Who opens the page must know it; better by the environment."
+        ),
+    ] = "",
+    topic: Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")] = "",
+    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
+    ] = None,
+) -> None:
+    """Serve a page with the alerts, their windows and expected bands, live; until Ctrl-C."""
+    import asyncio
+
+    from pipeline import logs
+    from pipeline.commands.alerts import alert_topic
+    from pipeline.dashboard.server import check_exposure, serving
+    from pipeline.settings import load_settings
+    from pipeline.subscribe import AlertSubscriber
+
+    settings = load_settings(config)
+    logs.configure(settings.worker.log_format, settings.worker.log_level)
+    check_exposure(host, token)
+    kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
+    subscriber = AlertSubscriber(kafka, topic or alert_topic(settings), start="beginning")
+
+    async def serve() -> None:
+        async with serving(subscriber, host=host, port=port, token=token) as (address, reading):
+            guarded = ", with ?token=... the first time" if token else ""
+            typer.echo(f"alerts at {address}{guarded} (Ctrl-C ends it)")
+            await reading
+
+    asyncio.run(serve())
