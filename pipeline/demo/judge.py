@@ -22,9 +22,10 @@ from producers.datasets import Labels, Window
 
 @dataclass(frozen=True)
 class Span:
-    """An alert at the end of its life, its times in ms."""
+    """An alert as its last record leaves it, its times in ms; `onset` is the record with which it fired."""
 
     alert: Alert
+    onset: Alert
     first: int
     last: int
 
@@ -100,13 +101,15 @@ class Verdict:
 def last_words(records: Iterable[Alert]) -> list[Span]:
     """Every alert that fired, as its last record leaves it, in order of its begin."""
     last: dict[str, Alert] = {}
-    fired: set[str] = set()
-    for record in records:
+    fired: dict[str, Alert] = {}
+    for record in sorted(records, key=lambda r: r.sequence):
+        last[record.id] = record
         if record.fired:
-            fired.add(record.id)
-        if record.id not in last or record.sequence > last[record.id].sequence:
-            last[record.id] = record
-    spans = [Span(a, milliseconds(a.starts_at), milliseconds(a.last_seen)) for a in last.values() if a.id in fired]
+            fired.setdefault(record.id, record)
+    spans = [
+        Span(last[name], onset, milliseconds(onset.starts_at), milliseconds(last[name].last_seen))
+        for name, onset in fired.items()
+    ]
     return sorted(spans, key=lambda s: (s.first, s.alert.series))
 
 

@@ -78,6 +78,12 @@ class Facts:
     peak_bytes: int = 0
     sent: int = 0
 
+    def sentence(self) -> str:
+        """The run in a line."""
+        seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in self.seconds.items())
+        restarted = f"; {len(self.restarts)} workers ended and were started again" if self.restarts else ""
+        return f"{self.sent:,} records; {seconds}; at most {self.peak_bytes / 2**30:.2f} GiB of memory{restarted}."
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Take the time of a block."""
@@ -124,7 +130,8 @@ def _run(options: Options, view: View, facts: Facts, stack: ExitStack) -> None:
     with facts.timed("report"):
         results = _evaluate(options, settings, data, models, alerts)
         report = _report(options, results, models, facts, view)
-    view.say(f"\nThe pictures and the whole report: [bold]{report}[/]")
+    view.say(f"\n{facts.sentence()}")
+    view.say(f"The pictures and the whole report: [bold]{report}[/]")
     if options.keep:
         _keep(config, children, view)
 

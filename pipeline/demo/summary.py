@@ -24,6 +24,7 @@ def print_summary(results: Sequence[StreamResult], console: Console) -> None:
         console.rule(f"[bold]{escape(result.stream.title)}[/]", align="left", style="dim")
         if result.data.synthetic:
             console.print("[bold yellow]synthetic data: these figures say nothing about real data[/]")
+        console.print(f"{result.data.source}", style="dim", highlight=False)
         console.print(headline(result), highlight=False)
         if result.verdict.findings:
             console.print(_findings(result))
@@ -59,9 +60,9 @@ def finding_row(finding: Finding, result: StreamResult) -> list[str]:
     if finding.delay_ms is None:
         return [finding.series, name, when(window.first), "missed", "", ""]
     interval = result.data.all_series[finding.series].interval_ms
-    late = "at once" if finding.delay_ms == 0 else span(finding.delay_ms)
+    late = "at once" if finding.delay_ms == 0 else f"{span(finding.delay_ms)} of {span(window.last - window.first)}"
     if interval and finding.delay_ms:
-        late += f" ({round(finding.delay_ms / interval):,} obs.)"
+        late += f", {round(finding.delay_ms / interval):,} obs."
     return [
         finding.series,
         name,
@@ -73,14 +74,14 @@ def finding_row(finding: Finding, result: StreamResult) -> list[str]:
 
 
 def alert_row(one: Span) -> list[str]:
-    """Time, series, severity, score, observed and expected, how long."""
-    alert = one.alert
+    """Time, series, severity, highest score, observed and expected when it fired, how long."""
+    alert, onset = one.alert, one.onset
     observed, expected = "", ""
-    if alert.observed and alert.observed[0] is not None:
-        observed = number(alert.observed[0])
-        expected = number(alert.expected[0]) if alert.expected and alert.expected[0] is not None else "-"
-    elif alert.evidence.features:
-        observed = deviation(alert).removeprefix(", because of ")
+    if onset.observed and onset.observed[0] is not None:
+        observed = number(onset.observed[0])
+        expected = number(onset.expected[0]) if onset.expected and onset.expected[0] is not None else "-"
+    elif onset.evidence.features:
+        observed = deviation(onset).removeprefix(", because of ")
     return [when(one.first), alert.series, alert.severity, f"{alert.peak_score:.1f}", observed, expected,
             span(one.last - one.first)]  # fmt: skip
 

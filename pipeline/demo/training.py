@@ -64,6 +64,7 @@ def write_settings(
             "group": GROUP,
             "session_timeout": SESSION_TIMEOUT,
             "checkpoint_every": "1s",
+            "max_poll_records": 4000,  # smaller steps, to be seen live
             "device": "auto",
         },
         "streams": [

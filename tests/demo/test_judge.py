@@ -99,6 +99,6 @@ def test_rows_are_counted_one_by_one() -> None:
 
 
 def test_spans_know_what_they_meet() -> None:
-    span = Span(alert(10, 20), 10, 20)
+    span = Span(alert(10, 20), alert(10, 20), 10, 20)
     assert span.meets(Window(20, 30))
     assert not span.meets(Window(21, 30))

@@ -53,7 +53,7 @@ def test_a_process_that_ends_with_a_settings_error_is_not_started_again(tmp_path
     command = [sys.executable, "-c", "import sys; print('error: no broker'); sys.exit(2)"]
     with Children() as children:
         children.start("worker", command, os.environ, tmp_path / "log")
-        with pytest.raises(TidewatchError, match="worker ended with exit code 2: error: no broker"):
+        with pytest.raises(TidewatchError, match="worker ended with exit code 2: no broker"):
             eventually(lambda: bool(children.check()))
 
 
