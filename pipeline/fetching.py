@@ -126,10 +126,8 @@ class _Batches:
             wanted = limit - len(taken)
             records = list(islice(self._records, wanted))
             if len(records) < wanted:
-                after, self._batch = (
-                    self._batch.next_offset,
-                    None,
-                )  # also where compaction took the batch's last records
+                after = self._batch.next_offset  # also where compaction took the batch's last records
+                self._batch = None
             else:
                 after = records[-1].offset + 1
             if records and records[0].offset < fetched.next_fetch_offset:  # a batch may start before the position
