@@ -36,6 +36,7 @@ const number = (value) => (value === null ? "–" : Number(value.toPrecision(6))
 const numbers = (values) => (values === null ? "–" : values.map(number).join(", "));
 
 function duration(ms) {
+  if (ms <= 0) return "";
   const minutes = Math.round(ms / 60000);
   if (minutes < 1) return `${Math.round(ms / 1000)} s`;
   if (minutes < 120) return `${minutes} min`;
@@ -92,7 +93,7 @@ function card(record, records) {
     },
     element("span", { class: "series" }, record.series),
     element("span", { class: `mark ${record.status === "resolved" ? "resolved" : record.severity}` }, record.status),
-    element("span", { class: "when" }, `${time(record.starts_at)}, ${lasted}`),
+    element("span", { class: "when" }, [time(record.starts_at), lasted].filter(Boolean).join(", ")),
     element("span", { class: "peak" }, record.peak_score.toFixed(1)),
     element("span", { class: "what" }, `${record.stream} · ${record.severity} · ${records.length} record${records.length > 1 ? "s" : ""}`)));
 }
