@@ -41,9 +41,14 @@ def _json(value: bytes) -> Any:
     def refuse(literal: str) -> None:
         raise OverflowError
 
+    text = value.decode(errors="replace")
     try:
-        message = json.loads(value.decode(), parse_constant=refuse)
+        message = json.loads(text, parse_constant=refuse)
         json.dumps(message, ensure_ascii=False).encode()  # a lone surrogate is no text
+        if isinstance(message, dict) and text.encode() != value:  # no UTF-8; that matters where it is read
+            read = [message.get(name) for name in ("timestamp", "value", "values", "series")]
+            if "\ufffd" in json.dumps(read, ensure_ascii=False):
+                return "reason: undecodable"
     except OverflowError:
         return "reason: not finite"
     except (ValueError, RecursionError):

@@ -2,7 +2,8 @@
 
 A `Reader` has two ways. `decode` is fast and fails without saying why; `reread` takes what `decode` failed on, and says why it
 cannot be used, or finds that it can (a metric's one value may also come as `values` of length 1). Members that are not named in
-`producers.records` are ignored; of a member that occurs twice the last one counts.
+`producers.records` are skipped, whatever they hold, if only the whole is an object of JSON's form; of a member that occurs
+twice the last one counts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,19 @@ _JSON_TYPES = {
     int: "a number",
     float: "a number",
 }
-_any = msgspec.json.Decoder()
+
+
+class _Loose(msgspec.Struct, gc=False):
+    """The same members, of any type; no dict, so that both ways of reading skip the same."""
+
+    timestamp: Any = msgspec.UNSET
+    value: Any = None
+    values: Any = None
+    series: Any = None
+
+
+_loose = msgspec.json.Decoder(_Loose)
+_raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 class One(msgspec.Struct, gc=False):
@@ -69,9 +82,9 @@ class Reader(Generic[Item]):
 
     def reread(self, value: bytes) -> Item:
         """Read what `decode` failed on. Raises Unusable with the first reason found."""
-        message = _message(value)
-        timestamp = _timestamp(message)
-        series = message.get("series")
+        message = _members(value)
+        timestamp = _timestamp(message.timestamp)
+        series = message.series
         if series is not None and not isinstance(series, str):
             raise Unusable(Reason.WRONG_TYPE, f"`series` is {_type(series)}; a string is expected")
         values = _values(message, self.kind, self.width)
@@ -96,17 +109,18 @@ def reader_of_many(kind: Kind, width: int) -> Reader[Many]:
     return Reader(cast("type[Many]", struct), kind, width)
 
 
-def _message(value: bytes) -> dict[str, Any]:
-    message = decoded(_any, value)
-    if not isinstance(message, dict):
-        raise Unusable(Reason.WRONG_TYPE, f"the record is {_type(message)}; an object is expected")
-    return message
+def _members(value: bytes) -> _Loose:
+    try:
+        return decoded(_loose, value)
+    except Unusable as error:
+        if error.reason is Reason.WRONG_TYPE:  # by its first byte; that the whole is no JSON goes before that
+            decoded(_raw, value)
+        raise
 
 
-def _timestamp(message: dict[str, Any]) -> int:
-    if "timestamp" not in message:
+def _timestamp(timestamp: object) -> int:
+    if timestamp is msgspec.UNSET:
         raise Unusable(Reason.WRONG_TYPE, "`timestamp` is missing")
-    timestamp = message["timestamp"]
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         raise Unusable(Reason.WRONG_TYPE, f"`timestamp` is {_type(timestamp)}; an integer of milliseconds is expected")
     if not isinstance(timestamp, int):
@@ -114,8 +128,8 @@ def _timestamp(message: dict[str, Any]) -> int:
     return checked_time(timestamp)
 
 
-def _values(message: dict[str, Any], kind: Kind, width: int) -> list[Any]:
-    value, values = message.get("value"), message.get("values")
+def _values(message: _Loose, kind: Kind, width: int) -> list[Any]:
+    value, values = message.value, message.values
     if value is not None and values is not None:
         raise Unusable(Reason.WRONG_CHANNELS, "both `value` and `values` are given")
     if value is None and values is None:
