@@ -4,9 +4,12 @@ Hinton, Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks
 Sakurada, Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014.
 Departure: the training loss is trimmed (`detectors.networks`).
 
-    x (T*C values, F covariates) ── 32 ── 8 ── 32 ── T*C values; score = root mean square of the difference
-
-The covariates of the judged position (time of day) help the encoder and are not rebuilt.
+    autoencoder              T*C + F ── 32 ── 8 ── 32 ── T*C
+    deep-autoencoder         T*C + F ── 64 ── 32 ── 16 ── 8 ── 16 ── 32 ── 64 ── T*C
+    sparse-autoencoder       the same with a wide code, of which an L1 penalty lets only a little be used at a time
+                             (Ng, "Sparse autoencoder", CS294A lecture notes, 2011, with L1 for his KL)
+    denoising-autoencoder    the same, shown its input with noise in training: it must know what belongs there
+                             (Vincent, Larochelle, Bengio, Manzagol, ICML 2008)
 
 Examples
 --------
@@ -32,80 +35,120 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.networks import NetworkConfig, NetworkDetector
+from detectors.networks import Batch
+from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
-Judged = Literal["window", "last"]
+Activation = Literal["tanh", "relu"]
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-class AutoencoderConfig(NetworkConfig):
+class AutoencoderConfig(ReconstructionConfig):
     """Settings of the dense autoencoder."""
 
     layers: tuple[int, ...] = Field((32, 8, 32), min_length=1)
-    """Widths of the hidden layers, the code among them; input and output follow from window and channels."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    judged: Judged = "window"
-    """Whose reconstruction error is the score: the whole window's, or its last position's."""
-    limit: float = 8.0
-    """Input is clipped to this many scaled units; the difference is taken to the input as it came."""
+    """Widths of the hidden layers, the code in their middle; input and output follow from window and channels."""
+    activation: Activation = "tanh"
 
 
 class _Network(nn.Module):
-    def __init__(self, values: int, covariates: int, config: AutoencoderConfig) -> None:
+    """Layers up to and with the code, and those behind it."""
+
+    def __init__(self, shown: int, values: int, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths = [values + covariates, *config.layers, values]
-        activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
+        widths = [shown, *config.layers, values]
         steps: list[nn.Module] = []
         for a, b in pairwise(widths):
-            steps += [nn.Linear(a, b), activation()]
-        self.steps = nn.Sequential(*steps[:-1])
-        self.limit = config.limit
+            steps += [nn.Linear(a, b), _ACTIVATIONS[config.activation]()]
+        code = 2 * (len(config.layers) // 2 + 1)
+        self.encoder = nn.Sequential(*steps[:code])
+        self.decoder = nn.Sequential(*steps[code:-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.steps(x.clamp(-self.limit, self.limit))  # type: ignore[no-any-return]
+    def forward(self, seen: Tensor) -> Tensor:
+        return self.decoder(self.encoder(seen))  # type: ignore[no-any-return]
 
 
-class Autoencoder(NetworkDetector):
+class Autoencoder(Reconstruction):
     """Scores by the reconstruction error of a dense autoencoder, over windows or over rows of a table."""
 
     name = "autoencoder"
     summary = "dense autoencoder: reconstruction error of windows or rows"
     Config = AutoencoderConfig
     config: AutoencoderConfig
-    kinds = frozenset({"windows", "rows"})
     # 48-32-8-32-48 on one core: 2.9 M windows/s in tiles of 256, 4.6 M in tiles of 512 (0.11 ms for a batch of one).
     tile = 512
-    unit_test_params = MappingProxyType({"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 30}})
-
-    @property
-    def _values(self) -> int:
-        return self.config.window * self.config.channels
+    unit_test_params = MappingProxyType(
+        {"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 15, "learning_rate": 0.01}}
+    )
 
     def _build(self) -> nn.Module:
-        return _Network(self._values, self.config.covariates, self.config)
+        return _Network(self.values + self.config.covariates, self.values, self.config)
 
-    def _flat(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values (B, T*C), and what the encoder sees: values and the last position's covariates."""
-        C = self.config.channels
-        if self.config.covariates == 0:
-            values = x.flatten(1)
-            return values, values
-        values = x[:, :, :C].flatten(1)
-        return values, torch.cat([values, x[:, -1, C:]], dim=1)
+    def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
+        return network(seen)  # type: ignore[no-any-return]
 
-    def _losses(self, network: Any, x: Tensor, generator: torch.Generator) -> Tensor:
-        values, seen = self._flat(x)
-        rebuilt: Tensor = network(seen)
+
+class DeepAutoencoderConfig(AutoencoderConfig):
+    """Settings of the deep autoencoder."""
+
+    layers: tuple[int, ...] = Field((64, 32, 16, 8, 16, 32, 64), min_length=1)
+
+
+class DeepAutoencoder(Autoencoder):
+    """The dense autoencoder with seven hidden layers."""
+
+    name = "deep-autoencoder"
+    summary = "dense autoencoder with seven hidden layers: reconstruction error of windows or rows"
+    Config = DeepAutoencoderConfig
+    config: DeepAutoencoderConfig
+    unit_test_params = MappingProxyType(
+        {"channels": 5, "layers": (8, 4, 2, 4, 8), "training": {"epochs": 15, "learning_rate": 0.01}}
+    )
+
+
+class SparseAutoencoderConfig(AutoencoderConfig):
+    """Settings of the sparse autoencoder."""
+
+    layers: tuple[int, ...] = Field((64,), min_length=1)
+    activation: Activation = "relu"
+    sparsity: float = Field(0.02, ge=0)
+    """Weight of the mean absolute activation of the code beside the mean squared error."""
+
+
+class SparseAutoencoder(Autoencoder):
+    """The dense autoencoder with a wide code that is penalised for each unit it uses."""
+
+    name = "sparse-autoencoder"
+    summary = "dense autoencoder with a wide code under an L1 penalty: reconstruction error of windows or rows"
+    Config = SparseAutoencoderConfig
+    config: SparseAutoencoderConfig
+    unit_test_params = MappingProxyType(
+        {"channels": 5, "layers": (16,), "sparsity": 0.1, "training": {"epochs": 15, "learning_rate": 0.01}}
+    )
+
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
+        values, seen = self.flat(batch.x)
+        code = network.encoder(seen)
+        error = (network.decoder(code) - values).square().mean(dim=1)
+        return error + self.config.sparsity * code.abs().sum(dim=1) / values.shape[1]  # type: ignore[no-any-return]
+
+
+class DenoisingAutoencoderConfig(AutoencoderConfig):
+    """Settings of the denoising autoencoder."""
+
+    noise: float = Field(0.3, ge=0)
+    """Standard deviation of the noise that is added in training, in scaled units."""
+
+
+class DenoisingAutoencoder(Autoencoder):
+    """The dense autoencoder that learnt to take noise away; scoring adds none."""
+
+    name = "denoising-autoencoder"
+    summary = "dense autoencoder trained to take noise away: reconstruction error of windows or rows"
+    Config = DenoisingAutoencoderConfig
+    config: DenoisingAutoencoderConfig
+
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
+        values, seen = self.flat(batch.x)
+        noise = torch.randn(seen.shape, generator=batch.noise).to(seen.device)
+        rebuilt: Tensor = network(seen + self.config.noise * noise)
         return (rebuilt - values).square().mean(dim=1)
-
-    def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        C = self.config.channels
-        values, seen = self._flat(x)
-        rebuilt = network(seen)
-        squares = (rebuilt - values).square()
-        if self.config.judged == "last":
-            squares = squares[:, -C:]
-        raw = squares.mean(dim=1).sqrt()
-        per_channel = squares.view(len(x), -1, C).mean(dim=1)
-        # Shares of the squared score, in the unit of the score: they sum to it.
-        shares = per_channel / (C * raw.clamp_min(1e-12))[:, None]
-        return raw, rebuilt[:, -C:], shares

@@ -175,6 +175,9 @@ class Detector(ABC):
                 else f"{self.name} is unsupervised and takes no labels"
             )
             raise DetectorError(msg)
+        if self.supervised and validation is not None:
+            msg = f"{self.name} is supervised and holds back a tenth of its windows itself: give no validation"
+            raise DetectorError(msg)
         report = self._fit(x, y, None if validation is None else self._checked(validation, finite=True), on_progress)
         self.fitted = True
         return report

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.base import DetectorError
-from detectors.networks import NetworkConfig, NetworkDetector
+from detectors.networks import Batch, NetworkConfig, NetworkDetector
 
 
 class ForecasterConfig(NetworkConfig):
@@ -75,10 +75,10 @@ class Forecaster(NetworkDetector):
         encoder, hidden = self._encoder()
         return ForecastNetwork(encoder, hidden, self.config.channels, self.config.covariates, self.config.limit)
 
-    def _losses(self, network: Any, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
         """Huber's loss: beyond one scaled unit a residual pulls with constant force, however large it is."""
-        last = x[:, -1, : self.config.channels]
-        return nn.functional.huber_loss(network(x), last, reduction="none").mean(dim=1)
+        last = batch.x[:, -1, : self.config.channels]
+        return nn.functional.huber_loss(network(batch.x), last, reduction="none").mean(dim=1)
 
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         expected = network(x)

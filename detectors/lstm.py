@@ -56,7 +56,7 @@ class LSTM(Forecaster):
     config: LSTMConfig
     # oneDNN's LSTM reaches 95 % of its speed at 64, where a batch of one costs 0.6 ms.
     tile = 64
-    unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 8}})
+    unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
     def _encoder(self) -> tuple[nn.Module, int]:
         return _Encoder(self.width, self.config.hidden), self.config.hidden

@@ -145,7 +145,7 @@ def to_bytes(model: Model) -> bytes:
         if not detector.fitted:
             msg = f"{detector.name} has not been fitted, so there is nothing to save: call fit first"
             raise ModelFileError(msg)
-        tensors |= {f"detector.{m}.{name}": np.ascontiguousarray(a) for name, a in detector.arrays().items()}
+        tensors |= {f"detector.{m}.{name}": np.asarray(a, order="C") for name, a in detector.arrays().items()}
     shape = (len(names), len(model.detectors), model.calibrator.dtype.itemsize)
     states = np.zeros(shape, np.uint8)
     scaling = np.zeros((len(names), 2, model.channels))

@@ -13,7 +13,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -179,11 +179,20 @@ class _Run:
         self.generator.set_state(torch.from_numpy(arrays["generator"]))
 
 
-def _fingerprint(config: DetectorConfig, *arrays: NDArray[np.float32]) -> NDArray[np.uint8]:
+_Examples = tuple[Tensor, Tensor]
+"""Windows (N, T, C + F) and their labels (N,)."""
+
+
+def _examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> _Examples:
+    labels = torch.zeros(len(x)) if y is None else torch.from_numpy(y.astype(np.float32))
+    return torch.from_numpy(np.ascontiguousarray(x)), labels
+
+
+def _fingerprint(config: DetectorConfig, *tensors: Tensor) -> NDArray[np.uint8]:
     """SHA-256 of settings and data."""
     digest = hashlib.sha256(config.model_dump_json().encode())
-    for a in arrays:
-        digest.update(np.ascontiguousarray(a).data)
+    for tensor in tensors:
+        digest.update(tensor.numpy().data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 
@@ -204,6 +213,17 @@ def _numpy(value: Tensor) -> NDArray[Any]:
     return np.asarray(value.cpu().numpy())
 
 
+class Batch(NamedTuple):
+    """Windows that train in one step."""
+
+    x: Tensor
+    """(B, T, C + F)"""
+    y: Tensor
+    """(B,) float32, labels; zeros for unsupervised detectors."""
+    noise: torch.Generator
+    """All random numbers come from it. On the CPU, so that a GPU is given the same."""
+
+
 class NetworkDetector(Detector):
     """A detector whose weights are a torch module's. Subclasses implement `_build`, `_losses` and `_judge`."""
 
@@ -220,8 +240,8 @@ class NetworkDetector(Detector):
         """Return the untrained network; torch's global generator is seeded."""
 
     @abstractmethod
-    def _losses(self, network: Any, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What each window of `x` (B, T, C + F) costs in training: (B,)."""
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
+        """What each window of a batch costs in training: (B,)."""
 
     @abstractmethod
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -265,31 +285,43 @@ class NetworkDetector(Detector):
         validation: NDArray[np.float32] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
-        if validation is None:
-            held_back = max(1, len(x) // 10)
-            x, validation = x[:-held_back], x[-held_back:]
+        train, held = self._split(x, y, validation)
         with reproducible(self.config.seed) as generator:
             network = self._build().to(self.device)
-            report = self._train(network, x, validation, generator, on_progress)
+            report = self._train(network, train, held, generator, on_progress)
         self._network = network.eval()
         return report
+
+    def _split(
+        self, x: NDArray[np.float32], y: NDArray[np.int8] | None, validation: NDArray[np.float32] | None
+    ) -> tuple[_Examples, _Examples]:
+        """Windows and labels to train on, and those that early stopping looks at."""
+        if validation is not None:
+            return _examples(x, None), _examples(validation, None)
+        if y is None:  # the last tenth: windows overlap, and a random tenth would be known already
+            held_back = max(1, len(x) // 10)
+            return _examples(x[:-held_back], None), _examples(x[-held_back:], None)
+        # A tenth of each class.
+        order = np.random.default_rng(self.config.seed).permutation(len(x))
+        held = np.concatenate([order[y[order] == label][::10] for label in (0, 1)])
+        rest = np.setdiff1d(order, held)
+        return _examples(x[rest], y[rest]), _examples(x[held], y[held])
 
     def _train(
         self,
         network: nn.Module,
-        x: NDArray[np.float32],
-        validation: NDArray[np.float32],
+        train: _Examples,
+        held: _Examples,
         generator: torch.Generator,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
         how = self.config.training
-        windows, held = torch.from_numpy(x), torch.from_numpy(validation)
-        run = _Run(network, Adam(network, how), generator, fingerprint=_fingerprint(self.config, x, validation))
+        run = _Run(network, Adam(network, how), generator, _fingerprint(self.config, *train, *held))
         if self.checkpoint is not None:
             run.resume(self.checkpoint)
         report = run.report
         while report.epochs < how.epochs and not report.stopped_early:
-            run.train_loss(self._epoch(network, windows, run.optimiser, generator))
+            run.train_loss(self._epoch(network, train, run.optimiser, generator))
             run.validation_loss(self._validate(network, held), how.patience)
             self.checkpoint = run.arrays()
             if on_progress is not None:
@@ -301,27 +333,30 @@ class NetworkDetector(Detector):
         network.load_state_dict(run.best_weights)
         return report
 
-    def _epoch(self, network: nn.Module, windows: Tensor, optimiser: Adam, generator: torch.Generator) -> float:
+    def _epoch(self, network: nn.Module, train: _Examples, optimiser: Adam, generator: torch.Generator) -> float:
         how = self.config.training
         network.train()
-        order = torch.randperm(len(windows), generator=generator)[: how.windows_per_epoch]
+        x, y = train
+        order = torch.randperm(len(x), generator=generator)[: how.windows_per_epoch]
         total = 0.0
         for part in torch.split(order, max(2, min(how.batch_size, len(order) // 16))):
-            loss = trimmed_mean(self._losses(network, windows[part].to(self.device), generator), how.trim)
+            batch = Batch(x[part].to(self.device), y[part].to(self.device), generator)
+            loss = trimmed_mean(self._losses(network, batch), how.trim)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach()) * len(part)
         return total / len(order)
 
-    def _validate(self, network: nn.Module, held: Tensor) -> float:
+    def _validate(self, network: nn.Module, held: _Examples) -> float:
         """Trimmed loss of at most `windows_per_epoch` windows held back, evenly spread, always with the same noise."""
         how = self.config.training
         network.eval()
         generator = torch.Generator().manual_seed(self.config.seed)
-        spread = held[:: max(1, len(held) // how.windows_per_epoch)]
+        step = max(1, len(held[0]) // how.windows_per_epoch)
+        parts = zip(*(torch.split(of[::step].to(self.device), 1024) for of in held), strict=True)
         with torch.inference_mode():
-            parts = [self._losses(network, part.to(self.device), generator) for part in torch.split(spread, 1024)]
-            return float(trimmed_mean(torch.cat(parts), how.trim))
+            losses = [self._losses(network, Batch(x, y, generator)) for x, y in parts]
+            return float(trimmed_mean(torch.cat(losses), how.trim))
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         with torch.inference_mode():

@@ -7,15 +7,39 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from detectors.autoencoder import Autoencoder
+from detectors.autoencoder import Autoencoder, DeepAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from detectors.base import Detector, DetectorError
 from detectors.baselines import Constant, Random, ZScore
+from detectors.conv_autoencoder import ConvAutoencoder, ImageAutoencoder
+from detectors.gru import GRU
 from detectors.lstm import LSTM
+from detectors.lstm_autoencoder import LSTMAutoencoder
 from detectors.seasonal import Seasonal
 from detectors.tcn import TCN
+from detectors.vae import VAE
 
 DETECTORS: Mapping[str, type[Detector]] = {
-    detector.name: detector for detector in (Autoencoder, LSTM, TCN, Seasonal, Constant, Random, ZScore)
+    detector.name: detector
+    for detector in (
+        # Autoencoders.
+        Autoencoder,
+        SparseAutoencoder,
+        DeepAutoencoder,
+        DenoisingAutoencoder,
+        ConvAutoencoder,
+        ImageAutoencoder,
+        VAE,
+        LSTMAutoencoder,
+        # Forecasters.
+        LSTM,
+        GRU,
+        TCN,
+        # Yardsticks.
+        Seasonal,
+        ZScore,
+        Random,
+        Constant,
+    )
 }
 
 

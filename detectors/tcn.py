@@ -67,7 +67,9 @@ class TCN(Forecaster):
     Config = TCNConfig
     config: TCNConfig
     tile = 64
-    unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "blocks": 2, "training": {"epochs": 8}})
+    unit_test_params = MappingProxyType(
+        {"window": 12, "hidden": 8, "blocks": 2, "training": {"epochs": 15, "learning_rate": 0.01}}
+    )
 
     def _encoder(self) -> tuple[nn.Module, int]:
         c = self.config

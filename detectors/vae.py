@@ -1,0 +1,127 @@
+"""Variational autoencoder: a code with a distribution; what no likely code explains is anomalous.
+
+Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014; the score is An and Cho's, "Variational Autoencoder based
+Anomaly Detection using Reconstruction Probability", SNU 2015: the expectation over codes drawn from the posterior.
+
+    x ── 32 ─┬─ mean (K) ────┐
+             └─ log var (K) ─┴─ code = mean + exp(log var / 2) * noise ── 32 ── rebuilt x, once for each draw
+
+    score "error"   root of the mean squared difference, mean over the draws
+    score "elbo"    half the sum of squared differences over the fitted variance, mean over the draws, plus the
+                    divergence of the posterior from the prior: the bound on -log p(x), constants left out
+
+Departure: the noise of scoring is drawn once, when fitting, and is part of the model file, so that scoring is a function.
+
+Examples
+--------
+>>> import numpy as np
+>>> from detectors.networks import TrainingConfig
+>>> from detectors.vae import VAE, VAEConfig
+>>> rng = np.random.default_rng(0)
+>>> rows = rng.normal(size=(400, 1, 2)) @ rng.normal(size=(2, 6))
+>>> detector = VAE(VAEConfig(channels=6, hidden=(8,), code=2, training=TrainingConfig(epochs=5)))
+>>> report = detector.fit(rows)
+>>> detector.arrays()["noise"].shape
+(8, 2)
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from detectors.networks import Batch
+from detectors.reconstruction import Reconstruction, ReconstructionConfig
+
+
+class VAEConfig(ReconstructionConfig):
+    """Settings of the variational autoencoder."""
+
+    hidden: tuple[int, ...] = (32,)
+    """Widths of the layers before the code; those behind it are the same, the other way round."""
+    code: int = Field(8, ge=1)
+    """Dimensions of the code."""
+    draws: int = Field(8, ge=1)
+    """Codes that a score is the mean over."""
+    beta: float = Field(0.1, ge=0)
+    """Weight of the divergence in training (Higgins et al. 2017); 1 is the paper's."""
+    score_by: Literal["error", "elbo"] = "error"
+
+
+class _Network(nn.Module):
+    def __init__(self, shown: int, values: int, config: VAEConfig) -> None:
+        super().__init__()
+        into = [shown, *config.hidden]
+        out = [config.code, *reversed(config.hidden)]
+        self.encoder = nn.Sequential(*_layers(into))
+        self.mean = nn.Linear(into[-1], config.code)
+        self.log_variance = nn.Linear(into[-1], config.code)
+        self.decoder = nn.Sequential(*_layers(out), nn.Linear(out[-1], values))
+        self.register_buffer("noise", torch.randn(config.draws, config.code))  # (D, K)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def posterior(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance (B, K) of the code; the latter kept where its exponential is harmless."""
+        y = self.encoder(seen)
+        return self.mean(y), self.log_variance(y).clamp(-10.0, 10.0)
+
+
+def _layers(widths: list[int]) -> list[nn.Module]:
+    return [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.Tanh())]
+
+
+def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (B,) of N(mean, variance) from N(0, 1)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
+
+
+class VAE(Reconstruction):
+    """Scores by the expected reconstruction error, or by the evidence bound, of a variational autoencoder."""
+
+    name = "vae"
+    summary = "variational autoencoder: expected reconstruction error, or ELBO, of windows or rows"
+    Config = VAEConfig
+    config: VAEConfig
+    tile = 256
+    unit_test_params = MappingProxyType(
+        {"channels": 5, "hidden": (8,), "code": 2, "draws": 4, "training": {"epochs": 15, "learning_rate": 0.01}}
+    )
+
+    def _build(self) -> nn.Module:
+        return _Network(self.values + self.config.covariates, self.values, self.config)
+
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
+        """Minus the bound with a learnt common variance, divergence weighed by beta, per value."""
+        values, seen = self.flat(batch.x)
+        mean, log_variance = network.posterior(seen)
+        noise = torch.randn(mean.shape, generator=batch.noise).to(mean.device)
+        rebuilt = network.decoder(mean + (log_variance / 2).exp() * noise)
+        error = (rebuilt - values).square().mean(dim=1)
+        likelihood = 0.5 * error * (-2.0 * network.log_scale).exp() + network.log_scale
+        return likelihood + self.config.beta * _divergence(mean, log_variance) / values.shape[1]  # type: ignore[no-any-return]
+
+    def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
+        """Rebuilt from the mean code."""
+        return network.decoder(network.posterior(seen)[0])  # type: ignore[no-any-return]
+
+    def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        values, seen = self.flat(x)
+        mean, log_variance = network.posterior(seen)
+        spread = (log_variance / 2).exp()
+        squares = torch.zeros_like(values)
+        centre = torch.zeros_like(values)
+        for noise in network.noise:  # (K,); a few passes of one tile rather than one of D tiles: bounded memory
+            rebuilt = network.decoder(mean + spread * noise)
+            squares += (rebuilt - values).square()
+            centre += rebuilt
+        D = self.config.draws
+        raw, shares = self.by_channel(squares / D)
+        if self.config.score_by == "elbo":
+            scaled = squares.sum(dim=1) / D * (-2.0 * network.log_scale).exp()
+            raw = 0.5 * scaled + _divergence(mean, log_variance)
+        return raw, (centre / D)[:, -self.config.channels :].contiguous(), shares
