@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -332,7 +334,7 @@ class PartitionLoop:
                 self._send(score.message(settings.score_topic))
 
     def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
-        for r in sorted(rejected, key=lambda r: r.index):
+        for r in _one_of_each_record(rejected):
             counts[f"rejected_{r.reason}"] += 1
             letter = DeadLetter.of(records, r, stream=self.stream.name)
             self._send(letter.message(self.stream.settings.dlq))
@@ -362,6 +364,14 @@ def _from(records: RecordBatch, position: int) -> RecordBatch:
         records.values[at:],
         records.timestamps[at:],
     )
+
+
+def _one_of_each_record(rejected: list[Rejected]) -> Iterator[Rejected]:
+    """In log order; a record of many points may be rejected for several of them, and is one dead letter all the same."""
+    for _, of_one in groupby(sorted(rejected, key=attrgetter("index")), key=attrgetter("index")):
+        first, *others = of_one
+        more = f" (and {len(others)} more of its points)" if others else ""
+        yield Rejected(first.index, first.reason, first.detail + more)
 
 
 def _rejections(records: RecordBatch, at_offsets: list[tuple[int, str, str]]) -> list[Rejected]:

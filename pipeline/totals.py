@@ -31,6 +31,8 @@ def rates(
     elapsed : (N,) int64
         Milliseconds since the point before in the series; 0 where it repeats its time, the time itself for a series' first.
     """
+    if not len(rows):  # a part of a batch whose totals are all in another part
+        return np.empty(0), np.empty(0, np.int64)
     order = np.argsort(rows, kind="stable")
     by_row, times, values = rows[order], timestamps[order], totals[order]
     first = np.flatnonzero(np.concatenate([[True], by_row[1:] != by_row[:-1]]))

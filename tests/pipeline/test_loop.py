@@ -39,6 +39,8 @@ class World:
         self.owner = True
         self.acknowledges = True
         self.sent: list[tuple[bytes | None, asyncio.Future[None]]] = []
+        self.topics: list[str] = []
+        self.details: list[bytes] = []
 
     def loop(self, **options: Any) -> PartitionLoop:
         stream = self.scenario.stream
@@ -61,6 +63,8 @@ class World:
         if self.acknowledges:
             future.set_result(None)
         self.sent.append((value, future))
+        self.topics.append(topic)
+        self.details += [text for name, text in headers if name == "tidewatch.error.detail"]
         return future
 
     async def still_owner(self) -> bool:
@@ -324,6 +328,16 @@ async def test_checkpoints_come_by_time_and_by_records(world: World) -> None:
     assert by_records.checkpointed == world.records(0, 10).next_offset
     await by_records.batch(world.records(25, 30))
     assert by_records.checkpointed == world.records(0, 30).next_offset
+
+
+async def test_a_record_of_many_points_is_one_dead_letter(world: World) -> None:
+    world.scenario = scenario(6)  # export batches, and no more than four series
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 60))
+    letters = [value for topic, (value, _) in zip(world.topics, world.sent, strict=True) if topic == "dead"]
+    assert len(letters) == len(set(letters)) > 0
+    assert any(b"more of its points" in text for text in world.details)
 
 
 async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: World) -> None:

@@ -35,6 +35,13 @@ def test_what_is_not_finite_is_no_rate() -> None:
     assert out == pytest.approx([np.nan, np.nan, 0.0], nan_ok=True)
 
 
+def test_no_totals_have_no_rates() -> None:
+    assert rates_of([], [])[:2] == ([], [])
+    slots = np.zeros(2, FIELDS)
+    rate, elapsed = rates(slots, np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0))
+    assert (rate.tolist(), elapsed.tolist()) == ([], [])
+
+
 points = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 50), st.floats(-1e308, 1e308)), max_size=30)
 
 

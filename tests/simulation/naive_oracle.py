@@ -48,8 +48,10 @@ def undisturbed(stream: Stream, partition: int, log: Partition) -> Oracle:
             if stream.settings.score_topic:
                 scores = core.life.scores(core.state, settled.scored)
                 oracle.messages += [s.message(stream.settings.score_topic) for s in scores]
-        letters = [DeadLetter.of(one, r, stream=stream.name) for r in rejected]
-        oracle.messages += [letter.message(stream.settings.dlq) for letter in letters]
+        if rejected:
+            more = f" (and {len(rejected) - 1} more of its points)" if len(rejected) > 1 else ""
+            why = Rejected(0, rejected[0].reason, rejected[0].detail + more)
+            oracle.messages.append(DeadLetter.of(one, why, stream=stream.name).message(stream.settings.dlq))
         oracle.published.append(len(oracle.messages))
         oracle.states.append(core.state.snapshot(everything=True))
     return oracle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ ARRIVAL = 30.0
 """Seconds over which the records come."""
 MINUTE = 60_000
 PAGE = 2
+KNOWN = ("s0", "s1", "s2", "m0", "m4", "m5")
+"""Series that the model was trained on, of either format; m0 is a running total."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ def scenario(number: int, first: int | None = None) -> Scenario:
     """One of the `SCENARIOS` streams with its oracle; only the first so many records of each partition."""
     assert state.PAGE == PAGE, "the oracle is of the small numbers"
     chance = random.Random(f"scenario {number}")
-    table = number % 4 == 3
+    table, export = number % 4 == 3, number == 6
     model = _table_model() if table else _metric_model()
     settings = StreamSettings(
         name="sim",
         topic="in",
         model=Path("none"),
+        format="otlp" if export else "native",
         probation=6,
         max_series=chance.choice((4, 100)),
         idle_after=timedelta(minutes=chance.choice((15, 600))),
@@ -90,7 +94,11 @@ def scenario(number: int, first: int | None = None) -> Scenario:
         score_topic=chance.choice(("", "scores")),
         dead_letter_topic="dead",
         alert_topic="alerts",
-        threshold=ThresholdSettings(method=chance.choice(("fixed", "quantile")), level=2.0, probability=0.01),
+        threshold=ThresholdSettings(
+            method=chance.choice(("fixed", "quantile")),
+            level=0.7 if table else 2.0,
+            probability=0.2 if table else 0.01,
+        ),
         alerts=AlertSettings(
             hold=timedelta(minutes=chance.choice((0, 2))),
             silence=timedelta(minutes=10),
@@ -99,7 +107,7 @@ def scenario(number: int, first: int | None = None) -> Scenario:
         ),
     )
     stream = create_stream(settings, model, WaitingScorer(model))
-    rows = _table_rows if table else _metric_rows
+    rows = _table_rows if table else _exports if export else _metric_rows
     partitions = [_partition(rows(chance, p), chance) for p in range(PARTITIONS)]
     if first is not None:
         partitions = [Partition(log.records[:first], log.records[first].offset) for log in partitions]
@@ -108,7 +116,7 @@ def scenario(number: int, first: int | None = None) -> Scenario:
 
 def _metric_model() -> Model:
     detector = ZScore(ZScoreConfig(window=4))
-    return _model("metric", detector, None, interval={f"s{i}-{p}": MINUTE for i in range(3) for p in range(PARTITIONS)})
+    return _model("metric", detector, None, interval={f"{who}-{p}": MINUTE for who in KNOWN for p in range(PARTITIONS)})
 
 
 def _table_model() -> Model:
@@ -122,7 +130,7 @@ def _model(kind: str, detector: Detector, features: FeatureEncoder | None, inter
     chance = np.random.default_rng(1)
     detector.fit(chance.normal(size=(8, config.window, config.channels)).astype(np.float32))
     calibrator = GaussianTail()
-    known = {f"s{i}-{p}": np.array([[10.0], [1.0]]) for i in range(3) for p in range(PARTITIONS)}
+    known = {f"{who}-{p}": np.array([[10.0], [1.0]]) for who in KNOWN for p in range(PARTITIONS)}
     return Model(
         kind=kind,  # type: ignore[arg-type]
         detectors=(detector,),
@@ -173,6 +181,31 @@ def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
     return rows
 
 
+def _exports(chance: random.Random, partition: int) -> list[bytes | None]:
+    """Export batches of OTLP: several series in one record, running totals among them, some points unusable."""
+    rows: list[bytes | None] = []
+    now, totals = 1_000_000 * MINUTE, [0.0] * 4
+    for _ in range(RECORDS):
+        now += chance.choice((0, MINUTE, MINUTE, 3 * MINUTE))
+        metrics = []
+        for who in chance.sample(range(6), chance.choice((1, 2, 3))):
+            value: float | str = chance.gauss(10, 1) + (9 if chance.random() < 0.1 else 0)
+            if who < len(totals):
+                totals[who] = (
+                    0.0 if chance.random() < 0.05 else totals[who] + float(value)
+                )  # a counter that starts anew
+                value = totals[who]
+            if chance.random() < 0.05:
+                value = chance.choice(("Infinity", "NaN"))
+            points = [{"asDouble": value, "timeUnixNano": str(now * 1_000_000)}]
+            kind: dict[str, object] = {"gauge": {"dataPoints": points}}
+            if who < len(totals):
+                kind = {"sum": {"dataPoints": points, "aggregationTemporality": 2, "isMonotonic": True}}
+            metrics.append({"name": f"m{who}-{partition}"} | kind)
+        rows.append(json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}).encode())
+    return rows
+
+
 def _table_rows(chance: random.Random, partition: int) -> list[bytes | None]:
     """Rows: equal ones may follow each other, and each counts."""
     rows: list[bytes | None] = []
@@ -182,7 +215,7 @@ def _table_rows(chance: random.Random, partition: int) -> list[bytes | None]:
         if chance.random() < 0.05:
             rows.append(chance.choice((None, b"nonsense", b'{"series":"s0","timestamp":1,"values":["many","http"]}')))
             continue
-        values: list[float | str] = [float(chance.randrange(4)), chance.choice(("http", "smtp", "ftp"))]
+        values: list[float | str] = [float(chance.randrange(15)), chance.choice(("http", "smtp", "ftp"))]
         series = f"s{chance.choice((0, 0, 0, 1, 2, 3, 4, 5))}-{partition}"
         rows.append(encode(Observation(series=series, timestamp=now, values=values)))
     return rows
