@@ -185,9 +185,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def poll(self, timeout: float) -> dict[TP, tuple[Ticket, RecordBatch]]:
         """All records that are there for lanes with room; waits up to `timeout` s for the first."""
         assert self._room is not None
-        fetcher = self._ensure_consumer()._fetcher
+        consumer = self._ensure_consumer()
+        fetcher = consumer._fetcher
         end = time.monotonic() + timeout
         while not self.should_stop:
+            consumer._coordinator.check_errors()  # what it cannot mend itself
             self._room.clear()
             if batches := self._drain(fetcher):
                 return batches
@@ -199,7 +201,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             try:
                 await asyncio.wait([fetched, room], timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if fetched.done():
-                    fetched.result()  # what the coordinator cannot mend is raised here
+                    fetched.result()  # the same, while we waited
             finally:
                 room.cancel()
                 fetched.cancel()

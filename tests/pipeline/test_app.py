@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from recording_life import committed
 from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
-from pipeline.app import run_worker
+from pipeline.app import Seldom, run_worker
 from pipeline.embedded import start_redis
 from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
 from pipeline.settings import Settings
@@ -129,6 +130,22 @@ def wait_for(true: Callable[[], object], process: subprocess.Popen[str]) -> None
             process.kill()
             pytest.fail(f"worker: {ended(process)[1]}")
         time.sleep(0.1)
+
+
+def test_a_broker_that_is_away_is_told_once_a_minute() -> None:
+    now = 0.0
+    seldom = Seldom(60, lambda: now)
+
+    def passes(name: str, text: str) -> bool:
+        return seldom.filter(logging.makeLogRecord({"name": name, "msg": text}))
+
+    assert passes("aiokafka.conn", "away from %s")
+    assert not passes("aiokafka.conn", "away from %s")
+    assert passes("aiokafka", "something else")
+    assert passes("pipeline.loop", "ours")
+    assert passes("pipeline.loop", "ours")
+    now = 61.0
+    assert passes("aiokafka.conn", "away from %s")
 
 
 @pytest.mark.kafka
