@@ -89,6 +89,10 @@ class Outcome:
     weighted_precision: float | None
     by_hand: float
     """Half the sum of both rates at the best threshold found on the test rows: the textbook's `AUC` of labels."""
+    swapped: float
+    """What `roc_auc_score` says at its best threshold with its arguments swapped: (precision + NPV) / 2, rows weighed."""
+    swapped_recall: float
+    """The share of anomalies found at that threshold."""
     episodes: int | None
     found: int | None
     seconds: float
@@ -204,6 +208,7 @@ def _outcome(
     scores = detector.score(data.test).raw
     y = split.test.y
     episodes, found = _episodes(y, scores) if split.episodes else (None, None)
+    swapped, swapped_recall = _swapped(y, scores, split.weights)
     return Outcome(
         experiment=experiment.name,
         protocol=how.name,
@@ -218,6 +223,8 @@ def _outcome(
         average_precision=ranking.average_precision(y, scores),
         weighted_precision=None if split.weights is None else ranking.average_precision(y, scores, split.weights),
         by_hand=_by_hand(y, scores),
+        swapped=swapped,
+        swapped_recall=swapped_recall,
         episodes=episodes,
         found=found,
         seconds=time.monotonic() - began,
@@ -236,6 +243,23 @@ def _by_hand(y: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
 
     false, true, _ = roc_curve(y, scores)
     return float(np.max((true + 1 - false) / 2))
+
+
+def _swapped(
+    y: NDArray[np.int8], scores: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> tuple[float, float]:
+    """The best figure that swapped arguments give for labels, over thresholds, and the recall that hides behind it."""
+    w = np.ones(len(y)) if weights is None else weights
+    found = (0.0, 0.0)
+    for level in np.quantile(scores, 1 - np.geomspace(0.1, 1 / len(scores), 200)):
+        flagged = scores > level
+        if flagged.any() and not flagged.all():
+            precision, npv = (
+                np.average(y[flagged], weights=w[flagged]),
+                np.average(1 - y[~flagged], weights=w[~flagged]),
+            )
+            found = max(found, (float(precision + npv) / 2, float(flagged[y == 1].mean())))
+    return found
 
 
 def _same_for_every_seed(contender: Contender) -> bool:

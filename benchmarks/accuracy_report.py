@@ -128,7 +128,7 @@ def _figures(found: Outcomes, claim: Claim | None) -> str:
 
 def _verdict(claim: Claim, under_book: Outcomes, honest: Outcomes) -> str:
     met = ""
-    if claim.sound is not None:
+    if claim.sound is not None and under_book:
         mean = float(np.mean([o["roc_auc"] for o in under_book]))
         met = f"{'meets' if mean >= claim.sound else 'below'} the textbook; "
     return met + _lead(honest)
@@ -169,12 +169,27 @@ def _table_section(experiment: Experiment, found: Outcomes) -> str:
     for protocol in experiment.protocols:
         rows = [o for o in found if o["protocol"] == protocol.name]
         if rows:
+            lead = _lead(rows)
             parts += [
                 _protocol_head(protocol, rows),
                 _protocol_table(experiment, rows),
-                _lead(rows)[:1].upper() + _lead(rows)[1:] + ".",
+                lead[0].upper() + lead[1:] + ".",
             ]
+            parts += _swapped(experiment, protocol, rows)
     return "\n\n".join(parts)
+
+
+def _swapped(experiment: Experiment, protocol: Protocol, rows: Outcomes) -> list[str]:
+    """How the textbook's high figures come about, where it swapped the arguments."""
+    forests = [o for o in rows if o["contender"] == "isolation forest"]
+    if experiment.name != "kdd-http" or protocol.kind != TEXTBOOK or not forests:
+        return []
+    figure, recall = (100 * float(np.mean([o[name] for o in forests])) for name in ("swapped", "swapped_recall"))
+    text = (
+        f"With the arguments of `roc_auc_score` swapped, as the textbook has them, the isolation forest's labels get {figure:.2f} % "
+        f"here (rows weighed to the full file's prevalence, threshold by eye), with {recall:.0f} % of the attack rows found."
+    )
+    return [text]
 
 
 def _protocol_head(protocol: Protocol, rows: Outcomes) -> str:
