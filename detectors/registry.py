@@ -12,8 +12,12 @@ from detectors.base import Detector, DetectorError
 from detectors.baselines import Constant, Random, ZScore
 from detectors.conv_autoencoder import ConvAutoencoder, ImageAutoencoder
 from detectors.gru import GRU
+from detectors.isolation_forest import IsolationForest
+from detectors.kmeans import KMeans
 from detectors.lstm import LSTM
 from detectors.lstm_autoencoder import LSTMAutoencoder
+from detectors.ocsvm import OneClassSVM
+from detectors.pca import PCA
 from detectors.seasonal import Seasonal
 from detectors.tcn import TCN
 from detectors.vae import VAE
@@ -34,6 +38,11 @@ DETECTORS: Mapping[str, type[Detector]] = {
         LSTM,
         GRU,
         TCN,
+        # Classical.
+        IsolationForest,
+        OneClassSVM,
+        PCA,
+        KMeans,
         # Yardsticks.
         Seasonal,
         ZScore,

@@ -1,0 +1,131 @@
+"""Isolation Forest: what random cuts separate from the rest after few of them is anomalous.
+
+Liu, Ting, Zhou, "Isolation Forest", ICDM 2008. Fitted by scikit-learn, kept as arrays, and scored by walking all trees at
+once; scores equal scikit-learn's `-score_samples`.
+
+    trees are padded to full ones, so that no step looks up a child:  0 ─┬─ 1 ─┬─ 3        children of i: 2 i + 1, 2 i + 2
+    a leaf above the last level goes left for ever, and all that              └─ 4        left where x <= cut
+    is below it has its depth                                            └─ 2 ...
+
+Examples
+--------
+>>> import numpy as np
+>>> from detectors.isolation_forest import IsolationForest, IsolationForestConfig
+>>> rng = np.random.default_rng(0)
+>>> rows = rng.normal(size=(500, 1, 3))
+>>> detector = IsolationForest(IsolationForestConfig(channels=3))
+>>> report = detector.fit(rows)
+>>> near, far = detector.score(np.array([[[0.0, 0.0, 0.0]], [[9.0, 9.0, 9.0]]])).raw
+>>> bool(near < 0.45 < 0.7 < far)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from detectors.arrays import adopt
+from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+
+
+class IsolationForestConfig(DetectorConfig):
+    """Settings of the Isolation Forest; the paper's."""
+
+    trees: int = Field(100, ge=1)
+    max_samples: int = Field(256, ge=2, le=4096)
+    """Windows that each tree is grown on; fewer where there are fewer."""
+
+
+class IsolationForest(Detector):
+    """Scores by 2^(-mean depth / expected depth): above 0.5 is easier to isolate than most."""
+
+    name = "isolation-forest"
+    summary = "Isolation Forest (scikit-learn's scores): how few cuts isolate a window or row"
+    Config = IsolationForestConfig
+    config: IsolationForestConfig
+    kinds = frozenset({"windows", "rows"})
+    tile = 128
+    unit_test_params = MappingProxyType({"channels": 5, "trees": 60})
+
+    def _fit(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.int8] | None,
+        validation: NDArray[np.float32] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> TrainingReport:
+        # It takes most of a second to import, and only fitting needs it.
+        from sklearn.ensemble import IsolationForest as Sklearn
+
+        samples = min(self.config.max_samples, len(x))
+        forest = Sklearn(n_estimators=self.config.trees, max_samples=samples, random_state=self.config.seed)
+        forest.fit(x.reshape(len(x), -1))
+        depth = max(1, int(np.ceil(np.log2(samples))))
+        trees = [_full(tree.tree_, depth) for tree in forest.estimators_]
+        self._feature = np.stack([feature for feature, _, _ in trees])
+        self._cut = np.stack([cut for _, cut, _ in trees])
+        self._depth = np.stack([leaves for _, _, leaves in trees])
+        self._expected = np.array([_average_depth(np.array([samples]))[0]])
+        return TrainingReport()
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        rows = x.reshape(len(x), -1)
+        trees, inner = self._cut.shape
+        every, tree = np.arange(len(rows))[None, :], np.arange(trees)[:, None]
+        node = np.zeros((trees, len(rows)), np.int32)
+        while node[0, 0] < inner:  # all are on one level
+            at = (tree, node)
+            node = 2 * node + 1 + (rows[every, self._feature[at]] > self._cut[at])
+        depths = self._depth[tree, node - inner].sum(axis=0)
+        return Scores(2.0 ** (-depths / (trees * self._expected[0])))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Trees of L leaves: features and cuts (trees, L - 1), depths (trees, L); the expected depth (1,)."""
+        return {"feature": self._feature, "cut": self._cut, "depth": self._depth, "expected": self._expected}
+
+    def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        trees = self.config.trees
+        self._feature, self._cut, self._depth, self._expected = adopt(
+            self.name, arrays, feature=(trees, -1), cut=(trees, -1), depth=(trees, -1), expected=(1,)
+        )
+
+
+def _full(tree: Any, depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
+    """Features and cuts of the 2^depth - 1 inner nodes and depths of the 2^depth leaves of a padded tree."""
+    inner = 2**depth - 1
+    feature = np.zeros(inner, np.int32)
+    cut = np.full(inner, np.inf, np.float32)
+    leaves = np.zeros(inner + 1)
+    average = _average_depth(tree.n_node_samples)
+    place = [(0, 0, 0)]  # node, its place in the full tree, its level
+    while place:
+        node, at, level = place.pop()
+        left = tree.children_left[node]
+        if left < 0:
+            # The leaf's first descendant on the last level, where everything that reaches it ends.
+            end = (at + 1) * 2 ** (depth - level) - 1
+            leaves[end - inner] = level + average[node]
+            continue
+        feature[at] = tree.feature[node]
+        cut[at] = _below(tree.threshold[node])
+        place += [(left, 2 * at + 1, level + 1), (tree.children_right[node], 2 * at + 2, level + 1)]
+    return feature, cut, leaves
+
+
+def _below(threshold: float) -> np.float32:
+    """Largest float32 that is not above a float64: comparing a float32 with either gives the same."""
+    near = np.float32(threshold)
+    return near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf))
+
+
+def _average_depth(samples: NDArray[Any]) -> NDArray[np.float64]:
+    """Cuts that isolate one of n samples on average (the paper's c(n))."""
+    n = samples.astype(np.float64)
+    many = 2.0 * (np.log(np.maximum(n - 1.0, 1.0)) + np.euler_gamma) - 2.0 * (n - 1.0) / np.maximum(n, 1.0)
+    return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, many))

@@ -1,0 +1,113 @@
+"""k-means distance: far from every cluster of normal windows is anomalous.
+
+MacQueen 1967, Lloyd 1982; trimmed as in Chawla, Gionis, "k-means--: A Unified Approach to Clustering and Outlier
+Detection", SDM 2013: at each step the farthest windows belong to no cluster, so that anomalies found none of their own.
+
+Examples
+--------
+>>> import numpy as np
+>>> from detectors.kmeans import KMeans, KMeansConfig
+>>> rng = np.random.default_rng(0)
+>>> rows = rng.choice([-5.0, 5.0], size=(300, 1, 1)) + rng.normal(0.0, 0.1, size=(300, 1, 2))
+>>> detector = KMeans(KMeansConfig(channels=2, clusters=2))
+>>> report = detector.fit(rows)
+>>> np.sort(detector.arrays()["centres"][:, 0]).round().tolist()
+[-5.0, 5.0]
+>>> detector.score(np.zeros((1, 1, 2))).raw.round().tolist()   # between the two
+[5.0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from detectors.arrays import adopt
+from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+
+
+class KMeansConfig(DetectorConfig):
+    """Settings of the k-means distance."""
+
+    clusters: int = Field(16, ge=1)
+    """k; fewer where there are fewer windows."""
+    trim: float = Field(0.05, ge=0, lt=0.5)
+    """Share of the windows, the farthest, that belong to no cluster."""
+    steps: int = Field(50, ge=1)
+    """At most this many steps of Lloyd's."""
+
+
+class KMeans(Detector):
+    """Scores by the distance (root mean square over the values) to the nearest of k centres."""
+
+    name = "kmeans"
+    summary = "k-means: distance of windows or rows to the nearest centre"
+    Config = KMeansConfig
+    config: KMeansConfig
+    kinds = frozenset({"windows", "rows"})
+    tile = 512
+    unit_test_params = MappingProxyType({"window": 12, "clusters": 12})
+
+    def _fit(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.int8] | None,
+        validation: NDArray[np.float32] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> TrainingReport:
+        rows = x.reshape(len(x), -1).astype(np.float64)
+        self._centres = self._start(rows)
+        keep = max(1, round(len(rows) * (1.0 - self.config.trim)))
+        before = np.full(len(rows), -2)
+        for _ in range(self.config.steps):
+            nearest, squares = self._nearest(rows)
+            nearest[np.argsort(squares, kind="stable")[keep:]] = -1
+            if np.array_equal(nearest, before):
+                break
+            before = nearest
+            for k in range(len(self._centres)):
+                if (nearest == k).any():
+                    self._centres[k] = rows[nearest == k].mean(axis=0)
+        return TrainingReport()
+
+    def _start(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """First centres, each drawn the more likely the farther it lies from those before (k-means++, 2007)."""
+        rng = np.random.default_rng(self.config.seed)
+        centres = rows[[rng.integers(len(rows))]]
+        squares = np.square(rows - centres[0]).sum(axis=1)
+        while len(centres) < self.config.clusters and squares.max() > 0:
+            # The farthest are the outliers that trimming leaves out; none of them becomes a centre.
+            odds = np.where(squares <= np.quantile(squares, 1.0 - self.config.trim), squares, 0.0)
+            if odds.sum() == 0:
+                break
+            chosen = rows[rng.choice(len(rows), p=odds / odds.sum())]
+            centres = np.concatenate([centres, chosen[None]])
+            squares = np.minimum(squares, np.square(rows - chosen).sum(axis=1))
+        return centres
+
+    def _nearest(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Which centre is nearest to rows (N, D), and its squared distance: both (N,)."""
+        far = np.stack([np.square(rows - centre).sum(axis=1) for centre in self._centres])  # (K, N)
+        nearest = far.argmin(axis=0)
+        return nearest, far[nearest, np.arange(len(rows))]
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        C = self.config.channels
+        nearest, squares = self._nearest(x.reshape(len(x), -1).astype(np.float64))
+        raw = np.sqrt(squares / (x.shape[1] * x.shape[2]))
+        centres = self._centres[nearest].reshape(x.shape)
+        per_channel = np.square(x - centres)[:, :, :C].mean(axis=1)  # (B, C)
+        shares = per_channel / (self.width * np.maximum(raw, 1e-12))[:, None]
+        return Scores(raw, centres[:, -1, :C].astype(np.float32), shares.astype(np.float32))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Centres (K, T * (C + F))."""
+        return {"centres": self._centres}
+
+    def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        (self._centres,) = adopt(self.name, arrays, centres=(-1, self.config.window * self.width))
