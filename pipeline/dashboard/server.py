@@ -123,6 +123,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     with board.listener() as queue, suppress(ConnectionError):  # the page was closed
         await answer.prepare(request)
+        await answer.write(b"retry: 1000\n\n")
         while True:
             try:
                 record = await asyncio.wait_for(queue.get(), _HEARTBEAT)

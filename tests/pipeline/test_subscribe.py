@@ -11,17 +11,10 @@ from alert_logs import Log, Row, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
 from structlog.testing import capture_logs
 
-from pipeline import embedded
 from pipeline.errors import BrokerError
 from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
 from pipeline.subscribe import AlertSubscriber, Unrepeated
-
-
-@pytest.fixture(scope="module")
-def embedded_kafka(tmp_path_factory):
-    with embedded.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield server.address
 
 
 @pytest.fixture(

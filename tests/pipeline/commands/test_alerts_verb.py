@@ -14,7 +14,6 @@ import pytest
 from alert_logs import Log, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline import embedded
 from pipeline.commands.alerts import alert_topic
 from pipeline.errors import SettingsError
 from pipeline.publisher import KafkaPublisher
@@ -22,6 +21,7 @@ from pipeline.records import decode_alert
 from pipeline.settings import KafkaSettings, Settings
 
 PROJECT = Path(__file__).parents[3]
+TOPIC = "alerts-verb"
 
 
 def sent():
@@ -38,17 +38,16 @@ async def publish(brokers, messages):
 
 
 @pytest.fixture(scope="module")
-def brokers(tmp_path_factory):
-    with embedded.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        admin = AdminClient({"bootstrap.servers": server.address})
-        admin.create_topics([NewTopic("tidewatch.alerts", 2, 1)])["tidewatch.alerts"].result(20)
-        messages = [a.message("tidewatch.alerts") for a in sent()]
-        asyncio.run(publish(server.address, messages + messages))
-        yield server.address
+def brokers(embedded_kafka):
+    admin = AdminClient({"bootstrap.servers": embedded_kafka})
+    admin.create_topics([NewTopic(TOPIC, 2, 1)])[TOPIC].result(20)
+    messages = [a.message(TOPIC) for a in sent()]
+    asyncio.run(publish(embedded_kafka, messages + messages))
+    return embedded_kafka
 
 
 def command(brokers, *arguments):
-    return [sys.executable, "-m", "pipeline", "alerts", "--brokers", brokers, *arguments]
+    return [sys.executable, "-m", "pipeline", "alerts", "--brokers", brokers, "--topic", TOPIC, *arguments]
 
 
 def environment():

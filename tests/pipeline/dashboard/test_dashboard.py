@@ -14,7 +14,6 @@ from alert_logs import Log, Row, metric_model, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from detectors.features import FeatureEncoder
-from pipeline import embedded
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import create_app, serving
 from pipeline.errors import SettingsError
@@ -123,10 +122,9 @@ def test_beyond_loopback_a_token_is_required(host):
         create_app(Board(), host=host)
 
 
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory):
-    with embedded.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield KafkaSettings(brokers=server.address)
+@pytest.fixture
+def kafka(embedded_kafka):
+    return KafkaSettings(brokers=embedded_kafka)
 
 
 @pytest.fixture

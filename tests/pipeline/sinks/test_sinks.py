@@ -19,7 +19,6 @@ from alert_logs import Log, Row, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
 from structlog.testing import capture_logs
 
-from pipeline import embedded
 from pipeline.errors import BrokerError, SettingsError
 from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
@@ -29,10 +28,9 @@ from pipeline.sinks.post import Poster
 from pipeline.subscribe import AlertSubscriber
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    with embedded.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield KafkaSettings(brokers=server.address)
+@pytest.fixture
+def broker(embedded_kafka):
+    return KafkaSettings(brokers=embedded_kafka)
 
 
 @pytest.fixture
