@@ -170,6 +170,11 @@ class PartitionState:
             at += array.dtype.itemsize * PAGE
 
 
+def series_of(fields: Mapping[str, bytes]) -> list[str]:
+    """Names of the series in a stored snapshot, for people who look at one without its model."""
+    return [name for name in _names(fields) if name is not None]
+
+
 def _names(fields: Mapping[str, bytes]) -> list[str | None]:
     """The names of all pages in order; only the last page may be short."""
     names: list[str | None] = []

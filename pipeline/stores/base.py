@@ -73,7 +73,9 @@ def check_identity(stored: Identity, own: Identity) -> None:
         msg = f"the stored state of stream {own.stream} belongs to another {'; another '.join(differing)}: {_mend(own.stream)}"
         raise ForeignState(msg)
     if stored.numerics != own.numerics:
-        _log.warning("state is of other numerics", stream=own.stream, stored=stored.numerics, own=own.numerics, agree_to=1e-5)
+        _log.warning(
+            "state is of other numerics", stream=own.stream, stored=stored.numerics, own=own.numerics, agree_to=1e-5
+        )
 
 
 def _mend(stream: str) -> str:

@@ -86,26 +86,23 @@ class RedisStore:
 
     async def load(self, claim: Claim) -> Checkpoint | None:
         """See `Store.load`. Read in portions; nobody can write between them without a claim, which is noticed at the end."""
-        key = self._key(claim.stream, claim.partition)
         async with self._translated():
-            meta = await self._meta(key)
-            _require_owner(meta, claim)
-            fields: dict[str, bytes] = {}
-            if meta[1] is not None:
-                names = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:")]
-                for start in range(0, len(names), _FIELDS_PER_READ):
-                    some = names[start : start + _FIELDS_PER_READ]
-                    values = await _awaited(self._redis.hmget(key, some))
-                    fields |= {n[2:].decode(): v for n, v in zip(some, values, strict=True)}
-                again = await self._meta(key)
-                _require_owner(again, claim)
-                if again != meta:  # the store went back to an older state of this very claim
-                    raise Refusal.SEQUENCE.error(claim, sequence=int(again[1] or -1))
-        _, sequence, offset, identity, _ = meta
-        if sequence is None or offset is None or identity is None:
-            return None
-        where = f"the state of stream {claim.stream}, partition {claim.partition}, in Redis at {self._where}"
-        return Checkpoint(int(offset), int(sequence), parse_identity(identity, where), fields)
+            meta, fields = await self._read(self._key(claim.stream, claim.partition))
+        _require_owner(meta, claim)
+        return self._checkpoint(claim.stream, claim.partition, meta, fields)
+
+    async def peek(self, stream: str, partition: int) -> Checkpoint | None:
+        """The last checkpoint, without a claim: for people who look. A worker may write meanwhile."""
+        async with self._translated():
+            meta, fields = await self._read(self._key(stream, partition))
+        return self._checkpoint(stream, partition, meta, fields)
+
+    async def partitions(self, stream: str) -> list[int]:
+        """Partitions of a stream that something is stored of, rising. Looks through all keys: for people, not for workers."""
+        key = self._key(stream, 0)[:-1]
+        async with self._translated():
+            found = [name.decode() async for name in self._redis.scan_iter(match=f"{_literally(key)}*", count=1000)]
+        return sorted(int(name.removeprefix(key)) for name in found if name.removeprefix(key).isdecimal())
 
     async def save(
         self,
@@ -141,8 +138,30 @@ class RedisStore:
     def _key(self, stream: str, partition: int) -> str:
         return f"{self._prefix}:state:{stream}:{partition}"
 
+    async def _read(self, key: str) -> tuple[list[bytes | None], dict[str, bytes]]:
+        """What stands around the fields, and the fields; read again where a write came in between."""
+        while True:
+            meta = await self._meta(key)
+            fields: dict[str, bytes] = {}
+            names = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:")]
+            for start in range(0, len(names), _FIELDS_PER_READ):
+                some = names[start : start + _FIELDS_PER_READ]
+                values = await _awaited(self._redis.hmget(key, some))
+                fields |= {n[2:].decode(): v for n, v in zip(some, values, strict=True)}
+            if await self._meta(key) == meta:
+                return meta, fields
+
     async def _meta(self, key: str) -> list[bytes | None]:
         return list(await _awaited(self._redis.hmget(key, list(_META))))
+
+    def _checkpoint(
+        self, stream: str, partition: int, meta: Sequence[bytes | None], fields: dict[str, bytes]
+    ) -> Checkpoint | None:
+        _, sequence, offset, identity, _ = meta
+        if sequence is None or offset is None or identity is None:
+            return None
+        where = f"the state of stream {stream}, partition {partition}, in Redis at {self._where}"
+        return Checkpoint(int(offset), int(sequence), parse_identity(identity, where), fields)
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -189,6 +208,11 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
         return f"cannot be reached ({_first_line(error)})"
     return f"refuses: {_first_line(error)}"
+
+
+def _literally(pattern: str) -> str:
+    """Text as a pattern that matches only itself."""
+    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in pattern)
 
 
 def _first_line(error: Exception) -> str:

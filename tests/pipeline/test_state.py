@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline.errors import ForeignState
-from pipeline.state import PAGE, PartitionState
+from pipeline.state import PAGE, PartitionState, series_of
 
 COMPONENTS = {
     "windows": np.dtype([("values", "<f8", (3,)), ("count", "<i4")]),
@@ -117,6 +117,14 @@ def test_a_state_that_was_refused_leaves_what_was_held_untouched() -> None:
     with pytest.raises(ForeignState):
         state.restore({**before, "page:0": b"broken"})
     assert state.snapshot(everything=True) == before
+
+
+def test_the_series_of_a_snapshot_can_be_told_without_its_layout() -> None:
+    state = fresh()
+    fill(state, ["a", "b", "c"], 1.0)
+    state.drop([1])
+    assert series_of(state.snapshot()) == ["a", "c"]
+    assert series_of({}) == []
 
 
 def test_what_a_series_costs() -> None:

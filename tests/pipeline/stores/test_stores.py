@@ -225,6 +225,44 @@ async def test_an_identity_that_cannot_be_read_is_foreign(server: EmbeddedServer
 
 
 @pytest.mark.embedded
+@pytest.mark.parametrize("kind", ["server", "cluster"])
+async def test_people_can_look_without_a_claim(kind: str, request: pytest.FixtureRequest) -> None:
+    running: EmbeddedServer = request.getfixturevalue(kind)
+    store = RedisStore(RedisSettings(url=SecretStr(running.url), prefix="peek[1]*", cluster=kind == "cluster"))
+    other = RedisStore(RedisSettings(url=SecretStr(running.url), prefix="peek1", cluster=kind == "cluster"))
+    await other.claim("taxi", 5)
+    claim = await put(store, await store.claim("taxi", 0), 5, a=b"1")
+    await store.claim("taxi", 12)
+    await store.claim("taxi-2", 3)
+    assert await store.partitions("taxi") == [0, 12]
+    assert await store.peek("taxi", 0) == Checkpoint(5, 0, IDENTITY, {"a": b"1"})
+    assert await store.peek("taxi", 12) is None
+    assert await store.peek("taxi", 99) is None
+    assert (await put(store, claim, 6, a=b"2")).sequence == 1
+    await store.close()
+    await other.close()
+
+
+@pytest.mark.embedded
+async def test_a_load_that_a_write_came_between_is_read_again_whole(server: EmbeddedServer) -> None:
+    store = RedisStore(RedisSettings(url=SecretStr(server.url), prefix="between"))
+    claim = await put(store, await store.claim("taxi", 0), 5, **{f"p{i}": b"old" for i in range(200)})
+    meta, written = store._meta, []
+
+    async def meta_then_write(key: str) -> list[bytes | None]:
+        found = await meta(key)
+        if not written:
+            written.append(await put(store, claim, 6, **{f"p{i}": b"new" for i in range(200)}))
+        return found
+
+    store._meta = meta_then_write  # type: ignore[method-assign]
+    loaded = await store.load(claim)
+    assert loaded is not None
+    assert (loaded.offset, set(loaded.fields.values())) == (6, {b"new"})
+    await store.close()
+
+
+@pytest.mark.embedded
 async def test_a_user_that_sees_only_its_prefix_is_enough(server: EmbeddedServer) -> None:
     with sync_redis.Redis.from_url(server.url) as client:
         rights = ["~own:*", "+hmget", "+hkeys", "+hset", "+hget", "+hdel", "+del", "+eval", "+evalsha", "+ping"]

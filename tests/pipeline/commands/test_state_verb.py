@@ -1,0 +1,64 @@
+"""`tidewatch state` shows and forgets what Redis holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from pipeline.cli import create_cli
+from pipeline.embedded import start_redis
+from pipeline.settings import RedisSettings
+from pipeline.state import PartitionState
+from pipeline.stores.base import Identity
+from pipeline.stores.redis import RedisStore
+
+pytestmark = pytest.mark.embedded
+
+
+async def fill(url: str) -> None:
+    store = RedisStore(RedisSettings(url=SecretStr(url)))
+    state = PartitionState({"windows": np.dtype([("value", "<f8")])}, max_series=10)
+    state.rows_of(["a", "b", "c"])
+    identity = Identity(
+        cluster_id="cluster-1",
+        topic_id="topic-1",
+        stream="taxi",
+        model_hash="",
+        settings_hash="",
+        numerics="",
+        format=1,
+    )
+    for partition in (0, 1):
+        claim = await store.claim("taxi", partition)
+        await store.save(claim, 123_456, identity, state.snapshot(), write_id="w")
+    await store.claim("taxi", 2)
+    await store.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    monkeypatch.chdir(tmp_path)
+    with start_redis(tmp_path / "redis") as server:
+        monkeypatch.setenv("TIDEWATCH_REDIS__URL", server.url)
+        asyncio.run(fill(server.url))
+        yield lambda *words, **options: CliRunner().invoke(create_cli(), ["state", *words], **options)
+
+
+def test_show_tells_what_is_stored_and_reset_forgets_it(run) -> None:
+    shown = run("show", "taxi").stdout
+    first = next(line for line in shown.splitlines() if "123,456" in line)
+    assert first.replace("│", " ").split()[:4] == ["0", "123,456", "0", "3"]
+    assert "topic-1" in shown
+    assert "claimed, no checkpoint yet" in shown
+    assert run("reset", "taxi", input="n\n").exit_code == 1
+    assert "123,456" in run("show", "taxi").stdout
+    assert "forgot the state of partition 1 of stream taxi" in run("reset", "taxi", "--partition", "1", "--yes").stdout
+    assert "forgot the state of partitions 0, 2 of stream taxi" in run("reset", "taxi", input="y\n").stdout
+    assert run("show", "taxi").stdout == "nothing is stored of stream taxi\n"
+    assert run("reset", "taxi", "--yes").stdout == "nothing is stored of stream taxi\n"
