@@ -119,3 +119,17 @@ class AlertsAfterwards(PartitionLoop):
 )
 def test_a_hole_is_found_by_one_of_the_seeds(parts: Parts) -> None:
     assert found_by(parts) is not None
+
+
+def test_a_failing_seed_is_told_in_its_shortest_form() -> None:
+    parts = Parts(store=OffsetApart)
+    found = found_by(parts)
+    assert found is not None
+    small, outcome = shortest(found, parts)
+    assert outcome.problem is not None
+    assert len(small.faults) <= len(found.faults)
+    assert simulate(small, parts).trace == outcome.trace
+    told = report(small, outcome)
+    assert told.startswith(f"seed {found.seed}")
+    assert all(str(fault) in told for fault in small.faults)
+    assert "VIOLATION" in told
