@@ -126,6 +126,7 @@ class _Partition:
             if (offset := await self._open()) is not None:
                 await self._work(offset)
         except Dropped as dropped:
+            self.lane = None  # nothing of it is committed any more; the next rebalance decides
             self._log.warning("partition let go", reason=str(dropped))
         except asyncio.CancelledError:
             raise
@@ -175,6 +176,7 @@ class Partitions:
         self._fail = fail
         self._held: dict[TP, _Partition] = {}
         self._consumer: Consumer | None = None
+        self._revoking = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -197,16 +199,19 @@ class Partitions:
 
     async def revoked(self) -> None:
         """Let go of all: finish, checkpoint, commit. Rebalances are eager, so it is always all of them."""
-        if self._consumer is None or not self._held:
-            return
-        self._consumer.close_all()
+        async with self._revoking:  # a shutdown may meet a rebalance, and waits for it
+            if self._consumer is not None and self._held:
+                await self._let_go(self._consumer)
+
+    async def _let_go(self, consumer: Consumer) -> None:
+        consumer.close_all()
         held, self._held = self._held, {}
         await asyncio.gather(*(p.stop() for p in held.values()))
         last = {tp: p.life.checkpointed for tp, p in held.items() if p.life.checkpointed >= 0}
         try:
             async with asyncio.timeout(HANDOVER_GRACE):
                 if last:
-                    await self._consumer.confirm(last)
+                    await consumer.confirm(last)
         except (TimeoutError, TidewatchError) as error:  # the offsets that count are in the store
             log.warning("no commit at revocation", reason=str(error) or "Kafka does not answer")
 

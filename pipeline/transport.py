@@ -143,6 +143,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._room = asyncio.Event()
         await super().on_start()
 
+    async def stop(self) -> None:
+        """Also a thread that has only just been told to start must end; Mode would leave it running."""
+        while self._thread is not None and self._thread.is_alive() and not self._started.is_set():
+            await asyncio.sleep(0.01)
+        await super().stop()
+
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Mode prints a traceback here; the app tells the reason once."""
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from pipeline.agents import App
 from pipeline.batches import RecordBatch
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, Dropped
 from pipeline.transport import Consumer, place
 
 pytestmark = pytest.mark.kafka
@@ -407,6 +407,33 @@ async def test_a_worker_stops_although_its_state_never_loads(kafka: str, new_top
     async with worker(settings_of(kafka, group), topic, book):
         await until(lambda: book.events, "the assignment")
     assert book.events[-1][0] == "revoked"
+
+
+async def test_a_worker_stops_at_any_moment_of_its_start(kafka: str, new_topic: NewTopic, group: str) -> None:
+    topic = new_topic()
+    for delay in (0, 0.02, 0.1, 0.3, 0.6):
+        async with worker(settings_of(kafka, f"{group}-{delay}"), topic, Book()):
+            await asyncio.sleep(delay)
+
+
+async def test_a_partition_that_is_let_go_is_not_committed_and_the_others_go_on(
+    kafka: str, new_topic: NewTopic, group: str, produce: Callable[..., None]
+) -> None:
+    topic = new_topic(partitions=2)
+    for partition in (0, 1):
+        produce(topic, numbered(0, 10), partition=partition)
+    book = Book()
+
+    async def let_go_of_the_first(life: Life, records: RecordBatch) -> None:
+        if life.partition == 0:
+            life.checkpointed = 7  # as far as it came before another worker took over
+            raise Dropped("t[0] belongs to another worker now")
+
+    book.before_batch = let_go_of_the_first
+    async with worker(settings_of(kafka, group), topic, book) as app:
+        await until(lambda: committed(kafka, group, topic, 1) == 10, "the other")
+        assert not app.ended.is_set()
+        assert committed(kafka, group, topic, 0) == 0
 
 
 async def test_a_batch_that_hangs_is_cut_short_at_the_stop_and_done_again(
