@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import inspect
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -127,6 +128,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The end of the world: tasks that were killed in the middle are let go in silence."""
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            if (never_begun := task.get_coro()) and inspect.getcoroutinestate(never_begun) == inspect.CORO_CREATED:
+                never_begun.close()
         self._ready.clear()
         self._scheduled.clear()
         self.close()
