@@ -1,7 +1,8 @@
 """Yardsticks: detectors that learn next to nothing. What does not beat them is not worth its weights.
 
 `constant` never sees anything, `random` tosses coins, `zscore` knows the mean and spread of the window before the
-judged observation (the "three sigma rule" of every monitoring system).
+judged observation (the "three sigma rule" of every monitoring system), `seasonal-naive` says that all is as it was a
+season ago, `range` that nothing leaves the range seen.
 
 Examples
 --------
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
 
 
@@ -124,3 +126,73 @@ class ZScore(_Weightless):
         raw = np.sqrt(np.square(deviations).mean(axis=1))
         shares = np.square(deviations) / (deviations.shape[1] * np.maximum(raw, 1e-12))[:, None]
         return Scores(raw, mean.astype(np.float32), shares.astype(np.float32))
+
+
+class SeasonalNaiveConfig(DetectorConfig):
+    """Settings of the seasonal naive forecast."""
+
+    window: int = 49
+    """The season is one less: 48 half hours are a day."""
+
+
+class SeasonalNaive(_Weightless):
+    """Scores by the difference to the observation one season before, the first of the window."""
+
+    name = "seasonal-naive"
+    summary = "yardstick: difference to the observation one season before"
+    Config = SeasonalNaiveConfig
+    config: SeasonalNaiveConfig
+    residual = True
+    unit_test_params = MappingProxyType({"window": 25})
+
+    def __init__(self, config: SeasonalNaiveConfig | None = None) -> None:
+        super().__init__(config)
+        if self.config.window < 2:
+            msg = (
+                f"{self.name}: a season is window - 1 observations: window must be at least 2, not {self.config.window}"
+            )
+            raise DetectorError(msg)
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        before, last = x[:, 0, : self.config.channels], x[:, -1, : self.config.channels]
+        squares = np.square(last.astype(np.float64) - before)  # (B, C)
+        raw = np.sqrt(squares.mean(axis=1))
+        shares = squares / (squares.shape[1] * np.maximum(raw, 1e-12))[:, None]
+        return Scores(raw, before.copy(), shares.astype(np.float32))
+
+
+class Range(Detector):
+    """Scores by how far an observation lies outside the range of the window before it, or, of a row, of the fitted rows.
+
+    The fitted range leaves the most extreme thousandth out at either end, so that anomalies do not widen it much.
+    """
+
+    name = "range"
+    summary = "yardstick: how far outside the range seen so far"
+    kinds = frozenset({"windows", "rows"})
+    unit_test_params = MappingProxyType({"window": 25})
+
+    def _fit(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.int8] | None,
+        validation: NDArray[np.float32] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> TrainingReport:
+        last = x[:, -1, : self.config.channels]
+        self._seen = np.quantile(last, [0.001, 0.999], axis=0).astype(np.float32)  # (2, C)
+        return TrainingReport()
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        values = x[:, :, : self.config.channels]
+        before, last = values[:, :-1], values[:, -1]
+        low, high = (before.min(axis=1), before.max(axis=1)) if before.shape[1] else self._seen
+        outside = np.maximum(np.maximum(low - last, last - high), 0.0)  # (B, C)
+        return Scores(outside.sum(axis=1, dtype=np.float64), None, outside)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The fitted range (2, C)."""
+        return {"seen": self._seen}
+
+    def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        (self._seen,) = adopt(self.name, arrays, seen=(2, self.config.channels))

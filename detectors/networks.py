@@ -243,6 +243,13 @@ class NetworkDetector(Detector):
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         """What each window of a batch costs in training: (B,)."""
 
+    def _held_losses(self, network: Any, batch: Batch) -> Tensor:
+        """What early stopping looks at, (B,): the same, unless a detector knows better."""
+        return self._losses(network, batch)
+
+    def _prepare(self, network: Any, x: Tensor) -> None:
+        """Give the untrained network what it takes from the training windows (N, T, C + F) as a whole."""
+
     @abstractmethod
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
@@ -287,7 +294,9 @@ class NetworkDetector(Detector):
     ) -> TrainingReport:
         train, held = self._split(x, y, validation)
         with reproducible(self.config.seed) as generator:
-            network = self._build().to(self.device)
+            network = self._build()
+            self._prepare(network, train[0])
+            network.to(self.device)
             report = self._train(network, train, held, generator, on_progress)
         self._network = network.eval()
         return report
@@ -355,7 +364,7 @@ class NetworkDetector(Detector):
         step = max(1, len(held[0]) // how.windows_per_epoch)
         parts = zip(*(torch.split(of[::step].to(self.device), 1024) for of in held), strict=True)
         with torch.inference_mode():
-            losses = [self._losses(network, Batch(x, y, generator)) for x, y in parts]
+            losses = [self._held_losses(network, Batch(x, y, generator)) for x, y in parts]
             return float(trimmed_mean(torch.cat(losses), how.trim))
 
     def _score(self, x: NDArray[np.float32]) -> Scores:

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from detectors.autoencoder import Autoencoder, DeepAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from detectors.base import Detector, DetectorError
-from detectors.baselines import Constant, Random, ZScore
+from detectors.baselines import Constant, Random, Range, SeasonalNaive, ZScore
 from detectors.conv_autoencoder import ConvAutoencoder, ImageAutoencoder
+from detectors.ed_tcn import EDTCN, EDTCNClassifier
 from detectors.gru import GRU
 from detectors.isolation_forest import IsolationForest
 from detectors.kmeans import KMeans
@@ -18,8 +19,10 @@ from detectors.lstm import LSTM
 from detectors.lstm_autoencoder import LSTMAutoencoder
 from detectors.ocsvm import OneClassSVM
 from detectors.pca import PCA
+from detectors.rbm import RBM
 from detectors.seasonal import Seasonal
 from detectors.tcn import TCN
+from detectors.tcn_classifier import TCNClassifier
 from detectors.vae import VAE
 
 DETECTORS: Mapping[str, type[Detector]] = {
@@ -34,10 +37,16 @@ DETECTORS: Mapping[str, type[Detector]] = {
         ImageAutoencoder,
         VAE,
         LSTMAutoencoder,
+        EDTCN,
         # Forecasters.
         LSTM,
         GRU,
         TCN,
+        # Energy.
+        RBM,
+        # Supervised.
+        TCNClassifier,
+        EDTCNClassifier,
         # Classical.
         IsolationForest,
         OneClassSVM,
@@ -45,6 +54,8 @@ DETECTORS: Mapping[str, type[Detector]] = {
         KMeans,
         # Yardsticks.
         Seasonal,
+        SeasonalNaive,
+        Range,
         ZScore,
         Random,
         Constant,

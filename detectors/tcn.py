@@ -47,16 +47,28 @@ class TCNConfig(ForecasterConfig):
     kernel: int = Field(3, ge=2)
 
 
-class _Encoder(nn.Module):
+class Encoder(nn.Module):
+    """Residual blocks with dilations 1, 2, 4 ... over a sequence (T, B, W); what the last position says, (B, H)."""
+
     def __init__(self, width: int, hidden: int, blocks: int, kernel: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResidualBlock(hidden if i else width, hidden, kernel) for i in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.transpose(0, 1).contiguous()  # (T-1, B, C + F)
+        """From (T, B, W), contiguous, to (B, H)."""
+        y = x
         for i, block in enumerate(self.blocks):
             y = block(every_second(y) if i else y)
         return y[-1]  # (B, H)
+
+
+class _TimeFirst(nn.Module):
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x.transpose(0, 1).contiguous())  # type: ignore[no-any-return]
 
 
 class TCN(Forecaster):
@@ -73,4 +85,4 @@ class TCN(Forecaster):
 
     def _encoder(self) -> tuple[nn.Module, int]:
         c = self.config
-        return _Encoder(self.width, c.hidden, c.blocks, c.kernel), c.hidden
+        return _TimeFirst(Encoder(self.width, c.hidden, c.blocks, c.kernel)), c.hidden
