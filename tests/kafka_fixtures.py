@@ -76,7 +76,7 @@ def group() -> str:
 @pytest.fixture
 def new_topic(kafka: str) -> Iterator[Callable[..., str]]:
     """Call it for a fresh topic: `new_topic(partitions=4, **{"cleanup.policy": "compact"})`; deleted after the test."""
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     made: list[str] = []
 
     def make(partitions: int = 1, **config: str) -> str:

@@ -143,7 +143,7 @@ async def until(true: Callable[[], object], what: str = "", *, timeout: float = 
 
 def committed(kafka: str, group: str, topic: str, partition: int = 0) -> int | None:
     """The group's committed offset, as Kafka has it."""
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
     (answer,) = admin.list_consumer_group_offsets([asked]).values()
     offset = answer.result(20).topic_partitions[0].offset

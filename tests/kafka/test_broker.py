@@ -20,10 +20,12 @@ COMMAND = Path(__file__).parents[2] / "deploy" / "kafka" / "broker.py"
 @pytest.mark.kafka
 def test_a_record_goes_in_and_comes_out(kafka: str, new_topic: Callable[..., str], group: str) -> None:
     topic = new_topic()
-    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "enable.idempotence": True})
     producer.produce(topic, b"hello", key=b"k")
     assert producer.flush(20) == 0
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": group, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": kafka, "log_level": 0, "group.id": group, "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe([topic])
     message = consumer.poll(20)
     consumer.close()

@@ -80,19 +80,24 @@ class World:
         return process
 
     def send(self, *values: bytes, key: bytes = b"quiet") -> None:
-        producer = Producer({"bootstrap.servers": self.kafka, "partitioner": "murmur2_random"})
+        producer = Producer({"bootstrap.servers": self.kafka, "log_level": 0, "partitioner": "murmur2_random"})
         for value in values:
             producer.produce(f"{self.name}.observations", value, key)
         assert producer.flush(20) == 0
 
     def create_topic(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.kafka})
+        admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
         name = f"{self.name}.observations"
         admin.create_topics([NewTopic(name, 2, 1)])[name].result(20)
 
     def read(self, topic: str, count: int) -> list[bytes]:
         consumer = Consumer(
-            {"bootstrap.servers": self.kafka, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
+            {
+                "bootstrap.servers": self.kafka,
+                "log_level": 0,
+                "group.id": uuid.uuid4().hex,
+                "auto.offset.reset": "earliest",
+            }
         )
         consumer.subscribe([f"{self.name}.{topic}"])
         end, got = time.monotonic() + 60, []

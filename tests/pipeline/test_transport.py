@@ -27,7 +27,7 @@ NewTopic = Callable[..., str]
 @pytest.fixture
 def produce(kafka: str) -> Callable[..., None]:
     """`produce(topic, values, partition=0, keys=None)`, acknowledged on return."""
-    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 5})
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "enable.idempotence": True, "linger.ms": 5})
 
     def produce(
         topic: str, values: list[bytes | None], *, partition: int = 0, keys: list[bytes | None] | None = None
@@ -139,7 +139,7 @@ async def test_records_of_aborted_transactions_and_markers_leave_holes_only(
     kafka: str, new_topic: NewTopic, group: str
 ) -> None:
     topic = new_topic()
-    producer = Producer({"bootstrap.servers": kafka, "transactional.id": uuid.uuid4().hex})
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "transactional.id": uuid.uuid4().hex})
     producer.init_transactions(30)
     for round_ in range(4):
         producer.begin_transaction()
@@ -492,7 +492,7 @@ def _coordinator(app: App) -> object:
 
 
 def _delete_before(kafka: str, topic: str, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     (done,) = admin.delete_records([TopicPartition(topic, 0, offset)]).values()
     assert done.result(20).low_watermark == offset
 
