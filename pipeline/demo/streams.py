@@ -93,15 +93,15 @@ TAXI = DemoStream(
     name="taxi",
     title="New York taxi passengers",
     dataset="taxi",
-    detectors=("lstm", "tcn", "seasonal"),
+    detectors=("lstm", "seasonal"),
     aggregation="max",
     time_features=("day", "week"),
-    calibrator={"poison_level": 6.0},
-    settings={"alerts": {"resolve_after": "12h"}, "idle_after": "30d"},
+    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_after": "1d"}, "idle_after": "30d"},
     why=(
-        "Two forecasters, an LSTM and a TCN, see what is wrong for the hour; a seasonal memory (the last three hours against the "
-        "same hours one and two weeks before) sees what is wrong for the day. Any of them may raise the alarm. People live by "
-        "the day, so an alert ends after half a day of normal traffic."
+        "An LSTM forecaster sees what is wrong for the hour; a seasonal memory (the last three hours against the same hours one "
+        "and two weeks before) sees what is wrong for the day; either may raise the alarm. The threshold is a budget of one "
+        "false alarm in 3,000 observations, three in the half year. People live by the day, so an alert ends after a day of "
+        "normal traffic."
     ),
 )
 NAB = DemoStream(
@@ -111,21 +111,23 @@ NAB = DemoStream(
     choose=("*realKnownCause/*", "*realAWSCloudwatch/*"),
     without=("*nyc_taxi",),
     detectors=(("tcn", {"window": 48}),),
-    calibrator={"poison_level": 8.0},
-    settings={"alerts": {"resolve_after": "6h"}, "idle_after": "30d"},
-    why="One TCN forecaster for all series, each scaled by its own training part and calibrated by itself.",
+    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_after": "6h"}, "idle_after": "30d"},
+    why=(
+        "One TCN forecaster for all series, each scaled by its own training part and calibrated by itself, with the same budget: "
+        "one false alarm in 3,000 observations."
+    ),
 )
 KDD = DemoStream(
     name="kdd",
     title="Network connections (KDD Cup 99, http)",
     dataset="kdd",
     detectors=("autoencoder",),
-    calibrator={"poison_level": 4.0, "adapt_after": 20_000},
-    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_count": 50}},
+    calibrator={"poison_level": 4.0, "adapt_after": 20_000, "step": 255},
+    settings={"threshold": {"level": 3.0}, "alerts": {"resolve_count": 50}},
     why=(
         "A dense autoencoder on single rows, trained on the first 30 % of the connections, which hold no attack. Attacks come in "
-        "blocks of a thousand, so what is anomalous is not learnt, however long it lasts. The threshold is a budget of one "
-        "false alarm in 3,000 rows."
+        "blocks of a thousand, so what is anomalous does not become normal by lasting. The threshold is a budget of one false "
+        "alarm in 1,000 rows."
     ),
 )
 STREAMS = (TAXI, NAB, KDD)
