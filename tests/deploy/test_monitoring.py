@@ -1,0 +1,117 @@
+"""What Prometheus and Grafana are given speaks of metrics that a worker has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pipeline.metrics import WorkerMetrics
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus/rules.yml"
+DASHBOARD = DEPLOY / "grafana/dashboards/tidewatch.json"
+
+
+def known() -> set[str]:
+    """Names as they stand in a scrape."""
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    names = set()
+    for metric in registry.collect():
+        ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
+        names |= {metric.name + end for end in ends}
+    return names
+
+
+def unknown(texts: Iterable[str]) -> set[str]:
+    return {name for text in texts for name in re.findall(r"\btidewatch_\w+", text)} - known()
+
+
+def test_rules_and_dashboard_ask_only_for_metrics_that_there_are() -> None:
+    expressions = [line for line in RULES.read_text().splitlines() if "description:" not in line]
+    dashboard = json.loads(DASHBOARD.read_text())
+    targets = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
+    assert len(targets) > 15
+    assert unknown(expressions) == set()
+    assert unknown(targets) == set()
+    assert unknown(["rate(tidewatch_records[5m])"]) == {"tidewatch_records"}
+
+
+def test_the_dashboard_asks_the_data_source_that_is_provisioned() -> None:
+    provisioned = (DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text()
+    sources = {p["datasource"]["uid"] for p in json.loads(DASHBOARD.read_text())["panels"] if "datasource" in p}
+    assert sources == {"prometheus"}
+    assert "uid: prometheus\n" in provisioned
+
+
+def promtool(*arguments: str, cwd: Path) -> str:
+    program = shutil.which("promtool")
+    if program is None:
+        missing = "needs promtool (apt install prometheus)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_reads_its_configuration_and_rules() -> None:
+    assert "10 rules found" in promtool("check", "config", "prometheus.yml", cwd=DEPLOY / "prometheus")
+
+
+# A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
+CASES = """
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="tidewatch", instance="a"}', values: '1x20'}
+      - {series: 'tidewatch_lag_records{stream="s", partition="0"}', values: '7x20'}
+      - {series: 'tidewatch_position{stream="s", partition="0"}', values: '100x20'}
+      - {series: 'tidewatch_lag_records{stream="s", partition="1"}', values: '7x20'}
+      - {series: 'tidewatch_position{stream="s", partition="1"}', values: '100+10x20'}
+      - {series: 'tidewatch_lag_records{stream="s", partition="2"}', values: '0x20'}
+      - {series: 'tidewatch_position{stream="s", partition="2"}', values: '100x20'}
+      - {series: 'tidewatch_store_waiting{stream="s", partition="1"}', values: '1x20'}
+      - {series: 'tidewatch_records_total{stream="s", partition="0"}', values: '0+100x20'}
+      - {series: 'tidewatch_dead_letters_total{stream="s", partition="0", reason="syntax"}', values: '0+50x20'}
+    alert_rule_test:
+      - alertname: TidewatchPartitionStands
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: s, partition: "0"}
+            exp_annotations:
+              summary: "s[0] stands, with 7 records waiting."
+              description: /healthz of its worker says why; most often Redis or the broker does not answer.
+      - alertname: TidewatchStateStoreAway
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: s}
+            exp_annotations:
+              summary: Workers of s wait for Redis.
+              description: Nothing is lost; scoring goes on when Redis answers.
+      - alertname: TidewatchDeadLetters
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: warning, stream: s, reason: syntax}
+            exp_annotations:
+              summary: "50% of s's records become dead letters: syntax."
+              description: The dead-letter topic holds them as they came, with the reason in their headers.
+      - {alertname: TidewatchWorkerDown, eval_time: 15m, exp_alerts: []}
+      - {alertname: TidewatchNoWorker, eval_time: 15m, exp_alerts: []}
+"""
+
+
+def test_the_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    (tmp_path / "cases.yml").write_text(CASES.replace("RULES", str(RULES)))
+    assert "SUCCESS" in promtool("test", "rules", "cases.yml", cwd=tmp_path)
