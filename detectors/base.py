@@ -247,9 +247,13 @@ class Detector(ABC):
     def from_arrays(cls, config: DetectorConfig, arrays: Mapping[str, NDArray[Any]]) -> Detector:
         """Rebuild a fitted detector; scores are bit-equal to those of the one that `arrays` came from."""
         detector = cls(config)
-        detector._load_arrays(arrays)
-        detector.fitted = True
+        detector.adopt(arrays)
         return detector
+
+    def adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another of the same settings learnt, and be fitted."""
+        self._load_arrays(arrays)
+        self.fitted = True
 
     def _checked(self, x: FloatArray, *, finite: bool) -> NDArray[np.float32]:
         T, W = self.config.window, self.width

@@ -188,11 +188,11 @@ def _examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> _Examples:
     return torch.from_numpy(np.ascontiguousarray(x)), labels
 
 
-def _fingerprint(config: DetectorConfig, *tensors: Tensor) -> NDArray[np.uint8]:
-    """SHA-256 of settings and data."""
+def fingerprint(config: DetectorConfig, *arrays: NDArray[Any]) -> NDArray[np.uint8]:
+    """SHA-256 of settings and data: what a checkpoint belongs to."""
     digest = hashlib.sha256(config.model_dump_json().encode())
-    for tensor in tensors:
-        digest.update(tensor.numpy().data)
+    for a in arrays:
+        digest.update(np.ascontiguousarray(a).data)
     return np.frombuffer(digest.digest(), np.uint8)
 
 
@@ -325,7 +325,8 @@ class NetworkDetector(Detector):
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
         how = self.config.training
-        run = _Run(network, Adam(network, how), generator, _fingerprint(self.config, *train, *held))
+        both = [of.numpy() for of in (*train, *held)]
+        run = _Run(network, Adam(network, how), generator, fingerprint(self.config, *both))
         if self.checkpoint is not None:
             run.resume(self.checkpoint)
         report = run.report

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 from detectors import registry
 from detectors.base import Detector, DetectorError, Progress, TrainingReport
 from detectors.calibration import Calibrator
+from detectors.checkpoint import TrainingCheckpoint
 from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
+from detectors.networks import fingerprint
 from detectors.scaling import SeriesScaling
 from detectors.windowing import covariates, infer_interval, windows
 
@@ -43,23 +46,34 @@ def table_training_rows(n: int) -> int:
     return int(0.15 * n)
 
 
+class _Windows(NamedTuple):
+    """Windows (N, T, C + F) that end in some rows, and the labels (N,) of these rows."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int8]
+
+    def and_then(self, others: _Windows) -> _Windows:
+        """These windows and others."""
+        return _Windows(np.concatenate([self.x, others.x]), np.concatenate([self.y, others.y]))
+
+
 @dataclass(frozen=True)
 class _Part:
-    """The training part of one series: windows that end in row `ends`, of which those before `fitted` are fitted on."""
+    """The training part of one series."""
 
     rows: NDArray[np.float64]  # (n, C + F), scaled
     breaks: NDArray[np.bool_]  # (n,) whether a window may not reach from before this row to it
-    fitted: int
+    fitted: int  # rows before this one are fitted on, the others calibrate
+    labels: NDArray[np.int8]  # (n,)
 
-    def windows(self, T: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Windows (., T, C + F) to fit on, for early stopping, and to calibrate on."""
+    def windows(self, T: int) -> tuple[_Windows, _Windows]:
+        """Windows to fit on, and windows to calibrate on."""
         x = windows(self.rows, T)
         run = np.cumsum(self.breaks)
         ends = np.arange(T - 1, T - 1 + len(x))
         whole = run[ends] == run[ends - T + 1]
-        fit, calibrate = x[whole & (ends < self.fitted)], x[whole & (ends >= self.fitted)]
-        held_back = len(fit) // 10
-        return fit[: len(fit) - held_back], fit[len(fit) - held_back :], calibrate
+        fit, calibrate = whole & (ends < self.fitted), whole & (ends >= self.fitted)
+        return _Windows(x[fit], self.labels[ends[fit]]), _Windows(x[calibrate], self.labels[ends[calibrate]])
 
 
 def train_metric(
@@ -73,11 +87,13 @@ def train_metric(
     time_features: Sequence[str] = (),
     interval_ms: Mapping[str, int] | None = None,
     aggregation: Aggregation = "mean",
+    labels: Mapping[str, NDArray[np.bool_]] | None = None,
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
     facts: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> Model:
     """Train a model on the first part of recorded metrics.
 
@@ -94,10 +110,14 @@ def train_metric(
         Of `day`, `week`: sine and cosine of the event time, given to the detectors as covariates.
     interval_ms
         The usual step of each series; what is not given is found. Windows do not reach over gaps longer than four steps.
+    labels
+        Name -> (n,) which observations are anomalous, for supervised detectors; series without labels are taken as normal.
     threads
         Of torch while training. Weights are the same for the same seed and threads.
     facts
         What else the model file's header should say.
+    checkpoint
+        Renewed after every epoch; what it holds already is not trained again.
 
     Raises
     ------
@@ -114,7 +134,8 @@ def train_metric(
         raise DetectorError(msg)
     for name, (times, values) in series.items():
         first = training_rows(len(times))
-        times, values = _accepted(times[:first], values[:first])
+        kept = _accepted(times[:first], values[:first])
+        times, values = times[kept], values[kept]
         if len(times) < 2:
             continue
         step = infer_interval(times) if interval_ms is None else interval_ms.get(name, 0)
@@ -123,10 +144,11 @@ def train_metric(
         scaled = (values - known[name][0]) / known[name][1]
         rows = np.concatenate([scaled, covariates(times, time_features)], axis=1)
         breaks = np.r_[False, np.diff(times) > 4 * step] if step else np.zeros(len(times), np.bool_)
-        parts[name] = _Part(rows, breaks, int(fit_fraction * len(times)))
+        parts[name] = _Part(rows, breaks, int(fit_fraction * len(times)), _labels(labels, name, kept))
     C, F = channels.pop(), 2 * len(time_features)
-    members = _members(detectors, channels=C, covariates=F, seed=seed)
-    calibrations, learnt = _fit(members, parts, calibrator, threads, device, on_progress)
+    members = _members(detectors, "windows", channels=C, covariates=F, seed=seed)
+    run = _Run(calibrator, threads, device, on_progress, checkpoint)
+    calibrations, learnt = run.fit(members, parts)
     return Model(
         kind="metric",
         detectors=members,
@@ -152,11 +174,13 @@ def train_table(
     training_rows: Callable[[int], int] = table_training_rows,
     fit_fraction: float = 0.7,
     aggregation: Aggregation = "mean",
+    labels: Mapping[str, NDArray[np.bool_]] | None = None,
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
     facts: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> Model:
     """Train a model on the first rows of tables; each row is judged by itself (T = 1).
 
@@ -179,9 +203,12 @@ def train_table(
         encoded, problems = encoder.encode(head)
         good = np.ones(len(head), np.bool_)
         good[list(problems)] = False
-        parts[name] = _Part(encoded[good], np.zeros(int(good.sum()), np.bool_), int(good[: fitted[name]].sum()))
-    members = _members(detectors, channels=encoder.channels, covariates=0, seed=seed, window=1)
-    calibrations, learnt = _fit(members, parts, calibrator, threads, device, on_progress)
+        whole = np.zeros(int(good.sum()), np.bool_)
+        kept = np.flatnonzero(good)
+        parts[name] = _Part(encoded[good], whole, int(good[: fitted[name]].sum()), _labels(labels, name, kept))
+    members = _members(detectors, "rows", channels=encoder.channels, covariates=0, seed=seed, window=1)
+    run = _Run(calibrator, threads, device, on_progress, checkpoint)
+    calibrations, learnt = run.fit(members, parts)
     return Model(
         kind="table",
         detectors=members,
@@ -197,52 +224,91 @@ def train_table(
     )
 
 
-def _members(detectors: Sequence[Member], **filled_in: int) -> tuple[Detector, ...]:
+def _members(detectors: Sequence[Member], kind: Literal["windows", "rows"], **filled_in: int) -> tuple[Detector, ...]:
     if not detectors:
         msg = "no detector to train; `tidewatch detectors` lists them"
         raise DetectorError(msg)
     named = [(member, {}) if isinstance(member, str) else member for member in detectors]
+    for name, _ in named:
+        if kind not in registry.find(name).kinds:
+            other = "windows of metrics" if kind == "rows" else "rows of a table"
+            msg = f"{name} takes {other} only; `tidewatch detectors` says what each one takes"
+            raise DetectorError(msg)
     return tuple(registry.create(name, **{**filled_in, **settings}) for name, settings in named)
 
 
-def _fit(
-    members: tuple[Detector, ...],
-    parts: Mapping[str, _Part],
-    calibrator: Calibrator,
-    threads: int,
-    device: str,
-    on_progress: OnProgress | None,
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Fit members on all series together, calibrate each series; returns calibration states and facts."""
-    states: dict[str, NDArray[Any]] = {name: np.zeros(len(members), calibrator.dtype) for name in parts}
-    reports: list[dict[str, Any]] = []
-    for m, member in enumerate(members):
-        cut = {name: part.windows(member.config.window) for name, part in parts.items()}
-        if not member.learns:  # no residual is too small: every row may calibrate
-            whole = {name: np.concatenate(split) for name, split in cut.items()}
-            cut = {name: (x, x, x) for name, x in whole.items()}
-        x = np.concatenate([fit for fit, _, _ in cut.values()])
-        validation = np.concatenate([held for _, held, _ in cut.values()])
-        if len(x) < 2 or len(validation) == 0:
+@dataclass(frozen=True)
+class _Run:
+    """How members are fitted, whatever on."""
+
+    calibrator: Calibrator
+    threads: int
+    device: str
+    on_progress: OnProgress | None
+    checkpoint: TrainingCheckpoint | None
+
+    def fit(
+        self, members: tuple[Detector, ...], parts: Mapping[str, _Part]
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Fit members on all series together, calibrate each series; returns calibration states and facts."""
+        states: dict[str, NDArray[Any]] = {name: np.zeros(len(members), self.calibrator.dtype) for name in parts}
+        reports: list[dict[str, Any]] = []
+        for m, member in enumerate(members):
+            cut = {name: part.windows(member.config.window) for name, part in parts.items()}
+            fit, calibrate = ({name: both[i] for name, both in cut.items()} for i in (0, 1))
+            if not member.learns:  # no residual is too small: every row may calibrate
+                calibrate = {name: both[0].and_then(both[1]) for name, both in cut.items()}
+                fit = calibrate
+            with limited_threads(self.threads):
+                report = self._fit_one(m, member, list(fit.values()))
+                for name, scores in self._raw(member, calibrate).items():
+                    states[name][m] = self.calibrator.fit(scores[calibrate[name].y == 0])
+            reports.append(_facts(member, report, sum(len(w.x) for w in fit.values())))
+        return states, {"training": reports}
+
+    def _fit_one(self, m: int, member: Detector, series: Sequence[_Windows]) -> TrainingReport:
+        """Fit one member; the last tenth of each series is for early stopping, unless it splits by itself."""
+        held_back = [0 if member.supervised else len(w.x) // 10 for w in series]
+        x = np.concatenate([w.x[: len(w.x) - h] for w, h in zip(series, held_back, strict=True)])
+        held = np.concatenate([w.x[len(w.x) - h :] for w, h in zip(series, held_back, strict=True)])
+        if len(x) < 2 or not (len(held) or member.supervised):
             msg = (
                 f"{member.name}: no series has enough training rows for windows of {member.config.window}; "
                 "give longer series, more training rows or a shorter window"
             )
             raise DetectorError(msg)
-        with limited_threads(threads):
-            report = member.to(device).fit(x, validation=validation, on_progress=_bound(on_progress, member))
-            member.to("cpu")
-            raw = member.score(np.concatenate([calibrate for _, _, calibrate in cut.values()])).raw
-        reports.append(_facts(member, report, len(x)))
-        at = 0
-        for name, (_, _, calibrate) in cut.items():
-            states[name][m] = calibrator.fit(raw[at : at + len(calibrate)])
-            at += len(calibrate)
-    return states, {"training": reports}
+        y = np.concatenate([w.y for w in series]) if member.supervised else None
+        if y is not None and not (0 < y.sum() < len(y)):
+            msg = f"{member.name} is supervised: the training part must have normal and labelled anomalous observations"
+            raise DetectorError(msg)
+        validation = None if member.supervised else held
+        member.to(self.device)
+        if self.checkpoint is None:
+            return member.fit(x, y, validation=validation, on_progress=self._told(member))
+        mark = fingerprint(member.config, x, held, np.empty(0) if y is None else y)
+        report = self.checkpoint.take_up(m, member, mark)
+        if report is None:
+            keep = partial(self.checkpoint.under_way, m, member, mark)
+            tell = self._told(member, keep)
+            report = member.fit(x, y, validation=validation, on_progress=tell)
+            self.checkpoint.done(m, member, report, mark)
+        return report
 
+    def _told(self, member: Detector, first: Callable[[], None] | None = None) -> Callable[[Progress], None]:
+        def tell(progress: Progress) -> None:
+            if first is not None:
+                first()
+            if self.on_progress is not None:
+                self.on_progress(member, progress)
 
-def _bound(on_progress: OnProgress | None, member: Detector) -> Callable[[Progress], None] | None:
-    return None if on_progress is None else lambda progress: on_progress(member, progress)
+        return tell
+
+    def _raw(self, member: Detector, series: Mapping[str, _Windows]) -> dict[str, NDArray[np.float64]]:
+        """Raw scores of each series' windows, on the CPU: its numerics are everybody's."""
+        member.to("cpu")
+        raw = member.score(np.concatenate([w.x for w in series.values()])).raw
+        ends = np.cumsum([len(w.x) for w in series.values()])
+        return dict(zip(series, np.split(raw, ends[:-1]), strict=True))
 
 
 def _facts(member: Detector, report: TrainingReport, windows: int) -> dict[str, Any]:
@@ -267,10 +333,17 @@ def limited_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows that the stream would accept: finite, and newer than all before them."""
-    finite = np.isfinite(values).all(axis=1)
-    times, values = times[finite], values[finite]
+def _accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which rows the stream would accept: those that are finite, and newer than all before them."""
+    finite = np.flatnonzero(np.isfinite(values).all(axis=1))
+    times = times[finite]
     newer = np.ones(len(times), np.bool_)
     newer[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
-    return times[newer], values[newer]
+    return finite[newer]
+
+
+def _labels(labels: Mapping[str, NDArray[np.bool_]] | None, name: str, kept: NDArray[np.intp]) -> NDArray[np.int8]:
+    """Labels of the rows that were kept of a series; zeros where it has none."""
+    if labels is None or name not in labels:
+        return np.zeros(len(kept), np.int8)
+    return np.asarray(labels[name])[kept].astype(np.int8)

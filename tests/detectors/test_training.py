@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from detectors import registry
 from detectors.base import Detector, DetectorError, Progress, TrainingReport
 from detectors.calibration import Empirical
+from detectors.checkpoint import TrainingCheckpoint
+from detectors.model_file import to_bytes
 from detectors.networks import Adam, TrainingConfig, reproducible, trimmed_mean
-from detectors.training import metric_training_rows, train_metric, train_table
+from detectors.training import Member, OnProgress, metric_training_rows, train_metric, train_table
 
 STEP = 300_000
 Series = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
@@ -48,7 +51,7 @@ def test_the_training_part_is_nabs_probation() -> None:
 def test_70_percent_of_the_training_part_are_fitted_on_and_the_rest_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, NDArray[np.float32]] = {}
 
-    def fit(self: Detector, x: NDArray[np.float32], **others: Any) -> TrainingReport:
+    def fit(self: Detector, x: NDArray[np.float32], y: Any, **others: Any) -> TrainingReport:
         seen["fit"], seen["validation"] = x, others["validation"]
         self.fitted = True
         return TrainingReport()
@@ -131,6 +134,10 @@ def test_a_table_is_encoded_with_what_the_fitted_rows_say() -> None:
     assert model.features.to_header()["categories"] == [["x"]]
 
 
+class Stop(Exception):
+    pass
+
+
 SMALL = {"window": 8, "hidden": 4, "blocks": 2, "training": {"epochs": 5}}
 
 
@@ -140,9 +147,6 @@ def windows(detector: Detector) -> NDArray[np.float32]:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights() -> None:
-    class Stop(Exception):
-        pass
-
     def stop_after(epochs: int) -> Callable[[Progress], None]:
         def on_progress(progress: Progress) -> None:
             if progress.epoch == epochs:
@@ -234,3 +238,83 @@ def test_progress_is_told_for_every_epoch() -> None:
         on_progress=lambda detector, p: told.append((detector.name, p.epoch, p.epochs)),
     )
     assert told == [("tcn", epoch, 5) for epoch in range(1, 6)]
+
+
+def stop_at(name: str, epoch: int) -> OnProgress:
+    def on_progress(detector: Detector, progress: Progress) -> None:
+        if (detector.name, progress.epoch) == (name, epoch):
+            raise Stop
+
+    return on_progress
+
+
+MEMBERS: list[Member] = [
+    ("tcn", SMALL),
+    ("isolation-forest", {"window": 8, "trees": 10}),
+    ("zscore", {"window": 8}),
+    ("gru", {"window": 8, "hidden": 4, "training": {"epochs": 5}}),
+]
+
+
+@pytest.mark.parametrize(("name", "epoch"), [("tcn", 1), ("gru", 2)])
+def test_a_stopped_training_of_several_goes_on_from_its_checkpoint(tmp_path: Path, name: str, epoch: int) -> None:
+    whole = to_bytes(train_metric(waves(), MEMBERS, Empirical()))
+    path = tmp_path / "m.checkpoint"
+    with pytest.raises(Stop):
+        train_metric(
+            waves(), MEMBERS, Empirical(), checkpoint=TrainingCheckpoint(path), on_progress=stop_at(name, epoch)
+        )
+    told: list[tuple[str, int]] = []
+    resumed = train_metric(
+        waves(),
+        MEMBERS,
+        Empirical(),
+        checkpoint=TrainingCheckpoint(path),
+        on_progress=lambda detector, p: told.append((detector.name, p.epoch)),
+    )
+    assert to_bytes(resumed) == whole
+    assert told[0] == (name, epoch + 1)
+    TrainingCheckpoint(path).delete()
+    assert TrainingCheckpoint(path).empty
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.checkpoint"
+    train_metric(waves(), [("tcn", SMALL)], Empirical(), checkpoint=TrainingCheckpoint(path))
+    with pytest.raises(DetectorError, match=r"m\.checkpoint is of other settings or other data; delete it"):
+        train_metric(waves(3000), [("tcn", SMALL)], Empirical(), checkpoint=TrainingCheckpoint(path))
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(DetectorError, match=r"m\.checkpoint cannot be read"):
+        TrainingCheckpoint(path)
+
+
+def test_supervised_detectors_learn_from_labels_and_calibrate_on_what_is_normal() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.random(1000) < 0.1
+    rows: list[list[float | str]] = [
+        [float(a), float(b)] for a, b in rng.normal(size=(1000, 2)) + 4.0 * labels[:, None]
+    ]
+    watching = Watching()
+    small = {"hidden": 4, "blocks": 1, "training": {"epochs": 10, "trim": 0.0}}
+    model = train_table(
+        {"t": rows},
+        ["a", "b"],
+        [],
+        [("tcn-classifier", small)],
+        watching,
+        training_rows=lambda n: 600,
+        labels={"t": labels},
+    )
+    assert watching.fitted_on == [int((~labels[420:600]).sum())]
+    assert model.features is not None
+    raw = model.detectors[0].score(model.features.encode(rows)[0][600:, None]).raw
+    assert raw[labels[600:]].mean() > raw[~labels[600:]].mean() + 2.0
+    with pytest.raises(DetectorError, match="must have normal and labelled anomalous"):
+        train_table({"t": rows}, ["a", "b"], [], [("tcn-classifier", small)], watching)
+
+
+def test_a_detector_of_windows_takes_no_table() -> None:
+    with pytest.raises(DetectorError, match="lstm takes windows of metrics only"):
+        train_table({"t": [[1.0]] * 100}, ["a"], [], ["lstm"], Empirical())
+    with pytest.raises(DetectorError, match="image-autoencoder takes rows of a table only"):
+        train_metric(waves(), ["image-autoencoder"], Empirical())
