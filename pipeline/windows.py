@@ -455,7 +455,7 @@ class SeriesWindows:
         fills = verdict.fills[packed.accepted]
 
         start = np.where(verdict.anew[packed.accepted], at - packed.entries + 1, -1)
-        start[begin] = np.maximum(start[begin], packed.base + H - np.minimum(slots["size"][rows], H))
+        start[begin] = np.maximum(start[begin], packed.base + H - slots["size"][rows])
         size = at - np.maximum.accumulate(start) + 1
 
         filled_at = np.where(fills > 0, at - 1, -1)

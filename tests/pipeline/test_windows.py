@@ -82,7 +82,7 @@ def at(*positions: float, series: str = "known") -> list[tuple[str, int, list[fl
 
 # The property that matters most: for every cut of the stream, all that comes out and all that is kept equals the oracle's.
 
-ODD_STEPS = (0.0, -1.0, 0.95, 1.04, 1.6, 2.0, 3.0, 4.0, 5.0, 9.0, 19.0, 21.0, 60.0, -25.0)
+ODD_STEPS = (0.0, -1.0, 0.95, 1.04, 1.5, 1.6, 2.0, 3.0, 4.0, 5.0, 9.0, 19.0, 21.0, 60.0, -25.0)
 
 
 def random_stream(seed: int, n: int, C: int) -> list[tuple[str, int, list[float]]]:
