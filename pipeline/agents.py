@@ -11,10 +11,12 @@ The work itself is a `PartitionLife`, in production `pipeline.loop.PartitionLoop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import faust
+import numpy as np
 import structlog
 from aiokafka.errors import IllegalStateError
 from faust.app.base import BootStrategy
@@ -76,13 +78,15 @@ class MakeLife(Protocol):
 class _Partition:
     """One assigned partition: its task, its lane and the batches that wait for it."""
 
-    def __init__(self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None], most: int) -> None:
         self.tp = tp
         self.lane: Lane | None = None
         self.life: PartitionLife
         self._consumer = consumer
         self._fail = fail
-        self._batches: asyncio.Queue[tuple[Ticket, RecordBatch] | None] = asyncio.Queue()
+        self._most = most
+        self._waiting: deque[tuple[Ticket, RecordBatch]] = deque()
+        self._news = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._log = log.bind(topic=tp.topic, partition=tp.partition)
@@ -101,13 +105,14 @@ class _Partition:
         return self._consumer.highwater(self.tp) or self.life.position
 
     def deliver(self, ticket: Ticket, batch: RecordBatch) -> None:
-        self._batches.put_nowait((ticket, batch))
+        self._waiting.append((ticket, batch))
+        self._news.set()
 
     async def stop(self) -> None:
         """End the task, let the loop hand over. Takes at most `BATCH_GRACE + HANDOVER_GRACE` s."""
         assert self._task is not None
         self._stopping = True
-        self._batches.put_nowait(None)
+        self._news.set()
         if self.lane is None:  # still claiming, loading or joining: nothing is in flight
             self._task.cancel()
         await asyncio.wait([self._task], timeout=BATCH_GRACE)
@@ -149,31 +154,47 @@ class _Partition:
     async def _work(self, expected: int) -> None:
         assert self.lane is not None
         while not self._stopping:
-            try:
-                async with asyncio.timeout(IDLE):
-                    waiting = await self._batches.get()
-            except TimeoutError:
-                await self.life.idle()
+            if not self._waiting:
+                await self._wait()
                 continue
-            if waiting is None:
-                break
-            ticket, batch = waiting
-            if ticket.lane is not self.lane:  # of an assignment before; it was read again since
-                continue
-            if ticket.follows != expected:
-                msg = f"{batch.topic}[{batch.partition}]: a batch follows offset {ticket.follows}, expected was {expected}"
-                raise RuntimeError(msg)
-            await self.life.batch(batch)
-            expected = batch.next_offset
-            self._consumer.finished(self.lane)
+            batches = []
+            for ticket, batch in self._next():
+                if ticket.lane is not self.lane:  # of an assignment before; it was read again since
+                    continue
+                if ticket.follows != expected:
+                    where = f"{batch.topic}[{batch.partition}]"
+                    msg = f"{where}: a batch follows offset {ticket.follows}, expected was {expected}"
+                    raise RuntimeError(msg)
+                expected = batch.next_offset
+                batches.append(batch)
+            if batches:
+                await self.life.batch(joined(batches))
+                self._consumer.finished(self.lane, len(batches))
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(IDLE):
+                await self._news.wait()
+        except TimeoutError:
+            await self.life.idle()
+
+    def _next(self) -> Iterator[tuple[Ticket, RecordBatch]]:
+        """The batch that waits, and what came behind it up to a full one: a loop that falls behind takes larger steps."""
+        records = 0
+        while self._waiting and (not records or records + len(self._waiting[0][1]) <= self._most):
+            item = self._waiting.popleft()
+            records += len(item[1])
+            yield item
 
 
 class Partitions:
     """All partitions that are assigned to this worker."""
 
-    def __init__(self, make: MakeLife, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, make: MakeLife, fail: Callable[[BaseException], None], most: int) -> None:
         self._make = make
         self._fail = fail
+        self._most = most
         self._held: dict[TP, _Partition] = {}
         self._consumer: Consumer | None = None
         self._revoking = asyncio.Lock()
@@ -192,7 +213,7 @@ class Partitions:
         consumer.committable = self.committable
         consumer.on_failure = self._fail
         for tp in sorted(tps):
-            partition = _Partition(tp, consumer, self._fail)
+            partition = _Partition(tp, consumer, self._fail, self._most)
             life = self._make(tp.topic, tp.partition, still_owner=partition.still_owner, generation=generation)
             self._held[tp] = partition
             partition.start(life)
@@ -225,6 +246,22 @@ class Partitions:
         return {
             tp: p.life.checkpointed for tp, p in self._held.items() if p.lane is not None and p.life.checkpointed >= 0
         }
+
+
+def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """Batches of one partition that follow each other, as one."""
+    first, last = batches[0], batches[-1]
+    if first is last:
+        return first
+    return RecordBatch(
+        first.topic,
+        first.partition,
+        np.concatenate([b.offsets for b in batches]),
+        last.next_offset,
+        [key for b in batches for key in b.keys],
+        [value for b in batches for value in b.values],
+        np.concatenate([b.timestamps for b in batches]),
+    )
 
 
 class BatchSchema(faust.Schema[Ticket, RecordBatch]):
@@ -277,7 +314,7 @@ class App(faust.App):
         )
         app.settings = settings
         app.ended = asyncio.Event()
-        app.partitions = Partitions(make, app.fail)
+        app.partitions = Partitions(make, app.fail, worker.max_poll_records)
         for topic in topics:
             app.agent(app.topic(topic, schema=BatchSchema()), name=topic)(app.hand_on)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)
