@@ -1,0 +1,183 @@
+"""`tidewatch train`: recorded data in, a model file and its learning curves out; stopped, it goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detectors.base import Detector
+    from detectors.base import Progress as Epoch
+    from detectors.model import Model
+    from detectors.recipes import Recipe
+    from detectors.training import OnProgress
+    from pipeline.training_job import Choices, Source
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("train", no_args_is_help=True)(train)
+
+
+def train(
+    detector: Annotated[
+        str, typer.Argument(help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(help="nab, taxi, kdd, creditcard, ...; a .csv or .parquet file; kafka:TOPIC for what it holds."),
+    ],
+    out: Annotated[Path, typer.Option(help="The model file to write; with --per-series a folder.")],
+    series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Observations in a window. [default: the detector's]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A detector's setting, as hidden=48 or training.epochs=10; may be given again."),
+    ] = None,
+    training_rows: Annotated[
+        int | None,
+        typer.Option(min=2, help="First rows of each series to train on. [default: min(15 %, 750); tables 15 %]"),
+    ] = None,
+    fit_fraction: Annotated[
+        float, typer.Option(min=0.1, max=0.95, help="Share of them to fit on; the rest calibrates.")
+    ] = 0.7,
+    time_feature: Annotated[
+        list[str] | None,
+        typer.Option(help="day or week: the event time's place in it as an input; may be given again; none: no such."),
+    ] = None,
+    scaling: Annotated[str | None, typer.Option(help="Of each series: standard, robust or none.")] = None,
+    calibrator: Annotated[
+        str | None, typer.Option(help="As in the docs: empirical, gaussian-tail, spot, dspot.")
+    ] = None,
+    aggregation: Annotated[str | None, typer.Option(help="Of several detectors: mean, max or vote.")] = None,
+    per_series: Annotated[
+        bool, typer.Option("--per-series", help="A model for each series instead of one for all.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Same seed, data and settings: same model file.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget where a stopped training was, and start anew.")
+    ] = False,
+    timestamp_column: Annotated[
+        str | None, typer.Option(help="File: the event time; without: a table of rows.")
+    ] = None,
+    value_columns: Annotated[str, typer.Option(help="File: columns to judge, comma-separated.")] = "",
+    series_column: Annotated[str | None, typer.Option(help="File: the column that names each row's series.")] = None,
+    time_zone: Annotated[str, typer.Option(help="File: of time stamps that do not say it.")] = "UTC",
+    channels: Annotated[int, typer.Option(min=1, help="Topic: values in an observation.")] = 1,
+    config: Annotated[Path | None, typer.Option(help="Topic: settings file. [default: tidewatch.toml]")] = None,
+) -> None:
+    """Train a model on the first part of recorded data, and draw its learning curves beside it.
+
+    Supervised detectors take the labels of the data set. Ctrl-C stops a training; the same command goes on where it was.
+    """
+    from rich.console import Console
+
+    from pipeline.training_job import NO_TIME, Choices, open_source, recipe_of
+    from producers.datasets import Layout
+
+    _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation)
+    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
+    layout = Layout(timestamp_column, columns, series_column, time_zone)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    source = open_source(data, layout, series or (), channels=channels, config=config)
+    console.print(source.what)
+    choices = Choices(
+        window=window,
+        settings=settings or (),
+        training_rows=training_rows,
+        fit_fraction=fit_fraction,
+        time_features=None if time_feature is None else tuple(f for f in time_feature if f != NO_TIME),
+        scaling=scaling,
+        calibrator=calibrator,
+        aggregation=aggregation,
+        seed=seed,
+        threads=threads,
+        device=device,
+    )
+    recipe = recipe_of(detector, source, choices)
+    if not per_series:
+        _train_one(recipe, source, choices, out, console, fresh=fresh)
+        return
+    for name in source.series:
+        console.print(f"series [bold]{name}[/]")
+        path = out / f"{name.replace('/', '_').removesuffix('.csv')}.safetensors"
+        _train_one(recipe, source.only(name), choices, path, console, fresh=fresh)
+
+
+def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str | None) -> None:
+    from detectors.base import DetectorError
+
+    if per_series and out.suffix:
+        msg = f"--per-series writes a file for each series: --out must be a folder, not {out}"
+        raise DetectorError(msg)
+    for option, value, allowed in (
+        ("--scaling", scaling, ("standard", "robust", "none")),
+        ("--aggregation", aggregation, ("mean", "max", "vote")),
+    ):
+        if value is not None and value not in allowed:
+            msg = f"{option} {value}: choose one of {', '.join(allowed)}"
+            raise DetectorError(msg)
+
+
+def _train_one(recipe: Recipe, source: Source, choices: Choices, out: Path, console: Console, *, fresh: bool) -> None:
+    from pipeline.training_job import checkpoint_of, draw_curves, run
+
+    before = checkpoint_of(out, fresh=fresh)
+    if not before.empty:
+        console.print(f"goes on from {before.path} (--fresh starts anew)")
+    try:
+        with _bars(console) as on_progress:
+            model = run(recipe, source, choices, out, fresh=fresh, on_progress=on_progress)
+    except KeyboardInterrupt:
+        if not checkpoint_of(out).empty:
+            console.print("stopped; the same command goes on from here")
+        raise
+    curves = out.with_suffix(".curves.png")
+    drawn = draw_curves(model, curves)
+    _report(model, out, curves if drawn else None, console)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[OnProgress]:
+    """A progress bar for each member, with its losses."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("training {task.fields[train]}  validation {task.fields[held]}")
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), text, TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[int, TaskID] = {}
+
+        def show(member: Detector, epoch: Epoch) -> None:
+            if id(member) not in tasks:
+                tasks[id(member)] = progress.add_task(member.name, total=epoch.epochs, train="", held="")
+            held = "" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}"
+            progress.update(tasks[id(member)], completed=epoch.epoch, train=f"{epoch.train_loss:.4f}", held=held)
+
+        yield show
+
+
+def _report(model: Model, out: Path, curves: Path | None, console: Console) -> None:
+    """What was trained, and what became of it."""
+    for facts in model.facts["training"]:
+        fitted = f"{facts['windows']:,} windows"
+        if facts["epochs"]:
+            best = facts["validation_loss"][facts["best_epoch"] - 1]
+            fitted += f", {facts['epochs']} epochs, best {facts['best_epoch']}, validation loss {best:.4f}"
+        console.print(f"{facts['detector']}: {fitted}")
+    rows = sum(model.training_rows.values())
+    console.print(
+        f"wrote [bold]{out}[/] ({out.stat().st_size:,} bytes, SHA-256 {model.hash[:12]}...): "
+        f"{model.detector_name}, {len(model.training_rows)} series, {rows:,} training rows"
+    )
+    if curves is not None:
+        console.print(f"learning curves: {curves}")
