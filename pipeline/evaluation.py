@@ -1,0 +1,196 @@
+"""Detection measured on labelled data, by the stream's own steps and strictly causally.
+
+Metrics: every series gets a model of its own, fitted on its own first rows; no row is judged by a later one, no label is
+looked at before the figures are made. The alerts are judged at the product's default threshold; NAB's own figure sweeps one
+threshold over the whole corpus, as NAB's protocol does.
+
+Tables: one model, fitted on the first rows in file order; ROC-AUC and average precision of the rows behind them, at the
+prevalence found there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from detectors.calibration import MAX_CALIBRATED
+from detectors.evaluation import delay, nab, ranking
+from pipeline.scorefile import ScoredRows, score_dataset
+from producers.datasets import Dataset, Labels
+
+EVENT_ROWS = 100
+"""Rows after a peak during which a lower score belongs to the same event."""
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """One series, scored by itself."""
+
+    name: str
+    values: NDArray[np.float64]
+    labels: Labels | None
+    rows: ScoredRows
+
+
+@dataclass(frozen=True)
+class MetricFigures:
+    """Figures of one series or of all: what an operator lives with, at the default threshold."""
+
+    series: str
+    rows: int
+    windows: int
+    found: int
+    alerts: int
+    false_alerts: int
+    false_per_day: float
+    median_delay_minutes: float
+    median_delay_observations: float
+
+
+@dataclass(frozen=True)
+class TableFigures:
+    """Figures of a table's rows behind the training part."""
+
+    rows: int
+    prevalence: float
+    roc_auc: float
+    average_precision: float
+    alerts: int
+    episodes: int
+    episodes_found: int
+
+
+def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -> Iterator[SeriesResult]:
+    """Score the series of a data set of metrics, each with a model of its own."""
+    for name, series in data.series().items():
+        on_series(name)
+        rows = score_dataset(data.select(_literal(name)), detector=detector)
+        yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
+
+
+def one_per_event(scores: NDArray[np.float64], rows: int = EVENT_ROWS) -> NDArray[np.float64]:
+    """Keep a score where it is higher than everything kept in the last `rows` rows, else 0: an event is told once, causally.
+
+    >>> one_per_event(np.array([0.1, 0.9, 0.8, 0.7, 0.2]), rows=2)
+    array([0.1, 0.9, 0. , 0. , 0.2])
+    """
+    out = np.zeros_like(scores)
+    kept: list[tuple[int, float]] = []  # rows of the last ones kept, rising scores
+    for i, score in enumerate(np.nan_to_num(scores).tolist()):
+        while kept and kept[0][0] < i - rows:
+            kept.pop(0)
+        if score > 0 and (not kept or score > kept[-1][1]):
+            out[i] = score
+            kept.append((i, score))
+    return out
+
+
+def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
+    """(n,) between 0 and 1, one row per event."""
+    return one_per_event(np.nan_to_num(result.rows.calibrated_score) / MAX_CALIBRATED)
+
+
+def write_nab(result: SeriesResult, out: Path) -> None:
+    """Write `out/nab/<category>/<file>.csv` in NAB's own layout."""
+    path = out / "nab" / f"{result.name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times = pd.to_datetime(result.rows.timestamps, unit="ms").strftime("%Y-%m-%d %H:%M:%S")
+    pd.DataFrame({"timestamp": times, "value": result.values[:, 0], "anomaly_score": nab_anomaly_score(result)}).to_csv(
+        path, index=False
+    )
+
+
+def nab_figures(results: Sequence[SeriesResult]) -> dict[str, nab.NabScore]:
+    """NAB's score of each profile, its threshold swept over these series."""
+    files = []
+    for result in results:
+        windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
+        files.append((nab_anomaly_score(result), nab.labels(result.rows.timestamps, windows)))
+    return nab.sweep(files)
+
+
+def metric_figures(result: SeriesResult) -> MetricFigures:
+    """What the alerts of one series were worth."""
+    judgement = _judge(result)
+    return _figures(result.name, len(result.values), [judgement])
+
+
+def all_metric_figures(results: Sequence[SeriesResult]) -> MetricFigures:
+    """The same over all series."""
+    return _figures("all", sum(len(r.values) for r in results), [_judge(r) for r in results])
+
+
+def table_labels(data: Dataset, rows: ScoredRows) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """(n,) labels of a table's rows, and which rows stand behind the training part."""
+    y = np.zeros(len(rows.score), np.int8)
+    for name, series in data.series().items():
+        if (labels := data.all_labels.get(name)) is not None:
+            y[series.positions] = labels.anomalous
+    return y, np.isfinite(rows.score)
+
+
+def table_figures(rows: ScoredRows, y: NDArray[np.int8], live: NDArray[np.bool_]) -> TableFigures:
+    """Figures of the rows behind the training part."""
+    spans = delay.episodes(np.where(live, y, 0).astype(np.int8))
+    found = delay.episodes_found(spans, rows.anomalous)
+    return TableFigures(
+        int(live.sum()),
+        ranking.prevalence(y[live]),
+        ranking.roc_auc(y[live], rows.score[live]),
+        ranking.average_precision(y[live], rows.score[live]),
+        rows.alerts,
+        len(spans),
+        sum(f is not None for f in found),
+    )
+
+
+def frame(figures: Sequence[MetricFigures | TableFigures]) -> pd.DataFrame:
+    """Figures as a table."""
+    return pd.DataFrame([asdict(f) for f in figures])
+
+
+def profile_frame(profiles: Mapping[str, nab.NabScore]) -> pd.DataFrame:
+    """NAB's profiles as a table."""
+    return pd.DataFrame([{"profile": name, **asdict(score)} for name, score in profiles.items()])
+
+
+def _judge(result: SeriesResult) -> delay.Judgement:
+    rows = result.rows
+    watched = np.isfinite(rows.calibrated_score)
+    times = np.maximum.accumulate(rows.timestamps[watched]) if watched.any() else rows.timestamps[:0]
+    ids = np.asarray(rows.alert_ids, object)
+    spans = []
+    for name in dict.fromkeys(i for i in rows.alert_ids if i):
+        of_alert = rows.timestamps[ids == name]
+        spans.append((int(of_alert.min()), int(of_alert.max())))
+    begin = int(times[0]) if len(times) else 0
+    windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows if w.last >= begin]
+    return delay.judge(times, spans, windows)
+
+
+def _figures(name: str, rows: int, judgements: Sequence[delay.Judgement]) -> MetricFigures:
+    finds = [f for j in judgements for f in j.finds]
+    late = [f for f in finds if f.delay_minutes is not None and f.delay_observations is not None]
+    false = sum(len(j.false_alerts) for j in judgements)
+    true = len({(k, f.alert) for k, j in enumerate(judgements) for f in j.finds if f.alert is not None})
+    return MetricFigures(
+        name,
+        rows,
+        len(finds),
+        len(late),
+        false + true,
+        false,
+        delay.false_alerts_per_series_day(judgements),
+        float(np.median([f.delay_minutes for f in late])) if late else float("nan"),
+        float(np.median([f.delay_observations for f in late])) if late else float("nan"),
+    )
+
+
+def _literal(name: str) -> str:
+    """A glob that matches this name only."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
