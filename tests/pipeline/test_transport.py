@@ -320,6 +320,30 @@ async def test_a_slow_loop_bounds_memory_and_keeps_its_membership(
     assert len(book.events) == 4
 
 
+async def test_of_small_records_a_slow_loop_has_two_batches_at_most(
+    kafka: str, new_topic: NewTopic, group: str, produce: Callable[..., None]
+) -> None:
+    topic = new_topic()
+    produce(topic, numbered(0, 5000))
+    book = Book()
+    release = asyncio.Event()
+
+    async def wait_for_release(life: Life, records: RecordBatch) -> None:
+        assert len(records) <= 300
+        await release.wait()
+
+    book.before_batch = wait_for_release
+    async with worker(settings_of(kafka, group, max_poll_records=300), topic, book) as app:
+        await until(lambda: any(x.working for x in book.lives), "a batch in flight")
+        await asyncio.sleep(1.0)
+        consumer = app.consumer
+        assert isinstance(consumer, Consumer)
+        (lane,) = consumer._thread.lanes.values()
+        assert sum(records for records, _ in lane.held) == 600
+        release.set()
+        await until(lambda: book.total() == 5000, "all")
+
+
 async def test_records_that_expired_before_they_were_read_are_told_and_passed_over(
     kafka: str, new_topic: NewTopic, group: str, produce: Callable[..., None]
 ) -> None:
