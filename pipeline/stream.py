@@ -157,7 +157,7 @@ class PartitionCore:
 
     @property
     def watermark(self) -> int:
-        """The partition's event time in ms: the newest accepted observation; 0 before the first."""
+        """The partition's event time in ms: the newest time that its series vouches for (`Pushed.vouched`); 0 before the first."""
         return self.state.scalars.get("watermark", 0)
 
     @property
@@ -190,7 +190,7 @@ class PartitionCore:
             keep = np.flatnonzero(rows >= 0)
             observations, rows = _take(observations, keep), rows[keep]
         pushed = stream.windows.push(state, observations, rows, new)
-        times = np.where(pushed.accepted, observations.timestamps, np.iinfo(np.int64).min)
+        times = np.where(pushed.vouched, observations.timestamps, np.iinfo(np.int64).min)
         watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], times]))[1:]
         if len(watermarks):
             state.scalars["watermark"] = int(watermarks[-1])
