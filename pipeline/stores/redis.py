@@ -131,6 +131,13 @@ class RedisStore:
         async with self._translated():
             return bool(await _awaited(self._redis.delete(self._key(stream, partition))))
 
+    async def info(self) -> dict[str, Any]:
+        """What the server says of itself (INFO); of a cluster, its first node's words. For people, not for workers."""
+        async with self._translated():
+            told = await _awaited(self._redis.info())
+        nodes = [v for v in told.values() if isinstance(v, dict) and "redis_version" in v]
+        return nodes[0] if nodes else dict(told)
+
     async def close(self) -> None:
         """Close the pool's connections."""
         await self._redis.aclose()
