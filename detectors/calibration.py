@@ -31,8 +31,8 @@ from detectors.base import DetectorError
 
 MAX_CALIBRATED = 12.0
 _LN10 = float(np.log(10.0))
-_HUGE = 3e38
-"""Raw scores are kept as float32; beyond this they are as high as can be."""
+_HUGE = 1e30
+"""Raw scores are kept as float32; beyond this they are as high as can be (so that sums of a step still fit)."""
 
 
 class CalibratorConfig(BaseModel):
@@ -45,8 +45,8 @@ class CalibratorConfig(BaseModel):
     adapt_after: int = Field(256, ge=1, le=60_000)
     """Scores in a row above `poison_level` after which a lasting shift is taken as the new normal and learnt."""
     poison_level: float = Field(4.5, gt=0.0, le=MAX_CALIBRATED)
-    """Calibrated scores from here on are poisoned: an anomaly must not raise its own bar. In each step one of them is
-    learnt, cut down to the raw score of this level; the others not at all (until `adapt_after`)."""
+    """Calibrated scores from here on are poisoned: an anomaly must not raise its own bar. In each step one that follows a
+    lower score is learnt, cut down to the raw score of this level; the others not at all (until `adapt_after`)."""
     minimum: int = Field(32, ge=8, le=10_000)
     """Learnt scores from which on a state is `ready`."""
 
@@ -55,11 +55,12 @@ class Calibrator(ABC):
     """Vectorised over series; at most 100 bytes of state per series and member.
 
     What is far out must be learnt a little, or a tail heavier than thought would stay so for ever: learning nothing
-    above 3 halves the score on NAB (measured). So of each step's poisoned scores the first is learnt, cut down to
-    `poison_level`; it can lift the bar a little, and only so often.
+    above 3 halves the score on NAB (measured). So in each step the first poisoned score that follows a lower one is
+    learnt, cut down to `poison_level`: rare events lift the bar, a long one lifts it once.
 
-    A lasting shift is normal again at the latest `adapt_after + step` scores after it came: `adapt_after` scores in a row
-    above `poison_level` are not learnt, those after them are, in full, and count from the next border of a step on.
+    A lasting shift is normal again `adapt_after + 2 * step` scores after it came, at the latest: `adapt_after` scores in a
+    row above `poison_level` are not learnt, those after them are, and at the next border what was learnt before the
+    shift shrinks to the weight of one step.
 
     A subclass says what its reference is (`_levels`, `_invert`), how a score is learnt (`_learn`) and how the reference
     moves on (`_advance`); the walk over series and steps is here, once.
@@ -77,7 +78,7 @@ class Calibrator(ABC):
         """Structured, fixed size, little-endian; all zeros is a valid empty state.
 
         Every one has the fields `seen` (scores counted so far), `run` (poisoned scores in a row), `known` (learnt scores
-        that the reference rests on) and `cut` (whether a poisoned score of this step has been learnt).
+        that the reference rests on) and `cut` (whether a poisoned score of this step was learnt, cut down).
         """
 
     def fit(self, raw: NDArray[np.float64]) -> NDArray[Any]:
@@ -198,6 +199,14 @@ class Calibrator(ABC):
         full = np.flatnonzero((mine["seen"] % self.config.step == 0) & (np.bincount(local, minlength=len(mine)) > 0))
         if len(full):
             moved = mine[full]
+            over = moved["run"].astype(np.int64) - self.config.adapt_after
+            shifted = (over > 0) & (
+                over <= self.config.step
+            )  # since this step; later steps of the run are like any other
+            if shifted.any():
+                forgetful = moved[shifted]
+                self._forget(forgetful)
+                moved[shifted] = forgetful
             self._advance(moved)
             moved["cut"] = 0
             mine[full] = moved
@@ -225,7 +234,7 @@ class Calibrator(ABC):
         last = np.r_[start[1:] - 1, len(local) - 1]
         states["run"][local[last]] = np.minimum(run[last], 65_535)
         learnt = ~poisoned | (run > self.config.adapt_after)
-        barred = np.flatnonzero(~learnt)
+        barred = np.flatnonzero(~learnt & (run == 1))
         mine, first = np.unique(local[barred], return_index=True)
         open_ = states["cut"][mine] == 0
         mine, first = mine[open_], barred[first[open_]]
@@ -260,6 +269,10 @@ class Calibrator(ABC):
         """Move the reference of states whose step is full on, in place."""
 
     @abstractmethod
+    def _forget(self, states: NDArray[Any]) -> None:
+        """Before `_advance`: shrink what was learnt before this step to the weight of one step, in place."""
+
+    @abstractmethod
     def _pending(self, state: NDArray[Any]) -> NDArray[Any]:
         """(S,) learnt scores, those included that the reference does not rest on yet."""
 
@@ -278,7 +291,7 @@ def _by_row(rows: NDArray[np.intp]) -> NDArray[np.intp]:
 class EmpiricalConfig(CalibratorConfig):
     """Settings of `Empirical`."""
 
-    generation: int = Field(2048, ge=64, le=30_000)
+    generation: int = Field(3000, ge=64, le=30_000)
     """Learnt scores after which the older half of the memory is dropped: ranks are among the last 1 to 2 of these."""
     shape: float = Field(0.5, ge=0.0, le=2.0)
     """Shape of the tail beyond the highest score remembered: 0 is exponential, more is heavier (generalised Pareto)."""
@@ -329,7 +342,7 @@ class Empirical(Calibrator):
         return np.dtype(
             [
                 ("tail", "<f4", (k,)),  # the highest of both generations at the last border, falling: the reference
-                ("body", "<f4", (q,)),  # quantiles, rising: the reference; before the first border body[0] sums
+                ("body", "<f4", (q,)),  # quantiles, rising: the reference; in the first step: first score, sum over it
                 ("current", "<f4", (k,)),  # the highest of this generation, falling
                 ("previous", "<f4", (k,)),
                 ("seen", "<u4"),
@@ -422,17 +435,24 @@ class Empirical(Calibrator):
         S = len(states)
         started = states["known"] > 0
         for j in range(len(self.BODY)):
-            above = np.bincount(local[values > states["body"][:, j][local]], minlength=S)
+            over = (values > states["body"][:, j][local]) & started[local]
+            above = np.bincount(local[over], minlength=S)
             states["above"][:, j] += above.astype(np.uint8)
         if not started.all():
-            fresh = ~started[local]
-            total = states["body"][:, 0].copy()
-            np.add.at(total, local[fresh], values[fresh])  # one by one, in order: the same for every cut
-            states["body"][:, 0] = total
+            self._sum(states, local[~started[local]], values[~started[local]])
         self._keep_highest(states, local, values)
         count = np.bincount(local, minlength=S)
         states["stepped"] += count.astype(np.uint8)
         states["learnt"] += count.astype(np.uint16)
+
+    def _sum(self, states: NDArray[Any], local: NDArray[np.intp], values: NDArray[np.float32]) -> None:
+        """In the first step there are no quantiles: their place keeps the first score, and the sum of what is over it."""
+        mine, first = np.unique(local, return_index=True)
+        new = states["stepped"][mine] == 0
+        states["body"][mine[new], 0] = values[first[new]]
+        total = states["body"][:, 1].copy()
+        np.add.at(total, local, values - states["body"][local, 0])  # one by one, in order: the same for every cut
+        states["body"][:, 1] = total
 
     def _keep_highest(self, states: NDArray[Any], local: NDArray[np.intp], values: NDArray[np.float32]) -> None:
         k = self.TAIL
@@ -462,7 +482,8 @@ class Empirical(Calibrator):
             states[started] = moved
         if not started.all():
             fresh = states[~started]
-            fresh["body"] = (fresh["body"][:, 0] / np.maximum(fresh["stepped"], 1))[:, None]
+            mean = fresh["body"][:, 0] + fresh["body"][:, 1] / np.maximum(fresh["stepped"], 1)
+            fresh["body"] = mean[:, None]
             states[~started] = fresh
         self._refer(states)
         states["stepped"] = 0
@@ -496,6 +517,11 @@ class Empirical(Calibrator):
             share = np.clip(share, -1.0, 1.0)
             body[:, j] = x[segment, at] + share * (x[segment + 1, at] - x[segment, at])
         states["body"] = np.maximum.accumulate(body, axis=1)
+
+    def _forget(self, states: NDArray[Any]) -> None:
+        stepped = states["stepped"].astype(np.uint16)
+        states["learnt"] = stepped + np.minimum(states["learnt"] - stepped, self.config.step).astype(np.uint16)
+        states["before"] = 0
 
     def _refer(self, states: NDArray[Any]) -> None:
         """Make the highest scores of both generations the reference."""
@@ -597,6 +623,9 @@ class GaussianTail(Calibrator):
         states["sum"] = states["square"] = 0.0
         states["stepped"] = 0
 
+    def _forget(self, states: NDArray[Any]) -> None:
+        states["known"] = np.minimum(states["known"], self.config.step)
+
     def _pending(self, state: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(state["known"].astype(np.int64) + state["stepped"])
 
@@ -677,8 +706,9 @@ class Spot(Calibrator):
         few = peaks < 3
         mean = np.where(few, body, states["excess"] / np.maximum(peaks, 1.0))
         mean = np.maximum(mean, np.maximum(np.abs(states["threshold"]) * 1e-3, 1e-9))
-        variance = np.maximum(states["square"] / np.maximum(peaks, 1.0) - mean * mean, 1e-300)
-        ratio = np.where(few, 1.0, np.minimum(mean * mean / variance, 1.0))
+        squared = mean * mean
+        variance = np.maximum(states["square"] / np.maximum(peaks, 1.0) - squared, squared)  # not below: shape >= 0
+        ratio = np.where(few, 1.0, squared / variance)
         return at_threshold, 0.5 * mean * (1.0 + ratio), 0.5 * (1.0 - ratio)
 
     def _levels(
@@ -741,6 +771,12 @@ class Spot(Calibrator):
         states["known"] = np.where(old, states["known"] // 2, states["known"])
         for step in ("step_excess", "step_square", "step_sum", "step_peaks", "stepped"):
             states[step] = 0
+
+    def _forget(self, states: NDArray[Any]) -> None:
+        share = np.minimum(self.config.step / np.maximum(states["known"], 1), 1.0)
+        for total in ("peaks", "excess", "square"):
+            states[total] *= share
+        states["known"] = np.minimum(states["known"], self.config.step)
 
     def _pending(self, state: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(state["known"].astype(np.int64) + state["stepped"])
