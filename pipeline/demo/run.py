@@ -122,7 +122,9 @@ def _run(options: Options, view: View, facts: Facts, stack: ExitStack) -> None:
     topics.create(connect_admin(settings.kafka), settings.kafka, topics.plan(settings.streams))
     children = stack.enter_context(Children())
     ports = _start_workers(options, environment | {"TIDEWATCH_CONFIG": str(config.resolve())}, children)
-    view.event(f"{options.workers} Faust workers started (processes {', '.join(map(str, children.pids))})")
+    view.event(
+        f"{options.workers} Faust worker{'s' if options.workers > 1 else ''} started (processes {', '.join(map(str, children.pids))})"
+    )
     with facts.timed("replay"):
         alerts = _replay(options, settings, data, ports, children, facts, view)
     if not options.keep:

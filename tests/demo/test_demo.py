@@ -129,7 +129,7 @@ def test_the_demo_ends_by_itself_with_report_and_pictures_and_a_killed_worker_ch
     assert demo.alerts() == undisturbed
 
 
-@pytest.mark.parametrize("moment", ["training taxi|set-up|observations", "workers? started", r"[1-9][\d,]*/10,320"])
+@pytest.mark.parametrize("moment", ["training taxi", "workers? started"])
 def test_ctrl_c_at_any_moment_stops_every_process(demo: Demo, moment: str) -> None:
     demo.start(speed="20000x")
     demo.wait_for(moment)
