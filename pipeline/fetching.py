@@ -18,7 +18,7 @@ import aiokafka
 from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.structs import TopicPartition
 
-DIRECT = frozenset({"0.14.0"})
+DIRECT = frozenset({"0.12.0", "0.13.0", "0.14.0"})
 """Versions of aiokafka whose batches are read directly."""
 
 

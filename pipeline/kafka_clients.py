@@ -86,7 +86,8 @@ def _cannot_reach(kafka: KafkaSettings, heard: list[KafkaError]) -> str:
     vague = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TRANSPORT)  # noqa: SLF001  public names of librdkafka
     telling = next((e for e in heard if e.code() not in vague), heard[0])
     mend = "start it, or name another in kafka.brokers (TIDEWATCH_KAFKA__BROKERS)"
-    if telling.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):  # noqa: SLF001
+    refused = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001
+    if telling.code() in refused or "SSL routines" in telling.str():
         mend = "see kafka.security_protocol, kafka.sasl_* and kafka.ca_file"
     return f"Kafka at {kafka.brokers} does not answer: {telling.str()}; {mend}"
 

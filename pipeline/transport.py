@@ -28,7 +28,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 import aiokafka
 import numpy as np
@@ -52,7 +52,6 @@ from pipeline.kafka_clients import aiokafka_config, broker_error
 from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 SCHEME = "tidewatch"
 _RECORD_OVERHEAD = 100  # bytes that a record costs beside its key and value: two objects and their places in lists

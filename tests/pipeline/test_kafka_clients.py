@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -72,13 +75,18 @@ def scram_kafka() -> Iterator[str]:
 @pytest.mark.slow
 async def test_worker_publisher_and_admin_log_in_with_the_same_settings(scram_kafka: str) -> None:
     kafka = KafkaSettings(brokers=scram_kafka, **SCRAM)  # type: ignore[arg-type]
+    await _round_trip(kafka)
+
+
+async def _round_trip(kafka: KafkaSettings) -> None:
+    """A record through the admin client, the publisher and a worker."""
     admin = connect_admin(kafka)
     admin.create_topics([NewTopic("t", 1, 1)])["t"].result(20)
     publisher = KafkaPublisher(kafka)
     await publisher.send("t", b"k", b"v")
     await publisher.close()
     book = Book()
-    settings = settings_of(scram_kafka, "g").model_copy(update={"kafka": kafka})
+    settings = settings_of(kafka.brokers, "g").model_copy(update={"kafka": kafka})
     async with worker(settings, "t", book):
         await until(lambda: book.total() == 1, "the record")
     assert book.of("t").values == [b"v"]
@@ -90,3 +98,82 @@ async def test_a_wrong_password_is_told_as_such(scram_kafka: str) -> None:
     kafka = KafkaSettings(brokers=scram_kafka, **{**SCRAM, "sasl_password": "wrong"}, request_timeout=3)  # type: ignore[arg-type]
     with pytest.raises(BrokerError, match=r"(?i)authentication.*see kafka\.security_protocol, kafka\.sasl_\*"):
         connect_admin(kafka)
+
+
+@dataclass
+class Certificates:
+    """PEM files: an authority, and what it signed for the broker and for the client."""
+
+    ca: Path
+    broker: Path
+    client: Path
+    client_key: Path
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl to make certificates (Debian: apt install openssl)")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-subj",
+        "/CN=test-ca",
+        "-days",
+        "2",
+    )
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
+    for name in ("broker", "client"):
+        openssl(
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+        )
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem",
+            "-days", "2", "-extfile", "san",
+        )  # fmt: skip
+    (folder / "broker-all.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.pem").read_text())
+    return Certificates(folder / "ca.pem", folder / "broker-all.pem", folder / "client.pem", folder / "client.key")
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+async def test_all_clients_speak_mutual_tls(certificates: Certificates) -> None:
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    tls = {
+        "listener.name.client.ssl.keystore.type": "PEM",
+        "listener.name.client.ssl.keystore.location": str(certificates.broker),
+        "listener.name.client.ssl.truststore.type": "PEM",
+        "listener.name.client.ssl.truststore.location": str(certificates.ca),
+        "listener.name.client.ssl.client.auth": "required",
+    }
+    with broker.Cluster(heap_mb=256, protocol="SSL", properties=tls) as cluster:
+        kafka = KafkaSettings(
+            brokers=cluster.bootstrap, security_protocol="SSL", ca_file=certificates.ca,
+            certificate_file=certificates.client, key_file=certificates.client_key, request_timeout=5,  # type: ignore[arg-type]
+        )  # fmt: skip
+        await _round_trip(kafka)
+        stranger = kafka.model_copy(update={"certificate_file": None, "key_file": None})
+        with pytest.raises(BrokerError, match=r"(?i)ssl.*see kafka\.security_protocol"):
+            connect_admin(stranger)
