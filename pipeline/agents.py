@@ -11,6 +11,7 @@ The work itself is a `PartitionLife`, in production `pipeline.loop.PartitionLoop
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
@@ -18,12 +19,13 @@ from typing import Any, Protocol, cast
 import faust
 import numpy as np
 import structlog
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.types import TP, Message
 
 from pipeline.batches import RecordBatch
 from pipeline.errors import Dropped, TidewatchError
+from pipeline.kafka_clients import broker_error
 from pipeline.settings import Settings
 from pipeline.transport import SCHEME, Consumer, Lane, Ticket, register
 
@@ -285,6 +287,7 @@ class App(faust.App):
     """Faust's app; `create` makes one with an agent for each input topic."""
 
     BootStrategy = _Boot
+    logger = logging.getLogger("faust")
     settings: Settings
     partitions: Partitions
     ended: asyncio.Event
@@ -338,7 +341,7 @@ class App(faust.App):
     def fail(self, error: BaseException) -> None:
         """End the app; the first error told is the one that counts."""
         if self.failure is None:
-            self.failure = error
+            self.failure = broker_error("read", error) if isinstance(error, KafkaError) else error
         self.ended.set()
 
     async def serve(self, *, limit: float = 8.0) -> None:

@@ -26,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -85,18 +85,24 @@ class Ticket:
     follows: int
 
 
-class _DaemonThread(WorkerThread):
-    """A thread that cannot keep a process alive whose stop went wrong."""
+class _Thread(WorkerThread):
+    """A thread that cannot keep a process alive whose stop went wrong, and does not print what the app tells."""
 
     def __init__(self, service: Any, **kwargs: Any) -> None:
         super().__init__(service, **kwargs)
         self.daemon = True
 
+    def run(self) -> None:
+        """Run; an error has reached the app by `crash`."""
+        with suppress(Exception):
+            super().run()
+
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The side of the consumer that lives in Kafka's thread."""
 
-    Worker = _DaemonThread
+    Worker = _Thread
+    logger = driver.logger  # Faust's, where a crash is logged with its traceback by each service it passes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -328,6 +334,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """The side of the consumer that lives in the app's thread; what agents and app call."""
 
+    logger = driver.logger
     _thread: ConsumerThread
 
     committable: Callable[[], Mapping[TP, int]]
@@ -390,7 +397,7 @@ class Consumer(driver.Consumer):
 
     def fail(self, error: BaseException) -> None:
         """Report from any thread that the transport cannot go on."""
-        self.app.loop.call_soon_threadsafe(self.on_failure, _clear(error))
+        self.app.loop.call_soon_threadsafe(self.on_failure, error)
 
     # For Faust
 
@@ -417,7 +424,7 @@ class Consumer(driver.Consumer):
             raise
         except Exception as error:
             if not self.app.should_stop:
-                self.on_failure(_clear(error))
+                self.on_failure(error)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what is checkpointed. Faust calls this every `broker_commit_interval`."""
@@ -485,7 +492,3 @@ def _size(taken: Columns) -> int:
     """About how many bytes of memory the records take."""
     held = sum(map(len, filter(None, taken.values))) + sum(map(len, filter(None, taken.keys)))
     return held + _RECORD_OVERHEAD * len(taken)
-
-
-def _clear(error: BaseException) -> BaseException:
-    return broker_error("read", error) if isinstance(error, KafkaError) else error

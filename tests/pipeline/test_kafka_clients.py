@@ -95,9 +95,14 @@ async def _round_trip(kafka: KafkaSettings) -> None:
 @pytest.mark.kafka
 @pytest.mark.slow
 async def test_a_wrong_password_is_told_as_such(scram_kafka: str) -> None:
+    """Also where the admin client was let in, and the worker's consumer is not."""
     kafka = KafkaSettings(brokers=scram_kafka, **{**SCRAM, "sasl_password": "wrong"}, request_timeout=3)  # type: ignore[arg-type]
     with pytest.raises(BrokerError, match=r"(?i)authentication.*see kafka\.security_protocol, kafka\.sasl_\*"):
         connect_admin(kafka)
+    settings = settings_of(scram_kafka, "g").model_copy(update={"kafka": kafka})
+    with pytest.raises(BrokerError, match=r"Kafka: read: .*Unable to bootstrap"):
+        async with worker(settings, "t", Book()) as app:
+            await until(app.ended.is_set, "the end of the worker")
 
 
 @dataclass
