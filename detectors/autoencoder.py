@@ -110,7 +110,7 @@ class SparseAutoencoderConfig(AutoencoderConfig):
 
     layers: tuple[int, ...] = Field((64,), min_length=1)
     activation: Activation = "relu"
-    sparsity: float = Field(0.02, ge=0)
+    sparsity: float = Field(0.2, ge=0)
     """Weight of the mean absolute activation of the code beside the mean squared error."""
 
 

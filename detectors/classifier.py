@@ -24,7 +24,9 @@ class ClassifierConfig(NetworkConfig):
 
     limit: float = 8.0
     """Values are clipped to this many scaled units."""
-    training: TrainingConfig = TrainingConfig(trim=0.0, windows_per_epoch=16384, batch_size=256, weight_decay=1e-2)
+    training: TrainingConfig = TrainingConfig(
+        trim=0.0, epochs=30, patience=6, windows_per_epoch=8192, batch_size=256, weight_decay=1e-2
+    )
 
 
 class SequenceClassifier(nn.Module):

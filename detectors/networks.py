@@ -2,7 +2,7 @@
 
 A network detector says three things: how its network is built, what one window costs in training, and how a window is
 judged. The rest is here. The loop is trimmed: of each batch, the windows with the highest losses (`trim`, by default
-5 %) do not train, so that a few anomalous windows cannot teach the network that they are normal (Rousseeuw 1984, least
+2 %) do not train, so that a few anomalous windows cannot teach the network that they are normal (Rousseeuw 1984, least
 trimmed squares, by batch). It stops early on the trimmed validation loss and goes back to the best weights.
 """
 
@@ -40,7 +40,7 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(10, ge=1)
     """Epochs without a better validation loss after which training ends."""
-    trim: float = Field(0.05, ge=0, lt=0.5)
+    trim: float = Field(0.02, ge=0, lt=0.5)
     """Share of each batch, the windows with the highest losses, that does not train."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of a gradient."""
