@@ -114,7 +114,7 @@ class Detector(ABC):
     """Whether `fit` needs labels."""
     learns: ClassVar[bool] = True
     """Whether `fit` looks at its windows. One that does not is calibrated on all training rows."""
-    residual: ClassVar[bool] = False
+    residual: bool = False
     """Whether `raw` is the distance between the last position and `expected`, the root of its mean square over the
     channels: then a band can be drawn around `expected`."""
     unit_test_params: ClassVar[Mapping[str, Any]] = {}

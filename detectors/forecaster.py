@@ -5,7 +5,9 @@
     covariates     f0   f1  ...  f     f       known ahead (time of day), the last one too
     input step t:  [v_t, f_{t+1}]              what is known when the value of t + 1 is to be predicted
 
-The score is the absolute residual in scaled units, for several channels the root of their mean square.
+The score is the absolute residual in scaled units, for several channels the root of their mean square. With a horizon of
+H the last H values are forecast from those before them (what is known ahead is given for them too), and the score is the
+root mean square of the H residuals.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import DetectorError
@@ -27,6 +30,12 @@ class ForecasterConfig(NetworkConfig):
     limit: float = 8.0
     """Context is clipped to this many scaled units around its mean, so that one wild value does not spoil the
     forecasts of the T - 1 observations after it."""
+    horizon: int = Field(1, ge=1)
+    """H: how many of the last observations are forecast at once, none of them seen, and judged together. One step ahead
+    sees the point that jumps; several see a stretch that runs wrong, and are far less moved by single noisy points."""
+    centred: bool = True
+    """Whether the forecast follows the context's mean and last value. False: the level seen in training is the normal one,
+    until calibration has taken a lasting shift as the new normal."""
 
 
 class ForecastNetwork(nn.Module):
@@ -36,22 +45,23 @@ class ForecastNetwork(nn.Module):
     forecast starts from the last value: the network learns the change.
     """
 
-    def __init__(self, encoder: nn.Module, hidden: int, channels: int, covariates: int, limit: float) -> None:
+    def __init__(self, encoder: nn.Module, hidden: int, config: ForecasterConfig) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(hidden + covariates, channels)
-        self.channels = channels
-        self.limit = limit
+        self.channels, self.horizon = config.channels, config.horizon
+        self.head = nn.Linear(hidden + self.horizon * config.covariates, self.horizon * config.channels)
+        self.limit, self.centred = config.limit, config.centred
 
     def forward(self, x: Tensor) -> Tensor:
-        """Forecast (B, C) the last position of windows x (B, T, C + F)."""
-        values = x[:, :-1, : self.channels]  # (B, T-1, C)
-        known = x[:, 1:, self.channels :]  # (B, T-1, F)
-        centre = values.mean(dim=1, keepdim=True)  # (B, 1, C)
+        """Forecast (B, H, C) the last positions of windows x (B, T, C + F) from those before them."""
+        H, C = self.horizon, self.channels
+        values = x[:, :-H, :C]  # (B, T-H, C)
+        known = x[:, 1:, C:]  # (B, T-1, F)
+        centre = values.mean(dim=1, keepdim=True) if self.centred else values.new_zeros(())  # (B, 1, C)
         shape = (values - centre).clamp(-self.limit, self.limit)
-        state = self.encoder(torch.cat([shape, known], dim=2))  # (B, H)
-        change = self.head(torch.cat([state, known[:, -1]], dim=1))  # (B, C)
-        return centre[:, 0] + shape[:, -1] + change  # type: ignore[no-any-return]
+        state = self.encoder(torch.cat([shape, known[:, : values.shape[1]]], dim=2))  # (B, hidden)
+        head = self.head(torch.cat([state, known[:, -H:].flatten(1)], dim=1)).view(-1, H, C)
+        return centre + shape[:, -1:] + head if self.centred else head  # type: ignore[no-any-return]
 
 
 class Forecaster(NetworkDetector):
@@ -63,9 +73,13 @@ class Forecaster(NetworkDetector):
 
     def __init__(self, config: ForecasterConfig | None = None) -> None:
         super().__init__(config)
-        if self.config.window < 2:
-            msg = f"{self.name} forecasts from the observations before: window must be at least 2, not {self.config.window}"
+        if self.config.window <= self.config.horizon:
+            msg = (
+                f"{self.name} forecasts from the observations before: window must be more than the horizon of "
+                f"{self.config.horizon}, not {self.config.window}"
+            )
             raise DetectorError(msg)
+        self.residual = self.config.horizon == 1  # else the score is of several observations: no band around the last
 
     @abstractmethod
     def _encoder(self) -> tuple[nn.Module, int]:
@@ -73,21 +87,22 @@ class Forecaster(NetworkDetector):
 
     def _build(self) -> nn.Module:
         encoder, hidden = self._encoder()
-        return ForecastNetwork(encoder, hidden, self.config.channels, self.config.covariates, self.config.limit)
+        return ForecastNetwork(encoder, hidden, self.config)
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         """Huber's loss: beyond one scaled unit a residual pulls with constant force, however large it is."""
-        last = batch.x[:, -1, : self.config.channels]
-        return nn.functional.huber_loss(network(batch.x), last, reduction="none").mean(dim=1)
+        judged = batch.x[:, -self.config.horizon :, : self.config.channels]
+        return nn.functional.huber_loss(network(batch.x), judged, reduction="none").mean(dim=(1, 2))
 
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        expected = network(x)
-        residual = x[:, -1, : self.config.channels] - expected
-        if self.config.channels == 1:
-            raw = residual.abs()
-            return raw[:, 0], expected, raw
+        H, C = self.config.horizon, self.config.channels
+        forecast = network(x)  # (B, H, C)
+        residual = x[:, -H:, :C] - forecast
+        if H == C == 1:
+            raw = residual[:, 0].abs()
+            return raw[:, 0], forecast[:, 0], raw
         squares = residual.square()
-        raw = squares.mean(dim=1).sqrt()
+        raw = squares.mean(dim=(1, 2)).sqrt()
         # Shares of the squared score, in the unit of the score: they sum to it.
-        shares = squares / (self.config.channels * raw.clamp_min(1e-12))[:, None]
-        return raw, expected, shares
+        shares = squares.mean(dim=1) / (C * raw.clamp_min(1e-12))[:, None]
+        return raw, forecast[:, -1], shares

@@ -24,7 +24,7 @@ from pipeline.scorefile import ScoredRows, score_dataset
 from producers.datasets import Dataset, Labels
 
 EVENT_ROWS = 100
-"""Rows after a peak during which a lower score belongs to the same event."""
+"""Rows after an event was told during which it is not told again."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,26 @@ def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -
         yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
 
 
-def one_per_event(scores: NDArray[np.float64], rows: int = EVENT_ROWS) -> NDArray[np.float64]:
-    """Keep a score where it is higher than everything kept in the last `rows` rows, else 0: an event is told once, causally.
+def one_per_event(
+    scores: NDArray[np.float64], anomalous: NDArray[np.bool_], rows: int = EVENT_ROWS
+) -> NDArray[np.float64]:
+    """Keep the score of an anomalous row where none was kept in the last `rows` rows, else 0: an event is told once, causally.
 
-    >>> one_per_event(np.array([0.1, 0.9, 0.8, 0.7, 0.2]), rows=2)
-    array([0.1, 0.9, 0. , 0. , 0.2])
+    >>> anomalous = np.array([False, True, True, False, True])
+    >>> one_per_event(np.array([0.1, 0.8, 0.9, 0.7, 0.6]), anomalous, rows=2)
+    array([0. , 0.8, 0. , 0. , 0.6])
     """
     out = np.zeros_like(scores)
-    kept: list[tuple[int, float]] = []  # rows of the last ones kept, rising scores
-    for i, score in enumerate(np.nan_to_num(scores).tolist()):
-        while kept and kept[0][0] < i - rows:
-            kept.pop(0)
-        if score > 0 and (not kept or score > kept[-1][1]):
-            out[i] = score
-            kept.append((i, score))
+    told = -rows - 1
+    for i in np.flatnonzero(anomalous).tolist():
+        if i - told > rows:
+            out[i], told = scores[i], i
     return out
 
 
 def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
-    """(n,) between 0 and 1, one row per event."""
-    return one_per_event(np.nan_to_num(result.rows.calibrated_score) / MAX_CALIBRATED)
+    """(n,) between 0 and 1: the score of the row that tells an event, at the product's default threshold; 0 elsewhere."""
+    return one_per_event(np.nan_to_num(result.rows.calibrated_score) / MAX_CALIBRATED, result.rows.anomalous)
 
 
 def write_nab(result: SeriesResult, out: Path) -> None:

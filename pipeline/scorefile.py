@@ -76,7 +76,8 @@ def score_dataset(
     """
     model = train(data, train_rows=train_rows, detector=detector, seed=seed, on_progress=on_progress)
     observations, rows = _observations(data, model)
-    verdicts = run(offline_stream(model), observations)
+    recipe = METRIC if data.kind == "metric" else TABLE
+    verdicts = run(offline_stream(model, recipe.settings), observations)
     return _per_row(data, observations, rows, verdicts, model)
 
 
