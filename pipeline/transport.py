@@ -22,6 +22,7 @@ Faust 0.15.3 and aiokafka 0.12 to 0.14; methods of both that are private are use
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -102,7 +103,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The side of the consumer that lives in Kafka's thread."""
 
     Worker = _Thread
-    logger = driver.logger  # Faust's, where a crash is logged with its traceback by each service it passes
+    logger = logging.getLogger("faust")  # where a crash is logged with its traceback by each service it passes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,7 +335,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """The side of the consumer that lives in the app's thread; what agents and app call."""
 
-    logger = driver.logger
+    logger = logging.getLogger("faust")
     _thread: ConsumerThread
 
     committable: Callable[[], Mapping[TP, int]]
