@@ -1,7 +1,10 @@
 """The demo's three streams: which data, which detectors, which alert policy, and why.
 
-Every setting here follows from what the series are (half-hourly counts with a weekly rhythm, machine metrics every five minutes,
-rows of a table), none from their labels.
+Thresholds, calibration and alert policy of `taxi` and `nab` are the product's defaults. The taxi's detectors were chosen on its
+synthetic twin (`producers.datasets.synthetic`): there an LSTM alone finds 1 of 5 planted events, with a weekly memory beside it
+4, neither with a false alert. Whoever chose had seen the real labels too, so this is no blind test; docs/results.md has
+the honest figures. The threshold and calibration of `kdd` were picked with its labels in sight: that stream shows what the
+pipeline does, it measures nothing.
 """
 
 from __future__ import annotations
@@ -96,12 +99,11 @@ TAXI = DemoStream(
     detectors=("lstm", "seasonal"),
     aggregation="max",
     time_features=("day", "week"),
-    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_after": "1d"}, "idle_after": "30d"},
+    settings={"idle_after": "30d"},
     why=(
         "An LSTM forecaster sees what is wrong for the hour; a seasonal memory (the last three hours against the same hours one "
-        "and two weeks before) sees what is wrong for the day; either may raise the alarm. The threshold is a budget of one "
-        "false alarm in 3,000 observations, three in the half year. People live by the day, so an alert ends after a day of "
-        "normal traffic."
+        "and two weeks before) sees what is wrong for the day; either may raise the alarm. The two were chosen on the synthetic "
+        "twin of this stream; threshold and alert policy are the product's defaults."
     ),
 )
 NAB = DemoStream(
@@ -111,10 +113,10 @@ NAB = DemoStream(
     choose=("*realKnownCause/*", "*realAWSCloudwatch/*"),
     without=("*nyc_taxi",),
     detectors=(("tcn", {"window": 48}),),
-    settings={"threshold": {"level": 3.5}, "alerts": {"resolve_after": "6h"}, "idle_after": "30d"},
+    settings={"idle_after": "30d"},
     why=(
-        "One TCN forecaster for all series, each scaled by its own training part and calibrated by itself, with the same budget: "
-        "one false alarm in 3,000 observations."
+        "One TCN forecaster for all series, each scaled by its own training part and calibrated by itself; threshold and alert "
+        "policy are the product's defaults."
     ),
 )
 KDD = DemoStream(
@@ -126,8 +128,8 @@ KDD = DemoStream(
     settings={"threshold": {"level": 3.0}, "alerts": {"resolve_count": 50}},
     why=(
         "A dense autoencoder on single rows, trained on the first 30 % of the connections, which hold no attack. Attacks come in "
-        "blocks of a thousand, so what is anomalous does not become normal by lasting. The threshold is a budget of one false "
-        "alarm in 1,000 rows."
+        "blocks of a thousand, so what is anomalous does not become normal by lasting. Threshold (one row in "
+        "1,000) and calibration were picked with these labels in sight: a demonstration, not a measurement."
     ),
 )
 STREAMS = (TAXI, NAB, KDD)
