@@ -191,9 +191,8 @@ class Simulation:
             process.pause()
             self._later(fault.length, lambda: process.go_on(self.loop))
         elif fault.kind == "stop in order":
-            process_of_stop = Process(f"stop {fault.target}")
-            process_of_stop.start(self.loop, self._stop_in_order(fault.target))
-            self._later(fault.length, lambda: self._start(fault.target))
+            operator = Process("operator")
+            operator.start(self.loop, self._restart_in_order(fault.target, fault.length))
         elif fault.kind in SERVER_FAULTS:
             self.network.until[fault.kind] = max(self.network.until[fault.kind], self.loop.time() + fault.length)
             self.loop.slow_until = self.network.until["device slow"]
@@ -250,6 +249,11 @@ class Simulation:
                 self.failure.__cause__ = error
 
         task.add_done_callback(ended, context=WORLD)
+
+    async def _restart_in_order(self, number: int, after: float) -> None:
+        await self._stop_in_order(number)
+        await asyncio.sleep(after)
+        self._start(number)
 
     async def _stop_in_order(self, number: int) -> None:
         """SIGTERM, and wait for the end; kill it where that takes too long."""
