@@ -50,7 +50,7 @@ class GRU(Forecaster):
     summary = "GRU forecaster: residual of the next observation's prediction"
     Config = GRUConfig
     config: GRUConfig
-    tile = 64
+    tile = 128
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
     def _encoder(self) -> tuple[nn.Module, int]:
