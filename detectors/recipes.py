@@ -86,7 +86,7 @@ _FORECAST = {"horizon": 8, "centred": False, "limit": 4.0}
 METRIC = Recipe(
     (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
     time_features=("day",),
-    settings={"threshold": {"level": 2.75}, "alerts": {"resolve_count": 100}},
+    settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}},
 )
 """Three networks that see a stretch that runs wrong, not a noisy point; an alert ends after a hundred normal observations, so
 that an event is one alert. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
