@@ -55,9 +55,10 @@ class Columns:
 def take(
     fetcher: Any, tp: TopicPartition, limit: int, *, direct: bool = aiokafka.__version__ in DIRECT
 ) -> Columns | None:
-    """Take up to `limit` records that were fetched of a partition, and let the next fetch go when they are used up.
+    """Take up to `limit` records that were fetched of a partition; used up, they leave the fetcher.
 
-    None where they were fetched for another position, or what was fetched holds nothing.
+    It fetches again when it is told (`fetch_again`). None where they were fetched for another position, or what was fetched
+    holds nothing.
 
     Raises
     ------
@@ -79,8 +80,12 @@ def take(
     finally:  # also after an error: aiokafka would skip what it had unpacked before
         if not more:
             del fetcher._records[tp]
-            fetcher._notify(fetcher._wait_consume_future)
     return taken
+
+
+def fetch_again(fetcher: Any) -> None:
+    """Tell the fetcher that records were used up."""
+    fetcher._notify(fetcher._wait_consume_future)
 
 
 def _from_records(result: Any, limit: int) -> Columns | None:

@@ -68,9 +68,7 @@ def fetcher_with(
     assignment.state_value(TP).seek(start)
     records = PartitionRecords(TP, MemoryRecords(raw), list(aborted), start, None, None, True, isolation)
     result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
-    return SimpleNamespace(
-        _records={TP: result}, _notify=lambda future: None, _wait_consume_future=None, at=assignment.state_value(TP)
-    )
+    return SimpleNamespace(_records={TP: result}, at=assignment.state_value(TP))
 
 
 def drained(fetcher: Any, limits: list[int], *, direct: bool) -> list[Columns]:
