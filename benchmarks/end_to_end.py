@@ -202,7 +202,7 @@ def latency(args: argparse.Namespace, where: dict[str, Any]) -> dict[str, float]
                 wait_until_read(where["brokers"], topic, group, warm * SERIES, args.timeout)
                 begin = time.perf_counter()
             for s in range(SERIES):
-                spike = step >= warm + 20 and rng.random() < 5e-4
+                spike = step >= warm + 20 and rng.random() < 2e-3
                 body = f'{{"series":"{names[s]}","timestamp":{at},"value":{table[s, step] + 8 * spike:.4f}}}'
                 if spike:
                     produced[names[s], at] = time.perf_counter()
