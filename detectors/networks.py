@@ -52,6 +52,25 @@ class NetworkConfig(DetectorConfig):
     training: TrainingConfig = TrainingConfig()
 
 
+ALONE = 512
+"""A network that sums more products than this for one value is scored by one thread: MKL splits longer sums among threads,
+and then the last bits depend on how many there are (measured: 784 inputs to 100 units, 2 and 3 threads)."""
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @contextmanager
 def reproducible(seed: int) -> Iterator[torch.Generator]:
     """Run a block with deterministic algorithms, without TF32 and with seeded weights; yields a generator for noise.
@@ -234,6 +253,7 @@ class NetworkDetector(Detector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._network: nn.Module | None = None
+        self._wide = False
 
     @abstractmethod
     def _build(self) -> nn.Module:
@@ -298,8 +318,12 @@ class NetworkDetector(Detector):
             self._prepare(network, train[0])
             network.to(self.device)
             report = self._train(network, train, held, generator, on_progress)
-        self._network = network.eval()
+        self._take(network)
         return report
+
+    def _take(self, network: nn.Module) -> None:
+        self._network = network.to(self.device).eval()
+        self._wide = any(w[0].numel() > ALONE for w in network.parameters() if w.dim() > 1)
 
     def _split(
         self, x: NDArray[np.float32], y: NDArray[np.int8] | None, validation: NDArray[np.float32] | None
@@ -369,7 +393,7 @@ class NetworkDetector(Detector):
             return float(trimmed_mean(torch.cat(losses), how.trim))
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
-        with torch.inference_mode():
+        with torch.inference_mode(), limited_threads(1 if self._wide else torch.get_num_threads()):
             raw, expected, contributions = self._judge(self.network, torch.from_numpy(x).to(self.device))
         return Scores(
             raw.cpu().numpy().astype(np.float64),
@@ -391,4 +415,4 @@ class NetworkDetector(Detector):
             msg = f"{self.name}: {wrong[0]} is {given.get(wrong[0])}, its settings ask for {wanted.get(wrong[0])}"
             raise DetectorError(msg)
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        self._network = network.to(self.device).eval()
+        self._take(network)

@@ -11,14 +11,12 @@ of fitted rows are too small. What is scored later is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detectors import registry
@@ -27,7 +25,7 @@ from detectors.calibration import Calibrator
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
-from detectors.networks import fingerprint
+from detectors.networks import fingerprint, limited_threads
 from detectors.scaling import SeriesScaling
 from detectors.windowing import covariates, infer_interval, windows
 
@@ -320,17 +318,6 @@ def _facts(member: Detector, report: TrainingReport, windows: int) -> dict[str, 
         "train_loss": report.train_loss,
         "validation_loss": report.validation_loss,
     }
-
-
-@contextmanager
-def limited_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -318,3 +318,21 @@ def test_a_detector_of_windows_takes_no_table() -> None:
         train_table({"t": [[1.0]] * 100}, ["a"], [], ["lstm"], Empirical())
     with pytest.raises(DetectorError, match="image-autoencoder takes rows of a table only"):
         train_metric(waves(), ["image-autoencoder"], Empirical())
+
+
+@pytest.mark.parametrize(("name", "settings"), [("autoencoder", {"layers": (100, 50, 100)}), ("image-autoencoder", {})])
+def test_sums_of_many_products_are_the_same_with_any_number_of_threads(name: str, settings: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 1, 784)).astype(np.float32)
+    quick = {**settings, "channels": 784, "training": {"epochs": 1, "windows_per_epoch": 64}}
+    detector = registry.create(name, **quick)
+    detector.fit(x)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        wanted = detector.score(x).raw
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            assert np.array_equal(detector.score(x).raw, wanted), threads
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
