@@ -85,6 +85,7 @@ class _Partition:
         self.lane: Lane | None = None
         self.life: PartitionLife
         self._consumer = consumer
+        self._epoch = consumer.epoch
         self._fail = fail
         self._most = most
         self._waiting: deque[tuple[Ticket, RecordBatch]] = deque()
@@ -147,7 +148,7 @@ class _Partition:
             self._log.info("assigned, but not a member any more: waiting for the next rebalance")
             return None
         try:
-            self.lane = await self._consumer.open(self.tp, offset)
+            self.lane = await self._consumer.open(self.tp, offset, self._epoch)
         except IllegalStateError:
             return None
         self._log.info("partition opened", offset=offset, stored=stored)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -111,6 +112,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.lanes: dict[TP, Lane] = {}
+        self.epoch = 0
+        self._gate = threading.Lock()
         self._room: asyncio.Event | None = None
         self._fetch_timer: asyncio.TimerHandle | None = None
         self._resetting: set[asyncio.Task[None]] = set()
@@ -291,10 +294,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except (KafkaError, BrokerError) as error:
             cast("Consumer", self.consumer).fail(error)
 
-    async def open(self, lane: Lane) -> None:
+    async def open(self, lane: Lane, epoch: int) -> None:
         """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
-        self._seek(lane.tp, lane.next_offset)
-        self.lanes[lane.tp] = lane
+        with self._gate:
+            if epoch != self.epoch:
+                msg = f"{lane.tp.topic}[{lane.tp.partition}] was taken away before it was opened"
+                raise IllegalStateError(msg)
+            self._seek(lane.tp, lane.next_offset)
+            self.lanes[lane.tp] = lane
+
+    def close_all(self) -> None:
+        """Close all lanes, and for good: whoever is about to open one comes too late. Called from the app's thread."""
+        with self._gate:
+            self.epoch += 1
+            self.lanes.clear()
 
     def _seek(self, tp: TP, offset: int) -> None:
         consumer, tp = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
@@ -369,16 +382,27 @@ class Consumer(driver.Consumer):
 
     # For the agents
 
-    async def open(self, tp: TP, offset: int) -> Lane:
-        """Let a partition's records flow from an offset on. Raises IllegalStateError where it was taken away meanwhile."""
+    @property
+    def epoch(self) -> int:
+        """Counts the times that all partitions were taken away."""
+        return self._thread.epoch
+
+    async def open(self, tp: TP, offset: int, epoch: int) -> Lane:
+        """Let a partition's records flow from an offset on.
+
+        Raises
+        ------
+        IllegalStateError
+            It was taken away since `epoch`.
+        """
         lane = Lane(tp, offset, offset)
-        await self._thread.call(self._thread.open(lane))
+        await self._thread.call(self._thread.open(lane, epoch))
         self._thread.has_room()
         return lane
 
     def close_all(self) -> None:
         """No partition delivers anything any more."""
-        self._thread.lanes.clear()
+        self._thread.close_all()
         self._committed.clear()
 
     def finished(self, lane: Lane, batches: int = 1) -> None:

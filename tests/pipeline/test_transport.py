@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from aiokafka.errors import IllegalStateError
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
@@ -493,6 +494,22 @@ async def test_a_static_member_is_back_at_once_and_keeps_its_partitions(
         await until(
             lambda: book.total() == 20, "all, without waiting for the session of the first to expire", timeout=15
         )
+
+
+async def test_a_partition_that_was_taken_away_is_not_opened_any_more(
+    kafka: str, new_topic: NewTopic, group: str
+) -> None:
+    topic = new_topic()
+    book = Book()
+    async with worker(settings_of(kafka, group), topic, book) as app:
+        await until(lambda: any(p.lane for p in app.partitions._held.values()), "an open partition")
+        consumer = app.consumer
+        assert isinstance(consumer, Consumer)
+        before = consumer.epoch
+        await app.partitions.revoked()
+        with pytest.raises(IllegalStateError):
+            await consumer.open(TP(topic, 0), 0, before)
+        assert not consumer._thread.lanes
 
 
 async def test_kafka_says_whether_a_partition_is_still_ours(kafka: str, new_topic: NewTopic, group: str) -> None:
