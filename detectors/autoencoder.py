@@ -35,6 +35,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detectors.base import Width
 from detectors.networks import Batch
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
@@ -45,7 +46,7 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.R
 class AutoencoderConfig(ReconstructionConfig):
     """Settings of the dense autoencoder."""
 
-    layers: tuple[int, ...] = Field((32, 8, 32), min_length=1)
+    layers: tuple[Width, ...] = Field((32, 8, 32), min_length=1)
     """Widths of the hidden layers, the code in their middle; input and output follow from window and channels."""
     activation: Activation = "tanh"
 
@@ -91,7 +92,7 @@ class Autoencoder(Reconstruction):
 class DeepAutoencoderConfig(AutoencoderConfig):
     """Settings of the deep autoencoder."""
 
-    layers: tuple[int, ...] = Field((64, 32, 16, 8, 16, 32, 64), min_length=1)
+    layers: tuple[Width, ...] = Field((64, 32, 16, 8, 16, 32, 64), min_length=1)
 
 
 class DeepAutoencoder(Autoencoder):
@@ -109,7 +110,7 @@ class DeepAutoencoder(Autoencoder):
 class SparseAutoencoderConfig(AutoencoderConfig):
     """Settings of the sparse autoencoder."""
 
-    layers: tuple[int, ...] = Field((64,), min_length=1)
+    layers: tuple[Width, ...] = Field((64,), min_length=1)
     activation: Activation = "relu"
     sparsity: float = Field(0.2, ge=0)
     """Weight of the mean absolute activation of the code beside the mean squared error."""

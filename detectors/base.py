@@ -10,14 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
+
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Units of a layer, or filters of a convolution."""
 
 LARGEST = 1e6
 """Scaled values beyond it are taken as this: no detector's arithmetic overflows, and nothing normal is so large."""
@@ -77,13 +80,13 @@ class DetectorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: int = 1
+    window: int = Field(1, ge=1, le=1_000_000)
     """T: observations in a window, the last one being the observation that is judged. 1 = a row of a table."""
-    channels: int = 1
+    channels: int = Field(1, ge=1, le=1_000_000)
     """C: channels that are judged."""
-    covariates: int = 0
+    covariates: int = Field(0, ge=0, le=1_000_000)
     """F: further channels that are known, not judged (time of day); they follow the C in the array."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seeds weights, shuffling and any noise; the same seed gives the same weights."""
 
 

@@ -98,7 +98,7 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class ZScoreConfig(DetectorConfig):
     """Settings of the rolling z-score."""
 
-    window: int = 48
+    window: int = Field(48, ge=1, le=1_000_000)
     floor: float = Field(0.05, gt=0)
     """Smallest standard deviation, in scaled units: a window that stands still must not divide by nothing."""
 
@@ -131,7 +131,7 @@ class ZScore(_Weightless):
 class SeasonalNaiveConfig(DetectorConfig):
     """Settings of the seasonal naive forecast."""
 
-    window: int = 49
+    window: int = Field(49, ge=1, le=1_000_000)
     """The season is one less: 48 half hours are a day."""
 
 

@@ -30,15 +30,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from detectors.base import DetectorError
+from detectors.base import DetectorError, Width
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
 
 class ConvAutoencoderConfig(ReconstructionConfig):
     """Settings of the convolutional autoencoder over windows."""
 
-    window: int = 48
-    filters: tuple[int, ...] = Field((16, 32), min_length=1)
+    window: int = Field(48, ge=1, le=1_000_000)
+    filters: tuple[Width, ...] = Field((16, 32), min_length=1)
     """Filters of each convolution; each halves the length."""
     kernel: int = Field(5, ge=3)
     """Odd."""
@@ -120,10 +120,10 @@ class ConvAutoencoder(Reconstruction):
 class ImageAutoencoderConfig(ReconstructionConfig):
     """Settings of the convolutional autoencoder over images; channels must be height * width."""
 
-    channels: int = 784
+    channels: int = Field(784, ge=1, le=1_000_000)
     height: int = Field(28, ge=2)
     """Rows of pixels; a row of the table is an image, line by line."""
-    filters: tuple[int, ...] = Field((8, 16), min_length=1)
+    filters: tuple[Width, ...] = Field((8, 16), min_length=1)
     """Filters of each convolution; each halves height and width."""
     code: int = Field(32, ge=1)
 

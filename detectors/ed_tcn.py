@@ -32,6 +32,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detectors.base import Width
 from detectors.classifier import Classifier, ClassifierConfig, SequenceClassifier
 from detectors.convolution import CausalConv
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
@@ -40,8 +41,8 @@ from detectors.reconstruction import Reconstruction, ReconstructionConfig
 class EDTCNConfig(ReconstructionConfig):
     """Settings of the encoder-decoder TCN."""
 
-    window: int = 48
-    filters: tuple[int, ...] = Field((16, 8, 2), min_length=1)
+    window: int = Field(48, ge=1, le=1_000_000)
+    filters: tuple[Width, ...] = Field((16, 8, 2), min_length=1)
     """Filters of each convolution on the way in; each halves the length."""
     kernel: int = Field(5, ge=2)
 
@@ -105,7 +106,7 @@ class EDTCN(Reconstruction):
 class EDTCNClassifierConfig(ClassifierConfig):
     """Settings of the encoder-decoder TCN classifier."""
 
-    filters: tuple[int, ...] = Field((16, 32), min_length=1)
+    filters: tuple[Width, ...] = Field((16, 32), min_length=1)
     """Filters of each convolution on the way in; each halves the length."""
     kernel: int = Field(5, ge=2)
 

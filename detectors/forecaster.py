@@ -26,7 +26,7 @@ from detectors.networks import Batch, NetworkConfig, NetworkDetector
 class ForecasterConfig(NetworkConfig):
     """Settings of a forecaster."""
 
-    window: int = 48
+    window: int = Field(48, ge=1, le=1_000_000)
     limit: float = 8.0
     """Context is clipped to this many scaled units around its mean, so that one wild value does not spoil the
     forecasts of the T - 1 observations after it."""

@@ -33,7 +33,7 @@ from detectors.reconstruction import Reconstruction, ReconstructionConfig
 class LSTMAutoencoderConfig(ReconstructionConfig):
     """Settings of the LSTM autoencoder."""
 
-    window: int = 48
+    window: int = Field(48, ge=1, le=1_000_000)
     hidden: int = Field(32, ge=1)
     """Units of each LSTM."""
     code: int = Field(8, ge=1)

@@ -406,13 +406,23 @@ class NetworkDetector(Detector):
         return {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        with reproducible(self.config.seed):
-            network = self._build()
-        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        given = {name: value.shape for name, value in arrays.items()}
+        network = self._skeleton()
+        wanted = {name: (*value.shape, str(value.dtype)) for name, value in network.state_dict().items()}
+        given = {name: (*value.shape, f"torch.{value.dtype}") for name, value in arrays.items()}
         if wanted != given:
             wrong = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
             msg = f"{self.name}: {wrong[0]} is {given.get(wrong[0])}, its settings ask for {wanted.get(wrong[0])}"
             raise DetectorError(msg)
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        network.load_state_dict(
+            {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}, assign=True
+        )
         self._take(network)
+
+    def _skeleton(self) -> nn.Module:
+        """Return the network without memory for its weights: settings may come from a file, and ask for anything."""
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                return self._build()
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            msg = f"{self.name}: its settings describe no network: {str(error).splitlines()[0]}"
+            raise DetectorError(msg) from error

@@ -44,7 +44,7 @@ from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Sc
 class SeasonalConfig(DetectorConfig):
     """Settings of the seasonal memory; the window must hold all of it: `seasons * period + span`."""
 
-    window: int = 2 * 336 + 6
+    window: int = Field(2 * 336 + 6, ge=1, le=1_000_000)
     period: int = Field(336, ge=2)
     """Observations in a season: 336 half hours are a week."""
     seasons: int = Field(2, ge=1)

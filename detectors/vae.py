@@ -35,6 +35,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detectors.base import Width
 from detectors.networks import Batch
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
@@ -42,7 +43,7 @@ from detectors.reconstruction import Reconstruction, ReconstructionConfig
 class VAEConfig(ReconstructionConfig):
     """Settings of the variational autoencoder."""
 
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[Width, ...] = (32,)
     """Widths of the layers before the code; those behind it are the same, the other way round."""
     code: int = Field(8, ge=1)
     """Dimensions of the code."""
