@@ -39,10 +39,10 @@ CLAIMS = (
           "one-class SVM", honest="corrected"),
     Claim("kdd-http", "KDD http, RBM free energy", "99.46 % ROC-AUC", "sound, but the scaler saw the test rows",
           "RBM", sound=0.9946),
-    Claim("creditcard", "Credit card, RBM", "95.84 % ROC-AUC", "sound", "RBM", sound=0.9584),
+    Claim("creditcard", "Credit card, RBM", "95.84 % ROC-AUC", "sound", "RBM, unit variance", sound=0.9584),
     Claim("creditcard", "Credit card, autoencoder", "0.865 to 0.935 thresholded",
           "threshold by hand on an unseeded sample; compared with the best threshold by hand here",
-          "autoencoder 29-12-29 (the textbook's simple one)", metric="by_hand"),
+          "autoencoder, simple (n-12-n)", metric="by_hand"),
     Claim("creditcard", "Credit card, VAE", "0.865 to 0.935 thresholded", "as the autoencoder", "VAE", metric="by_hand"),
     Claim("creditcard", "Credit card, dilated TCN (supervised)", "97.4 %",
           "label among the inputs, arguments swapped; about 0.90 in truth", "TCN classifier"),
@@ -321,12 +321,25 @@ def _taxi_summary(found: Outcomes) -> list[list[str]]:
 
 
 def _nab(found: Outcomes) -> str:
-    head = ["detector", "standard", "reward low FP", "reward low FN", "how"]
+    text = (
+        "What `tidewatch evaluate --data nab` gives: the stream's own steps, causal, a model per series fitted on its own first "
+        "min(15 %, 750) rows; the threshold of NAB's score is swept over the corpus, per profile, as NAB does. The level at which "
+        "the product's alerts begin was chosen on NAB as a whole, so its figures are in-sample in that one number. The rule "
+        "“a value outside the range of the last 4,000 rows” alone scores 59.4 / 53.3 / 62.9 (the data's README)."
+    )
+    head = ["detector", "", "standard", "reward low FP", "reward low FN", "windows found", "false alerts a series-day"]
+    profiles = ("standard", "reward_low_FP_rate", "reward_low_FN_rate")
     lines = [
-        [o["detector"], *(f"{o[p]:.1f}" for p in ("standard", "reward_low_FP_rate", "reward_low_FN_rate")), o["how"]]
-        for o in found
+        [
+            o["detector"],
+            o["group"],
+            *(f"{o[p]:.1f}" for p in profiles),
+            f"{o['found']} of {o['windows']}",
+            f"{o['false_per_day']:.3f}",
+        ]
+        for o in sorted(found, key=lambda o: -o["standard"])
     ]
-    return "## NAB\n\nThe threshold swept over the corpus, per profile, as NAB does.\n\n" + _markdown(head, lines)
+    return "\n\n".join(["## NAB", text, _markdown(head, lines)])
 
 
 def _by(found: Iterable[dict[str, Any]], *keys: str) -> dict[Any, Outcomes]:

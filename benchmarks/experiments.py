@@ -96,6 +96,7 @@ def experiments() -> tuple[Experiment, ...]:
                          lambda seed: Split(_first(_kdd("kdd"), 0.3), _kdd("kdd-corrected"), episodes=True)),
             ),
             weighted="0.65 %",
+            seeds=3,
         ),
         Experiment(
             "kdd-all",

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks import accuracy
 from benchmarks.accuracy import Outcome
-from benchmarks.accuracy_report import write
-from benchmarks.experiments import _block, _in_order, _random, _table
+from benchmarks.accuracy_report import CLAIMS, write
+from benchmarks.experiments import _block, _in_order, _random, _table, experiments
+from detectors import registry
 from producers.datasets import open_dataset
 
 BASE = Outcome(
@@ -30,22 +31,28 @@ def page(folder: Path, *outcomes: Outcome) -> str:
 
 def rbm(precision: float, protocol: str = "in order", roc: float = 0.9, seed: int = 0) -> Outcome:
     return replace(
-        BASE, contender="RBM", group="network", average_precision=precision, protocol=protocol, roc_auc=roc, seed=seed
+        BASE,
+        contender="RBM, unit variance",
+        group="network",
+        average_precision=precision,
+        protocol=protocol,
+        roc_auc=roc,
+        seed=seed,
     )
 
 
 def test_a_network_that_loses_to_a_classical_detector_is_said_to(tmp_path: Path) -> None:
     text = page(tmp_path, BASE, rbm(0.4), rbm(0.4, "random"))
-    assert "**a network loses**: PCA AP 0.500, RBM 0.400" in text
+    assert "**a network loses**: PCA AP 0.500, RBM, unit variance 0.400" in text
 
 
 def test_a_network_that_leads_is_said_to(tmp_path: Path) -> None:
-    assert "RBM leads (AP 0.600; PCA 0.500)" in page(tmp_path, BASE, rbm(0.6), rbm(0.4, "random"))
+    assert "RBM, unit variance leads (AP 0.600; PCA 0.500)" in page(tmp_path, BASE, rbm(0.6), rbm(0.4, "random"))
 
 
 def test_a_supervised_network_does_not_count_as_the_leader(tmp_path: Path) -> None:
     taught = replace(rbm(0.9), fits_on="labels", contender="classifier")
-    assert "**a network loses**: PCA AP 0.500, RBM 0.400" in page(tmp_path, BASE, rbm(0.4), taught)
+    assert "**a network loses**: PCA AP 0.500, RBM, unit variance 0.400" in page(tmp_path, BASE, rbm(0.4), taught)
 
 
 @pytest.mark.parametrize(("roc", "word"), [(0.97, "meets the textbook"), (0.95, "below the textbook")])
@@ -88,3 +95,27 @@ def test_no_split_shares_rows_between_training_and_test() -> None:
         assert len(np.intersect1d(train, test)) == 0
         assert len(train) + len(test) == len(table)
     assert _in_order(table, 0.3).train.series.positions.max() < _in_order(table, 0.3).test.series.positions.min()
+
+
+def test_every_contender_can_be_built_and_says_whether_it_needs_labels() -> None:
+    for contender in accuracy.CONTENDERS:
+        detector = registry.create(contender.detector, channels=29, seed=0, **contender.settings)
+        assert detector.config.window == 1
+        assert detector.supervised == (contender.fits_on == "labels")
+        assert "rows" in detector.kinds
+
+
+def test_unit_variance_is_of_the_fitted_rows_and_leaves_constant_columns_alone() -> None:
+    train = np.array([[[1.0, 5.0]], [[3.0, 5.0]]], np.float32)
+    test = np.array([[[4.0, 7.0]]], np.float32)
+    done = accuracy._Encoded(train, np.zeros(2, np.int8), test).standardised()
+    assert done.train[:, 0].tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert done.test[:, 0].tolist() == [[2.0, 2.0]]
+
+
+def test_every_claim_is_answered_by_a_contender_of_its_experiment() -> None:
+    names = {e.name for e in experiments()}
+    for claim in CLAIMS:
+        assert claim.experiment in names
+        [contender] = [c for c in accuracy.CONTENDERS if c.label == claim.contender]
+        assert not contender.only or claim.experiment in contender.only
