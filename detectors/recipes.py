@@ -1,6 +1,6 @@
 """The product's defaults: what a model is made of where nobody chose, one recipe for metrics, one for tables.
 
-No recipe holds anything of a particular series; docs/results.md measures them.
+No recipe holds anything of a particular series; `tidewatch evaluate` measures them.
 """
 
 from __future__ import annotations
