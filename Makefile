@@ -60,7 +60,7 @@ format: setup-dev  ## put the code into form
 
 .PHONY: bench
 bench: setup-dev  ## throughput of the whole job through Apache Kafka, as ratios
-	@$(BIN)/python benchmarks/end_to_end.py $(ARGS)
+	@$(BIN)/python benchmarks/end_to_end.py --write docs/benchmarks/end_to_end.md $(ARGS)
 
 .PHONY: docs
 docs: setup-dev  ## write the generated pages anew
