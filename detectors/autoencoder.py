@@ -46,7 +46,7 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.R
 class AutoencoderConfig(ReconstructionConfig):
     """Settings of the dense autoencoder."""
 
-    layers: tuple[Width, ...] = Field((32, 8, 32), min_length=1)
+    layers: tuple[Width, ...] = Field((32, 8, 32), min_length=1, max_length=32)
     """Widths of the hidden layers, the code in their middle; input and output follow from window and channels."""
     activation: Activation = "tanh"
 
@@ -92,7 +92,7 @@ class Autoencoder(Reconstruction):
 class DeepAutoencoderConfig(AutoencoderConfig):
     """Settings of the deep autoencoder."""
 
-    layers: tuple[Width, ...] = Field((64, 32, 16, 8, 16, 32, 64), min_length=1)
+    layers: tuple[Width, ...] = Field((64, 32, 16, 8, 16, 32, 64), min_length=1, max_length=32)
 
 
 class DeepAutoencoder(Autoencoder):
@@ -110,7 +110,7 @@ class DeepAutoencoder(Autoencoder):
 class SparseAutoencoderConfig(AutoencoderConfig):
     """Settings of the sparse autoencoder."""
 
-    layers: tuple[Width, ...] = Field((64,), min_length=1)
+    layers: tuple[Width, ...] = Field((64,), min_length=1, max_length=32)
     activation: Activation = "relu"
     sparsity: float = Field(0.2, ge=0)
     """Weight of the mean absolute activation of the code beside the mean squared error."""

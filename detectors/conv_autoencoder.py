@@ -38,7 +38,7 @@ class ConvAutoencoderConfig(ReconstructionConfig):
     """Settings of the convolutional autoencoder over windows."""
 
     window: int = Field(48, ge=1, le=1_000_000)
-    filters: tuple[Width, ...] = Field((16, 32), min_length=1)
+    filters: tuple[Width, ...] = Field((16, 32), min_length=1, max_length=32)
     """Filters of each convolution; each halves the length."""
     kernel: int = Field(5, ge=3)
     """Odd."""
@@ -123,7 +123,7 @@ class ImageAutoencoderConfig(ReconstructionConfig):
     channels: int = Field(784, ge=1, le=1_000_000)
     height: int = Field(28, ge=2)
     """Rows of pixels; a row of the table is an image, line by line."""
-    filters: tuple[Width, ...] = Field((8, 16), min_length=1)
+    filters: tuple[Width, ...] = Field((8, 16), min_length=1, max_length=32)
     """Filters of each convolution; each halves height and width."""
     code: int = Field(32, ge=1)
 

@@ -22,7 +22,8 @@ class CausalConv(nn.Module):
         super().__init__()
         bound = 1.0 / math.sqrt(channels * kernel)
         self.direction = nn.Parameter(torch.empty(kernel, channels, filters).uniform_(-bound, bound))
-        self.gain = nn.Parameter(self.direction.detach().flatten(0, 1).norm(dim=0))
+        # The norm that such a direction has on average.
+        self.gain = nn.Parameter(torch.full((filters,), 3**-0.5))
         self.bias = nn.Parameter(torch.empty(filters).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class EDTCNConfig(ReconstructionConfig):
     """Settings of the encoder-decoder TCN."""
 
     window: int = Field(48, ge=1, le=1_000_000)
-    filters: tuple[Width, ...] = Field((16, 8, 2), min_length=1)
+    filters: tuple[Width, ...] = Field((16, 8, 2), min_length=1, max_length=32)
     """Filters of each convolution on the way in; each halves the length."""
     kernel: int = Field(5, ge=2)
 
@@ -106,7 +106,7 @@ class EDTCN(Reconstruction):
 class EDTCNClassifierConfig(ClassifierConfig):
     """Settings of the encoder-decoder TCN classifier."""
 
-    filters: tuple[Width, ...] = Field((16, 32), min_length=1)
+    filters: tuple[Width, ...] = Field((16, 32), min_length=1, max_length=32)
     """Filters of each convolution on the way in; each halves the length."""
     kernel: int = Field(5, ge=2)
 

@@ -37,7 +37,7 @@ from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingR
 class IsolationForestConfig(DetectorConfig):
     """Settings of the Isolation Forest; the paper's."""
 
-    trees: int = Field(100, ge=1)
+    trees: int = Field(100, ge=1, le=100_000)
     max_samples: int = Field(256, ge=2, le=4096)
     """Windows that each tree is grown on; fewer where there are fewer."""
 

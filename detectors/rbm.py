@@ -44,7 +44,7 @@ class RBMConfig(NetworkConfig):
     visible: Literal["gaussian", "bernoulli"] = "gaussian"
     hidden: int = Field(32, ge=1)
     """Hidden units, binary."""
-    steps: int = Field(1, ge=1)
+    steps: int = Field(1, ge=1, le=1000)
     """k: Gibbs steps of contrastive divergence."""
     limit: float = 8.0
     """Values are clipped to this size in training (scaled units); scoring takes them as they are."""
@@ -59,7 +59,7 @@ class _Machine(nn.Module):
 
     def __init__(self, values: int, config: RBMConfig) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.01 * torch.randn(values, config.hidden))  # (D, H)
+        self.weight = nn.Parameter(torch.empty(values, config.hidden).uniform_(-0.02, 0.02))  # (D, H)
         self.visible = nn.Parameter(torch.zeros(values))
         self.hidden = nn.Parameter(torch.zeros(config.hidden))
         # The range of the fitted columns, which Bernoulli units see as 0..1.

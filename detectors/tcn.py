@@ -42,7 +42,7 @@ class TCNConfig(ForecasterConfig):
 
     hidden: int = Field(16, ge=1)
     """Channels of every convolution."""
-    blocks: int = Field(4, ge=1)
+    blocks: int = Field(4, ge=1, le=20)
     """Residual blocks; block i has dilation 2^i. Receptive field: 1 + 2 (kernel - 1) (2^blocks - 1)."""
     kernel: int = Field(3, ge=2)
 

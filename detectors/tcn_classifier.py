@@ -33,7 +33,7 @@ class TCNClassifierConfig(ClassifierConfig):
 
     hidden: int = Field(16, ge=1)
     """Channels of every convolution."""
-    blocks: int = Field(4, ge=1)
+    blocks: int = Field(4, ge=1, le=20)
     """Residual blocks; block i has dilation 2^i."""
     kernel: int = Field(3, ge=2)
 

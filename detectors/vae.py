@@ -43,11 +43,11 @@ from detectors.reconstruction import Reconstruction, ReconstructionConfig
 class VAEConfig(ReconstructionConfig):
     """Settings of the variational autoencoder."""
 
-    hidden: tuple[Width, ...] = (32,)
+    hidden: tuple[Width, ...] = Field((32,), max_length=32)
     """Widths of the layers before the code; those behind it are the same, the other way round."""
     code: int = Field(8, ge=1)
     """Dimensions of the code."""
-    draws: int = Field(8, ge=1)
+    draws: int = Field(8, ge=1, le=1000)
     """Codes that a score is the mean over."""
     beta: float = Field(0.1, ge=0)
     """Weight of the divergence in training (Higgins et al. 2017); 1 is the paper's."""
@@ -63,7 +63,7 @@ class _Network(nn.Module):
         self.mean = nn.Linear(into[-1], config.code)
         self.log_variance = nn.Linear(into[-1], config.code)
         self.decoder = nn.Sequential(*_layers(out), nn.Linear(out[-1], values))
-        self.register_buffer("noise", torch.randn(config.draws, config.code))  # (D, K)
+        self.register_buffer("noise", torch.zeros(config.draws, config.code))  # (D, K)
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def posterior(self, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,6 +95,10 @@ class VAE(Reconstruction):
 
     def _build(self) -> nn.Module:
         return _Network(self.values + self.config.covariates, self.values, self.config)
+
+    def _prepare(self, network: Any, x: Tensor) -> None:
+        """Draw the noise of scoring."""
+        network.noise.copy_(torch.randn(network.noise.shape))
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         """Minus the bound with a learnt common variance, divergence weighed by beta, per value."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,13 @@ def test_a_header_that_does_not_fit_is_named_with_file_and_field(
         model_file.load(path)
     assert "m.safetensors" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_loading_does_not_wait_for_torchs_compiler() -> None:
+    code = (
+        "import sys; from detectors.registry import DETECTORS; from detectors.networks import NetworkDetector\n"
+        "for d in DETECTORS.values():\n"
+        "    if issubclass(d, NetworkDetector): d()._skeleton()\n"
+        "assert not {'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
