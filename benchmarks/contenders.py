@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import sys
@@ -260,6 +261,13 @@ def tidewatch(args: argparse.Namespace) -> None:
     run_worker(load_settings())
 
 
+def calm_collector() -> None:
+    """What the worker does for itself (`pipeline.app`), for everybody: records as lists of bytes hold no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
@@ -272,6 +280,7 @@ def main() -> None:
     parser.add_argument("--ends", default="{}", type=lambda s: {int(p): o for p, o in json.loads(s).items()})
     args = parser.parse_args()
     torch.set_num_threads(1)
+    calm_collector()
     if args.name in ("read", "handwritten"):
         asyncio.run({"read": read, "handwritten": handwritten}[args.name](args))
     elif args.name == "tidewatch":
