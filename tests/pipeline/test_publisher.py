@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_fixtures import broker, skip_or_fail
 
@@ -32,6 +33,13 @@ def read(kafka: str, topic: str, count: int) -> list[tuple[bytes | None, bytes |
     return got
 
 
+def end_of(kafka: str, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": kafka, "log_level": 0, "group.id": topic})
+    _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=20)
+    consumer.close()
+    return end
+
+
 async def test_messages_keep_their_order_keys_and_headers(kafka: str, new_topic: Callable[..., str]) -> None:
     topic = new_topic()
     publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
@@ -53,20 +61,43 @@ async def test_more_than_the_queue_holds_waits_in_order(kafka: str, new_topic: C
     assert [value for _, value, _ in read(kafka, topic, 5000)] == [b"%d" % i for i in range(5000)]
 
 
-async def test_a_message_that_is_too_large_is_an_error_that_names_the_topic(
+async def test_after_a_refused_message_nothing_that_follows_arrives(kafka: str, new_topic: Callable[..., str]) -> None:
+    topic, other = new_topic(), new_topic()
+    publisher = KafkaPublisher(KafkaSettings(brokers=kafka), queue=8000)
+    sent = [publisher.send(topic, b"k", b"%d" % i) for i in range(5000)]
+    sent.append(
+        publisher.send(topic, b"k", os.urandom(1_500_000))
+    )  # five requests of what follows are on their way by then
+    sent += [publisher.send(topic, b"k", b"%d" % i + bytes(300)) for i in range(5001, 20_000)]
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    assert results[:5000] == [None] * 5000
+    (told,) = {str(r) for r in results[5000:]}  # all with the first one's error
+    assert told.startswith(f"Kafka: publish to {topic}: Broker: Message size too large: a message of 1,500,001 bytes;")
+    assert "raise max.message.bytes" in told
+    with pytest.raises(BrokerError, match="size too large"):
+        await publisher.send(other, b"k", b"never")
+    await publisher.close()
+    assert end_of(kafka, topic) == 5000
+    assert end_of(kafka, other) == 0
+
+
+async def test_a_topic_that_cannot_be_written_is_named_and_ends_the_publisher(
     kafka: str, new_topic: Callable[..., str]
 ) -> None:
     topic = new_topic()
     publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
-    with pytest.raises(BrokerError, match=f"publish to {topic}: .*size"):
-        await publisher.send(topic, None, bytes(2_000_000))
-    await publisher.send(topic, None, b"small")
+    await publisher.send(topic, None, b"before")
+    with pytest.raises(BrokerError, match=r"publish to no/topic: .*"):
+        await publisher.send("no/topic", None, b"after")
+    with pytest.raises(BrokerError, match=r"publish to no/topic: .*"):
+        await publisher.send(topic, None, b"after")
     await publisher.close()
+    assert end_of(kafka, topic) == 1
 
 
 async def test_what_nobody_awaits_troubles_nobody(kafka: str, new_topic: Callable[..., str]) -> None:
     publisher = KafkaPublisher(KafkaSettings(brokers=kafka))
-    publisher.send(new_topic(), None, bytes(2_000_000))
+    publisher.send(new_topic(), None, os.urandom(2_000_000))
     await publisher.close()
 
 
