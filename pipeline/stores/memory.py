@@ -84,6 +84,17 @@ class MemoryStore:
         stored.offset, stored.identity, stored.write_id = offset, identity, write_id
         return changed_copy(claim, sequence=stored.sequence)
 
+    async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
+        """See `Store.put`."""
+        self._hashes[stream, partition] = _Hash(
+            owner=self._new_nonce(),
+            generation=-1,
+            sequence=checkpoint.sequence,
+            offset=checkpoint.offset,
+            identity=checkpoint.identity,
+            fields=dict(checkpoint.fields),
+        )
+
     async def delete(self, stream: str, partition: int) -> bool:
         """See `Store.delete`."""
         return self._hashes.pop((stream, partition), None) is not None

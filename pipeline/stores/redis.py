@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
@@ -76,10 +77,11 @@ class RedisStore:
         self._redis = _connect(url, settings)
         self._claim = _Script("claim")
         self._save = _Script("save")
+        self._put = _Script("put")
 
     async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
         """See `Store.claim`."""
-        nonce = secrets.token_hex(8)
+        nonce = _new_nonce()
         async with self._translated():
             sequence = await self._claim(self._redis, self._key(stream, partition), nonce, generation)
         return Claim(stream, partition, nonce, -1 if sequence is None else int(sequence))
@@ -96,6 +98,12 @@ class RedisStore:
         async with self._translated():
             meta, fields = await self._read(self._key(stream, partition))
         return self._checkpoint(stream, partition, meta, fields)
+
+    async def claimed_at(self, stream: str, partition: int) -> float | None:
+        """When the partition was last claimed, s since the epoch by the owner's clock; None where that is not known."""
+        async with self._translated():
+            (owner,) = await _awaited(self._redis.hmget(self._key(stream, partition), ["owner"]))
+        return None if owner is None else _time_of(owner.decode())
 
     async def partitions(self, stream: str) -> list[int]:
         """Partitions of a stream that something is stored of, rising. Looks through all keys: for people, not for workers."""
@@ -125,6 +133,13 @@ class RedisStore:
             return changed_copy(claim, sequence=int(answer[1]))
         _, why, _, sequence, stored_offset = answer
         raise _REFUSALS[why.decode()].error(claim, sequence=int(sequence or -1), offset=int(stored_offset or -1))
+
+    async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
+        """See `Store.put`."""
+        fields = [part for name, value in checkpoint.fields.items() for part in (f"f:{name}", value)]
+        head = (_new_nonce(), checkpoint.sequence, checkpoint.offset, checkpoint.identity.model_dump_json())
+        async with self._translated():
+            await self._put(self._redis, self._key(stream, partition), *head, *fields)
 
     async def delete(self, stream: str, partition: int) -> bool:
         """See `Store.delete`."""
@@ -215,6 +230,16 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
         return f"cannot be reached ({_first_line(error)})"
     return f"refuses: {_first_line(error)}"
+
+
+def _new_nonce() -> str:
+    """12 hexadecimal digits of the time in ms, for people who look, and 16 that nobody else has."""
+    return f"{int(time.time() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def _time_of(nonce: str) -> float | None:
+    """When a nonce was made; None for one of a version that did not say so."""
+    return int(nonce[:12], 16) / 1000 if len(nonce) == 28 else None
 
 
 def _literally(pattern: str) -> str:

@@ -179,6 +179,21 @@ async def test_deleting_what_is_not_there_says_so(store: Store) -> None:
     assert not await store.delete("taxi", 9)
 
 
+@pytest.mark.parametrize("offset", [3, 9])
+async def test_what_an_operator_puts_takes_the_place_of_all_and_ends_the_owner(store: Store, offset: int) -> None:
+    owner = await put(store, await store.claim("taxi", 0), 5, write_id="w5", a=b"1", b=b"2")
+    put_in = Checkpoint(offset, 41, IDENTITY, {f"p{i}": b"new" for i in range(3000)})
+    await store.put("taxi", 0, put_in)
+    for write_id in ("w5", "w6"):
+        with pytest.raises(Refused, match="somebody else has claimed it"):
+            await store.save(owner, 10, IDENTITY, {"a": b"9"}, write_id=write_id)
+    claim = await store.claim("taxi", 0)
+    assert (claim.sequence, await store.load(claim)) == (41, put_in)
+    assert (await put(store, claim, offset, p0=b"x")).sequence == 42
+    await store.put("taxi", 7, Checkpoint(0, 0, IDENTITY, {}))
+    assert await store.load(await store.claim("taxi", 7)) == Checkpoint(0, 0, IDENTITY, {})
+
+
 async def test_a_loaded_checkpoint_is_a_copy(store: Store) -> None:
     claim = await put(store, await store.claim("taxi", 0), 5, a=b"1")
     loaded = await store.load(claim)
@@ -241,6 +256,21 @@ async def test_people_can_look_without_a_claim(kind: str, request: pytest.Fixtur
     assert (await put(store, claim, 6, a=b"2")).sequence == 1
     await store.close()
     await other.close()
+
+
+@pytest.mark.embedded
+async def test_people_see_when_a_partition_was_claimed(server: EmbeddedServer) -> None:
+    store = RedisStore(RedisSettings(url=SecretStr(server.url), prefix="age"))
+    before = time.time()
+    await store.claim("taxi", 0)
+    claimed = await store.claimed_at("taxi", 0)
+    assert claimed is not None
+    assert before - 0.01 <= claimed <= time.time()
+    assert await store.claimed_at("taxi", 1) is None
+    with sync_redis.Redis.from_url(server.url) as client:
+        client.hset("age:state:taxi:0", "owner", "0123456789abcdef")  # as versions before 0.2 wrote it
+    assert await store.claimed_at("taxi", 0) is None
+    await store.close()
 
 
 @pytest.mark.embedded
@@ -374,6 +404,15 @@ class _Fence(RuleBasedStateMachine):
             claim, offset, changed, write_id, replace = self.last_write[who]
             with contextlib.suppress(Refused):
                 self.run(self.store.save(claim, offset, IDENTITY, changed, write_id=write_id, replace=replace))
+
+    @rule(
+        offset=st.integers(0, 20),
+        sequence=st.integers(0, 9),
+        fields=st.dictionaries(st.sampled_from("abc"), st.just(b"p")),
+    )
+    def put(self, offset: int, sequence: int, fields: dict[str, bytes]) -> None:
+        self.run(self.store.put("s", 0, Checkpoint(offset, sequence, IDENTITY, fields)))
+        self.expected, self.owner = (offset, sequence, fields), None
 
     @rule()
     def lose(self) -> None:
