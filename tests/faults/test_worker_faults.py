@@ -2,19 +2,245 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from faults.world import Outcome, World
+from faults.guarantee import Guarantee
+from faults.proxy import Proxy
+from faults.world import PATIENCE, Outcome, Worker, World
+
+from pipeline.stores.redis import _Script
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
+KILLED = Guarantee(
+    "10-killed",
+    "`kill -9` of a worker at random moments",
+    "nothing lost, nothing twice",
+    "two workers (static members), one of them killed again and again at random moments of one replay, start-up included",
+)
+ZOMBIE = Guarantee(
+    "11-zombie",
+    "a zombie: a worker paused past its session timeout, then continued",
+    "its checkpoint is refused, its alerts are identical",
+    "SIGSTOP with work done and not yet checkpointed, SIGCONT after another worker had taken over and gone on; twice",
+)
+STALE_CLAIM = Guarantee(
+    "12-stale-claim",
+    "a zombie paused just before its claim",
+    "the claim that comes too late does no harm",
+    "the claim kept back on its way to Redis, the worker paused, another one takes over; then the claim arrives, then SIGCONT",
+)
+SCALED = Guarantee(
+    "13-scaled",
+    "workers 1 → 4 → 2 → 1 under load",
+    "nothing lost, nothing twice",
+    "workers started and stopped (SIGTERM) while records come, with dynamic and with static membership",
+)
+STOPPED = Guarantee(
+    "14-stopped",
+    "SIGTERM during a checkpoint",
+    "clean exit within 10 s, no loss",
+    "the checkpoint's write kept back on its way to Redis, then SIGTERM; let through after 1 s, and never",
+)
+
 
 def test_a_stream_that_nothing_happens_to_gives_the_same_twice(world: World, reference: Outcome) -> None:
-    """Two workers and a log that comes bit by bit; what makes all that follows comparable."""
+    """Two workers and a log that comes bit by bit: what makes all that follows comparable."""
     world.start()
     world.start()
     for share in (0.2, 0.4, 0.6, 0.8, 1.0):
         world.feed(share)
-        time.sleep(0.3)
+        world.progress()
     assert world.finish().differences(reference) == []
+
+
+def test_workers_killed_thirty_times_leave_what_an_undisturbed_one_leaves(world: World, reference: Outcome) -> None:
+    kills = 30
+    killed_at_start = _kill(world, kills)
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    assert outcome.observations == len(world.recording) - world.recording.garbage
+    assert outcome.repeated["scores"]
+    KILLED.measured.append(
+        f"{kills} kills ({killed_at_start} of them before the worker had a partition): {outcome.observations:,} observations "
+        f"sent and scored, {said(outcome)}"
+    )
+    KILLED.write()
+
+
+@pytest.mark.parametrize(
+    ("plant", "how"),
+    [
+        ("checkpoint_before_alerts", "checkpoint written before the alerts are acknowledged"),
+        ("offset_apart", "offset written apart from the state"),
+    ],
+)
+def test_kills_show_a_checkpoint_that_is_not_one_step(
+    new_world: Callable[..., World], reference: Outcome, plant: str, how: str
+) -> None:
+    """The guarantee broken on purpose: the same check must see it."""
+    world = new_world()
+    _kill(world, 6, plant=plant)
+    KILLED.broken.append(f"{how}, 6 kills: {seen(world.finish(), reference)}")
+    KILLED.write()
+
+
+def test_a_worker_that_slept_through_its_session_changes_nothing(world: World, reference: Outcome) -> None:
+    for zombie in _sleep_through_a_session(world):
+        world.wait_for(lambda z=zombie: _refused(z), "the refusal of its checkpoint")  # type: ignore[misc]
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    assert outcome.repeated["alerts"]
+    refusals = sum(len(_refused(w)) for w in world.workers)
+    ZOMBIE.measured.append(f"{refusals} checkpoints refused, {said(outcome)}")
+    ZOMBIE.write()
+
+
+def test_a_sleeper_shows_a_store_that_does_not_ask_who_writes(world: World, reference: Outcome) -> None:
+    """The guarantee broken on purpose: the same check must see it."""
+    for zombie in _sleep_through_a_session(world, plant="no_nonce"):
+        world.wait_for(lambda z=zombie: z.events("partition opened"), "its return")  # type: ignore[misc]
+    world.start(plant="no_nonce")
+    ZOMBIE.broken.append(f"nonce, sequence and offset not compared: {seen(world.finish(), reference)}")
+    ZOMBIE.write()
+
+
+def test_a_claim_that_comes_too_late_changes_nothing(world: World, reference: Outcome) -> None:
+    first = world.start()
+    world.feed(0.3)
+    world.progress()
+    with Proxy(world.store.port, trap=_Script("claim")._sha.encode()) as proxy:
+        zombie = world.start(store=proxy.url)
+        world.wait_for(proxy.caught.is_set, "a claim of the second worker")
+        zombie.pause()
+        world.feed(0.5)
+        before = len(first.events("partition opened"))
+        world.wait_for(lambda: len(first.events("partition opened")) >= before + 4, "the first worker's taking over")
+        world.feed(0.7)
+        world.wait_for(world.settled, "all records in the store")
+        proxy.release()
+        world.feed(0.8)
+        world.wait_for(lambda: first.events("state written again from memory"), "the owner's answer to a stale claim")
+        zombie.resume()
+        world.feed(1.0)
+        outcome = world.finish()
+    assert outcome.differences(reference) == []
+    again = len(first.events("state written again from memory"))
+    STALE_CLAIM.measured.append(f"owner wrote {again} partitions again from memory, {said(outcome)}")
+    STALE_CLAIM.write()
+
+
+@pytest.mark.parametrize("membership", ["dynamic", "static"])
+def test_more_and_fewer_workers_make_no_difference(world: World, reference: Outcome, membership: str) -> None:
+    def start(number: int) -> Worker:
+        return world.start(f"worker-{number}" if membership == "static" else "")
+
+    workers = [start(0)]
+    for share, wanted in ((0.2, 1), (0.3, 4), (0.6, 4), (0.7, 2), (0.8, 2), (0.9, 1), (1.0, 1)):
+        while len(workers) > wanted:
+            assert workers.pop().stop() == 0
+        workers += [start(i) for i in range(len(workers), wanted)]
+        world.feed(share)
+        for worker in workers:
+            world.wait_for(lambda w=worker: w.events("partition opened"), "a partition for each worker")  # type: ignore[misc]
+        world.progress()
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    SCALED.measured.append(f"{membership}: {said(outcome)}")
+    SCALED.write()
+
+
+def test_sigterm_during_a_checkpoint_is_a_clean_exit_in_time(world: World, reference: Outcome) -> None:
+    world.start().log.touch()
+    world.feed(0.2)
+    world.wait_for(world.settled, "the first checkpoints")  # the store knows the script from now on
+    assert world.workers[0].stop() == 0
+    took = []
+    for share, let_through in ((0.5, True), (0.8, False)):
+        with Proxy(world.store.port) as proxy:
+            worker = world.start(store=proxy.url)
+            world.wait_for(lambda w=worker: w.events("partition opened"), "a partition")  # type: ignore[misc]
+            proxy.trap = _Script("save")._sha.encode()
+            world.feed(share)
+            world.wait_for(proxy.caught.is_set, "a checkpoint on its way")
+            started = time.monotonic()
+            worker.process.terminate()
+            if let_through:
+                time.sleep(1.0)
+                proxy.release()
+            assert worker.process.wait(PATIENCE) == 0, world.logs()
+            took.append(time.monotonic() - started)
+    assert max(took) < 10.0
+    world.start()
+    world.feed(1.0)
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    STOPPED.measured.append(
+        f"exit code 0 after {took[0]:.1f} s and, never let through, {took[1]:.1f} s; {said(outcome)}"
+    )
+    STOPPED.write()
+
+
+def said(outcome: Outcome) -> str:
+    """What came twice, and was the same."""
+    repeated = outcome.repeated
+    return (
+        f"end state and {len(outcome.alerts)} alert records identical "
+        f"({repeated['alerts']} alerts, {repeated['scores']:,} scores, {repeated['observations.dlq']} dead letters came again, unchanged)"
+    )
+
+
+def seen(outcome: Outcome, reference: Outcome) -> str:
+    """What the check says of a guarantee that was broken; an AssertionError where it says nothing."""
+    found = outcome.differences(reference)
+    assert found, "the guarantee was broken, and the check did not see it"
+    kinds = {kind: sum(line.startswith(kind) for line in found) for kind in ("states", "alerts", "scores", "letters")}
+    return "seen (" + ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n) + " differ)"
+
+
+def _kill(world: World, kills: int, *, plant: str = "") -> int:
+    """Two workers; one of them is killed, whatever it does just now, and started again. Returns kills before any work."""
+    dice = random.Random(kills)
+    living = {name: world.start(name, plant=plant) for name in ("a", "b")}
+    early = 0
+    for number in range(1, kills + 1):
+        world.feed(number / (kills + 1))
+        if dice.random() < 0.7:  # else the next kill finds workers that have only just been started
+            world.progress()
+        time.sleep(dice.uniform(0, 0.5))
+        name = dice.choice("ab")
+        living[name].kill()
+        early += not living[name].events("partition opened")
+        living[name] = world.start(name, plant=plant)
+    world.feed()
+    return early
+
+
+def _sleep_through_a_session(world: World, *, plant: str = "") -> Iterator[Worker]:
+    """Twice: a worker is paused with work not yet checkpointed, another takes over and goes on. Yields it, continued."""
+    seldom = "6s"
+    first = world.start(plant=plant, checkpoint_every=seldom)
+    world.wait_for(lambda: len(first.events("partition opened")) == 4, "all partitions")
+    for share in (0.3, 0.8):
+        world.feed(share)
+        world.progress()
+        first.pause()
+        assert not world.settled(), "it had its checkpoint already"
+        second = world.start(plant=plant, checkpoint_every=seldom)
+        world.wait_for(lambda s=second: len(s.events("partition opened")) == 4, "the second worker's taking over")  # type: ignore[misc]
+        world.feed(share + 0.2)
+        world.wait_for(world.settled, "all records in the store")
+        first.resume()
+        yield first
+        second.kill()  # the zombie is a good worker again
+        opened = len(first.events("partition opened"))
+        world.wait_for(lambda o=opened: len(first.events("partition opened")) > o, "its return")  # type: ignore[misc]
+
+
+def _refused(worker: Worker) -> list[str]:
+    """Refusals that the worker tells of."""
+    told = worker.events("checkpoint refused") + worker.events("no checkpoint at revocation")
+    return [line["reason"] for line in told if "somebody else has claimed" in line["reason"]]

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ class World:
         self.admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
         self.workers: list[Worker] = []
         self.fed = 0
+        self._published_before = 0
         self._running = ExitStack()
         self._settings = {"checkpoint_every": "300ms", "session_timeout": "6s", **settings}
         self._model = model
@@ -159,6 +160,7 @@ class World:
         """Send the recording up to a share of it, with the project's own producer."""
         if self._publisher is None:
             self._publisher = Publisher(self.topic, {"bootstrap.servers": self.brokers}, delivery_timeout=300.0)
+        self._published_before = self.published()
         until = round(share * len(self.recording))
         self._publisher.send(self.recording.keys[self.fed : until], self.recording.values[self.fed : until])
         self.fed = max(self.fed, until)
@@ -228,18 +230,17 @@ class World:
                 return {}
         return {p: int(offset) for p, offset in found.items() if offset is not None}
 
-    def scored(self) -> int:
-        """Scores published so far, repeated ones too: a sign of progress."""
-        return sum(self.ends(f"{self.name}.scores").values())
+    def published(self) -> int:
+        """Scores and dead letters so far, repeated ones too: a sign of progress that does not wait for a checkpoint."""
+        return sum(sum(self.ends(f"{self.name}.{topic}").values()) for topic in ("scores", "observations.dlq"))
 
     def wait_for(self, true: Callable[[], object], what: str, *, timeout: float = PATIENCE) -> None:
         """Wait; a failure shows the end of each worker's log."""
         wait_for(true, what, timeout=timeout, more=self.logs)
 
-    def progress(self, more: int = 1) -> None:
-        """Wait until something more was scored."""
-        before = self.scored()
-        self.wait_for(lambda: self.scored() >= before + more, "progress")
+    def progress(self) -> None:
+        """Wait until something was published since `feed` was called last."""
+        self.wait_for(lambda: self.published() > self._published_before, "progress")
 
     def settled(self) -> bool:
         """Whether everything sent is in the store."""
@@ -315,10 +316,8 @@ class World:
         self._running.close()
         for topic in ("observations", "alerts", "scores", "observations.dlq"):
             name = f"{self.name}.{topic}"
-            try:
+            with suppress(KafkaException):  # it was never made
                 self.admin.delete_topics([name], operation_timeout=10)[name].result(15)
-            except KafkaException:
-                pass  # it was never made
 
 
 def wait_for(

@@ -1,0 +1,84 @@
+"""A worker with something planted in it: `python planted.py PLANT worker --config FILE`.
+
+Two kinds: guarantees broken on purpose, by which the suite's checks are seen to fail; and detectors that misbehave. Neither has
+a way in through the product: they are put into its modules here, before its own command line runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from functools import partialmethod
+from typing import Any
+
+from pipeline.cli import main
+from pipeline.loop import PartitionLoop
+from pipeline.publisher import KafkaPublisher
+from pipeline.stores import redis as stores
+from pipeline.stores.base import Claim, Identity
+
+
+def checkpoint_before_alerts() -> None:
+    """Offsets go to the store while what was published is still on its way."""
+
+    async def acknowledged(self: PartitionLoop) -> None:
+        self._unacknowledged.clear()
+
+    PartitionLoop._acknowledged = acknowledged  # type: ignore[method-assign]
+    KafkaPublisher.__init__ = partialmethod(KafkaPublisher.__init__, linger=2.0)  # type: ignore[method-assign]
+
+
+def offset_apart() -> None:
+    """Fields first, the offset in a second write."""
+    whole = stores.RedisStore.save
+
+    async def save(
+        self: stores.RedisStore,
+        claim: Claim,
+        offset: int,
+        identity: Identity,
+        changed: Mapping[str, bytes],
+        **rest: Any,
+    ) -> Claim:
+        fields = {f"f:{name}": value for name, value in changed.items()}
+        await self._redis.hset(self._key(claim.stream, claim.partition), mapping=fields)  # type: ignore[misc]
+        await asyncio.sleep(3.0)
+        return await whole(self, claim, offset, identity, changed, **rest)
+
+    stores.RedisStore.save = save  # type: ignore[method-assign]
+
+
+def no_nonce() -> None:
+    """Whoever writes last wins: nonce, sequence and offset are not compared."""
+    _without("if owner ~= nonce", "if (stored_sequence or '-1') ~= sequence", "if stored_offset and ahead")
+
+
+def no_sequence() -> None:
+    """A store that went back in time is not noticed."""
+    _without("if (stored_sequence or '-1') ~= sequence")
+
+
+def _without(*checks: str) -> None:
+    """The script that saves, without the lines that begin so."""
+    original = stores._Script.__init__
+
+    def init(self: stores._Script, name: str) -> None:
+        original(self, name)
+        lines = self._text.splitlines()
+        if name == "save":
+            assert all(any(line.startswith(check) for line in lines) for check in checks)
+        self._text = "\n".join(line for line in lines if not line.startswith(checks))
+        self._sha = stores.hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    stores._Script.__init__ = init  # type: ignore[method-assign]
+
+
+PLANTS: Mapping[str, Callable[[], None]] = {
+    plant.__name__: plant for plant in (checkpoint_before_alerts, offset_apart, no_nonce, no_sequence)
+}
+
+
+if __name__ == "__main__":
+    PLANTS[sys.argv.pop(1)]()
+    main()
