@@ -23,7 +23,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.types import TP, Message
 
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka_clients import broker_error
 from pipeline.settings import Settings
@@ -51,7 +51,11 @@ class PartitionLife(Protocol):
     checkpointed: int
 
     async def assigned(self) -> int | None:
-        """Claim and load; the offset to read on from, None where nothing is stored."""
+        """Claim and load; the offset that is stored, None where nothing is."""
+        ...
+
+    async def begin(self, now: Standing) -> int:
+        """Decide where to read on; `checkpointed` is then what may be committed at once, -1: nothing."""
         ...
 
     async def batch(self, records: RecordBatch) -> None:
@@ -99,7 +103,7 @@ class _Partition:
         self._task = asyncio.create_task(self._run(), name=f"{self.tp.topic}[{self.tp.partition}]")
 
     async def still_owner(self) -> bool:
-        """Whether the group takes a commit of ours for this partition."""
+        """Whether the group takes a commit of ours for this partition: of what is in the store, never less than before."""
         checkpointed = self.life.checkpointed
         return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
 
@@ -143,8 +147,8 @@ class _Partition:
 
     async def _open(self) -> int | None:
         stored = await self.life.assigned()
-        offset = await self._consumer.place(self.tp, stored)
-        if not await self._consumer.confirm({self.tp: offset}):
+        offset = await self.life.begin(await self._consumer.standing(self.tp, stored))
+        if not await self.still_owner():
             self._log.info("assigned, but not a member any more: waiting for the next rebalance")
             return None
         try:
@@ -186,6 +190,8 @@ class _Partition:
         """The batch that waits, and what came behind it up to a full one: a loop that falls behind takes larger steps."""
         records = 0
         while self._waiting and (not records or records + len(self._waiting[0][1]) <= self._most):
+            if records and self._waiting[0][1].missed:  # what comes before the hole is a batch of its own
+                return
             item = self._waiting.popleft()
             records += len(item[1])
             yield item
@@ -264,6 +270,7 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
         [key for b in batches for key in b.keys],
         [value for b in batches for value in b.values],
         np.concatenate([b.timestamps for b in batches]),
+        first.missed,
     )
 
 

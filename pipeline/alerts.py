@@ -14,7 +14,7 @@ docs/alerts.md tells the rules to readers of alerts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -62,8 +62,10 @@ _DTYPE = np.dtype(
         ("status", "u1"),
         ("severity", "u1"),
         ("spare", "V6"),
+        ("id", "V16"),  # of an alert taken up from the alert topic; zeros: it follows from the onset
     ]
 )
+_COMPUTED = bytes(16)
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ class _Life:
     normal: int = 0
     status: int = INACTIVE
     severity: int = 0
+    spare: bytes = b""
+    id: bytes = _COMPUTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class _Step:
     anomalous_at: int
     offset: int
     peak: float
+    id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,7 @@ class AlertLife:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """88 bytes; all zeros is a series without an alert."""
+        """104 bytes; all zeros is a series without an alert."""
         return _DTYPE
 
     def active(self, state: PartitionState, row: int) -> bool:
@@ -188,9 +193,9 @@ class AlertLife:
         lives = state.arrays["alerts"]
         steps: list[_Step] = []
         for row, first, last in judged.parts:
-            life = _Life(*lives[row].item()[:-1])
+            life = _Life(*lives[row].item())
             self._walk(life, row, judged, first, last, watermarks, steps)
-            lives[row] = (*_values(life), b"")
+            lives[row] = _values(life)
         state.touch(np.array([row for row, _, _ in judged.parts]))
         steps.sort(key=lambda s: (s.cause, s.row))  # stable: one observation may end an alert and begin the next
         return self._alerts(state, observations, scored, steps)
@@ -227,6 +232,79 @@ class AlertLife:
                 band=None if bands is None else _band(bands[0][b], bands[1][b]),
             )
 
+    # Alerts that come from elsewhere, or go there
+
+    def take_up(
+        self, state: PartitionState, told: Mapping[str, Alert], newest: NDArray[np.int64]
+    ) -> tuple[list[str], list[str]]:
+        """Make the alert topic's word the truth, where what is held was built without all of the log.
+
+        An alert that the topic says is open goes on from its last record: same id, next sequence number. One that the topic
+        does not know was never published, and ends without a word.
+
+        Parameters
+        ----------
+        told
+            Series -> the last record of its last alert.
+        newest : (rows,)
+            Event time of each row's newest observation.
+
+        Returns
+        -------
+        taken up, withdrawn
+            Names of the series, in the order of their rows.
+        """
+        lives = state.arrays["alerts"]
+        taken, withdrawn, touched = [], [], []
+        for row in state.rows().tolist():
+            name, held = cast("str", state.names[row]), _Life(*lives[row].item())
+            alert = told.get(name)
+            if alert is None:
+                life = _Life()
+            elif alert.status == "resolved":
+                life = _Life(suppressed_until=self._suppressed_until(_at(alert.as_of), fired=alert.fired))
+            elif held.status and held.sequence == alert.sequence + 1 and self._id(name, held) == alert.id:
+                continue  # one and the same
+            else:
+                life = self._continued(alert, int(newest[row]))
+                taken.append(name)
+            if held.status and not life.status and (alert is None or alert.id != self._id(name, held)):
+                withdrawn.append(name)
+            lives[row] = _values(life)
+            touched.append(row)
+        state.touch(np.array(touched, np.intp))
+        return taken, withdrawn
+
+    def moved(self, state: PartitionState, rows: NDArray[np.intp], now: int) -> list[Alert]:
+        """End the alerts of series in `rows` (k,), which belong to another partition as of event time `now`."""
+        lives = state.arrays["alerts"]
+        alerts = []
+        for row in rows[lives["status"][rows] != INACTIVE].tolist():
+            life = _Life(*lives[row].item())
+            reason: Reason = "moved" if life.status == FIRING else "withdrawn"
+            step = _silent_step(life, row, 0, max(now, life.heard), reason)
+            evidence = Evidence(self._topic, self._partition, life.offset)
+            alerts.append(self._record(step, cast("str", state.names[row]), evidence))
+            lives[row] = _values(_Life())
+        return alerts
+
+    def _continued(self, alert: Alert, newest: int) -> _Life:
+        as_of = _at(alert.as_of)
+        life = _Life(
+            onset=_at(alert.starts_at),
+            anomalous_at=_at(alert.last_seen),
+            heard=max(as_of, newest),
+            offset=alert.evidence.offset,
+            peak=alert.peak_score,
+            sequence=alert.sequence + 1,
+            status=FIRING if alert.status == "firing" else PENDING,
+            severity=SEVERITIES.index(alert.severity),
+            id=bytes.fromhex(alert.id),
+        )
+        if life.status == FIRING:
+            self._schedule(life, as_of)
+        return life
+
     # Which observations are looked at
 
     def _judged(self, state: PartitionState, scored: Scored, watermarks: NDArray[np.int64]) -> _Judged:
@@ -242,12 +320,13 @@ class AlertLife:
         wanted[scored.rows[opens]] = True
         at = np.flatnonzero(wanted[scored.rows] & scored.live)
         at = at[np.argsort(scored.rows[at], kind="stable")]
+        ordinals = scored.ordinals[at] + state.scalars.get("missed", 0)
         return _Judged(
             at.tolist(),
             scored.index[at].tolist(),
             scored.timestamps[at].tolist(),
             scored.offsets[at].tolist(),
-            scored.ordinals[at].tolist(),
+            ordinals.tolist(),
             scored.score[at].tolist(),
             opens[at].tolist(),
             self._keeps(scored, at, opens[at]).tolist(),
@@ -405,7 +484,10 @@ class AlertLife:
         fired = life.status == FIRING
         for field, value in zip(_Life.__slots__, _values(_Life()), strict=True):
             setattr(life, field, value)
-        life.suppressed_until = now + self._suppression if fired and self._suppression else 0
+        life.suppressed_until = self._suppressed_until(now, fired=fired)
+
+    def _suppressed_until(self, now: int, *, fired: bool) -> int:
+        return now + self._suppression if fired and self._suppression else 0
 
     def _severity(self, peak: float) -> int:
         if peak >= self._policy.critical:
@@ -439,9 +521,8 @@ class AlertLife:
     ) -> Alert:
         stream, b = self._stream.name, step.window
         metric = scored is not None and self._model.kind == "metric"
-        begun = step.ordinal if self._model.kind == "table" else step.onset
         return Alert(
-            id=stable_hash(stream, series, self._detector.name, self._detector.version, begun),
+            id=self._id(series, step),
             fingerprint=stable_hash(stream, series),
             sequence=step.sequence,
             status=step.status,
@@ -464,6 +545,12 @@ class AlertLife:
             detector=self._detector,
             evidence=evidence,
         )
+
+    def _id(self, series: str, of: _Step | _Life) -> str:
+        if of.id != _COMPUTED:
+            return of.id.hex()
+        begun = of.ordinal if self._model.kind == "table" else of.onset
+        return stable_hash(self._stream.name, series, self._detector.name, self._detector.version, begun)
 
     def _evidence(
         self,
@@ -512,6 +599,11 @@ class AlertLife:
         return None if margins is None else (scored.expected[at] - margins, scored.expected[at] + margins)
 
 
+def _at(text: str) -> int:
+    """Milliseconds since the epoch of a time as `rfc3339` writes it."""
+    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
+
+
 def _ms(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
 
@@ -536,6 +628,7 @@ def _step(life: _Life, row: int, judged: _Judged, i: int, reason: Reason) -> _St
         life.anomalous_at,
         judged.offsets[i],
         life.peak,
+        life.id,
     )
     life.sequence += 1
     return step
@@ -556,6 +649,7 @@ def _silent_step(life: _Life, row: int, cause: int, deadline: int, reason: Reaso
         life.anomalous_at,
         life.offset,
         life.peak,
+        life.id,
     )
 
 

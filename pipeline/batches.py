@@ -14,6 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Kafka says of a partition.
+
+    Attributes
+    ----------
+    first, end
+        First offset of the log, and the one behind its last record.
+    committed
+        What the group has committed; None where it has not, or only that it is going to start there.
+    partitions
+        Of the topic; 0: not known.
+    """
+
+    first: int
+    end: int
+    committed: int | None = None
+    partitions: int = 0
+
+
 @dataclass(slots=True)
 class RecordBatch:
     """All records that one poll brought of one partition, as bytes.
@@ -26,6 +46,8 @@ class RecordBatch:
         Where the next poll goes on: after the last record *and* any markers behind it.
     timestamps : (N,) int64
         Kafka's own time stamps in ms, for metrics of latency only. No result depends on them.
+    missed
+        How many offsets before this batch expired while nobody had read them (retention was quicker).
     """
 
     topic: str
@@ -35,6 +57,7 @@ class RecordBatch:
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     timestamps: NDArray[np.int64]
+    missed: int = 0
 
     def __len__(self) -> int:
         return len(self.values)

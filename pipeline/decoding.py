@@ -28,7 +28,10 @@ from pipeline.errors import SettingsError
 from producers.formats import FOREIGN
 from producers.formats.base import Parser, Point, Reason, Unusable, checked_series, shown
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
-from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES
+from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
+
+CONTROL = "control record"
+"""Reason of a rejected record that is no observation because it is a control record: no dead letter."""
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -108,6 +111,9 @@ class Decoder:
             timestamps = np.fromiter([o.timestamp for o in many], np.int64, len(many))
             observations = self._rows(batch, index, series, timestamps, [o.values for o in many], rejected)
         rejected.sort(key=attrgetter("index"))
+        for r in rejected:
+            if is_control(batch.keys[r.index], batch.values[r.index]):
+                r.reason = CONTROL
         return observations, rejected
 
     def _rows(

@@ -1,6 +1,6 @@
 """The life of a partition, without Faust: assigned, batch after batch, revoked.
 
-    assigned ──▶ claim ──▶ load ──▶ seek ──▶ batch ──▶ batch ──▶ checkpoint ──▶ ... ──▶ revoked
+    assigned ──▶ claim ──▶ load ──▶ begin ──▶ batch ──▶ batch ──▶ checkpoint ──▶ ... ──▶ revoked
                    ▲                            decode, push, score,   alerts and dead letters
                    │                            settle, publish        acknowledged, then fields
                    └────────── refused, still owner ◀──────────────── and offset in one write
@@ -8,6 +8,15 @@
 State and offset move together: what is in the store at offset n has seen every record before n and none from n on, and all
 alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
 twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
+
+Two misfortunes leave a hole, and `begin` finds out which:
+
+    state lost      nothing is stored, but the group has committed an offset: records before it are read again quietly (nothing is
+                    published: it was), as far back as needed, as settings and as retention allow
+    records lost    the log begins behind the stored offset: windows start anew there
+
+Where the log does not begin at 0 any more, what is rebuilt is not what was lost. Then the alert topic tells which alerts are open,
+and they go on from there (`PartitionCore.take_up`). Until that is done there is no checkpoint, so a crash begins it all again.
 """
 
 from __future__ import annotations
@@ -15,7 +24,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -24,11 +34,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 import structlog
 
-from pipeline.batches import RecordBatch, Rejected
-from pipeline.errors import Dropped, Refused, StoreError, TidewatchError
-from pipeline.records import DeadLetter, Message
+from pipeline.batches import RecordBatch, Rejected, Standing
+from pipeline.decoding import CONTROL
+from pipeline.errors import BrokerError, Dropped, Refused, StoreError, TidewatchError
+from pipeline.records import Alert, DeadLetter, Message
 from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.stream import PartitionCore, Settled, Stream
+from producers.records import PartitionsAdded, decode_control, encode_control
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -70,6 +82,33 @@ class LoopMetrics(Protocol):
         """Whether the partition waits for the store."""
         ...
 
+    def missed(self, stream: str, partition: int, records: int) -> None:
+        """Records expired before they were read."""
+        ...
+
+
+OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
+"""Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
+
+Append = Callable[[bytes, bytes], Awaitable[bool]]
+"""Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
+
+
+@dataclass(slots=True)
+class _Rebuild:
+    """What is done before a partition with a hole in its past is as it should be.
+
+    Before `until` everything was published already, so nothing is. Where the past is not `complete`, the alert topic tells (`told`)
+    what was published of alerts, also behind `until`; no alert is published before `end`, and there these are taken up.
+    """
+
+    start: int
+    until: int
+    end: int
+    complete: bool
+    begun: float
+    told: Mapping[str, Alert] | None = None
+
 
 class PartitionLoop:
     """One partition of one stream, from assignment to revocation. Its methods are never called at the same time.
@@ -82,6 +121,12 @@ class PartitionLoop:
         Whether the group still counts this worker as the partition's owner (confirmed by a commit).
     identity
         What the state belongs to; compared with the stored one.
+    open_alerts
+        For a past that is not complete; None: alerts that are open then stay so.
+    append
+        For control records; None: none are written.
+    rebuild_records
+        How many records before the committed offset are read again, at most, where the state was lost.
     """
 
     def __init__(
@@ -99,6 +144,9 @@ class PartitionLoop:
         checkpoint_every: float = 2.0,
         checkpoint_records: int = 200_000,
         generation: int = -1,
+        open_alerts: OpenAlerts | None = None,
+        append: Append | None = None,
+        rebuild_records: int = 2_000_000,
     ) -> None:
         self.stream = stream
         self.partition = partition
@@ -115,6 +163,11 @@ class PartitionLoop:
         self._every = checkpoint_every
         self._records = checkpoint_records
         self._generation = generation
+        self._open_alerts = open_alerts
+        self._append = append
+        self._rebuild_records = rebuild_records
+        self._rebuild: _Rebuild | None = None
+        self._partitions = 0
         self._claim: Claim | None = None
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._since_checkpoint = 0
@@ -124,7 +177,7 @@ class PartitionLoop:
         self._log = log.bind(stream=stream.name, partition=partition)
 
     async def assigned(self) -> int | None:
-        """Claim the partition and load its state; returns the offset to seek to, None where nothing is stored yet.
+        """Claim the partition and load its state; returns its offset, None where nothing is stored. `begin` is next.
 
         Raises
         ------
@@ -139,6 +192,47 @@ class PartitionLoop:
         self._log.info("state loaded", offset=stored.offset, series=len(self.core.state), sequence=stored.sequence)
         return stored.offset
 
+    async def begin(self, now: Standing) -> int:
+        """Decide where to read on, given what Kafka has; returns the offset to seek to.
+
+        `checkpointed` is then what may be committed at once: never less than what is committed.
+
+        Raises
+        ------
+        BrokerError
+            The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
+        """
+        await self._tell_partitions(now.partitions)
+        committed = None if now.committed is None else min(now.committed, now.end)
+        if self.position > now.end:
+            msg = (
+                f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
+                f"offset {self.position}: Kafka lost records or the topic is another; run `tidewatch state reset "
+                f"{self.stream.name}` to start anew"
+            )
+            raise BrokerError(msg)
+        if self.position >= now.first:
+            return self.position
+        if self.position >= 0:
+            stored, self.position = self.position, now.first
+            self.core.miss(now.first - stored)
+            self._tell_missed(now.first - stored, stored=stored, log_start=now.first)
+            await self._start_over(max(committed or 0, now.first), now.end, complete=False)
+        elif committed is not None:
+            until = max(committed, now.first)
+            self.position = max(now.first, until - self._rebuild_records)
+            self.core.miss(self.position)
+            self._log.warning(
+                "state lost, reading back quietly", committed=now.committed, log_start=now.first, log_end=now.end,
+                since=self.position, records=until - self.position, complete=self.position == 0,
+            )  # fmt: skip
+            if now.first > committed:
+                self._tell_missed(now.first - committed, stored=committed, log_start=now.first)
+            await self._start_over(until, now.end, complete=self.position == 0)
+        else:
+            return now.first
+        return self.position
+
     async def batch(self, records: RecordBatch) -> None:
         """Decode, push, score, settle and publish; makes a checkpoint where one is due.
 
@@ -152,13 +246,29 @@ class PartitionLoop:
         BrokerError
             The broker does not take what is published.
         """
+        if records.missed:
+            await self._missed(records.missed)
+        for part in self._parts(records):
+            await self._process(part)
+            if self._rebuild is not None and self.position >= self._rebuild.end:
+                await self._rebuilt(self._rebuild)
+        if len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
+            await self._acknowledged()
+        await self.idle()
+
+    async def _process(self, records: RecordBatch) -> None:
+        """One batch, or what lies of it before a border of a rebuild."""
         started = self._clock()
         self._midway = True
         records = _from(records, self.position)
         observations, rejected = self.stream.decoder.decode(records)
+        if controls := [r.index for r in rejected if r.reason == CONTROL]:
+            await self._with_controls(records, controls)
+            return
         decoded = self._clock()
         scoring = 0.0
         counts: Counter[str] = Counter(records=len(records), observations=len(observations))
+        counts["rebuilt"] = len(records) * self._all_is_out
         for part in self.core.parts(observations):
             step = self.core.push(part)
             before = self._clock()
@@ -167,7 +277,8 @@ class PartitionLoop:
             settled = self.core.settle(step, scores)
             counts.update(settled.counts)
             rejected += _rejections(records, step.rejected + settled.unscorable)
-            self._publish(settled, counts)
+            self._publish(settled.alerts, counts)
+            self._publish_scores(settled)
         self._reject(records, rejected, counts)
         self.position = max(self.position, records.next_offset)
         self._midway = False
@@ -175,9 +286,6 @@ class PartitionLoop:
         if self._metrics is not None:
             seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
             self._metrics.batch(self.stream.name, self.partition, counts, seconds)
-        if len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
-            await self._acknowledged()
-        await self.idle()
 
     async def idle(self) -> None:
         """Make a checkpoint where one is due; called after each batch and about once a second without one."""
@@ -196,7 +304,7 @@ class PartitionLoop:
 
     async def _checkpoint(self) -> None:
         """Write changed state and offset in one step, after everything published is acknowledged."""
-        if self._claim is None or self._midway:
+        if self._claim is None or self._midway or self._rebuild is not None:
             return
         await self._acknowledged()
         started = self._clock()
@@ -214,7 +322,8 @@ class PartitionLoop:
         the next owner does that batch again from the checkpoint before.
         """
         try:
-            if self._claim is not None and not self._midway and self.position > self.checkpointed:
+            whole = not self._midway and self._rebuild is None
+            if self._claim is not None and whole and self.position > self.checkpointed:
                 await self._acknowledged()
                 self._claim = await self._save(self._claim, self._changed())
                 self.checkpointed = self.position
@@ -241,9 +350,11 @@ class PartitionLoop:
     def _adopt(self, stored: Checkpoint) -> None:
         check_identity(stored.identity, self._identity)
         self.core = self.stream.core(self.partition)
-        self.core.state.restore(stored.fields)
+        self.core.state.restore(stored.fields, written=stored.identity.format)
+        self._partitions = stored.identity.partitions
         self.position = self.checkpointed = stored.offset
-        self._rewrite = False
+        # Of an older format every page is written anew, or the fields would be of two.
+        self._rewrite = stored.identity.format != self._identity.format
 
     def _changed(self) -> dict[str, bytes]:
         return self.core.state.snapshot(everything=self._rewrite)
@@ -300,6 +411,7 @@ class PartitionLoop:
     def _drop(self) -> None:
         self._claim = None
         self._midway = self._rewrite = False
+        self._rebuild = None
         self._unacknowledged.clear()
         self.core = self.stream.core(self.partition)
 
@@ -322,18 +434,133 @@ class PartitionLoop:
                     self._metrics.waiting(self.stream.name, self.partition, False)
                 return result
 
+    # A past with a hole
+
+    async def _start_over(self, until: int, end: int, *, complete: bool) -> None:
+        """From `position` on, process quietly what was published already."""
+        self.checkpointed = until
+        self._rebuild = _Rebuild(self.position, until, until, complete, begun=self._clock())
+        if not complete:
+            await self._ask_alerts(self._rebuild, end)
+        if self.position >= self._rebuild.end:
+            await self._rebuilt(self._rebuild)
+
+    async def _ask_alerts(self, rebuild: _Rebuild, end: int) -> None:
+        """Ask the alert topic what is open. What was published up to its newest record is not published again."""
+        if self._open_alerts is None:
+            return
+        rebuild.told = await self._open_alerts()
+        # An offset from behind the end is of a topic of this name that is no more.
+        offsets = (alert.evidence.offset for alert in rebuild.told.values())
+        rebuild.end = max([rebuild.until, *(offset + 1 for offset in offsets if offset < end)])
+
+    async def _missed(self, records: int) -> None:
+        """Retention was quicker than this loop."""
+        stored = self.position
+        if self.position < 0:  # nothing was read before, so there is no hole
+            self._tell_missed(records)
+            return
+        self.position += records
+        self.core.miss(records)
+        self._tell_missed(records, stored=stored, log_start=self.position)
+        if self._rebuild is not None:
+            self._rebuild.complete = False
+            if self._rebuild.told is None:
+                await self._ask_alerts(self._rebuild, 1 << 62)
+
+    def _tell_missed(self, records: int, **where: int) -> None:
+        self._log.warning("records expired before they were read", missed=records, **where)
+        if self._metrics is not None:
+            self._metrics.missed(self.stream.name, self.partition, records)
+
+    def _parts(self, records: RecordBatch) -> Iterator[RecordBatch]:
+        """A batch, cut at the borders of a rebuild."""
+        if self._rebuild is not None:
+            for border in (self._rebuild.until, self._rebuild.end):
+                if self.position < border < records.next_offset:
+                    yield _before(records, border)
+        yield records
+
+    async def _rebuilt(self, rebuild: _Rebuild) -> None:
+        """The hole is behind us: go on as always, and write everything."""
+        facts: dict[str, object] = {}
+        if not rebuild.complete and rebuild.told is not None:
+            taken, withdrawn, left = self.core.take_up(rebuild.told)
+            facts = {"alerts_taken_up": len(taken), "alerts_withdrawn": len(withdrawn), "alerts_left_open": len(left)}
+        self._rebuild = None
+        self._log.info(
+            "state rebuilt", offset=self.position, records=self.position - rebuild.start, complete=rebuild.complete,
+            series=len(self.core.state), seconds=round(self._clock() - rebuild.begun, 1), **facts,
+        )  # fmt: skip
+        await self._checkpoint()
+
+    @property
+    def _alerts_are_out(self) -> bool:
+        """Whether alerts of the next record were published already."""
+        return self._rebuild is not None and self.position < self._rebuild.end
+
+    @property
+    def _all_is_out(self) -> bool:
+        """Whether anything that the next record leads to was."""
+        return self._rebuild is not None and self.position < self._rebuild.until
+
+    # Control records
+
+    async def _tell_partitions(self, partitions: int) -> None:
+        """Where the topic has grown since the state was stored, say so in the log: it decides who belongs elsewhere from now on."""
+        known, self._partitions = self._partitions, partitions or self._partitions
+        self._identity = self._identity.model_copy(update={"partitions": self._partitions})
+        if self._append is None or not 0 < known < partitions:
+            return
+        allowed = await self._append(*encode_control(PartitionsAdded(known, partitions)))
+        if allowed:
+            self._log.info("partitions were added", before=known, after=partitions)
+        else:
+            self._log.warning(
+                "partitions were added, and this worker may not write to the input topic: alerts of series that moved end by "
+                "silence; allow it WRITE there",
+                before=known, after=partitions, topic=self.stream.settings.input_topic,
+            )  # fmt: skip
+
+    async def _with_controls(self, records: RecordBatch, at: Sequence[int]) -> None:
+        """Process a batch that holds control records: what lies before one, then that, then what lies behind."""
+        for i in at:
+            offset = int(records.offsets[i])
+            await self._process(_before(records, offset))
+            self._control(records.values[i] or b"", offset)
+        await self._process(records)
+
+    def _control(self, value: bytes, offset: int) -> None:
+        control, counts = decode_control(value), Counter(records=1, control=1)
+        if control is None:
+            self._log.warning("control record of an unknown kind, passed over", offset=offset)
+        else:
+            series = len(self.core.state)
+            self._publish(self.core.partitions_added(control.before, control.after), counts)
+            moved = series - len(self.core.state)
+            self._log.info("series moved", before=control.before, after=control.after, series=moved, offset=offset)
+        self.position = offset + 1
+        if self._metrics is not None:
+            self._metrics.batch(self.stream.name, self.partition, counts, {})
+
     # Messages out
 
-    def _publish(self, settled: Settled, counts: Counter[str]) -> None:
-        settings = self.stream.settings
-        for alert in settled.alerts:
+    def _publish(self, alerts: Sequence[Alert], counts: Counter[str]) -> None:
+        if self._alerts_are_out:
+            return
+        for alert in alerts:
             counts[f"alerts_{alert.status}"] += 1
-            self._send(alert.message(settings.alert_topic))
-        if settings.score_topic:
+            self._send(alert.message(self.stream.settings.alert_topic))
+
+    def _publish_scores(self, settled: Settled) -> None:
+        topic = self.stream.settings.score_topic
+        if topic and not self._all_is_out:
             for score in self.core.life.scores(self.core.state, settled.scored):
-                self._send(score.message(settings.score_topic))
+                self._send(score.message(topic))
 
     def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
+        if self._all_is_out:
+            return
         for r in _one_of_each_record(rejected):
             counts[f"rejected_{r.reason}"] += 1
             letter = DeadLetter.of(records, r, stream=self.stream.name)
@@ -363,6 +590,20 @@ def _from(records: RecordBatch, position: int) -> RecordBatch:
         records.keys[at:],
         records.values[at:],
         records.timestamps[at:],
+    )
+
+
+def _before(records: RecordBatch, offset: int) -> RecordBatch:
+    """The records before an offset, which is where the next ones begin."""
+    at = int(np.searchsorted(records.offsets, offset))
+    return RecordBatch(
+        records.topic,
+        records.partition,
+        records.offsets[:at],
+        offset,
+        records.keys[:at],
+        records.values[:at],
+        records.timestamps[:at],
     )
 
 

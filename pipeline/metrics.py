@@ -5,6 +5,9 @@ are updated once per batch and checkpoint, never per record. `serve` answers `/m
 
     tidewatch_records_total, tidewatch_observations_total         read; decoded
     tidewatch_dead_letters_total{reason}                          records that could not be used
+    tidewatch_records_missed_total                                expired before they were read
+    tidewatch_records_rebuilt_total                               read again because the state was lost
+    tidewatch_control_records_total
     tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
     tidewatch_windows_scored_total, tidewatch_anomalous_total
     tidewatch_alerts_total{status}
@@ -123,7 +126,10 @@ class WorkerMetrics:
             "observations": counter("observations", "Records decoded into observations."),
             "scored": counter("windows_scored", "Windows scored."),
             "anomalous": counter("anomalous", "Live observations at or above the threshold."),
+            "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
+            "control": counter("control_records", "Control records met."),
         }
+        self._missed = counter("records_missed", "Records that expired before they were read.")
         self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")
         self._alerts = counter("alerts", "Alert messages published, by the alert's new status.", "status")
         self._policy = counter("policy", "Observations that the time policy treated specially.", "case")
@@ -165,6 +171,10 @@ class WorkerMetrics:
         """Whether the partition waits for the store."""
         self._waiting.labels(stream, str(partition)).set(int(store))
         self.health.waiting(stream, partition, store)
+
+    def missed(self, stream: str, partition: int, records: int) -> None:
+        """Records expired before they were read."""
+        self._missed.labels(stream, str(partition)).inc(records)
 
     def position(self, stream: str, partition: int, position: int, end: int) -> None:
         """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""

@@ -205,6 +205,11 @@ class WorkerSettings(_Table):
     checkpoint_records: int = Field(
         200_000, ge=1, description="A checkpoint is made at the latest after this many records."
     )
+    rebuild_records: int = Field(
+        2_000_000,
+        ge=0,
+        description="Where a partition's state was lost: how many records before the committed offset are read again at most.",
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics and /healthz; 0: none.")
     metrics_host: str = Field("127.0.0.1", description="Address that the port is bound to.")
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines.")

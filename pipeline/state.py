@@ -7,12 +7,15 @@ checkpoint.
     scalars     JSON object of integers
     names:<n>   JSON list: the series' names of page n, null for a free row
     page:<n>    8 bytes that tell the layout, then 128 rows of each component
+
+What these mean is state format `FORMAT`. Fields of an older format are brought to it when they are restored (`migrated`); a newer
+one is refused (`pipeline.stores.base.check_identity`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,10 +25,16 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
 
+FORMAT = 2
+"""State format that is written.
+
+1: the first. 2: an alert may carry its id (alerts.id), and `missed` counts records that no ordinal counts.
+"""
 PAGE = 128
 _NAMES = "names:"
 _PAGE = "page:"
 _SCALARS = "scalars"
+_MEND = "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
 
 
 class PartitionState:
@@ -49,8 +58,7 @@ class PartitionState:
         self._free: list[int] = []
         self._dirty: set[int] = set()
         self._dirty_names: set[int] = set()
-        described = repr([(n, d.descr) for n, d in self.components.items()])
-        self._layout = hashlib.sha256(described.encode()).digest()[:8]
+        self._layout = _layout(self.components)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,14 +122,15 @@ class PartitionState:
         self._dirty.clear()
         self._dirty_names.clear()
 
-    def restore(self, fields: Mapping[str, bytes]) -> None:
-        """Take over a stored snapshot.
+    def restore(self, fields: Mapping[str, bytes], *, written: int = FORMAT) -> None:
+        """Take over a stored snapshot of format `written`.
 
         Raises
         ------
         ForeignState
             Its layout is another, or it is incomplete or damaged; what is held stays as it is.
         """
+        fields = migrated(fields, written, self.components)
         try:
             scalars = msgspec.json.decode(fields[_SCALARS], type=dict[str, int])
             names = _names(fields)
@@ -158,16 +167,80 @@ class PartitionState:
         return b"".join([self._layout, *(a[rows].tobytes() for a in self.arrays.values())])
 
     def _unpack(self, arrays: dict[str, NDArray[Any]], page: int, packed: bytes) -> None:
-        at = len(self._layout)
-        if packed[:at] != self._layout or len(packed) != at + self.bytes_per_series * PAGE:
-            msg = (
-                "the stored state has another layout than this version and model: "
-                "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
-            )
+        for name, rows in _unpacked(packed, self.components).items():
+            arrays[name][page * PAGE : (page + 1) * PAGE] = rows
+
+
+def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str, np.dtype[Any]]) -> Mapping[str, bytes]:
+    """Fields of format `written` as those of `FORMAT`, one format after the other.
+
+    Parameters
+    ----------
+    components
+        Of this version.
+
+    Raises
+    ------
+    ForeignState
+        The format is newer, unknown, or the fields are not of it.
+    """
+    for number in range(written, FORMAT):
+        if number not in MIGRATIONS:
+            msg = f"the stored state is of format {number}, which this version cannot read: {_MEND}"
             raise ForeignState(msg)
-        for array in arrays.values():
-            array[page * PAGE : (page + 1) * PAGE] = np.frombuffer(packed, array.dtype, PAGE, at)
-            at += array.dtype.itemsize * PAGE
+        fields = MIGRATIONS[number](fields, components)
+    return fields
+
+
+def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
+    """Alerts had no `id`: theirs follows from their onset, which zeros say."""
+    alerts = components["alerts"]
+    kept = np.dtype([(name, alerts[name]) for name in alerts.names or () if name != "id"])
+    return _relaid(fields, {**components, "alerts": kept}, components)
+
+
+MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]], Mapping[str, bytes]]] = {1: _from_1}
+"""Format -> how its fields become those of the next, given the components of this version."""
+
+
+def _relaid(
+    fields: Mapping[str, bytes], old: Mapping[str, np.dtype[Any]], new: Mapping[str, np.dtype[Any]]
+) -> dict[str, bytes]:
+    """Pages of components `old` as pages of `new`; what is new in them is zero."""
+    out = dict(fields)
+    for field in fields:
+        if not field.startswith(_PAGE):
+            continue
+        packed = [_layout(new)]
+        for name, rows in _unpacked(fields[field], old).items():
+            changed = np.zeros(PAGE, new[name])
+            if old[name] == new[name]:
+                changed = rows
+            else:
+                for column in old[name].names or ():
+                    changed[column] = rows[column]
+            packed.append(changed.tobytes())
+        out[field] = b"".join(packed)
+    return out
+
+
+def _layout(components: Mapping[str, np.dtype[Any]]) -> bytes:
+    described = repr([(n, d.descr) for n, d in components.items()])
+    return hashlib.sha256(described.encode()).digest()[:8]
+
+
+def _unpacked(packed: bytes, components: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+    """The rows of each component in a page. Raises ForeignState where it has another layout."""
+    layout = _layout(components)
+    at = len(layout)
+    if packed[:at] != layout or len(packed) != at + sum(d.itemsize for d in components.values()) * PAGE:
+        msg = f"the stored state has another layout than this version and model: {_MEND}"
+        raise ForeignState(msg)
+    rows = {}
+    for name, dtype in components.items():
+        rows[name] = np.frombuffer(packed, dtype, PAGE, at)
+        at += dtype.itemsize * PAGE
+    return rows
 
 
 def series_of(fields: Mapping[str, bytes]) -> list[str]:

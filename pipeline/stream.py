@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 
 from detectors.base import DetectorError
@@ -30,12 +32,15 @@ from pipeline.errors import ModelError
 from pipeline.records import Alert
 from pipeline.scoring import MemberScores, Scorer
 from pipeline.settings import StreamSettings
-from pipeline.state import PartitionState
+from pipeline.state import FORMAT, PartitionState
 from pipeline.stores.base import Identity
 from pipeline.windows import SeriesWindows
 
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
+
+AT_HOME = 0.9
+"""Share of the series whose name must hash to their partition before any is held to have moved."""
 
 _ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
 
@@ -70,7 +75,7 @@ class Stream:
             model_hash=self.model.hash,
             settings_hash=settings_hash(self.settings),
             numerics=numerics(device),
-            format=1,
+            format=FORMAT,
         )
 
 
@@ -253,6 +258,55 @@ class PartitionCore:
         self._evict()
         return Settled(alerts, scored, unscorable, counts)
 
+    def miss(self, records: int) -> None:
+        """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
+
+        No window reaches across them. Rows of a table are told apart by their ordinal (`pipeline.alerts`), which goes on as if
+        all of them had been of every series: so no later row gets an ordinal that one of them may have had.
+        """
+        if records:
+            self.state.scalars["missed"] = self.state.scalars.get("missed", 0) + records
+            self.stream.windows.start_anew(self.state)
+
+    def take_up(self, told: Mapping[str, Alert]) -> tuple[list[str], list[str], list[str]]:
+        """Go on with the alerts that the alert topic tells of, where the state was built without all of the log.
+
+        Parameters
+        ----------
+        told
+            Series -> the last record of its last alert.
+
+        Returns
+        -------
+        taken up, withdrawn, left
+            Names of series: whose alert goes on; whose alert was never published and ends without a word; whose alert stays
+            open, because there is no room for one more series.
+        """
+        state = self.state
+        open_ = [series for series, alert in told.items() if alert.status != "resolved"]
+        rows, new = state.rows_of(open_)
+        for row in new:
+            self._admit(row)
+        self.stream.windows.admit(state, new)
+        taken, withdrawn = self.life.take_up(state, told, state.arrays["windows"]["last"])
+        return taken, withdrawn, [open_[i] for i in np.flatnonzero(rows < 0)]
+
+    def partitions_added(self, before: int, after: int) -> list[Alert]:
+        """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
+
+        Where most series are not at home by the hash of their name (records keyed by something else, another partitioner), nobody
+        can say which moved, and nothing is done.
+        """
+        rows = self.state.rows()
+        hashes = np.array([_hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
+        at_home = hashes % before == self.partition
+        if np.count_nonzero(at_home) < AT_HOME * len(rows):
+            return []
+        gone = rows[at_home & (hashes % after != self.partition)]
+        alerts = self.life.moved(self.state, gone, self.watermark)
+        self.state.drop(gone.tolist())
+        return alerts
+
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
         """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
         done = []
@@ -277,6 +331,11 @@ class PartitionCore:
             idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
             idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)
             self.state.drop(int(r) for r in idle if not self.life.active(self.state, int(r)))
+
+
+def _hash_of(series: str) -> int:
+    """What Kafka's usual partitioner makes of a series' name as a key; the partition is its remainder."""
+    return int(murmur2(series.encode())) & 0x7FFFFFFF
 
 
 def _slice(o: Observations, start: int, stop: int) -> Observations:

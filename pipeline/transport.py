@@ -47,7 +47,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.threads import WorkerThread
 
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError
 from pipeline.fetching import Columns, fetch_again, take
 from pipeline.kafka_clients import aiokafka_config, broker_error
@@ -65,6 +65,8 @@ _PACE = (
 _LARGE = 2_000  # records that are not few
 _HOLD_UP = 0.02  # s that records which wait for their turn may hold up the fetches of their broker's other partitions
 _ATTEMPTS = 5
+_NOTHING_YET = "nothing processed yet"
+"""Note beside an offset that was committed only to confirm the membership: no state was ever stored of it."""
 _SMALLEST_FETCH = 64 << 10
 _LARGEST_FETCH = 1 << 20
 
@@ -261,6 +263,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             )
             raise BrokerError(msg)
         ticket = Ticket(lane, lane.delivered)
+        missed = lane.next_offset - lane.delivered
         lane.next_offset = lane.delivered = taken.next_offset
         lane.held.append((len(taken), _size(taken)))
         return ticket, RecordBatch(
@@ -271,6 +274,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             taken.keys,
             taken.values,
             np.array(taken.timestamps, np.int64),
+            missed,
         )
 
     def _fetch_again(self, fetcher: Any, *, at_once: bool) -> None:
@@ -285,12 +289,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fetch_again(fetcher)
 
     async def _out_of_range(self, lane: Lane) -> None:
-        """Retention was quicker than we: go on where the log starts now, and say what was missed."""
+        """Retention was quicker than we: go on where the log starts now; the next batch says what was missed."""
         try:
-            offset = await self.place(lane.tp, lane.next_offset)
-            if self.lanes.get(lane.tp) is lane:
-                lane.next_offset = offset
-                self._seek(lane.tp, offset)
+            now = await self.standing(lane.tp, lane.next_offset)
+            if lane.next_offset > now.end:
+                where = f"{lane.tp.topic}[{lane.tp.partition}]"
+                msg = f"{where} ends at offset {now.end} and was read up to {lane.next_offset}: Kafka lost records"
+                cast("Consumer", self.consumer).fail(BrokerError(msg))
+            elif self.lanes.get(lane.tp) is lane:
+                lane.next_offset = max(lane.next_offset, now.first)
+                self._seek(lane.tp, lane.next_offset)
         except (KafkaError, BrokerError) as error:
             cast("Consumer", self.consumer).fail(error)
 
@@ -321,14 +329,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         first, end = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
         return int(first[tp]), int(end[tp])
 
-    async def place(self, tp: TP, offset: int | None) -> int:
-        """Where to read on, as `place` decides; a new leader may need a moment until it knows where its log ends."""
+    async def standing(self, tp: TP, offset: int | None) -> Standing:
+        """What Kafka says of a partition; a new leader may need a moment until it knows that its log reaches to `offset`."""
         for _ in range(_ATTEMPTS):
             first, end = await self.bounds(tp)
             if offset is None or offset <= end:
                 break
             await asyncio.sleep(1.0)
-        return place(tp, offset, first, end)
+        client = self._ensure_consumer()._client
+        await client.force_metadata_update()  # a follower of the group may not have heard of new partitions
+        partitions = len(client.cluster.partitions_for_topic(tp.topic) or ())
+        committed, note = await self._committed(tp)
+        return Standing(first, end, None if note == _NOTHING_YET or committed < 0 else committed, partitions)
 
     def highwater(self, tp: TP) -> int:
         """The end of a partition's log as the last fetch told it; 0 where none has yet."""
@@ -337,7 +349,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return 0 if state is None else state.highwater or 0
 
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
-        """Commit offsets (None: what is committed already, else the log's start); False where Kafka says `not a member`.
+        """Commit offsets (None: what is committed already, else the log's start with a note that nothing was processed yet).
+
+        False where Kafka says `not a member`.
 
         Without a member id aiokafka would commit as a stranger, which Kafka allows while the group is empty: that confirms
         nothing, so it is answered with False.
@@ -346,7 +360,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = consumer._coordinator
         generation = coordinator.generation
         try:
-            given = {tp: await self._known(tp) if offset is None else offset for tp, offset in offsets.items()}
+            given = {tp: await self._known(tp) if offset is None else (offset, "") for tp, offset in offsets.items()}
             if generation < 0 or coordinator.generation != generation:
                 return False
             await consumer.commit({driver.ensure_aiokafka_TP(tp): offset for tp, offset in given.items()})
@@ -354,9 +368,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return False
         return bool(coordinator.generation == generation)
 
-    async def _known(self, tp: TP) -> int:
-        committed = await self._ensure_consumer().committed(driver.ensure_aiokafka_TP(tp))
-        return (await self.bounds(tp))[0] if committed is None else int(committed)
+    async def _known(self, tp: TP) -> tuple[int, str]:
+        committed, note = await self._committed(tp)
+        return (committed, note) if committed >= 0 else ((await self.bounds(tp))[0], _NOTHING_YET)
+
+    async def _committed(self, tp: TP) -> tuple[int, str]:
+        """The group's offset and the note beside it; -1: none."""
+        asked = driver.ensure_aiokafka_TP(tp)
+        answer = (await self._ensure_consumer()._coordinator.fetch_committed_offsets([asked])).get(asked)
+        return (-1, "") if answer is None else (int(answer.offset), str(answer.metadata or ""))
 
 
 class Consumer(driver.Consumer):
@@ -411,13 +431,13 @@ class Consumer(driver.Consumer):
             lane.held.popleft()
         self._thread.has_room()
 
-    async def place(self, tp: TP, offset: int | None) -> int:
-        """Where to read on from a stored offset (None: nothing is stored); see `place`."""
+    async def standing(self, tp: TP, offset: int | None) -> Standing:
+        """What Kafka says of a partition whose stored offset is `offset` (None: nothing is stored)."""
         try:
-            placed: int = await self._thread.call(self._thread.place(tp, offset))
+            now: Standing = await self._thread.call(self._thread.standing(tp, offset))
         except KafkaError as error:
             raise broker_error(f"ask for the offsets of {tp.topic}[{tp.partition}]", error) from error
-        return placed
+        return now
 
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
         """Commit offsets; False where the group does not count us as their owner."""
@@ -500,31 +520,6 @@ class Transport(driver.Transport):
 def register() -> None:
     """Make the URL scheme known to Faust."""
     TRANSPORTS.aliases[SCHEME] = f"{Transport.__module__}:{Transport.__qualname__}"
-
-
-def place(tp: TP, offset: int | None, first: int, end: int) -> int:
-    """Where to read on: the stored offset, or the log's start where nothing is stored or retention has passed it.
-
-    Raises
-    ------
-    BrokerError
-        The log ends before the stored offset: it lost records, or is not the same one.
-    """
-    if offset is None:
-        return first
-    if offset < first:
-        log.warning(
-            "records expired before they were read",
-            topic=tp.topic, partition=tp.partition, stored=offset, log_start=first, missed=first - offset,
-        )  # fmt: skip
-        return first
-    if offset > end:
-        msg = (
-            f"{tp.topic}[{tp.partition}] ends at offset {end}, but its stored state is of offset {offset}: Kafka lost records "
-            "or the topic is another; run `tidewatch state reset` to start anew"
-        )
-        raise BrokerError(msg)
-    return offset
 
 
 def _size(taken: Columns) -> int:

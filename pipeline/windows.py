@@ -205,7 +205,7 @@ class SeriesWindows:
         new
             Those of them that are new.
         """
-        self._admit(state, new)
+        self.admit(state, new)
         counts = dict.fromkeys(_COUNTS, 0)
         times, values = observations.timestamps, observations.values
         state.touch(rows)
@@ -286,9 +286,23 @@ class SeriesWindows:
             out.append(Progress(state.names[row] or "", need - more, need, cause))
         return out
 
+    def start_anew(self, state: PartitionState) -> None:
+        """Records were missed: no window may reach across them, however near the event times on both sides are.
+
+        What a series' next observation is compared with, what was learnt of it and its running total stay.
+        """
+        if self.policy is None:
+            return
+        slots = state.arrays[COMPONENT]
+        slots["held"], slots["held_at"] = 0.0, 0
+        if self.gaps:
+            slots["size"], slots["tainted"] = 0, 0
+        state.touch(state.rows())
+
     # The policy
 
-    def _admit(self, state: PartitionState, new: list[int]) -> None:
+    def admit(self, state: PartitionState, new: list[int]) -> None:
+        """Put what the model knows of new series into their rows."""
         slots = state.arrays[COMPONENT]
         for row in new:
             name = state.names[row] or ""
@@ -323,7 +337,25 @@ class SeriesWindows:
         for k in np.flatnonzero(slow).tolist():
             part = slice(int(batch.first[k]), int(batch.first[k] + batch.lengths[k]))
             self._walk(slots[rows[k]], part, batch.times, values, odd, verdict, counts)
+        broken = np.flatnonzero((slots["size"][rows] == 0) & (last != 0))  # by `start_anew`
+        if len(broken):
+            self._begin_anew(batch, broken, verdict, counts)
         return verdict
+
+    def _begin_anew(self, batch: _Sorted, broken: NDArray[np.intp], verdict: _Verdict, counts: dict[str, int]) -> None:
+        """The first accepted observation of segments `broken` (k,) begins its series' window; nothing is filled in before it."""
+        for k in broken.tolist():
+            part = slice(int(batch.first[k]), int(batch.first[k] + batch.lengths[k]))
+            accepted = np.flatnonzero(verdict.accepted[part])
+            if not len(accepted):
+                continue
+            at = part.start + int(accepted[0])
+            if at in verdict.confirmed:  # it came behind the break, with the one that it confirms
+                continue
+            counts["filled"] -= int(verdict.fills[at])
+            counts["restarted"] += not verdict.anew[at]
+            verdict.fills[at] = 0
+            verdict.anew[at] = True
 
     def _walk(
         self,

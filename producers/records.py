@@ -1,4 +1,4 @@
-"""What is on the wire of an observation topic, and the native JSON form of it.
+r"""What is on the wire of an observation topic, and the native JSON form of it.
 
 An observation is one JSON object; the Kafka key is the series' name in UTF-8:
 
@@ -8,6 +8,11 @@ An observation is one JSON object; the Kafka key is the series' name in UTF-8:
 
 `timestamp` is event time in milliseconds since 1970-01-01 UTC, a JSON integer. `series` may be left out: then the key names
 it. Labels never travel in an observation.
+
+A control record stands in the log because it, too, decides about results. Its key is no series' name, and its value is read by
+no format of observations; so it costs nothing to look for one:
+
+    \0tidewatch.control    \0{"control": "partitions", "before": 4, "after": 8}       the topic has more partitions now
 """
 
 from __future__ import annotations
@@ -39,3 +44,36 @@ _encoder = msgspec.json.Encoder()
 def encode(observation: Observation) -> bytes:
     """The native JSON form."""
     return _encoder.encode(observation)
+
+
+CONTROL_KEY = b"\0tidewatch.control"
+_CONTROL_MARK = b"\0"  # no JSON begins with it
+
+
+class PartitionsAdded(msgspec.Struct, frozen=True, tag_field="control", tag="partitions"):
+    """The input topic has more partitions than before: some series belong to another one from here on."""
+
+    before: int
+    after: int
+
+
+_controls = msgspec.json.Decoder(PartitionsAdded)
+
+
+def encode_control(control: PartitionsAdded) -> tuple[bytes, bytes]:
+    """Key and value of a control record."""
+    return CONTROL_KEY, _CONTROL_MARK + _encoder.encode(control)
+
+
+def is_control(key: bytes | None, value: bytes | None) -> bool:
+    """Whether a record is a control record, of whichever kind."""
+    return key == CONTROL_KEY and value is not None and value.startswith(_CONTROL_MARK)
+
+
+def decode_control(value: bytes) -> PartitionsAdded | None:
+    """What a control record says; None where this version does not know its kind."""
+    try:
+        control = _controls.decode(value[len(_CONTROL_MARK) :])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return control if 0 < control.before < control.after else None

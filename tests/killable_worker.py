@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipeline.agents import App
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
 
 
@@ -36,6 +36,9 @@ class FileLife:
         self.values, self.position = stored["values"], stored["offset"]
         self.checkpointed = self.position
         return self.position
+
+    async def begin(self, now: Standing) -> int:
+        return now.first if self.position < 0 else max(self.position, now.first)
 
     async def batch(self, records: RecordBatch) -> None:
         await asyncio.sleep(0.005)

@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.agents import App
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
 
 WAIT = 40.0
@@ -67,6 +67,8 @@ class Life:
         self.still_owner = still_owner
         self.position = self.checkpointed = -1
         self.batches: list[RecordBatch] = []
+        self.missed: list[int] = []
+        self.standing: Standing | None = None
         self.idles = 0
         self.working = 0
 
@@ -79,6 +81,10 @@ class Life:
             self.position = self.checkpointed = stored
         return stored
 
+    async def begin(self, now: Standing) -> int:
+        self.standing = now
+        return now.first if self.position < 0 else max(self.position, now.first)
+
     async def batch(self, records: RecordBatch) -> None:
         assert not self.working, "two batches of one partition at once"
         self.working += 1
@@ -86,6 +92,7 @@ class Life:
             if self.book.before_batch is not None:
                 await self.book.before_batch(self, records)
             self.batches.append(records)
+            self.missed.append(records.missed)
             self.position = records.next_offset
         finally:
             self.working -= 1

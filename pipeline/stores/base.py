@@ -33,6 +33,9 @@ class Identity(BaseModel):
     numerics: str
     """Device, CPU features, torch version, dtype, tile: on other numerics scores agree to 1e-5 only."""
     format: int
+    """Of the fields, see `pipeline.state`."""
+    partitions: int = 0
+    """Of the topic, as far as whoever wrote this knew; 0: not told. Compared by nobody here, see `pipeline.loop`."""
 
 
 _MEANING = {
@@ -41,7 +44,6 @@ _MEANING = {
     "stream": "stream",
     "model_hash": "model file",
     "settings_hash": "stream settings",
-    "format": "state format",
 }
 
 
@@ -57,13 +59,20 @@ def parse_identity(text: bytes, where: str) -> Identity:
 def check_identity(stored: Identity, own: Identity) -> None:
     """Refuse a stored state that belongs to something else.
 
-    Other numerics are a logged warning: the state is good, and an alert close to the threshold may differ.
+    Other numerics are a logged warning: the state is good, and an alert close to the threshold may differ. An older format is
+    fine: it is brought up to date when it is restored.
 
     Raises
     ------
     ForeignState
         Names what differs, with both sides, and the mend.
     """
+    if stored.format > own.format:
+        msg = (
+            f"the stored state of stream {own.stream} is of format {stored.format}, this version reads up to {own.format}: "
+            f"start the newer version that wrote it, or {_mend(own.stream)}"
+        )
+        raise ForeignState(msg)
     differing = [
         f"{meaning} {getattr(stored, name)!r}, here {getattr(own, name)!r}"
         for name, meaning in _MEANING.items()
@@ -144,6 +153,13 @@ class Store(Protocol):
         `write_id` makes a retry of a write whose answer was lost harmless. `replace` drops all other fields (a live owner
         writes everything again after the store went back in time). Raises Refused when nonce or sequence are not the
         stored ones, when nothing is stored any more (claim again first), and when the stored offset is ahead of `offset`.
+        """
+        ...
+
+    async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint in place of whatever is stored, in one atomic step (`tidewatch state seek` and `import`).
+
+        Whoever owned the partition is refused after it, and would write over it: nobody may live meanwhile.
         """
         ...
 

@@ -9,11 +9,12 @@ from simulation.world import Broker, PublisherClient, StoreClient
 
 from pipeline.errors import Dropped
 from pipeline.loop import PartitionLoop
+from pipeline.state import FORMAT
 from pipeline.stores.base import Identity
 from pipeline.stream import Stream
 
 IDENTITY = Identity(
-    cluster_id="c", topic_id="t", stream="sim", model_hash="", settings_hash="", numerics="virtual", format=1
+    cluster_id="c", topic_id="t", stream="sim", model_hash="", settings_hash="", numerics="virtual", format=FORMAT
 )
 
 
@@ -79,13 +80,14 @@ class Worker:
                 return
 
     async def _work(self, partition: PartitionLoop, generation: int) -> None:
-        stored = await partition.assigned()
-        committed = stored if stored is not None else 0
+        await partition.assigned()
+        offset = await partition.begin(await self._broker.standing(partition.partition))
+        committed = partition.checkpointed
         if not await self._broker.commit(self._name, generation, partition.partition, committed):
             return
         while not self._ending:
             limit = self._loop.random.choice((1, 2, 7, 30))
-            records = await self._broker.fetch(partition.partition, max(partition.position, 0), limit)
+            records = await self._broker.fetch(partition.partition, max(partition.position, offset), limit)
             if len(records) or records.next_offset > partition.position:
                 await partition.batch(records)
             else:

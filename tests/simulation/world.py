@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from simulation.virtual import WORLD, Process, VirtualLoop
 
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError, StoreError
 from pipeline.records import Message
 from pipeline.stores.base import Checkpoint, Claim, Identity
@@ -45,10 +45,14 @@ class Record:
 
 @dataclass
 class Partition:
-    """One partition's log; offsets have holes, `end` may lie behind the last record (a transaction marker)."""
+    """One partition's log; offsets have holes, `end` may lie behind the last record (a transaction marker).
+
+    What lies before `first` expired.
+    """
 
     records: list[Record]
     end: int
+    first: int = 0
 
     def count_before(self, offset: int) -> int:
         """Records before an offset."""
@@ -249,7 +253,7 @@ class Broker:
         return self._rebalance_until is None
 
     async def commit(self, member: str, generation: int, partition: int, offset: int | None) -> bool:
-        """Commit an offset (None: only confirm); False where the member does not own the partition any more."""
+        """Commit an offset (None or -1: only confirm); False where the member does not own the partition any more."""
         await self._reach()
         owner = generation == self.generation and partition in self._assignment.get(member, ())
         if owner and member in self._members and offset is not None and offset >= 0:
@@ -257,12 +261,22 @@ class Broker:
         await asyncio.sleep(self.network.delay())
         return owner and member in self._members
 
+    async def standing(self, partition: int) -> Standing:
+        """What the log and the group say of a partition."""
+        await self._reach()
+        log = self.partitions[partition]
+        readable = [r.offset + 1 for r in log.records if r.at <= self.network.loop.time()]
+        end = log.end if len(readable) == len(log.records) else max(readable, default=0)
+        return Standing(log.first, max(end, log.first), self.committed.get(partition))
+
     async def fetch(self, partition: int, position: int, limit: int) -> RecordBatch:
         """Up to `limit` records from a position on; at times some before it come again."""
         await self._reach()
         loop, log = self.network.loop, self.partitions[partition]
-        if loop.random.random() < 0.1:
-            position -= loop.random.randrange(4)
+        missed = max(log.first - position, 0)
+        position = max(position, log.first)
+        if not missed and loop.random.random() < 0.1:
+            position = max(position - loop.random.randrange(4), log.first)
         ready = [r for r in log.records if r.offset >= position and r.at <= loop.time()][:limit]
         if ready:
             following = [r.offset for r in log.records if r.offset > ready[-1].offset]
@@ -279,6 +293,7 @@ class Broker:
             [r.key for r in ready],
             [r.value for r in ready],
             np.array([int(r.at * 1000) for r in ready], np.int64),
+            missed,
         )
 
     # The group
