@@ -13,8 +13,6 @@ from faults.recording import Recording, record, train
 from faults.world import Outcome, World
 from kafka_fixtures import QUICK_CLEANERS, broker, skip_or_fail
 
-from pipeline.embedded import start_redis
-
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
@@ -47,16 +45,13 @@ def model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_world(cluster: Any, recording: Recording, model: Path, tmp_path: Path) -> Iterator[Callable[..., World]]:
-    """`new_world(redis=("--maxmemory", "2mb"), checkpoint_every="5s")`: options of redis-server, settings of the worker."""
+    """`new_world(checkpoint_every="5s")`: settings of the workers; `persistent=True`: Redis keeps a file."""
     with ExitStack() as worlds:
 
-        def make(
-            *, redis: tuple[str, ...] = (), persistent: bool = False, log: Recording = recording, **settings: Any
-        ) -> World:
+        def make(**settings: Any) -> World:
             folder = tmp_path / f"world-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            store = worlds.enter_context(start_redis(folder / "redis", persistent=persistent, options=redis))
-            return worlds.enter_context(World(cluster.bootstrap, store, model, log, folder, **settings))
+            return worlds.enter_context(World(cluster.bootstrap, model, recording, folder, **settings))
 
         yield make
 
@@ -71,10 +66,7 @@ def world(new_world: Callable[..., World]) -> World:
 def reference(cluster: Any, recording: Recording, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What one worker that nothing happens to makes of the log."""
     folder = tmp_path_factory.mktemp("reference")
-    with (
-        start_redis(folder / "redis") as store,
-        World(cluster.bootstrap, store, model, recording, folder) as world,
-    ):
+    with World(cluster.bootstrap, model, recording, folder) as world:
         world.feed()
         world.start()
         outcome = world.finish()

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detectors.base import Scores
+from detectors.baselines import ZScore
 from pipeline.cli import main
 from pipeline.loop import PartitionLoop
 from pipeline.publisher import KafkaPublisher
+from pipeline.scoring import Scorer
 from pipeline.stores import redis as stores
 from pipeline.stores.base import Claim, Identity
 
@@ -74,8 +85,86 @@ def _without(*checks: str) -> None:
     stores._Script.__init__ = init  # type: ignore[method-assign]
 
 
+WILD = 8.0
+"""Scaled value from which on a window is one that the planted detectors cannot bear."""
+
+
+def _misbehaving(misbehave: Callable[[], Any]) -> None:
+    """The z-score does something else where a window's last value is wild."""
+    proper = ZScore._score
+
+    def score(self: ZScore, x: NDArray[np.float32]) -> Scores:
+        scores = proper(self, x)
+        if not (wild := np.abs(x[:, -1, 0]) > WILD).any() or (answer := misbehave()) is None:
+            return scores
+        return Scores(np.where(wild, answer, scores.raw), scores.expected, scores.contributions)
+
+    ZScore._score = score  # type: ignore[method-assign]
+
+
+def detector_raises() -> None:
+    """It raises on some inputs."""
+
+    def misbehave() -> None:
+        raise ArithmeticError("planted")
+
+    _misbehaving(misbehave)
+
+
+def detector_is_not_a_number() -> None:
+    """It answers NaN on some inputs."""
+    _misbehaving(lambda: np.nan)
+
+
+def detector_hangs() -> None:
+    """It hangs on some input: in the first process that meets it, as after a fault of the device."""
+    met = Path("hung")
+
+    def misbehave() -> None:
+        if not met.exists():
+            met.touch()
+            threading.Event().wait()
+
+    _misbehaving(misbehave)
+    Scorer.__init__ = partialmethod(Scorer.__init__, timeout=timedelta(seconds=3))  # type: ignore[method-assign]
+
+
+def detector_wants_memory() -> None:
+    """It has memory for 16 windows at a time."""
+    proper = ZScore.score
+
+    def score(self: ZScore, x: NDArray[np.float32]) -> Scores:
+        if len(x) > 16:
+            raise torch.OutOfMemoryError("planted: no memory for more than 16 windows")
+        return proper(self, x)
+
+    ZScore.score = score  # type: ignore[method-assign, assignment]
+
+
+def clock_jumps() -> None:
+    """The wall clock jumps by a day, forth and back, every second."""
+    right, right_ns = time.time, time.time_ns
+
+    def shift() -> int:
+        return (0, 86_400, -86_400)[int(right()) % 3]
+
+    time.time = lambda: right() + shift()
+    time.time_ns = lambda: right_ns() + shift() * 10**9
+
+
 PLANTS: Mapping[str, Callable[[], None]] = {
-    plant.__name__: plant for plant in (checkpoint_before_alerts, offset_apart, no_nonce, no_sequence)
+    plant.__name__: plant
+    for plant in (
+        checkpoint_before_alerts,
+        offset_apart,
+        no_nonce,
+        no_sequence,
+        detector_raises,
+        detector_is_not_a_number,
+        detector_hangs,
+        detector_wants_memory,
+        clock_jumps,
+    )
 }
 
 

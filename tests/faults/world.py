@@ -29,7 +29,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from faults.recording import PARTITIONS, PROBATION, Recording
 
-from pipeline.embedded import EmbeddedServer
+from pipeline.embedded import EmbeddedServer, start_redis
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
@@ -111,10 +111,18 @@ class World:
     """See the module. `with` it: whatever still runs is ended, the topics are deleted."""
 
     def __init__(
-        self, brokers: str, store: EmbeddedServer, model: Path, recording: Recording, folder: Path, **settings: Any
+        self,
+        brokers: str,
+        model: Path,
+        recording: Recording,
+        folder: Path,
+        *,
+        persistent: bool = False,
+        redis_folder: Path | None = None,
+        replicas: tuple[int, ...] = (1, 2, 3),
+        **settings: Any,
     ) -> None:
         self.brokers = brokers
-        self.store = store
         self.recording = recording
         self.folder = folder
         self.name = f"f{uuid.uuid4().hex[:10]}"
@@ -123,10 +131,14 @@ class World:
         self.fed = 0
         self._published_before = 0
         self._running = ExitStack()
+        self._persistent = persistent
+        self.store: EmbeddedServer = self._running.enter_context(
+            start_redis(redis_folder or folder / "redis", persistent=persistent)
+        )
         self._settings = {"checkpoint_every": "300ms", "session_timeout": "6s", **settings}
         self._model = model
         self._publisher: Publisher | None = None
-        self.create_topic()
+        self.create_topic(replicas)
 
     # Topics
 
@@ -134,9 +146,11 @@ class World:
     def topic(self) -> str:
         return f"{self.name}.observations"
 
-    def create_topic(self, **config: str) -> None:
-        """The input topic, on three brokers."""
-        new = NewTopic(self.topic, PARTITIONS, 3, config={"min.insync.replicas": "2", **config})
+    def create_topic(self, replicas: tuple[int, ...] = (1, 2, 3)) -> None:
+        """The input topic, on these brokers; leaderships take turns."""
+        turns = [[*replicas[i % len(replicas) :], *replicas[: i % len(replicas)]] for i in range(PARTITIONS)]
+        config = {"min.insync.replicas": str(max(len(replicas) - 1, 1))}
+        new = NewTopic(self.topic, PARTITIONS, replica_assignment=turns, config=config)
         self.admin.create_topics([new])[self.topic].result(30)
         wait_for(lambda: self.topic in self.admin.list_topics(timeout=10).topics, "the topic")
 
@@ -233,6 +247,17 @@ class World:
     def published(self) -> int:
         """Scores and dead letters so far, repeated ones too: a sign of progress that does not wait for a checkpoint."""
         return sum(sum(self.ends(f"{self.name}.{topic}").values()) for topic in ("scores", "observations.dlq"))
+
+    def crash_redis(self) -> None:
+        """SIGKILL: what it has not written to disk is gone."""
+        os.kill(self.store.pid, signal.SIGKILL)
+        self.store.stop()
+
+    def restart_redis(self) -> None:
+        """Start it again at its port, with what it has on disk."""
+        self.store = self._running.enter_context(
+            start_redis(self.store.log.parent, port=self.store.port, persistent=self._persistent)
+        )
 
     def wait_for(self, true: Callable[[], object], what: str, *, timeout: float = PATIENCE) -> None:
         """Wait; a failure shows the end of each worker's log."""

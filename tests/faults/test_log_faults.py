@@ -1,0 +1,121 @@
+"""The log itself changes: retention passes the checkpoint, the topic is another one of the same name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+from faults.guarantee import Guarantee
+from faults.recording import PARTITIONS
+from faults.world import ROOT, STREAM, Outcome, World
+
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+
+EXPIRED = Guarantee(
+    "40-expired",
+    "expired offsets: retention passed the checkpoint",
+    "a gap of the stated size, said once; windows start anew; no crash",
+    "records deleted up to beyond the checkpoint: while no worker ran, and before the eyes of a worker that was paused",
+)
+RECREATED = Guarantee(
+    "41-recreated",
+    "topic deleted and created again",
+    "the state is not applied: one clear error with the mend",
+    "worker stopped, topic deleted, created and filled again, worker started; then `tidewatch state reset`",
+)
+
+
+@pytest.mark.parametrize("worker_is", ["dead", "paused"])
+def test_expired_records_are_a_gap_of_stated_size(
+    new_world: Callable[..., World], reference: Outcome, worker_is: str
+) -> None:
+    world = new_world(session_timeout="30s")
+    worker = world.start()
+    world.feed(0.5)
+    world.wait_for(world.settled, "a checkpoint")
+    before = world.checkpointed()
+    if worker_is == "dead":
+        assert worker.stop() == 0
+    else:
+        worker.pause()
+    world.feed(0.7)
+    gone = world.ends()
+    world.admin.delete_records([TopicPartition(world.topic, p, end) for p, end in gone.items()])[
+        TopicPartition(world.topic, 0, gone[0])
+    ].result(30)
+    world.wait_for(
+        lambda: all(first == gone[p] for p, (first, _) in world._bounds(world.topic).items()), "the deletion"
+    )
+    world.feed()
+    if worker_is == "dead":
+        worker = world.start()
+    else:
+        worker.resume()
+    outcome = world.finish()
+    missed = {line["partition"]: line["missed"] for line in worker.events("records expired before they were read")}
+    assert missed == {p: gone[p] - before[p] for p in range(PARTITIONS)}
+    assert len(worker.events("records expired before they were read")) == PARTITIONS
+    lost = [
+        key for key in reference.scores.keys() - outcome.scores.keys() if not before[key[0]] <= key[1] < gone[key[0]]
+    ]
+    anew = _first_after(outcome, reference, gone)
+    assert not outcome.torn
+    assert outcome.observations + len(outcome.letters) == len(world.recording) - sum(missed.values())
+    EXPIRED.measured.append(
+        f"worker {worker_is}: {sum(missed.values()):,} records missed, as its {PARTITIONS} events say (one for each partition); "
+        f"{anew} series began new windows after it, {len(lost)} observations of theirs without a score, as expected; exit code 0"
+    )
+    EXPIRED.write()
+
+
+def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference: Outcome) -> None:
+    worker = world.start()
+    world.feed(0.5)
+    world.wait_for(world.settled, "a checkpoint")
+    assert worker.stop() == 0
+    world.admin.delete_topics([world.topic], operation_timeout=30)[world.topic].result(30)
+    world.wait_for(lambda: _create(world), "the new topic")
+    world.fed = 0
+    world.feed()
+    refusing = world.start()
+    world.wait_for(lambda: not refusing.alive, "the end of the worker")
+    assert refusing.process.returncode == 2
+    (told,) = [line for line in refusing.text().splitlines() if line.startswith("error:")]
+    assert f"tidewatch state reset {STREAM}" in told
+    assert "topic (deleted and created again?)" in told
+    reset = ["state", "reset", STREAM, "--yes", "--config", str(world.folder / "tidewatch-0.toml")]
+    subprocess.run([sys.executable, "-m", "pipeline", *reset], check=True, capture_output=True, cwd=ROOT)
+    world.start()
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    RECREATED.measured.append(
+        f"exit code 2, “{told.split('another ')[-1]}”; after the reset the same end state as a first run"
+    )
+    RECREATED.write()
+
+
+def _create(world: World) -> bool:
+    """Kafka forgets a topic a little after it has said so."""
+    try:
+        world.create_topic()
+    except KafkaException:
+        return False
+    return True
+
+
+def _first_after(outcome: Outcome, reference: Outcome, gone: dict[int, int]) -> int:
+    """Series whose first score after the hole comes later than in the undisturbed run: their windows began anew."""
+
+    def first(of: Outcome) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for (partition, offset), message in sorted(of.scores.items()):
+            if offset >= gone[partition]:
+                found.setdefault(json.loads(message[1] or b"")["series"], offset)
+        return found
+
+    here, there = first(outcome), first(reference)
+    return sum(here.get(series, 1 << 60) > offset for series, offset in there.items())

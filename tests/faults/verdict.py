@@ -1,0 +1,31 @@
+"""What a test says of an Outcome, in words for the table of guarantees."""
+
+from __future__ import annotations
+
+from faults.world import Outcome, World
+
+
+def said(outcome: Outcome) -> str:
+    """What came twice, and was the same."""
+    repeated = outcome.repeated
+    return (
+        f"end state and {len(outcome.alerts)} alert records identical "
+        f"({repeated['alerts']} alerts, {repeated['scores']:,} scores, {repeated['observations.dlq']} dead letters came again, unchanged)"
+    )
+
+
+def seen(world: World, reference: Outcome) -> str:
+    """What the check says of a guarantee that was broken; an AssertionError where it says nothing."""
+    world.wait_for(lambda: world.settled() or _refusal(world), "the end")
+    if told := _refusal(world):
+        return f"seen (a worker cannot go on: “{told}”)"
+    found = world.finish().differences(reference)
+    assert found, "the guarantee was broken, and the check did not see it"
+    kinds = {kind: sum(line.startswith(kind) for line in found) for kind in ("states", "alerts", "scores", "letters")}
+    return "seen (" + ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n) + " differ)"
+
+
+def _refusal(world: World) -> str:
+    """The last words of a worker that ended itself."""
+    lines = [line for worker in world.workers for line in worker.text().splitlines() if line.startswith("error:")]
+    return lines[0].removeprefix("error: ").split(":")[0] if lines else ""
