@@ -2,7 +2,7 @@
 
 A group's committed offsets do not move a worker; the offset beside the state in the store does. They are moved all the same
 when an operator moves that one: lag tools read them, and a worker that finds no state at all takes them for how far its
-predecessor came.
+predecessor came: then records before it are read back quietly, and nothing of them is published (`pipeline.loop`).
 """
 
 from __future__ import annotations
@@ -89,6 +89,27 @@ class Offsets:
         answer = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
         doing = f"move group {group}"
         _sound(doing, _result(doing, answer).topic_partitions)
+
+    def forget(self, group: str, topic: str, partitions: Iterable[int]) -> None:
+        """Take away a group's committed offsets, as if it had never read these partitions. Raises BrokerError where it has members.
+
+        Kafka can do so for one partition, its client for Python only for a whole group: so the group is deleted, and its other
+        offsets, which are for information, are committed again.
+        """
+        gone = {(topic, partition) for partition in partitions}
+        doing = f"forget offsets of group {group}"
+        answer = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout
+        )[group]
+        held = [tp for tp in _result(doing, answer).topic_partitions if tp.offset >= 0]
+        kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
+        if len(kept) == len(held):
+            return
+        _result(doing, self._admin.delete_consumer_groups([group], request_timeout=self._timeout)[group])
+        if kept:
+            moved = ConsumerGroupTopicPartitions(group, kept)
+            again = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
+            _sound(doing, _result(doing, again).topic_partitions)
 
     def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
         if not partitions:

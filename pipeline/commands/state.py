@@ -1,123 +1,355 @@
-"""`tidewatch state`: what the state store holds of a stream, and starting anew."""
+"""`tidewatch state`: what the state store holds of a stream; where it reads on; keeping and moving it; starting anew."""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pipeline.settings import Settings
-    from pipeline.stores.base import Checkpoint
+    from pipeline.state_admin import Administration, Move, Target
+    from pipeline.state_report import PartitionReport
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
 ]
-_PIPE_WIDTH = 200
 StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")]
+Partitions = Annotated[
+    list[int] | None, typer.Option("--partition", help="Only this partition; may be given again. Default: all.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_PIPE_WIDTH = 200
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    state = typer.Typer(no_args_is_help=True, help="Show or reset the state that Redis holds of a stream.")
+    state = typer.Typer(
+        no_args_is_help=True, help="Show, seek, export, import or reset the state that Redis holds of a stream."
+    )
     app.add_typer(state, name="state")
     state.command()(show)
+    state.command()(seek)
+    state.command()(export)
+    state.command("import")(import_)
     state.command()(reset)
 
 
-def show(stream: StreamName, file: ConfigFile = None) -> None:
-    """Show each partition's checkpoint: offset, series, size, and what it belongs to."""
+def show(
+    stream: StreamName,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each partition.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show each partition's checkpoint: offset and lag, series, open alerts, size, owner, and what it belongs to."""
+    import asyncio
+    from dataclasses import asdict
+
+    import msgspec
+
+    from pipeline.settings import load_settings
+    from pipeline.state_report import report
+
+    partitions, notes = asyncio.run(report(load_settings(config), stream))
+    if as_json:
+        for partition in partitions:
+            typer.echo(msgspec.json.encode({"stream": stream, **asdict(partition)}).decode())
+    elif partitions:
+        _print(_table(partitions))
+    else:
+        typer.echo(f"nothing is stored of stream {stream}")
+    for note in notes:
+        typer.echo(note, err=True)
+
+
+def seek(
+    stream: StreamName,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="OFFSET|earliest|latest|TIME",
+            help="Where to read on. TIME is that of the records on Kafka, as 2026-11-22T14:00Z; without a zone it is UTC.",
+        ),
+    ],
+    partition: Partitions = None,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Drop the state: windows, calibration and alerts start anew. Going back needs it."
+        ),
+    ] = False,
+    yes: Yes = False,
+    config: ConfigFile = None,
+) -> None:
+    """Set where a stopped stream reads on. Moving the group's offsets with Kafka's tools does not: the state's offset decides.
+
+    Forward, the records between are skipped as if they had expired: state and alerts are kept, windows start anew. Back, the
+    state must be dropped (--fresh), and alerts of that time are published again; to score history without touching the live
+    stream, run it under another name instead.
+    """
     import asyncio
 
-    from rich.console import Console
-    from rich.table import Table
+    from pipeline.settings import load_settings
+    from pipeline.state_admin import Administration
+
+    target = _target(to)
+    asyncio.run(_seek(Administration(load_settings(config), stream), target, partition, fresh=fresh, yes=yes))
+
+
+async def _seek(
+    administration: Administration, to: Target, wanted: list[int] | None, *, fresh: bool, yes: bool
+) -> None:
+    from pipeline.state_admin import checkpoints, opened, plan
+
+    administration.require_stopped()
+    name = administration.stream.name
+    chosen = _chosen(wanted, administration.partitions, administration.stream.input_topic)
+    async with opened(administration.settings) as store:
+        stored = await checkpoints(store, name)
+        offsets = {p: None if c is None else c.offset for p, c in stored.items()}
+        at = administration.next_offsets(offsets)
+        moves = plan(offsets, at, administration.bounds, administration.targets(to, chosen), fresh=fresh)
+        if not moves:
+            typer.echo(f"stream {name} reads on there already")
+            return
+        _print(_moves(moves))
+        _confirm(f"Move {_partitions([m.partition for m in moves])} of stream {name}?", yes=yes)
+        await administration.seek(store, moves, stored)
+    _end(administration)
+    typer.echo(f"moved {_partitions([m.partition for m in moves])} of stream {name}")
+
+
+def export(
+    stream: StreamName,
+    out: Annotated[
+        Path, typer.Option(help="The file to write; one that exists is replaced when the new one is complete.")
+    ],
+    config: ConfigFile = None,
+) -> None:
+    """Write the state of all partitions to one file. A stream may run meanwhile: each partition is as of one checkpoint."""
+    import asyncio
 
     from pipeline.settings import load_settings
 
-    found = asyncio.run(_checkpoints(load_settings(file), stream))
-    table = Table("partition", "offset", "checkpoint", "series", "bytes", "model", "topic", "cluster")
-    for partition, checkpoint in found.items():
-        if checkpoint is None:
-            table.add_row(str(partition), "claimed, no checkpoint yet")
-            continue
-        identity = checkpoint.identity
-        table.add_row(
-            str(partition),
-            f"{checkpoint.offset:,}",
-            f"{checkpoint.sequence:,}",
-            f"{_series(checkpoint):,}",
-            f"{sum(map(len, checkpoint.fields.values())):,}",
-            identity.model_hash[:12] or "unsaved",
-            identity.topic_id,
-            identity.cluster_id,
-        )
-    if found:
-        Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
-    else:
-        typer.echo(f"nothing is stored of stream {stream}")
+    done = asyncio.run(_export(load_settings(config), stream, out))
+    typer.echo(f"exported {_partitions(done)} of stream {stream} to {out}, {out.stat().st_size:,} bytes")
 
 
-def reset(
+async def _export(settings: Settings, stream: str, out: Path) -> list[int]:
+    from pipeline.errors import StoreError
+    from pipeline.state_admin import opened
+    from pipeline.state_file import StateFileWriter
+
+    async with opened(settings) as store:
+        found = [p for p in await store.partitions(stream) if await store.peek(stream, p) is not None]
+        if not found:
+            msg = f"nothing is stored of stream {stream}"
+            raise StoreError(msg)
+        with StateFileWriter(out, stream, found) as file:
+            for partition in found:
+                checkpoint = await store.peek(stream, partition)
+                if checkpoint is None:
+                    msg = f"the state of stream {stream}, partition {partition}, went away meanwhile"
+                    raise StoreError(msg)
+                file.add(partition, checkpoint)
+    return found
+
+
+def import_(
     stream: StreamName,
-    partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be given again.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    file: ConfigFile = None,
+    file: Annotated[Path, typer.Argument(help="What `tidewatch state export` wrote.")],
+    adopt_topic: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-topic",
+            help="Take this cluster and topic for the state's own: for a topic that was copied record by record, with its offsets.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also not before what is stored is replaced.")] = False,
+    config: ConfigFile = None,
 ) -> None:
-    """Forget the state of a stream: its workers start at the beginning of the topic, with every unknown series in probation.
+    """Store the state that a file holds; the stopped stream then goes on from there as if nothing had happened.
 
-    Stop the workers first; one that lives writes its state again.
+    Refused where cluster, topic, model file or stream settings are not those that it was exported with.
+    """
+    import asyncio
+
+    from pipeline.settings import load_settings
+    from pipeline.state_admin import Administration
+
+    asyncio.run(_import(Administration(load_settings(config), stream), file, adopt_topic=adopt_topic, yes=yes))
+
+
+async def _import(administration: Administration, path: Path, *, adopt_topic: bool, yes: bool) -> None:
+    from pipeline.errors import StoreError
+    from pipeline.state_admin import opened
+    from pipeline.state_file import StateFile
+
+    name = administration.stream.name
+    file = StateFile(path)
+    if file.header.stream != name:
+        msg = f"state file {path} is of stream {file.header.stream}, not {name}; alerts' ids hold the name, so no other can go on with it"
+        raise StoreError(msg)
+    administration.require_stopped()
+    made = [p for p, c in file if administration.adopted(p, c, adopt_topic=adopt_topic)]  # all, before any is written
+    async with opened(administration.settings) as store:
+        replaced = sorted(set(made) & set(await store.partitions(name)))
+        what = f"Import {_partitions(made)} of stream {name}?"
+        if replaced:
+            what = f"Replace the stored state of {_partitions(replaced)} of stream {name} by that of {path}?"
+        _confirm(what, yes=yes)
+        for partition, checkpoint in file:
+            adopted = administration.adopted(partition, checkpoint, adopt_topic=adopt_topic)
+            await administration.put(store, {partition: adopted})
+    _end(administration)
+    typer.echo(f"imported {_partitions(made)} of stream {name}")
+
+
+def reset(stream: StreamName, partition: Partitions = None, yes: Yes = False, config: ConfigFile = None) -> None:
+    """Forget the state of a stopped stream: it starts at the beginning of its topic, with every unknown series in probation.
+
+    The group's committed offsets are forgotten as well: where they are left, workers take the state for lost, and rebuild it
+    from the log without publishing anything.
     """
     import asyncio
 
     from pipeline.settings import load_settings
 
-    settings = load_settings(file)
-    stored = asyncio.run(_partitions(settings, stream))
-    chosen = [p for p in stored if partition is None or p in partition]
-    if not chosen:
-        typer.echo(f"nothing is stored of stream {stream}")
-        return
-    what = f"partition{'s' if len(chosen) > 1 else ''} {', '.join(map(str, chosen))} of stream {stream}"
-    if not yes:
-        typer.confirm(f"Forget the state of {what}?", abort=True)
-    asyncio.run(_delete(settings, stream, chosen))
+    asyncio.run(_reset(load_settings(config), stream, partition, yes=yes))
+
+
+async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, yes: bool) -> None:
+    from pipeline.state_admin import Administration, opened
+
+    known = stream in {s.name for s in settings.streams}
+    administration = Administration(settings, stream) if known else None
+    if administration is not None:
+        administration.require_stopped()
+    async with opened(settings) as store:
+        held = set(await store.partitions(stream)) | (administration.committed().keys() if administration else set())
+        chosen = sorted(held if wanted is None else held & set(wanted))
+        if not chosen:
+            typer.echo(f"nothing is stored of stream {stream}")
+            return
+        what = f"{_partitions(chosen)} of stream {stream}"
+        if administration is None:
+            typer.echo(f"stream {stream} is not configured here: make sure that no worker runs it", err=True)
+        _confirm(f"Forget the state of {what}?", yes=yes)
+        if administration is not None:
+            await administration.reset(store, chosen)
+            _end(administration)
+        else:
+            for p in chosen:
+                await store.delete(stream, p)
     typer.echo(f"forgot the state of {what}")
 
 
-async def _partitions(settings: Settings, stream: str) -> list[int]:
-    from pipeline.stores.redis import RedisStore
+def _target(text: str) -> Target:
+    from datetime import UTC, datetime
 
-    store = RedisStore(settings.redis)
+    if text == "earliest":
+        return "earliest"
+    if text == "latest":
+        return "latest"
+    if text.isdecimal():
+        return int(text)
     try:
-        return await store.partitions(stream)
-    finally:
-        await store.close()
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is no offset, earliest, latest or time like 2026-11-22T14:00Z"
+        raise typer.BadParameter(msg, param_hint="--to") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-async def _checkpoints(settings: Settings, stream: str) -> dict[int, Checkpoint | None]:
-    from pipeline.stores.redis import RedisStore
-
-    store = RedisStore(settings.redis)
-    try:
-        return {p: await store.peek(stream, p) for p in await store.partitions(stream)}
-    finally:
-        await store.close()
+def _chosen(wanted: list[int] | None, there: range, topic: str) -> list[int]:
+    if unknown := [p for p in wanted or () if p not in there]:
+        msg = f"topic {topic} has partitions 0 to {len(there) - 1}, not {', '.join(map(str, unknown))}"
+        raise typer.BadParameter(msg, param_hint="--partition")
+    return sorted(set(wanted)) if wanted else list(there)
 
 
-async def _delete(settings: Settings, stream: str, partitions: list[int]) -> None:
-    from pipeline.stores.redis import RedisStore
-
-    store = RedisStore(settings.redis)
-    try:
-        for partition in partitions:
-            await store.delete(stream, partition)
-    finally:
-        await store.close()
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes:
+        typer.confirm(question, abort=True)
 
 
-def _series(checkpoint: Checkpoint) -> int:
-    from pipeline.state import series_of
+def _end(administration: Administration) -> None:
+    """Say so where a worker came to life between the first look and the last write: it may have written over it."""
+    from pipeline.errors import StoreError
 
-    return len(series_of(checkpoint.fields))
+    if not (group := administration.group()).empty:
+        msg = (
+            f"a worker of group {group.name} started meanwhile and may have written over it: stop it and do this again"
+        )
+        raise StoreError(msg)
+
+
+def _partitions(numbers: list[int]) -> str:
+    return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _moves(moves: list[Move]) -> Table:
+    from rich.table import Table
+
+    table = Table("partition", "state at", "reads on at", "then at", "effect")
+    for m in moves:
+        stored = "nothing stored" if m.stored is None else f"{m.stored:,}"
+        table.add_row(str(m.partition), stored, f"{m.at:,}", f"{m.to:,}", m.effect)
+    return table
+
+
+def _table(partitions: list[PartitionReport]) -> Table:
+    from rich.table import Table
+
+    names = (
+        "partition",
+        "offset",
+        "checkpoint",
+        "series",
+        "lag",
+        "warming",
+        "open alerts",
+        "bytes",
+        "claimed",
+        "model",
+    )
+    table = Table(*names, "topic", "cluster")
+    for p in partitions:
+        if p.identity is None or p.offset is None:
+            table.add_row(str(p.partition), "no checkpoint yet", *[""] * 6, _ago(p.claimed_at))
+            continue
+        numbers = (p.offset, p.sequence, p.series, p.lag, p.warming, p.open_alerts, p.bytes)
+        table.add_row(
+            str(p.partition),
+            *("?" if n is None else f"{n:,}" for n in numbers),
+            _ago(p.claimed_at),
+            p.identity["model_hash"][:12] or "unsaved",
+            p.identity["topic_id"],
+            p.identity["cluster_id"],
+        )
+    return table
+
+
+def _ago(then: float | None) -> str:
+    """How long ago, in the largest unit that fits.
+
+    >>> _ago(None)
+    '?'
+    """
+    if then is None:
+        return "?"
+    seconds = max(time.time() - then, 0.0)
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
