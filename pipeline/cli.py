@@ -15,6 +15,7 @@ from pipeline.settings import FILE_VARIABLE
 
 COMMANDS = (
     "demo",
+    "servers",
     "replay",
     "worker",
     "alerts",

@@ -130,7 +130,7 @@ class EmbeddedServer:
         self.stop()
 
 
-def start_kafka(folder: Path, *, timeout: float = 20.0) -> EmbeddedServer:
+def start_kafka(folder: Path, *, port: int = 0, timeout: float = 20.0) -> EmbeddedServer:
     """Start a memory-only Kafka-compatible broker; returns when it answers.
 
     Each start is a new cluster with an id of its own, so that state which an earlier one left in a store is recognised as
@@ -140,6 +140,8 @@ def start_kafka(folder: Path, *, timeout: float = 20.0) -> EmbeddedServer:
     ----------
     folder
         Where `kafka.log` goes; created.
+    port
+        0 for a free one.
     timeout
         Seconds to wait for it to answer.
 
@@ -167,7 +169,7 @@ def start_kafka(folder: Path, *, timeout: float = 20.0) -> EmbeddedServer:
         except KafkaException:
             return False
 
-    return _start("kafka", command, ready, folder, port=0, timeout=timeout, error=BrokerError)
+    return _start("kafka", command, ready, folder, port=port, timeout=timeout, error=BrokerError)
 
 
 def start_redis(
@@ -222,6 +224,9 @@ def _start(
     error: type[TidewatchError],
 ) -> EmbeddedServer:
     folder.mkdir(parents=True, exist_ok=True)
+    if port and _listens(port):
+        msg = f"the embedded {name} cannot start: something listens on {_LOOPBACK}:{port} already; choose another port, or use that"
+        raise error(msg)
     deadline = time.monotonic() + timeout
     last = ""
     for _ in range(_ATTEMPTS if port == 0 else 1):

@@ -38,7 +38,7 @@ def replay(
     path: Annotated[
         str, typer.Argument(help="csv: the CSV or Parquet file. synthetic: whose twin (nab, taxi, kdd, creditcard).")
     ] = "",
-    topic: Annotated[str, typer.Option(help="Topic to send to. [default: <source>.observations]")] = "",
+    topic: Annotated[str, typer.Option(help="Topic to send to; default: <source>.observations.")] = "",
     series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
     speed: Annotated[
         str, typer.Option(help="How much faster than it was recorded: 1x, 600x; max does not wait.")
@@ -49,19 +49,19 @@ def replay(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Records a second, whatever the event times (instead of --speed).")
     ] = None,
-    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers. [default: the settings']")] = "",
+    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
     timestamp_column: Annotated[
         str | None, typer.Option(help="csv: the column with the event time; without it the file is a table of rows.")
     ] = None,
     value_columns: Annotated[
-        str, typer.Option(help="csv: columns to send, comma-separated. [default: all others that hold numbers]")
+        str, typer.Option(help="csv: columns to send, comma-separated; default: all others that hold numbers.")
     ] = "",
     series_column: Annotated[str | None, typer.Option(help="csv: the column that names each row's series.")] = None,
     time_zone: Annotated[str, typer.Option(help="csv: time zone of time stamps that do not say it.")] = "UTC",
     delivery_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a record that Kafka does not take counts as lost.")
     ] = 30.0,
-    config: Annotated[Path | None, typer.Option(help="Settings file. [default: tidewatch.toml]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")] = None,
 ) -> None:
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
     from pipeline import topics
