@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 import torch
@@ -33,7 +34,7 @@ from pipeline.kafka_clients import connect_admin
 from pipeline.loop import PartitionLoop, Publisher
 from pipeline.metrics import WorkerMetrics, serve
 from pipeline.publisher import KafkaPublisher
-from pipeline.scoring import Scorer
+from pipeline.scoring import Scorer, ScoringHung
 from pipeline.settings import Settings, StreamSettings
 from pipeline.stores.base import Claim, Identity, Store
 from pipeline.stores.redis import RedisStore
@@ -45,7 +46,10 @@ STOP_LIMIT = 9.8
 """Seconds from SIGTERM to the end of the process, come what may."""
 
 BUG = 1
-"""Exit code after an error that is ours; expected errors end with 2, printed by the command line."""
+"""Exit code after an error that is ours."""
+
+EXPECTED = 2
+"""Exit code after an expected error; nearly all of them are told by the command line."""
 
 _REPORT_EVERY = 5.0
 
@@ -110,6 +114,8 @@ def run_worker(settings: Settings) -> int:
             handler.addFilter(Seldom())
     try:
         asyncio.run(_work(settings))
+    except ScoringHung as hung:
+        _leave(hung)
     except TidewatchError:
         raise
     except Exception as error:
@@ -156,7 +162,8 @@ async def _work(settings: Settings) -> None:
         msg = "no stream is configured; add [[streams]] with a name and a model to tidewatch.toml"
         raise SettingsError(msg)
     async with AsyncExitStack() as stack:
-        executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scorer"))
+        executor = ThreadPoolExecutor(1, thread_name_prefix="scorer")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)  # a forward pass may never come back
         streams = [_create_stream(settings, s, executor) for s in settings.streams]
         identities = _identities(settings, streams)
         store = RedisStore(settings.redis)
@@ -228,6 +235,13 @@ def _give_up() -> None:
         f"error: worker did not stop within {STOP_LIMIT:.0f} s; the next one resumes from the checkpoints\n"
     )
     os._exit(BUG)
+
+
+def _leave(hung: ScoringHung) -> NoReturn:
+    """Tell it and be gone: Python would wait for the thread that hangs, for ever."""
+    sys.stderr.write(f"error: {hung}\n")
+    sys.stderr.flush()
+    os._exit(EXPECTED)
 
 
 async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:

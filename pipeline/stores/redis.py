@@ -223,6 +223,8 @@ def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:
 def _in_words(error: Exception) -> str:
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):  # the latter out of a script
         return "is out of memory: raise maxmemory, or lower max_series"
+    if "MISCONF" in str(error):  # of a command, or deep in a script's message
+        return f"cannot write to its disk ({_first_line(error).split('MISCONF ')[-1]}): make room there, or see Redis's log"
     if isinstance(error, (AuthenticationError, NoPermissionError)):
         return f"refuses the user of redis.url ({_first_line(error)}): mend the password or the ACL"
     if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
