@@ -66,6 +66,8 @@ _DTYPE = np.dtype(
     ]
 )
 _COMPUTED = bytes(16)
+ORDINAL_BASE = "ordinal_base"
+"""Scalar of the state: what an alert adds to the ordinal of its onset (`PartitionCore.miss`)."""
 
 
 @dataclass(slots=True)
@@ -320,7 +322,7 @@ class AlertLife:
         wanted[scored.rows[opens]] = True
         at = np.flatnonzero(wanted[scored.rows] & scored.live)
         at = at[np.argsort(scored.rows[at], kind="stable")]
-        ordinals = scored.ordinals[at] + state.scalars.get("missed", 0)
+        ordinals = scored.ordinals[at] + state.scalars.get(ORDINAL_BASE, 0)
         return _Judged(
             at.tolist(),
             scored.index[at].tolist(),

@@ -29,10 +29,12 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import topics
 from pipeline.agents import App, PartitionLife
+from pipeline.control import append
 from pipeline.errors import Refused, SettingsError, TidewatchError
 from pipeline.kafka_clients import connect_admin
 from pipeline.loop import PartitionLoop, Publisher
 from pipeline.metrics import WorkerMetrics, serve
+from pipeline.open_alerts import OpenAlerts
 from pipeline.publisher import KafkaPublisher
 from pipeline.scoring import Scorer, ScoringHung
 from pipeline.settings import Settings, StreamSettings
@@ -76,6 +78,7 @@ def create_app(
     """
     by_topic = {stream.settings.input_topic: stream for stream in streams}
     worker = settings.worker
+    readers = {s.settings.alert_topic: OpenAlerts(settings.kafka, s.settings.alert_topic) for s in by_topic.values()}
 
     def make(
         topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
@@ -92,6 +95,9 @@ def create_app(
             checkpoint_every=worker.checkpoint_every.total_seconds(),
             checkpoint_records=worker.checkpoint_records,
             generation=generation,
+            open_alerts=partial(readers[stream.settings.alert_topic], stream.name, topic, partition),
+            append=partial(append, settings.kafka, topic, partition),
+            rebuild_records=worker.rebuild_records,
         )
 
     return App.create(settings, by_topic, make)

@@ -23,7 +23,7 @@ class Standing:
     first, end
         First offset of the log, and the one behind its last record.
     committed
-        What the group has committed; None where it has not, or only that it is going to start there.
+        What the group has committed; None where it has not, or only that it is going to start there, and still can.
     partitions
         Of the topic; 0: not known.
     """

@@ -250,8 +250,7 @@ class PartitionLoop:
             await self._missed(records.missed)
         for part in self._parts(records):
             await self._process(part)
-            if self._rebuild is not None and self.position >= self._rebuild.end:
-                await self._rebuilt(self._rebuild)
+            await self._end_rebuild()
         if len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
             await self._acknowledged()
         await self.idle()
@@ -442,8 +441,7 @@ class PartitionLoop:
         self._rebuild = _Rebuild(self.position, until, until, complete, begun=self._clock())
         if not complete:
             await self._ask_alerts(self._rebuild, end)
-        if self.position >= self._rebuild.end:
-            await self._rebuilt(self._rebuild)
+        await self._end_rebuild()
 
     async def _ask_alerts(self, rebuild: _Rebuild, end: int) -> None:
         """Ask the alert topic what is open. What was published up to its newest record is not published again."""
@@ -467,6 +465,7 @@ class PartitionLoop:
             self._rebuild.complete = False
             if self._rebuild.told is None:
                 await self._ask_alerts(self._rebuild, 1 << 62)
+            await self._end_rebuild()
 
     def _tell_missed(self, records: int, **where: int) -> None:
         self._log.warning("records expired before they were read", missed=records, **where)
@@ -481,12 +480,15 @@ class PartitionLoop:
                     yield _before(records, border)
         yield records
 
-    async def _rebuilt(self, rebuild: _Rebuild) -> None:
-        """The hole is behind us: go on as always, and write everything."""
+    async def _end_rebuild(self) -> None:
+        """Where the hole is behind us, go on as always, and write everything."""
+        rebuild = self._rebuild
+        if rebuild is None or self.position < rebuild.end:
+            return
         facts: dict[str, object] = {}
         if not rebuild.complete and rebuild.told is not None:
-            taken, withdrawn, left = self.core.take_up(rebuild.told)
-            facts = {"alerts_taken_up": len(taken), "alerts_withdrawn": len(withdrawn), "alerts_left_open": len(left)}
+            taken, withdrawn = self.core.take_up(rebuild.told)
+            facts = {"alerts_taken_up": len(taken), "alerts_withdrawn": len(withdrawn)}
         self._rebuild = None
         self._log.info(
             "state rebuilt", offset=self.position, records=self.position - rebuild.start, complete=rebuild.complete,

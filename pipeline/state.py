@@ -28,7 +28,7 @@ from pipeline.errors import ForeignState
 FORMAT = 2
 """State format that is written.
 
-1: the first. 2: an alert may carry its id (alerts.id), and `missed` counts records that no ordinal counts.
+1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -68,15 +68,16 @@ class PartitionState:
         """Bytes that one series costs, all components together."""
         return sum(d.itemsize for d in self.components.values())
 
-    def rows_of(self, series: Sequence[str]) -> tuple[NDArray[np.intp], list[int]]:
-        """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit."""
+    def rows_of(self, series: Sequence[str], *, limited: bool = True) -> tuple[NDArray[np.intp], list[int]]:
+        """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit, where it is `limited`."""
         known = self._rows
         try:  # nearly always all are known; one dict look-up each
             return np.fromiter(map(known.__getitem__, series), np.intp, len(series)), []
         except KeyError:
             pass
         unknown = (name for name in dict.fromkeys(series) if name not in known)
-        new = [self._add(name) for name in islice(unknown, max(self.max_series - len(known), 0))]
+        room = max(self.max_series - len(known), 0) if limited else None
+        new = [self._add(name) for name in islice(unknown, room)]
         return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
 
     def row_of(self, name: str) -> int | None:

@@ -24,7 +24,7 @@ from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
 from detectors.thresholds import Threshold, from_settings
-from pipeline.alerts import AlertLife
+from pipeline.alerts import ORDINAL_BASE, AlertLife
 from pipeline.bands import Remembered, band_member, margins
 from pipeline.batches import Observations, Pushed, Scored
 from pipeline.decoding import Decoder
@@ -261,15 +261,16 @@ class PartitionCore:
     def miss(self, records: int) -> None:
         """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
 
-        No window reaches across them. Rows of a table are told apart by their ordinal (`pipeline.alerts`), which goes on as if
-        all of them had been of every series: so no later row gets an ordinal that one of them may have had.
+        No window reaches across them. Of rows, the ordinals go on as if all of them had been of every series.
         """
         if records:
-            self.state.scalars["missed"] = self.state.scalars.get("missed", 0) + records
+            self._skip_ordinals(records)
             self.stream.windows.start_anew(self.state)
 
-    def take_up(self, told: Mapping[str, Alert]) -> tuple[list[str], list[str], list[str]]:
+    def take_up(self, told: Mapping[str, Alert]) -> tuple[list[str], list[str]]:
         """Go on with the alerts that the alert topic tells of, where the state was built without all of the log.
+
+        A series with an open alert that was not heard of since is held again, even beyond the limit: its alert must end.
 
         Parameters
         ----------
@@ -278,18 +279,15 @@ class PartitionCore:
 
         Returns
         -------
-        taken up, withdrawn, left
-            Names of series: whose alert goes on; whose alert was never published and ends without a word; whose alert stays
-            open, because there is no room for one more series.
+        taken up, withdrawn
+            Names of series: whose alert goes on; whose alert was never published and ends without a word.
         """
         state = self.state
-        open_ = [series for series, alert in told.items() if alert.status != "resolved"]
-        rows, new = state.rows_of(open_)
+        _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
         for row in new:
             self._admit(row)
         self.stream.windows.admit(state, new)
-        taken, withdrawn = self.life.take_up(state, told, state.arrays["windows"]["last"])
-        return taken, withdrawn, [open_[i] for i in np.flatnonzero(rows < 0)]
+        return self.life.take_up(state, told, state.arrays["windows"]["last"])
 
     def partitions_added(self, before: int, after: int) -> list[Alert]:
         """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
@@ -304,7 +302,7 @@ class PartitionCore:
             return []
         gone = rows[at_home & (hashes % after != self.partition)]
         alerts = self.life.moved(self.state, gone, self.watermark)
-        self.state.drop(gone.tolist())
+        self._forget(gone)
         return alerts
 
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
@@ -330,7 +328,17 @@ class PartitionCore:
         if seen and seen % EVICT_EVERY == 0:
             idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
             idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)
-            self.state.drop(int(r) for r in idle if not self.life.active(self.state, int(r)))
+            self._forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
+
+    def _forget(self, rows: NDArray[np.intp]) -> None:
+        if len(rows):
+            self._skip_ordinals(int(self.state.arrays["windows"]["ordinal"][rows].max()))
+            self.state.drop(rows.tolist())
+
+    def _skip_ordinals(self, count: int) -> None:
+        """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
+        if self.stream.model.kind == "table":
+            self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
 
 
 def _hash_of(series: str) -> int:

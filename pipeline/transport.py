@@ -340,7 +340,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await client.force_metadata_update()  # a follower of the group may not have heard of new partitions
         partitions = len(client.cluster.partitions_for_topic(tp.topic) or ())
         committed, note = await self._committed(tp)
-        return Standing(first, end, None if note == _NOTHING_YET or committed < 0 else committed, partitions)
+        # Whoever confirmed its membership only began there; it has to matter if what it began with is gone meanwhile.
+        fresh = committed < 0 or (note == _NOTHING_YET and committed >= first)
+        return Standing(first, end, None if fresh else committed, partitions)
 
     def highwater(self, tp: TP) -> int:
         """The end of a partition's log as the last fetch told it; 0 where none has yet."""

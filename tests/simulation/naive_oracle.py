@@ -1,18 +1,48 @@
-"""The slow, obvious way: one record after the other, no store, no broker, nothing in flight. What the simulation must equal."""
+"""The slow, obvious way: one record after the other, no store, no broker, nothing in flight. What the simulation must equal.
+
+Where history is gone, what is rebuilt is not what was lost, and there is another undisturbed run from there on: a `Branch`. Which
+branches there may be, the simulation says; what each of them leads to is worked out here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.batches import RecordBatch, Rejected
-from pipeline.records import DeadLetter, Message, dead_letter_facts
-from pipeline.stream import Stream
+from pipeline.records import Alert, DeadLetter, Message, dead_letter_facts
+from pipeline.stream import PartitionCore, Stream
+from producers.records import decode_control, is_control
 
 if TYPE_CHECKING:
-    from simulation.world import Partition
+    from simulation.world import Partition, Record
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where an undisturbed run begins that has a hole behind it.
+
+    Attributes
+    ----------
+    state
+        What is known at `start`.
+    until
+        Before it all was published.
+    end
+        Before it all alerts were; there `told` (series -> last record) is taken up, where it was asked for.
+    held
+        What the alert topic held when it was asked: ids and sequence numbers.
+    """
+
+    state: Mapping[str, bytes]
+    start: int
+    until: int
+    end: int
+    told: Mapping[str, Alert] | None = None
+    held: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass
@@ -23,38 +53,68 @@ class Oracle:
     """All that is published, in order, nothing twice."""
     published: list[int] = field(default_factory=lambda: [0])
     """[n]: how many messages the first n records lead to."""
-    states: list[dict[str, bytes]] = field(default_factory=list)
-    """[n]: everything the state holds after the first n records."""
+    states: list[dict[str, bytes] | None] = field(default_factory=list)
+    """[n]: everything the state holds after the first n records; None where none may be stored yet."""
 
 
-def undisturbed(stream: Stream, partition: int, log: Partition) -> Oracle:
+def undisturbed(stream: Stream, partition: int, log: Partition, branch: Branch | None = None) -> Oracle:
     """Push one record at a time."""
     core = stream.core(partition)
-    oracle = Oracle(states=[core.state.snapshot(everything=True)])
+    oracle = Oracle()
+    if branch is not None:
+        core.state.restore(branch.state)
+    begun = branch is None
     for record in log.records:
-        one = RecordBatch(
-            stream.settings.input_topic,
-            partition,
-            np.array([record.offset]),
-            record.offset + 1,
-            [record.key],
-            [record.value],
-            np.zeros(1, np.int64),
-        )
-        observations, rejected = stream.decoder.decode(one)
-        for step, settled in core.process(observations):
-            rejected += [Rejected(0, reason, detail) for _, reason, detail in step.rejected + settled.unscorable]
-            oracle.messages += [a.message(stream.settings.alert_topic) for a in settled.alerts]
-            if stream.settings.score_topic:
-                scores = core.life.scores(core.state, settled.scored)
-                oracle.messages += [s.message(stream.settings.score_topic) for s in scores]
-        if rejected:
-            more = f" (and {len(rejected) - 1} more of its points)" if len(rejected) > 1 else ""
-            why = Rejected(0, rejected[0].reason, rejected[0].detail + more)
-            oracle.messages.append(DeadLetter.of(one, why, stream=stream.name).message(stream.settings.dlq))
+        if branch is not None and not begun and record.offset >= branch.end:
+            _take_up(core, branch)
+            begun = True
+        oracle.states.append(core.state.snapshot(everything=True) if begun else None)
+        if branch is None or record.offset >= branch.start:
+            alerts, others = _record(stream, core, record)
+            oracle.messages += alerts if begun else []
+            oracle.messages += others if branch is None or record.offset >= branch.until else []
         oracle.published.append(len(oracle.messages))
-        oracle.states.append(core.state.snapshot(everything=True))
+    if branch is not None and not begun:
+        _take_up(core, branch)
+    oracle.states.append(core.state.snapshot(everything=True))
     return oracle
+
+
+def _take_up(core: PartitionCore, branch: Branch) -> None:
+    if branch.told is not None:
+        core.take_up(branch.told)
+
+
+def _record(stream: Stream, core: PartitionCore, record: Record) -> tuple[list[Message], list[Message]]:
+    """What one record leads to: alerts, and scores and dead letters."""
+    settings = stream.settings
+    if is_control(record.key, record.value):
+        control = decode_control(record.value or b"")
+        assert control is not None
+        alerts = core.partitions_added(control.before, control.after)
+        return [a.message(settings.alert_topic) for a in alerts], []
+    one = RecordBatch(
+        settings.input_topic,
+        core.partition,
+        np.array([record.offset]),
+        record.offset + 1,
+        [record.key],
+        [record.value],
+        np.zeros(1, np.int64),
+    )
+    observations, rejected = stream.decoder.decode(one)
+    published: list[Message] = []
+    others: list[Message] = []
+    for step, settled in core.process(observations):
+        rejected += [Rejected(0, reason, detail) for _, reason, detail in step.rejected + settled.unscorable]
+        published += [a.message(settings.alert_topic) for a in settled.alerts]
+        if settings.score_topic:
+            others += [s.message(settings.score_topic) for s in core.life.scores(core.state, settled.scored)]
+    if rejected:
+        more = f" (and {len(rejected) - 1} more of its points)" if len(rejected) > 1 else ""
+        why = Rejected(0, rejected[0].reason, rejected[0].detail + more)
+        others.append(DeadLetter.of(one, why, stream=stream.name).message(settings.dlq))
+    return published, others
 
 
 def identity_of(message: Message) -> tuple[str, ...]:

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
-from simulation.naive_oracle import identity_of
+from simulation.naive_oracle import Branch, Oracle, identity_of, undisturbed
 from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
 from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
 from simulation.worker import Worker
 from simulation.world import Broker, Network, PublisherClient, Redis, StoreClient, Violation
 
+from pipeline.batches import Standing
 from pipeline.errors import BrokerError
 from pipeline.loop import PartitionLoop
-from pipeline.records import Message
+from pipeline.open_alerts import keep_newest
+from pipeline.records import Alert, Message, decode_alert
 from pipeline.stores.base import Claim
+from pipeline.stream import PartitionCore
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
@@ -40,7 +44,16 @@ SERVER_FAULTS = (
     "broker away",
     "publishing refused",
 )
-MOMENTS = ("store restored", "store fails over and back", "store emptied", "stale claim", "rebalance")
+MOMENTS = (
+    "store restored",
+    "store fails over and back",
+    "store emptied",
+    "stale claim",
+    "rebalance",
+    "records expire",
+    "partition added",
+)
+ALL_DEAD = "all dead, store emptied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +101,27 @@ class Parts:
     prepare: Callable[[Redis], None] = lambda _: None
 
 
+def watched(kind: type[PartitionLoop], simulation: Simulation) -> type[PartitionLoop]:
+    """The same loop; the simulation hears of every hole before the loop does anything about it."""
+
+    class Watched(kind):  # type: ignore[misc, valid-type]
+        async def begin(self, now: Standing) -> int:
+            simulation.begins(self, now)
+            offset: int = await super().begin(now)
+            return offset
+
+        async def _missed(self, records: int) -> None:
+            simulation.misses(self, records)
+            await super()._missed(records)
+
+    return Watched
+
+
 def run_of(seed: int) -> Run:
     """The run that a seed stands for."""
     chance = random.Random(f"faults {seed}")
     # Few kinds in one run, often: what takes three of the same kind would hardly ever meet among all of them.
-    every = PROCESS_FAULTS + SERVER_FAULTS + MOMENTS
+    every = (*PROCESS_FAULTS, *SERVER_FAULTS, *MOMENTS, ALL_DEAD)
     kinds = chance.sample(every, chance.choice((1, 2, 3, 4, len(every))))
     count = chance.choice((0, 1, 2, 3, 5, 8, 12, 16))
     faults = [
@@ -137,12 +166,19 @@ class Simulation:
         self.network = Network(loop)
         self.redis = Redis(self.network, self._saved)
         parts.prepare(self.redis)
-        self.broker = Broker(self.network, self.scenario.stream.settings.input_topic, self.scenario.partitions)
+        self.logs = [log.copied() for log in self.scenario.partitions]
+        self.broker = Broker(self.network, self.scenario.stream.settings.input_topic, self.logs)
         self.broker.on_message = self._published
+        self.broker.on_append = self._appended
+        self.kind = watched(parts.loop, self)
+        self.rebuild_records = random.Random(f"settings {run.seed}").choice((15, 10**9))
+        self.oracles: list[list[tuple[Branch | None, Oracle]]] = [[(None, o)] for o in self.scenario.oracle]
+        self.pending: dict[tuple[int, int], Branch] = {}
         self.processes: list[Process | None] = [None] * WORKERS
         self.stopping: set[int] = set()
         self.failure: Violation | None = None
-        self._expected = {identity_of(m): m for o in self.scenario.oracle for m in o.messages}
+        self._allowed: dict[tuple[str, ...], list[tuple[Message, Branch | None]]] = {}
+        self._allow()
         self._seen: dict[tuple[str, ...], None] = {}
 
     async def play(self) -> None:
@@ -209,6 +245,18 @@ class Simulation:
             self.redis.claim_by_a_ghost("sim", fault.target % PARTITIONS)
         elif fault.kind == "rebalance":
             self.broker.rebalance()
+        elif fault.kind == "records expire":
+            self.broker.expire(fault.target % PARTITIONS, fault.which)
+        elif fault.kind == "partition added" and self.broker.count < PARTITIONS + 2:
+            self.broker.add_partition()
+            self.oracles.append([(None, undisturbed(self.scenario.stream, self.broker.count - 1, self.logs[-1]))])
+        elif fault.kind == ALL_DEAD:
+            for worker, one in enumerate(self.processes):
+                if one is not None:
+                    one.kill()
+                    self.processes[worker] = None
+                self._later(fault.length * (1.0 + 0.1 * worker), lambda w=worker: self._start(w))
+            self._later(0.3, self.redis.empty)  # what the dead had sent is there by then
 
     def _back_up(self) -> None:
         if self.loop.time() < FAULTS_UNTIL:
@@ -229,8 +277,10 @@ class Simulation:
             broker=self.broker,
             store=self.parts.store(self.redis),
             publisher=PublisherClient(self.broker, process),
-            kind=self.parts.loop,
+            kind=self.kind,
             asked_to_stop=lambda: number in self.stopping,
+            open_alerts=partial(self._told, number),
+            rebuild_records=self.rebuild_records,
         )
         task = process.start(self.loop, worker.main())
 
@@ -270,26 +320,123 @@ class Simulation:
             self.processes[number] = None
         self.stopping.discard(number)
 
+    # Holes
+
+    def begins(self, loop: PartitionLoop, now: Standing) -> None:
+        """A partition was assigned: whether it has a hole behind it, and which run there is from here on, is worked out here too."""
+        stored, core = loop.position, self._copy_of(loop)
+        if stored >= now.first:
+            return
+        if stored < 0 and now.committed is None:
+            if now.first:
+                fresh = core.state.snapshot(everything=True)
+                self._branch(loop.partition, Branch(fresh, now.first, now.first, now.first))
+            return
+        until = max(min(now.committed or 0, now.end), now.first)
+        start = now.first if stored >= 0 else max(now.first, until - self.rebuild_records)
+        if stored >= 0 or start:
+            self.happened["history gone"] += 1
+            core.miss(start - max(stored, 0))
+            self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end))
+
+    def misses(self, loop: PartitionLoop, records: int) -> None:
+        """Records expired before a loop that runs had read them."""
+        core, rebuild = self._copy_of(loop), loop._rebuild
+        if loop.position < 0:
+            fresh, first = core.state.snapshot(everything=True), self.logs[loop.partition].first
+            self._branch(loop.partition, Branch(fresh, first, first, first))
+            return
+        core.miss(records)
+        state, start = core.state.snapshot(everything=True), loop.position + records
+        if rebuild is None:
+            self._branch(loop.partition, Branch(state, start, start, start))
+        elif rebuild.told is None:
+            self._await_told(loop, Branch(state, start, rebuild.until, 1 << 62))
+        else:
+            held = next(b.held for b, _ in self.oracles[loop.partition] if b is not None and b.told == rebuild.told)
+            self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, rebuild.told, held))
+
+    def _copy_of(self, loop: PartitionLoop) -> PartitionCore:
+        core = self.scenario.stream.core(loop.partition)
+        core.state.restore(loop.core.state.snapshot(everything=True))
+        return core
+
+    def _await_told(self, loop: PartitionLoop, branch: Branch) -> None:
+        process = PROCESS.get()
+        assert process is not None
+        self.pending[self.processes.index(process), loop.partition] = branch
+
+    async def _told(self, worker: int, partition: int) -> dict[str, Alert]:
+        """What the alert topic says of a partition; from this moment on there is a branch of the log."""
+        await asyncio.sleep(self.network.delay())
+        told: dict[str, Alert] = {}
+        messages = self.broker.out[self.scenario.stream.settings.alert_topic]
+        for message in messages:
+            alert = decode_alert(message.value or b"")
+            if alert.evidence.partition == partition:
+                keep_newest(told, alert)
+        branch = self.pending.pop((worker, partition), None)
+        if branch is not None:
+            ends = (a.evidence.offset + 1 for a in told.values() if a.evidence.offset < branch.end)
+            end = max([branch.until, *ends])
+            self._branch(partition, replace(branch, end=end, told=told, held=frozenset(map(identity_of, messages))))
+        await asyncio.sleep(self.network.delay())
+        return told
+
+    def _branch(self, partition: int, branch: Branch) -> None:
+        self.network.tell(
+            f"branch of partition {partition}: from {branch.start}, until {branch.until}, end {branch.end}"
+        )
+        oracle = undisturbed(self.scenario.stream, partition, self.logs[partition], branch)
+        self.oracles[partition].append((branch, oracle))
+        self._allow()
+
+    def _appended(self, partition: int) -> None:
+        """The log is another from here on."""
+        stream, log = self.scenario.stream, self.logs[partition]
+        self.oracles[partition] = [(b, undisturbed(stream, partition, log, b)) for b, _ in self.oracles[partition]]
+        self._allow()
+
+    def _allow(self) -> None:
+        self._allowed = defaultdict(list)
+        for oracles in self.oracles:
+            for branch, oracle in oracles:
+                for message in oracle.messages:
+                    self._allowed[identity_of(message)].append((message, branch))
+
     # The eye
 
     def _published(self, message: Message) -> None:
-        self._seen.setdefault(identity_of(message))
-        expected = self._expected.get(identity_of(message))
-        if expected != message:
+        identity = identity_of(message)
+        self._seen.setdefault(identity)
+        allowed = [branch for one, branch in self._allowed.get(identity, ()) if one == message]
+        if not allowed:
+            expected = [one for one, _ in self._allowed.get(identity, ())]
             self._fail(f"a message of no undisturbed run was published: {message} instead of {expected}")
+        elif all(branch is not None and identity in branch.held for branch in allowed):
+            self._fail(f"what the alert topic held already was published again, otherwise: {message}")
 
     def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes]) -> None:
-        log, oracle = self.scenario.partitions[claim.partition], self.scenario.oracle[claim.partition]
-        n = log.count_before(offset)
-        if dict(fields) != oracle.states[n]:
-            self._fail(
-                f"partition {claim.partition}: what is stored at offset {offset} is not the state of {n} records"
-            )
-        for message in oracle.messages[: oracle.published[n]]:
-            if identity_of(message) not in self._seen:
-                self._fail(
-                    f"partition {claim.partition}: offset {offset} is stored, but {identity_of(message)} is not published"
-                )
+        p = claim.partition
+        n = self.logs[p].count_before(offset)
+        of = self._oracles_of(p, offset, fields)
+        if not of:
+            self._fail(f"partition {p}: what is stored at offset {offset} is not the state of {n} records")
+            return
+        missing = min((self._missing(oracle, n) for _, oracle in of), key=len)
+        if missing:
+            self._fail(f"partition {p}: offset {offset} is stored, but {missing[0]} is not published")
+
+    def _oracles_of(
+        self, partition: int, offset: int, fields: Mapping[str, bytes]
+    ) -> list[tuple[Branch | None, Oracle]]:
+        """Those that have this state at this offset, the last branch first."""
+        n, fields = self.logs[partition].count_before(offset), dict(fields)
+        return [(b, o) for b, o in reversed(self.oracles[partition]) if o.states[n] == fields]
+
+    def _missing(self, oracle: Oracle, n: int) -> list[tuple[str, ...]]:
+        """What the first n records lead to and nobody has published."""
+        return [i for m in oracle.messages[: oracle.published[n]] if (i := identity_of(m)) not in self._seen]
 
     def _fail(self, text: str) -> None:
         if self.failure is None:
@@ -303,27 +450,50 @@ class Simulation:
     def _finished(self) -> bool:
         if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=ARRIVAL):
             return False
-        ends = [log.records[-1].offset + 1 for log in self.scenario.partitions]
+        ends = [log.records[-1].offset + 1 for log in self.logs[:PARTITIONS]]
         return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))
 
     def _standing(self) -> str:
-        ends = [log.end for log in self.scenario.partitions]
+        ends = [log.end for log in self.logs]
         return f"stored offsets {self._stored()}, the logs end at {ends}"
 
     def _judge(self) -> None:
-        """Everything of the undisturbed run was published, in its order, and the state is its state."""
-        for p, oracle in enumerate(self.scenario.oracle):
-            wanted = [identity_of(m) for m in oracle.messages]
-            missing = [i for i in wanted if i not in self._seen]
-            if missing:
-                raise Violation(f"partition {p}: never published: {missing[0]} and {len(missing) - 1} more")
-            for topic in {i[0] for i in wanted}:
-                mine = {i for i in wanted if i[0] == topic}
-                if [i for i in self._seen if i in mine] != [i for i in wanted if i[0] == topic]:
-                    raise Violation(f"partition {p}: messages of {topic} first appeared in another order")
+        """What the undisturbed run leads to was published, in its order, and the state is its state."""
+        for p in range(PARTITIONS):
             stored = self.redis.store._hashes["sim", p]
-            if dict(stored.fields) != oracle.states[-1]:
+            n = self.logs[p].count_before(stored.offset)
+            found = self._oracles_of(p, stored.offset, stored.fields)
+            if not found:
                 raise Violation(f"partition {p}: the final state is another")
+            branch, oracle = found[0]
+            if missing := self._missing(oracle, n):
+                raise Violation(f"partition {p}: never published: {missing[0]} and {len(missing) - 1} more")
+            if len(self.oracles[p]) == 1:
+                self._judge_order(p, oracle.messages[: oracle.published[n]])
+            else:
+                self._judge_open(p, branch, oracle, stored.fields)
+
+    def _judge_order(self, partition: int, messages: list[Message]) -> None:
+        wanted = [identity_of(m) for m in messages]
+        for topic in {i[0] for i in wanted}:
+            mine = {i for i in wanted if i[0] == topic}
+            if [i for i in self._seen if i in mine] != [i for i in wanted if i[0] == topic]:
+                raise Violation(f"partition {partition}: messages of {topic} first appeared in another order")
+
+    def _judge_open(self, partition: int, branch: Branch | None, oracle: Oracle, fields: Mapping[str, bytes]) -> None:
+        """Whatever the topic says is open is open; but for what a worker that had lost the partition said behind its owner's back."""
+        core = self.scenario.stream.core(partition)
+        core.state.restore(fields)
+        newest: dict[str, Alert] = {}
+        for message in self.broker.out[self.scenario.stream.settings.alert_topic]:
+            alert = decode_alert(message.value or b"")
+            known = message in oracle.messages or (branch is not None and identity_of(message) in branch.held)
+            if alert.evidence.partition == partition and known:
+                keep_newest(newest, alert)
+        for series, alert in newest.items():
+            row = core.state.row_of(series)
+            if alert.status != "resolved" and (row is None or not core.life.active(core.state, row)):
+                raise Violation(f"partition {partition}: an alert of {series} stays open for ever: {alert}")
 
 
 def shortest(run: Run, parts: Parts = Parts()) -> tuple[Run, Outcome]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 from simulation.naive_oracle import Oracle, undisturbed
 from simulation.virtual import VirtualLoop
@@ -50,6 +51,13 @@ class Scenario:
     stream: Stream
     partitions: list[Partition]
     oracle: list[Oracle]
+
+
+@cache
+def name(who: str, partition: int) -> str:
+    """A series' name whose hash is of the partition, as a producer's partitioner has it."""
+    names = (f"{who}-{partition}{more}" for more in ("", *(f".{k}" for k in range(1000))))
+    return next(n for n in names if (murmur2(n.encode()) & 0x7FFFFFFF) % PARTITIONS == partition)
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def scenario(number: int, first: int | None = None) -> Scenario:
 
 def _metric_model() -> Model:
     detector = ZScore(ZScoreConfig(window=4))
-    return _model("metric", detector, None, interval={f"{who}-{p}": MINUTE for who in KNOWN for p in range(PARTITIONS)})
+    return _model("metric", detector, None, interval={name(who, p): MINUTE for who in KNOWN for p in range(PARTITIONS)})
 
 
 def _table_model() -> Model:
@@ -130,7 +138,7 @@ def _model(kind: str, detector: Detector, features: FeatureEncoder | None, inter
     chance = np.random.default_rng(1)
     detector.fit(chance.normal(size=(8, config.window, config.channels)).astype(np.float32))
     calibrator = GaussianTail()
-    known = {f"{who}-{p}": np.array([[10.0], [1.0]]) for who in KNOWN for p in range(PARTITIONS)}
+    known = {name(who, p): np.array([[10.0], [1.0]]) for who in KNOWN for p in range(PARTITIONS)}
     return Model(
         kind=kind,  # type: ignore[arg-type]
         detectors=(detector,),
@@ -140,7 +148,7 @@ def _model(kind: str, detector: Detector, features: FeatureEncoder | None, inter
         time_features=(),
         aggregation="mean",
         training_rows=dict.fromkeys(known, 4),
-        calibrations={name: calibrator.fit(chance.random(64)).reshape(1) for name in known},
+        calibrations={series: calibrator.fit(chance.random(64)).reshape(1) for series in known},
         interval_ms=interval,
         facts={},
     )
@@ -177,7 +185,7 @@ def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
         if kind >= 0.17 or kind < 0.15:
             clock[who] = max(clock[who], step)
         value = chance.gauss(10, 1) + (chance.choice((8, -9)) if chance.random() < 0.15 else 0)
-        rows.append(encode(Observation(series=f"s{who}-{partition}", timestamp=step, value=value)))
+        rows.append(encode(Observation(series=name(f"s{who}", partition), timestamp=step, value=value)))
     return rows
 
 
@@ -201,7 +209,7 @@ def _exports(chance: random.Random, partition: int) -> list[bytes | None]:
             kind: dict[str, object] = {"gauge": {"dataPoints": points}}
             if who < len(totals):
                 kind = {"sum": {"dataPoints": points, "aggregationTemporality": 2, "isMonotonic": True}}
-            metrics.append({"name": f"m{who}-{partition}"} | kind)
+            metrics.append({"name": name(f"m{who}", partition)} | kind)
         rows.append(json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}).encode())
     return rows
 
@@ -216,6 +224,6 @@ def _table_rows(chance: random.Random, partition: int) -> list[bytes | None]:
             rows.append(chance.choice((None, b"nonsense", b'{"series":"s0","timestamp":1,"values":["many","http"]}')))
             continue
         values: list[float | str] = [float(chance.randrange(15)), chance.choice(("http", "smtp", "ftp"))]
-        series = f"s{chance.choice((0, 0, 0, 1, 2, 3, 4, 5))}-{partition}"
+        series = name(f"s{chance.choice((0, 0, 0, 1, 2, 3, 4, 5))}", partition)
         rows.append(encode(Observation(series=series, timestamp=now, values=values)))
     return rows

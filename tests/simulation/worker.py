@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from simulation.world import Broker, PublisherClient, StoreClient
 
 from pipeline.errors import Dropped
 from pipeline.loop import PartitionLoop
+from pipeline.records import Alert
 from pipeline.state import FORMAT
 from pipeline.stores.base import Identity
 from pipeline.stream import Stream
@@ -31,6 +33,8 @@ class Worker:
         publisher: PublisherClient,
         kind: type[PartitionLoop],
         asked_to_stop: Callable[[], bool],
+        open_alerts: Callable[[int], Awaitable[Mapping[str, Alert]]],
+        rebuild_records: int,
     ) -> None:
         self._name = f"w{number}"
         self._stream = stream
@@ -40,6 +44,8 @@ class Worker:
         self._publisher = publisher
         self._kind = kind
         self._asked_to_stop = asked_to_stop
+        self._open_alerts = open_alerts
+        self._rebuild_records = rebuild_records
         self._ending = False
 
     async def main(self) -> None:
@@ -68,6 +74,9 @@ class Worker:
             checkpoint_every=2.0,
             checkpoint_records=self._loop.random.choice((5, 20, 200)),
             generation=generation,
+            open_alerts=partial(self._open_alerts, partition),
+            append=partial(self._broker.append, partition),
+            rebuild_records=self._rebuild_records,
         )
 
     async def _member(self, generation: int, tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,6 +57,15 @@ class Partition:
     def count_before(self, offset: int) -> int:
         """Records before an offset."""
         return sum(r.offset < offset for r in self.records)
+
+    def readable(self, now: float) -> int:
+        """The offset behind what can be read."""
+        offsets = [r.offset + 1 for r in self.records if r.at <= now]
+        return self.end if len(offsets) == len(self.records) else max(offsets, default=0)
+
+    def copied(self) -> Partition:
+        """As it is; the copy may go another way."""
+        return Partition(list(self.records), self.end, self.first)
 
 
 def at_once(operation: Coroutine[Any, Any, T]) -> T:
@@ -222,7 +231,10 @@ class Broker:
         self.out: dict[str, list[Message]] = defaultdict(list)
         self.on_message: Callable[[Message], None] = lambda _: None
         self.generation = 0
+        self.count = len(partitions)
         self.committed: dict[int, int] = {}
+        self.confirmed: dict[int, int] = {}  # where a first start began, as long as nothing is committed
+        self.on_append: Callable[[int], None] = lambda _: None
         self._members: dict[str, float] = {}  # -> last sign of life
         self._joining: dict[str, asyncio.Future[tuple[int, list[int]]]] = {}
         self._assignment: dict[str, list[int]] = {}
@@ -256,8 +268,11 @@ class Broker:
         """Commit an offset (None or -1: only confirm); False where the member does not own the partition any more."""
         await self._reach()
         owner = generation == self.generation and partition in self._assignment.get(member, ())
-        if owner and member in self._members and offset is not None and offset >= 0:
-            self.committed[partition] = offset
+        if owner and member in self._members:
+            if offset is None or offset < 0:
+                self.confirmed.setdefault(partition, self.partitions[partition].first)
+            else:
+                self.committed[partition] = offset
         await asyncio.sleep(self.network.delay())
         return owner and member in self._members
 
@@ -265,9 +280,22 @@ class Broker:
         """What the log and the group say of a partition."""
         await self._reach()
         log = self.partitions[partition]
-        readable = [r.offset + 1 for r in log.records if r.at <= self.network.loop.time()]
-        end = log.end if len(readable) == len(log.records) else max(readable, default=0)
-        return Standing(log.first, max(end, log.first), self.committed.get(partition))
+        confirmed = self.confirmed.get(partition, log.first)
+        committed = self.committed.get(partition, confirmed if confirmed < log.first else None)
+        return Standing(log.first, max(log.readable(self.network.loop.time()), log.first), committed, self.count)
+
+    async def append(self, partition: int, key: bytes, value: bytes) -> bool:
+        """Write a record to a partition. What is not readable yet comes after it, with higher offsets."""
+        await self._reach()
+        log, now = self.partitions[partition], self.network.loop.time()
+        offset = log.readable(now)
+        later = [replace(r, offset=r.offset + 1) for r in log.records if r.at > now]
+        log.records = [r for r in log.records if r.at <= now] + [Record(offset, now, key, value), *later]
+        log.end += 1
+        self.network.tell(f"broker: control record at offset {offset} of partition {partition}")
+        self.on_append(partition)
+        await asyncio.sleep(self.network.delay())
+        return True
 
     async def fetch(self, partition: int, position: int, limit: int) -> RecordBatch:
         """Up to `limit` records from a position on; at times some before it come again."""
@@ -302,9 +330,24 @@ class Broker:
         """Look after the members."""
         self.network.loop.call_later(0.5, self._look, context=WORLD)
 
-    def rebalance(self) -> None:
+    def rebalance(self, why: str = "for no reason") -> None:
         """Somebody changed the subscription."""
-        self._begin("for no reason")
+        self._begin(why)
+
+    def expire(self, partition: int, which: float) -> None:
+        """Retention: what can be read of a partition expires, but for its last record."""
+        log, now = self.partitions[partition], self.network.loop.time()
+        readable = [r.offset for r in log.records if r.at <= now]
+        if readable:
+            log.first = max(log.first, readable[int(which * len(readable))])
+            self.network.tell(f"broker: partition {partition} begins at offset {log.first}")
+
+    def add_partition(self) -> None:
+        """The topic grows; the group hears of it."""
+        self.partitions.append(Partition([], 0))
+        self.count = len(self.partitions)
+        self.network.tell(f"broker: {self.count} partitions")
+        self.rebalance("a partition was added")
 
     def _look(self) -> None:
         now = self.network.loop.time()
@@ -344,7 +387,7 @@ class Broker:
         self.network.loop.random.shuffle(members)
         self._assignment = {m: [] for m in members}
         if members:
-            for partition in range(len(self.partitions)):
+            for partition in range(self.count):
                 self._assignment[members[partition % len(members)]].append(partition)
         self.network.tell(f"group: generation {self.generation}: {self._assignment}")
         joining, self._joining = self._joining, {}
