@@ -16,13 +16,14 @@ import pytest
 import redis
 from faults.guarantee import Guarantee
 from faults.proxy import Proxy
-from faults.verdict import said, seen
+from faults.verdict import said, seen, told
 from faults.world import Outcome, World
 
 from pipeline.embedded import start_redis
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
+WAITS = "state store does not answer, waiting"
 AWAY = 10.0
 """Seconds; the promise says 30, and nothing in the product ends a wait after 10."""
 
@@ -88,7 +89,7 @@ def test_a_store_that_is_away_is_waited_for(new_world: Callable[..., World], ref
         os.kill(world.store.pid, signal.SIGSTOP)
     gone = time.monotonic()
     world.feed(0.7)
-    world.wait_for(lambda: _waits(worker.text()), "word of the store that is away")
+    world.wait_for(lambda: WAITS in worker.text(), "word of the store that is away")
     time.sleep(max(AWAY - (time.monotonic() - gone), 0))
     if how == "stopped":
         world.restart_redis()
@@ -97,8 +98,7 @@ def test_a_store_that_is_away_is_waited_for(new_world: Callable[..., World], ref
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    told = worker.events("state store does not answer, waiting")[0]["reason"]
-    STOPPED.measured.append(f"{how}: worker said “{told}”; {said(outcome)}")
+    STOPPED.measured.append(f"{how}: worker said {told(worker, WAITS)}; {said(outcome)}")
     STOPPED.write()
 
 
@@ -126,8 +126,7 @@ def test_a_store_without_memory_is_waited_for(world: World, reference: Outcome) 
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    told = worker.events("state store does not answer, waiting")[0]["reason"]
-    FULL.measured.append(f"worker said “{told}”; {said(outcome)}")
+    FULL.measured.append(f"worker said {told(worker, WAITS)}; {said(outcome)}")
     FULL.write()
 
 
@@ -140,13 +139,12 @@ def test_a_store_whose_disk_is_full_is_waited_for(
     world.progress()
     with _full_disk(world, small_disk) as how:
         world.feed(0.7)
-        world.wait_for(lambda: "MISCONF" in worker.text(), "word of the store's disk")
+        world.wait_for(lambda: "cannot write to its disk" in worker.text(), "word of the store's disk")
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    told = worker.events("state store does not answer, waiting")[0]["reason"]
     DISK.done = how
-    DISK.measured.append(f"worker said “{told}”; {said(outcome)}")
+    DISK.measured.append(f"worker said {told(worker, WAITS)}; {said(outcome)}")
     DISK.write()
 
 
@@ -284,7 +282,3 @@ def _full_disk(world: World, small_disk: Path | None) -> Iterator[str]:
         client.config_set("save", "1 1")
     yield "snapshots of Redis made to fail, as they do where the disk is full; mended again"
     snapshot.rmdir()
-
-
-def _waits(text: str) -> bool:
-    return "state store does not answer, waiting" in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from faults.world import Outcome, World
+import re
+
+from faults.world import Outcome, Worker, World
 
 
 def said(outcome: Outcome) -> str:
@@ -12,6 +14,11 @@ def said(outcome: Outcome) -> str:
         f"end state and {len(outcome.alerts)} alert records identical "
         f"({repeated['alerts']} alerts, {repeated['scores']:,} scores, {repeated['observations.dlq']} dead letters came again, unchanged)"
     )
+
+
+def told(worker: Worker, event: str) -> str:
+    """The reason that a worker's first line of an event gives, without addresses: they differ from run to run."""
+    return "“" + re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", worker.events(event)[0]["reason"]) + "”"
 
 
 def seen(world: World, reference: Outcome) -> str:
