@@ -27,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import accuracy_nab
 from benchmarks.accuracy_cache import Job, carry_out, collect, key, sources
+from benchmarks.accuracy_contenders import CONTENDERS
 from benchmarks.accuracy_report import write
 from benchmarks.accuracy_series import BEFORE, DIGIT_CONTENDERS, FORECASTERS, digits, taxi
-from benchmarks.accuracy_tables import CONTENDERS, tables
+from benchmarks.accuracy_tables import tables
 from benchmarks.experiments import HONEST, TEXTBOOK, Experiment, Protocol, experiments
 from detectors import registry
 
@@ -128,8 +129,10 @@ def _table(experiment: Experiment, protocol: Protocol, seed: int, *, quick: bool
 
 
 def _code(*modules: str) -> str:
-    """Of one detector's outcome: the registry knows all others too, and they do not matter."""
-    return sources(*modules, apart=("detectors.registry",))
+    """Of one detector's outcome: the registry and the list of contenders know all others too, and they do not matter."""
+    return sources(
+        *modules, apart=("detectors.registry", "benchmarks.accuracy_contenders", "benchmarks.accuracy_cache")
+    )
 
 
 def _names(plan: Sequence[Job]) -> list[str]:

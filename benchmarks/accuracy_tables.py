@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_cache import Outcomes
+from benchmarks.accuracy_contenders import CONTENDERS, Contender
 from benchmarks.experiments import HONEST, Experiment, Protocol, Split, Table, experiments
 from detectors import registry
 from detectors.evaluation import delay, ranking
@@ -26,75 +27,8 @@ FALSE_ROWS = 1e-3
 EPISODE_JOIN = 100
 """Attack rows at most so many rows apart are one episode."""
 CURVE_POINTS = 60
-
-Columns = Literal["encoded", "unit variance", "raw"]
-"""`encoded` as the product does it (`detectors.features`); then brought to mean 0 and variance 1 over the fitted rows; or
-as they stand in the file, categories as their place in the alphabet, which is what the textbook does."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A detector as it takes part.
-
-    `fits_on`: `normal` rows of the training part, `all` of them without labels, or `labels` (supervised). `only`: the
-    experiments it is in.
-    """
-
-    label: str
-    detector: str
-    group: str
-    fits_on: str = "normal"
-    settings: dict[str, Any] = field(default_factory=dict)
-    columns: Columns = "encoded"
-    only: frozenset[str] = frozenset()
-    quick: bool = False
-
-    def takes_part(self, experiment: str) -> bool:
-        """Whether it is in an experiment."""
-        return not self.only or experiment in self.only
-
-    @property
-    def seedless(self) -> bool:
-        """Whether its scores are the same for every seed."""
-        return self.detector in {"range", "random", "pca"}
-
-
-# One set of settings for all tables. Networks fit on normal rows only, so there is nothing to trim, and clipping what they are
-# shown would hide what is judged; hidden sizes are the textbook's where it gives them. `default` is the registry's own.
-_OPEN = {"activation": "relu", "limit": 1e6, "training": {"trim": 0.0}}
-_MACHINE = {"limit": 1e6, "training": {"trim": 0.0, "weight_decay": 0.01}}
-_LABELLED = frozenset({"creditcard", "ctg", "make_classification"})
-# These take minutes for the 311,029 test rows of all services, or for 100,000.
-_SMALL = frozenset({"creditcard", "ctg"})
-_HTTP = frozenset({"kdd-http"})
-CONTENDERS = (
-    Contender(
-        "autoencoder, simple (n-12-n)", "autoencoder", "network", settings={"layers": (12,), **_OPEN}, quick=True
-    ),
-    Contender("autoencoder, default", "autoencoder", "network", quick=True),
-    Contender("autoencoder, sparse", "sparse-autoencoder", "network", settings=_OPEN),
-    Contender("autoencoder, deep", "deep-autoencoder", "network", settings=_OPEN),
-    Contender("autoencoder, denoising", "denoising-autoencoder", "network", settings=_OPEN),
-    Contender("VAE", "vae", "network", settings={"limit": 1e6, "training": {"trim": 0.0}}),
-    Contender(
-        "ED-TCN", "ed-tcn", "network", settings={"window": 1, "limit": 1e6, "training": {"trim": 0.0}}, only=_SMALL
-    ),
-    Contender("RBM", "rbm", "network", settings=_MACHINE, quick=True),
-    # Gaussian visible units have unit variance; the textbook's scaler gives its rows the same.
-    Contender("RBM, unit variance", "rbm", "network", settings=_MACHINE, columns="unit variance"),
-    Contender("TCN classifier", "tcn-classifier", "network", "labels", only=_LABELLED),
-    Contender("ED-TCN classifier", "ed-tcn-classifier", "network", "labels", only=_LABELLED),
-    Contender("isolation forest", "isolation-forest", "classical", "all", quick=True),
-    Contender("isolation forest, normal rows", "isolation-forest", "classical"),
-    Contender("isolation forest, raw columns", "isolation-forest", "classical", "all", columns="raw", only=_HTTP),
-    Contender("one-class SVM", "ocsvm", "classical", settings={"nu": 0.01}, quick=True),
-    Contender("one-class SVM, unit variance", "ocsvm", "classical", settings={"nu": 0.01}, columns="unit variance"),
-    Contender("one-class SVM, raw columns", "ocsvm", "classical", settings={"nu": 0.01}, columns="raw", only=_HTTP),
-    Contender("PCA", "pca", "classical", settings={"trim": 0.0}, quick=True),
-    Contender("k-means", "kmeans", "classical", settings={"trim": 0.0}, only=_HTTP | _SMALL),
-    Contender("outside the range seen", "range", "yardstick", quick=True),
-    Contender("random", "random", "yardstick"),
-)
+CLIP = 3.0
+"""Scaled units, of columns that are `clipped`; else the encoder's default holds."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +108,8 @@ def encode(split: Split, rows: str, columns: str, seed: int) -> Encoded:
     if columns == "raw":
         places = {name: sorted(set(_column(train, name).tolist())) for name in train.categorical}
         return Encoded(_raw(train, places), train.y, _raw(split.test, places))
-    encoder = FeatureEncoder(train.channels, train.categorical).fit(train.series.rows())
+    clip = {"clip": CLIP} if columns == "clipped" else {}
+    encoder = FeatureEncoder(train.channels, train.categorical, **clip).fit(train.series.rows())
     encoded = Encoded(_arrays(encoder, train), train.y, _arrays(encoder, split.test))
     return encoded.standardised() if columns == "unit variance" else encoded
 

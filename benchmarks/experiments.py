@@ -128,6 +128,7 @@ def experiments() -> tuple[Experiment, ...]:
                          lambda seed: _in_order(_cards(), 0.5, _card_weights, episodes=False)),
             ),
             weighted="0.173 %",
+            seeds=3,
         ),
         Experiment(
             "ctg",
@@ -149,7 +150,7 @@ def experiments() -> tuple[Experiment, ...]:
                 Protocol("random", HONEST, "random 80 % trains, 20 % tests (rows are independent: nothing leaks)",
                          lambda seed: _random(_made(), seed, 0.8), drawn=True),
             ),
-            seeds=3,
+            seeds=2,
             quick=False,
         ),
     )  # fmt: skip

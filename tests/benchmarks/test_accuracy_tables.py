@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy_tables
+from benchmarks.accuracy_contenders import CONTENDERS
 from benchmarks.accuracy_marks import CLAIMS, MARKS
-from benchmarks.accuracy_tables import CONTENDERS, Encoded
+from benchmarks.accuracy_tables import Encoded
 from benchmarks.experiments import Split, _block, _distinct, _in_order, _random, _table, experiments
 from detectors import registry
 from producers.datasets import open_dataset
