@@ -69,6 +69,12 @@ OLD_DEAD = Guarantee(
     "the next worker resumes from that snapshot's offset; same end state",
     "snapshot at a quarter of the log, SIGKILL to worker and Redis at half of it, both started again",
 )
+LOST = Guarantee(
+    "38-redis-lost",
+    "Redis restarted empty, worker dead",
+    "read back as far as retention allows, without publishing anything twice; where history is gone, probation again; no false alert",
+    "SIGKILL to worker and Redis at six tenths of the log; with the whole log, and with its first three tenths expired",
+)
 FAILOVER = Guarantee(
     "37-redis-failover",
     "failover to a replica that lacks the last writes",
@@ -236,6 +242,41 @@ def test_a_replica_that_lacks_the_last_writes_is_filled_from_memory(world: World
         f"checkpoints of {lost:,} records missing on the replica; {again} partitions written again, {said(outcome)}"
     )
     FAILOVER.write()
+
+
+@pytest.mark.parametrize("history", ["all", "some"])
+def test_a_state_that_nobody_has_any_more_is_read_back_from_the_log(
+    world: World, reference: Outcome, history: str
+) -> None:
+    first = world.start()
+    world.feed(0.3)
+    world.wait_for(world.settled, "a checkpoint")
+    expired = world.ends()
+    world.feed(0.6)
+    world.wait_for(world.settled, "a later checkpoint")
+    world.wait_for(lambda: world.committed() == world.ends(), "the commit of it")
+    first.kill()
+    world.crash_redis()
+    world.restart_redis()
+    if history == "some":
+        world.expire(expired)
+    second = world.start()
+    world.feed()
+    outcome = world.finish()
+    lost, rebuilt = second.events("state lost, reading back quietly"), second.events("state rebuilt")
+    assert len(lost) == len(rebuilt) == 4
+    assert not outcome.repeated
+    assert not outcome.torn
+    ids, known = {i for i, _ in outcome.alerts}, {i for i, _ in reference.alerts}
+    assert ids <= known, "a false alert"
+    if history == "all":
+        assert outcome.differences(reference) == []
+    LOST.measured.append(
+        f"{history} of the log there: {sum(line['records'] for line in lost):,} records read back in {len(lost)} partitions, "
+        f"{len(ids)} of {len(known)} alerts, none else, no record published twice"
+        + ("; end state identical" if history == "all" else "")
+    )
+    LOST.write()
 
 
 def _go_back_in_time(world: World, *, plant: str = "") -> None:

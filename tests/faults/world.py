@@ -25,8 +25,8 @@ from typing import Any
 
 import redis
 import tomli_w
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from faults.recording import PARTITIONS, PROBATION, Recording
 
 from pipeline.embedded import EmbeddedServer, start_redis
@@ -129,6 +129,7 @@ class World:
         self.admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
         self.workers: list[Worker] = []
         self.fed = 0
+        self.partitions = PARTITIONS
         self._published_before = 0
         self._running = ExitStack()
         self._persistent = persistent
@@ -167,6 +168,30 @@ class World:
             return {}
         finally:
             consumer.close()
+
+    def expire(self, until: dict[int, int]) -> None:
+        """What retention does: the records before these offsets are gone."""
+        asked = [TopicPartition(self.topic, p, offset) for p, offset in until.items()]
+        for done in self.admin.delete_records(asked).values():
+            done.result(30)
+        self.wait_for(lambda: {p: first for p, (first, _) in self._bounds(self.topic).items()} == until, "the deletion")
+
+    def grow(self, partitions: int) -> None:
+        """Add partitions to the input topic; the producer hears of it."""
+        self.admin.create_partitions([NewPartitions(self.topic, partitions)])[self.topic].result(30)
+        self.wait_for(lambda: len(self.ends()) == partitions, "the new partitions")
+        self.partitions, self._publisher = partitions, None
+
+    def open_alerts(self) -> dict[str, str]:
+        """Alerts that are firing now: id -> series."""
+        last = {alert["id"]: alert for alert in map(body, self.read(f"{self.name}.alerts"))}
+        return {i: alert["series"] for i, alert in last.items() if alert["status"] == "firing"}
+
+    def committed(self) -> dict[int, int]:
+        """The group's offsets."""
+        asked = ConsumerGroupTopicPartitions(self.name, [TopicPartition(self.topic, p) for p in range(self.partitions)])
+        answer = self.admin.list_consumer_group_offsets([asked])[self.name].result(30)
+        return {tp.partition: tp.offset for tp in answer.topic_partitions}
 
     # Records in
 
@@ -239,7 +264,7 @@ class World:
         """The offsets in the store."""
         with self.redis() as client:
             try:
-                found = {p: client.hget(self.key(p), "offset") for p in range(PARTITIONS)}
+                found = {p: client.hget(self.key(p), "offset") for p in range(self.partitions)}
             except redis.RedisError:
                 return {}
         return {p: int(offset) for p, offset in found.items() if offset is not None}
@@ -288,7 +313,7 @@ class World:
         """What is in Kafka and Redis now, with the topic's name taken out."""
         outcome = Outcome()
         with self.redis() as client:
-            for partition in range(PARTITIONS):
+            for partition in range(self.partitions):
                 stored = client.hgetall(self.key(partition))
                 outcome.offsets[partition] = int(stored.pop(b"offset", -1))
                 outcome.states |= {(partition, n): v for n, v in stored.items() if n not in OWNERSHIP}
@@ -356,14 +381,20 @@ def wait_for(
         time.sleep(0.1)
 
 
+def body(message: Message) -> dict[str, Any]:
+    """The JSON in a message."""
+    found: dict[str, Any] = json.loads(message[1] or b"")
+    return found
+
+
 def _alert_identity(message: Message) -> tuple[str, int]:
-    body = json.loads(message[1] or b"")
-    return body["id"], body["sequence"]
+    found = body(message)
+    return found["id"], found["sequence"]
 
 
 def _score_identity(message: Message) -> tuple[int, int]:
-    body = json.loads(message[1] or b"")
-    return body["partition"], body["offset"]
+    found = body(message)
+    return found["partition"], found["offset"]
 
 
 def _letter_identity(message: Message) -> tuple[str, str]:
