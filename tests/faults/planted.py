@@ -85,17 +85,17 @@ def _without(*checks: str) -> None:
     stores._Script.__init__ = init  # type: ignore[method-assign]
 
 
-WILD = 8.0
-"""Scaled value from which on a window is one that the planted detectors cannot bear."""
+WILD = 100.0
+"""A jump by so many scales at a window's end is what the planted detectors cannot bear."""
 
 
 def _misbehaving(misbehave: Callable[[], Any]) -> None:
-    """The z-score does something else where a window's last value is wild."""
+    """The z-score does something else where a window ends in a jump."""
     proper = ZScore._score
 
     def score(self: ZScore, x: NDArray[np.float32]) -> Scores:
         scores = proper(self, x)
-        if not (wild := np.abs(x[:, -1, 0]) > WILD).any() or (answer := misbehave()) is None:
+        if not (wild := x[:, -1, 0] - x[:, -2, 0] > WILD).any() or (answer := misbehave()) is None:
             return scores
         return Scores(np.where(wild, answer, scores.raw), scores.expected, scores.contributions)
 

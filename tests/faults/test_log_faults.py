@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaException
 from faults.guarantee import Guarantee
-from faults.recording import PARTITIONS
+from faults.recording import PARTITIONS, WINDOW
 from faults.world import ROOT, STREAM, Outcome, World, body
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -42,14 +42,14 @@ def test_expired_records_are_a_gap_of_stated_size(
 ) -> None:
     world = new_world(session_timeout="30s")
     worker = world.start()
-    world.feed(0.5)
+    world.feed(0.75)
     world.wait_for(world.settled, "a checkpoint")
     before = world.checkpointed()
     if worker_is == "dead":
         assert worker.stop() == 0
     else:
         worker.pause()
-    world.feed(0.7)
+    world.feed(0.85)
     gone = world.ends()
     world.expire(gone)
     world.feed()
@@ -65,11 +65,12 @@ def test_expired_records_are_a_gap_of_stated_size(
         key for key in reference.scores.keys() - outcome.scores.keys() if not before[key[0]] <= key[1] < gone[key[0]]
     ]
     anew = _first_after(outcome, reference, gone)
+    assert len(lost) == anew * (WINDOW - 1)
     assert not outcome.torn
     assert outcome.observations + len(outcome.letters) == len(world.recording) - sum(missed.values())
     EXPIRED.measured.append(
         f"worker {worker_is}: {sum(missed.values()):,} records missed, as its {PARTITIONS} events say (one for each partition); "
-        f"{anew} series began new windows after it, {len(lost)} observations of theirs without a score, as expected; exit code 0"
+        f"{anew} series began new windows after it, {len(lost)} observations of theirs without a score, as expected: a window has {WINDOW}; exit code 0"
     )
     EXPIRED.write()
 

@@ -15,7 +15,7 @@ DETECTOR = Guarantee(
     "50-detector",
     "a detector that raises, or returns NaN",
     "halved until the offending observations are found: these to dead letters, the rest scored",
-    "a member of the model that does so for wild values",
+    "a member of the model that does so where a value jumps by 100 scales",
 )
 MEMORY = Guarantee(
     "51-memory",
