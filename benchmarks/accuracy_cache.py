@@ -52,6 +52,7 @@ class Collected:
     stale: int
     """Parts that were made by code or settings of an earlier state."""
     missing: int
+    """Parts of jobs that are not complete."""
     cpu_s: float
 
 
@@ -127,8 +128,10 @@ def collect(jobs: Sequence[Job], folder: Path) -> dict[str, Collected]:
         for job in (j for j in jobs if j.experiment == experiment):
             kept = _load(job.file(folder))
             parts += len(job.keys)
-            missing += sum(name not in kept for name in job.keys)
-            for name in (name for name in job.keys if name in kept):
+            if not job.keys.keys() <= kept.keys():  # who leads among a few of them says nothing
+                missing += len(job.keys)
+                continue
+            for name in job.keys:
                 stale += kept[name]["key"] != job.keys[name]
                 cpu_s += kept[name]["cpu_s"]
                 outcomes += kept[name]["outcomes"]

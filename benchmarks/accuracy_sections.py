@@ -29,7 +29,7 @@ def table(experiment: Experiment, found: Outcomes) -> str:
         rows = [o for o in found if o["protocol"] == protocol.name]
         if rows:
             parts += [_head(protocol, rows), picture(f"{experiment.name} {protocol.name}"), _rows(experiment, rows)]
-            parts += [_sentence(verdict(rows)), _sentence(losers(rows)), _swapped(experiment, protocol, rows)]
+            parts += [" ".join([_sentence(verdict(rows)), *losers(rows)]), _swapped(experiment, protocol, rows)]
     return "\n\n".join(p for p in parts if p)
 
 
@@ -220,15 +220,12 @@ def _nab(found: Outcomes) -> str:
          str(len(rows))]
         for name, rows in groups
     ]  # fmt: skip
-    parts = ["## NAB", text, picture("nab"), markdown(head, lines), _sentence(_nab_says(found)), _nab_ranges(groups)]
+    parts = ["## NAB", text, picture("nab"), markdown(head, lines), _nab_says(found), _nab_ranges(groups)]
     return "\n\n".join(p for p in [*parts, _nab_in_sample(found)] if p)
 
 
 def _nab_says(found: Outcomes) -> str:
-    by_score = [o | {"fits_on": ""} for o in found]
-    return "; ".join(
-        p for p in (verdict(by_score, "standard", "standard"), losers(by_score, "standard", "standard")) if p
-    )
+    return " ".join([_sentence(verdict(found, "standard", "standard")), *losers(found, "standard", "standard")])
 
 
 def _nab_ranges(groups: list[tuple[str, Outcomes]]) -> str:

@@ -88,16 +88,18 @@ def _within(one: Outcomes, other: Outcomes, metric: str) -> str:
     return ", within the spread" if abs(mean(one, metric) - mean(other, metric)) <= widest else ""
 
 
-def losers(found: Outcomes, metric: str = METRIC, unit: str = "AP") -> str:
+def losers(found: Outcomes, metric: str = METRIC, unit: str = "AP") -> list[str]:
     """Which networks lie below the best yardstick, and which below the best classical detector; empty where none does."""
-    parts = []
-    for group, name in (("yardstick", "the yardstick"), ("classical", "the classical")):
+    sentences = []
+    for group in ("yardstick", "classical"):
         for other, rows in ranked(found, group, metric)[:1]:
             networks = ranked(found, "network", metric)
             below = [label for label, its in networks if mean(its, metric) < mean(rows, metric)]
             if below:
-                parts.append(
-                    f"{len(below)} of {len(networks)} networks lose to {name} “{other}” ({unit} {mean(rows, metric):.3f}): "
-                    f"{', '.join(below)}"
+                who = "All" if len(below) == len(networks) else f"{len(below)} of"
+                names = "" if len(below) == len(networks) > 1 else f": {'; '.join(below)}"
+                sentences.append(
+                    f"{who} {len(networks)} networks that are told no labels lose to the {group} “{other}” ({unit} "
+                    f"{mean(rows, metric):.3f}){names}."
                 )
-    return "; ".join(parts)
+    return sentences

@@ -48,11 +48,19 @@ def test_a_stop_loses_one_part(tmp_path: Path) -> None:
     assert work.made == ["a", "b"]
 
 
-def test_what_is_stale_or_missing_is_counted_and_what_is_no_longer_asked_for_is_left_out(tmp_path: Path) -> None:
+def test_what_is_stale_is_counted_and_what_is_no_longer_asked_for_is_left_out(tmp_path: Path) -> None:
     carry_out(job(Work(), a="1", b="1", gone="1"), tmp_path)
-    found = collect([job(Work(), a="1", b="2", c="1")], tmp_path)["experiment"]
-    assert (found.parts, found.stale, found.missing) == (3, 1, 1)
+    found = collect([job(Work(), a="1", b="2")], tmp_path)["experiment"]
+    assert (found.parts, found.stale, found.missing) == (2, 1, 0)
     assert [o["contender"] for o in found.outcomes] == ["a", "b"]
+
+
+def test_a_job_that_is_not_complete_counts_as_missing(tmp_path: Path) -> None:
+    carry_out(job(Work(), a="1", b="1"), tmp_path)
+    other = Job("experiment", "other", Work(), (), {"a": "1"})
+    carry_out(other, tmp_path)
+    found = collect([job(Work(), a="1", b="1", c="1"), other], tmp_path)["experiment"]
+    assert (found.parts, found.missing, len(found.outcomes)) == (4, 3, 1)
 
 
 @pytest.fixture

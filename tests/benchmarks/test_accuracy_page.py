@@ -42,7 +42,13 @@ def test_networks_that_lose_to_a_classical_detector_are_said_to(tmp_path: Path) 
         "**Every network loses** to a classical detector (PCA AP 0.500); the best is RBM, unit variance AP 0.400"
         in text
     )
-    assert "1 of 1 networks lose to the classical “PCA” (AP 0.500): RBM, unit variance" in text
+    assert "All 1 networks that are told no labels lose to the classical “PCA” (AP 0.500): RBM, unit variance." in text
+
+
+def test_those_of_several_networks_that_lose_are_named(tmp_path: Path) -> None:
+    better = replace(rbm(0.6), contender="VAE")
+    text = page(tmp_path, BASE, rbm(0.4), better)
+    assert "1 of 2 networks that are told no labels lose to the classical “PCA” (AP 0.500): RBM, unit variance." in text
 
 
 def test_networks_that_lose_to_a_yardstick_are_said_to(tmp_path: Path) -> None:
