@@ -56,6 +56,10 @@ guarantees: setup-dev  ## the faults of docs/guarantees.md on three brokers and 
 soak: setup-dev  ## a worker at a steady rate for SOAK_MINUTES (default 60): memory, lag and file descriptors stay flat
 	@TIDEWATCH_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults/test_soak.py $(PYTEST_ARGS)
 
+.PHONY: model
+model: setup-dev  ## explore docs/model/checkpoint.pml with spin in every order of steps, 6 minutes (Debian: apt install spin gcc)
+	@$(BIN)/python tests/model/explore.py
+
 .PHONY: lint format
 lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax
 	@$(BIN)/ruff check .

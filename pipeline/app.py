@@ -181,7 +181,10 @@ async def _work(settings: Settings) -> None:
         metrics = WorkerMetrics(registry)
         worker = settings.worker
         if worker.metrics_port:
-            stack.enter_context(serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host))
+            token = worker.metrics_token.get_secret_value()
+            stack.enter_context(
+                serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host, token=token)
+            )
         app = create_app(settings, streams, store=store, publisher=publisher, identities=identities, metrics=metrics)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop, app)

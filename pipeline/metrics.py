@@ -20,6 +20,7 @@ are updated once per batch and checkpoint, never per record. `serve` answers `/m
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter as Counts
@@ -29,10 +30,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from pipeline.errors import SettingsError
+from pipeline.exposure import HEADERS, bearer, check_exposure, named_loopback, same
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUESTS = 32
+"""Requests that are answered at the same time."""
+
+_TEXT = "text/plain; charset=utf-8"
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 """Cases of the time policy, counted by `pipeline.windows`."""
@@ -199,60 +209,112 @@ class WorkerMetrics:
 
 
 @contextmanager
-def serve(registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1") -> Iterator[int]:
-    """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
+def serve(
+    registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1", token: str = ""
+) -> Iterator[int]:
+    """Answer `/metrics` and `/healthz` in threads until the context ends; yields the port (a free one for 0).
 
-    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`.
+    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`. With a token, `/metrics` and the
+    problems are for who sends it (`Authorization: Bearer ...`); the bare status is for everybody, so that probes need none.
 
     Raises
     ------
     SettingsError
-        The address cannot be bound.
+        The address cannot be bound, or would be open to other machines without a token.
     """
-    handler = type("_Handler", (_Handler,), {"registry": registry, "health": health})
+    check_exposure(host, token, server="worker.metrics_host", mend="worker.metrics_token")
+    handler = type("_Handler", (_Handler,), {"registry": registry, "health": health, "token": token})
     try:
-        server = ThreadingHTTPServer((host, port), handler)
+        server = _Server((host, port), handler)
     except OSError as error:
         msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
         raise SettingsError(msg) from error
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
     thread.start()
+    bound = int(server.server_address[1])
+    log.info("metrics are served", host=host, port=bound, guarded_by="token" if token else "loopback")
     try:
-        yield int(server.server_address[1])
+        yield bound
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._free = threading.BoundedSemaphore(MAX_REQUESTS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for each, up to a bound; who comes beyond it is turned away."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """The thread's work."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked has gone, or was too slow: no traceback on standard error."""
+        log.debug("request not answered")
+
+
 class _Handler(BaseHTTPRequestHandler):
     registry: CollectorRegistry
     health: Health
+    token: str
     timeout = 10.0  # a client that sends nothing must not hold a thread
     server_version = "tidewatch"
     sys_version = ""
 
     def do_GET(self) -> None:
+        if not self.token and not named_loopback(self.headers.get("Host")):
+            self._answer(403, _TEXT, b"this server answers to a loopback address only\n")
+            return
         path = self.path.partition("?")[0]
-        if path == "/metrics":
+        known = not self.token or same(bearer(self.headers.get("Authorization")), self.token)
+        if path == "/healthz":
+            problems = self.health.problems()
+            body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
+            if problems and known:
+                body["problems"] = problems
+            self._answer(503 if problems else 200, "application/json", msgspec.json.encode(body))
+        elif not known:
+            self._answer(401, _TEXT, b"send Authorization: Bearer with worker.metrics_token\n")
+        elif path == "/metrics":
             encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, content_type, encoder(self.registry))
-        elif path == "/healthz":
-            problems = self.health.problems()
-            body: dict[str, Any] = {"status": "degraded", "problems": problems} if problems else {"status": "ok"}
-            self._answer(503 if problems else 200, "application/json", msgspec.json.encode(body))
         else:
-            self._answer(404, "text/plain; charset=utf-8", b"/metrics or /healthz\n")
+            self._answer(404, _TEXT, b"/metrics or /healthz\n")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class names it)
         """A line per scrape is noise."""
+
+    def version_string(self) -> str:
+        """No version for those who look for one."""
+        return self.server_version
+
+    def end_headers(self) -> None:
+        """Also of the base class's own answers to what is no request."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Content-Type-Options", "nosniff")
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
         with suppress(ConnectionError):  # who asked did not wait for the answer
             self.end_headers()
             self.wfile.write(body)

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from pipeline.errors import SettingsError
 
@@ -211,7 +217,12 @@ class WorkerSettings(_Table):
         description="Where a partition's state was lost: how many records before the committed offset are read again at most.",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics and /healthz; 0: none.")
-    metrics_host: str = Field("127.0.0.1", description="Address that the port is bound to.")
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that the port is bound to; beyond loopback metrics_token is required."
+    )
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="Who asks for /metrics must send it, as `Authorization: Bearer`."
+    )
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
@@ -248,8 +259,46 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments before environment before file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_content(config_file()))
+        """Arguments before environment before files of secrets before the settings file."""
+        if isinstance(env_settings, EnvSettingsSource):  # these name files, not settings
+            names = {variable.lower() for variable in _secret_variables().values()}
+            env_settings.env_vars = {k: v for k, v in env_settings.env_vars.items() if k.lower() not in names}
+        files = InitSettingsSource(settings_cls, _secret_files())
+        return init_settings, env_settings, files, InitSettingsSource(settings_cls, _file_content(config_file()))
+
+
+def secret_file(variable: str) -> str:
+    """The secret in the file that an environment variable names, without the line break at its end; empty where none is named.
+
+    Raises SettingsError where it cannot be read.
+    """
+    if not (named := os.environ.get(variable)):
+        return ""
+    try:
+        return Path(named).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{variable}: {named} cannot be read: {why}") from error
+
+
+def _secret_variables() -> dict[tuple[str, str], str]:
+    """(table, setting) -> the variable that may name a file with it, for every setting that is a secret."""
+    return {
+        (table, name): f"TIDEWATCH_{table}__{name}_FILE".upper()
+        for table, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, setting in field.annotation.model_fields.items()
+        if setting.annotation is SecretStr
+    }
+
+
+def _secret_files() -> dict[str, dict[str, str]]:
+    """The secrets that come from files of their own, as tables."""
+    found: dict[str, dict[str, str]] = {}
+    for (table, name), variable in _secret_variables().items():
+        if secret := secret_file(variable):
+            found.setdefault(table, {})[name] = secret
+    return found
 
 
 _chosen: ContextVar[Path | None] = ContextVar("_chosen", default=None)

@@ -24,6 +24,9 @@ Tidewatch reads its settings once, at start-up: from the TOML file that `--confi
 `./tidewatch.toml` where there is one), and over it from environment variables. `tidewatch config show` prints what holds,
 secrets masked; `tidewatch doctor` tries it. A setting that does not exist is an error, not a shrug.
 
+A secret (a password, a token, the Redis address) may come from a file of its own, as Docker and Kubernetes mount them: its
+environment variable with `_FILE` at the end names it, `TIDEWATCH_KAFKA__SASL_PASSWORD_FILE=/run/secrets/kafka`.
+
 Durations are written `200ms`, `90s`, `5m`, `6h`, `7d`; a bare number is seconds. Calibrated scores are -log10 of the tail
 probability in the series' own history, 0 to 12: 3 is one in a thousand.
 """

@@ -19,7 +19,9 @@ def dashboard(
     token: Annotated[
         str,
         typer.Option(
-            envvar="TIDEWATCH_DASHBOARD_TOKEN", help="Who opens the page must know it; better by the environment."
+            envvar="TIDEWATCH_DASHBOARD_TOKEN",
+            help="Who opens the page must know it; better by the environment, or by the file that "
+            "TIDEWATCH_DASHBOARD_TOKEN_FILE names.",
         ),
     ] = "",
     topic: Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")] = "",
@@ -33,20 +35,21 @@ def dashboard(
 
     from pipeline import logs
     from pipeline.commands.alerts import alert_topic
-    from pipeline.dashboard.server import check_exposure, serving
-    from pipeline.settings import load_settings
+    from pipeline.dashboard.server import require_token, serving
+    from pipeline.settings import load_settings, secret_file
     from pipeline.subscribe import AlertSubscriber
 
     settings = load_settings(config)
     logs.configure(settings.worker.log_format, settings.worker.log_level)
-    check_exposure(host, token)
+    token = token or secret_file("TIDEWATCH_DASHBOARD_TOKEN_FILE")
+    require_token(host, token)
     kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
     subscriber = AlertSubscriber(kafka, topic or alert_topic(settings), start="beginning")
 
     async def serve() -> None:
         async with serving(subscriber, host=host, port=port, token=token) as (address, reading):
-            guarded = ", with ?token=... the first time" if token else ""
-            typer.echo(f"alerts at {address}{guarded} (Ctrl-C ends it)")
+            guarded = "guarded by a token: open it with ?token=... the first time" if token else "for this machine only"
+            typer.echo(f"alerts at {address}, {guarded} (Ctrl-C ends it)")
             await reading
 
     asyncio.run(serve())

@@ -18,7 +18,11 @@ Updates = Annotated[bool, typer.Option("--updates", help="Also post a firing ale
 Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream; may be given again.")]
 Series = Annotated[str, typer.Option(metavar="GLOB", help="Only series whose name fits.")]
 Authorization = Annotated[
-    str, typer.Option(envvar="TIDEWATCH_SINK_AUTHORIZATION", help="Authorization header; better by the environment.")
+    str,
+    typer.Option(
+        envvar="TIDEWATCH_SINK_AUTHORIZATION",
+        help="Authorization header; better by the environment, or by the file that TIDEWATCH_SINK_AUTHORIZATION_FILE names.",
+    ),
 ]
 CaFile = Annotated[Path | None, typer.Option(help="PEM file of the authority that signed the receiver's certificate.")]
 Interval = Annotated[float, typer.Option(min=1.0, help="Seconds between repetitions of what fires.")]
@@ -52,7 +56,7 @@ def webhook(
     from pipeline.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
-    poster = Poster(url, authorization=authorization, ca_file=ca_file)
+    poster = Poster(url, authorization=authorization or _authorization(), ca_file=ca_file)
     subscriber = AlertSubscriber(
         settings.kafka,
         topic,
@@ -82,7 +86,7 @@ def alertmanager(
     from pipeline.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
-    poster = Poster(url.rstrip("/") + PATH, authorization=authorization, ca_file=ca_file)
+    poster = Poster(url.rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file)
     subscriber = AlertSubscriber(settings.kafka, topic, start="beginning", streams=stream or (), series=series)
     _run(run(subscriber, poster, interval=timedelta(seconds=interval)))
 
@@ -95,6 +99,12 @@ def _settings(config: Path | None, topic: str) -> tuple[Settings, str]:
     settings = load_settings(config)
     logs.configure(settings.worker.log_format, settings.worker.log_level)
     return settings, topic or alert_topic(settings)
+
+
+def _authorization() -> str:
+    from pipeline.settings import secret_file
+
+    return secret_file("TIDEWATCH_SINK_AUTHORIZATION_FILE")
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -15,6 +13,7 @@ from aiohttp.typedefs import Middleware
 
 from pipeline.dashboard.board import Board
 from pipeline.errors import SettingsError
+from pipeline.exposure import HEADERS, bearer, check_exposure, loopback, same
 from pipeline.records import encode
 from pipeline.subscribe import AlertSubscriber
 
@@ -29,32 +28,24 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_HEADERS = {
+_HEADERS = HEADERS | {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
 _BOARD = web.AppKey("board", Board)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def check_exposure(host: str, token: str) -> None:
+def require_token(host: str, token: str) -> None:
     """Raise SettingsError where the page would be open to other machines without a token."""
-    if not _loopback(host) and not token:
-        msg = f"--host {host} is reachable from other machines: set TIDEWATCH_DASHBOARD_TOKEN to a secret of your own"
-        raise SettingsError(msg)
+    check_exposure(host, token, server="--host", mend="TIDEWATCH_DASHBOARD_TOKEN")
 
 
 def create_app(board: Board, *, host: str, token: str = "") -> web.Application:
     """The web application. Raises SettingsError where it would be open to other machines without a token."""
-    check_exposure(host, token)
+    require_token(host, token)
     app = web.Application(middlewares=[_guard(token)], client_max_size=1024)
     app[_BOARD] = board
     for path, (file, kind) in _PAGE.items():
@@ -150,30 +141,17 @@ def _guard(token: str) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not token:
-            if not _loopback(request.url.host or ""):
+            if not loopback(request.url.host or ""):
                 raise web.HTTPForbidden(text="this page answers to a loopback address only\n")
             return await handler(request)
-        if _same(request.query.get("token", ""), token) and request.path == "/":
+        if same(request.query.get("token", ""), token) and request.path == "/":
             # Out of the address line, into a cookie that no script reads and no other site sends.
             inside = web.HTTPSeeOther("/")
             inside.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
             raise inside
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not _same(request.cookies.get(COOKIE, ""), token) and not _same(bearer, token):
+        given = bearer(request.headers.get("Authorization"))
+        if not same(request.cookies.get(COOKIE, ""), token) and not same(given, token):
             raise web.HTTPUnauthorized(text="open /?token=... with the dashboard's token\n")
         return await handler(request)
 
     return guarded
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

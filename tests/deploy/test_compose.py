@@ -83,7 +83,7 @@ def test_every_service_is_pinned_bounded_and_says_whether_it_restarts(compose: d
     for name, service in services.items():
         assert re.search(r":v?\d+\.\d+\.\d+", service["image"]), f"{name}: {service['image']} is not pinned"
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
-        once = name in ("train", "replay")
+        once = name in ("token", "train", "replay")
         assert service["restart"] == ("no" if once else "unless-stopped"), name
         assert once or service["healthcheck"]["test"], name
         for port in service.get("ports", []):
@@ -103,13 +103,15 @@ def test_what_is_mounted_exists(compose: dict[str, Any]) -> None:
             assert source in compose["volumes"] or Path(source).exists(), source
 
 
-def test_its_settings_are_settings(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_settings_are_settings(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in compose["services"]["worker"]["environment"].items():
-        monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv(name, str(value).replace("/secrets/", f"{tmp_path}/"))
+    make_token(compose, tmp_path)
     settings = load_settings(PROJECT / "deploy/compose/tidewatch.toml")
     assert (settings.kafka.brokers, settings.redis.url.get_secret_value()) == ("kafka:9092", "redis://redis:6379/0")
     assert [str(stream.model) for stream in settings.streams] == compose["services"]["train"]["command"]
     assert settings.streams[0].input_topic in compose["services"]["replay"]["command"]
+    assert len(settings.worker.metrics_token.get_secret_value()) == 43
     assert f":{settings.worker.metrics_port}/" in compose["services"]["worker"]["healthcheck"]["test"][-1]
 
 
@@ -126,6 +128,16 @@ def test_training_keeps_the_model_that_is_there_and_says_in_one_line_where_there
     assert failed.returncode == 2
     assert len(failed.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.glob("*new*"))
+
+
+def make_token(compose: dict[str, Any], folder: Path) -> str:
+    """What the service `token` does, twice: the second time it keeps what is there."""
+    [code] = compose["services"]["token"]["command"]
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code.replace("/secrets/", f"{folder}/")], check=True, timeout=30)
+    token = (folder / "metrics-token").read_text()
+    assert "credentials_file: /secrets/metrics-token" in (PROJECT / "deploy/prometheus/prometheus.yml").read_text()
+    return token
 
 
 @pytest.fixture
@@ -155,6 +167,8 @@ def test_worker_and_replay_run_with_its_environment(
     redis_url = f"redis://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}/0"
     replaced = {"kafka:9092": kafka, "redis://redis:6379/0": redis_url, "9464": str(port), "0.0.0.0": "127.0.0.1"}
     train_quickly(tmp_path / "taxi.tidewatch")
+    token = make_token(compose, tmp_path)
+    replaced["/secrets/metrics-token"] = str(tmp_path / "metrics-token")
     settings = (
         (PROJECT / "deploy/compose/tidewatch.toml")
         .read_text()
@@ -183,8 +197,8 @@ def test_worker_and_replay_run_with_its_environment(
     replay = subprocess.run(fast, env=environment("replay"), cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert replay.returncode == 0, replay.stderr
     assert f"10,320 records delivered to {name}.observations" in replay.stdout
-    wait_until(lambda: counted(port, "tidewatch_observations_total") == 10_320, worker, tmp_path / "worker.log")
-    assert counted(port, "tidewatch_windows_scored_total") > 10_000
+    wait_until(lambda: counted(port, "tidewatch_observations_total", token) == 10_320, worker, tmp_path / "worker.log")
+    assert counted(port, "tidewatch_windows_scored_total", token) > 10_000
     alerts = read_some(kafka, f"{name}.alerts")
     assert {"firing", "resolved"} <= {a["status"] for a in alerts}
     assert {a["stream"] for a in alerts} == {"taxi"}
@@ -232,8 +246,9 @@ def healthy(port: int) -> bool:
         return False
 
 
-def counted(port: int, metric: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:
+def counted(port: int, metric: str, token: str) -> float:
+    ask = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(ask, timeout=3) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric + "{"))
 

@@ -64,8 +64,13 @@ def promtool(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_prometheus_reads_its_configuration_and_rules() -> None:
-    assert "10 rules found" in promtool("check", "config", "prometheus.yml", cwd=DEPLOY / "prometheus")
+def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
+    (tmp_path / "metrics-token").write_text("the containers' volume holds it")
+    (tmp_path / "rules.yml").write_text(RULES.read_text())
+    config = (DEPLOY / "prometheus/prometheus.yml").read_text()
+    assert "/secrets/metrics-token" in config
+    (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
+    assert "10 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.

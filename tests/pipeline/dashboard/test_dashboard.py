@@ -101,13 +101,13 @@ async def test_a_foreign_name_that_points_here_is_refused(name, status):
 
 
 async def test_with_a_token_only_who_knows_it_gets_in():
-    async with served(host="0.0.0.0", token="s3cret") as (client, url):
-        for path in ("/", "/alerts", "/page.js", "/?token=wrong", "/alerts?token=s3cret"):
+    async with served(host="0.0.0.0", token="s3cret-of-this-test") as (client, url):
+        for path in ("/", "/alerts", "/page.js", "/?token=wrong", "/alerts?token=s3cret-of-this-test"):
             async with client.get(url + path) as answer:
                 assert answer.status == 401
-        async with client.get(url + "/", headers={"Authorization": "Bearer s3cret"}) as answer:
+        async with client.get(url + "/", headers={"Authorization": "Bearer s3cret-of-this-test"}) as answer:
             assert answer.status == 200
-        async with client.get(url + "/?token=s3cret", allow_redirects=False) as answer:
+        async with client.get(url + "/?token=s3cret-of-this-test", allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (303, "/")
             cookie = answer.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
