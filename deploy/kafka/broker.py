@@ -27,7 +27,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -274,7 +273,7 @@ class Cluster:
         file = self.folder / "cluster.id"
         if not file.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(urlsafe_b64encode(uuid.UUID(bytes=secrets.token_bytes(16)).bytes).decode().rstrip("="))
+            file.write_text(_random_id())
         return file.read_text()
 
     def _format(self, node: _Node, cluster_id: str) -> None:
@@ -337,6 +336,13 @@ class Cluster:
         lines = (node.folder / "output.log").read_text(errors="replace").splitlines()
         telling = [x for x in lines if "Exception" in x or "ERROR" in x or "Error" in x] or lines or ["no output"]
         return telling[0].strip()
+
+
+def _random_id() -> str:
+    """As Kafka makes them: 16 bytes, and never a dash first, which would read as an option."""
+    while (text := urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def _dies_with_us() -> list[str]:
