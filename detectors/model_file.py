@@ -6,7 +6,8 @@
               series.calibration    (S, M, bytes) uint8, calibration states as they lie in memory
 
 A file is a function of the model: saving the same model twice gives the same bytes, and a loaded model scores bit-equal
-to the one that was saved.
+to the one that was saved. The header holds the SHA-256 of the whole file, taken with zeros in its own place, and loading checks it:
+a file in which any byte has changed is refused.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from detectors import calibration, registry
 from detectors.base import Detector, DetectorError
@@ -32,9 +33,10 @@ from detectors.features import FeatureEncoder
 from detectors.model import Aggregation, Model
 from detectors.scaling import SeriesScaling
 
-FORMAT = 1
-"""Raised when a file of the format before cannot be read any more."""
+FORMAT = 2
+"""2 carries its hash; 1, which does not, is still read."""
 _KEY = "tidewatch"
+_UNSEALED = "0" * 64
 
 
 class ModelFileError(DetectorError):
@@ -80,7 +82,7 @@ class SeriesHeader(_Table):
 class Header(_Table):
     """Everything of a model but its tensors."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     kind: Literal["metric", "table"]
     detectors: tuple[MemberHeader, ...]
     calibrator: CalibratorHeader
@@ -90,6 +92,14 @@ class Header(_Table):
     aggregation: Aggregation
     series: tuple[SeriesHeader, ...]
     facts: dict[str, JsonValue]
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _hash_since_2(self) -> Self:
+        if self.format > 1 and self.sha256 is None:
+            msg = "sha256 is missing"
+            raise ValueError(msg)
+        return self
 
 
 def save(model: Model, path: Path) -> Model:
@@ -179,14 +189,43 @@ def to_bytes(model: Model) -> bytes:
             for name in names
         ),
         facts=dict(model.facts),
+        sha256=_UNSEALED,
     )
     # One key only: safetensors writes several in any order.
-    return safetensors.numpy.save(tensors, metadata={_KEY: header.model_dump_json()})
+    return _sealed(safetensors.numpy.save(tensors, metadata={_KEY: header.model_dump_json()}))
+
+
+def _sealed(data: bytes) -> bytes:
+    """The file with its hash in the place of the zeros."""
+    at = _place(data, _UNSEALED)
+    return data[:at] + hashlib.sha256(data).hexdigest().encode() + data[at + 64 :]
+
+
+def _check_seal(data: bytes, sha256: str, source: str) -> None:
+    try:
+        at = _place(data, sha256)
+    except ValueError:  # written in another way than here
+        actual = None
+    else:
+        unsealed = hashlib.sha256(data[:at])
+        unsealed.update(_UNSEALED.encode())
+        unsealed.update(data[at + 64 :])
+        actual = unsealed.hexdigest()
+    if actual != sha256:
+        msg = f"model file {source} is damaged or was changed: it does not have the hash that it carries; fetch or train it again"
+        raise ModelFileError(msg)
+
+
+def _place(data: bytes, sha256: str) -> int:
+    """Where the hash stands: the header is the last text in front of the tensors, and the hash is its last member."""
+    return data.rindex(sha256.encode(), 0, 8 + struct.unpack_from("<Q", data)[0])
 
 
 def from_bytes(data: bytes, source: str = "model") -> Model:
     """Rebuild a model from what `to_bytes` returned; `source` names it in errors."""
     header = _header(data, source)
+    if header.sha256 is not None:
+        _check_seal(data, header.sha256, source)
     try:
         tensors = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
