@@ -17,6 +17,7 @@ COMMANDS = (
     "demo",
     "servers",
     "replay",
+    "replay_dead_letters",
     "worker",
     "alerts",
     "sink",

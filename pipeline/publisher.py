@@ -98,8 +98,9 @@ class KafkaPublisher:
         self._closing.set()
         await asyncio.to_thread(self._poller.join)
         self._producer.purge()
-        with suppress(KafkaException):  # fatal, and told already
-            self._producer.flush(0)
+        with suppress(KafkaException):  # fatal, and told already; flush would call back with the exception under way
+            while self._producer.poll(0):
+                pass
         self._deliver()
 
     def _produce(self, waiting: _Waiting) -> bool:
