@@ -28,8 +28,8 @@ from detectors.training import train_metric
 from pipeline import topics
 from pipeline.demo.processes import Children
 from pipeline.demo.watch import AlertFeed, GroupWatch
-from pipeline.doctor import Finding
 from pipeline.errors import TidewatchError
+from pipeline.findings import Finding
 from pipeline.kafka_clients import connect_admin, librdkafka_config
 from pipeline.records import rfc3339
 from pipeline.settings import Settings, StreamSettings

@@ -83,7 +83,7 @@ class Administration:
         facts = topics.describe(admin, settings.kafka, [topic])
         topics.require(facts, [topic])
         self.facts = facts[topic]
-        self._cluster = topics.cluster_id(admin, settings.kafka)
+        self.cluster = topics.cluster_id(admin, settings.kafka)
         self._offsets = Offsets(admin, settings.kafka)
 
     @property
@@ -99,7 +99,7 @@ class Administration:
     @cached_property
     def identity(self) -> Identity:
         """What a state that fits here belongs to."""
-        own = self.steps.identity(cluster_id=self._cluster, topic_id=self.facts.topic_id)
+        own = self.steps.identity(cluster_id=self.cluster, topic_id=self.facts.topic_id)
         return own.model_copy(update={"partitions": self.facts.partitions})
 
     @cached_property

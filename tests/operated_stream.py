@@ -58,6 +58,8 @@ class OperatedStream:
     model: Path
     name: str = field(default_factory=lambda: f"s{uuid.uuid4().hex[:8]}")
     prefix: str = ""
+    more: dict[str, str] = field(default_factory=dict)
+    """Further settings, by their environment variables."""
     running: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -71,7 +73,7 @@ class OperatedStream:
             "TIDEWATCH_KAFKA__BROKERS": self.kafka, "TIDEWATCH_KAFKA__PARTITIONS": "1", "TIDEWATCH_REDIS__URL": self.redis,
             "TIDEWATCH_REDIS__PREFIX": self.prefix or self.name, "TIDEWATCH_WORKER__GROUP": self.name,
             "TIDEWATCH_WORKER__SESSION_TIMEOUT": "6s", "TIDEWATCH_WORKER__CHECKPOINT_EVERY": "200ms",
-            "TIDEWATCH_STREAMS": json.dumps([stream]),
+            "TIDEWATCH_STREAMS": json.dumps([stream]), **self.more,
         }  # fmt: skip
 
     def run(self, *words: str, **environment: str) -> Result:

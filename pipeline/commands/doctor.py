@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failed": "[red]failed [/]"}
+FAILED = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -19,10 +20,21 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
         ] = None,
         canary: Annotated[
-            bool, typer.Option(help="Send a canary series with a planted anomaly through a worker of its own.")
+            bool,
+            typer.Option(
+                help="Send a canary series with a planted anomaly through a worker of its own, and compare Kafka's clock. Without it "
+                "nothing is written anywhere."
+            ),
         ] = True,
+        as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each finding.")] = False,
     ) -> None:
-        """Check settings, device, models, Kafka, topics and Redis, and send a canary the whole way. Exit code 2 if anything failed."""
+        """Check settings, device, models, Kafka, topics, Redis, stored states and clocks, and send a canary the whole way.
+
+        Exit code 0: nothing failed, though there may be warnings. 2: something failed. Each finding names its mend.
+        """
+        from dataclasses import asdict
+
+        import msgspec
         from rich.console import Console
         from rich.markup import escape
 
@@ -31,7 +43,9 @@ def register(app: typer.Typer) -> None:
 
         settings = load_settings(config)
         logs.configure(level="error")
-        from pipeline.doctor import Finding, examine
+        from pipeline.doctor import examine
+        from pipeline.doctor_kafka import clock
+        from pipeline.findings import Finding
 
         console = Console(soft_wrap=True, highlight=False)
         failed: set[str] = set()
@@ -39,13 +53,18 @@ def register(app: typer.Typer) -> None:
         def tell(finding: Finding) -> None:
             if finding.state == "failed":
                 failed.add(finding.what)
-            console.print(f"{_MARKS[finding.state]}  {finding.what:<14} {escape(finding.detail)}")
+            if as_json:
+                typer.echo(msgspec.json.encode(asdict(finding)).decode())
+            else:
+                console.print(f"{_MARKS[finding.state]}  {finding.what:<14} {escape(finding.detail)}")
 
         for finding in examine(settings):
             tell(finding)
+        if canary and "kafka" not in failed:
+            tell(clock(settings))
         if canary and not failed & {"kafka", "redis", "topics"}:
             from pipeline.canary import send_canary
 
             tell(send_canary(settings))
         if failed:
-            raise typer.Exit(2)
+            raise typer.Exit(FAILED)

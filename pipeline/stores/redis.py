@@ -33,7 +33,9 @@ from redis.exceptions import (
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
+    RedisClusterException,
     RedisError,
+    ResponseError,
 )
 
 from pipeline.errors import StoreError
@@ -152,6 +154,25 @@ class RedisStore:
             told = await _awaited(self._redis.info())
         nodes = [v for v in told.values() if isinstance(v, dict) and "redis_version" in v]
         return nodes[0] if nodes else dict(told)
+
+    async def setting(self, name: str) -> str | None:
+        """A setting of the server (CONFIG GET); None where this user may not see it. For people, not for workers."""
+        async with self._translated():
+            try:
+                told = await _awaited(self._redis.config_get(name))
+            except ResponseError:
+                return None
+        value = told.get(name)
+        return None if value is None else str(value)
+
+    async def clock(self) -> float | None:
+        """The server's clock (TIME), s since the epoch; None where this user may not ask. For people, not for workers."""
+        async with self._translated():
+            try:
+                seconds, micros = await _awaited(self._redis.time())
+            except (ResponseError, RedisClusterException, TypeError, ValueError):  # a cluster has several clocks
+                return None
+        return int(seconds) + int(micros) / 1e6
 
     async def close(self) -> None:
         """Close the pool's connections."""

@@ -1,0 +1,17 @@
+"""What a look at one thing gives; see `pipeline.doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: how it is, and where it is not well, what mends it."""
+
+    what: str
+    state: State
+    detail: str
