@@ -23,7 +23,7 @@ class SeriesScaling:
     learn_rows: int = 64
 
     def of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[centre, scale] (2, C) of observations (n, C); scale is at least 1e-9 of the centre's size and never 0."""
+        """[centre, scale] (2, C) of observations (n, C); scale is at least 1e-13 of the centre's size and never 0."""
         C = values.shape[1]
         if self.method == "none":
             return np.stack([np.zeros(C), np.ones(C)])
@@ -33,7 +33,9 @@ class SeriesScaling:
             scale = (high - low) / 1.349
             scale = np.where(scale > 0, scale, values.std(axis=0))
         else:
-            centre, scale = values.mean(axis=0), values.std(axis=0)
+            # Squares of what is beyond 1e150 are beyond float64.
+            unit = np.where(np.abs(values).max(axis=0) > 1e150, 1e150, 1.0)
+            centre, scale = (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
         return _with_floor(centre, scale)
 
     def of_sums(self, n: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,7 +48,8 @@ class SeriesScaling:
 
 def _with_floor(centre: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     centre = np.where(np.isfinite(centre), centre, 0.0)
-    floor = np.maximum(np.abs(centre) * 1e-9, 1e-12)
+    # 500 times what float64 tells apart there: a smaller spread is rounding, not a signal.
+    floor = np.maximum(np.abs(centre) * 1e-13, 1e-30)
     # A constant series has no scale of its own: then one unit is the scale, and any change stands out by its size.
     usable = np.isfinite(scale) & (scale > floor)
     return np.stack([centre, np.where(usable, scale, np.maximum(np.abs(centre), 1.0))], axis=-2)

@@ -200,7 +200,7 @@ class NaiveWindows:
             scales = []
             for centre, squares in zip(centres, s.squares, strict=True):
                 deviation = math.sqrt(squares / s.learnt)
-                known = math.isfinite(deviation) and deviation > max(abs(centre) * 1e-9, 1e-12)
+                known = math.isfinite(deviation) and deviation > max(abs(centre) * 1e-13, 1e-30)
                 scales.append(deviation if known else max(abs(centre), 1.0))
             s.scaling = [centres, scales]
 
