@@ -39,6 +39,7 @@ __all__ = [
     "open_dataset",
     "open_digits",
     "open_file",
+    "time_column",
 ]
 
 # name -> (source in the catalog, reader of its folder)
@@ -89,6 +90,13 @@ def open_file(path: Path, layout: Layout | None = None) -> Dataset:
     from producers.datasets import csv  # brings pandas, a second that the recorded sets do not need
 
     return csv.load(path, layout)
+
+
+def time_column(path: Path) -> str | None:
+    """The column of a user's file that holds its event times; None where it is a table; see `producers.datasets.csv`."""
+    from producers.datasets import csv
+
+    return csv.time_column(path)
 
 
 def open_digits() -> tuple[mnist.Digits, mnist.Digits]:

@@ -3,6 +3,10 @@
 A row's number in an error counts data rows from 1, so in a CSV file it stands on line row + 1 (below the header). An empty
 cell of a value column, or NaN, NA, null there, is a missing number: the row stays, its value is NaN, and a replay
 leaves it out.
+
+Where no value columns are named, two kinds of columns are left out, and `Dataset.source` names them: labels (a column
+called `label`, `is_anomaly`, ..., of two values; whoever wants it judged names it), and in tables text that is different in most
+rows (an identifier tells a detector nothing, and would become a column for each row).
 """
 
 from __future__ import annotations
@@ -24,9 +28,25 @@ from numpy.typing import NDArray
 from producers.datasets.base import Dataset, Layout, Series, usual_step
 from producers.errors import DataError
 
+NAMED = 8  # columns named in the one line that says what is judged
 STEP_MS = 1000  # made up, for tables without time stamps
 
 _MISSING = ["", "nan", "na", "null", "none", "n/a"]
+_LABELS = frozenset(
+    {
+        *("label", "labels", "is_anomaly", "anomaly", "anomalies", "is_outlier", "outlier", "outliers", "ground_truth"),
+        *("class", "target", "attack", "fraud", "y"),
+    }
+)
+"""Names of columns that hold labels, where they hold two values."""
+_TIMES = ("timestamp", "timestamps", "time", "datetime", "date_time", "date", "ts", "event_time", "unix_time")
+MOSTLY = 0.9
+"""Share of the steps of a numeric time column that go one way, where nobody said that it is one."""
+EPOCH_LEAST_MS = 10**11
+"""Numbers that all come to more than this (March 1973) count since 1970."""
+IDENTIFIER_SHARE, IDENTIFIER_LEAST = 0.5, 50
+"""Text with more different values than this share of the rows, and than this many, is an identifier."""
+_SLASHED = r"\d{1,2}[/.]\d{1,2}[/.]\d{4}"
 _EPOCH_UNITS = ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3), (np.inf, 1e-6))  # |number| below this -> factor to ms
 
 
@@ -47,8 +67,8 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
     if table.num_rows == 0:
         msg = f"{path}: there are no rows in it"
         raise DataError(msg)
-    chosen = layout.value_columns or _value_columns(path, table, layout)
     metric = layout.timestamp_column is not None
+    chosen, left_out = (layout.value_columns, ()) if layout.value_columns else _value_columns(path, table, layout)
     columns = {n: _values(path, table, n, numbers=metric) for n in chosen}
     timestamps = (
         _timestamps(path, table[layout.timestamp_column], layout.timestamp_column, layout.time_zone)
@@ -60,46 +80,116 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
         _stem(path),
         "metric" if metric else "table",
         tuple(columns),
-        str(path),
+        _described(path, chosen, left_out),
         _split(path, table, layout, timestamps, tuple(columns.values())),
         categorical=categorical,
     )
 
 
+def time_column(path: Path) -> str | None:
+    """The column that holds event times, where nobody said: the first of the usual names, else the first of ISO 8601 dates.
+
+    None: the file is a table. Numbers are times if they count since 1970 or go on from row to row: a column `Time` that often
+    stands still (the seconds of a list of payments) is a feature.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read.
+    """
+    table = _read(path)
+    named = [n for usual in _TIMES for n in table.column_names if n.strip().lower().lstrip("@") == usual]
+    dated = [n for n in table.column_names if n not in named and _looks_dated(table[n])]
+    return next((n for n in [*named, *dated] if _tells_time(path, table, n)), None)
+
+
+def _looks_dated(column: pa.ChunkedArray) -> bool:
+    if not _is_text(column.type):
+        return bool(pa.types.is_timestamp(column.type) or pa.types.is_date(column.type))
+    cleaned, missing = _cleaned(column.slice(0, 100))
+    return not missing.any() and bool(cleaned.str.match(r"\d{4}-\d{2}-\d{2}([T ]|$)").all())
+
+
+def _tells_time(path: Path, table: pa.Table, name: str) -> bool:
+    """Whether a column of a time's name is one: text is (a wrong cell will be told), numbers if they look like it."""
+    if _is_text(table[name].type) and not _looks_numeric(table[name]):
+        return True
+    try:
+        times = _timestamps(path, table[name], name, "UTC")
+    except DataError:
+        return False
+    steps = np.diff(times)
+    since_1970 = len(times) > 0 and times.min() > EPOCH_LEAST_MS
+    return since_1970 or not len(steps) or max((steps > 0).mean(), (steps < 0).mean()) >= MOSTLY
+
+
 def _read(path: Path) -> pa.Table:
     try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
-        # Everything as text: what a cell means, and which cell is wrong, is then ours to say.
-        with pacsv.open_csv(path, parse_options=_parse(path)) as head:
-            names = head.schema.names
-        types = dict.fromkeys(names, pa.string())
-        return pacsv.read_csv(
-            path,
-            parse_options=_parse(path),
-            convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=False),
-        )
+        table = pq.read_table(path) if path.suffix == ".parquet" else _read_csv(path)
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file"
         raise DataError(msg) from error
-    except (OSError, pa.ArrowException) as error:
-        msg = f"{path}: cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'}: {_one_line(error)}"
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        mend = "; save it as UTF-8" if "utf8" in str(error).lower() else ""
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        msg = f"{path}: cannot be read as {kind}: {_one_line(error)}{mend}"
         raise DataError(msg) from error
-
-
-def _parse(path: Path) -> pacsv.ParseOptions:
-    return pacsv.ParseOptions(delimiter="\t" if ".tsv" in path.suffixes else ",", newlines_in_values=True)
-
-
-def _value_columns(path: Path, table: pa.Table, layout: Layout) -> tuple[str, ...]:
-    others = [n for n in table.column_names if n not in {layout.timestamp_column, layout.series_column}]
-    if layout.timestamp_column is None:
-        return tuple(others)
-    found = tuple(n for n in others if _looks_numeric(table[n]))
-    if not found:
-        msg = f"{path}: no column but {layout.timestamp_column!r} holds numbers; name one with --value-columns"
+    names = table.column_names
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        msg = f"{path}: two columns are called {twice!r}; give each a name of its own in the first line"
         raise DataError(msg)
-    return found
+    return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """Everything as text: what a cell means, and which cell is wrong, is then ours to say."""
+    with pa.input_stream(path) as stream:  # unpacks .gz
+        first = stream.read(1 << 16).split(b"\n", 1)[0]
+    parse = pacsv.ParseOptions(delimiter=_delimiter(path, first), newlines_in_values=True)
+    with pacsv.open_csv(path, parse_options=parse) as head:
+        types = dict.fromkeys(head.schema.names, pa.string())
+    convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _delimiter(path: Path, first: bytes) -> str:
+    """What stands between the names of the first line: tab, semicolon or comma, the one that is there most often."""
+    if ".tsv" in path.suffixes:
+        return "\t"
+    return max((",", ";", "\t"), key=lambda sign: first.count(sign.encode()))
+
+
+def _value_columns(path: Path, table: pa.Table, layout: Layout) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which columns are judged where nobody said, and which are left out although they could be."""
+    others = [n for n in table.column_names if n not in {layout.timestamp_column, layout.series_column}]
+    metric = layout.timestamp_column is not None
+    fitting = [n for n in others if _looks_numeric(table[n])] if metric else others
+    left_out = [n for n in fitting if _looks_labelled(table, n) or (not metric and _looks_unique(table[n]))]
+    found = tuple(n for n in fitting if n not in left_out)
+    if not found:
+        besides = f" but {layout.timestamp_column!r}" if metric else " that could be judged"
+        msg = f"{path}: no column{besides} holds numbers; name one with --value-columns"
+        if not metric:
+            msg = f"{path}: no column can be judged, all are labels or identifiers; name some with --value-columns"
+        raise DataError(msg)
+    return found, tuple(left_out)
+
+
+def _looks_labelled(table: pa.Table, name: str) -> bool:
+    named = name.strip().lower().replace(" ", "_").replace("-", "_") in _LABELS
+    return named and len(table.column_names) > 1 and len(pc.unique(table[name].drop_null())) <= 2
+
+
+def _looks_unique(column: pa.ChunkedArray) -> bool:
+    if not _is_text(column.type) or _looks_numeric(column):
+        return False
+    return len(pc.unique(column)) > max(IDENTIFIER_LEAST, IDENTIFIER_SHARE * len(column))
+
+
+def _described(path: Path, chosen: tuple[str, ...], left_out: tuple[str, ...]) -> str:
+    shown = chosen if len(chosen) <= NAMED else (*chosen[:NAMED], f"{len(chosen) - NAMED} more")
+    without = f"; left out: {', '.join(left_out)} (--value-columns names what is judged)" if left_out else ""
+    return f"{path}: judged by {', '.join(shown)}{without}"
 
 
 def _values(path: Path, table: pa.Table, name: str, *, numbers: bool) -> NDArray[Any]:
@@ -117,7 +207,9 @@ def _values(path: Path, table: pa.Table, name: str, *, numbers: bool) -> NDArray
     values: NDArray[np.float64] = pd.to_numeric(cleaned, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     bad = np.isnan(values) & ~missing
     if bad.any():
-        raise DataError(_at(path, bad, column, name, "is not a number"))
+        raise DataError(
+            _at(path, bad, column, name, "is not a number") + "; mend or empty the cell, or choose other columns"
+        )
     return np.where(missing, np.nan, values)
 
 
@@ -150,9 +242,25 @@ def _timestamps(path: Path, column: pa.ChunkedArray, name: str, zone: str) -> ND
 
 def _parsed(text: pd.Series[str], missing: NDArray[np.bool_]) -> tuple[pd.Series[Any], NDArray[np.bool_]]:
     """Times as pandas reads ISO 8601, and which cells are none; zones that differ within the column become UTC."""
+    if len(text) and not missing.all() and text[~missing].str.match(_SLASHED).all():
+        return _written_otherwise(text, missing)
     zoned = bool(text.str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$", regex=True).any())
     parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=zoned)
     return parsed, np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
+
+
+def _written_otherwise(text: pd.Series[str], missing: NDArray[np.bool_]) -> tuple[pd.Series[Any], NDArray[np.bool_]]:
+    """Times as 12/31/2024, 31/12/2024 or 31.12.2024 13:05: of the ways that fit every cell, the one that spans the least time
+    (days read as months make a week a half year).
+    """
+    best, least = pd.Series(pd.NaT, text.index), None
+    for date in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y"):
+        for clock in ("", " %H:%M", " %H:%M:%S"):
+            parsed = pd.to_datetime(text, format=date + clock, errors="coerce")
+            span = parsed.max() - parsed.min()
+            if parsed[~missing].notna().all() and (least is None or span < least):
+                best, least = parsed, span
+    return best, np.asarray(best.isna().to_numpy(), np.bool_)
 
 
 def _localised(
