@@ -1,6 +1,7 @@
 """The product's defaults: what a model is made of where nobody chose, one recipe for metrics, one for tables.
 
-No recipe holds anything of a particular series; `tidewatch evaluate` measures them.
+No recipe holds anything of a particular series; `tidewatch evaluate` and `benchmarks/unseen.py` measure them. What a training part is
+too short for is left out or made smaller: windows, the time of day, and in the end the networks.
 """
 
 from __future__ import annotations
@@ -12,10 +13,75 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import registry
+from detectors.base import DetectorError
 from detectors.calibration import create
 from detectors.features import Row
 from detectors.model import Aggregation, Model
-from detectors.training import Member, OnProgress, metric_training_rows, table_training_rows, train_metric, train_table
+from detectors.training import (
+    Member,
+    OnProgress,
+    accepted,
+    metric_training_rows,
+    table_training_rows,
+    train_metric,
+    train_table,
+)
+from detectors.windowing import infer_interval
+
+FIT = 0.7
+"""Share of the training part that is fitted on; the rest calibrates."""
+SHORTEST = 12
+"""Observations of the shortest window that a network is given."""
+LEAST_METRIC, LEAST_TABLE = 5, 5
+"""Training rows without which nothing can be learnt."""
+FEW_ROWS = 64
+"""Rows of a table to fit on below which there is no network."""
+_DAY_MS = 86_400_000
+_CYCLES = {"day": (_DAY_MS, 1.0), "week": (7 * _DAY_MS, 3.0)}
+"""Of a time feature: its length, and how many of it the fitted rows must span. Times of day never seen mislead a network."""
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What the training part of a file allows.
+
+    Attributes
+    ----------
+    rows
+        Fitted rows of the longest series that no gap cuts.
+    span
+        Event time of the fitted rows, ms: the median over the series.
+    intervals
+        Series -> usual step. 0 where gaps are so usual that hardly a window fits between two: then they are no gaps.
+    """
+
+    rows: int
+    span: float
+    intervals: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+        training_rows: Callable[[int], int],
+        window: int,
+    ) -> _Room:
+        rows, spans, intervals = [0], [0.0], {}
+        for name, (times, values) in series.items():
+            first = training_rows(len(times))
+            known = times[:first][accepted(times[:first], values[:first])]
+            if len(known) < 2:
+                continue
+            step = infer_interval(known)
+            runs = np.diff(np.r_[0, np.flatnonzero(np.diff(known) > 4 * step) + 1, len(known)])
+            if step and np.maximum(runs - window + 1, 0).sum() < 0.5 * max(len(known) - window + 1, 1):
+                step = 0
+            intervals[name] = step
+            fitted = int(FIT * len(known))
+            rows.append(fitted if not step else min(fitted, int(runs.max())))
+            spans.append(float(known[max(fitted - 1, 0)] - known[0]))
+        return cls(max(rows), float(np.median(spans[1:] or spans)), intervals)
 
 
 @dataclass(frozen=True)
@@ -30,11 +96,46 @@ class Recipe:
     scaling: str = "standard"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The stream's settings that go with it, as in tidewatch.toml."""
+    chosen: bool = False
+    """Whether a user chose the detector: then no other takes its place."""
 
     def of(self, detector: str) -> Recipe:
         """The same with one detector, by name: as the recipe has it, else in its default settings."""
         named = {member if isinstance(member, str) else member[0]: member for member in self.detectors}
-        return replace(self, detectors=(named.get(detector, detector),), aggregation="mean")
+        return replace(self, detectors=(named.get(detector, detector),), aggregation="mean", chosen=True)
+
+    def for_rows(self, rows: int) -> Recipe:
+        """What of it a table with so many training rows allows.
+
+        Raises
+        ------
+        DetectorError
+            Too few to learn anything from.
+        """
+        if rows < LEAST_TABLE:
+            msg = (
+                f"{rows} training rows are too few to learn from: at least {LEAST_TABLE} are needed, "
+                f"{_needed(LEAST_TABLE)} rows in the file; give more rows, or more of them to learn from (--train-rows)"
+            )
+            raise DetectorError(msg)
+        if self.chosen or FIT * rows >= FEW_ROWS:
+            return self
+        return replace(self, detectors=SMALL_TABLE, aggregation="mean")
+
+    def for_room(self, room: _Room) -> Recipe:
+        """What of it a training part of metrics allows; `for_rows` for tables."""
+        least = int(FIT * LEAST_METRIC)
+        if room.rows < least:
+            msg = (
+                f"no series has {LEAST_METRIC} training rows with values to learn from, which takes {_needed(LEAST_METRIC)} rows in order of "
+                "time; give longer series, or more rows to learn from (--train-rows)"
+            )
+            raise DetectorError(msg)
+        longest = max(room.rows // 3, 3)
+        if longest < SHORTEST and not self.chosen:
+            return replace(self, detectors=(("zscore", {"window": longest}),), time_features=(), aggregation="mean")
+        known = tuple(f for f in self.time_features if room.span >= _CYCLES[f][0] * _CYCLES[f][1])
+        return replace(self, detectors=tuple(_shortened(m, longest) for m in self.detectors), time_features=known)
 
     def train_metric(
         self,
@@ -44,15 +145,25 @@ class Recipe:
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> Model:
-        """Train on recorded metrics; see `detectors.training.train_metric`."""
+        """Train on recorded metrics, with what of the recipe they allow; see `detectors.training.train_metric`.
+
+        Raises
+        ------
+        DetectorError
+            Too few rows to learn from.
+        """
+        room = _Room.of(series, training_rows, max(map(_window, self.detectors)))
+        recipe = self.for_room(room)
         return train_metric(
             series,
-            self.detectors,
+            recipe.detectors,
             create(self.calibrator, self.calibration),
             training_rows=training_rows,
+            fit_fraction=FIT,
             scaling=self.scaling,
-            time_features=self.time_features,
-            aggregation=self.aggregation,
+            time_features=recipe.time_features,
+            interval_ms=room.intervals,
+            aggregation=recipe.aggregation,
             seed=seed,
             on_progress=on_progress,
         )
@@ -81,13 +192,50 @@ class Recipe:
         )
 
 
+def _needed(training: int) -> int:
+    """Rows of a file of which 15 % are so many."""
+    return -(-training * 100 // 15)
+
+
+def _window(member: Member) -> int:
+    """Observations in a member's window."""
+    name, settings = (member, {}) if isinstance(member, str) else member
+    return int(settings.get("window", registry.find(name).Config.model_fields["window"].default))
+
+
+def _shortened(member: Member, longest: int) -> Member:
+    """The member with a window of at most `longest`, and a horizon that leaves three quarters of it for the context."""
+    name, settings = (member, {}) if isinstance(member, str) else member
+    window = min(_window(member), longest)
+    if window == _window(member):
+        return member
+    shorter = {**settings, "window": window}
+    if "horizon" in settings:
+        shorter["horizon"] = max(1, min(settings["horizon"], window // 4))
+    return name, shorter
+
+
 _FORECAST = {"horizon": 8, "centred": False, "limit": 4.0}
 
 METRIC = Recipe(
-    (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
+    (
+        ("lstm", _FORECAST),
+        ("tcn", _FORECAST),
+        ("autoencoder", {"window": 48, "limit": 4.0}),
+        ("pca", {"window": 4}),
+    ),
     time_features=("day",),
     settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}},
 )
-"""Three networks that see a stretch that runs wrong, not a noisy point; an alert ends after a hundred normal observations, so
-that an event is one alert. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
-TABLE = Recipe(("autoencoder",))
+"""Three networks that see a stretch that runs wrong, not a noisy point, and one look at the last four observations, which no
+spike, no step and no channel that leaves the others' company escapes. An alert ends after a hundred normal observations, so that an
+event is one alert. The level is that of a mean of four: rarer to be high together than each alone."""
+TABLE = Recipe(
+    ("autoencoder", "kmeans", "isolation-forest"),
+    calibration={"adapt_after": 60_000},
+    settings={"threshold": {"level": 2.5}},
+)
+"""What breaks the columns' habits together, what lies far from all that was seen, and what few cuts isolate: each alone misses what
+another finds at once. A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""
+SMALL_TABLE: tuple[Member, ...] = ("kmeans", "isolation-forest")
+"""What is left of it where there are too few rows for a network."""

@@ -132,7 +132,7 @@ def train_metric(
         raise DetectorError(msg)
     for name, (times, values) in series.items():
         first = training_rows(len(times))
-        kept = _accepted(times[:first], values[:first])
+        kept = accepted(times[:first], values[:first])
         times, values = times[kept], values[kept]
         if len(times) < 2:
             continue
@@ -266,7 +266,7 @@ class _Run:
 
     def _fit_one(self, m: int, member: Detector, series: Sequence[_Windows]) -> TrainingReport:
         """Fit one member; the last tenth of each series is for early stopping, unless it splits by itself."""
-        held_back = [0 if member.supervised else len(w.x) // 10 for w in series]
+        held_back = [0 if member.supervised else min(max(1, len(w.x) // 10), len(w.x) // 2) for w in series]
         x = np.concatenate([w.x[: len(w.x) - h] for w, h in zip(series, held_back, strict=True)])
         held = np.concatenate([w.x[len(w.x) - h :] for w, h in zip(series, held_back, strict=True)])
         if len(x) < 2 or not (len(held) or member.supervised):
@@ -320,7 +320,7 @@ def _facts(member: Detector, report: TrainingReport, windows: int) -> dict[str, 
     }
 
 
-def _accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.intp]:
+def accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.intp]:
     """Which rows the stream would accept: those that are finite, and newer than all before them."""
     finite = np.flatnonzero(np.isfinite(values).all(axis=1))
     times = times[finite]

@@ -7,7 +7,7 @@ calibration, thresholds and the life of alerts, so what is measured here is what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.records import Alert
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.stream import Settled, Step, Stream, create_stream
 
-BATCH = 65_536
+BATCH = 16_384
 """Observations pushed at a time; no result depends on it."""
 
 
@@ -74,13 +74,15 @@ def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | 
     return create_stream(settings, model)
 
 
-def run(stream: Stream, observations: Observations) -> Verdicts:
+def run(stream: Stream, observations: Observations, on_progress: Callable[[int, int], None] | None = None) -> Verdicts:
     """Push recorded observations through the stream's steps.
 
     Parameters
     ----------
     observations
         In log order. `offsets` must be 0..N-1.
+    on_progress
+        Told after every batch how many of how many observations are done.
     """
     N, M, C = len(observations), len(stream.model.detectors), observations.values.shape[1]
     verdicts = Verdicts(
@@ -95,6 +97,8 @@ def run(stream: Stream, observations: Observations) -> Verdicts:
     for start in range(0, N, BATCH):
         for step, settled in core.process(_part(observations, start, start + BATCH)):
             _write(verdicts, step, settled)
+        if on_progress is not None:
+            on_progress(min(start + BATCH, N), N)
     _name_alerts(verdicts, observations)
     return verdicts
 

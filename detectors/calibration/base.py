@@ -135,6 +135,17 @@ class Calibrator(ABC):
             return np.empty(0)
         return np.where(self.ready(state), self._invert(state, np.clip(level, 0.0, MAX_CALIBRATED)), np.nan)
 
+    def against(self, state: NDArray[Any], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How rare raw scores (n,) are under one state (0-d), which does not move on: calibrated, but not clipped.
+
+        What a file's rows are ranked by, where several detectors judge them: the same raw score is worth the same in every row.
+        NaN where raw is NaN.
+        """
+        out = np.full(len(raw), np.nan)
+        known = np.flatnonzero(~np.isnan(raw))
+        out[known] = self._levels(state.reshape(1), np.zeros(len(known), np.intp), _single(raw[known]))
+        return out
+
     def _steps(
         self, states: NDArray[Any], groups: NDArray[np.intp], first: NDArray[np.intp], counted: NDArray[np.bool_]
     ) -> list[NDArray[np.intp] | slice]:

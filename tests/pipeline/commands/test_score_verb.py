@@ -1,0 +1,292 @@
+"""`tidewatch score` on files as people have them: a row for each row, in order, or one line that says what to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from detectors.base import DetectorError
+from pipeline.cli import create_cli, one_line
+from pipeline.errors import SettingsError, TidewatchError
+from producers.errors import DataError, ProducerError
+
+COLUMNS = ["timestamp", "series", "score", "calibrated_score", "anomalous", "alert_id"]
+N = 600
+
+
+def _values(n: int = N) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    values = 50 + 10 * np.sin(np.arange(n) / 8) + rng.normal(0, 1, n)
+    values[int(0.8 * n) : int(0.8 * n) + 3] += 60
+    return values
+
+
+def _frame(n: int = N) -> pd.DataFrame:
+    return pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=n, freq="5min"), "value": _values(n)})
+
+
+def _file(folder: Path, frame: pd.DataFrame, name: str = "load.csv", **how: object) -> Path:
+    path = folder / name
+    frame.to_csv(path, index=False, **how)  # type: ignore[call-overload]
+    return path
+
+
+def _score(file: Path, *options: str, detector: str = "zscore") -> tuple[pd.DataFrame, str]:
+    """The table that is written, and what is said; the cheap detector unless a test is about the mix."""
+    out = file.parent / "scores.csv"
+    chosen = ("--detector", detector) if detector else ()
+    done = CliRunner().invoke(create_cli(), ["score", str(file), "--out", str(out), *chosen, *options])
+    if done.exception is not None:
+        raise done.exception
+    frame = pd.read_csv(out)
+    assert list(frame) == COLUMNS
+    return frame, done.output
+
+
+def _refused(file: Path, *options: str, detector: str = "zscore") -> str:
+    with pytest.raises((TidewatchError, ProducerError, DetectorError)) as caught:
+        _score(file, *options, detector=detector)
+    line = one_line(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def _spike_is_highest(scores: pd.DataFrame, n: int = N) -> bool:
+    return scores["calibrated_score"].idxmax() in range(int(0.8 * n), int(0.8 * n) + 3)
+
+
+@pytest.mark.parametrize("n", [40, 80, 150, 300])
+def test_short_files_are_scored_behind_their_first_rows(tmp_path: Path, n: int) -> None:
+    scores, _ = _score(_file(tmp_path, _frame(n)), detector="")
+    assert len(scores) == n
+    first = int(0.15 * n)
+    assert scores["score"][:first].isna().all()
+    assert scores["score"][first:].notna().all()
+    assert scores["score"].idxmax() in range(int(0.8 * n), int(0.8 * n) + 4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 33])
+def test_too_few_rows_say_how_many_are_needed(tmp_path: Path, n: int) -> None:
+    assert "takes 34 rows" in _refused(_file(tmp_path, _frame(n)), detector="")
+    assert "34 rows in the file" in _refused(_file(tmp_path, _frame(n)[["value"]]), detector="")
+
+
+def test_few_rows_can_be_scored_with_more_of_them_to_learn_from(tmp_path: Path) -> None:
+    scores, _ = _score(_file(tmp_path, _frame(20)), "--train-rows", "10", detector="")
+    assert scores["score"].notna().sum() == 10
+
+
+def test_a_file_without_rows_is_one_line(tmp_path: Path) -> None:
+    assert "there are no rows" in _refused(_file(tmp_path, _frame(0)))
+
+
+def test_all_rows_can_be_training_rows(tmp_path: Path) -> None:
+    scores, _ = _score(_file(tmp_path, _frame()), "--train-rows", "100000")
+    assert scores["score"].isna().all()
+    assert not scores["anomalous"].any()
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -3e9])
+def test_a_constant_series_is_normal(tmp_path: Path, value: float) -> None:
+    scores, _ = _score(_file(tmp_path, _frame().assign(value=value)))
+    assert len(scores) == N
+    assert not scores["anomalous"].any()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-9, 0.0), (1e-9, 1e-3), (0.1, 1e12), (1e300, 0.0)])
+def test_no_unit_is_too_large_or_too_small(tmp_path: Path, scale: float, offset: float) -> None:
+    scores, _ = _score(_file(tmp_path, _frame().assign(value=_values() * scale + offset)))
+    assert _spike_is_highest(scores)
+
+
+def test_missing_and_infinite_values_repeat_the_last_score(tmp_path: Path) -> None:
+    frame = _frame()
+    frame["value"] = frame["value"].astype(object)
+    frame.loc[frame.index % 9 == 4, "value"] = None
+    frame.loc[300, "value"], frame.loc[301, "value"] = "inf", "-inf"
+    scores, _ = _score(_file(tmp_path, frame))
+    assert len(scores) == N
+    assert (scores["score"][300:302] == scores["score"][299]).all()
+    assert _spike_is_highest(scores)
+
+
+def test_text_among_the_numbers_is_named_with_its_row(tmp_path: Path) -> None:
+    frame = _frame().astype({"value": object})
+    frame.loc[400, "value"] = "broken"
+    assert "row 401, column 'value': 'broken' is not a number" in _refused(_file(tmp_path, frame))
+
+
+def test_a_few_late_and_repeated_rows_repeat_the_last_score_and_are_told(tmp_path: Path) -> None:
+    frame = _frame()
+    frame = pd.concat([frame[:300], frame[297:300], frame[300:]])
+    scores, said = _score(_file(tmp_path, frame))
+    assert len(scores) == N + 3
+    assert (scores["score"][300:303] == scores["score"][299]).all()
+    assert "2 rows are older than the row before them" in said
+    assert "1 rows have the time stamp of another row" in said
+
+
+@pytest.mark.parametrize("order", ["newest first", "shuffled"])
+def test_a_file_in_another_order_is_read_in_the_order_of_time(tmp_path: Path, order: str) -> None:
+    in_order, _ = _score(_file(tmp_path, _frame()))
+    at = np.arange(N)[::-1] if order == "newest first" else np.random.default_rng(0).permutation(N)
+    scores, said = _score(_file(tmp_path, _frame().iloc[at]))
+    assert "they were read in that order" in said
+    np.testing.assert_array_equal(scores["score"], in_order["score"].to_numpy()[at])
+
+
+def test_gaps_and_irregular_steps_are_scored(tmp_path: Path) -> None:
+    frame = _frame()
+    gaps, _ = _score(_file(tmp_path, frame[(frame.index % 50) < 40]), detector="")
+    assert len(gaps) == 480
+    assert gaps["score"].notna().sum() == 408
+    rng = np.random.default_rng(1)
+    moved = frame.assign(timestamp=frame["timestamp"] + pd.to_timedelta(rng.exponential(200, N).cumsum(), unit="s"))
+    irregular, _ = _score(_file(tmp_path, moved))
+    assert _spike_is_highest(irregular)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S+02:00", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M"],
+)
+def test_times_are_read_as_they_are_written(tmp_path: Path, spelling: str) -> None:
+    frame = _frame()
+    frame["timestamp"] = frame["timestamp"].dt.strftime(spelling)
+    scores, _ = _score(_file(tmp_path, frame))
+    shift = pd.Timedelta(hours=2 if "+" in spelling else 0)
+    assert pd.Timestamp(scores["timestamp"].iloc[-1]) == pd.Timestamp("2024-01-03T01:55:00Z") - shift
+    assert _spike_is_highest(scores)
+
+
+@pytest.mark.parametrize("factor", [1, 1000])
+def test_times_may_be_numbers_since_1970_or_count_from_one(tmp_path: Path, factor: int) -> None:
+    since = (1_704_067_200 + 300 * np.arange(N)) * factor
+    scores, _ = _score(_file(tmp_path, _frame().assign(timestamp=since)))
+    assert scores["timestamp"][1] == "2024-01-01T00:05:00.000Z"
+    counted, _ = _score(_file(tmp_path, _frame().assign(timestamp=np.arange(1, N + 1))))
+    assert _spike_is_highest(counted)
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "a.csv"), ("\t", "a.csv"), ("\t", "a.tsv"), (",", "a.csv.gz")])
+def test_delimiters_quotes_and_marks_at_the_start_are_understood(tmp_path: Path, sign: str, name: str) -> None:
+    plain, _ = _score(_file(tmp_path, _frame()))
+    other, _ = _score(_file(tmp_path, _frame(), name, sep=sign, quoting=1, encoding="utf-8-sig"))
+    np.testing.assert_array_equal(other["score"], plain["score"])
+
+
+def test_parquet_in_and_out(tmp_path: Path) -> None:
+    plain, _ = _score(_file(tmp_path, _frame()))
+    for zone in (None, "UTC"):
+        frame = _frame()
+        frame["timestamp"] = frame["timestamp"].dt.tz_localize(zone)
+        frame.to_parquet(tmp_path / "load.parquet")
+        arguments = [
+            "score",
+            str(tmp_path / "load.parquet"),
+            "--out",
+            str(tmp_path / "s.parquet"),
+            "--detector",
+            "zscore",
+        ]
+        assert CliRunner().invoke(create_cli(), arguments).exit_code == 0
+        found = pd.read_parquet(tmp_path / "s.parquet")
+        assert list(found) == COLUMNS
+        np.testing.assert_array_equal(found["score"], plain["score"])
+
+
+def test_the_time_column_is_found_by_its_dates_and_a_feature_called_time_is_none(tmp_path: Path) -> None:
+    _, said = _score(_file(tmp_path, _frame().rename(columns={"timestamp": "read at"})))
+    assert "metric in the time of 'read at'" in said
+    rng = np.random.default_rng(0)
+    payments = pd.DataFrame({"Time": np.sort(rng.integers(0, 400, N)), "amount": rng.exponential(20, N)})
+    _, said = _score(_file(tmp_path, payments), detector="pca")
+    assert "judged by Time, amount; table" in said
+
+
+def test_interleaved_series_of_different_lengths_keep_their_rows(tmp_path: Path) -> None:
+    frame = pd.concat([_frame().assign(host="a"), _frame(200).assign(host="b"), _frame(30).assign(host="c")])
+    frame = frame.sort_values("timestamp", kind="stable")
+    scores, _ = _score(_file(tmp_path, frame), "--series-column", "host")
+    assert scores["series"].tolist() == frame["host"].tolist()
+    alone, _ = _score(_file(tmp_path, _frame()))
+    np.testing.assert_array_equal(scores["score"][scores["series"] == "a"], alone["score"])
+
+
+def test_missing_cells_among_several_columns_are_filled_in_and_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    frame = _frame().assign(other=rng.normal(0, 1, N))
+    frame.loc[rng.random(N) < 0.3, "other"] = np.nan
+    scores, said = _score(_file(tmp_path, frame))
+    assert "cells are missing; the column's last value stands for each" in said
+    assert scores["score"].nunique() > 0.9 * scores["score"].notna().sum()
+    table, said = _score(_file(tmp_path, frame.drop(columns="timestamp")), detector="pca")
+    assert "the column's median stands for each" in said
+    assert table["score"].notna().sum() == N - 90
+
+
+def _table() -> pd.DataFrame:
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame(rng.normal(size=(N, 3)), columns=list("abc"))
+    frame["kind"] = rng.choice(["x", "y"], N)
+    frame["id"] = [f"row {i}" for i in range(N)]
+    frame["label"] = (rng.random(N) < 0.02).astype(int)
+    return frame
+
+
+def test_labels_and_identifiers_are_not_judged_and_that_is_said(tmp_path: Path) -> None:
+    scores, said = _score(_file(tmp_path, _table()), detector="pca")
+    assert "judged by a, b, c, kind; left out: id, label" in said
+    other, _ = _score(
+        _file(tmp_path, _table().assign(label=0, id="same")), "--value-columns", "a,b,c,kind", detector="pca"
+    )
+    np.testing.assert_array_equal(scores["score"], other["score"])
+    _, said = _score(_file(tmp_path, _table()), "--value-columns", "a,label", detector="pca")
+    assert "judged by a, label;" in said
+
+
+def test_a_small_table_is_judged_by_a_forest(tmp_path: Path) -> None:
+    frame = _table()[:100]
+    frame.loc[90, "a"] = 50.0
+    scores, _ = _score(_file(tmp_path, frame), detector="")
+    assert scores["score"].notna().sum() == 85
+    assert scores["score"].idxmax() == 90
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--detector", "lstmm"), "lstm"),
+        (("--value-columns", "load"), "it has timestamp, value"),
+        (("--timestamp-column", "when"), "it has timestamp, value"),
+        (("--series-column", "host"), "it has timestamp, value"),
+        (("--detector", "rbm", "--table", "--value-columns", "timestamp"), ""),
+        (("--table", "--timestamp-column", "timestamp"), "exclude each other"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    file = _file(tmp_path, _frame())
+    if said:
+        assert said in _refused(file, *options, detector="")
+
+
+def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    file = _file(tmp_path, _frame())
+    (tmp_path / "plain").write_text("")
+    for out in (tmp_path, tmp_path / "plain" / "scores.csv"):
+        done = CliRunner().invoke(create_cli(), ["score", str(file), "--out", str(out)])
+        assert isinstance(done.exception, SettingsError)
+        assert "cannot be written" in str(done.exception)
+
+
+def test_columns_that_share_a_name_and_other_encodings_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    file.write_text("timestamp,value,value\n2024-01-01,1,2\n")
+    assert "two columns are called 'value'" in _refused(file)
+    file.write_bytes("timestamp,value\n2024-01-01,3 \xe9\n".encode("latin1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        _score(file)
