@@ -57,14 +57,25 @@ class Oracle:
     """[n]: everything the state holds after the first n records; None where none may be stored yet."""
 
 
-def undisturbed(stream: Stream, partition: int, log: Partition, branch: Branch | None = None) -> Oracle:
-    """Push one record at a time."""
+def undisturbed(
+    stream: Stream,
+    partition: int,
+    log: Partition,
+    branch: Branch | None = None,
+    known: tuple[Oracle, int] | None = None,
+) -> Oracle:
+    """Push one record at a time. `known`: an oracle of a log whose first so many records were the same."""
     core = stream.core(partition)
-    oracle = Oracle()
+    oracle, same = Oracle(), 0
     if branch is not None:
         core.state.restore(branch.state)
     begun = branch is None
-    for record in log.records:
+    if known is not None and (state := known[0].states[known[1]]) is not None:
+        before, same = known
+        core.state.restore(state)
+        begun = True
+        oracle = Oracle(before.messages[: before.published[same]], before.published[: same + 1], before.states[:same])
+    for record in log.records[same:]:
         if branch is not None and not begun and record.offset >= branch.end:
             _take_up(core, branch)
             begun = True

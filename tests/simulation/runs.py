@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline.open_alerts import keep_newest
 from pipeline.records import Alert, Message, decode_alert
 from pipeline.stores.base import Claim
 from pipeline.stream import PartitionCore
+from producers.records import decode_control, is_control
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
@@ -105,24 +106,35 @@ def watched(kind: type[PartitionLoop], simulation: Simulation) -> type[Partition
     """The same loop; the simulation hears of every hole before the loop does anything about it."""
 
     class Watched(kind):  # type: ignore[misc, valid-type]
+        out_until = -1
+
         async def begin(self, now: Standing) -> int:
-            simulation.begins(self, now)
+            self.out_until = simulation.begins(self, now)
             offset: int = await super().begin(now)
+            if self._claim is not None and self.checkpointed < self.out_until:
+                simulation.fail(
+                    f"partition {self.partition}: {self.checkpointed} may be committed, {self.out_until} was"
+                )
             return offset
 
         async def _missed(self, records: int) -> None:
             simulation.misses(self, records)
             await super()._missed(records)
 
+        def _send(self, message: Message) -> None:
+            if self.position < self.out_until:
+                simulation.fail(f"partition {self.partition}: published again while history was read back: {message}")
+            super()._send(message)
+
     return Watched
 
 
-def run_of(seed: int) -> Run:
-    """The run that a seed stands for."""
+def run_of(seed: int, only: Sequence[str] = ()) -> Run:
+    """The run that a seed stands for; with faults of `only` these kinds another one."""
     chance = random.Random(f"faults {seed}")
     # Few kinds in one run, often: what takes three of the same kind would hardly ever meet among all of them.
     every = (*PROCESS_FAULTS, *SERVER_FAULTS, *MOMENTS, ALL_DEAD)
-    kinds = chance.sample(every, chance.choice((1, 2, 3, 4, len(every))))
+    kinds = only or chance.sample(every, chance.choice((1, 2, 3, 4, len(every))))
     count = chance.choice((0, 1, 2, 3, 5, 8, 12, 16))
     faults = [
         Fault(
@@ -247,7 +259,7 @@ class Simulation:
             self.broker.rebalance()
         elif fault.kind == "records expire":
             self.broker.expire(fault.target % PARTITIONS, fault.which)
-        elif fault.kind == "partition added" and self.broker.count < PARTITIONS + 2:
+        elif fault.kind == "partition added" and self.broker.count == PARTITIONS:
             self.broker.add_partition()
             self.oracles.append([(None, undisturbed(self.scenario.stream, self.broker.count - 1, self.logs[-1]))])
         elif fault.kind == ALL_DEAD:
@@ -322,22 +334,26 @@ class Simulation:
 
     # Holes
 
-    def begins(self, loop: PartitionLoop, now: Standing) -> None:
-        """A partition was assigned: whether it has a hole behind it, and which run there is from here on, is worked out here too."""
+    def begins(self, loop: PartitionLoop, now: Standing) -> int:
+        """A partition was assigned: whether it has a hole behind it, and which run there is from here on, is worked out here too.
+
+        Returns the offset before which nothing may be published again.
+        """
         stored, core = loop.position, self._copy_of(loop)
         if stored >= now.first:
-            return
+            return -1
         if stored < 0 and now.committed is None:
             if now.first:
                 fresh = core.state.snapshot(everything=True)
                 self._branch(loop.partition, Branch(fresh, now.first, now.first, now.first))
-            return
+            return -1
         until = max(min(now.committed or 0, now.end), now.first)
         start = now.first if stored >= 0 else max(now.first, until - self.rebuild_records)
         if stored >= 0 or start:
             self.happened["history gone"] += 1
             core.miss(start - max(stored, 0))
             self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end))
+        return until
 
     def misses(self, loop: PartitionLoop, records: int) -> None:
         """Records expired before a loop that runs had read them."""
@@ -394,7 +410,10 @@ class Simulation:
     def _appended(self, partition: int) -> None:
         """The log is another from here on."""
         stream, log = self.scenario.stream, self.logs[partition]
-        self.oracles[partition] = [(b, undisturbed(stream, partition, log, b)) for b, _ in self.oracles[partition]]
+        same = max(i for i, r in enumerate(log.records) if r.at <= self.loop.time())  # where the control record stands
+        self.oracles[partition] = [
+            (b, undisturbed(stream, partition, log, b, (o, same))) for b, o in self.oracles[partition]
+        ]
         self._allow()
 
     def _allow(self) -> None:
@@ -412,20 +431,29 @@ class Simulation:
         allowed = [branch for one, branch in self._allowed.get(identity, ()) if one == message]
         if not allowed:
             expected = [one for one, _ in self._allowed.get(identity, ())]
-            self._fail(f"a message of no undisturbed run was published: {message} instead of {expected}")
+            self.fail(f"a message of no undisturbed run was published: {message} instead of {expected}")
         elif all(branch is not None and identity in branch.held for branch in allowed):
-            self._fail(f"what the alert topic held already was published again, otherwise: {message}")
+            self.fail(f"what the alert topic held already was published again, otherwise: {message}")
 
-    def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes]) -> None:
+    def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes], known: int, knows: int) -> None:
         p = claim.partition
         n = self.logs[p].count_before(offset)
         of = self._oracles_of(p, offset, fields)
         if not of:
-            self._fail(f"partition {p}: what is stored at offset {offset} is not the state of {n} records")
+            self.fail(f"partition {p}: what is stored at offset {offset} is not the state of {n} records")
             return
+        self._saved_partitions(p, known, knows)
         missing = min((self._missing(oracle, n) for _, oracle in of), key=len)
         if missing:
-            self._fail(f"partition {p}: offset {offset} is stored, but {missing[0]} is not published")
+            self.fail(f"partition {p}: offset {offset} is stored, but {missing[0]} is not published")
+
+    def _saved_partitions(self, partition: int, known: int, knows: int) -> None:
+        """Whoever stores that there are more partitions has said so in the log."""
+        told = [decode_control(r.value or b"") for r in self.logs[partition].records if is_control(r.key, r.value)]
+        if 0 < known < knows and all(control is None or control.after != knows for control in told):
+            self.fail(
+                f"partition {partition}: the log does not say that there are {knows} partitions instead of {known}"
+            )
 
     def _oracles_of(
         self, partition: int, offset: int, fields: Mapping[str, bytes]
@@ -438,7 +466,8 @@ class Simulation:
         """What the first n records lead to and nobody has published."""
         return [i for m in oracle.messages[: oracle.published[n]] if (i := identity_of(m)) not in self._seen]
 
-    def _fail(self, text: str) -> None:
+    def fail(self, text: str) -> None:
+        """A promise was broken; the run ends soon."""
         if self.failure is None:
             self.network.tell(f"VIOLATION: {text}")
             self.failure = Violation(text)

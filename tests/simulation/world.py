@@ -103,7 +103,7 @@ class Redis:
     """The server with its states, and copies of older ones."""
 
     network: Network
-    on_save: Callable[[Claim, int, Mapping[str, bytes]], None]
+    on_save: Callable[[Claim, int, Mapping[str, bytes], int, int], None]
     store: Any = None
     backups: list[Any] = field(default_factory=list)
 
@@ -137,11 +137,17 @@ class Redis:
 
     def save(self, claim: Claim, offset: int, *arguments: Any, **options: Any) -> Claim:
         """One script, at one moment; then look whether what is stored now is right."""
+        known = self._partitions(claim)
         after: Claim = at_once(self.store.save(claim, offset, *arguments, **options))
         self.network.tell(f"redis: partition {claim.partition} saved at {offset}, sequence {after.sequence}")
         stored = self.store._hashes[claim.stream, claim.partition]
-        self.on_save(claim, stored.offset, stored.fields)
+        self.on_save(claim, stored.offset, stored.fields, known, self._partitions(claim))
         return after
+
+    def _partitions(self, claim: Claim) -> int:
+        """How many the topic has, as the stored state knows it."""
+        stored = self.store._hashes.get((claim.stream, claim.partition))
+        return 0 if stored is None or stored.identity is None else int(stored.identity.partitions)
 
 
 class StoreClient:
