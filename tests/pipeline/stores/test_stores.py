@@ -328,6 +328,23 @@ async def test_out_of_memory_writes_nothing_by_half_and_says_so(tmp_path: Path) 
 
 
 @pytest.mark.embedded
+async def test_a_full_disk_writes_nothing_by_half_and_says_so(tmp_path: Path) -> None:
+    with start_redis(tmp_path) as server:
+        store = RedisStore(RedisSettings(url=SecretStr(server.url)))
+        claim = await put(store, await store.claim("taxi", 0), 5, a=b"small")
+        (tmp_path / "dump.rdb").mkdir()  # a snapshot cannot take its place, as where the disk is full
+        with sync_redis.Redis.from_url(server.url) as client:
+            client.bgsave()
+            while client.info("persistence")["rdb_bgsave_in_progress"]:
+                await asyncio.sleep(0.01)
+            client.config_set("save", "3600 1")  # with snapshots to be made, a failed one stops all writing
+        with pytest.raises(StoreError, match=r"cannot write to its disk .*: make room there"):
+            await store.save(claim, 6, IDENTITY, {"b": b"y"}, write_id="w6", replace=True)
+        assert await store.load(claim) == Checkpoint(5, 0, IDENTITY, {"a": b"small"})
+        await store.close()
+
+
+@pytest.mark.embedded
 async def test_a_server_that_is_gone_or_hangs_is_a_store_error_of_one_line(tmp_path: Path) -> None:
     with start_redis(tmp_path) as mortal:
         store = RedisStore(RedisSettings(url=SecretStr(mortal.url), timeout="300ms"))  # type: ignore[arg-type]
