@@ -33,10 +33,13 @@ from benchmarks.accuracy_series import BEFORE, DIGIT_CONTENDERS, FORECASTERS, di
 from benchmarks.accuracy_tables import tables
 from benchmarks.experiments import HONEST, TEXTBOOK, Experiment, Protocol, experiments
 from detectors import registry
+from producers.errors import DataError
 
 OUT = Path("out/accuracy")
 PAGE = Path("docs/results.md")
 PICTURES = Path("docs/images")
+APART = ("detectors.registry", "benchmarks.accuracy_contenders", "benchmarks.accuracy_cache", "producers.datasets")
+LOADERS = tuple(f"producers.datasets.{name}" for name in ("base", "creditcard", "ctg", "kdd", "mnist", "nab", "taxi"))
 
 
 def main() -> None:
@@ -67,7 +70,12 @@ def run(plan: Sequence[Job], folder: Path, processes: int) -> None:
     with ProcessPoolExecutor(processes) as pool:
         under_way = {pool.submit(carry_out, job, folder): job for job in plan}
         for done, future in enumerate(as_completed(under_way), 1):
-            made, job = future.result(), under_way[future]
+            job = under_way[future]
+            try:
+                made = future.result()
+            except DataError as error:  # the page names what could not be run
+                print(f"[{done}/{len(plan)}] {job.experiment}: {error}", flush=True)
+                continue
             if made:
                 print(f"[{done}/{len(plan)}] {job.experiment}: {job.name}", flush=True)
 
@@ -86,7 +94,7 @@ def jobs(*, quick: bool) -> Iterator[Job]:
 
 
 def _nab() -> Iterator[Job]:
-    code = sources("benchmarks.accuracy_nab")
+    code = sources("benchmarks.accuracy_nab", *LOADERS, apart=("producers.datasets",))
     for label in accuracy_nab.detectors():
         for seed in range(accuracy_nab.SEEDS if label == accuracy_nab.DEFAULT else 1):
             keys = {label: key([label, seed], code)}
@@ -95,7 +103,7 @@ def _nab() -> Iterator[Job]:
 
 def _digits(*, quick: bool) -> Iterator[Job]:
     for label, detector in {"autoencoder": "detectors.autoencoder", "pca": "detectors.pca"}.items():
-        code = _code("benchmarks.accuracy_series", detector)
+        code = _code("benchmarks.accuracy_series", detector, *LOADERS)
         [part] = [name for name in DIGIT_CONTENDERS if name.lower().startswith(label)]
         for seed in range(1 if quick or label == "pca" else 3):
             yield Job("mnist", f"{label}, {seed}", digits, (seed, quick), {part: key([part, seed, quick], code)})
@@ -107,11 +115,11 @@ def _taxi(*, quick: bool) -> Iterator[Job]:
             keys = {}
             for label in FORECASTERS:
                 name = FORECASTERS[label][0]
-                code = _code("benchmarks.accuracy_series", registry.find(name).__module__)
+                code = _code("benchmarks.accuracy_series", registry.find(name).__module__, *LOADERS)
                 if not quick or label == "LSTM":
                     keys[label] = key([protocol, label, seed, quick], code)
             for label in BEFORE if not seed else ():
-                keys[label] = key([protocol, label], _code("benchmarks.accuracy_series"))
+                keys[label] = key([protocol, label], _code("benchmarks.accuracy_series", *LOADERS))
             yield Job("taxi", f"{protocol}, {seed}", taxi, (protocol, seed, quick), keys)
 
 
@@ -121,7 +129,7 @@ def _table(experiment: Experiment, protocol: Protocol, seed: int, *, quick: bool
         left_out = (quick and not contender.quick) or not contender.takes_part(experiment.name)
         if left_out or (seed and contender.seedless and not protocol.drawn):
             continue
-        code = _code("benchmarks.accuracy_tables", registry.find(contender.detector).__module__)
+        code = _code("benchmarks.accuracy_tables", registry.find(contender.detector).__module__, *LOADERS)
         settings = [asdict(contender) | {"only": [], "quick": False}, experiment.name, protocol.name, seed]
         keys[contender.label] = key(settings, code)
     name = f"{protocol.name}, {seed}"
@@ -129,10 +137,8 @@ def _table(experiment: Experiment, protocol: Protocol, seed: int, *, quick: bool
 
 
 def _code(*modules: str) -> str:
-    """Of one detector's outcome: the registry and the list of contenders know all others too, and they do not matter."""
-    return sources(
-        *modules, apart=("detectors.registry", "benchmarks.accuracy_contenders", "benchmarks.accuracy_cache")
-    )
+    """Of one part: lists that know all detectors, contenders and data sets do not matter to it, its own modules do."""
+    return sources(*modules, apart=APART)
 
 
 def _names(plan: Sequence[Job]) -> list[str]:

@@ -23,7 +23,7 @@ from pipeline.scorefile import score_dataset
 from producers.datasets import open_dataset
 
 DEFAULT = "the product's default"
-MEMBERS = ("lstm", "tcn", "autoencoder")
+MEMBERS = ("lstm", "tcn", "autoencoder", "pca")
 """Of the default; alone they have the settings that they have in it, all others their own."""
 SEEDS = 3
 LEVELS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
