@@ -8,8 +8,7 @@ The hash `<prefix>:state:<stream>:<partition>` holds
     f:<name>     the state's fields                            (so that a retry is known)
 
 Each script touches that one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
-ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha +ping` (and what its cluster client
-asks). Every failure of Redis leaves here as a StoreError of one line that never holds the password.
+ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha` (and what its cluster client asks). Every failure of Redis leaves here as a StoreError of one line that never holds the password.
 """
 
 from __future__ import annotations
@@ -246,10 +245,16 @@ def _in_words(error: Exception) -> str:
         return "is out of memory: raise maxmemory, or lower max_series"
     if "MISCONF" in str(error):  # of a command, or deep in a script's message
         return f"cannot write to its disk ({_first_line(error).split('MISCONF ')[-1]}): make room there, or see Redis's log"
+    if "executing the script can't run" in str(error):  # it names the script and the line, not the command
+        return "refuses the user of redis.url a command of the scripts: mend the ACL, +hset +hget +hmget +hkeys +hdel"
     if isinstance(error, (AuthenticationError, NoPermissionError)):
         return f"refuses the user of redis.url ({_first_line(error)}): mend the password or the ACL"
     if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
         return "did not answer in time (redis.timeout)"
+    if "SSL" in str(error):
+        return (
+            f"cannot be reached ({_first_line(error)}): see redis.ca_file, and whether redis.url should say rediss://"
+        )
     if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
         return f"cannot be reached ({_first_line(error)})"
     return f"refuses: {_first_line(error)}"
