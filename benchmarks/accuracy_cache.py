@@ -135,7 +135,7 @@ def collect(jobs: Sequence[Job], folder: Path) -> dict[str, Collected]:
                 stale += kept[name]["key"] != job.keys[name]
                 cpu_s += kept[name]["cpu_s"]
                 outcomes += kept[name]["outcomes"]
-        if outcomes:
+        if outcomes or missing:
             found[experiment] = Collected(outcomes, parts, stale, missing, cpu_s)
     return found
 

@@ -16,7 +16,7 @@ from benchmarks.experiments import HONEST, TEXTBOOK, Experiment, Protocol, exper
 
 def write(page: Path, pictures: Path, found: Mapping[str, Collected], *, quick: bool) -> None:
     """Write the page and its pictures."""
-    outcomes = {name: collected.outcomes for name, collected in found.items()}
+    outcomes = {name: collected.outcomes for name, collected in found.items() if collected.outcomes}
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = accuracy_pictures.draw(outcomes, pictures)
     parts = [_head(quick), _state(found), accuracy_marks.table(outcomes), _summary(outcomes), _legend(), _settled()]
@@ -48,12 +48,13 @@ def _state(found: Mapping[str, Collected]) -> str:
     """How complete the page is, what it took, and on what."""
     minutes = sum(c.cpu_s for c in found.values()) / 60
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
+    missing = [f"{name} ({c.missing} of {c.parts})" for name, c in found.items() if c.missing]
+    what = "What stands here took" if missing else "All of it takes"
     text = (
-        f"All of it takes {minutes:.0f} minutes of processor time on one core, so about {minutes / 2:.0f} minutes on two quiet ones "
+        f"{what} {minutes:.0f} minutes of processor time, half of that on two quiet cores "
         f"(Python {platform.python_version()}, {packages}, one thread a process)."
     )
     stale = [f"{name} ({c.stale} of {c.parts})" for name, c in found.items() if c.stale]
-    missing = [f"{name} ({c.missing} of {c.parts})" for name, c in found.items() if c.missing]
     if stale:
         text += f" Made by an earlier state of the code they rest on, not run again since: {', '.join(stale)}."
     if missing:
