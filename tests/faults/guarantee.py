@@ -18,22 +18,33 @@ class Guarantee:
     fault, promise, done
         What goes wrong, what holds all the same, what the test did.
     measured
-        What came of it, in words with figures.
+        Case -> what came of it, in words with figures.
     broken
-        How the guarantee was broken on purpose, and what the check said then; empty where that was not done.
+        How the guarantee was broken on purpose -> what the check said then; empty where that was not done.
     """
 
     name: str
     fault: str
     promise: str
     done: str
-    measured: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    measured: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
 
-    def write(self) -> None:
-        """Into `out/guarantees`; what an earlier part of the same run said of it is kept."""
+    def held(self, measured: str, case: str = "") -> None:
+        """A test has passed; of several cases each has its name."""
+        self._write({case: measured}, {})
+
+    def seen_broken(self, how: str, seen: str) -> None:
+        """A test has seen that the check sees the guarantee broken."""
+        self._write({}, {how: seen})
+
+    def _write(self, measured: dict[str, str], broken: dict[str, str]) -> None:
+        """Into `out/guarantees`; what other tests wrote there is kept."""
         FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+        file = FOLDER / f"{self.name}.json"
+        kept = json.loads(file.read_text()) if file.exists() else {"measured": {}, "broken": {}}
+        row = asdict(self) | {"measured": kept["measured"] | measured, "broken": kept["broken"] | broken}
+        file.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
 
 
 def read() -> list[Guarantee]:

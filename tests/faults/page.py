@@ -18,9 +18,14 @@ def table(rows: list[Guarantee]) -> str:
     """The table in Markdown."""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for row in rows:
-        cells = (row.fault, row.promise, row.done, "<br>".join(row.measured), "<br>".join(row.broken) or "–")
+        cells = (row.fault, row.promise, row.done, _lines(row.measured), _lines(row.broken) or "–")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def _lines(told: dict[str, str]) -> str:
+    """Case by case."""
+    return "<br>".join(f"{case}: {what}" if case else what for case, what in told.items())
 
 
 def main() -> int:

@@ -64,8 +64,7 @@ def test_the_loss_of_a_leader_changes_nothing(cluster: Any, world: World, refere
         cluster.start_node(leader)
         in_sync(world)
     world.feed()
-    LEADER.measured.append(_finished(world, reference))
-    LEADER.write()
+    LEADER.held(_finished(world, reference))
 
 
 def test_brokers_rolled_one_by_one_change_nothing(cluster: Any, world: World, reference: Outcome) -> None:
@@ -81,8 +80,7 @@ def test_brokers_rolled_one_by_one_change_nothing(cluster: Any, world: World, re
             cluster.start_node(number)
             in_sync(world)
     world.feed()
-    ROLLED.measured.append(_finished(world, reference))
-    ROLLED.write()
+    ROLLED.held(_finished(world, reference))
 
 
 def test_a_cluster_that_is_away_is_waited_for(cluster: Any, world: World, reference: Outcome) -> None:
@@ -101,8 +99,7 @@ def test_a_cluster_that_is_away_is_waited_for(cluster: Any, world: World, refere
         in_sync(world)
     world.feed(wait=False)
     world.flush()
-    ALL.measured.append(_finished(world, reference))
-    ALL.write()
+    ALL.held(_finished(world, reference))
 
 
 def test_a_partition_that_moves_changes_nothing(new_world: Callable[..., World], reference: Outcome) -> None:
@@ -116,8 +113,7 @@ def test_a_partition_that_moves_changes_nothing(new_world: Callable[..., World],
         world.wait_for(lambda b=broker: _replicas(world) == {(b,)}, "the move")  # type: ignore[misc]
         world.progress()
     world.feed()
-    MOVED.measured.append(_finished(world, reference))
-    MOVED.write()
+    MOVED.held(_finished(world, reference))
 
 
 def in_sync(world: World) -> None:

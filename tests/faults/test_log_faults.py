@@ -69,11 +69,11 @@ def test_expired_records_are_a_gap_of_stated_size(
     assert anew * (WINDOW - 3) < len(lost) <= anew * (WINDOW - 1)  # what came twice has no score in either run
     assert not outcome.torn
     assert outcome.observations + len(outcome.letters) == len(world.recording) - sum(missed.values())
-    EXPIRED.measured.append(
-        f"worker {worker_is}: {sum(missed.values()):,} records missed, as its {PARTITIONS} events say (one for each partition); "
-        f"{anew} series began new windows after it, {len(lost)} observations of theirs without a score, as expected: a window has {WINDOW}; exit code 0"
+    EXPIRED.held(
+        f"{sum(missed.values()):,} records missed, as its {PARTITIONS} events say (one for each partition); "
+        f"{anew} series began new windows after it, {len(lost)} observations of theirs without a score, as expected: a window has {WINDOW}; exit code 0",
+        f"worker {worker_is}",
     )
-    EXPIRED.write()
 
 
 def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference: Outcome) -> None:
@@ -96,10 +96,7 @@ def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference:
     world.start()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    RECREATED.measured.append(
-        f"exit code 2, “{told.split('another ')[-1]}”; after the reset the same end state as a first run"
-    )
-    RECREATED.write()
+    RECREATED.held(f"exit code 2, “{told.split('another ')[-1]}”; after the reset the same end state as a first run")
 
 
 def test_series_that_move_to_added_partitions_end_their_alerts(world: World, reference: Outcome) -> None:
@@ -121,11 +118,10 @@ def test_series_that_move_to_added_partitions_end_their_alerts(world: World, ref
     assert ended == {i for i, series in firing.items() if series in moved}
     assert _scores(outcome, moved) < _scores(reference, moved), "no probation"
     assert _story(outcome, moved) == _story(reference, moved)
-    GROWN.measured.append(
+    GROWN.held(
         f"{len(moved)} of the series that went on moved, in probation there; of {len(firing)} firing alerts {len(ended)} resolved as moved; "
         f"the {len(_story(outcome, moved))} alert records of series that stayed are as in the undisturbed run"
     )
-    GROWN.write()
 
 
 def _homes(outcome: Outcome) -> dict[str, int]:

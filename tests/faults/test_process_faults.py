@@ -54,11 +54,11 @@ def test_what_no_detector_can_score_becomes_a_dead_letter(
     assert _without(outcome.scores, series) == _without(reference.scores, series)
     assert _without(outcome.alerts, series) == _without(reference.alerts, series)
     assert outcome.offsets == reference.offsets
-    DETECTOR.measured.append(
-        f"{plant.removeprefix('detector_').replace('_', ' ')}: {len(new)} observations of {len(series)} series to dead letters with "
-        f"the reason, {len(_without(outcome.scores, series)):,} scores of all other series unchanged"
+    DETECTOR.held(
+        f"{len(new)} observations of {len(series)} series to dead letters with "
+        f"the reason, {len(_without(outcome.scores, series)):,} scores of all other series unchanged",
+        plant.removeprefix("detector_").replace("_", " "),
     )
-    DETECTOR.write()
 
 
 def test_a_detector_without_memory_is_given_less_at_a_time(world: World, reference: Outcome) -> None:
@@ -68,8 +68,7 @@ def test_a_detector_without_memory_is_given_less_at_a_time(world: World, referen
     assert outcome.differences(reference) == []
     halved = len(worker.events("detector raised, halving the batch"))
     assert halved
-    MEMORY.measured.append(f"batches halved {halved} times, no dead letter more; {said(outcome)}")
-    MEMORY.write()
+    MEMORY.held(f"batches halved {halved} times, no dead letter more; {said(outcome)}")
 
 
 def test_a_detector_that_hangs_ends_the_process_and_the_next_goes_on(world: World, reference: Outcome) -> None:
@@ -82,8 +81,7 @@ def test_a_detector_that_hangs_ends_the_process_and_the_next_goes_on(world: Worl
     world.start(plant="detector_hangs")
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    HANGS.measured.append(f"exit code 2, “{told}”; {said(outcome)}")
-    HANGS.write()
+    HANGS.held(f"exit code 2, “{told}”; {said(outcome)}")
 
 
 def test_a_clock_that_jumps_changes_nothing(world: World, reference: Outcome) -> None:
@@ -94,8 +92,7 @@ def test_a_clock_that_jumps_changes_nothing(world: World, reference: Outcome) ->
     outcome = world.finish()
     assert outcome.differences(reference) == []
     assert not outcome.repeated
-    CLOCK.measured.append(f"{said(outcome)}; {len(worker.events('partition opened'))} partitions opened once")
-    CLOCK.write()
+    CLOCK.held(f"{said(outcome)}; {len(worker.events('partition opened'))} partitions opened once")
 
 
 def _without(messages: dict, series: set[str]) -> dict:  # type: ignore[type-arg]

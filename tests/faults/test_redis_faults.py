@@ -104,8 +104,7 @@ def test_a_store_that_is_away_is_waited_for(new_world: Callable[..., World], ref
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    STOPPED.measured.append(f"{how}: worker said {told(worker, WAITS)}; {said(outcome)}")
-    STOPPED.write()
+    STOPPED.held(f"worker said {told(worker, WAITS)}; {said(outcome)}", how)
 
 
 def test_a_slow_store_costs_time_only(world: World, reference: Outcome) -> None:
@@ -116,8 +115,7 @@ def test_a_slow_store_costs_time_only(world: World, reference: Outcome) -> None:
             world.progress()
         outcome = world.finish()
     assert outcome.differences(reference) == []
-    SLOW.measured.append(said(outcome))
-    SLOW.write()
+    SLOW.held(said(outcome))
 
 
 def test_a_store_without_memory_is_waited_for(world: World, reference: Outcome) -> None:
@@ -132,8 +130,7 @@ def test_a_store_without_memory_is_waited_for(world: World, reference: Outcome) 
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    FULL.measured.append(f"worker said {told(worker, WAITS)}; {said(outcome)}")
-    FULL.write()
+    FULL.held(f"worker said {told(worker, WAITS)}; {said(outcome)}")
 
 
 def test_a_store_whose_disk_is_full_is_waited_for(
@@ -150,8 +147,7 @@ def test_a_store_whose_disk_is_full_is_waited_for(
     outcome = world.finish()
     assert outcome.differences(reference) == []
     DISK.done = how
-    DISK.measured.append(f"worker said {told(worker, WAITS)}; {said(outcome)}")
-    DISK.write()
+    DISK.held(f"worker said {told(worker, WAITS)}; {said(outcome)}")
 
 
 def test_a_store_that_lost_everything_is_filled_from_memory(world: World, reference: Outcome) -> None:
@@ -165,10 +161,7 @@ def test_a_store_that_lost_everything_is_filled_from_memory(world: World, refere
     assert outcome.differences(reference) == []
     assert not outcome.repeated
     again = len(worker.events("state written again from memory"))
-    EMPTY.measured.append(
-        f"{again} partitions written again; end state and {len(outcome.alerts)} alert records identical"
-    )
-    EMPTY.write()
+    EMPTY.held(f"{again} partitions written again; end state and {len(outcome.alerts)} alert records identical")
 
 
 def test_a_store_that_went_back_in_time_is_filled_from_memory(world: World, reference: Outcome) -> None:
@@ -178,17 +171,13 @@ def test_a_store_that_went_back_in_time_is_filled_from_memory(world: World, refe
     assert outcome.differences(reference) == []
     assert again
     assert not outcome.repeated
-    OLD_ALIVE.measured.append(
-        f"{again} partitions written again; end state and {len(outcome.alerts)} alert records identical"
-    )
-    OLD_ALIVE.write()
+    OLD_ALIVE.held(f"{again} partitions written again; end state and {len(outcome.alerts)} alert records identical")
 
 
 def test_a_store_that_went_back_in_time_shows_that_nobody_looks(world: World, reference: Outcome) -> None:
     """The guarantee broken on purpose: the same check must see it."""
     _go_back_in_time(world, plant="no_sequence")
-    OLD_ALIVE.broken.append(f"sequence number not compared: {seen(world, reference)}")
-    OLD_ALIVE.write()
+    OLD_ALIVE.seen_broken("sequence number not compared", seen(world, reference))
 
 
 def test_a_worker_resumes_from_an_old_snapshot(world: World, reference: Outcome) -> None:
@@ -209,8 +198,7 @@ def test_a_worker_resumes_from_an_old_snapshot(world: World, reference: Outcome)
     world.feed()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    OLD_DEAD.measured.append(f"{lost:,} records read a second time; {said(outcome)}")
-    OLD_DEAD.write()
+    OLD_DEAD.held(f"{lost:,} records read a second time; {said(outcome)}")
 
 
 def test_a_replica_that_lacks_the_last_writes_is_filled_from_memory(world: World, reference: Outcome) -> None:
@@ -238,10 +226,9 @@ def test_a_replica_that_lacks_the_last_writes_is_filled_from_memory(world: World
     assert outcome.differences(reference) == []
     again = len(worker.events("state written again from memory"))
     assert again
-    FAILOVER.measured.append(
+    FAILOVER.held(
         f"checkpoints of {lost:,} records missing on the replica; {again} partitions written again, {said(outcome)}"
     )
-    FAILOVER.write()
 
 
 @pytest.mark.parametrize("history", ["all", "some"])
@@ -271,12 +258,12 @@ def test_a_state_that_nobody_has_any_more_is_read_back_from_the_log(
     assert ids <= known, "a false alert"
     if history == "all":
         assert outcome.differences(reference) == []
-    LOST.measured.append(
-        f"{history} of the log there: {sum(line['records'] for line in lost):,} records read back in {len(lost)} partitions, "
+    LOST.held(
+        f"{sum(line['records'] for line in lost):,} records read back in {len(lost)} partitions, "
         f"{len(ids)} of {len(known)} alerts, none else, no record published twice"
-        + ("; end state identical" if history == "all" else "")
+        + ("; end state identical" if history == "all" else ""),
+        f"{history} of the log there",
     )
-    LOST.write()
 
 
 def _go_back_in_time(world: World, *, plant: str = "") -> None:

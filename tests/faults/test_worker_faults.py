@@ -48,6 +48,14 @@ STOPPED = Guarantee(
 )
 
 
+UPGRADED = Guarantee(
+    "15-upgraded",
+    "rolling upgrade: old and new version side by side, state format changed",
+    "new reads old, old refuses new with a clear line; nothing lost",
+    "two workers; one is replaced by a version whose state format is one on, then the other; then an old one is started again",
+)
+
+
 def test_a_stream_that_nothing_happens_to_gives_the_same_twice(world: World, reference: Outcome) -> None:
     """Two workers and a log that comes bit by bit: what makes all that follows comparable."""
     world.start()
@@ -65,11 +73,10 @@ def test_workers_killed_thirty_times_leave_what_an_undisturbed_one_leaves(world:
     assert outcome.differences(reference) == []
     assert outcome.observations == len(world.recording) - world.recording.garbage
     assert outcome.repeated["scores"]
-    KILLED.measured.append(
+    KILLED.held(
         f"{kills} kills ({killed_at_start} of them before the worker had a partition): {outcome.observations:,} observations "
         f"sent and scored, {said(outcome)}"
     )
-    KILLED.write()
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,7 @@ def test_kills_show_a_checkpoint_that_is_not_one_step(
 ) -> None:
     """The guarantee broken on purpose: the same check must see it."""
     _kill(world, 6, plant=plant, pause=pause)
-    KILLED.broken.append(f"{how}, 6 kills: {seen(world, reference)}")
-    KILLED.write()
+    KILLED.seen_broken(f"{how}, 6 kills", seen(world, reference))
 
 
 def test_a_worker_that_slept_through_its_session_changes_nothing(world: World, reference: Outcome) -> None:
@@ -95,8 +101,7 @@ def test_a_worker_that_slept_through_its_session_changes_nothing(world: World, r
     assert outcome.differences(reference) == []
     assert outcome.repeated["alerts"]
     refusals = sum(len(_refused(w)) for w in world.workers)
-    ZOMBIE.measured.append(f"{refusals} checkpoints refused, {said(outcome)}")
-    ZOMBIE.write()
+    ZOMBIE.held(f"{refusals} checkpoints refused, {said(outcome)}")
 
 
 def test_a_sleeper_shows_a_store_that_does_not_ask_who_writes(world: World, reference: Outcome) -> None:
@@ -105,8 +110,7 @@ def test_a_sleeper_shows_a_store_that_does_not_ask_who_writes(world: World, refe
     opened = len(zombie.events("partition opened"))
     world.wait_for(lambda: len(zombie.events("partition opened")) > opened, "its return")
     world.feed()
-    ZOMBIE.broken.append(f"nonce, sequence and offset not compared: {seen(world, reference)}")
-    ZOMBIE.write()
+    ZOMBIE.seen_broken("nonce, sequence and offset not compared", seen(world, reference))
 
 
 def test_a_claim_that_comes_too_late_changes_nothing(world: World, reference: Outcome) -> None:
@@ -130,8 +134,30 @@ def test_a_claim_that_comes_too_late_changes_nothing(world: World, reference: Ou
         outcome = world.finish()
     assert outcome.differences(reference) == []
     again = len(first.events("state written again from memory"))
-    STALE_CLAIM.measured.append(f"owner wrote {again} partitions again from memory, {said(outcome)}")
-    STALE_CLAIM.write()
+    STALE_CLAIM.held(f"owner wrote {again} partitions again from memory, {said(outcome)}")
+
+
+def test_a_version_with_another_state_format_takes_over_bit_by_bit(world: World, reference: Outcome) -> None:
+    old = [world.start(), world.start()]
+    world.feed(0.3)
+    world.wait_for(world.settled, "a checkpoint")
+    assert old.pop().stop() == 0
+    new = [world.start(plant="next_version")]
+    world.wait_for(lambda: new[0].events("partition opened"), "a partition for the new version")
+    world.feed(0.5)
+    world.wait_for(world.settled, "checkpoints of both versions")
+    assert old.pop().stop() == 0
+    world.feed(0.7)
+    world.wait_for(world.settled, "checkpoints of the new version")
+    late = world.start()
+    world.wait_for(lambda: not late.alive, "the end of the old version")
+    assert late.process.returncode == 2
+    (refusal,) = [line for line in late.text().splitlines() if line.startswith("error:")]
+    assert "start the newer version that wrote it" in refusal
+    world.feed()
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    UPGRADED.held(f"the old version ended with exit code 2, “{refusal.removeprefix('error: ')}”; {said(outcome)}")
 
 
 @pytest.mark.parametrize("membership", ["dynamic", "static"])
@@ -150,8 +176,7 @@ def test_more_and_fewer_workers_make_no_difference(world: World, reference: Outc
         world.progress()
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    SCALED.measured.append(f"{membership}: {said(outcome)}")
-    SCALED.write()
+    SCALED.held(said(outcome), membership)
 
 
 def test_sigterm_during_a_checkpoint_is_a_clean_exit_in_time(world: World, reference: Outcome) -> None:
@@ -179,10 +204,7 @@ def test_sigterm_during_a_checkpoint_is_a_clean_exit_in_time(world: World, refer
     world.feed(1.0)
     outcome = world.finish()
     assert outcome.differences(reference) == []
-    STOPPED.measured.append(
-        f"exit code 0 after {took[0]:.1f} s and, never let through, {took[1]:.1f} s; {said(outcome)}"
-    )
-    STOPPED.write()
+    STOPPED.held(f"exit code 0 after {took[0]:.1f} s and, never let through, {took[1]:.1f} s; {said(outcome)}")
 
 
 def _kill(world: World, kills: int, *, plant: str = "", pause: float = 0.5) -> int:
