@@ -144,7 +144,10 @@ def details_of(
 
 
 def _group(settings: Settings, admin: AdminClient) -> Finding:
-    group = Offsets(admin, settings.kafka).group(settings.worker.group)
+    try:
+        group = Offsets(admin, settings.kafka).group(settings.worker.group)
+    except BrokerError as error:
+        return Finding("group", "warning", f"not seen: {error}; this user needs DESCRIBE on the group")
     who = f"{len(group.members)} members: {', '.join(group.members)}" if group.members else "no worker runs"
     return Finding("group", "ok", f"{group.name}: {who}")
 
@@ -169,7 +172,7 @@ def _dead_letters(settings: Settings, admin: AdminClient, stream: StreamSettings
 
 def clock(settings: Settings) -> Finding:
     """How far Kafka's clock is from this machine's: a record is sent to a topic made for it, which the broker stamps."""
-    name = f"tidewatch.doctor-{secrets.token_hex(4)}"
+    name = f"doctor-{secrets.token_hex(4)}.clock"
     try:
         admin = connect_admin(settings.kafka)
         ahead = _ahead(admin, settings, name)

@@ -124,7 +124,8 @@ def require_nobody(group: Group) -> None:
     """Raise BrokerError where a group has members: what is changed in the store under a live worker it writes over again."""
     if group.empty:
         return
-    who = f"has {len(group.members)} live members ({', '.join(sorted(set(group.members)))})"
+    count = f"{len(group.members)} live member{'s' if len(group.members) > 1 else ''}"
+    who = f"has {count} ({', '.join(sorted(set(group.members)))})"
     if not group.members:
         who = f"is {group.state.replace('_', ' ')}"
     msg = (

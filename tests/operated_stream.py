@@ -76,10 +76,10 @@ class OperatedStream:
             "TIDEWATCH_STREAMS": json.dumps([stream]), **self.more,
         }  # fmt: skip
 
-    def run(self, *words: str, **environment: str) -> Result:
+    def run(self, *words: str, answer: str = "", **environment: str) -> Result:
         """A command, in this process."""
         runner = CliRunner(env={**self.environment, **environment})
-        return runner.invoke(create_cli(), list(words), terminal_width=200)
+        return runner.invoke(create_cli(), list(words), input=answer, terminal_width=200)
 
     def refused(self, *words: str, **environment: str) -> str:
         """The line of a command that must end with an expected error."""

@@ -69,16 +69,16 @@ def test_seeking_is_refused_while_a_worker_lives_and_forward_skips_records_with_
             assert stream.run("state", "export", stream.name, "--out", str(stream.folder / "none")).exit_code == 0
             words[-1] = str(stream.folder / "none")
         line = stream.refused("state", *words, "--yes")
-        assert f"consumer group {stream.name} has 1 live members" in line
+        assert f"consumer group {stream.name} has 1 live member (tidewatch@127.0.0.1)" in line
         assert "stop the workers first" in line
     before = stream.shown()[0]
     assert (before["offset"], before["lag"], before["series"], before["open_alerts"]) == (200, 0, 1, 1)
     stream.stop(worker)
     stream.send(*observations(200, 400, 300))  # nobody sees the spike at 300
     stream.send(*observations(400, 500, 460))
-    assert stream.run("state", "seek", stream.name, "--to", "400", input="n\n").exit_code == 1
+    assert stream.run("state", "seek", stream.name, "--to", "400", answer="n\n").exit_code == 1
     assert stream.shown()[0]["offset"] == 200
-    done = stream.run("state", "seek", stream.name, "--to", "400", "--yes")
+    done = stream.run("state", "seek", stream.name, "--to", "400", answer="y\n")
     assert done.exit_code == 0, done.output
     assert "200 records skipped, state kept, windows start anew" in done.stdout
     after = stream.shown()[0]
@@ -177,7 +177,7 @@ def test_an_import_over_what_is_stored_asks_and_a_foreign_state_is_refused(
     stream.send(*observations(0, 250, 249))
     stream.work_until(250)
     stream.run("state", "export", stream.name, "--out", str(file))
-    asked = stream.run(*words, input="n\n")
+    asked = stream.run(*words, answer="n\n")
     assert asked.exit_code == 1
     assert "Replace the stored state of partition 0" in asked.stdout
     own = stream.environment["TIDEWATCH_STREAMS"]
