@@ -12,11 +12,11 @@ from naive_decoding import naive_decode
 
 from detectors.features import FeatureEncoder
 from pipeline.batches import Observations, RecordBatch, Rejected
-from pipeline.decoding import Decoder
+from pipeline.decoding import CONTROL, Decoder
 from pipeline.errors import SettingsError
 from producers.formats import FOREIGN
 from producers.formats.base import Reason
-from producers.records import Observation, encode
+from producers.records import Observation, PartitionsAdded, decode_control, encode, encode_control, is_control
 
 T0 = 1_404_172_800_000
 GOOD = encode(Observation("taxi", T0, 10844.0))
@@ -278,3 +278,38 @@ def test_settings_that_do_not_fit_are_named() -> None:
         Decoder("metric", 3, format="telegraf")
     with pytest.raises(SettingsError, match="needs fitted features"):
         Decoder("table", 3)
+
+
+CONTROL_RECORD = encode_control(PartitionsAdded(4, 8))
+
+
+@pytest.mark.parametrize("format_", ["native", *FOREIGN])
+def test_a_control_record_is_recognised_in_every_format_and_is_no_observation(format_: str) -> None:
+    key, value = CONTROL_RECORD
+    rejected = one(value, key, Decoder("metric", 1, format=format_))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == CONTROL
+    assert decode_control(value) == PartitionsAdded(4, 8)
+
+
+def test_a_control_record_is_no_row_of_a_table_either() -> None:
+    key, value = CONTROL_RECORD
+    rejected = one(value, key, Decoder("table", ENCODER.channels, features=ENCODER))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == CONTROL
+
+
+def test_without_the_reserved_key_its_value_is_a_dead_letter_and_with_it_an_observation_is_one() -> None:
+    key, value = CONTROL_RECORD
+    rejected = one(value, b"taxi")
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason != CONTROL
+    assert isinstance(one(GOOD, key), Observations)
+
+
+@pytest.mark.parametrize(
+    "value", [b"\0", b"\0{}", b"\0\xff", b'\0{"control":"other"}', b'\0{"control":"partitions","before":8,"after":4}']
+)
+def test_a_control_record_that_says_nothing_known_is_passed_over(value: bytes) -> None:
+    assert is_control(CONTROL_RECORD[0], value)
+    assert decode_control(value) is None

@@ -10,16 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simulation.naive_oracle import Branch, undisturbed
 from simulation.scenarios import Scenario, scenario, small_numbers
 from simulation.worker import IDENTITY
+from simulation.world import Partition, Record
+from structlog.testing import capture_logs
 
 from pipeline import loop as loop_module
-from pipeline.batches import RecordBatch
+from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
 from pipeline.loop import PartitionLoop
+from pipeline.open_alerts import keep_newest
+from pipeline.records import Alert, decode_alert
 from pipeline.scoring import Scorer
 from pipeline.stores.base import Claim
 from pipeline.stores.memory import MemoryStore
+from producers.records import PartitionsAdded, decode_control, encode_control
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +46,9 @@ class World:
         self.acknowledges = True
         self.sent: list[tuple[bytes | None, asyncio.Future[None]]] = []
         self.topics: list[str] = []
+        self.told: dict[str, Alert] = {}
+        self.appended: list[tuple[bytes, bytes]] = []
+        self.may_append = True
         self.details: list[bytes] = []
 
     def loop(self, **options: Any) -> PartitionLoop:
@@ -53,8 +62,24 @@ class World:
             still_owner=self.still_owner,
             clock=lambda: self.now,
             sleep=self.sleep,
+            open_alerts=self.open_alerts,
+            append=self.append,
             **options,
         )
+
+    async def open_alerts(self) -> dict[str, Alert]:
+        return self.told
+
+    async def append(self, key: bytes, value: bytes) -> bool:
+        self.appended.append((key, value))
+        return self.may_append
+
+    def standing(self, committed: int | None = None, *, first: int = 0, partitions: int = 2) -> Standing:
+        return Standing(first, self.scenario.partitions[0].end, committed, partitions)
+
+    def offset_after(self, n: int) -> int:
+        """Where the next record begins after the first n."""
+        return self.records(0, n).next_offset
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
@@ -348,3 +373,227 @@ async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: 
     assert loop.core.warming == len(loop.core.state) > 0
     await loop.batch(world.records(5, 60))
     assert 0 < loop.core.warming < len(loop.core.state)
+
+
+# A past with a hole
+
+
+async def test_a_first_start_reads_from_where_the_log_begins(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    assert await loop.begin(world.standing(first=7)) == 7
+    assert loop.checkpointed == -1
+
+
+async def test_a_state_is_read_on_at_its_own_offset_whatever_is_committed(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    for committed in (None, 0, world.offset_after(40)):
+        again = world.loop()
+        await again.assigned()
+        assert await again.begin(world.standing(committed)) == world.offset_after(20)
+
+
+async def test_a_stored_offset_behind_the_end_of_the_log_is_an_error_with_the_mend(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    again = world.loop()
+    await again.assigned()
+    with pytest.raises(BrokerError, match=r"in\[0\] ends at offset 3, .*tidewatch state reset sim"):
+        await again.begin(Standing(0, 3))
+
+
+async def test_a_lost_state_is_read_back_quietly_and_is_what_was_lost(world: World) -> None:
+    committed = world.offset_after(40)
+    loop = world.loop()
+    with capture_logs() as logs:
+        assert await loop.assigned() is None
+        assert await loop.begin(world.standing(committed)) == 0
+        assert loop.checkpointed == committed
+        await loop.batch(world.records(0, 30))
+        world.now = 10_000.0
+        await loop.idle()
+        assert await loop.checkpoint() == committed
+        assert not world.sent
+        assert (await world.stored())[0] == -1  # neither by time nor by force
+        await loop.batch(world.records(30, 50))
+    messages = [m.value for m in world.scenario.oracle[0].messages]
+    published = world.scenario.oracle[0].published
+    assert sorted(v or b"" for v, _ in world.sent) == sorted(v or b"" for v in messages[published[40] : published[50]])
+    await loop.checkpoint()
+    assert await world.is_stored(50)
+    (lost,) = [x for x in logs if x["event"] == "state lost, reading back quietly"]
+    assert (lost["since"], lost["records"], lost["complete"]) == (0, committed, True)
+    (done,) = [x for x in logs if x["event"] == "state rebuilt"]
+    assert (done["offset"], done["records"], done["complete"]) == (committed, committed, True)
+
+
+async def test_a_crash_while_reading_back_begins_it_again(world: World) -> None:
+    committed = world.offset_after(40)
+    for _ in range(2):
+        loop = world.loop()
+        assert await loop.assigned() is None
+        assert await loop.begin(world.standing(committed)) == 0
+        await loop.batch(world.records(0, 30))
+        await loop.revoked()
+    assert (await world.stored())[0] == -1
+    assert not world.sent
+
+
+async def test_how_far_is_read_back_is_a_setting(world: World) -> None:
+    loop = world.loop(rebuild_records=10)
+    await loop.assigned()
+    assert await loop.begin(world.standing(world.offset_after(40))) == world.offset_after(40) - 10
+
+
+def told(world: World, n: int) -> dict[str, Alert]:
+    """What the alert topic holds after n records."""
+    oracle, newest = world.scenario.oracle[0], dict[str, Alert]()
+    for message in oracle.messages[: oracle.published[n]]:
+        if message.topic == "alerts":
+            keep_newest(newest, decode_alert(message.value or b""))
+    return newest
+
+
+def open_at(world: World) -> int:
+    """A number of records after which an alert is open, not too early."""
+    return next(n for n in range(20, 60) if any(a.status != "resolved" for a in told(world, n).values()))
+
+
+async def test_where_history_is_gone_open_alerts_go_on_from_the_alert_topic(world: World) -> None:
+    n = open_at(world)
+    world.told = told(world, n)
+    first, committed = world.offset_after(n - 3), world.offset_after(n)
+    open_ = {a.series: a for a in world.told.values() if a.status != "resolved"}
+    loop = world.loop()
+    await loop.assigned()
+    with capture_logs() as logs:
+        assert await loop.begin(world.standing(committed, first=first)) == first
+        await loop.batch(world.records(n - 3, n))
+    assert not world.sent
+    (done,) = [x for x in logs if x["event"] == "state rebuilt"]
+    assert (done["complete"], done["alerts_taken_up"]) == (False, len(open_))
+    active = {x for x in loop.core.state.names if x and loop.core.life.active(loop.core.state, row_of(loop, x))}
+    assert active == set(open_)
+    fresh = world.scenario.stream.core(0)
+    fresh.miss(first)
+    end = max([committed, *(a.evidence.offset + 1 for a in world.told.values())])
+    branch = Branch(fresh.state.snapshot(everything=True), first, committed, end, world.told)
+    expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
+    assert (await world.stored())[1] == expected.states[n]
+    await loop.batch(world.records(n, 60))
+    await loop.checkpoint()
+    assert (await world.stored())[1] == expected.states[60]
+    ends = [decode_alert(v or b"") for t, (v, _) in zip(world.topics, world.sent, strict=True) if t == "alerts"]
+    for series, alert in open_.items():
+        (resolved,) = [a for a in ends if a.id == alert.id and a.status == "resolved"]
+        assert resolved.series == series
+        assert resolved.sequence > alert.sequence
+
+
+def row_of(loop: PartitionLoop, series: str) -> int:
+    row = loop.core.state.row_of(series)
+    assert row is not None
+    return row
+
+
+async def test_a_state_whose_records_expired_meanwhile_is_told_once_and_goes_on_behind_the_gap(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    stored, first = world.offset_after(20), world.offset_after(30)
+    again = world.loop()
+    await again.assigned()
+    world.told = told(world, 20)
+    with capture_logs() as logs:
+        assert await again.begin(world.standing(stored, first=first)) == first
+        await again.batch(world.records(30, 60))
+    (missed,) = [x for x in logs if x["event"] == "records expired before they were read"]
+    assert (missed["stored"], missed["log_start"], missed["missed"]) == (stored, first, first - stored)
+    await again.checkpoint()
+    assert (await world.stored())[0] == world.offset_after(60)
+
+
+async def test_records_that_expire_before_a_loop_that_runs_make_a_hole_as_well(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    late = world.records(30, 60)
+    late.missed = int(late.offsets[0]) - loop.position
+    with capture_logs() as logs:
+        await loop.batch(late)
+    assert [x["missed"] for x in logs if x["event"] == "records expired before they were read"] == [late.missed]
+    await loop.checkpoint()
+    core = world.scenario.stream.core(0)
+    core.state.restore(world.state_after(20))
+    core.miss(late.missed)
+    start = int(late.offsets[0])
+    branch = Branch(core.state.snapshot(everything=True), start, start, start)
+    expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
+    assert (await world.stored())[1] == expected.states[60]
+
+
+# Partitions
+
+
+async def stored_with(world: World, partitions: int) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.begin(world.standing(partitions=partitions))
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+
+
+async def test_that_partitions_were_added_is_written_to_the_log_once(world: World) -> None:
+    await stored_with(world, 2)
+    for _ in range(2):
+        loop = world.loop()
+        await loop.assigned()
+        await loop.begin(world.standing(partitions=5))
+        await loop.batch(world.records(20, 30))
+        await loop.checkpoint()
+    ((_, value),) = world.appended
+    assert decode_control(value) == PartitionsAdded(2, 5)
+
+
+async def test_whoever_may_not_write_there_says_what_follows(world: World) -> None:
+    await stored_with(world, 2)
+    world.may_append = False
+    loop = world.loop()
+    await loop.assigned()
+    with capture_logs() as logs:
+        await loop.begin(world.standing(partitions=3))
+    assert any("may not write to the input topic" in x["event"] for x in logs)
+
+
+async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_letter(world: World) -> None:
+    n = open_at(world)
+    whole = world.records(0, 60)
+    key, value = encode_control(PartitionsAdded(2, 3))
+    at = [*range(n), -1, *range(n, 60)]
+    mixed = RecordBatch(
+        "in", 0, np.arange(61), 61,
+        [key if i < 0 else whole.keys[i] for i in at], [value if i < 0 else whole.values[i] for i in at], np.zeros(61, np.int64),
+    )  # fmt: skip
+    log = Partition([Record(i, 0.0, k, v) for i, (k, v) in enumerate(zip(mixed.keys, mixed.values, strict=True))], 61)
+    expected = undisturbed(world.scenario.stream, 0, log)
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(mixed)
+    await loop.checkpoint()
+    assert (await world.stored())[1] == expected.states[61]
+    assert sorted(v or b"" for v, _ in world.sent) == sorted(m.value or b"" for m in expected.messages)
+    assert [t for t in world.topics if t == "dead"] == [m.topic for m in expected.messages if m.topic == "dead"]
+    moved = [decode_alert(m.value or b"") for m in expected.messages if b'"reason":"moved"' in (m.value or b"")]
+    assert all(a.status == "resolved" for a in moved)
+    again = world.loop()  # a duplicate, right behind the first
+    twice = RecordBatch("in", 0, np.arange(2), 2, [key, key], [value, value], np.zeros(2, np.int64))
+    world.store = MemoryStore()
+    await again.assigned()
+    await again.batch(twice)
+    assert again.position == 2

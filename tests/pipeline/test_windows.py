@@ -336,3 +336,41 @@ def test_pages_of_the_series_are_marked_as_written() -> None:
     run.state.clean()
     run.push(at(1))
     assert any(f.startswith("page:") for f in run.state.snapshot())
+
+
+def test_behind_missed_records_a_window_starts_anew_however_near_the_event_times_are() -> None:
+    series = Run(model(T=4))
+    series.push(at(*range(6)))
+    assert len(series.push(at(6)).windows) == 1
+    series.windows.start_anew(series.state)
+    pushed = series.push(at(7, 8, 9))
+    assert (len(pushed.windows), pushed.counts["restarted"]) == (0, 1)
+    pushed = series.push(at(10))
+    assert windows_of(pushed) == [[7.0, 8.0, 9.0, 10.0]]
+
+
+def test_behind_missed_records_nothing_is_filled_in_and_late_ones_are_late() -> None:
+    series = Run(model(T=4))
+    series.push(at(*range(6)))
+    series.windows.start_anew(series.state)
+    pushed = series.push(at(3))
+    assert (pushed.counts["late"], pushed.counts["restarted"]) == (1, 0)
+    pushed = series.push(at(8, 9))  # 6 and 7 are missing: few enough to be filled in otherwise
+    assert (pushed.counts["filled"], pushed.counts["restarted"]) == (0, 1)
+    assert series.slot("known")["size"] == 2
+    whole, cut = Run(model(T=4)), Run(model(T=4))
+    for one in (whole, cut):
+        one.push(at(*range(6)))
+        one.windows.start_anew(one.state)
+    whole.push(at(8, 9, 10, 11))
+    for minute in (8, 9, 10, 11):
+        cut.push(at(minute))
+    assert whole.state.snapshot(everything=True) == cut.state.snapshot(everything=True)
+
+
+def test_rows_of_a_table_have_no_window_that_could_reach_across() -> None:
+    series = Run(model(kind="table", T=1, method="none"))
+    series.push(at(0, 1))
+    before = series.state.snapshot(everything=True)
+    series.windows.start_anew(series.state)
+    assert series.state.snapshot(everything=True) == before
