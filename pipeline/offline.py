@@ -69,7 +69,7 @@ def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | 
     if not isinstance(settings, StreamSettings):
         settings = StreamSettings(name="offline", model=Path("none"), **dict(settings or {}))
     # Different series of a file may speak of different years: none is silent or idle because another one went on.
-    years = {"silence": "3650d"} | settings.alerts.model_dump(exclude={"silence"})
+    years = {"silence": "3650d"} | settings.alerts.model_dump(exclude={"silence"}, exclude_unset=True)
     settings = settings.model_copy(update={"alerts": AlertSettings.model_validate(years)})
     return create_stream(settings, model)
 

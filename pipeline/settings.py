@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
@@ -105,7 +106,8 @@ class ThresholdSettings(_Table):
         4.0,
         ge=0,
         le=12,
-        description="fixed: the calibrated score from which on an observation is anomalous (4 = 1 in 10,000).",
+        description="fixed: the calibrated score from which on an observation is anomalous (4 = 1 in 10,000). Where it is not set, "
+        "a model file's own recommendation holds: 2.5 for the default mixes, whose mean is high less often than one score.",
     )
     probability: float = Field(1e-4, gt=0, lt=1, description="quantile, pot: the tail probability that is anomalous.")
     hysteresis: float = Field(
@@ -123,7 +125,10 @@ class AlertSettings(_Table):
         timedelta(0), description="How long a series must be normal before its alert resolves; 0 = at 3 observations."
     )
     resolve_count: int = Field(
-        3, ge=1, description="Normal observations in a row that resolve an alert (with resolve_after)."
+        3,
+        ge=1,
+        description="Normal observations in a row that resolve an alert (with resolve_after). Where it is not set, a model file's own "
+        "recommendation holds: 100 for the default mix of metrics.",
     )
     suppression: Duration = Field(
         timedelta(0),
@@ -185,6 +190,27 @@ class StreamSettings(_Table):
     def dlq(self) -> str:
         """The topic dead letters go to."""
         return self.dead_letter_topic or f"{self.input_topic}.dlq"
+
+
+def with_recommended(settings: StreamSettings, recommended: Mapping[str, Any]) -> StreamSettings:
+    """The settings of a stream, and where they say nothing of threshold and alerts, what its model file recommends.
+
+    Parameters
+    ----------
+    recommended
+        As in tidewatch.toml: `{"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}}`.
+
+    Raises
+    ------
+    ValidationError
+        A recommendation is no such setting, or out of its range.
+    """
+    tables = {}
+    for name in ("threshold", "alerts"):
+        table = getattr(settings, name)
+        given = {field: getattr(table, field) for field in table.model_fields_set}
+        tables[name] = type(table).model_validate({**recommended.get(name, {}), **given})
+    return settings.model_copy(update=tables)
 
 
 class WorkerSettings(_Table):

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from detectors.base import DetectorError
 from detectors.model import Model, aggregate
@@ -31,7 +32,7 @@ from pipeline.decoding import Decoder
 from pipeline.errors import ModelError
 from pipeline.records import Alert
 from pipeline.scoring import MemberScores, Scorer
-from pipeline.settings import StreamSettings
+from pipeline.settings import StreamSettings, with_recommended
 from pipeline.state import FORMAT, PartitionState
 from pipeline.stores.base import Identity
 from pipeline.windows import SeriesWindows
@@ -93,7 +94,17 @@ def numerics(device: str) -> str:
 
 
 def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:
-    """Put a stream's steps together. Raises SettingsError where model and settings do not fit each other."""
+    """Put a stream's steps together.
+
+    Where the settings say nothing of threshold and alerts, what the model file recommends (`facts["settings"]`) holds.
+
+    Raises
+    ------
+    SettingsError, ModelError
+        Model and settings do not fit each other; the model file recommends what is no setting.
+    """
+    if recommended := dict(model.facts).get("settings"):
+        settings = _recommended(settings, recommended)
     return Stream(
         settings=settings,
         model=model,
@@ -102,6 +113,14 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
         windows=SeriesWindows(model, settings),
         threshold=from_settings(settings.threshold),
     )
+
+
+def _recommended(settings: StreamSettings, recommended: Any) -> StreamSettings:
+    try:
+        return with_recommended(settings, recommended)
+    except (ValidationError, TypeError, AttributeError) as error:
+        msg = f"model file {settings.model} recommends settings that there are not: {str(error).splitlines()[0]}; train it anew"
+        raise ModelError(msg) from error
 
 
 def load_model(path: Path, *, device: str = "cpu") -> Model:

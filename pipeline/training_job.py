@@ -143,8 +143,11 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
     if detector != DEFAULT:
         recipe = replace(recipe, detectors=tuple(detector.split("+")), aggregation="mean")
     time_features = recipe.time_features if choices.time_features is None else choices.time_features
+    # What the recipe recommends to a stream was found for its own mix and scores.
+    own = detector == DEFAULT and choices.calibrator is None and choices.aggregation is None
     return replace(
         recipe,
+        settings=recipe.settings if own else {},
         detectors=_with_settings(recipe.detectors, choices, source.kind),
         time_features=() if source.kind == "table" else time_features,
         scaling=choices.scaling or recipe.scaling,
@@ -178,7 +181,7 @@ def run(
         "seed": choices.seed,
         "threads": choices.threads,
         "device": choices.device,
-        "facts": {"data": source.what, "synthetic": source.synthetic},
+        "facts": {"data": source.what, "synthetic": source.synthetic, "settings": dict(recipe.settings)},
         "on_progress": on_progress,
         "checkpoint": checkpoint,
     }

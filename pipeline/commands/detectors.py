@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def detectors(
-    name: Annotated[str, typer.Argument(help="A detector, to see its settings. [default: all, one line each]")] = "",
+    name: Annotated[str, typer.Argument(help="A detector, to see its settings. Default: all, one line each.")] = "",
 ) -> None:
     """List the detectors, or one detector's settings."""
     from rich.console import Console

@@ -36,7 +36,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The model file to write; with --per-series a folder.")],
     series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="Observations in a window. [default: the detector's]")
+        int | None, typer.Option(min=1, help="Observations in a window. Default: the detector's.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -44,7 +44,7 @@ def train(
     ] = None,
     training_rows: Annotated[
         int | None,
-        typer.Option(min=2, help="First rows of each series to train on. [default: min(15 %, 750); tables 15 %]"),
+        typer.Option(min=2, help="First rows of each series to train on. Default: min(15 %, 750); tables 15 %."),
     ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.1, max=0.95, help="Share of them to fit on; the rest calibrates.")
@@ -74,7 +74,7 @@ def train(
     series_column: Annotated[str | None, typer.Option(help="File: the column that names each row's series.")] = None,
     time_zone: Annotated[str, typer.Option(help="File: of time stamps that do not say it.")] = "UTC",
     channels: Annotated[int, typer.Option(min=1, help="Topic: values in an observation.")] = 1,
-    config: Annotated[Path | None, typer.Option(help="Topic: settings file. [default: tidewatch.toml]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Topic: settings file. Default: tidewatch.toml.")] = None,
 ) -> None:
     """Train a model on the first part of recorded data, and draw its learning curves beside it.
 
@@ -179,5 +179,8 @@ def _report(model: Model, out: Path, curves: Path | None, console: Console) -> N
         f"wrote [bold]{out}[/] ({out.stat().st_size:,} bytes, SHA-256 {model.hash[:12]}...): "
         f"{model.detector_name}, {len(model.training_rows)} series, {rows:,} training rows"
     )
+    for name, table in model.facts["settings"].items():
+        for setting, value in table.items():
+            console.print(f"recommended where your settings do not say: {name}.{setting} = {value}")
     if curves is not None:
         console.print(f"learning curves: {curves}")

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.cli import one_line
 from pipeline.errors import SettingsError
-from pipeline.settings import Duration, Settings, duration_text, load_settings
+from pipeline.settings import Duration, Settings, StreamSettings, duration_text, load_settings, with_recommended
 from pipeline.settings_reference import as_toml, masked_url, shown
 
 durations = TypeAdapter(Duration)
@@ -109,3 +109,19 @@ def test_settings_written_as_toml_are_read_back(tmp_path: Path) -> None:
 )
 def test_an_address_loses_only_its_password(url: str, masked: str) -> None:
     assert masked_url(url) == masked
+
+
+def test_what_a_model_file_recommends_holds_where_nobody_set_anything() -> None:
+    recommended = {"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}}
+    own = StreamSettings(name="s", model=Path("m"), alerts={"resolve_count": 7})  # type: ignore[arg-type]
+    found = with_recommended(own, recommended)
+    assert (found.threshold.level, found.alerts.resolve_count) == (2.5, 7)
+    assert found.alerts.silence == own.alerts.silence
+    set_to_the_default = StreamSettings(name="s", model=Path("m"), threshold={"level": 4.0})  # type: ignore[arg-type]
+    assert with_recommended(set_to_the_default, recommended).threshold.level == 4.0
+    assert with_recommended(own, {}) == own
+
+
+def test_a_recommendation_that_is_no_setting_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="levle"):
+        with_recommended(StreamSettings(name="s", model=Path("m")), {"threshold": {"levle": 2.5}})

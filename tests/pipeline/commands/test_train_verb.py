@@ -20,7 +20,8 @@ from detectors.networks import NetworkDetector
 from pipeline.cli import create_cli
 from pipeline.errors import BrokerError
 from pipeline.history import read_metrics
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, StreamSettings
+from pipeline.stream import create_stream, load_model
 from producers.records import Observation, encode
 
 QUICK = ["--set", "training.epochs=3", "--window", "8"]
@@ -97,6 +98,18 @@ def test_a_stopped_training_goes_on_where_it_was(metric: Path, tmp_path: Path, m
     assert "goes on from" in train(*words[1:])
     assert (tmp_path / "m").read_bytes() == (tmp_path / "whole").read_bytes()
     assert not (tmp_path / "m.checkpoint").exists()
+
+
+def test_the_default_mix_carries_its_level_into_the_stream_and_other_detectors_none(
+    metric: Path, tmp_path: Path
+) -> None:
+    settings = StreamSettings(name="load", model=tmp_path / "m.safetensors")
+    said = train("default", *columns(metric), "--out", settings.model, "--set", "training.epochs=3", "--window", 12)
+    assert "recommended where your settings do not say: threshold.level = 2.5" in said
+    stream = create_stream(settings, load_model(settings.model))
+    assert (stream.settings.threshold.level, stream.settings.alerts.resolve_count) == (2.5, 100)
+    train("autoencoder", *columns(metric), "--out", settings.model, *QUICK)
+    assert create_stream(settings, load_model(settings.model)).settings == settings
 
 
 def test_each_series_can_have_a_model_of_its_own(metric: Path, tmp_path: Path) -> None:
