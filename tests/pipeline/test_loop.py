@@ -591,9 +591,9 @@ async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_lett
     assert [t for t in world.topics if t == "dead"] == [m.topic for m in expected.messages if m.topic == "dead"]
     moved = [decode_alert(m.value or b"") for m in expected.messages if b'"reason":"moved"' in (m.value or b"")]
     assert all(a.status == "resolved" for a in moved)
+    world.store = MemoryStore()
     again = world.loop()  # a duplicate, right behind the first
     twice = RecordBatch("in", 0, np.arange(2), 2, [key, key], [value, value], np.zeros(2, np.int64))
-    world.store = MemoryStore()
     await again.assigned()
     await again.batch(twice)
     assert again.position == 2
