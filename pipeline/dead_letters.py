@@ -24,7 +24,8 @@ from typing import Any, Self, cast
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.kafka_clients import broker_error, librdkafka_config
+from pipeline import topics
+from pipeline.kafka_clients import broker_error, connect_admin, librdkafka_config
 from pipeline.records import dead_letter_facts
 from pipeline.settings import KafkaSettings
 
@@ -232,6 +233,8 @@ class DeadLetters:
         self._timeout = kafka.request_timeout.total_seconds()
 
     def __enter__(self) -> Self:
+        needed = [self._topic, self._to]
+        topics.require(topics.describe(connect_admin(self._kafka), self._kafka, needed), needed)
         with ExitStack() as stack:
             self._letters = self._consumer()
             stack.callback(self._letters.close)

@@ -181,7 +181,7 @@ class KafkaPublisher:
 def _refused(topic: str, size: int, error: KafkaError) -> BrokerError:
     told = broker_error(f"publish to {topic}", KafkaException(error))
     mends = {
-        KafkaError.MSG_SIZE_TOO_LARGE: f"a message of {size:,} bytes; raise max.message.bytes of that topic and start again",
+        KafkaError.MSG_SIZE_TOO_LARGE: f"a message of {size:,} bytes, or the batch that it was in; raise max.message.bytes of that topic and start again",
         KafkaError.TOPIC_AUTHORIZATION_FAILED: "give the user the right to write it (docs/operations.md)",
         KafkaError.UNKNOWN_TOPIC_OR_PART: "create it (`tidewatch topics create`) and start again",
         KafkaError._UNKNOWN_TOPIC: "create it (`tidewatch topics create`) and start again",  # noqa: SLF001  a public name

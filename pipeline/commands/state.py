@@ -266,9 +266,11 @@ def _target(text: str) -> Target:
 
 
 def _chosen(wanted: list[int] | None, there: range, topic: str) -> list[int]:
+    from pipeline.errors import TidewatchError
+
     if unknown := [p for p in wanted or () if p not in there]:
         msg = f"topic {topic} has partitions 0 to {len(there) - 1}, not {', '.join(map(str, unknown))}"
-        raise typer.BadParameter(msg, param_hint="--partition")
+        raise TidewatchError(msg)
     return sorted(set(wanted)) if wanted else list(there)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from kafka_fixtures import broker, skip_or_fail
+from operated_stream import OperatedStream, observations, write_model
 
+from pipeline.embedded import start_redis
 from pipeline.errors import BrokerError
 from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
@@ -72,7 +75,9 @@ async def test_after_a_refused_message_nothing_that_follows_arrives(kafka: str, 
     results = await asyncio.gather(*sent, return_exceptions=True)
     assert results[:5000] == [None] * 5000
     (told,) = {str(r) for r in results[5000:]}  # all with the first one's error
-    assert told.startswith(f"Kafka: publish to {topic}: Broker: Message size too large: a message of 1,500,001 bytes;")
+    assert told.startswith(
+        f"Kafka: publish to {topic}: Broker: Message size too large: a message of 1,500,001 bytes, or"
+    )
     assert "raise max.message.bytes" in told
     with pytest.raises(BrokerError, match="size too large"):
         await publisher.send(other, b"k", b"never")
@@ -119,3 +124,30 @@ async def test_a_broker_that_is_away_is_waited_for() -> None:
         await publisher.close()
         values = [value for _, value, _ in await asyncio.to_thread(read, cluster.bootstrap, "t", 101)]
     assert values == [b"before", *(b"%d" % i for i in range(100))]
+
+
+@pytest.mark.slow
+def test_an_alert_that_its_topic_does_not_take_ends_the_worker_with_the_mend_and_comes_once_that_is_done(
+    kafka: str, tmp_path: Path
+) -> None:
+    with start_redis(tmp_path / "redis") as server:
+        stream = OperatedStream(tmp_path, kafka, server.url, write_model(tmp_path / "quiet.model"))
+        with stream.running:
+            stream.create_topic()
+            admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+            alerts = f"{stream.name}.alerts"
+            small = NewTopic(alerts, 1, 1, config={"max.message.bytes": "500"})
+            admin.create_topics([small])[alerts].result(20)
+            stream.send(*observations(0, 250, 200))
+            worker = stream.start()
+            _, errors = worker.communicate(timeout=60)
+            assert worker.returncode == 2, errors
+            told = errors.strip().splitlines()[-1]
+            assert f"error: Kafka: publish to {alerts}: Broker: Message size too large" in told
+            assert "raise max.message.bytes of that topic and start again" in told
+            assert stream.messages(alerts) == []
+            larger = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ConfigResource.Type.TOPIC, alerts, incremental_configs=[larger])
+            admin.incremental_alter_configs([resource])[resource].result(20)
+            stream.work_until(250)
+            assert [a["status"] for a in stream.alerts()] == ["firing", "resolved"]

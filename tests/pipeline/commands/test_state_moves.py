@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 from operated_stream import OperatedStream, observations, write_model
 from pydantic import SecretStr
 
 from pipeline.embedded import start_redis
 from pipeline.settings import RedisSettings
+from pipeline.state_admin import Administration
 from pipeline.stores.base import Checkpoint
 from pipeline.stores.redis import RedisStore
 
@@ -206,3 +209,35 @@ def test_a_state_goes_along_to_a_topic_that_was_copied_record_by_record(stream: 
     stream.work_until(350)
     assert [a["sequence"] for a in stream.alerts() if a["starts_at"] == firing(stream)[0]] == [0, 1]
     assert len(firing(stream)) == 2
+
+
+def test_an_offset_is_of_one_partition_and_unknown_partitions_are_named(stream: OperatedStream) -> None:
+    other = OperatedStream(stream.folder, stream.kafka, stream.redis, stream.model)
+    other.create_topic(2)
+    other.send(*observations(0, 10), partition=1)
+    seek = ["state", "seek", other.name, "--yes", "--to"]
+    assert "name one with --partition" in other.refused(*seek, "5")
+    assert "has partitions 0 to 1, not 9" in other.refused(*seek, "5", "--partition", "9")
+    assert "moved partition 1 of" in other.run(*seek, "5", "--partition", "1").stdout
+    assert other.offsets() == {1: 5}
+    assert "moved partition 0 of" in other.run(*seek, "earliest", "--partition", "0").stdout  # an empty state, said so
+    assert [(p["partition"], p["offset"], p["lag"]) for p in other.shown()] == [(0, 0, 0), (1, 5, 5)]
+
+
+def test_a_worker_that_comes_to_life_meanwhile_is_told_of(
+    stream: OperatedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.send(*observations(0, 10))
+    consumer = Consumer({"bootstrap.servers": stream.kafka, "log_level": 0, "group.id": stream.name})
+    put = Administration.put
+
+    async def put_and_join(*arguments: Any) -> None:
+        await put(*arguments)
+        consumer.subscribe([stream.topic])
+        while not consumer.assignment():
+            consumer.poll(0.2)
+
+    monkeypatch.setattr(Administration, "put", put_and_join)
+    line = stream.refused("state", "seek", stream.name, "--to", "latest", "--yes")
+    consumer.close()
+    assert f"a worker of group {stream.name} started meanwhile" in line
