@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SEEDS ?= 200
+HOSTILE ?= 1000000
+FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 60
 PYTEST_ARGS ?=
 
@@ -59,6 +61,16 @@ soak: setup-dev  ## a worker at a steady rate for SOAK_MINUTES (default 60): mem
 .PHONY: model
 model: setup-dev  ## explore docs/model/checkpoint.pml with spin in every order of steps, 6 minutes (Debian: apt install spin gcc)
 	@$(BIN)/python tests/model/explore.py
+
+.PHONY: audit hostile fuzz
+audit: setup-dev  ## known vulnerabilities of what the lock files pin; findings are decided on in docs/security.md
+	@$(BIN)/python deploy/audit.py
+
+hostile: setup-dev  ## a worker on real Kafka and HOSTILE hostile records (default 1,000,000): memory flat, good records unharmed
+	@TIDEWATCH_HOSTILE=$(HOSTILE) $(BIN)/python -m pytest tests/hostile/test_hostile_worker.py $(PYTEST_ARGS)
+
+fuzz: setup-dev  ## a coverage-guided fuzzer (atheris, Linux) looks for bytes that make a decoder raise, FUZZ_SECONDS for each format
+	@$(BIN)/python tests/hostile/fuzz.py --seconds $(FUZZ_SECONDS)
 
 .PHONY: lint format
 lint: setup-dev  ## ruff, mypy strict, import-linter, Makefile and shell syntax

@@ -27,7 +27,7 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from pipeline import topics
+from pipeline import rights, topics
 from pipeline.agents import App, PartitionLife
 from pipeline.control import append
 from pipeline.errors import Refused, SettingsError, TidewatchError
@@ -216,10 +216,12 @@ def _identities(settings: Settings, streams: list[Stream]) -> dict[str, Identity
     """Create what topics are missing, and ask Kafka which cluster and topics these are."""
     kafka = settings.kafka
     admin = connect_admin(kafka)
+    inputs = {s.name: s.settings.input_topic for s in streams}
+    outputs = {t for s in streams for t in (s.settings.alert_topic, s.settings.dlq, s.settings.score_topic) if t}
+    rights.require(admin, kafka, read=inputs.values(), write=outputs, group=settings.worker.group)
     if created := topics.create(admin, kafka, topics.plan(s.settings for s in streams)):
         log.info("topics created", topics=created)
     cluster = topics.cluster_id(admin, kafka)
-    inputs = {s.name: s.settings.input_topic for s in streams}
     facts = topics.describe(admin, kafka, inputs.values())
     topics.require(facts, inputs.values())
     return {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}

@@ -4,6 +4,7 @@
     ├── SettingsError              a setting is missing or wrong; names it and the mend
     ├── ModelError                 a model file is missing, damaged or of another shape
     ├── BrokerError                Kafka cannot be reached or refuses
+    │   └── Denied                 its user lacks a right
     ├── Dropped                    a partition belongs to another worker now; ends its loop, not the process
     └── StoreError                 Redis cannot be reached or refuses; retried with back-pressure while running
         ├── Refused                a checkpoint was not written: the nonce or sequence is not the stored one
@@ -32,6 +33,10 @@ class ModelError(TidewatchError):
 
 class BrokerError(TidewatchError):
     """Kafka cannot be reached or refuses."""
+
+
+class Denied(BrokerError):
+    """Kafka's user lacks a right; the message names it."""
 
 
 class Dropped(TidewatchError):

@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, Denied
 from pipeline.records import Alert
 from pipeline.settings import KafkaSettings
 from pipeline.subscribe import AlertSubscriber
@@ -75,7 +75,7 @@ class OpenAlerts:
                     if of is not None and _is_ours(alert):
                         keep_newest(of, alert)
         except BrokerError as error:
-            if not isinstance(error.__cause__, TopicAuthorizationFailedError):
+            if not isinstance(error, Denied) and not isinstance(error.__cause__, TopicAuthorizationFailedError):
                 raise
             log.warning(
                 "the alert topic may not be read: alerts that are open stay open; allow this worker READ there",

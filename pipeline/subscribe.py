@@ -23,6 +23,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from pipeline import rights
 from pipeline.errors import BrokerError
 from pipeline.kafka_clients import aiokafka_config, broker_error, connect_admin
 from pipeline.records import Alert, Status, decode_alert
@@ -235,6 +236,7 @@ class AlertSubscriber:
     def _require_topic(self) -> None:
         """Look first: a consumer's own question makes many brokers create the topic."""
         admin = connect_admin(self._kafka)
+        rights.require(admin, self._kafka, read=[self._topic], group=self._group or "")
         if self._topic not in admin.list_topics(timeout=self._kafka.request_timeout.total_seconds()).topics:
             msg = f"Kafka has no topic {self._topic}; create it (`tidewatch topics create`)"
             raise BrokerError(msg)
