@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Columns = Literal["encoded", "clipped", "unit variance", "raw"]
-"""`encoded` as the product does it (`detectors.features`); `clipped` to few scaled units by the same encoder; brought to mean 0
+Columns = Literal["encoded", "clipped", "clipped at 25", "unit variance", "raw"]
+"""`encoded` as the product does it (`detectors.features`); clipped to 3 or 25 scaled units by the same encoder; brought to mean 0
 and variance 1 over the fitted rows; or as they stand in the file, categories as their place in the alphabet, which is what the
 textbook does."""
 
@@ -66,6 +66,8 @@ CONTENDERS = (
     Contender("RBM, clipped", "rbm", "network", settings=_MACHINE, columns="clipped"),
     Contender("autoencoder, clipped", "autoencoder", "network", settings=_UNCUT, columns="clipped"),
     Contender("VAE, clipped", "vae", "network", settings=_UNCUT, columns="clipped"),
+    Contender("RBM, clipped at 25", "rbm", "network", settings=_MACHINE, columns="clipped at 25"),
+    Contender("VAE, clipped at 25", "vae", "network", settings=_UNCUT, columns="clipped at 25"),
     Contender("TCN classifier", "tcn-classifier", "network", "labels", only=_LABELLED),
     Contender("ED-TCN classifier", "ed-tcn-classifier", "network", "labels", only=_LABELLED),
     Contender("isolation forest", "isolation-forest", "classical", "all", quick=True),

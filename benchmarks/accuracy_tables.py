@@ -27,8 +27,8 @@ FALSE_ROWS = 1e-3
 EPISODE_JOIN = 100
 """Attack rows at most so many rows apart are one episode."""
 CURVE_POINTS = 60
-CLIP = 3.0
-"""Scaled units, of columns that are `clipped`; else the encoder's default holds."""
+CLIPS = {"clipped": 3.0, "clipped at 25": 25.0}
+"""Scaled units, of columns that are clipped; else the encoder's default, 100, holds."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def encode(split: Split, rows: str, columns: str, seed: int) -> Encoded:
     if columns == "raw":
         places = {name: sorted(set(_column(train, name).tolist())) for name in train.categorical}
         return Encoded(_raw(train, places), train.y, _raw(split.test, places))
-    clip = {"clip": CLIP} if columns == "clipped" else {}
+    clip = {"clip": CLIPS[columns]} if columns in CLIPS else {}
     encoder = FeatureEncoder(train.channels, train.categorical, **clip).fit(train.series.rows())
     encoded = Encoded(_arrays(encoder, train), train.y, _arrays(encoder, split.test))
     return encoded.standardised() if columns == "unit variance" else encoded
