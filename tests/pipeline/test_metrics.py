@@ -38,6 +38,18 @@ def test_a_batch_moves_each_counter_by_its_count() -> None:
     assert value(registry, "tidewatch_batch_records_count") == 2
 
 
+def test_records_that_expired_and_records_read_again_are_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.missed("taxi", 3, 20)
+    metrics.missed("taxi", 3, 5)
+    metrics.batch("taxi", 3, Counter(records=7, rebuilt=7, control=1), {})
+    p = {"stream": "taxi", "partition": "3"}
+    assert value(registry, "tidewatch_records_missed_total", **p) == 25
+    assert value(registry, "tidewatch_records_rebuilt_total", **p) == 7
+    assert value(registry, "tidewatch_control_records_total", **p) == 1
+
+
 def test_every_name_has_the_prefix_and_a_help_text() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
