@@ -148,7 +148,9 @@ def _group(settings: Settings, admin: AdminClient) -> Finding:
         group = Offsets(admin, settings.kafka).group(settings.worker.group)
     except BrokerError as error:
         return Finding("group", "warning", f"not seen: {error}; this user needs DESCRIBE on the group")
-    who = f"{len(group.members)} members: {', '.join(group.members)}" if group.members else "no worker runs"
+    who = "no worker runs" if group.empty else f"it is {group.state.replace('_', ' ')}"
+    if group.members:
+        who = f"{len(group.members)} members: {', '.join(group.members)}"
     return Finding("group", "ok", f"{group.name}: {who}")
 
 

@@ -93,11 +93,8 @@ def seek(
     """
     import asyncio
 
-    from pipeline.settings import load_settings
-    from pipeline.state_admin import Administration
-
     target = _target(to)
-    asyncio.run(_seek(Administration(load_settings(config), stream), target, partition, fresh=fresh, yes=yes))
+    asyncio.run(_seek(_administration(stream, config), target, partition, fresh=fresh, yes=yes))
 
 
 async def _seek(
@@ -178,10 +175,7 @@ def import_(
     """
     import asyncio
 
-    from pipeline.settings import load_settings
-    from pipeline.state_admin import Administration
-
-    asyncio.run(_import(Administration(load_settings(config), stream), file, adopt_topic=adopt_topic, yes=yes))
+    asyncio.run(_import(_administration(stream, config), file, adopt_topic=adopt_topic, yes=yes))
 
 
 async def _import(administration: Administration, path: Path, *, adopt_topic: bool, yes: bool) -> None:
@@ -246,6 +240,16 @@ async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, y
             for p in chosen:
                 await store.delete(stream, p)
     typer.echo(f"forgot the state of {what}")
+
+
+def _administration(stream: str, config: Path | None) -> Administration:
+    from pipeline import logs
+    from pipeline.settings import load_settings
+    from pipeline.state_admin import Administration
+
+    settings = load_settings(config)
+    logs.configure(level="warning")  # a state of other numerics is worth a line
+    return Administration(settings, stream)
 
 
 def _target(text: str) -> Target:

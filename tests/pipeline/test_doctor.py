@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from operated_stream import OperatedStream, write_model
+from operated_stream import OperatedStream, observations, write_model
 
 from detectors.base import Scores
 from detectors.baselines import ZScore, ZScoreConfig
@@ -154,6 +154,17 @@ async def store(stream: OperatedStream, offset: int, **changed: Any) -> None:
     async with opened(settings) as redis:
         fields = here.steps.core(0).state.snapshot(everything=True)
         await redis.put(stream.name, 0, Checkpoint(offset, 0, identity, fields))
+
+
+@pytest.mark.embedded
+def test_the_embedded_broker_is_not_believed_where_its_logs_end(embedded_kafka: str, tmp_path: Path) -> None:
+    with start_redis(tmp_path / "redis") as server:
+        stream = OperatedStream(tmp_path, embedded_kafka, server.url, write_model(tmp_path / "quiet.model"))
+        assert stream.run("topics", "create").exit_code == 0
+        stream.send(*observations(0, 10))
+        asyncio.run(store(stream, 10))
+        code, told = diagnosed(stream)
+        assert (code, told[f"state {stream.name}"]) == (0, ["ok: checkpoints of 1 partitions"])
 
 
 def diagnosed(stream: OperatedStream) -> tuple[int, dict[str, list[str]]]:
