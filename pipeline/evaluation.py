@@ -11,7 +11,7 @@ prevalence found there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
-from detectors.evaluation import delay, nab, ranking
+from detectors.evaluation import delay, nab, ranges, ranking
 from pipeline.scorefile import ScoredRows, score_dataset
 from producers.datasets import Dataset, Labels
 
 EVENT_ROWS = 100
 """Rows after an event was told during which it is not told again."""
+BUFFER = 100
+"""Rows beside a labelled window up to which VUS-PR counts a high score in part."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,23 @@ class SeriesResult:
 
 @dataclass(frozen=True)
 class MetricFigures:
-    """Figures of one series or of all: what an operator lives with, at the default threshold."""
+    """Figures of one series or of all: what an operator lives with, at the default threshold.
+
+    Attributes
+    ----------
+    false_per_day
+        False alerts per series and day of event time.
+    range_precision, range_recall
+        How much of the alerts' spans is labelled, and of the labelled windows alerted (Tatbul 2018; flat bias, alpha 0).
+    affiliation_precision, affiliation_recall
+        How near alerts and windows are to each other (Huet 2022); 0.5 is what random alerts get.
+    vus_pr
+        Volume under the precision-recall surface of the calibrated score: needs no threshold (Paparrizos 2022).
+    prevalence
+        Share of labelled rows: what a random score's `vus_pr` would be, about.
+
+    The last six are means over the series with labelled windows; a precision counts where there is an alert.
+    """
 
     series: str
     rows: int
@@ -50,19 +68,38 @@ class MetricFigures:
     false_per_day: float
     median_delay_minutes: float
     median_delay_observations: float
+    range_precision: float
+    range_recall: float
+    affiliation_precision: float
+    affiliation_recall: float
+    vus_pr: float
+    prevalence: float
 
 
 @dataclass(frozen=True)
 class TableFigures:
-    """Figures of a table's rows behind the training part."""
+    """Figures of a table's rows behind the training part.
+
+    Attributes
+    ----------
+    alerts, false_alerts
+        Alerts, and those of which no row is labelled.
+    median_delay_rows
+        Rows of an episode before its first anomalous one, of the episodes found.
+    """
 
     rows: int
     prevalence: float
     roc_auc: float
     average_precision: float
     alerts: int
+    false_alerts: int
+    false_per_1000_rows: float
     episodes: int
     episodes_found: int
+    median_delay_rows: float
+    range_precision: float
+    range_recall: float
 
 
 def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -> Iterator[SeriesResult]:
@@ -116,13 +153,13 @@ def nab_figures(results: Sequence[SeriesResult]) -> dict[str, nab.NabScore]:
 
 def metric_figures(result: SeriesResult) -> MetricFigures:
     """What the alerts of one series were worth."""
-    judgement = _judge(result)
-    return _figures(result.name, len(result.values), [judgement])
+    return _figures(result.name, len(result.values), [_judge(result)], [_by_range(result)])
 
 
 def all_metric_figures(results: Sequence[SeriesResult]) -> MetricFigures:
     """The same over all series."""
-    return _figures("all", sum(len(r.values) for r in results), [_judge(r) for r in results])
+    rows = sum(len(r.values) for r in results)
+    return _figures("all", rows, [_judge(r) for r in results], [_by_range(r) for r in results])
 
 
 def table_labels(data: Dataset, rows: ScoredRows) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
@@ -136,16 +173,26 @@ def table_labels(data: Dataset, rows: ScoredRows) -> tuple[NDArray[np.int8], NDA
 
 def table_figures(rows: ScoredRows, y: NDArray[np.int8], live: NDArray[np.bool_]) -> TableFigures:
     """Figures of the rows behind the training part."""
-    spans = delay.episodes(np.where(live, y, 0).astype(np.int8))
+    labelled = np.where(live, y, 0).astype(np.int8)
+    spans = delay.episodes(labelled)
     found = delay.episodes_found(spans, rows.anomalous)
+    late = [f for f in found if f is not None]
+    alerts = alerted(rows.alert_ids)
+    false = sum(not labelled[first : last + 1].any() for first, last in alerts)
+    by_range = ranges.range_precision_recall(spans, alerts)
     return TableFigures(
         int(live.sum()),
         ranking.prevalence(y[live]),
         ranking.roc_auc(y[live], rows.score[live]),
         ranking.average_precision(y[live], rows.score[live]),
-        rows.alerts,
+        len(alerts),
+        false,
+        1000.0 * false / float(live.sum()),
         len(spans),
-        sum(f is not None for f in found),
+        len(late),
+        float(np.median(late)) if late else float("nan"),
+        by_range.precision,
+        by_range.recall,
     )
 
 
@@ -173,7 +220,36 @@ def _judge(result: SeriesResult) -> delay.Judgement:
     return delay.judge(times, spans, windows)
 
 
-def _figures(name: str, rows: int, judgements: Sequence[delay.Judgement]) -> MetricFigures:
+def alerted(ids: Sequence[str]) -> list[tuple[int, int]]:
+    """First and last row of each alert, from the alert of each row, in order of their first."""
+    codes, _ = pd.factorize(np.asarray(ids, object))
+    rows = np.flatnonzero(np.asarray(ids, object) != "")
+    order = rows[np.argsort(codes[rows], kind="stable")]
+    cuts = np.flatnonzero(np.diff(codes[order])) + 1
+    return sorted((int(part[0]), int(part[-1])) for part in np.split(order, cuts) if len(part))
+
+
+def _by_range(result: SeriesResult) -> dict[str, float]:
+    """Figures of one series' watched rows that ask how much of an event was met; NaN where there is nothing to take them of."""
+    watched = np.isfinite(result.rows.calibrated_score)
+    windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
+    y = (nab.labels(result.rows.timestamps, windows).window >= 0)[watched].astype(np.int8)
+    real = delay.episodes(y)
+    if not real:
+        return dict.fromkeys(_RANGE_FIGURES, float("nan"))
+    alerts = alerted(np.asarray(result.rows.alert_ids, object)[watched].tolist())
+    by_range, near = ranges.range_precision_recall(real, alerts), ranges.affiliation(real, alerts, len(y))
+    volume = ranges.vus_pr(y, result.rows.calibrated_score[watched], buffer=BUFFER)
+    found = (by_range.precision, by_range.recall, near.precision, near.recall, volume, float(y.mean()))
+    return dict(zip(_RANGE_FIGURES, found, strict=True))
+
+
+_RANGE_FIGURES = tuple(f.name for f in fields(MetricFigures))[-6:]
+
+
+def _figures(
+    name: str, rows: int, judgements: Sequence[delay.Judgement], by_range: Sequence[Mapping[str, float]]
+) -> MetricFigures:
     finds = [f for j in judgements for f in j.finds]
     late = [f for f in finds if f.delay_minutes is not None and f.delay_observations is not None]
     false = sum(len(j.false_alerts) for j in judgements)
@@ -188,7 +264,13 @@ def _figures(name: str, rows: int, judgements: Sequence[delay.Judgement]) -> Met
         delay.false_alerts_per_series_day(judgements),
         float(np.median([f.delay_minutes for f in late])) if late else float("nan"),
         float(np.median([f.delay_observations for f in late])) if late else float("nan"),
+        *(_mean_of_known([f[figure] for f in by_range]) for figure in _RANGE_FIGURES),
     )
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [v for v in values if v == v]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def _literal(name: str) -> str:

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from pipeline.errors import SettingsError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.evaluation import MetricFigures, TableFigures
     from producers.datasets import Dataset
 
 
@@ -20,7 +26,12 @@ def register(app: typer.Typer) -> None:
     def evaluate(
         out: Annotated[Path, typer.Option("--out", help="Folder for tables, pictures and scores.")],
         data: Annotated[
-            str, typer.Option("--data", help="A labelled data set: nab, taxi, kdd, kdd-corrected, creditcard, ...")
+            str,
+            typer.Option(
+                "--data",
+                help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, or a made-up "
+                "twin such as synthetic-nab.",
+            ),
         ] = "nab",
         detector: Annotated[
             str,
@@ -32,8 +43,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Measure detection causally: alerts found, missed, false and how late; NAB's score; ranking for tables.
 
-        Every series of metrics gets a model of its own, fitted on its own first min(15 %, 750) rows. NAB's scores are also
-        written in NAB's own layout (OUT/nab/category/file.csv), for its own tool.
+        Every series of metrics gets a model of its own, fitted on its own first min(15 %, 750) rows; a table one model, fitted on
+        its first 15 %. Written to OUT: series.csv and nab.csv, or figures.csv and scores.csv, a picture, and metrics also
+        in NAB's own layout (OUT/nab/category/file.csv), for its own tool.
         """
         from rich.console import Console
 
@@ -41,7 +53,11 @@ def register(app: typer.Typer) -> None:
 
         labelled = open_dataset(data).select(*(series or ()))
         console = Console()
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"--out {out}: cannot be made a folder: {error.strerror or error}"
+            raise SettingsError(msg) from error
         if labelled.kind == "table":
             _table(labelled, detector, out, console)
         else:
@@ -63,32 +79,66 @@ def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> N
     total = evaluation.all_metric_figures(results)
     evaluation.frame([*map(evaluation.metric_figures, results), total]).to_csv(out / "series.csv", index=False)
     evaluation_pictures.draw_series(results, out / "series.png")
-    console.print(
-        f"{labelled.name}: {total.found} of {total.windows} labelled windows found; {total.alerts} alerts, {total.false_alerts} "
-        f"of them false ({total.false_per_day:.3f} per series and day); median delay {total.median_delay_minutes:.0f} min, "
-        f"{total.median_delay_observations:.0f} observations"
-    )
+    console.print(_metric_table(labelled, total))
     profiles = evaluation.nab_figures(results)
     evaluation.profile_frame(profiles).to_csv(out / "nab.csv", index=False)
     for name, score in profiles.items():
         console.print(f"NAB {name}: {score.score:.1f}, {score.found} of {score.windows} windows found")
-    console.print(f"tables, scores and pictures: {out}")
+    console.print(f"tables, scores and pictures: {out}", markup=False, soft_wrap=True)
 
 
 def _table(labelled: Dataset, detector: str, out: Path, console: Console) -> None:
+    from rich.console import Console
+
     from pipeline import evaluation, evaluation_pictures
+    from pipeline.commands.score import progress
     from pipeline.scorefile import score_dataset, write
 
-    with console.status("learning and scoring"):
-        rows = score_dataset(labelled, detector=detector)
+    with progress(Console(stderr=True)) as (learning, scoring):
+        rows = score_dataset(labelled, detector=detector, on_progress=learning, on_scored=scoring)
     y, live = evaluation.table_labels(labelled, rows)
     figures = evaluation.table_figures(rows, y, live)
     write(rows, out / "scores.csv")
     evaluation.frame([figures]).to_csv(out / "figures.csv", index=False)
     evaluation_pictures.draw_ranking(y[live], rows.score[live], out / "ranking.png")
-    console.print(
-        f"{labelled.name}, in order, {figures.rows:,} rows behind the training part, {figures.prevalence:.2%} of them anomalous: "
-        f"ROC-AUC {figures.roc_auc:.4f}, average precision {figures.average_precision:.4f}; {figures.alerts} alerts, "
-        f"{figures.episodes_found} of {figures.episodes} episodes found"
+    console.print(_ranking_table(labelled, figures))
+    console.print(f"tables, scores and pictures: {out}", markup=False, soft_wrap=True)
+
+
+def _metric_table(labelled: Dataset, total: MetricFigures) -> Table:
+    return _two_columns(
+        f"{labelled.name}: {len(labelled.all_series)} series, {total.rows:,} rows",
+        {
+            "labelled windows found": f"{total.found} of {total.windows}",
+            "alerts, false ones": f"{total.alerts}, {total.false_alerts}",
+            "false alerts per series and day": f"{total.false_per_day:.3f}",
+            "median delay": f"{total.median_delay_observations:.0f} observations, {total.median_delay_minutes:.0f} minutes",
+            "range precision, recall": f"{total.range_precision:.3f}, {total.range_recall:.3f}",
+            "affiliation precision, recall": f"{total.affiliation_precision:.3f}, {total.affiliation_recall:.3f}",
+            "VUS-PR (prevalence)": f"{total.vus_pr:.3f} ({total.prevalence:.3f})",
+        },
     )
-    console.print(f"tables, scores and pictures: {out}")
+
+
+def _ranking_table(labelled: Dataset, figures: TableFigures) -> Table:
+    return _two_columns(
+        f"{labelled.name}, in order: {figures.rows:,} rows behind the training part",
+        {
+            "ROC-AUC": f"{figures.roc_auc:.4f}",
+            "average precision (prevalence)": f"{figures.average_precision:.4f} ({figures.prevalence:.4f})",
+            "episodes found": f"{figures.episodes_found} of {figures.episodes}",
+            "median delay": f"{figures.median_delay_rows:.0f} rows",
+            "alerts, false ones": f"{figures.alerts}, {figures.false_alerts}",
+            "false alerts per 1,000 rows": f"{figures.false_per_1000_rows:.2f}",
+            "range precision, recall": f"{figures.range_precision:.3f}, {figures.range_recall:.3f}",
+        },
+    )
+
+
+def _two_columns(title: str, figures: Mapping[str, str]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, figure in figures.items():
+        table.add_row(name, figure)
+    return table
