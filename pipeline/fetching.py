@@ -122,6 +122,9 @@ class _Batches:
         self._fetched = fetched
         self._batch: Any = None
         self._records: Iterator[Any] = iter(())
+        # Its own iterator, never begun, refers to it in turn: each fetch would stay in memory, with its bytes, until the garbage
+        # collector comes, which a worker has told to come seldom.
+        fetched._records_iterator = None
 
     def take(self, limit: int) -> Columns:
         """The next records, at most `limit`; fewer at the end only."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -69,6 +71,19 @@ def fetcher_with(
     records = PartitionRecords(TP, MemoryRecords(raw), list(aborted), start, None, None, True, isolation)
     result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0.1)
     return SimpleNamespace(_records={TP: result}, at=assignment.state_value(TP))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_what_was_taken_goes_without_the_garbage_collector(direct: bool) -> None:
+    raw, _ = log_of([Batch([0, 0, 0]), Batch([0, 0])])
+    fetcher = fetcher_with(raw, 0)
+    fetched = weakref.ref(fetcher._records[TP]._partition_records)
+    gc.disable()
+    try:
+        assert [len(columns) for columns in drained(fetcher, [4], direct=direct)] == [4, 1]
+        assert fetched() is None
+    finally:
+        gc.enable()
 
 
 def drained(fetcher: Any, limits: list[int], *, direct: bool) -> list[Columns]:
