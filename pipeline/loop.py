@@ -218,7 +218,7 @@ class PartitionLoop:
             self.core.miss(now.first - stored)
             self._tell_missed(now.first - stored, stored=stored, log_start=now.first)
             await self._start_over(max(committed or 0, now.first), now.end, complete=False)
-        elif committed is not None:
+        elif committed is not None and (committed or now.first):  # before 0 there is nothing to read back
             until = max(committed, now.first)
             self.position = max(now.first, until - self._rebuild_records)
             self.core.miss(self.position)

@@ -385,6 +385,14 @@ async def test_a_first_start_reads_from_where_the_log_begins(world: World) -> No
     assert loop.checkpointed == -1
 
 
+async def test_where_nothing_was_processed_nothing_was_lost(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    with capture_logs() as logs:
+        assert await loop.begin(world.standing(0)) == 0
+    assert not logs
+
+
 async def test_a_state_is_read_on_at_its_own_offset_whatever_is_committed(world: World) -> None:
     loop = world.loop()
     await loop.assigned()

@@ -353,7 +353,7 @@ class Simulation:
             self.happened["history gone"] += 1
             core.miss(start - max(stored, 0))
             self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end))
-        return until
+        return until or -1
 
     def misses(self, loop: PartitionLoop, records: int) -> None:
         """Records expired before a loop that runs had read them."""
