@@ -23,8 +23,8 @@ def told(worker: Worker, event: str) -> str:
 
 def seen(world: World, reference: Outcome) -> str:
     """What the check says of a guarantee that was broken; an AssertionError where it says nothing."""
-    world.wait_for(lambda: world.settled() or _refusal(world), "the end")
-    if told := _refusal(world):
+    world.wait_for(lambda: world.settled() or gave_up(world), "the end")
+    if told := gave_up(world):
         return f"seen (a worker cannot go on: “{told}”)"
     found = world.finish().differences(reference)
     assert found, "the guarantee was broken, and the check did not see it"
@@ -32,7 +32,7 @@ def seen(world: World, reference: Outcome) -> str:
     return "seen (" + ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n) + " differ)"
 
 
-def _refusal(world: World) -> str:
-    """The last words of a worker that ended itself."""
+def gave_up(world: World) -> str:
+    """The last words of a worker that ended by an error; empty where none did."""
     lines = [line for worker in world.workers for line in worker.text().splitlines() if line.startswith("error:")]
-    return lines[0].removeprefix("error: ").split(":")[0] if lines else ""
+    return lines[0].removeprefix("error: ").split(": run")[0] if lines else ""
