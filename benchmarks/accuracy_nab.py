@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy_cache import Outcomes
 from benchmarks.accuracy_series import one_thread
 from detectors.calibration import MAX_CALIBRATED
-from detectors.evaluation import delay, nab, ranges
+from detectors.evaluation import nab
 from detectors.registry import DETECTORS
 from pipeline import evaluation
 from pipeline.evaluation import SeriesResult
@@ -29,8 +29,6 @@ SEEDS = 3
 LEVELS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
 HALVES = 20
 RESAMPLES = 100
-BUFFER = 100
-"""Rows, of VUS-PR."""
 
 NabFile = tuple[NDArray[np.float64], nab.NabLabels]
 
@@ -72,7 +70,6 @@ def run(label: str, seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, O
 def _figures(results: Sequence[SeriesResult]) -> dict[str, Any]:
     files = [nab_file(r) for r in results]
     figures = evaluation.all_metric_figures(results)
-    by_range = [_by_range(r) for r in results]
     return {
         **{profile: score.score for profile, score in nab.sweep(files).items()},
         "unswept": nab.score_at(files, 1e-9)["standard"].score,
@@ -83,7 +80,12 @@ def _figures(results: Sequence[SeriesResult]) -> dict[str, Any]:
         "false_per_day": figures.false_per_day,
         "delay_minutes": figures.median_delay_minutes,
         "delay_observations": figures.median_delay_observations,
-        **{name: float(np.nanmean([f[name] for f in by_range])) for name in by_range[0]},
+        "range_precision": figures.range_precision,
+        "range_recall": figures.range_recall,
+        "near_precision": figures.affiliation_precision,
+        "near_recall": figures.affiliation_recall,
+        "vus_pr": figures.vus_pr,
+        "prevalence": figures.prevalence,
     }
 
 
@@ -91,38 +93,6 @@ def nab_file(result: SeriesResult) -> NabFile:
     """What is scored of one file, and its labels, as NAB takes them."""
     windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
     return evaluation.nab_anomaly_score(result), nab.labels(result.rows.timestamps, windows)
-
-
-def _by_range(result: SeriesResult) -> dict[str, float]:
-    """Figures of one file's watched rows; NaN where there is no labelled window or no alert."""
-    watched = np.isfinite(result.rows.calibrated_score)
-    scores = result.rows.calibrated_score[watched]
-    in_window = (nab_file(result)[1].window >= 0)[watched]
-    y = in_window.astype(np.int8)
-    real, predicted = delay.episodes(y), _spans(result, watched)
-    if not real:
-        return dict.fromkeys(
-            ("range_precision", "range_recall", "near_precision", "near_recall", "vus_pr", "prevalence"), float("nan")
-        )
-    by_range = ranges.range_precision_recall(real, predicted)
-    near = ranges.affiliation(real, predicted, len(y))
-    return {
-        "range_precision": by_range.precision,
-        "range_recall": by_range.recall,
-        "near_precision": near.precision,
-        "near_recall": near.recall,
-        "vus_pr": ranges.vus_pr(y, scores, buffer=BUFFER),
-        "prevalence": float(y.mean()),
-    }
-
-
-def _spans(result: SeriesResult, watched: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last watched row of each alert."""
-    ids = np.asarray(result.rows.alert_ids, object)[watched]
-    return [
-        (int(rows[0]), int(rows[-1]))
-        for rows in (np.flatnonzero(ids == name) for name in dict.fromkeys(ids.tolist()) if name)
-    ]
 
 
 def _rests_on(results: Sequence[SeriesResult]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy_nab
-from benchmarks.accuracy_nab import _at_level, _by_range, _rests_on, nab_file
+from benchmarks.accuracy_nab import _at_level, _figures, _rests_on, nab_file
 from detectors.registry import DETECTORS
 from pipeline.evaluation import SeriesResult
 from pipeline.scorefile import ScoredRows
@@ -33,25 +33,14 @@ def result(window: tuple[int, int], alert: tuple[int, int], level: float = 2.5) 
     return SeriesResult("s", np.zeros((ROWS, 1)), labels, rows)
 
 
-def test_an_alert_within_a_window_is_precise_and_recalls_its_share_of_the_rows() -> None:
-    figures = _by_range(result(window=(200, 219), alert=(205, 209)))
+def test_the_figures_are_of_the_alerts_spans_against_the_windows() -> None:
+    figures = _figures([result(window=(200, 219), alert=(205, 209))])
     assert figures["range_precision"] == 1.0
     assert figures["range_recall"] == pytest.approx(5 / 20)
     assert figures["near_precision"] == 1.0
     assert figures["prevalence"] == pytest.approx(20 / (ROWS - 60))
-    assert figures["vus_pr"] > 0.3
-
-
-def test_an_alert_far_from_the_window_has_no_precision_by_range_and_little_by_affiliation() -> None:
-    figures = _by_range(result(window=(350, 369), alert=(80, 84)))
-    assert figures["range_precision"] == figures["range_recall"] == 0.0
-    assert figures["near_precision"] < 0.2
-
-
-def test_a_file_without_windows_says_nothing_of_ranges() -> None:
-    made = result(window=(200, 219), alert=(205, 209))
-    figures = _by_range(SeriesResult(made.name, made.values, None, made.rows))
-    assert all(np.isnan(value) for value in figures.values())
+    assert (figures["found"], figures["false_alerts"], figures["delay_observations"]) == (1, 0, 5)
+    assert figures["unswept"] == pytest.approx(figures["standard"]), "one alert, so there is nothing to sweep"
 
 
 def test_at_the_products_own_level_a_file_scores_as_it_does_in_the_product() -> None:
@@ -66,7 +55,7 @@ def test_at_the_products_own_level_a_file_scores_as_it_does_in_the_product() -> 
 def test_what_the_score_rests_on_is_nothing_where_all_files_are_alike() -> None:
     figures = _rests_on([result(window=(200, 219), alert=(200, 209))] * 4)
     assert figures["resampled_sd"] == pytest.approx(0.0)
-    assert 0.0 < figures["level_of_other_half"] < 100.0
+    assert figures["level_of_other_half"] == pytest.approx(100.0), "the alert begins with the window"
 
 
 def test_all_detectors_of_windows_take_part_but_those_that_need_labels() -> None:
