@@ -231,12 +231,11 @@ def _sleep_through_a_session(world: World, *, plant: str = "") -> Iterator[Worke
     for before, share in ((0.1, 0.25), (0.6, 0.75)):
         world.feed(before)
         world.wait_for(world.settled, "a checkpoint")
-        alerts = world.name + ".alerts"
-        before_it = sum(world.ends(alerts).values())
+        alerts = world.alerts()
         world.feed(share)
         world.progress()
         if share > 0.5:  # before that there are none
-            world.wait_for(lambda b=before_it: sum(world.ends(alerts).values()) > b, "alerts that it published")  # type: ignore[misc]
+            world.wait_for(lambda a=alerts: world.alerts() > a, "alerts that it published")  # type: ignore[misc]
         first.pause()
         assert not world.settled(), "it had its checkpoint already"
         second = world.start(plant=plant, checkpoint_every="6s")

@@ -273,6 +273,10 @@ class World:
         """Scores and dead letters so far, repeated ones too: a sign of progress that does not wait for a checkpoint."""
         return sum(sum(self.ends(f"{self.name}.{topic}").values()) for topic in ("scores", "observations.dlq"))
 
+    def alerts(self) -> int:
+        """Alert records so far, repeated ones too."""
+        return sum(self.ends(f"{self.name}.alerts").values())
+
     def crash_redis(self) -> None:
         """SIGKILL: what it has not written to disk is gone."""
         os.kill(self.store.pid, signal.SIGKILL)
