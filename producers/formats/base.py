@@ -154,12 +154,12 @@ def decoded(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
         raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
     except msgspec.ValidationError as error:
         reason = Reason.NOT_FINITE if "out of range" in str(error) else Reason.WRONG_TYPE
-        raise Unusable(reason, str(error)) from None
+        raise Unusable(reason, _shortened(str(error))) from None
     except msgspec.DecodeError as error:
         # Python's json and many others write these, though JSON has no such literals.
         if _NOT_FINITE.search(value):
             raise Unusable(Reason.NOT_FINITE, "NaN and Infinity are not JSON; leave such points out") from None
-        raise Unusable(Reason.UNDECODABLE, str(error)) from None
+        raise Unusable(Reason.UNDECODABLE, _shortened(str(error))) from None
 
 
 def shown(value: object) -> str:
@@ -170,6 +170,11 @@ def shown(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _shortened(text: str) -> str:
+    """An error says where it is, and a record decides how deep that lies."""
+    return text if len(text) <= 200 else f"{text[:150]}...{text[-40:]}"
 
 
 def _escaped(text: str) -> str:

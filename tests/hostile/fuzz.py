@@ -34,7 +34,7 @@ def main() -> int:
         return 2
     for name in [given.format] if given.format else FORMATS:
         command = [sys.executable, __file__, "--here", "--format", name, "--seconds", str(given.seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         last = [line for line in done.stderr.splitlines() if "cov:" in line or line.startswith("Done")]
         if done.returncode:
             print(done.stdout[-2000:] + done.stderr[-4000:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import traceback
 from pathlib import Path
 
@@ -75,15 +75,21 @@ def test_settings_show_none_in_any_form(environment: dict[str, str]) -> None:
         assert CANARY not in text
 
 
-@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL", "SSL"])
-@pytest.mark.parametrize("verb", [["config", "show"], ["worker"], ["doctor"], ["topics", "list"], ["state", "show", "s"], ["alerts"]],
-                         ids=" ".join)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "protocol"),
+    [
+        ("config show", "SASL_SSL"),
+        ("worker", "SASL_PLAINTEXT"),
+        ("worker", "SSL"),
+        ("doctor", "SASL_SSL"),
+        ("state show s", "PLAINTEXT"),
+    ],
+)
 def test_no_command_prints_one_with_servers_away_and_logs_at_debug(
-    environment: dict[str, str], tmp_path: Path, protocol: str, verb: list[str]
+    environment: dict[str, str], tmp_path: Path, verb: str, protocol: str
 ) -> None:
-    if protocol != "SASL_SSL" and verb[0] not in ("worker",):
-        pytest.skip("one protocol is enough for this command")
-    said = tidewatch(*verb, cwd=tmp_path, **environment, TIDEWATCH_KAFKA__SECURITY_PROTOCOL=protocol)
+    said = tidewatch(*verb.split(), cwd=tmp_path, **environment, TIDEWATCH_KAFKA__SECURITY_PROTOCOL=protocol)
     assert CANARY not in said.stdout + said.stderr
     assert said.stdout + said.stderr
     assert said.returncode in (0, 2), said.stderr
@@ -131,7 +137,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated_by_the_error(tmp_path: Path
 def test_secrets_come_from_files_and_the_environment_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in list(clean_environment().keys() ^ dict(__import__("os").environ).keys()):
+    for name in list(clean_environment().keys() ^ os.environ.keys()):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "password").write_text("from a file: ü \n")
     (tmp_path / "t.toml").write_text('[kafka]\nsasl_password = "from the settings file"\nsasl_username = "u"\n')
@@ -151,17 +157,3 @@ def test_a_name_that_is_no_secret_has_no_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TIDEWATCH_KAFKA__BROKERS_FILE", "x")
     with pytest.raises(ValidationError, match="brokers_file"):
         load_settings(None)
-
-
-def test_json_logs_mask_addresses() -> None:
-    import io
-
-    import structlog
-
-    from pipeline import logs
-
-    out = io.StringIO()
-    logs.configure("json", "debug", stream=out)
-    structlog.get_logger("x").info("connecting", url=f"redis://u:{CANARY}@h/0")
-    assert CANARY not in out.getvalue()
-    assert json.loads(out.getvalue())["url"] == "redis://***@h/0"
