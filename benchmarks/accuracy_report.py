@@ -87,8 +87,8 @@ def _settled() -> str:
   `clipped` on random splits of the first half of the card rows (it is good there and ruins KDD's first 30 %, so both stand in the tables),
   `at 25` on a random split of the distinct rows of KDD's 10 % file, best of four limits, without sight of `corrected`. A
   lead smaller than the spread means nothing, and the leader of a table is picked after the fact.
-- NAB: the members of the product's default (`detectors/recipes.py`) and its level were chosen on NAB as a whole, as NAB's own
-  contestants are. Its figures are in-sample; the section says what the level is worth on files it was not chosen on.
+- NAB: the product's default (`detectors/recipes.py`), its level of 2.5 included, was chosen with NAB as a whole in sight, as NAB's own contestants
+  are. Its figures are in-sample; the section says what the level is worth on files it was not chosen on.
 - Nothing else was fitted on a test row: no scaler, no encoder, no threshold of the metrics (ROC-AUC and AP have none). Exceptions are the
   textbook's own metrics, `by hand` and swapped arguments, which take the best threshold on the test rows, and the episodes' level."""
 

@@ -80,6 +80,12 @@ def test_a_mark_is_met_or_not(tmp_path: Path, roc: float, word: str) -> None:
     assert line.endswith(f"| ROC-AUC ≥ 0.9584 | {roc:.4f} | RBM, unit variance | {word} |")
 
 
+def test_a_mark_that_is_missed_by_less_than_the_spread_is_said_to_be(tmp_path: Path) -> None:
+    text = page(tmp_path, BASE, rbm(0.4), rbm(0.4, "random", 0.95), rbm(0.4, "random", 0.965, seed=1))
+    [line] = [line for line in text.splitlines() if "same protocol: credit card, RBM" in line]
+    assert line.endswith("| RBM, unit variance (2 seeds) | **not met**, by less than the spread |")
+
+
 def test_a_mark_of_two_figures_is_met_by_one_network_that_reaches_both(tmp_path: Path) -> None:
     precise, sure = rbm(0.8, roc=0.9), replace(rbm(0.75, roc=0.99), contender="VAE")
     text = page(tmp_path, BASE, precise, sure)
