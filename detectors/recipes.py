@@ -31,8 +31,8 @@ from detectors.windowing import infer_interval
 
 FIT = 0.7
 """Share of the training part that is fitted on; the rest calibrates."""
-SHORTEST = 12
-"""Observations of the shortest window that a network is given."""
+FEW_OBSERVATIONS = 36
+"""Observations of a metric to fit on below which there is no network; above, a window may be half of them."""
 LEAST_METRIC, LEAST_TABLE = 5, 5
 """Training rows without which nothing can be learnt."""
 FEW_ROWS = 64
@@ -89,6 +89,8 @@ class Recipe:
     """Members, calibration and aggregation of a model."""
 
     detectors: tuple[Member, ...]
+    several: tuple[Member, ...] = ()
+    """Members more where a series has several channels."""
     aggregation: Aggregation = "mean"
     time_features: tuple[str, ...] = ()
     calibrator: str = "empirical"
@@ -101,8 +103,12 @@ class Recipe:
 
     def of(self, detector: str) -> Recipe:
         """The same with one detector, by name: as the recipe has it, else in its default settings."""
-        named = {member if isinstance(member, str) else member[0]: member for member in self.detectors}
-        return replace(self, detectors=(named.get(detector, detector),), aggregation="mean", chosen=True)
+        named = {member if isinstance(member, str) else member[0]: member for member in self.detectors + self.several}
+        return replace(self, detectors=(named.get(detector, detector),), several=(), aggregation="mean", chosen=True)
+
+    def for_channels(self, channels: int) -> Recipe:
+        """What of it judges series of so many channels."""
+        return self if channels == 1 else replace(self, detectors=self.detectors + self.several, several=())
 
     def for_rows(self, rows: int) -> Recipe:
         """What of it a table with so many training rows allows.
@@ -131,9 +137,10 @@ class Recipe:
                 "time; give longer series, or more rows to learn from (--train-rows)"
             )
             raise DetectorError(msg)
-        longest = max(room.rows // 3, 3)
-        if longest < SHORTEST and not self.chosen:
-            return replace(self, detectors=(("zscore", {"window": longest}),), time_features=(), aggregation="mean")
+        if room.rows < FEW_OBSERVATIONS and not self.chosen:
+            shortest = ("zscore", {"window": max(room.rows // 3, 3)})
+            return replace(self, detectors=(shortest,), time_features=(), aggregation="mean")
+        longest = max(room.rows // 2, 3)
         known = tuple(f for f in self.time_features if room.span >= _CYCLES[f][0] * _CYCLES[f][1])
         return replace(self, detectors=tuple(_shortened(m, longest) for m in self.detectors), time_features=known)
 
@@ -153,7 +160,8 @@ class Recipe:
             Too few rows to learn from.
         """
         room = _Room.of(series, training_rows, max(map(_window, self.detectors)))
-        recipe = self.for_room(room)
+        channels = max((values.shape[1] for _, values in series.values()), default=1)
+        recipe = self.for_channels(channels).for_room(room)
         return train_metric(
             series,
             recipe.detectors,
@@ -218,18 +226,14 @@ def _shortened(member: Member, longest: int) -> Member:
 _FORECAST = {"horizon": 8, "centred": False, "limit": 4.0}
 
 METRIC = Recipe(
-    (
-        ("lstm", _FORECAST),
-        ("tcn", _FORECAST),
-        ("autoencoder", {"window": 48, "limit": 4.0}),
-        ("pca", {"window": 4}),
-    ),
+    (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
+    several=(("pca", {"window": 4}),),
     time_features=("day",),
     settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}},
 )
-"""Three networks that see a stretch that runs wrong, not a noisy point, and one look at the last four observations, which no
-spike, no step and no channel that leaves the others' company escapes. An alert ends after a hundred normal observations, so that an
-event is one alert. The level is that of a mean of four: rarer to be high together than each alone."""
+"""Three networks that see a stretch that runs wrong, not a noisy point; an alert ends after a hundred normal observations, so that
+an event is one alert. Where there are several channels, a look at the last four observations besides: which of them has left the
+others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
 TABLE = Recipe(
     ("autoencoder", "kmeans", "isolation-forest"),
     calibration={"adapt_after": 60_000},

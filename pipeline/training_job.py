@@ -140,6 +140,8 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
         No such detector; a setting that no detector has.
     """
     recipe = METRIC if source.kind == "metric" else TABLE
+    if source.kind == "metric":
+        recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
     if detector != DEFAULT:
         recipe = replace(recipe, detectors=tuple(detector.split("+")), aggregation="mean")
     time_features = recipe.time_features if choices.time_features is None else choices.time_features

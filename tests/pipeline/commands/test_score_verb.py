@@ -290,3 +290,14 @@ def test_columns_that_share_a_name_and_other_encodings_are_one_line(tmp_path: Pa
     file.write_bytes("timestamp,value\n2024-01-01,3 \xe9\n".encode("latin1"))
     with pytest.raises(DataError, match="save it as UTF-8"):
         _score(file)
+
+
+def test_a_channel_that_leaves_the_others_company_is_seen(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    shared = np.convolve(rng.normal(size=N + 20), np.ones(21), "valid")
+    frame = _frame().drop(columns="value")
+    for name, weight in (("a", 1.0), ("b", -2.0), ("c", 0.5)):
+        frame[name] = weight * shared + rng.normal(0, 0.1, N)
+    frame.loc[480:500, "b"] *= -1  # within its range, but against the others
+    scores, _ = _score(_file(tmp_path, frame), detector="")
+    assert scores["score"].idxmax() in range(480, 510)
