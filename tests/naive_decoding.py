@@ -57,7 +57,11 @@ def _json(value: bytes) -> Any:
 
 
 def _read(message: Any, kind: str, width: int) -> tuple[int, list[Any]] | str:
-    if not isinstance(message, dict) or "timestamp" not in message:
+    if not isinstance(message, dict):
+        return "wrong type"
+    if any(map(_beyond, (message.get(name) for name in ("timestamp", "value", "values", "series")))):
+        return "not finite"
+    if "timestamp" not in message:
         return "wrong type"
     timestamp = message["timestamp"]
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
@@ -91,3 +95,10 @@ def _read(message: Any, kind: str, width: int) -> tuple[int, list[Any]] | str:
             return "not finite"
         out.append(number)
     return (timestamp, out) if len(out) == width else "wrong channels"
+
+
+def _beyond(value: Any) -> bool:
+    """Whether a number in it, however deep, is beyond float64: that is seen first, since such a member cannot be read at all."""
+    if isinstance(value, dict | list):
+        return any(map(_beyond, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isinf(value)

@@ -201,6 +201,13 @@ DECODERS = {
 @settings(max_examples=250, deadline=None)
 @given(records=records)
 @example(records=[(GOOD[:20], None), (GOOD[20:], None), (GOOD + GOOD, None)])
+@example(
+    records=[
+        (b'{"timestamp":1e04172800000,"value":1}', None),
+        (b'{"timestamp":"x","value":1e999}', None),
+        (b'{"value":1e999}', None),
+    ]
+)
 @example(records=[(b'{"\x80eries":"a","timestamp":%d,"value":1}' % T0, None)])
 def test_records_decode_as_if_each_were_alone_and_as_the_rules_say(
     which: str, records: list[tuple[bytes | None, bytes | None]]
