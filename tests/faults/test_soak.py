@@ -17,6 +17,8 @@ MINUTES = float(os.environ.get("TIDEWATCH_SOAK_MINUTES", "3"))
 """`make soak` says 60."""
 RATE = 1_000
 EVERY = 2.0
+STEEPEST = 3.0
+"""MiB a minute. A worker that kept its fetches in memory until the garbage collector came, as one did, has 4.6."""
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300 + MINUTES * 90)]
 
@@ -64,6 +66,7 @@ def test_memory_lag_and_descriptors_stay_flat(world: World) -> None:
     caught_up = time.monotonic() - end
     half = len(memory) // 2
     assert np.median(memory[half:]) < 1.05 * np.median(memory[:half])
+    assert slope < STEEPEST
     assert np.median(descriptors[half:]) <= np.median(descriptors[:half])
     assert np.median(lag[half:]) <= max(2 * np.median(lag[:half]), 5 * RATE)
     assert caught_up < 60
