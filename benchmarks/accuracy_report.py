@@ -97,7 +97,8 @@ def _summary(outcomes: Mapping[str, Outcomes]) -> str:
     named = {e.name: e for e in experiments()}
     rows = [row for claim in CLAIMS if (row := _claimed(claim, named[claim.experiment], outcomes))]
     claimed = {c.experiment for c in CLAIMS}
-    rows += [_unclaimed(e, outcomes[n]) for n, e in named.items() if n in outcomes and n not in claimed]
+    others = (e for n, e in named.items() if n in outcomes and n not in claimed)
+    rows += [row for e in others if (row := _unclaimed(e, outcomes[e.name]))]
     rows += accuracy_sections.digits_summary(outcomes.get("mnist", []))
     rows += accuracy_sections.taxi_summary(outcomes.get("taxi", []))
     head = [
@@ -140,10 +141,12 @@ def _figures(found: Outcomes, *, by_hand: bool = False) -> str:
     return f"by hand {spread(found, 'by_hand')}; {figures}" if by_hand else figures
 
 
-def _unclaimed(experiment: Experiment, found: Outcomes) -> list[str]:
+def _unclaimed(experiment: Experiment, found: Outcomes) -> list[str] | None:
     """A row for an experiment of which no figure is known: the best network."""
     honest = next(p for p in experiment.protocols if p.kind == HONEST)
     rows = [o for o in found if o["protocol"] == honest.name]
+    if not rows:
+        return None
     name, best = ranked(rows, "network")[0]
     book = [p.name for p in experiment.protocols if p.kind == TEXTBOOK]
     under_book = [o for o in found if o["protocol"] in book and o["contender"] == name]

@@ -110,3 +110,9 @@ def test_pictures_that_the_page_shows_are_there_and_no_place_is_left_open(tmp_pa
     assert "(images/results-creditcard.png)" in text
     assert (tmp_path / "images" / "results-creditcard.png").stat().st_size > 1000
     assert "<picture" not in text
+
+
+def test_an_experiment_of_which_only_the_textbooks_protocol_was_run_has_its_section(tmp_path: Path) -> None:
+    found = Collected([asdict(replace(BASE, experiment="kdd-all", protocol="random"))], 9, 0, 6, 1.0)
+    write(tmp_path / "results.md", tmp_path / "images", {"kdd-all": found}, quick=False)
+    assert "## KDD Cup 99, all rows" in (tmp_path / "results.md").read_text()
