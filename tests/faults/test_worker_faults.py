@@ -228,7 +228,7 @@ def _kill(world: World, kills: int, *, plant: str = "", pause: float = 0.5) -> i
 def _sleep_through_a_session(world: World, *, plant: str = "") -> Iterator[Worker]:
     """Twice: a worker is paused with work not yet checkpointed, another takes over and goes on. Yields it, continued."""
     first = world.start(plant=plant, checkpoint_every="15s")
-    for before, share in ((0.1, 0.25), (0.6, 0.75)):
+    for before, share in ((0.1, 0.25), (0.7, 0.9)):
         world.feed(before)
         world.wait_for(world.settled, "a checkpoint")
         alerts = world.alerts()
@@ -240,7 +240,7 @@ def _sleep_through_a_session(world: World, *, plant: str = "") -> Iterator[Worke
         assert not world.settled(), "it had its checkpoint already"
         second = world.start(plant=plant, checkpoint_every="1s")
         world.wait_for(lambda s=second: len(s.events("partition opened")) == 4, "the second worker's taking over")  # type: ignore[misc]
-        world.feed(share + 0.2)
+        world.feed(share + 0.1)
         world.wait_for(world.settled, "all records in the store")
         first.resume()
         yield first
