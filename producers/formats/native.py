@@ -113,7 +113,8 @@ def _members(value: bytes) -> _Loose:
     try:
         return decoded(_loose, value)
     except Unusable as error:
-        if error.reason is Reason.WRONG_TYPE:  # by its first byte; that the whole is no JSON goes before that
+        # By the first byte, or a number beyond float64; that the whole is no JSON goes before that.
+        if error.reason in (Reason.WRONG_TYPE, Reason.NOT_FINITE):
             decoded(_raw, value)
         raise
 

@@ -206,6 +206,7 @@ DECODERS = {
         (b'{"timestamp":1e04172800000,"value":1}', None),
         (b'{"timestamp":"x","value":1e999}', None),
         (b'{"value":1e999}', None),
+        (b'{"timestamp":1404172800000,"value":-1E309.0}', None),
     ]
 )
 @example(records=[(b'{"\x80eries":"a","timestamp":%d,"value":1}' % T0, None)])
