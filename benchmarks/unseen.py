@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from detectors.evaluation import delay, ranges, ranking
 from detectors.features import FeatureEncoder
 from detectors.training import metric_training_rows, table_training_rows
 from pipeline.evaluation import alerted
-from pipeline.scorefile import ScoredRows, score_dataset
+from pipeline.scorefile import score_dataset
 from producers.datasets import Dataset, Labels, Series, open_dataset
 
 BUFFER = 16
@@ -48,9 +48,9 @@ def ranked(y: NDArray[np.int8], scores: Scores, first: int) -> dict[str, float]:
     }
 
 
-def by_alerts(y: NDArray[np.int8], rows: ScoredRows) -> dict[str, float]:
+def by_alerts(y: NDArray[np.int8], ids: Sequence[str]) -> dict[str, float]:
     """Events and alerts of one series, counted."""
-    events, alerts = delay.episodes(y), alerted(rows.alert_ids)
+    events, alerts = delay.episodes(y), alerted(ids)
     found = sum(any(a <= last + BEHIND and b >= first for a, b in alerts) for first, last in events)
     true = sum(any(a <= last + BEHIND and b >= first for first, last in events) for a, b in alerts)
     return {"events": len(events), "found": found, "alerts": len(alerts), "false": len(alerts) - true, "rows": len(y)}
@@ -77,7 +77,7 @@ def metric_outcomes(seed: int, every: int) -> Iterator[dict[str, Any]]:
         first, values = metric_training_rows(len(p.y)), p.series.values
         what = {"data": "several channels" if values.shape[1] > 1 else "one channel", "kind": p.anomaly}
         rows = score_dataset(p.data)
-        yield {**what, "contender": "default", **ranked(p.y, rows.score, first), **by_alerts(p.y, rows)}
+        yield {**what, "contender": "default", **ranked(p.y, rows.score, first), **by_alerts(p.y, rows.alert_ids)}
         scaled = (values - values[:first].mean(axis=0)) / (values[:first].std(axis=0) + 1e-12)
         seen = np.lib.stride_tricks.sliding_window_view(scaled, WINDOW, axis=0).reshape(len(values) - WINDOW + 1, -1)
         trees = np.r_[np.full(WINDOW - 1, np.nan), forest(seen, first - WINDOW + 1)]
@@ -114,7 +114,9 @@ def table_outcomes(seed: int) -> Iterator[dict[str, Any]]:
         [series], [labels] = data.series().values(), data.all_labels.values()
         y, first = labels.anomalous.astype(np.int8), table_training_rows(len(series))
         rows, what = score_dataset(data), {"data": "table", "kind": data.name}
-        yield {**what, "contender": "default", **ranked(y, rows.score, first), **by_alerts(y, rows)}
+        # A reader may leave rows of its source out (CTG's suspect ones).
+        scores, ids = rows.score[series.positions], [rows.alert_ids[i] for i in series.positions.tolist()]
+        yield {**what, "contender": "default", **ranked(y, scores, first), **by_alerts(y, ids)}
         encoder = FeatureEncoder(data.channels, data.categorical).fit(series.rows(0, first))
         encoded, _ = encoder.encode(series.rows())
         yield {**what, "contender": "Isolation Forest", **ranked(y, forest(encoded, first), first)}
