@@ -61,7 +61,9 @@ def replay(
     delivery_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a record that Kafka does not take counts as lost.")
     ] = 30.0,
-    config: Annotated[Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
+    ] = None,
 ) -> None:
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
     from pipeline import topics
