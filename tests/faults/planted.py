@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 
@@ -30,15 +31,32 @@ from pipeline.scoring import Scorer
 from pipeline.stores import redis as stores
 from pipeline.stores.base import Claim, Identity
 
+log = structlog.get_logger(__name__)
+
+
+HOLE = "in the hole"
+"""Logged where a kill now would show what was broken: the test waits for it."""
+
 
 def checkpoint_before_alerts() -> None:
     """Offsets go to the store while what was published is still on its way."""
+    written = PartitionLoop._written
+    on_their_way: set[PartitionLoop] = set()
 
     async def acknowledged(self: PartitionLoop) -> None:
+        if not all(future.done() for future in self._unacknowledged):
+            on_their_way.add(self)
         self._unacknowledged.clear()
 
+    def then(self: PartitionLoop, size: int, started: float) -> None:
+        written(self, size, started)
+        if self in on_their_way:
+            on_their_way.discard(self)
+            log.info(HOLE)
+
     PartitionLoop._acknowledged = acknowledged  # type: ignore[method-assign]
-    KafkaPublisher.__init__ = partialmethod(KafkaPublisher.__init__, linger=2.0)  # type: ignore[method-assign]
+    PartitionLoop._written = then  # type: ignore[method-assign]
+    KafkaPublisher.__init__ = partialmethod(KafkaPublisher.__init__, linger=5.0)  # type: ignore[method-assign]
 
 
 def offset_apart() -> None:
@@ -55,7 +73,8 @@ def offset_apart() -> None:
     ) -> Claim:
         fields = {f"f:{name}": value for name, value in changed.items()}
         await self._redis.hset(self._key(claim.stream, claim.partition), mapping=fields)  # type: ignore[misc]
-        await asyncio.sleep(3.0)
+        log.info(HOLE)
+        await asyncio.sleep(5.0)
         return await whole(self, claim, offset, identity, changed, **rest)
 
     stores.RedisStore.save = save  # type: ignore[method-assign]
