@@ -11,9 +11,12 @@ A detector states the settings that it is checked with (`unit_test_params`) and 
 from __future__ import annotations
 
 import copy
+import ctypes
+import gc
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -290,12 +293,32 @@ def check_memory_is_bounded(detector: type[Detector]) -> None:
 def _peak(built: Detector, x: NDArray[np.float32]) -> int | None:
     """Bytes of resident memory that scoring x took at its highest, beside what there was; None off Linux."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        before = _resident("VmRSS")
-        built.score(x)
-        return _resident("VmHWM") - before
+        with _nothing_given_back():
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            before = _resident("VmRSS")
+            built.score(x)
+            return _resident("VmHWM") - before
     except OSError:
         return None
+
+
+@contextmanager
+def _nothing_given_back() -> Iterator[None]:
+    """Give back to the system all memory that is free, so that none of it hides what is taken within.
+
+    Garbage that is collected while a detector scores, and free memory that it is given again, would count against its own.
+    """
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
+    if trim is not None:
+        trim(0)
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _resident(what: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -205,6 +206,23 @@ def test_a_check_fails_a_detector_that_breaks_what_it_asks(
     monkeypatch.setattr("detectors.registry.DETECTORS", {**DETECTORS, detector.name: detector})
     with pytest.raises(AssertionError, match=says):
         check(detector)
+
+
+def test_memory_that_comes_free_while_scoring_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage in a cycle that is collected just then made the check blind once."""
+
+    class CollectsMeanwhile(AllAtOnce):
+        def score(self, x: Any) -> Scores:
+            if len(x) > 10_000:
+                gc.collect()
+            return super().score(x)
+
+    monkeypatch.setattr("detectors.registry.DETECTORS", {**DETECTORS, CollectsMeanwhile.name: CollectsMeanwhile})
+    cycle: list[Any] = [np.ones((25_000, 400))]
+    cycle.append(cycle)
+    del cycle
+    with pytest.raises(AssertionError, match="took"):
+        checks.check_memory_is_bounded(CollectsMeanwhile)
 
 
 def test_a_sound_detector_passes_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
