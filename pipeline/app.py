@@ -32,7 +32,8 @@ from pipeline.agents import App, PartitionLife
 from pipeline.control import append
 from pipeline.errors import Refused, SettingsError, TidewatchError
 from pipeline.kafka_clients import connect_admin
-from pipeline.loop import PartitionLoop, Publisher
+from pipeline.loop import PartitionLoop
+from pipeline.outbox import Publisher
 from pipeline.metrics import WorkerMetrics, serve
 from pipeline.open_alerts import OpenAlerts
 from pipeline.publisher import KafkaPublisher

@@ -62,6 +62,20 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def since(self, offset: int) -> RecordBatch:
+        """The records from an offset on; the batch itself where nothing stands before it."""
+        if not len(self) or self.offsets[0] >= offset:
+            return self
+        return self._slice(slice(int(np.searchsorted(self.offsets, offset)), None), self.next_offset)
+
+    def before(self, offset: int) -> RecordBatch:
+        """The records before an offset, which is where the next ones begin."""
+        return self._slice(slice(int(np.searchsorted(self.offsets, offset))), offset)
+
+    def _slice(self, part: slice, next_offset: int) -> RecordBatch:
+        columns = self.keys[part], self.values[part], self.timestamps[part]
+        return RecordBatch(self.topic, self.partition, self.offsets[part], next_offset, *columns)
+
 
 @dataclass(slots=True)
 class Rejected:

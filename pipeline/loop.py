@@ -9,58 +9,39 @@ State and offset move together: what is in the store at offset n has seen every 
 alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
 twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
 
-Two misfortunes leave a hole, and `begin` finds out which:
-
-    state lost      nothing is stored, but the group has committed an offset: records before it are read again quietly (nothing is
-                    published: it was), as far back as needed, as settings and as retention allow
-    records lost    the log begins behind the stored offset: windows start anew there
-
-Where the log does not begin at 0 any more, what is rebuilt is not what was lost. Then the alert topic tells which alerts are open,
-and they go on from there (`PartitionCore.take_up`). Until that is done there is no checkpoint, so a crash begins it all again.
+Where nothing is stored, or Kafka has not kept what comes next, the past has a hole: `pipeline.rebuild`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import structlog
 
 from pipeline.batches import RecordBatch, Rejected, Standing
 from pipeline.decoding import CONTROL
-from pipeline.errors import BrokerError, Dropped, Refused, StoreError, TidewatchError
-from pipeline.records import Alert, DeadLetter, Message
+from pipeline.errors import BrokerError, Dropped, Refused, TidewatchError
+from pipeline.outbox import Outbox, Publisher
+from pipeline.rebuild import Hole, Rebuild
+from pipeline.records import Alert, DeadLetter
 from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.stores.patience import Patience
 from pipeline.stream import PartitionCore, Settled, Stream
 from producers.records import PartitionsAdded, decode_control, encode_control
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-
-MAX_UNACKNOWLEDGED = 50_000
-"""Messages handed to the producer and not acknowledged yet; beyond it the partition waits."""
 
 VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
 while memory still has it."""
-
-
-class Publisher(Protocol):
-    """Messages out: alerts, dead letters, scores."""
-
-    def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> Awaitable[None]:
-        """Hand a message over, in order; the awaitable ends when the broker has acknowledged it, or raises BrokerError."""
-        ...
 
 
 class LoopMetrics(Protocol):
@@ -92,22 +73,6 @@ OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 
 Append = Callable[[bytes, bytes], Awaitable[bool]]
 """Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
-
-
-@dataclass(slots=True)
-class _Rebuild:
-    """What is done before a partition with a hole in its past is as it should be.
-
-    Before `until` everything was published already, so nothing is. Where the past is not `complete`, the alert topic tells (`told`)
-    what was published of alerts, also behind `until`; no alert is published before `end`, and there these are taken up.
-    """
-
-    start: int
-    until: int
-    end: int
-    complete: bool
-    begun: float
-    told: Mapping[str, Alert] | None = None
 
 
 class PartitionLoop:
@@ -154,11 +119,10 @@ class PartitionLoop:
         self.checkpointed = -1
         self.core: PartitionCore = stream.core(partition)
         self._store = store
-        self._publisher = publisher
+        self.outbox = Outbox(publisher)
         self._still_owner = still_owner
         self._identity = identity
         self._clock = clock
-        self._sleep = sleep
         self._metrics = metrics
         self._every = checkpoint_every
         self._records = checkpoint_records
@@ -166,15 +130,15 @@ class PartitionLoop:
         self._open_alerts = open_alerts
         self._append = append
         self._rebuild_records = rebuild_records
-        self._rebuild: _Rebuild | None = None
+        self._rebuild: Rebuild | None = None
         self._partitions = 0
         self._claim: Claim | None = None
-        self._unacknowledged: deque[asyncio.Future[None]] = deque()
         self._since_checkpoint = 0
         self._checkpointed_at = clock()
         self._midway = False
         self._rewrite = False
         self._log = log.bind(stream=stream.name, partition=partition)
+        self._patiently = Patience(sleep, self._tell_waiting, self._log)
 
     async def assigned(self) -> int | None:
         """Claim the partition and load its state; returns its offset, None where nothing is stored. `begin` is next.
@@ -203,7 +167,6 @@ class PartitionLoop:
             The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
         """
         await self._tell_partitions(now.partitions)
-        committed = None if now.committed is None else min(now.committed, now.end)
         if self.position > now.end:
             msg = (
                 f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
@@ -211,26 +174,19 @@ class PartitionLoop:
                 f"{self.stream.name}` to start anew"
             )
             raise BrokerError(msg)
-        if self.position >= now.first:
-            return self.position
-        if self.position >= 0:
-            stored, self.position = self.position, now.first
-            self.core.miss(now.first - stored)
-            self._tell_missed(now.first - stored, stored=stored, log_start=now.first)
-            await self._start_over(max(committed or 0, now.first), now.end, complete=False)
-        elif committed is not None and (committed or now.first):  # before 0 there is nothing to read back
-            until = max(committed, now.first)
-            self.position = max(now.first, until - self._rebuild_records)
-            self.core.miss(self.position)
+        hole = Hole.between(self.position, now, most=self._rebuild_records)
+        if hole is None:
+            return now.first if self.position < 0 else self.position
+        self.position = hole.start
+        self.core.miss(hole.unseen)
+        if hole.state_lost:
             self._log.warning(
                 "state lost, reading back quietly", committed=now.committed, log_start=now.first, log_end=now.end,
-                since=self.position, records=until - self.position, complete=self.position == 0,
+                since=hole.start, records=hole.until - hole.start, complete=hole.complete,
             )  # fmt: skip
-            if now.first > committed:
-                self._tell_missed(now.first - committed, stored=committed, log_start=now.first)
-            await self._start_over(until, now.end, complete=self.position == 0)
-        else:
-            return now.first
+        if hole.expired:
+            self._tell_missed(hole.expired, stored=hole.known, log_start=now.first)
+        await self._start_over(hole.until, now.end, complete=hole.complete)
         return self.position
 
     async def batch(self, records: RecordBatch) -> None:
@@ -248,18 +204,19 @@ class PartitionLoop:
         """
         if records.missed:
             await self._missed(records.missed)
-        for part in self._parts(records):
+        parts = [records] if self._rebuild is None else self._rebuild.cut(records, self.position)
+        for part in parts:
             await self._process(part)
             await self._end_rebuild()
-        if len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
-            await self._acknowledged()
+        if self.outbox.full:
+            await self.outbox.acknowledged()
         await self.idle()
 
     async def _process(self, records: RecordBatch) -> None:
         """One batch, or what lies of it before a border of a rebuild."""
         started = self._clock()
         self._midway = True
-        records = _from(records, self.position)
+        records = records.since(self.position)
         observations, rejected = self.stream.decoder.decode(records)
         if controls := [r.index for r in rejected if r.reason == CONTROL]:
             await self._with_controls(records, controls)
@@ -305,11 +262,11 @@ class PartitionLoop:
         """Write changed state and offset in one step, after everything published is acknowledged."""
         if self._claim is None or self._midway or self._rebuild is not None:
             return
-        await self._acknowledged()
+        await self.outbox.acknowledged()
         started = self._clock()
         changed = self._changed()
         try:
-            self._claim = await self._retried(partial(self._save, self._claim, changed))
+            self._claim = await self._patiently(partial(self._save, self._claim, changed))
         except Refused as refused:
             await self._refused(refused)
         self._written(sum(map(len, changed.values())), started)
@@ -323,7 +280,7 @@ class PartitionLoop:
         try:
             whole = not self._midway and self._rebuild is None
             if self._claim is not None and whole and self.position > self.checkpointed:
-                await self._acknowledged()
+                await self.outbox.acknowledged()
                 self._claim = await self._save(self._claim, self._changed())
                 self.checkpointed = self.position
         except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
@@ -335,11 +292,11 @@ class PartitionLoop:
 
     async def _claim_and_load(self) -> Checkpoint | None:
         while True:
-            self._claim = await self._retried(
+            self._claim = await self._patiently(
                 lambda: self._store.claim(self.stream.name, self.partition, generation=self._generation)
             )
             try:
-                return await self._retried(partial(self._store.load, self._claim))
+                return await self._patiently(partial(self._store.load, self._claim))
             except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
                 if not await self._still_owner():
                     self._drop()
@@ -386,7 +343,7 @@ class PartitionLoop:
                 return
             assert self._claim is not None
             try:
-                self._claim = await self._retried(partial(self._save, self._claim, self._changed()))
+                self._claim = await self._patiently(partial(self._save, self._claim, self._changed()))
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue
@@ -411,46 +368,28 @@ class PartitionLoop:
         self._claim = None
         self._midway = self._rewrite = False
         self._rebuild = None
-        self._unacknowledged.clear()
+        self.outbox.forget()
         self.core = self.stream.core(self.partition)
 
-    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the store answers; meanwhile the partition takes no records (back-pressure)."""
-        wait = 0.1
-        while True:
-            try:
-                result = await call()
-            except Refused:
-                raise
-            except StoreError as error:
-                self._log.warning("state store does not answer, waiting", reason=str(error), retry_in=wait)
-                if self._metrics is not None:
-                    self._metrics.waiting(self.stream.name, self.partition, True)
-                await self._sleep(wait)
-                wait = min(wait * 2, 5.0)
-            else:
-                if self._metrics is not None and wait > 0.1:
-                    self._metrics.waiting(self.stream.name, self.partition, False)
-                return result
+    def _tell_waiting(self, waiting: bool) -> None:
+        if self._metrics is not None:
+            self._metrics.waiting(self.stream.name, self.partition, waiting)
 
     # A past with a hole
 
     async def _start_over(self, until: int, end: int, *, complete: bool) -> None:
         """From `position` on, process quietly what was published already."""
         self.checkpointed = until
-        self._rebuild = _Rebuild(self.position, until, until, complete, begun=self._clock())
+        self._rebuild = Rebuild(self.position, until, until, complete, begun=self._clock())
         if not complete:
             await self._ask_alerts(self._rebuild, end)
         await self._end_rebuild()
 
-    async def _ask_alerts(self, rebuild: _Rebuild, end: int) -> None:
-        """Ask the alert topic what is open. What was published up to its newest record is not published again."""
+    async def _ask_alerts(self, rebuild: Rebuild, end: int) -> None:
+        """Ask the alert topic what is open."""
         if self._open_alerts is None:
             return
-        rebuild.told = await self._open_alerts()
-        # An offset from behind the end is of a topic of this name that is no more.
-        offsets = (alert.evidence.offset for alert in rebuild.told.values())
-        rebuild.end = max([rebuild.until, *(offset + 1 for offset in offsets if offset < end)])
+        rebuild.take(await self._open_alerts(), end)
 
     async def _missed(self, records: int) -> None:
         """Retention was quicker than this loop."""
@@ -472,14 +411,6 @@ class PartitionLoop:
         if self._metrics is not None:
             self._metrics.missed(self.stream.name, self.partition, records)
 
-    def _parts(self, records: RecordBatch) -> Iterator[RecordBatch]:
-        """A batch, cut at the borders of a rebuild."""
-        if self._rebuild is not None:
-            for border in (self._rebuild.until, self._rebuild.end):
-                if self.position < border < records.next_offset:
-                    yield _before(records, border)
-        yield records
-
     async def _end_rebuild(self) -> None:
         """Where the hole is behind us, go on as always, and write everything."""
         rebuild = self._rebuild
@@ -499,12 +430,12 @@ class PartitionLoop:
     @property
     def _alerts_are_out(self) -> bool:
         """Whether alerts of the next record were published already."""
-        return self._rebuild is not None and self.position < self._rebuild.end
+        return self._rebuild is not None and self._rebuild.hides_alerts(self.position)
 
     @property
     def _all_is_out(self) -> bool:
         """Whether anything that the next record leads to was."""
-        return self._rebuild is not None and self.position < self._rebuild.until
+        return self._rebuild is not None and self._rebuild.hides_all(self.position)
 
     # Control records
 
@@ -528,7 +459,7 @@ class PartitionLoop:
         """Process a batch that holds control records: what lies before one, then that, then what lies behind."""
         for i in at:
             offset = int(records.offsets[i])
-            await self._process(_before(records, offset))
+            await self._process(records.before(offset))
             self._control(records.values[i] or b"", offset)
         await self._process(records)
 
@@ -552,13 +483,13 @@ class PartitionLoop:
             return
         for alert in alerts:
             counts[f"alerts_{alert.status}"] += 1
-            self._send(alert.message(self.stream.settings.alert_topic))
+            self.outbox.send(alert.message(self.stream.settings.alert_topic))
 
     def _publish_scores(self, settled: Settled) -> None:
         topic = self.stream.settings.score_topic
         if topic and not self._all_is_out:
             for score in self.core.life.scores(self.core.state, settled.scored):
-                self._send(score.message(topic))
+                self.outbox.send(score.message(topic))
 
     def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
         if self._all_is_out:
@@ -566,47 +497,7 @@ class PartitionLoop:
         for r in _one_of_each_record(rejected):
             counts[f"rejected_{r.reason}"] += 1
             letter = DeadLetter.of(records, r, stream=self.stream.name)
-            self._send(letter.message(self.stream.settings.dlq))
-
-    def _send(self, message: Message) -> None:
-        sent = self._publisher.send(message.topic, message.key, message.value, message.headers)
-        self._unacknowledged.append(asyncio.ensure_future(sent))
-
-    async def _acknowledged(self) -> None:
-        """Wait for the broker. What was refused, or not waited for to the end, stays: no checkpoint gets past it."""
-        while self._unacknowledged:
-            await asyncio.shield(self._unacknowledged[0])
-            self._unacknowledged.popleft()
-
-
-def _from(records: RecordBatch, position: int) -> RecordBatch:
-    """The records from an offset on; the batch itself where nothing stands before it."""
-    if not len(records) or records.offsets[0] >= position:
-        return records
-    at = int(np.searchsorted(records.offsets, position))
-    return RecordBatch(
-        records.topic,
-        records.partition,
-        records.offsets[at:],
-        records.next_offset,
-        records.keys[at:],
-        records.values[at:],
-        records.timestamps[at:],
-    )
-
-
-def _before(records: RecordBatch, offset: int) -> RecordBatch:
-    """The records before an offset, which is where the next ones begin."""
-    at = int(np.searchsorted(records.offsets, offset))
-    return RecordBatch(
-        records.topic,
-        records.partition,
-        records.offsets[:at],
-        offset,
-        records.keys[:at],
-        records.values[:at],
-        records.timestamps[:at],
-    )
+            self.outbox.send(letter.message(self.stream.settings.dlq))
 
 
 def _one_of_each_record(rejected: list[Rejected]) -> Iterator[Rejected]:

@@ -2,7 +2,7 @@
 
 A group's committed offsets do not move a worker; the offset beside the state in the store does. They are moved all the same
 when an operator moves that one: lag tools read them, and a worker that finds no state at all takes them for how far its
-predecessor came: then records before it are read back quietly, and nothing of them is published (`pipeline.loop`).
+predecessor came: then records before it are read back quietly, and nothing of them is published (`pipeline.rebuild`).
 """
 
 from __future__ import annotations

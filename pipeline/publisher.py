@@ -2,7 +2,7 @@
 
 One idempotent producer of librdkafka serves all partitions of a worker. `send` never waits: what librdkafka's queue has no
 room for stays here, in order. Deliveries are reported by a thread of its own and handed to the event loop in one go.
-The loop bounds what is outstanding (`pipeline.loop.MAX_UNACKNOWLEDGED`), so a broker that is away becomes back-pressure.
+The loop bounds what is outstanding (`pipeline.outbox.MAX_UNACKNOWLEDGED`), so a broker that is away becomes back-pressure.
 
 A message that is refused (too large for its topic, no right to write) ends the publisher for good: nothing that was sent after
 it to the same partition is ever delivered, also where five requests were on their way when it was refused. So a partition of the
@@ -39,7 +39,7 @@ _Waiting = tuple["asyncio.Future[None]", str, bytes | None, bytes | None, Header
 
 
 class KafkaPublisher:
-    """`pipeline.loop.Publisher` over a real producer. Made and used on one event loop; `close` it.
+    """`pipeline.outbox.Publisher` over a real producer. Made and used on one event loop; `close` it.
 
     Parameters
     ----------

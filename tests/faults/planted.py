@@ -26,6 +26,7 @@ from detectors.baselines import ZScore
 from pipeline import state, stream
 from pipeline.cli import main
 from pipeline.loop import PartitionLoop
+from pipeline.outbox import Outbox
 from pipeline.publisher import KafkaPublisher
 from pipeline.scoring import Scorer
 from pipeline.stores import redis as stores
@@ -41,20 +42,20 @@ HOLE = "in the hole"
 def checkpoint_before_alerts() -> None:
     """Offsets go to the store while what was published is still on its way."""
     written = PartitionLoop._written
-    on_their_way: set[PartitionLoop] = set()
+    on_their_way: set[Outbox] = set()
 
-    async def acknowledged(self: PartitionLoop) -> None:
-        if not all(future.done() for future in self._unacknowledged):
+    async def acknowledged(self: Outbox) -> None:
+        if not all(future.done() for future in self._sent):
             on_their_way.add(self)
-        self._unacknowledged.clear()
+        self._sent.clear()
 
     def then(self: PartitionLoop, size: int, started: float) -> None:
         written(self, size, started)
-        if self in on_their_way:
-            on_their_way.discard(self)
+        if self.outbox in on_their_way:
+            on_their_way.discard(self.outbox)
             log.info(HOLE)
 
-    PartitionLoop._acknowledged = acknowledged  # type: ignore[method-assign]
+    Outbox.acknowledged = acknowledged  # type: ignore[method-assign]
     PartitionLoop._written = then  # type: ignore[method-assign]
     KafkaPublisher.__init__ = partialmethod(KafkaPublisher.__init__, linger=5.0)  # type: ignore[method-assign]
 

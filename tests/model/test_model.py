@@ -9,6 +9,8 @@ import pytest
 from model import explore
 
 from pipeline.loop import PartitionLoop
+from pipeline.outbox import Outbox
+from pipeline.stores.patience import Patience
 from pipeline.stores.redis import RedisStore
 
 
@@ -56,7 +58,7 @@ def test_what_is_written_is_of_this_model() -> None:
 def test_the_page_names_functions_that_there_are() -> None:
     """Its table of correspondence rots otherwise."""
     page = (explore.MODEL.parent / "README.md").read_text()
-    for owner in (PartitionLoop, RedisStore):
+    for owner in (PartitionLoop, Outbox, Patience, RedisStore):
         names = set(re.findall(rf"`{owner.__name__}\.(\w+)`", page))
         assert names
         assert [n for n in names if not hasattr(owner, n)] == []

@@ -108,6 +108,10 @@ def watched(kind: type[PartitionLoop], simulation: Simulation) -> type[Partition
     class Watched(kind):  # type: ignore[misc, valid-type]
         out_until = -1
 
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.outbox.send = partial(self._watch, self.outbox.send)
+
         async def begin(self, now: Standing) -> int:
             self.out_until = simulation.begins(self, now)
             offset: int = await super().begin(now)
@@ -121,10 +125,10 @@ def watched(kind: type[PartitionLoop], simulation: Simulation) -> type[Partition
             simulation.misses(self, records)
             await super()._missed(records)
 
-        def _send(self, message: Message) -> None:
+        def _watch(self, send: Callable[[Message], None], message: Message) -> None:
             if self.position < self.out_until:
                 simulation.fail(f"partition {self.partition}: published again while history was read back: {message}")
-            super()._send(message)
+            send(message)
 
     return Watched
 

@@ -66,7 +66,7 @@ def small_numbers() -> Iterator[None]:
     with (
         patch("pipeline.state.PAGE", PAGE),
         patch("pipeline.stream.EVICT_EVERY", 16),
-        patch("pipeline.loop.MAX_UNACKNOWLEDGED", 5),
+        patch("pipeline.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
         yield
 

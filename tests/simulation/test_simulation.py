@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from simulation.world import StoreClient
 
 from pipeline.batches import RecordBatch, Standing
 from pipeline.loop import PartitionLoop
+from pipeline.rebuild import Rebuild
 from pipeline.stores.base import Claim, Identity
 
 SEEDS = 200
@@ -109,17 +110,17 @@ class OffsetApart(StoreClient):
 class AlertsAfterwards(PartitionLoop):
     """Messages leave when the checkpoint is stored, not before."""
 
-    def _publish_later(self) -> list[tuple[Any, ...]]:
-        return self.__dict__.setdefault("_held_back", [])
-
-    def _send(self, message: Any) -> None:
-        self._publish_later().append(message)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._held_back: list[Any] = []
+        self._send = self.outbox.send
+        self.outbox.send = self._held_back.append  # type: ignore[method-assign]
 
     def _written(self, size: int, started: float) -> None:
         super()._written(size, started)
-        for message in self._publish_later():
-            super()._send(message)
-        self._publish_later().clear()
+        for message in self._held_back:
+            self._send(message)
+        self._held_back.clear()
 
 
 class Loud(PartitionLoop):
@@ -165,7 +166,14 @@ class Careless(PartitionLoop):
 class Uncut(PartitionLoop):
     """A batch is not cut where reading back ends."""
 
-    def _parts(self, records: RecordBatch) -> Iterator[RecordBatch]:
+    async def _start_over(self, until: int, end: int, *, complete: bool) -> None:
+        await super()._start_over(until, end, complete=complete)
+        if self._rebuild is not None:
+            self._rebuild = InOnePiece(**{f.name: getattr(self._rebuild, f.name) for f in fields(Rebuild)})
+
+
+class InOnePiece(Rebuild):
+    def cut(self, records: RecordBatch, position: int) -> Iterator[RecordBatch]:
         yield records
 
 

@@ -425,7 +425,7 @@ class PublisherClient:
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> Awaitable[None]:
-        """See `pipeline.loop.Publisher`."""
+        """See `pipeline.outbox.Publisher`."""
         loop = self._network.loop
         sent: asyncio.Future[None] = loop.create_future()
         sent.add_done_callback(_seen)
