@@ -42,6 +42,12 @@ log = structlog.get_logger(__name__)
 MAX_REQUESTS = 32
 """Requests that are answered at the same time."""
 
+PATIENCE = 30.0
+"""Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.scoring`, 60 s): it is told here first."""
+
+REMEMBERED = 600.0
+"""Seconds for which a worker is not well after a detector could not score something."""
+
 _TEXT = "text/plain; charset=utf-8"
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
@@ -51,10 +57,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
 _BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 _REJECTED, _ALERTS = "rejected_", "alerts_"
+_UNSCORABLE = f"{_REJECTED}not scorable"
 
 
 class Health:
-    """Well, or degraded: the position of a partition with lag does not advance, or its store does not answer.
+    """Well, or degraded: a partition with lag does not advance, its store does not answer, or its detectors cannot score all of it.
 
     Parameters
     ----------
@@ -62,13 +69,14 @@ class Health:
         Seconds without an advance that are still well.
     """
 
-    def __init__(self, *, patience: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()  # asked by the server's threads
         self._positions: dict[tuple[str, int], int] = {}
         self._stalled: dict[tuple[str, int], float] = {}
         self._waiting: dict[tuple[str, int], float] = {}
+        self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
 
     def position(self, stream: str, partition: int, position: int, lag: int) -> None:
         """Where a partition stands and how many records wait behind that."""
@@ -88,11 +96,21 @@ class Health:
             else:
                 self._waiting.pop((stream, partition), None)
 
+    def unscorable(self, stream: str, partition: int, observations: int) -> None:
+        """Observations became dead letters because no number came of them."""
+        now, key = self._clock(), (stream, partition)
+        with self._lock:
+            before, last = self._unscorable.get(key, (0, now))
+            self._unscorable[key] = (observations + (before if now - last <= REMEMBERED else 0), now)
+
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away."""
         with self._lock:
-            for kept in (self._positions, self._stalled, self._waiting):
-                kept.pop((stream, partition), None)
+            key = (stream, partition)
+            self._positions.pop(key, None)
+            self._stalled.pop(key, None)
+            self._waiting.pop(key, None)
+            self._unscorable.pop(key, None)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not well; empty: all is well."""
@@ -100,12 +118,17 @@ class Health:
         with self._lock:
             stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
             waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
+            unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
             at = dict(self._positions)
         lines = [
             f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
             for (s, p), age in stalled.items()
         ]
         lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
+        lines += [
+            f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
+            for (s, p), (n, age) in unscorable.items()
+        ]
         return sorted(lines)
 
 
@@ -165,6 +188,8 @@ class WorkerMetrics:
                 self._policy.labels(*labels, name).inc(n)
             elif name.startswith(_REJECTED):
                 self._dead_letters.labels(*labels, name.removeprefix(_REJECTED)).inc(n)
+                if name == _UNSCORABLE:
+                    self.health.unscorable(stream, partition, n)
             elif name.startswith(_ALERTS):
                 self._alerts.labels(*labels, name.removeprefix(_ALERTS)).inc(n)
         for stage, taken in seconds.items():

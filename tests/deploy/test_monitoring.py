@@ -70,10 +70,11 @@ def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     assert "/secrets/metrics-token" in config
     (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
-    assert "10 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert "11 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
+# Records that expired before a worker's start, while it ran, and long ago.
 CASES = """
 rule_files: [RULES]
 evaluation_interval: 1m
@@ -88,6 +89,9 @@ tests:
       - {series: 'tidewatch_lag_records{stream="s", partition="2"}', values: '0x20'}
       - {series: 'tidewatch_position{stream="s", partition="2"}', values: '100x20'}
       - {series: 'tidewatch_store_waiting{stream="s", partition="1"}', values: '1x20'}
+      - {series: 'tidewatch_records_missed_total{stream="s", partition="0", instance="a"}', values: '_x5 40x60'}
+      - {series: 'tidewatch_records_missed_total{stream="s", partition="1", instance="a"}', values: '0x9 90x60'}
+      - {series: 'tidewatch_records_missed_total{stream="s", partition="2", instance="a"}', values: '0x60'}
       - {series: 'tidewatch_records_total{stream="s", partition="0"}', values: '0+100x20'}
       - {series: 'tidewatch_dead_letters_total{stream="s", partition="0", reason="syntax"}', values: '0+50x20'}
     alert_rule_test:
@@ -112,6 +116,26 @@ tests:
             exp_annotations:
               summary: "50% of s's records become dead letters: syntax."
               description: The dead-letter topic holds them as they came, with the reason in their headers.
+      - {alertname: TidewatchRecordsMissed, eval_time: 4m, exp_alerts: []}
+      - alertname: TidewatchRecordsMissed
+        eval_time: 8m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: s, partition: "0"}
+            exp_annotations:
+              summary: Records of s[0] expired before they were read.
+              description: About 40 of them are lost to it. Raise retention.ms, or add workers.
+      - alertname: TidewatchRecordsMissed
+        eval_time: 30m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: s, partition: "0"}
+            exp_annotations:
+              summary: Records of s[0] expired before they were read.
+              description: About 40 of them are lost to it. Raise retention.ms, or add workers.
+          - exp_labels: {severity: critical, stream: s, partition: "1"}
+            exp_annotations:
+              summary: Records of s[1] expired before they were read.
+              description: About 90 of them are lost to it. Raise retention.ms, or add workers.
+      - {alertname: TidewatchRecordsMissed, eval_time: 50m, exp_alerts: []}
       - {alertname: TidewatchWorkerDown, eval_time: 15m, exp_alerts: []}
       - {alertname: TidewatchNoWorker, eval_time: 15m, exp_alerts: []}
 """

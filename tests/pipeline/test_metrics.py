@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import urllib.error
 import urllib.request
@@ -12,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import windows
 from pipeline.errors import SettingsError
-from pipeline.metrics import POLICY, Health, WorkerMetrics, serve
+from pipeline.metrics import PATIENCE, POLICY, Health, WorkerMetrics, serve
+from pipeline.scoring import Scorer
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -121,6 +123,29 @@ def test_a_store_that_does_not_answer_for_long_is_degraded() -> None:
     assert health.problems() == ["taxi[0] waits for the state store since 61 s"]
     health.waiting("taxi", 0, store=False)
     assert health.problems() == []
+
+
+def test_what_no_detector_could_score_is_degraded_for_a_while() -> None:
+    clock = _Clock()
+    metrics = WorkerMetrics(CollectorRegistry(), Health(clock=clock))
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_undecodable": 4}), {})
+    assert metrics.health.problems() == []
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 2}), {})
+    clock.now = 500
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
+    told = "observations that a detector could not score are dead letters, the last"
+    assert metrics.health.problems() == [f"taxi[0]: 3 {told} 0 s ago"]
+    clock.now = 1101
+    assert metrics.health.problems() == []
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
+    assert metrics.health.problems() == [f"taxi[0]: 1 {told} 0 s ago"]
+    metrics.forget("taxi", 0)
+    assert metrics.health.problems() == []
+
+
+def test_health_tells_of_a_detector_that_hangs_before_it_ends_the_process() -> None:
+    ends = inspect.signature(Scorer).parameters["timeout"].default.total_seconds()
+    assert ends / 2 >= PATIENCE
 
 
 def get(port: int, path: str) -> tuple[int, str]:
