@@ -33,15 +33,16 @@ from pipeline.control import append
 from pipeline.errors import Refused, SettingsError, TidewatchError
 from pipeline.kafka_clients import connect_admin
 from pipeline.loop import PartitionLoop
-from pipeline.outbox import Publisher
 from pipeline.metrics import WorkerMetrics, serve
 from pipeline.open_alerts import OpenAlerts
+from pipeline.outbox import Publisher
 from pipeline.publisher import KafkaPublisher
 from pipeline.scoring import Scorer, ScoringHung
 from pipeline.settings import Settings, StreamSettings
 from pipeline.stores.base import Claim, Identity, Store
 from pipeline.stores.redis import RedisStore
 from pipeline.stream import Stream, create_stream, load_model
+from pipeline.topic_watch import TopicWatch
 
 log = structlog.get_logger(__name__)
 
@@ -192,6 +193,7 @@ async def _work(settings: Settings) -> None:
         names = {stream.settings.input_topic: stream.name for stream in streams}
         reporting = asyncio.create_task(_report(app, metrics, names))
         stack.callback(reporting.cancel)
+        stack.enter_context(_watch_topics(settings, app, streams, identities))
         log.info("worker started", group=worker.group, streams=[s.name for s in streams])
         await app.serve()
     log.info("worker stopped")
@@ -226,6 +228,19 @@ def _identities(settings: Settings, streams: list[Stream]) -> dict[str, Identity
     facts = topics.describe(admin, kafka, inputs.values())
     topics.require(facts, inputs.values())
     return {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
+
+
+def _watch_topics(
+    settings: Settings, app: App, streams: Iterable[Stream], identities: Mapping[str, Identity]
+) -> TopicWatch:
+    """End the app where a topic is deleted under it."""
+    known = {s.settings.input_topic: (s.name, identities[s.name].topic_id) for s in streams}
+    admin, loop = connect_admin(settings.kafka), asyncio.get_running_loop()
+
+    def ask() -> dict[str, str]:
+        return {name: fact.topic_id for name, fact in topics.describe(admin, settings.kafka, known).items()}
+
+    return TopicWatch(ask, known, lambda error: loop.call_soon_threadsafe(app.fail, error))
 
 
 async def _require(store: Store) -> None:
