@@ -488,7 +488,7 @@ class PartitionLoop:
     def _publish_scores(self, settled: Settled) -> None:
         topic = self.stream.settings.score_topic
         if topic and not self._all_is_out:
-            for score in self.core.life.scores(self.core.state, settled.scored):
+            for score in self.core.life.records.scores(self.core.state, settled.scored):
                 self.outbox.send(score.message(topic))
 
     def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:

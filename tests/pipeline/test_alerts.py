@@ -246,7 +246,7 @@ def test_the_band_is_the_margin_around_what_was_expected():
     scored.margins = lambda at: np.full((len(at), 1), 4.0) * (1 + at[:, None])
     (alert,) = log.life.advance(log.state, observations, scored, watermarks)
     assert (alert.band.lower, alert.band.upper) == ([12.0], [28.0])
-    bands = [s.band for s in log.life.scores(log.state, scored)]
+    bands = [s.band for s in log.life.records.scores(log.state, scored)]
     assert [b.upper for b in bands] == [[4.0], [28.0]]
 
 

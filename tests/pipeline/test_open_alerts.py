@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from faust.types import TP
 from recording_life import Book, settings_of, until, worker
 
-from pipeline.alerts import FIRING
+from pipeline.alert_lifecycle import FIRING
 from pipeline.control import append
 from pipeline.errors import BrokerError
 from pipeline.open_alerts import OpenAlerts, keep_newest

@@ -76,7 +76,7 @@ def run(model, cuts=(), method="fixed", only=None):
     for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         for _, settled in core.process(cut(whole, a, b)):
             alerts += settled.alerts
-            scores += core.life.scores(core.state, settled.scored)
+            scores += core.life.records.scores(core.state, settled.scored)
     return [encode(a) for a in alerts], [encode(s) for s in scores], core.state.snapshot(everything=True)
 
 

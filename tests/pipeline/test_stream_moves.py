@@ -7,7 +7,8 @@ import pytest
 from aiokafka.partitioner import murmur2
 from frozen_states import log_of, process, stream_of
 
-from pipeline.alerts import FIRING, ORDINAL_BASE, PENDING
+from pipeline.alert_lifecycle import FIRING, PENDING
+from pipeline.alerts import ORDINAL_BASE
 from pipeline.records import Alert, decode_alert
 from pipeline.stream import PartitionCore
 

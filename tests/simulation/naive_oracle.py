@@ -120,7 +120,7 @@ def _record(stream: Stream, core: PartitionCore, record: Record) -> tuple[list[M
         rejected += [Rejected(0, reason, detail) for _, reason, detail in step.rejected + settled.unscorable]
         published += [a.message(settings.alert_topic) for a in settled.alerts]
         if settings.score_topic:
-            others += [s.message(settings.score_topic) for s in core.life.scores(core.state, settled.scored)]
+            others += [s.message(settings.score_topic) for s in core.life.records.scores(core.state, settled.scored)]
     if rejected:
         more = f" (and {len(rejected) - 1} more of its points)" if len(rejected) > 1 else ""
         why = Rejected(0, rejected[0].reason, rejected[0].detail + more)
