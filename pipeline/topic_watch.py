@@ -67,8 +67,8 @@ class TopicWatch:
             self._missing[topic] = 0 if topic in now else self._missing[topic] + 1
             if self._missing[topic] == LOOKS:
                 msg = (
-                    f"topic {topic} is no more (deleted?), and the state of stream {stream} belongs to it: `tidewatch state reset {stream}`, "
-                    "and the next worker creates it anew; or take the stream out of the settings"
+                    f"topic {topic} is no more (deleted?), and the state of stream {stream} belongs to it: create it again (`tidewatch topics "
+                    f"create`) and run `tidewatch state reset {stream}` to start anew, or take the stream out of the settings"
                 )
                 return BrokerError(msg)
             if own and now.get(topic, own) not in (own, ""):

@@ -58,8 +58,9 @@ def replay_dead_letters(
     """Send dead letters to their stream's input topic again, in the order of their records.
 
     Each goes once: how far this came is remembered, as the offsets of a consumer group, once the broker has acknowledged it. A run that
-    is cut short sends some of it again. Key and headers are the record's own; `tidewatch.replay.topic`, `.partition`, `.offset` say where
-    it was first, `.attempt` how often it was sent. A record that was too large to be carried is shown and not sent.
+    is cut short sends some of it again, and two runs at the same time send everything twice. Key and headers are the record's own;
+    `tidewatch.replay.topic`, `.partition`, `.offset` say where it was first, `.attempt` how often it was sent. A record that was too
+    large to be carried is shown and not sent.
 
     Metrics older than the newest of their series count as late: they are taken, and not scored.
     """

@@ -42,7 +42,8 @@ def test_a_topic_that_is_missing_again_and_again_is_told_with_the_mend() -> None
 
 
 def test_a_broker_that_does_not_know_it_for_a_moment_is_no_reason() -> None:
-    assert looks(*([{}] * (LOOKS - 1) + [HERE]) * 3) == [""] * 3 * LOOKS
+    unknown: Mapping[str, str] = {}
+    assert looks(*[*[unknown] * (LOOKS - 1), HERE] * 3) == [""] * 3 * LOOKS
 
 
 def test_another_topic_of_the_same_name_is_told_at_once() -> None:
