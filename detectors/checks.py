@@ -11,7 +11,6 @@ A detector states the settings that it is checked with (`unit_test_params`) and 
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 import inspect
 import sys
@@ -293,7 +292,7 @@ def check_memory_is_bounded(detector: type[Detector]) -> None:
 def _peak(built: Detector, x: NDArray[np.float32]) -> int | None:
     """Bytes of resident memory that scoring x took at its highest, beside what there was; None off Linux."""
     try:
-        with _nothing_given_back():
+        with _no_garbage():
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
             before = _resident("VmRSS")
             built.score(x)
@@ -303,17 +302,11 @@ def _peak(built: Detector, x: NDArray[np.float32]) -> int | None:
 
 
 @contextmanager
-def _nothing_given_back() -> Iterator[None]:
-    """Give back to the system all memory that is free, so that none of it hides what is taken within.
-
-    Garbage that is collected while a detector scores, and free memory that it is given again, would count against its own.
-    """
+def _no_garbage() -> Iterator[None]:
+    """Collect garbage before and not within: what comes free while a detector scores would hide what that takes."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have none
-    if trim is not None:
-        trim(0)
     try:
         yield
     finally:
