@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,35 @@ def collect(jobs: Sequence[Job], folder: Path) -> dict[str, Collected]:
     return found
 
 
-def _load(file: Path) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class WholeRun:
+    """What it took to make all parts of a plan in one go."""
+
+    plan: str
+    """Its digest."""
+    wall_s: float
+    cpu_s: float
+    processes: int
+
+
+def digest(plan: Sequence[Job]) -> str:
+    """Of all parts of a plan, as their code and settings are now."""
+    return hashlib.sha256(json.dumps([sorted(job.keys.items()) for job in plan]).encode()).hexdigest()[:16]
+
+
+def keep(run: WholeRun, folder: Path) -> None:
+    """Note what a whole run took."""
+    _save(folder / "whole.json", asdict(run))
+
+
+def whole_run(plan: Sequence[Job], folder: Path) -> WholeRun | None:
+    """The run that made all parts of this plan in one go, if there was one with this code and these settings."""
+    kept = _load(folder / "whole.json")
+    found = WholeRun(**kept) if kept else None
+    return found if found and found.plan == digest(plan) else None
+
+
+def _load(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # type: ignore[no-any-return]
 
 

@@ -81,3 +81,6 @@ CONTENDERS = (
     Contender("outside the range seen", "range", "yardstick", quick=True),
     Contender("random", "random", "yardstick"),
 )
+_MACHINES = ("RBM", "RBM, unit variance", "RBM, clipped")
+MORE_SEEDS = {("creditcard", "random"): (10, _MACHINES)}
+"""Experiment and protocol -> how many seeds, and of whom: a mark lies within the spread of these, and they are cheap."""

@@ -8,18 +8,27 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import accuracy_marks, accuracy_pictures, accuracy_sections
-from benchmarks.accuracy_cache import Collected, Outcomes
+from benchmarks.accuracy_cache import Collected, Outcomes, WholeRun
 from benchmarks.accuracy_marks import CLAIMS, Claim
 from benchmarks.accuracy_words import markdown, ranked, share, spread, verdict
 from benchmarks.experiments import HONEST, TEXTBOOK, Experiment, Protocol, experiments
 
 
-def write(page: Path, pictures: Path, found: Mapping[str, Collected], *, quick: bool) -> None:
+def write(
+    page: Path, pictures: Path, found: Mapping[str, Collected], whole: WholeRun | None = None, *, quick: bool
+) -> None:
     """Write the page and its pictures."""
     outcomes = {name: collected.outcomes for name, collected in found.items() if collected.outcomes}
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = accuracy_pictures.draw(outcomes, pictures)
-    parts = [_head(quick), _state(found), accuracy_marks.table(outcomes), _summary(outcomes), _legend(), _settled()]
+    parts = [
+        _head(quick),
+        _state(found, whole),
+        accuracy_marks.table(outcomes),
+        _summary(outcomes),
+        _legend(),
+        _settled(),
+    ]
     parts += [accuracy_sections.table(e, outcomes[e.name]) for e in experiments() if e.name in outcomes]
     for name, section in accuracy_sections.OTHERS.items():
         if name in outcomes:
@@ -44,16 +53,19 @@ LSTM, TCN, with Isolation Forest and One-Class SVM before them). Several of its 
 label was among the inputs or the arguments of a metric were swapped; the table says which."""
 
 
-def _state(found: Mapping[str, Collected]) -> str:
+def _state(found: Mapping[str, Collected], whole: WholeRun | None) -> str:
     """How complete the page is, what it took, and on what."""
     minutes = sum(c.cpu_s for c in found.values()) / 60
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
+    on = f"Python {platform.python_version()}, {packages}, one thread a process"
     missing = [f"{name} ({c.missing} of {c.parts})" for name, c in found.items() if c.missing]
-    what = "What stands here took" if missing else "All of it takes"
-    text = (
-        f"{what} {minutes:.0f} minutes of processor time, half of that on two quiet cores "
-        f"(Python {platform.python_version()}, {packages}, one thread a process)."
-    )
+    if whole is not None:
+        return (
+            f"All of it was made in one go, in {whole.wall_s / 60:.1f} minutes by {whole.processes} processes, which took "
+            f"{whole.cpu_s / 60:.1f} minutes of processor time ({on})."
+        )
+    what = "What stands here" if missing else "All of it"
+    text = f"{what} was made bit by bit, with {minutes:.0f} minutes of processor time ({on})."
     stale = [f"{name} ({c.stale} of {c.parts})" for name, c in found.items() if c.stale]
     if stale:
         text += f" Made by an earlier state of the code they rest on, not run again since: {', '.join(stale)}."

@@ -206,7 +206,7 @@ def _nab(found: Outcomes) -> str:
         "What `tidewatch evaluate --data nab` gives: the stream's own steps, causal, a model per series fitted on its own first "
         "min(15 %, 750) rows, one setting for all 58 files. *standard, low FP, low FN*: NAB's profiles, the threshold swept over the corpus, "
         "as NAB does; *unswept*: the standard profile at the product's own level. Detectors alone stand in the same recipe (level, "
-        "calibration, time of day); its members have the settings that they have in it. *False alerts* are per series and "
+        "calibration, time of day); its members are what they are in it, weights and all. *False alerts* are per series and "
         "day; delays are medians over the windows found, from the window's first row, 0 where the alert began before it. The rule “a value outside "
         "the range of the last 4,000 rows” alone scores 59.4 / 53.3 / 62.9 (the data's README)."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_cache import Outcomes
-from benchmarks.accuracy_contenders import CONTENDERS, Contender
+from benchmarks.accuracy_contenders import CONTENDERS, Columns, Contender
 from benchmarks.experiments import HONEST, Experiment, Protocol, Split, Table, experiments
 from detectors import registry
 from detectors.evaluation import delay, ranking
@@ -71,17 +72,18 @@ def tables(experiment: str, protocol: str, seed: int, wanted: tuple[str, ...]) -
     how = next(p for p in chosen.protocols if p.name == protocol)
     split = how.split(seed)
     copies = _copies(split)
-    taking_part = [c for c in CONTENDERS if c.label in wanted]
-    encoded: tuple[tuple[str, str], Encoded] | None = None
-    for contender in sorted(taking_part, key=_encoding):
-        if encoded is None or encoded[0] != _encoding(contender):  # one at a time: the test rows of KDD take 150 MB
-            encoded = None
-            encoded = (_encoding(contender), encode(split, *_encoding(contender), seed))
-        yield contender.label, [asdict(_outcome(chosen, how, contender, split, encoded[1], seed, copies))]
+    taking_part = sorted((c for c in CONTENDERS if c.label in wanted), key=_columns)
+    for (rows, raw), group in groupby(taking_part, key=lambda c: _columns(c)[:2]):
+        encoded = encode(split, rows, seed, raw=raw)
+        for columns, alike in groupby(group, key=lambda c: c.columns):
+            data = encoded.shown_as(columns)
+            for contender in alike:
+                yield contender.label, [asdict(_outcome(chosen, how, contender, split, data, seed, copies))]
 
 
-def _encoding(contender: Contender) -> tuple[str, str]:
-    return "normal" if contender.fits_on == "normal" else "all", contender.columns
+def _columns(contender: Contender) -> tuple[str, bool, str]:
+    """Which rows its encoder is fitted on, whether there is none, and what is done to the columns then."""
+    return "normal" if contender.fits_on == "normal" else "all", contender.columns == "raw", contender.columns
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,15 @@ class Encoded:
     y: NDArray[np.int8]
     test: NDArray[np.float32]
 
+    def shown_as(self, columns: Columns) -> Encoded:
+        """What contenders with such columns see."""
+        if columns == "unit variance":
+            return self.standardised()
+        if columns in CLIPS:  # as an encoder with that limit does it: categories are 0 and 1
+            limit = np.float32(CLIPS[columns])
+            return Encoded(self.train.clip(-limit, limit), self.y, self.test.clip(-limit, limit))
+        return self
+
     def standardised(self) -> Encoded:
         """The same with mean 0 and variance 1 over the fitted rows; columns that are constant there keep their scale."""
         centre, scale = self.train.mean(axis=0), self.train.std(axis=0)
@@ -99,19 +110,17 @@ class Encoded:
         return Encoded((self.train - centre) / scale, self.y, (self.test - centre) / scale)
 
 
-def encode(split: Split, rows: str, columns: str, seed: int) -> Encoded:
+def encode(split: Split, rows: str, seed: int, *, raw: bool = False) -> Encoded:
     """The encoder sees what the detector may see: the training rows, only the normal ones where only these are fitted."""
     train = split.train if rows == "all" else split.train.take(split.train.y == 0)
     if len(train) > MOST_TRAINING_ROWS:
         kept = np.random.default_rng([seed, 11]).choice(len(train), MOST_TRAINING_ROWS, replace=False)
         train = train.take(np.sort(kept))
-    if columns == "raw":
+    if raw:
         places = {name: sorted(set(_column(train, name).tolist())) for name in train.categorical}
         return Encoded(_raw(train, places), train.y, _raw(split.test, places))
-    clip = {"clip": CLIPS[columns]} if columns in CLIPS else {}
-    encoder = FeatureEncoder(train.channels, train.categorical, **clip).fit(train.series.rows())
-    encoded = Encoded(_arrays(encoder, train), train.y, _arrays(encoder, split.test))
-    return encoded.standardised() if columns == "unit variance" else encoded
+    encoder = FeatureEncoder(train.channels, train.categorical).fit(train.series.rows())
+    return Encoded(_arrays(encoder, train), train.y, _arrays(encoder, split.test))
 
 
 def _arrays(encoder: FeatureEncoder, table: Table) -> NDArray[np.float32]:

@@ -61,6 +61,9 @@ class PCA(Detector):
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
         rows = x.reshape(len(x), -1).astype(np.float64)
+        if not self.config.trim:
+            self._learn(rows)
+            return TrainingReport()
         off = np.square(rows - np.median(rows, axis=0)).sum(axis=1)
         for _ in range(2):
             self._learn(rows[off <= np.quantile(off, 1.0 - self.config.trim)])

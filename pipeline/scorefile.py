@@ -28,6 +28,8 @@ from producers.datasets import Dataset, Series
 
 OnScored = Callable[[int, int], None]
 """Told how many of how many rows are scored."""
+HALF, TENTH = np.array([-np.log10(0.5)]), np.array([1.0])
+"""Calibrated scores that half, and a tenth, of what a series learnt from reach."""
 UNTIDY = 0.1
 """Share of a series' rows that may be older than the newest before them; beyond it the series is read in time order."""
 
@@ -39,9 +41,9 @@ class ScoredRows:
     Attributes
     ----------
     score : (n,) float64
-        The detector's raw score. Of several detectors, whose raw scores have no common unit, the mean of how rare they are among
-        what the training part calibrated, without bounds: unlike the calibrated score it learns nothing on the way. NaN while
-        learning.
+        The detector's raw score. Of several detectors, whose raw scores have no common unit, the mean of how rare (metrics) or how far
+        out (tables, `_outlying`) they are among what the training part calibrated, without bounds: unlike the calibrated score it learns
+        nothing on the way. NaN while learning.
     calibrated_score : (n,) float64
         0..12; NaN while learning.
     alerts
@@ -82,6 +84,7 @@ def score_dataset(
     train_rows: int | None = None,
     detector: str = "",
     recipe: Recipe | None = None,
+    model: Model | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     on_scored: OnScored | None = None,
@@ -98,6 +101,8 @@ def score_dataset(
         One detector instead of the recipe's mix.
     recipe
         None: the product's default for this kind of data.
+    model
+        Learnt from these rows before (`train`); None: learnt now.
 
     Raises
     ------
@@ -106,7 +111,9 @@ def score_dataset(
     """
     recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
     data, notes = _tidied(data, _training_rows(data, train_rows))
-    model = train(data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress)
+    model = model or train(
+        data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress
+    )
     observations, rows = _observations(data, model)
     verdicts = run(offline_stream(model, recipe.settings), observations, on_scored)
     if repeated := verdicts.counts["duplicate"]:
@@ -260,9 +267,23 @@ def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> ND
         of = np.flatnonzero(names == name)
         states = model.calibrations.get(name, usual)
         states = np.where(model.calibrator.ready(states), states, usual)
+        if model.kind == "table" and model.calibrator.ready(states).all():
+            out[of] = _outlying(raw[of], model.calibrator.raw_at(states, HALF), model.calibrator.raw_at(states, TENTH))
+            continue
         members = [model.calibrator.against(states[m], raw[of, m]) for m in range(raw.shape[1])]
         out[of] = np.mean(members, axis=0)
     return out
+
+
+def _outlying(raw: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One score (N,) from raw scores (N, M): how far each member's lies above its middle (M,), in distances of its tenth highest.
+
+    Distances, not ranks: among rows of a table that are learnt from, anomalies are common, and beyond the highest of them a rank says no more.
+    The logarithm keeps one wild column from deciding alone, its square lets a member that is sure outweigh those that see nothing.
+    """
+    far = (raw - middle) / np.maximum(high - middle, 1e-3 * np.abs(high) + 1e-12)
+    # Below the middle nothing is anomalous; a little slope keeps the order.
+    return np.asarray(np.where(far > 0, np.log1p(np.maximum(far, 0.0)) ** 2, 1e-3 * far).mean(axis=1))
 
 
 def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import accuracy, accuracy_cache
-from benchmarks.accuracy_cache import Job, Outcomes, carry_out, collect, sources
+from benchmarks import accuracy, accuracy_cache, accuracy_nab
+from benchmarks.accuracy_cache import Job, Outcomes, WholeRun, carry_out, collect, digest, keep, sources, whole_run
+from benchmarks.experiments import experiments
 
 
 class Work:
@@ -63,6 +66,15 @@ def test_a_job_that_is_not_complete_counts_as_missing(tmp_path: Path) -> None:
     assert (found.parts, found.missing, len(found.outcomes)) == (4, 3, 1)
 
 
+def test_a_whole_run_is_remembered_until_a_part_of_the_plan_has_another_key(tmp_path: Path) -> None:
+    plan = [job(Work(), a="1", b="1")]
+    assert whole_run(plan, tmp_path) is None
+    keep(WholeRun(digest(plan), 60.0, 100.0, 2), tmp_path)
+    assert whole_run(plan, tmp_path) == WholeRun(digest(plan), 60.0, 100.0, 2)
+    assert whole_run([job(Work(), a="1", b="2")], tmp_path) is None
+    assert whole_run([*plan, Job("more", "0", Work(), (), {"a": "1"})], tmp_path) is None
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(accuracy_cache, "ROOT", tmp_path)
@@ -106,3 +118,22 @@ def test_each_part_of_the_plan_has_a_place_and_a_key_of_its_own() -> None:
         assert len(set(keys)) == len(keys)
         assert all(job.keys for job in plan)
     assert {job.experiment for job in accuracy.jobs(quick=False)} >= {"nab", "mnist", "taxi", "kdd-http", "creditcard"}
+
+
+def test_the_order_of_the_plan_knows_every_experiment() -> None:
+    assert sorted(accuracy.LONGEST_FIRST) == sorted(e.name for e in experiments())
+    assert set(accuracy.SLOW_ON_NAB) <= set(accuracy_nab.detectors())
+
+
+def test_one_command_makes_a_part_of_the_page_and_says_what_it_took(tmp_path: Path) -> None:
+    command = [sys.executable, accuracy_cache.ROOT / "benchmarks/accuracy.py", "--quick", "--only", "ctg"]
+    done = subprocess.run([*command, "--processes", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[4/4]" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("out/accuracy/quick.md written: 28 parts made in ")
+    assert last.endswith(" of processor time")
+    text = (tmp_path / "out/accuracy/quick.md").read_text(encoding="utf-8")
+    assert "## Cardiotocography (CTG)" in text
+    assert "| RBM | network | normal |" in text
+    assert "**Not run yet:** mnist" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 from benchmarks import accuracy_nab
 from benchmarks.accuracy_nab import _at_level, _figures, _rests_on, nab_file
+from detectors.recipes import METRIC
 from detectors.registry import DETECTORS
 from pipeline.evaluation import SeriesResult
-from pipeline.scorefile import ScoredRows
+from pipeline.scorefile import ScoredRows, score_dataset, train
+from producers.datasets import open_dataset
 from producers.datasets.base import Labels, Window
 
 ROWS = 400
@@ -58,9 +61,21 @@ def test_what_the_score_rests_on_is_nothing_where_all_files_are_alike() -> None:
     assert figures["level_of_other_half"] == pytest.approx(100.0), "the alert begins with the window"
 
 
+def test_a_member_taken_from_the_defaults_model_scores_as_it_does_when_trained_alone() -> None:
+    data = open_dataset("synthetic-nab").select("*NetworkIn")
+    few = {"window": 12, "training": {"epochs": 2}}
+    recipe = replace(METRIC, detectors=(("lstm", few), ("autoencoder", few)))
+    both, alone = train(data, recipe=recipe), score_dataset(data, detector="autoencoder", recipe=recipe)
+    taken = score_dataset(data, recipe=recipe, model=accuracy_nab.member(both, "autoencoder"))
+    assert taken.score.tobytes() == alone.score.tobytes()
+    assert taken.calibrated_score.tobytes() == alone.calibrated_score.tobytes()
+    assert taken.alert_ids == alone.alert_ids
+
+
 def test_all_detectors_of_windows_take_part_but_those_that_need_labels() -> None:
     labels = accuracy_nab.detectors()
     assert accuracy_nab.DEFAULT in labels
+    assert [name for name, _ in METRIC.detectors] == list(accuracy_nab.MEMBERS)
     assert set(accuracy_nab.MEMBERS) < set(labels)
     for name in labels.keys() - {accuracy_nab.DEFAULT}:
         assert "windows" in DETECTORS[name].kinds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy_cache import Collected
+from benchmarks.accuracy_cache import Collected, WholeRun
 from benchmarks.accuracy_report import write
 from benchmarks.accuracy_tables import Outcome
 
@@ -18,9 +18,9 @@ BASE = Outcome(
 )  # fmt: skip
 
 
-def page(folder: Path, *outcomes: Outcome, stale: int = 0, missing: int = 0) -> str:
+def page(folder: Path, *outcomes: Outcome, stale: int = 0, missing: int = 0, whole: WholeRun | None = None) -> str:
     found = Collected([asdict(o) for o in outcomes], 9, stale, missing, 120.0)
-    write(folder / "results.md", folder / "images", {"creditcard": found}, quick=False)
+    write(folder / "results.md", folder / "images", {"creditcard": found}, whole, quick=False)
     return (folder / "results.md").read_text()
 
 
@@ -103,6 +103,12 @@ def test_what_is_old_or_missing_is_said(tmp_path: Path) -> None:
     assert "**Not run yet:** creditcard (3 of 9)" in text
     assert "2 minutes of processor time" in text
     assert "Not run yet" not in page(tmp_path, BASE)
+
+
+def test_a_page_that_was_made_in_one_go_says_what_that_took(tmp_path: Path) -> None:
+    text = page(tmp_path, BASE, whole=WholeRun("", 1234.0, 2400.0, 2))
+    assert "made in one go, in 20.6 minutes by 2 processes, which took 40.0 minutes of processor time" in text
+    assert "bit by bit" in page(tmp_path, BASE)
 
 
 def test_pictures_that_the_page_shows_are_there_and_no_place_is_left_open(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy_tables
-from benchmarks.accuracy_contenders import CONTENDERS
+from benchmarks.accuracy_contenders import CONTENDERS, MORE_SEEDS, Columns
 from benchmarks.accuracy_marks import CLAIMS, MARKS
 from benchmarks.accuracy_tables import Encoded
 from benchmarks.experiments import Split, _block, _distinct, _in_order, _random, _table, experiments
 from detectors import registry
+from detectors.features import FeatureEncoder
 from producers.datasets import open_dataset
 
 
@@ -84,6 +85,17 @@ def test_unit_variance_is_of_the_fitted_rows_and_leaves_constant_columns_alone()
     assert done.test[:, 0].tolist() == [[2.0, 2.0]]
 
 
+@pytest.mark.parametrize("columns", accuracy_tables.CLIPS)
+def test_columns_are_clipped_as_an_encoder_with_that_limit_clips_them(columns: Columns) -> None:
+    split = _random(_table(open_dataset("synthetic-kdd")), 0, 0.5)
+    done = accuracy_tables.encode(split, "all", seed=0).shown_as(columns)
+    limited = FeatureEncoder(split.train.channels, split.train.categorical, clip=accuracy_tables.CLIPS[columns])
+    limited.fit(split.train.series.rows())
+    wanted, _ = limited.encode(split.test.series.rows())
+    assert done.test[:, 0].tolist() == wanted.astype(np.float32).tolist()
+    assert np.abs(done.test).max() == accuracy_tables.CLIPS[columns]
+
+
 def test_raw_columns_are_numbers_as_they_are_and_places_of_categories_of_the_fitted_rows() -> None:
     table = _table(open_dataset("synthetic-kdd"))
     flag = table.channels.index("flag")
@@ -91,7 +103,7 @@ def test_raw_columns_are_numbers_as_they_are_and_places_of_categories_of_the_fit
     columns[flag] = np.array(["SF", "REJ", "S0"] + ["SF"] * (len(table) - 3), object)
     table = replace(table, series=replace(table.series, columns=tuple(columns)), y=np.zeros(len(table), np.int8))
     train, test = table.take(np.r_[0, 1, 3:100]), table.take(np.array([2, 0]))
-    done = accuracy_tables.encode(Split(train, test), "all", "raw", seed=0)
+    done = accuracy_tables.encode(Split(train, test), "all", seed=0, raw=True)
     assert done.train[:2, 0, flag].tolist() == [1.0, 0.0]
     assert done.test[:, 0, flag].tolist() == [2.0, 1.0], "a category that was not fitted on comes last"
     bytes_sent = table.channels.index("src_bytes")
@@ -101,9 +113,16 @@ def test_raw_columns_are_numbers_as_they_are_and_places_of_categories_of_the_fit
 def test_only_normal_rows_reach_the_encoder_of_a_detector_that_fits_on_normal_rows() -> None:
     table = _table(open_dataset("synthetic-creditcard"))
     split = _random(table, 0, 0.5)
-    done = accuracy_tables.encode(split, "normal", "encoded", seed=0)
+    done = accuracy_tables.encode(split, "normal", seed=0)
     assert len(done.train) == int((split.train.y == 0).sum())
     assert not done.y.any()
+
+
+def test_more_seeds_are_of_contenders_and_drawn_protocols_that_there_are() -> None:
+    drawn = {(e.name, p.name): e.seeds for e in experiments() for p in e.protocols if p.drawn}
+    for place, (seeds, contenders) in MORE_SEEDS.items():
+        assert seeds > drawn[place]
+        assert set(contenders) <= {c.label for c in CONTENDERS if c.takes_part(place[0])}
 
 
 def test_every_claim_and_mark_is_answered_by_contenders_and_protocols_that_there_are() -> None:
