@@ -240,7 +240,10 @@ def _watch_topics(
     def ask() -> dict[str, str]:
         return {name: fact.topic_id for name, fact in topics.describe(admin, settings.kafka, known).items()}
 
-    return TopicWatch(ask, known, lambda error: loop.call_soon_threadsafe(app.fail, error))
+    def found(error: TidewatchError) -> None:
+        loop.call_soon_threadsafe(app.fail, error)
+
+    return TopicWatch(ask, known, found)
 
 
 async def _require(store: Store) -> None:
