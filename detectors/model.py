@@ -22,7 +22,7 @@ from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
 from detectors.scaling import SeriesScaling
 
-Aggregation = Literal["mean", "max", "vote"]
+Aggregation = Literal["mean", "rms", "max", "vote"]
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,13 @@ class Model:
 def aggregate(calibrated: NDArray[np.float64], how: Aggregation) -> NDArray[np.float64]:
     """From calibrated scores (B, M) to one (B,).
 
+    `rms` (root mean square) lies between `mean` and `max`: what one member is sure of is not drowned by those that cannot see it.
     `vote` is the median: more than half of the members must be high for it to be high.
     """
     if how == "mean":
         return np.asarray(calibrated.mean(axis=1))
+    if how == "rms":
+        return np.asarray(np.sqrt(np.square(calibrated).mean(axis=1)))
     if how == "max":
         return np.asarray(calibrated.max(axis=1))
     return np.asarray(np.median(calibrated, axis=1))

@@ -1,7 +1,7 @@
 """The product's defaults: what a model is made of where nobody chose, one recipe for metrics, one for tables.
 
-No recipe holds anything of a particular series; `tidewatch evaluate` and `benchmarks/unseen.py` measure them. What a training part is
-too short for is left out or made smaller: windows, the time of day, and in the end the networks.
+No recipe holds anything of a particular series; `tidewatch evaluate` and `benchmarks/unseen.py` measure them. What a training part of
+metrics is too short for is left out or made smaller: windows, the time of day, and in the end the networks.
 """
 
 from __future__ import annotations
@@ -35,15 +35,13 @@ FEW_OBSERVATIONS = 36
 """Observations of a metric to fit on below which there is no network; above, a window may be half of them."""
 LEAST_METRIC, LEAST_TABLE = 5, 5
 """Training rows without which nothing can be learnt."""
-FEW_ROWS = 64
-"""Rows of a table to fit on below which there is no network."""
 _DAY_MS = 86_400_000
 _CYCLES = {"day": (_DAY_MS, 1.0), "week": (7 * _DAY_MS, 3.0)}
 """Of a time feature: its length, and how many of it the fitted rows must span. Times of day never seen mislead a network."""
 
 
 @dataclass(frozen=True)
-class _Room:
+class Room:
     """What the training part of a file allows.
 
     Attributes
@@ -66,7 +64,8 @@ class _Room:
         series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
         training_rows: Callable[[int], int],
         window: int,
-    ) -> _Room:
+    ) -> Room:
+        """Look at the training parts of series, for windows of at most `window`."""
         rows, spans, intervals = [0], [0.0], {}
         for name, (times, values) in series.items():
             first = training_rows(len(times))
@@ -111,7 +110,7 @@ class Recipe:
         return self if channels == 1 else replace(self, detectors=self.detectors + self.several, several=())
 
     def for_rows(self, rows: int) -> Recipe:
-        """What of it a table with so many training rows allows.
+        """What of it a table with so many training rows allows: all.
 
         Raises
         ------
@@ -124,11 +123,17 @@ class Recipe:
                 f"{_needed(LEAST_TABLE)} rows in the file; give more rows, or more of them to learn from (--train-rows)"
             )
             raise DetectorError(msg)
-        if self.chosen or FIT * rows >= FEW_ROWS:
-            return self
-        return replace(self, detectors=SMALL_TABLE, aggregation="mean")
+        return self
 
-    def for_room(self, room: _Room) -> Recipe:
+    def room(
+        self,
+        series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+        training_rows: Callable[[int], int] = metric_training_rows,
+    ) -> Room:
+        """What the training parts of metrics allow."""
+        return Room.of(series, training_rows, max(map(_window, self.detectors)))
+
+    def for_room(self, room: Room) -> Recipe:
         """What of it a training part of metrics allows; `for_rows` for tables."""
         least = int(FIT * LEAST_METRIC)
         if room.rows < least:
@@ -141,8 +146,12 @@ class Recipe:
             shortest = ("zscore", {"window": max(room.rows // 3, 3)})
             return replace(self, detectors=(shortest,), time_features=(), aggregation="mean")
         longest = max(room.rows // 2, 3)
+        return replace(self.with_known_times(room), detectors=tuple(_shortened(m, longest) for m in self.detectors))
+
+    def with_known_times(self, room: Room) -> Recipe:
+        """Without the times of day and week of which the fitted rows saw too few cycles."""
         known = tuple(f for f in self.time_features if room.span >= _CYCLES[f][0] * _CYCLES[f][1])
-        return replace(self, detectors=tuple(_shortened(m, longest) for m in self.detectors), time_features=known)
+        return replace(self, time_features=known)
 
     def train_metric(
         self,
@@ -159,7 +168,7 @@ class Recipe:
         DetectorError
             Too few rows to learn from.
         """
-        room = _Room.of(series, training_rows, max(map(_window, self.detectors)))
+        room = self.room(series, training_rows)
         channels = max((values.shape[1] for _, values in series.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
         return train_metric(
@@ -235,11 +244,12 @@ METRIC = Recipe(
 an event is one alert. Where there are several channels, a look at the last four observations besides: which of them has left the
 others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
 TABLE = Recipe(
-    ("autoencoder", "kmeans", "isolation-forest"),
+    ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
+    aggregation="rms",
     calibration={"adapt_after": 60_000},
     settings={"threshold": {"level": 2.5}},
 )
-"""What breaks the columns' habits together, what lies far from all that was seen, and what few cuts isolate: each alone misses what
-another finds at once. A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""
-SMALL_TABLE: tuple[Member, ...] = ("kmeans", "isolation-forest")
-"""What is left of it where there are too few rows for a network."""
+"""What lies far from all that was seen, what few cuts isolate, what breaks the columns' habits together: what one of them finds at once
+another cannot see at all (a forest no broken correlation, a distance no count among wild columns), so the mean of squares, by which
+one that is sure is heard. All three leave the farthest rows out when they are fitted, or hardly see them: first rows are seldom clean.
+A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""

@@ -17,6 +17,7 @@ from detectors.isolation_forest import IsolationForest
 from detectors.kmeans import KMeans
 from detectors.lstm import LSTM
 from detectors.lstm_autoencoder import LSTMAutoencoder
+from detectors.mahalanobis import Mahalanobis
 from detectors.ocsvm import OneClassSVM
 from detectors.pca import PCA
 from detectors.rbm import RBM
@@ -51,6 +52,7 @@ DETECTORS: Mapping[str, type[Detector]] = {
         IsolationForest,
         OneClassSVM,
         PCA,
+        Mahalanobis,
         KMeans,
         # Yardsticks.
         Seasonal,

@@ -140,10 +140,14 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
         No such detector; a setting that no detector has.
     """
     recipe = METRIC if source.kind == "metric" else TABLE
+    if detector != DEFAULT:
+        recipe = replace(recipe, detectors=tuple(detector.split("+")), several=(), aggregation="mean")
     if source.kind == "metric":
         recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
-    if detector != DEFAULT:
-        recipe = replace(recipe, detectors=tuple(detector.split("+")), aggregation="mean")
+        room = recipe.room(source.metric, _count(choices, metric_training_rows))
+        # Who names a detector or a window gets it, or is told why not; the default makes do with what there is, as `score` does.
+        shorter = detector == DEFAULT and choices.window is None
+        recipe = recipe.for_room(room) if shorter else recipe.with_known_times(room)
     time_features = recipe.time_features if choices.time_features is None else choices.time_features
     # What the recipe recommends to a stream was found for its own mix and scores.
     own = detector == DEFAULT and choices.calibrator is None and choices.aggregation is None
@@ -207,6 +211,7 @@ def run(
             training_rows=_count(choices, metric_training_rows),
             scaling=recipe.scaling,
             time_features=recipe.time_features,
+            interval_ms=recipe.room(source.metric, _count(choices, metric_training_rows)).intervals,
             **common,
         )
     saved = model_file.save(model, out)

@@ -57,7 +57,7 @@ def train(
     calibrator: Annotated[
         str | None, typer.Option(help="As in the docs: empirical, gaussian-tail, spot, dspot.")
     ] = None,
-    aggregation: Annotated[str | None, typer.Option(help="Of several detectors: mean, max or vote.")] = None,
+    aggregation: Annotated[str | None, typer.Option(help="Of several detectors: mean, rms, max or vote.")] = None,
     per_series: Annotated[
         bool, typer.Option("--per-series", help="A model for each series instead of one for all.")
     ] = False,
@@ -104,14 +104,14 @@ def train(
         threads=threads,
         device=device,
     )
-    recipe = recipe_of(detector, source, choices)
     if not per_series:
-        _train_one(recipe, source, choices, out, console, fresh=fresh)
+        _train_one(recipe_of(detector, source, choices), source, choices, out, console, fresh=fresh)
         return
     for name in source.series:
         console.print(f"series [bold]{name}[/]")
         path = out / f"{name.replace('/', '_').removesuffix('.csv')}.safetensors"
-        _train_one(recipe, source.only(name), choices, path, console, fresh=fresh)
+        alone = source.only(name)
+        _train_one(recipe_of(detector, alone, choices), alone, choices, path, console, fresh=fresh)
 
 
 def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str | None) -> None:
@@ -122,7 +122,7 @@ def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str
         raise DetectorError(msg)
     for option, value, allowed in (
         ("--scaling", scaling, ("standard", "robust", "none")),
-        ("--aggregation", aggregation, ("mean", "max", "vote")),
+        ("--aggregation", aggregation, ("mean", "rms", "max", "vote")),
     ):
         if value is not None and value not in allowed:
             msg = f"{option} {value}: choose one of {', '.join(allowed)}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn import decomposition
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.ensemble import IsolationForest as SklearnForest
 from sklearn.svm import OneClassSVM as SklearnSVM
 
@@ -90,6 +91,32 @@ def test_kmeans_gives_outliers_no_centre_of_their_own() -> None:
     detector = fitted("kmeans", spoilt, clusters=3)
     assert np.allclose(np.sort(detector.arrays()["centres"][:, 0]), [-3.0, 0.0, 3.0], atol=0.1)
     assert detector.score(spoilt[:, None]).raw[-1] == pytest.approx(97.0, abs=0.5)
+
+
+def test_mahalanobis_distance_is_scikit_learns_where_nothing_is_trimmed_clipped_or_raised() -> None:
+    x = rows()
+    theirs = EmpiricalCovariance().fit(x.astype(np.float64)).mahalanobis(x.astype(np.float64))  # squared, of 4 columns
+    scores = fitted("mahalanobis", x, trim=0.0, limit=1e6, floor=1e-12).score(x[:, None])
+    assert np.allclose(scores.raw, np.sqrt(theirs / 4), rtol=1e-6)
+    assert scores.contributions is not None
+    assert np.allclose(scores.contributions.sum(axis=1), scores.raw, atol=1e-5)
+
+
+def test_outliers_among_the_rows_do_not_widen_what_mahalanobis_takes_for_normal() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 6)) + rng.normal(0.0, 0.1, (1000, 6))).astype(np.float32)
+    odd = rng.normal(0.0, 2.0, (30, 6)).astype(np.float32)
+    spoilt = np.concatenate([x, odd])
+    wide, narrow = (fitted("mahalanobis", spoilt, trim=trim, floor=1e-6).score(spoilt[:, None]).raw for trim in (0.0, 0.05))
+    assert np.median(narrow[-30:]) > 2.0 * np.median(wide[-30:])
+
+
+@pytest.mark.parametrize("same", [0.0, 3.0])
+def test_mahalanobis_of_rows_that_are_all_equal_sees_any_change(same: float) -> None:
+    detector = fitted("mahalanobis", np.full((50, 3), same, np.float32))
+    raw = detector.score(np.array([[[same] * 3], [[same, same, same + 1.0]]])).raw
+    assert raw[0] == 0.0
+    assert raw[1] > 1.0
 
 
 def test_a_model_of_scikit_learn_leaves_no_python_object_behind(tmp_path: Path) -> None:

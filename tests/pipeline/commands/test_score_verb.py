@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from detectors.base import DetectorError
+from detectors.evaluation.ranking import roc_auc
 from pipeline.cli import create_cli, one_line
 from pipeline.errors import SettingsError, TidewatchError
 from producers.errors import DataError, ProducerError
@@ -249,12 +250,27 @@ def test_labels_and_identifiers_are_not_judged_and_that_is_said(tmp_path: Path) 
     assert "judged by a, label;" in said
 
 
-def test_a_small_table_is_judged_by_a_forest(tmp_path: Path) -> None:
+def test_the_odd_row_of_a_small_table_ranks_first(tmp_path: Path) -> None:
     frame = _table()[:100]
     frame.loc[90, "a"] = 50.0
     scores, _ = _score(_file(tmp_path, frame), detector="")
     assert scores["score"].notna().sum() == 85
     assert scores["score"].idxmax() == 90
+
+
+def test_fraud_among_the_rows_that_are_learnt_from_does_not_hide_the_fraud_behind_them(tmp_path: Path) -> None:
+    """Columns that go together, wild values now and then, and one row in twenty that breaks the habit from the first row on."""
+    rng = np.random.default_rng(4)
+    hidden = rng.normal(size=(3000, 2))
+    values = hidden @ rng.normal(size=(2, 8)) + rng.normal(0.0, 0.2, (3000, 8))
+    values[rng.random(values.shape) < 0.002] *= 30.0
+    odd = np.arange(3000) % 20 == 7
+    values[odd] = rng.permuted(values[odd], axis=0)
+    scores, _ = _score(_file(tmp_path, pd.DataFrame(values, columns=list("abcdefgh"))), detector="")
+    learnt_from = 450
+    score = scores["score"].to_numpy()[learnt_from:]
+    assert len(np.unique(score)) == len(score)
+    assert roc_auc(odd[learnt_from:].astype(np.int8), score) > 0.95
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,26 @@ def test_the_default_mix_carries_its_level_into_the_stream_and_other_detectors_n
     assert create_stream(settings, load_model(settings.model)).settings == settings
 
 
+def test_a_history_of_hours_trains_the_default_without_the_time_of_day_and_with_short_windows_as_score_does(
+    metric: Path, tmp_path: Path
+) -> None:
+    train("default", *columns(metric), "--out", tmp_path / "m", "--set", "training.epochs=1", "--training-rows", 60)
+    model = load(tmp_path / "m")
+    assert model.time_features == ()
+    assert model.window == 21  # half of the 42 rows that are fitted on
+    train("tcn", *columns(metric), "--out", tmp_path / "m", *QUICK, "--time-feature", "day")
+    assert load(tmp_path / "m").time_features == ("day",)  # who asks for it gets it
+
+
+def test_a_parquet_table_trains_the_default(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=400), "b": rng.normal(size=400), "kind": rng.choice(["x", "y"], 400)})
+    frame.to_parquet(tmp_path / "rows.parquet")
+    train("default", "--data", tmp_path / "rows.parquet", "--out", tmp_path / "m")
+    model = load(tmp_path / "m")
+    assert (model.detector_name, model.aggregation) == ("kmeans+isolation-forest+mahalanobis", "rms")
+
+
 def test_each_series_can_have_a_model_of_its_own(metric: Path, tmp_path: Path) -> None:
     train("zscore", *columns(metric), "--out", tmp_path / "models", "--per-series")
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["a.safetensors", "b.safetensors"]
@@ -138,7 +158,7 @@ def test_a_table_with_labels_trains_a_supervised_detector(tmp_path: Path) -> Non
         (["tcn", "--set", "hidden=many"], "tcn: setting hidden: .*valid integer"),
         (["image-autoencoder"], "takes rows of a table only"),
         (["tcn", "--time-feature", "month"], "month"),
-        (["tcn", "--aggregation", "sum"], "--aggregation sum: choose one of mean, max, vote"),
+        (["tcn", "--aggregation", "sum"], "--aggregation sum: choose one of mean, rms, max, vote"),
         (["tcn", "--device", "cuda:77"], "no CUDA device|cuda:77"),
         (["tcn", "--per-series", "--out", "m.safetensors"], "--out must be a folder"),
     ],
