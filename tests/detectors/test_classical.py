@@ -107,7 +107,9 @@ def test_outliers_among_the_rows_do_not_widen_what_mahalanobis_takes_for_normal(
     x = (rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 6)) + rng.normal(0.0, 0.1, (1000, 6))).astype(np.float32)
     odd = rng.normal(0.0, 2.0, (30, 6)).astype(np.float32)
     spoilt = np.concatenate([x, odd])
-    wide, narrow = (fitted("mahalanobis", spoilt, trim=trim, floor=1e-6).score(spoilt[:, None]).raw for trim in (0.0, 0.05))
+    wide, narrow = (
+        fitted("mahalanobis", spoilt, trim=trim, floor=1e-6).score(spoilt[:, None]).raw for trim in (0.0, 0.05)
+    )
     assert np.median(narrow[-30:]) > 2.0 * np.median(wide[-30:])
 
 
