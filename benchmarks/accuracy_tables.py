@@ -30,6 +30,8 @@ EPISODE_JOIN = 100
 CURVE_POINTS = 60
 CLIPS = {"clipped": 3.0, "clipped at 25": 25.0}
 """Scaled units, of columns that are clipped; else the encoder's default, 100, holds."""
+WIDE_CLIP = 6.0
+WIDE_DEVIATION = 1.5
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,17 @@ class Encoded:
         """What contenders with such columns see."""
         if columns == "unit variance":
             return self.standardised()
-        if columns in CLIPS:  # as an encoder with that limit does it: categories are 0 and 1
-            limit = np.float32(CLIPS[columns])
-            return Encoded(self.train.clip(-limit, limit), self.y, self.test.clip(-limit, limit))
-        return self
+        if columns == "wide":
+            return self.clipped(WIDE_CLIP).standardised(WIDE_DEVIATION)
+        return self.clipped(CLIPS[columns]) if columns in CLIPS else self
 
-    def standardised(self) -> Encoded:
-        """The same with mean 0 and variance 1 over the fitted rows; columns that are constant there keep their scale."""
-        centre, scale = self.train.mean(axis=0), self.train.std(axis=0)
+    def clipped(self, limit: float) -> Encoded:
+        """The same as an encoder with that limit gives it: its categories are 0 and 1."""
+        return Encoded(self.train.clip(-limit, limit), self.y, self.test.clip(-limit, limit))
+
+    def standardised(self, deviation: float = 1.0) -> Encoded:
+        """The same with mean 0 and this standard deviation over the fitted rows; columns that are constant there keep their scale."""
+        centre, scale = self.train.mean(axis=0), self.train.std(axis=0) / np.float32(deviation)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
         return Encoded((self.train - centre) / scale, self.y, (self.test - centre) / scale)
 

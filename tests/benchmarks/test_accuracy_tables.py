@@ -85,6 +85,13 @@ def test_unit_variance_is_of_the_fitted_rows_and_leaves_constant_columns_alone()
     assert done.test[:, 0].tolist() == [[2.0, 2.0]]
 
 
+def test_wide_columns_are_clipped_and_then_have_their_variance_over_the_fitted_rows() -> None:
+    train = np.array([[[0.0, 0.0]], [[2.0, 90.0]]], np.float32)
+    done = Encoded(train, np.zeros(2, np.int8), train[1:]).shown_as("wide")
+    assert done.train[:, 0].tolist() == [[-1.5, -1.5], [1.5, 1.5]]
+    assert Encoded(train, np.zeros(2, np.int8), 100 * train[1:]).shown_as("wide").test[0, 0].tolist() == [7.5, 1.5]
+
+
 @pytest.mark.parametrize("columns", accuracy_tables.CLIPS)
 def test_columns_are_clipped_as_an_encoder_with_that_limit_clips_them(columns: Columns) -> None:
     split = _random(_table(open_dataset("synthetic-kdd")), 0, 0.5)
