@@ -2,17 +2,18 @@
 
     python benchmarks/unseen.py [--seed 1] [--every 4] [--tables] [--out FOLDER]
 
-Metrics are `benchmarks.planted`. Tables are `creditcard`, `ctg` and `kdd-corrected` as they stand (in order), and scikit-learn's breast
-cancer and digits with one class made rare. Everything is scored as `tidewatch score` does, labels unseen, and judged on the rows
+Metrics are `benchmarks.planted`, made-up tables `benchmarks.planted_tables`. Recorded tables are `creditcard`, `ctg`, `kdd` and
+`kdd-corrected` as they stand (in order), and scikit-learn's breast cancer and digits with one class made rare. Everything is scored as `tidewatch score` does, labels unseen, and judged on the rows
 behind the training part: ROC-AUC, average precision and VUS-PR of `score`; events found by alerts, alerts that meet an event,
-false alerts per 1,000 rows. Yardsticks see the same training part: a rolling z-score, and scikit-learn's Isolation Forest.
+false alerts per 1,000 rows. Yardsticks see the same training part: a rolling z-score, the difference from one season before, and
+scikit-learn's Isolation Forest.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import planted
+from benchmarks import planted, planted_tables
 from detectors.evaluation import delay, ranges, ranking
 from detectors.features import FeatureEncoder
 from detectors.training import metric_training_rows, table_training_rows
@@ -64,6 +65,22 @@ def rolling_z(values: Scores, window: int = 48) -> Scores:
     return np.asarray(np.nan_to_num(np.abs(values - before.mean().shift(1).to_numpy()) / spread).max(axis=1))
 
 
+def season(values: Scores) -> int:
+    """The lag, of at least 8 rows and at most half of them, at which values (n, C) are most like themselves."""
+    n = len(values)
+    centred = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-12)
+    power = np.square(np.abs(np.fft.rfft(centred, 2 * n, axis=0))).sum(axis=1)
+    alike = np.fft.irfft(power)[:n] / (n - np.arange(n))
+    return 8 + int(alike[8 : max(n // 2, 9)].argmax())
+
+
+def seasonal_naive(values: Scores, first: int) -> Scores:
+    """Largest difference of a channel (n, C) from one season of the training part before, in its standard deviations."""
+    lag = season(values[:first])
+    off = np.abs(values[lag:] - values[:-lag]) / (values[:first].std(axis=0) + 1e-12)
+    return np.r_[np.zeros(lag), off.max(axis=1)]
+
+
 def forest(x: Scores, fitted: int) -> Scores:
     """Scores (n,) of rows (n, C) by a forest grown on the first ones."""
     from sklearn.ensemble import IsolationForest
@@ -82,6 +99,7 @@ def metric_outcomes(seed: int, every: int) -> Iterator[dict[str, Any]]:
         seen = np.lib.stride_tricks.sliding_window_view(scaled, WINDOW, axis=0).reshape(len(values) - WINDOW + 1, -1)
         trees = np.r_[np.full(WINDOW - 1, np.nan), forest(seen, first - WINDOW + 1)]
         yield {**what, "contender": "rolling z-score", **ranked(p.y, rolling_z(values), first)}
+        yield {**what, "contender": "seasonal naive", **ranked(p.y, seasonal_naive(values, first), first)}
         yield {**what, "contender": "Isolation Forest", **ranked(p.y, trees, first)}
 
 
@@ -89,7 +107,7 @@ def tables(seed: int) -> Iterator[Dataset]:
     """Recorded tables, each with one series."""
     from sklearn.datasets import load_breast_cancer, load_digits
 
-    for name in ("creditcard", "ctg", "kdd-corrected"):
+    for name in ("creditcard", "ctg", "kdd", "kdd-corrected"):
         yield open_dataset(name)
     cancer, digits = load_breast_cancer(), load_digits()
     yield _rare("breast cancer", cancer.data, cancer.target == 0, seed)
@@ -108,12 +126,12 @@ def _rare(name: str, x: Scores, anomalous: NDArray[np.bool_], seed: int, share: 
     return Dataset(name, "table", channels, "scikit-learn", {name: series}, {name: Labels((), anomalous[order])})
 
 
-def table_outcomes(seed: int) -> Iterator[dict[str, Any]]:
+def table_outcomes(found: Iterable[Dataset], kind: str) -> Iterator[dict[str, Any]]:
     """One line per table and contender."""
-    for data in tables(seed):
+    for data in found:
         [series], [labels] = data.series().values(), data.all_labels.values()
         y, first = labels.anomalous.astype(np.int8), table_training_rows(len(series))
-        rows, what = score_dataset(data), {"data": "table", "kind": data.name}
+        rows, what = score_dataset(data), {"data": kind, "kind": data.name}
         # A reader may leave rows of its source out (CTG's suspect ones).
         scores, ids = rows.score[series.positions], [rows.alert_ids[i] for i in series.positions.tolist()]
         yield {**what, "contender": "default", **ranked(y, scores, first), **by_alerts(y, ids)}
@@ -133,17 +151,21 @@ def summary(lines: pd.DataFrame) -> pd.DataFrame:
     return out.round(3)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the study and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=int, default=4, help="every so manyeth of 83 made-up metrics (default 4)")
-    parser.add_argument("--tables", action="store_true", help="tables too; needs TIDEWATCH_DATA")
+    parser.add_argument("--tables", action="store_true", help="recorded tables too; needs TIDEWATCH_DATA")
     parser.add_argument("--out", type=Path, default=Path("out/unseen"), help="folder for lines.csv and summary.csv")
-    chosen = parser.parse_args()
-    lines = pd.DataFrame(metric_outcomes(chosen.seed, chosen.every))
+    chosen = parser.parse_args(words)
+    rows = [
+        *metric_outcomes(chosen.seed, chosen.every),
+        *table_outcomes(planted_tables.tables(chosen.seed), "made-up table"),
+    ]
     if chosen.tables:
-        lines = pd.concat([lines, pd.DataFrame(table_outcomes(chosen.seed))])
+        rows += table_outcomes(tables(chosen.seed), "recorded table")
+    lines = pd.DataFrame(rows)
     chosen.out.mkdir(parents=True, exist_ok=True)
     lines.to_csv(chosen.out / "lines.csv", index=False)
     summary(lines).to_csv(chosen.out / "summary.csv")
