@@ -87,6 +87,7 @@ class _Partition:
     def __init__(self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None], most: int) -> None:
         self.tp = tp
         self.lane: Lane | None = None
+        self.opened = -1
         self.life: PartitionLife
         self._consumer = consumer
         self._epoch = consumer.epoch
@@ -107,9 +108,14 @@ class _Partition:
         checkpointed = self.life.checkpointed
         return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
 
+    @property
+    def position(self) -> int:
+        """The next offset to process; where nothing was processed yet, that at which it was opened."""
+        return max(self.life.position, self.opened)
+
     def end(self) -> int:
         """The end of the log as last heard; the position where nothing was heard yet."""
-        return self._consumer.highwater(self.tp) or self.life.position
+        return self._consumer.highwater(self.tp) or self.position
 
     def deliver(self, ticket: Ticket, batch: RecordBatch) -> None:
         self._waiting.append((ticket, batch))
@@ -151,6 +157,7 @@ class _Partition:
         if not await self.still_owner():
             self._log.info("assigned, but not a member any more: waiting for the next rebalance")
             return None
+        self.opened = offset
         try:
             self.lane = await self._consumer.open(self.tp, offset, self._epoch)
         except IllegalStateError:
@@ -213,8 +220,7 @@ class Partitions:
 
     def standing(self) -> dict[TP, tuple[int, int]]:
         """Of each open partition: the next offset to process, and the end of its log as last heard."""
-        open_ = {tp: p for tp, p in self._held.items() if p.lane is not None and p.life.position >= 0}
-        return {tp: (p.life.position, p.end()) for tp, p in open_.items()}
+        return {tp: (p.position, p.end()) for tp, p in self._held.items() if p.lane is not None}
 
     def assigned(self, tps: Iterable[TP], consumer: Consumer, generation: int) -> None:
         """Start a task for each; returns at once, and each opens its partition when its state is there."""

@@ -1,7 +1,7 @@
 """A worker with something planted in it: `python planted.py PLANT worker --config FILE`.
 
-Two kinds: guarantees broken on purpose, by which the suite's checks are seen to fail; and detectors that misbehave. Neither has
-a way in through the product: they are put into its modules here, before its own command line runs.
+Three kinds: guarantees broken on purpose, by which the suite's checks are seen to fail; detectors that misbehave; and patience that is
+shorter or longer than the product's. None has a way in through the product: they are put into its modules here, before its own command line runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import structlog
 import torch
+from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
 from detectors.base import Scores
@@ -26,6 +27,7 @@ from detectors.baselines import ZScore
 from pipeline import state, stream
 from pipeline.cli import main
 from pipeline.loop import PartitionLoop
+from pipeline.metrics import Health
 from pipeline.outbox import Outbox
 from pipeline.publisher import KafkaPublisher
 from pipeline.scoring import Scorer
@@ -150,6 +152,13 @@ def detector_hangs() -> None:
     Scorer.__init__ = partialmethod(Scorer.__init__, timeout=timedelta(seconds=3))  # type: ignore[method-assign]
 
 
+def detector_hangs_for_good() -> None:
+    """It hangs on some input, and nobody loses patience; what tells of the worker's health does so soon."""
+    _misbehaving(lambda: threading.Event().wait())
+    Scorer.__init__ = partialmethod(Scorer.__init__, timeout=timedelta(hours=1))  # type: ignore[method-assign]
+    Health.__init__ = partialmethod(Health.__init__, patience=1.0)  # type: ignore[assignment,method-assign]
+
+
 def detector_wants_memory() -> None:
     """It has memory for 16 windows at a time."""
     proper = ZScore.score
@@ -173,6 +182,16 @@ def clock_jumps() -> None:
     time.time_ns = lambda: right_ns() + shift() * 10**9
 
 
+def hears_quickly() -> None:
+    """It asks Kafka for news of its topics every 2 s."""
+    create = AIOKafkaConsumer.__init__
+
+    def init(self: AIOKafkaConsumer, *topics: str, **options: Any) -> None:
+        create(self, *topics, **options | {"metadata_max_age_ms": 2_000})
+
+    AIOKafkaConsumer.__init__ = init  # type: ignore[method-assign]
+
+
 def next_version() -> None:
     """A later version, whose state format is one on; it reads today's."""
     today = state.FORMAT
@@ -190,8 +209,10 @@ PLANTS: Mapping[str, Callable[[], None]] = {
         detector_raises,
         detector_is_not_a_number,
         detector_hangs,
+        detector_hangs_for_good,
         detector_wants_memory,
         clock_jumps,
+        hears_quickly,
         next_version,
     )
 }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaException
 from faults.guarantee import Guarantee
 from faults.recording import PARTITIONS, WINDOW
+from faults.topics import create_again, homes, scores_of, story
 from faults.world import ROOT, STREAM, Outcome, World, body
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -82,7 +81,7 @@ def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference:
     world.wait_for(world.settled, "a checkpoint")
     assert worker.stop() == 0
     world.admin.delete_topics([world.topic], operation_timeout=30)[world.topic].result(30)
-    world.wait_for(lambda: _create(world), "the new topic")
+    world.wait_for(lambda: create_again(world), "the new topic")
     world.fed = 0
     world.feed()
     refusing = world.start()
@@ -111,48 +110,17 @@ def test_series_that_move_to_added_partitions_end_their_alerts(world: World, ref
     world.wait_for(lambda: len(world.workers[-1].events("partition opened")) == 6, "all partitions")
     world.feed()
     outcome = world.finish()
-    homes, before = _homes(outcome), _homes(reference)
-    moved = {series for series in homes if homes[series] != before[series]}
+    now, before = homes(outcome), homes(reference)
+    moved = {series for series in now if now[series] != before[series]}
     ended = {i for (i, _), message in outcome.alerts.items() if body(message)["reason"] == "moved"}
     assert ended
     assert ended == {i for i, series in firing.items() if series in moved}
-    assert _scores(outcome, moved) < _scores(reference, moved), "no probation"
-    assert _story(outcome, moved) == _story(reference, moved)
+    assert scores_of(outcome, moved) < scores_of(reference, moved), "no probation"
+    assert story(outcome, moved) == story(reference, moved)
     GROWN.held(
         f"{len(moved)} of the series that went on moved, in probation there; of {len(firing)} firing alerts {len(ended)} resolved as moved; "
-        f"the {len(_story(outcome, moved))} alert records of series that stayed are as in the undisturbed run"
+        f"the {len(story(outcome, moved))} alert records of series that stayed are as in the undisturbed run"
     )
-
-
-def _homes(outcome: Outcome) -> dict[str, int]:
-    """The partition that each series' state is in."""
-    fields = ((p, json.loads(value)) for (p, name), value in outcome.states.items() if name.startswith(b"f:names:"))
-    return {series: p for p, names in fields for series in names if series is not None}
-
-
-def _scores(outcome: Outcome, of: set[str]) -> int:
-    """How many scores there are of some series."""
-    return sum(body(message)["series"] in of for message in outcome.scores.values())
-
-
-def _story(outcome: Outcome, without: set[str]) -> dict[tuple[str, int], tuple[object, ...]]:
-    """Alert records of other series, without the offsets: there is a control record more in each partition."""
-    told = ((key, body(message)) for key, message in outcome.alerts.items())
-    facts = ("status", "reason", "as_of", "observed", "expected", "score", "peak_score", "threshold")
-    return {
-        key: tuple(b[f] if not isinstance(b[f], list) else tuple(b[f]) for f in facts)
-        for key, b in told
-        if b["series"] not in without
-    }
-
-
-def _create(world: World) -> bool:
-    """Kafka forgets a topic a little after it has said so."""
-    try:
-        world.create_topic()
-    except KafkaException:
-        return False
-    return True
 
 
 def _first_after(outcome: Outcome, reference: Outcome, gone: dict[int, int]) -> int:

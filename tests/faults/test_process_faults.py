@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.error
+import urllib.request
 
 import pytest
 from faults.guarantee import Guarantee
+from faults.recording import PARTITIONS
 from faults.verdict import said
 from faults.world import Message, Outcome, World
+
+from pipeline.embedded import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -37,14 +43,25 @@ CLOCK = Guarantee(
 )
 
 
+HEALTH = Guarantee(
+    "54-health",
+    "a detector that hangs, or cannot score something: health",
+    "`/healthz` says degraded, and what",
+    "asked of workers whose detector raises, or returns NaN, on some inputs, and of one whose detector hangs (health's patience set to 1 s, 30 s "
+    "otherwise)",
+)
+
+
 @pytest.mark.parametrize(
     ("plant", "reason"), [("detector_raises", "raised ArithmeticError"), ("detector_is_not_a_number", "not a number")]
 )
 def test_what_no_detector_can_score_becomes_a_dead_letter(
     world: World, reference: Outcome, plant: str, reason: str
 ) -> None:
-    world.start(plant=plant)
+    port = free_port()
+    world.start(plant=plant, metrics_port=port)
     world.feed()
+    told = _degraded(world, port, "observations that a detector could not score")
     outcome = world.finish()
     new = [outcome.letters[key] for key in outcome.letters.keys() - reference.letters.keys()]
     assert new
@@ -59,6 +76,19 @@ def test_what_no_detector_can_score_becomes_a_dead_letter(
         f"the reason, {len(_without(outcome.scores, series)):,} scores of all other series unchanged",
         plant.removeprefix("detector_").replace("_", " "),
     )
+    HEALTH.held(f"503, “{told}”", plant.removeprefix("detector_").replace("_", " "))
+
+
+def test_health_says_that_a_detector_hangs(world: World) -> None:
+    """Seen to fail with a patience of an hour. That health says so before the process ends: tests/pipeline/test_metrics.py."""
+    port = free_port()
+    worker = world.start(plant="detector_hangs_for_good", metrics_port=port)
+    world.wait_for(lambda: len(worker.events("partition opened")) == PARTITIONS, "all partitions")
+    assert _health(port) == (200, [])
+    world.feed()
+    told = _degraded(world, port, "stands at offset")
+    worker.kill()  # it would not stop in order
+    HEALTH.held(f"200 before, then 503, “{told}”", "hangs")
 
 
 def test_a_detector_without_memory_is_given_less_at_a_time(world: World, reference: Outcome) -> None:
@@ -93,6 +123,31 @@ def test_a_clock_that_jumps_changes_nothing(world: World, reference: Outcome) ->
     assert outcome.differences(reference) == []
     assert not outcome.repeated
     CLOCK.held(f"{said(outcome)}; {len(worker.events('partition opened'))} partitions opened once")
+
+
+def _degraded(world: World, port: int, problem: str) -> str:
+    """Wait until the worker says that it is not well, with this problem; its line."""
+    found: list[str] = []
+
+    def degraded() -> bool:
+        status, problems = _health(port)
+        found[:] = [line for line in problems if problem in line]
+        return status == 503 and bool(found)
+
+    world.wait_for(degraded, f"{problem!r} in /healthz")
+    return re.sub(r"\d+ s\b", "N s", found[0])
+
+
+def _health(port: int) -> tuple[int, list[str]]:
+    """What a worker says of itself."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
+            return answer.status, json.load(answer).get("problems", [])
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)["problems"]
+    except OSError:  # it is not up yet
+        return 0, []
 
 
 def _without(messages: dict, series: set[str]) -> dict:  # type: ignore[type-arg]
