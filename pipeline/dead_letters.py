@@ -24,7 +24,7 @@ from typing import Any, Self, cast
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline import topics
+from pipeline import rights, topics
 from pipeline.kafka_clients import broker_error, connect_admin, librdkafka_config
 from pipeline.records import dead_letter_facts
 from pipeline.settings import KafkaSettings
@@ -233,8 +233,9 @@ class DeadLetters:
         self._timeout = kafka.request_timeout.total_seconds()
 
     def __enter__(self) -> Self:
-        needed = [self._topic, self._to]
-        topics.require(topics.describe(connect_admin(self._kafka), self._kafka, needed), needed)
+        needed, admin = [self._topic, self._to], connect_admin(self._kafka)
+        rights.require(admin, self._kafka, read=needed, write=[self._to], group=self._group)
+        topics.require(topics.describe(admin, self._kafka, needed), needed)
         with ExitStack() as stack:
             self._letters = self._consumer()
             stack.callback(self._letters.close)

@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
-from pipeline import topics
+from pipeline import rights, topics
 from pipeline.errors import ForeignState, SettingsError, TidewatchError
 from pipeline.kafka_clients import connect_admin
 from pipeline.offsets import Bounds, Group, Offsets, require_nobody
@@ -78,7 +78,7 @@ class Administration:
     def __init__(self, settings: Settings, stream: str) -> None:
         self.settings = settings
         self.stream = configured(settings, stream)
-        admin = connect_admin(settings.kafka)
+        admin = self._admin = connect_admin(settings.kafka)
         topic = self.stream.input_topic
         facts = topics.describe(admin, settings.kafka, [topic])
         topics.require(facts, [topic])
@@ -112,7 +112,9 @@ class Administration:
         return self._offsets.group(self.settings.worker.group)
 
     def require_stopped(self) -> None:
-        """Raise BrokerError where a worker of the group lives."""
+        """Raise BrokerError where a worker of the group lives, or the rights to move the group are not there (Denied)."""
+        kafka, group = self.settings.kafka, self.settings.worker.group
+        rights.require(self._admin, kafka, read=[self.stream.input_topic], group=group)
         require_nobody(self.group())
 
     def committed(self) -> dict[int, int]:

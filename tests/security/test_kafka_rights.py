@@ -42,8 +42,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 Right = tuple[str, str, str, str]
 """Who, operation, kind of resource, placeholder of its name."""
 
-USERS = ("producer", "worker", "subscriber", "dashboard", "doctor", "operator")
+USERS = ("producer", "worker", "subscriber", "dashboard", "doctor", "operator", "viewer", "keeper", "mender")
 PASSWORDS = {user: f"canary-of-{user}" for user in USERS}
+ANY_RIGHT = AclBindingFilter(
+    ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+)
 PLAIN = ("producer", "dashboard")
 """These log in with SASL/PLAIN, the others with SCRAM-SHA-512."""
 
@@ -72,12 +75,17 @@ class Place:
         self.names = {
             "INPUT": f"{name}.in", "ALERTS": f"{name}.alerts", "DEAD_LETTERS": f"{name}.dlq", "SCORES": f"{name}.scores",
             "GROUP": f"{name}-workers", "SINK_GROUP": f"{name}-sink",
+            "MENDING_GROUP": f"{name}-workers.dead-letters.acl",
         }  # fmt: skip
 
     def allow(self, rights: Iterable[Right]) -> None:
         self.bindings = [self.binding(right) for right in rights]
         for done in self.admin.create_acls(self.bindings).values():
             done.result(20)
+        end = time.monotonic() + 60  # the controller says yes before the broker knows
+        while not set(self.bindings) <= set(self.admin.describe_acls(ANY_RIGHT).result(20)):
+            assert time.monotonic() < end, "the rights do not arrive"
+            time.sleep(0.05)
 
     def binding(self, right: Right) -> AclBinding:
         who, operation, kind, name = right
