@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.ma
 DELETED = Guarantee(
     "43-deleted",
     "topic deleted under a live worker",
-    "the worker ends in order, with one clear error and the mend; its state is not applied to what comes after (the row before)",
+    "the worker ends in order, with one clear error and the mend; its state is not applied to what comes after (“topic deleted and created again”)",
     "topic deleted under a worker that runs, and left so, or created again at once",
 )
 GROWN = Guarantee(

@@ -80,7 +80,10 @@ def test_what_no_detector_can_score_becomes_a_dead_letter(
 
 
 def test_health_says_that_a_detector_hangs(world: World) -> None:
-    """Seen to fail with a patience of an hour. That health says so before the process ends: tests/pipeline/test_metrics.py."""
+    """Seen to fail while `Partitions.standing` left out partitions whose first batch was still in flight.
+
+    That health says so before the process ends: tests/pipeline/test_metrics.py.
+    """
     port = free_port()
     worker = world.start(plant="detector_hangs_for_good", metrics_port=port)
     world.wait_for(lambda: len(worker.events("partition opened")) == PARTITIONS, "all partitions")
