@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 Columns = Literal["encoded", "clipped", "clipped at 25", "unit variance", "wide", "raw"]
 """`encoded` as the product does it (`detectors.features`); clipped to 3 or 25 scaled units by the same encoder; brought to mean 0
-and variance 1 over the fitted rows; `wide`, clipped to 6 and brought to variance 2.25; or as they stand in the file, categories as their place in the alphabet, which is what the
-textbook does."""
+and variance 1 over the fitted rows; `wide`, clipped to 6 and brought to variance 2.25; or as they stand in the file, categories as
+their place in the alphabet, which is what the textbook does."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Contender:
     @property
     def seedless(self) -> bool:
         """Whether its scores are the same for every seed."""
-        return self.detector in {"range", "random", "pca"}
+        return self.detector in {"range", "random", "pca", "mahalanobis"}
 
 
 # One set of settings for all tables. Networks fit on normal rows only, so there is nothing to trim, and clipping what they are
@@ -86,6 +86,7 @@ CONTENDERS = (
     Contender("one-class SVM, unit variance", "ocsvm", "classical", settings={"nu": 0.01}, columns="unit variance"),
     Contender("one-class SVM, raw columns", "ocsvm", "classical", settings={"nu": 0.01}, columns="raw", only=_HTTP),
     Contender("PCA", "pca", "classical", settings={"trim": 0.0}, quick=True),
+    Contender("Mahalanobis distance", "mahalanobis", "classical", settings={"trim": 0.0}),
     Contender("k-means", "kmeans", "classical", settings={"trim": 0.0}, only=_HTTP | _SMALL),
     Contender("outside the range seen", "range", "yardstick", quick=True),
     Contender("random", "random", "yardstick"),

@@ -49,7 +49,9 @@ def detectors() -> dict[str, str]:
 def _group(name: str) -> str:
     if name in {"random", "range", "zscore", "seasonal-naive"}:
         return "yardstick"
-    return "classical" if name in {"isolation-forest", "ocsvm", "pca", "kmeans", "seasonal"} else "network"
+    return (
+        "classical" if name in {"isolation-forest", "ocsvm", "pca", "kmeans", "mahalanobis", "seasonal"} else "network"
+    )
 
 
 def run(seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
