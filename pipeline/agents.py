@@ -213,6 +213,7 @@ class Partitions:
         self._most = most
         self._held: dict[TP, _Partition] = {}
         self._consumer: Consumer | None = None
+        self._closed = False
         self._revoking = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -224,6 +225,8 @@ class Partitions:
 
     def assigned(self, tps: Iterable[TP], consumer: Consumer, generation: int) -> None:
         """Start a task for each; returns at once, and each opens its partition when its state is there."""
+        if self._closed:  # a rebalance that ends while the worker does: its consumer is about to go
+            return
         self._consumer = consumer
         consumer.committable = self.committable
         consumer.on_failure = self._fail
@@ -238,6 +241,11 @@ class Partitions:
         async with self._revoking:  # a shutdown may meet a rebalance, and waits for it
             if self._consumer is not None and self._held:
                 await self._let_go(self._consumer)
+
+    async def close(self) -> None:
+        """Let go of all for good: what is assigned from now on is left to the next owner."""
+        self._closed = True
+        await self.revoked()
 
     async def _let_go(self, consumer: Consumer) -> None:
         consumer.close_all()
@@ -389,5 +397,5 @@ class App(faust.App):
 
     async def on_stop(self) -> None:
         """Checkpoint and commit while the consumer still lives."""
-        await self.partitions.revoked()
+        await self.partitions.close()
         await super().on_stop()
