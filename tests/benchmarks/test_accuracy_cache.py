@@ -125,7 +125,7 @@ def test_the_order_of_the_plan_knows_every_experiment() -> None:
     assert set(accuracy.SLOW_ON_NAB) <= set(accuracy_nab.detectors())
 
 
-def test_one_command_makes_a_part_of_the_page_and_says_what_it_took(tmp_path: Path) -> None:
+def test_one_command_makes_a_part_of_the_page_and_says_what_it_took(tmp_path: Path, data_dir: Path) -> None:
     command = [sys.executable, accuracy_cache.ROOT / "benchmarks/accuracy.py", "--quick", "--only", "ctg"]
     done = subprocess.run([*command, "--processes", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
