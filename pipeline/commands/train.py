@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -116,13 +116,14 @@ def train(
 
 def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str | None) -> None:
     from detectors.base import DetectorError
+    from detectors.model import Aggregation
 
     if per_series and out.suffix:
         msg = f"--per-series writes a file for each series: --out must be a folder, not {out}"
         raise DetectorError(msg)
     for option, value, allowed in (
         ("--scaling", scaling, ("standard", "robust", "none")),
-        ("--aggregation", aggregation, ("mean", "rms", "max", "vote")),
+        ("--aggregation", aggregation, get_args(Aggregation)),
     ):
         if value is not None and value not in allowed:
             msg = f"{option} {value}: choose one of {', '.join(allowed)}"

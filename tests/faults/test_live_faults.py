@@ -8,8 +8,8 @@ import sys
 import pytest
 import tomli_w
 from faults.guarantee import Guarantee
-from faults.topics import create_again, homes, scores_of, story
-from faults.world import ROOT, STREAM, Outcome, World, body
+from faults.topics import create_again, moved_as_promised, until_firing
+from faults.world import ROOT, STREAM, Outcome, World
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -47,11 +47,8 @@ def test_a_topic_deleted_under_a_worker_is_told_with_the_mend(world: World, then
 
 def test_partitions_added_under_a_worker_move_series_and_it_goes_on(world: World, reference: Outcome) -> None:
     """Seen to fail where the control record of `pipeline.control` is not written: the alerts of moved series stay open."""
-    worker, share = world.start(plant="hears_quickly"), 0.5
-    while len(firing := world.open_alerts()) < 4:
-        share += 0.01
-        world.feed(share)
-        world.wait_for(world.settled, "a checkpoint")
+    worker = world.start(plant="hears_quickly")
+    firing, share = until_firing(world, 4)
     assert "adding partitions moves most series" in _doctor(world)
     world.grow(6)
     world.feed(share + 0.01)  # some of it before the worker hears of them
@@ -59,18 +56,8 @@ def test_partitions_added_under_a_worker_move_series_and_it_goes_on(world: World
     world.feed()
     outcome = world.finish()
     assert len(world.workers) == 1
-    now, before = homes(outcome), homes(reference)
-    moved = {series for series in now if now[series] != before[series]}
-    ended = {i for (i, _), message in outcome.alerts.items() if body(message)["reason"] == "moved"}
-    assert ended
-    assert ended == {i for i, series in firing.items() if series in moved}
-    assert scores_of(outcome, moved) < scores_of(reference, moved), "no probation"
-    assert story(outcome, moved) == story(reference, moved)
-    GROWN.held(
-        f"`doctor` warned; the same worker opened the new ones; {len(moved)} of the series that went on moved, in probation there; of "
-        f"{len(firing)} firing alerts {len(ended)} resolved as moved; the {len(story(outcome, moved))} alert records of series that stayed "
-        "are as in the undisturbed run"
-    )
+    told = moved_as_promised(outcome, reference, firing)
+    GROWN.held(f"`doctor` warned; the same worker opened the new ones; {told}")
 
 
 def _opened(lines: list[dict[str, int]]) -> set[int]:

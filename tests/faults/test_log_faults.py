@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from faults.guarantee import Guarantee
 from faults.recording import PARTITIONS, WINDOW
-from faults.topics import create_again, homes, scores_of, story
+from faults.topics import create_again, moved_as_promised, until_firing
 from faults.world import ROOT, STREAM, Outcome, World, body
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -99,28 +99,15 @@ def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference:
 
 
 def test_series_that_move_to_added_partitions_end_their_alerts(world: World, reference: Outcome) -> None:
-    worker, share = world.start(), 0.5
-    while len(firing := world.open_alerts()) < 4:
-        share += 0.01
-        world.feed(share)
-        world.wait_for(world.settled, "a checkpoint")
+    worker = world.start()
+    firing, _ = until_firing(world, 4)
     assert worker.stop() == 0
     world.grow(6)
     world.start()
     world.wait_for(lambda: len(world.workers[-1].events("partition opened")) == 6, "all partitions")
     world.feed()
     outcome = world.finish()
-    now, before = homes(outcome), homes(reference)
-    moved = {series for series in now if now[series] != before[series]}
-    ended = {i for (i, _), message in outcome.alerts.items() if body(message)["reason"] == "moved"}
-    assert ended
-    assert ended == {i for i, series in firing.items() if series in moved}
-    assert scores_of(outcome, moved) < scores_of(reference, moved), "no probation"
-    assert story(outcome, moved) == story(reference, moved)
-    GROWN.held(
-        f"{len(moved)} of the series that went on moved, in probation there; of {len(firing)} firing alerts {len(ended)} resolved as moved; "
-        f"the {len(story(outcome, moved))} alert records of series that stayed are as in the undisturbed run"
-    )
+    GROWN.held(moved_as_promised(outcome, reference, firing))
 
 
 def _first_after(outcome: Outcome, reference: Outcome, gone: dict[int, int]) -> int:
