@@ -164,13 +164,12 @@ def _attempts(letter: Letter) -> str:
 
 
 def _time(text: str) -> datetime | None:
-    from datetime import UTC, datetime
+    from producers.times import typed_time
 
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        msg = f"{text!r} is not a time like 2026-11-22T14:00Z"
+        return typed_time(text)
+    except ValueError as error:
+        msg = f"{text!r} {error}: write one like 2026-11-22T14:00Z"
         raise typer.BadParameter(msg, param_hint="--since") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -253,20 +253,19 @@ def _administration(stream: str, config: Path | None) -> Administration:
 
 
 def _target(text: str) -> Target:
-    from datetime import UTC, datetime
+    from producers.times import typed_time
 
     if text == "earliest":
         return "earliest"
     if text == "latest":
         return "latest"
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         return int(text)
     try:
-        time = datetime.fromisoformat(text)
+        return typed_time(text)
     except ValueError:
         msg = f"{text!r} is no offset, earliest, latest or time like 2026-11-22T14:00Z"
         raise typer.BadParameter(msg, param_hint="--to") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _chosen(wanted: list[int] | None, there: range, topic: str) -> list[int]:

@@ -10,16 +10,16 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from producers.formats.foreign import looks_like
 from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
+from producers.times import milliseconds_of
 
 T = TypeVar("T")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_FINITE = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
@@ -121,16 +121,12 @@ def checked_time(milliseconds: int) -> int:
 
 
 def milliseconds(text: str) -> int:
-    """RFC 3339 text to ms since the epoch, cut."""
+    """Text of `producers.times.milliseconds_of` to ms since the epoch, cut."""
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(text)} names no time zone")
-        return checked_time((moment - _EPOCH) // timedelta(milliseconds=1))
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, Unusable):
-            raise
-        raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(text)} is not an RFC 3339 time") from None
+        moment = milliseconds_of(text)
+    except ValueError as error:
+        raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(text)} {error}") from None
+    return checked_time(moment)
 
 
 def finite(number: float) -> float:
@@ -151,7 +147,7 @@ def decoded(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
     except RecursionError:
         raise Unusable(Reason.UNDECODABLE, "nested too deep") from None
     except UnicodeDecodeError as error:
-        raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
+        raise Unusable(Reason.UNDECODABLE, _guessed(f"not UTF-8: {error.reason}", value)) from None
     except msgspec.ValidationError as error:
         reason = Reason.NOT_FINITE if "out of range" in str(error) else Reason.WRONG_TYPE
         raise Unusable(reason, _shortened(str(error))) from None
@@ -159,7 +155,7 @@ def decoded(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
         # Python's json and many others write these, though JSON has no such literals.
         if _NOT_FINITE.search(value):
             raise Unusable(Reason.NOT_FINITE, "NaN and Infinity are not JSON; leave such points out") from None
-        raise Unusable(Reason.UNDECODABLE, _shortened(str(error))) from None
+        raise Unusable(Reason.UNDECODABLE, _guessed(_shortened(str(error)), value)) from None
 
 
 def shown(value: object) -> str:
@@ -170,6 +166,10 @@ def shown(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _guessed(why: str, value: bytes) -> str:
+    return f"{why}; it looks like {likeness}" if (likeness := looks_like(value)) else why
 
 
 def _shortened(text: str) -> str:
