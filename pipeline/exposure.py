@@ -22,7 +22,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer; a server that serves a page widens the policy by what the page needs."""
+"""Of every answer; a server that serves a page widens the policy by what the page needs (`pipeline.listening` sets them)."""
 
 MIN_TOKEN = 16
 """Characters of a token; shorter ones can be guessed over a network."""
@@ -59,9 +59,12 @@ def named_loopback(host_header: str | None) -> bool:
     if host_header is None:
         return True
     try:
-        return loopback(urlsplit(f"//{host_header}").hostname or "")
+        parts = urlsplit(f"//{host_header}")
+        _ = parts.port  # raises where it is no number
     except ValueError:
         return False
+    plain = parts.netloc == host_header and "@" not in host_header
+    return plain and loopback(parts.hostname or "")
 
 
 def same(given: str, token: str) -> bool:

@@ -20,35 +20,30 @@ are updated once per batch and checkpoint, never per record. `serve` answers `/m
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from pipeline.errors import SettingsError
-from pipeline.exposure import HEADERS, bearer, check_exposure, named_loopback, same
+from pipeline.exposure import bearer, check_exposure, named_loopback, same
+from pipeline.listening import listening_in_a_thread
 
 log = structlog.get_logger(__name__)
-
-MAX_REQUESTS = 32
-"""Requests that are answered at the same time."""
 
 PATIENCE = 30.0
 """Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.scoring`, 60 s): it is told here first."""
 
 REMEMBERED = 600.0
 """Seconds for which a worker is not well after a detector could not score something."""
-
-_TEXT = "text/plain; charset=utf-8"
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 """Cases of the time policy, counted by `pipeline.windows`."""
@@ -72,7 +67,7 @@ class Health:
     def __init__(self, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience = patience
         self._clock = clock
-        self._lock = threading.Lock()  # asked by the server's threads
+        self._lock = threading.Lock()  # asked by the server's thread
         self._positions: dict[tuple[str, int], int] = {}
         self._stalled: dict[tuple[str, int], float] = {}
         self._waiting: dict[tuple[str, int], float] = {}
@@ -237,7 +232,7 @@ class WorkerMetrics:
 def serve(
     registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1", token: str = ""
 ) -> Iterator[int]:
-    """Answer `/metrics` and `/healthz` in threads until the context ends; yields the port (a free one for 0).
+    """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
 
     `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`. With a token, `/metrics` and the
     problems are for who sends it (`Authorization: Bearer ...`); the bare status is for everybody, so that probes need none.
@@ -248,101 +243,51 @@ def serve(
         The address cannot be bound, or would be open to other machines without a token.
     """
     check_exposure(host, token, server="worker.metrics_host", mend="worker.metrics_token")
-    handler = type("_Handler", (_Handler,), {"registry": registry, "health": health, "token": token})
-    try:
-        server = _Server((host, port), handler)
-    except OSError as error:
-        msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
-        raise SettingsError(msg) from error
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
-    thread.start()
-    bound = int(server.server_address[1])
-    log.info("metrics are served", host=host, port=bound, guarded_by="token" if token else "loopback")
-    try:
-        yield bound
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._free = threading.BoundedSemaphore(MAX_REQUESTS)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for each, up to a bound; who comes beyond it is turned away."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The thread's work."""
+    with ExitStack() as stack:
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+            bound = stack.enter_context(
+                listening_in_a_thread(lambda: _app(registry, health, token), host=host, port=port, name="metrics")
+            )
+        except OSError as error:
+            msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
+            raise SettingsError(msg) from error
+        log.info("metrics are served", host=host, port=bound, guarded_by="token" if token else "loopback")
+        yield bound
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who asked has gone, or was too slow: no traceback on standard error."""
-        log.debug("request not answered")
 
+def _app(registry: CollectorRegistry, health: Health, token: str) -> web.Application:
+    def known(request: web.Request) -> bool:
+        return not token or same(bearer(request.headers.get("Authorization")), token)
 
-class _Handler(BaseHTTPRequestHandler):
-    registry: CollectorRegistry
-    health: Health
-    token: str
-    timeout = 10.0  # a client that sends nothing must not hold a thread
-    server_version = "tidewatch"
-    sys_version = ""
+    @web.middleware
+    async def guarded(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if not token and not named_loopback(request.headers.get("Host")):
+            raise web.HTTPForbidden(text="this server answers to a loopback address only\n")
+        if request.path != "/healthz" and not known(request):
+            raise web.HTTPUnauthorized(
+                text="send Authorization: Bearer with worker.metrics_token\n", headers={"WWW-Authenticate": "Bearer"}
+            )
+        return await handler(request)
 
-    def do_GET(self) -> None:
-        if not self.token and not named_loopback(self.headers.get("Host")):
-            self._answer(403, _TEXT, b"this server answers to a loopback address only\n")
-            return
-        path = self.path.partition("?")[0]
-        known = not self.token or same(bearer(self.headers.get("Authorization")), self.token)
-        if path == "/healthz":
-            problems = self.health.problems()
-            body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
-            if problems and known:
-                body["problems"] = problems
-            self._answer(503 if problems else 200, "application/json", msgspec.json.encode(body))
-        elif not known:
-            self._answer(401, _TEXT, b"send Authorization: Bearer with worker.metrics_token\n")
-        elif path == "/metrics":
-            encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(200, content_type, encoder(self.registry))
-        else:
-            self._answer(404, _TEXT, b"/metrics or /healthz\n")
+    async def healthz(request: web.Request) -> web.Response:
+        problems = health.problems()
+        body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
+        if problems and known(request):
+            body["problems"] = problems
+        return web.Response(
+            status=503 if problems else 200, body=msgspec.json.encode(body), content_type="application/json"
+        )
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class names it)
-        """A line per scrape is noise."""
+    async def metrics(request: web.Request) -> web.Response:
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encoder(registry), headers={"Content-Type": content_type})
 
-    def version_string(self) -> str:
-        """No version for those who look for one."""
-        return self.server_version
-
-    def end_headers(self) -> None:
-        """Also of the base class's own answers to what is no request."""
-        for name, value in HEADERS.items():
-            self.send_header(name, value)
-        super().end_headers()
-
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        if status == 401:
-            self.send_header("WWW-Authenticate", "Bearer")
-        with suppress(ConnectionError):  # who asked did not wait for the answer
-            self.end_headers()
-            self.wfile.write(body)
+    app = web.Application(middlewares=[guarded], client_max_size=1024)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/metrics", metrics)
+    return app
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

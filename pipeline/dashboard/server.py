@@ -1,10 +1,15 @@
-"""The page's server: four files, and one stream of server-sent events; loopback unless a token guards it."""
+"""The page's server: five files, and one stream of server-sent events; loopback unless a token guards it.
+
+An event stream lasts, so there are bounds to how many there are (`_Streams`): per address and in all, and the newest wins. Whoever has
+to leave is told to come back in half a minute, and gets all anew; one that does not read what is sent to it is dropped.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.resources import files
 
 import structlog
@@ -13,28 +18,36 @@ from aiohttp.typedefs import Middleware
 
 from pipeline.dashboard.board import Board
 from pipeline.errors import SettingsError
-from pipeline.exposure import HEADERS, bearer, check_exposure, loopback, same
-from pipeline.records import encode
+from pipeline.exposure import HEADERS, bearer, check_exposure, named_loopback, same
+from pipeline.listening import Connection, connection, listening
+from pipeline.records import Alert, encode
 from pipeline.subscribe import AlertSubscriber
 
 log = structlog.get_logger(__name__)
 
 COOKIE = "tidewatch_token"
-MAX_LISTENERS = 50
+MAX_STREAMS = 64
+"""Event streams in all."""
+MAX_STREAMS_PER_ADDRESS = 32
+"""Fewer than the connections of an address, so that its pages still load."""
+COME_BACK = 30
+"""Seconds until a page that had to leave connects again."""
+READ_WITHIN = 10.0
+"""Seconds for a page to make room for what is written to it."""
 _HEARTBEAT = 15.0
 _PAGE = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
+    "/axis.js": ("axis.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_HEADERS = HEADERS | {
+PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-_BOARD = web.AppKey("board", Board)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -48,10 +61,10 @@ def create_app(board: Board, *, host: str, token: str = "") -> web.Application:
     require_token(host, token)
     app = web.Application(middlewares=[_guard(token)], client_max_size=1024)
     app[_BOARD] = board
+    app[_STREAMS] = _Streams()
     for path, (file, kind) in _PAGE.items():
         app.router.add_get(path, _static((files("pipeline.dashboard") / "page" / file).read_bytes(), kind))
     app.router.add_get("/alerts", _events)
-    app.on_response_prepare.append(_secure)
     return app
 
 
@@ -76,22 +89,19 @@ async def serving(
         Kafka does not answer, or there is no such topic.
     """
     board = Board()
-    runner = web.AppRunner(create_app(board, host=host, token=token), access_log=None, shutdown_timeout=1.0)
-    async with subscriber as records:
-        await runner.setup()
+    app = create_app(board, host=host, token=token)
+    async with subscriber as records, AsyncExitStack() as stack:
+        try:
+            bound = await stack.enter_async_context(listening(app, host=host, port=port, headers=PAGE_HEADERS))
+        except OSError as error:
+            msg = f"{host}:{port} cannot be bound for the dashboard ({error.strerror}): choose another --port"
+            raise SettingsError(msg) from error
         reading = asyncio.create_task(_read(records, board), name="dashboard alerts")
         try:
-            try:
-                await web.TCPSite(runner, host, port).start()
-            except OSError as error:
-                msg = f"{host}:{port} cannot be bound for the dashboard ({error.strerror}): choose another --port"
-                raise SettingsError(msg) from error
-            bound = runner.addresses[0][1]
             yield f"http://{f'[{host}]' if ':' in host else host}:{bound}/", reading
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-            await runner.cleanup()
 
 
 async def _read(records: AlertSubscriber, board: Board) -> None:
@@ -106,30 +116,84 @@ def _static(content: bytes, kind: str) -> _Handler:
     return answer
 
 
+class _Stream:
+    """An open event stream, and whether it has to leave."""
+
+    def __init__(self, wire: Connection, queue: asyncio.Queue[Alert | None]) -> None:
+        self.wire = wire
+        self.leaves = False
+        self._queue = queue
+
+    def leave(self) -> None:
+        """Ask it to end; it is dropped where it does not."""
+        self.leaves = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+        asyncio.get_running_loop().call_later(1.0, self.wire.drop)
+
+
+class _Streams:
+    """The open event streams, oldest first. A new one finds room: where there are too many, the oldest leaves."""
+
+    def __init__(self) -> None:
+        self._open: dict[_Stream, None] = {}
+
+    @contextmanager
+    def place(self, stream: _Stream) -> Iterator[None]:
+        mine = [s for s in self._open if s.wire.address == stream.wire.address]
+        if len(mine) >= MAX_STREAMS_PER_ADDRESS:
+            self._end(mine[0])
+        elif len(self._open) >= MAX_STREAMS:
+            held = Counter(s.wire.address for s in self._open)
+            self._end(max(self._open, key=lambda s: held[s.wire.address]))  # the oldest of the address with the most
+        self._open[stream] = None
+        try:
+            yield
+        finally:
+            self._open.pop(stream, None)
+
+    def _end(self, stream: _Stream) -> None:
+        del self._open[stream]
+        stream.leave()
+
+
+_BOARD = web.AppKey("board", Board)
+_STREAMS = web.AppKey("streams", _Streams)
+
+
 async def _events(request: web.Request) -> web.StreamResponse:
     """All remembered records, then each as it comes, as server-sent events."""
-    board = request.app[_BOARD]
-    if board.listening >= MAX_LISTENERS:
-        raise web.HTTPServiceUnavailable(text=f"{MAX_LISTENERS} pages are open already", headers={"Retry-After": "10"})
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-    with board.listener() as queue, suppress(ConnectionError):  # the page was closed
-        await answer.prepare(request)
-        await answer.write(b"retry: 1000\n\n")
-        while True:
+    if request.method == "HEAD":
+        return answer
+    board, wire = request.app[_BOARD], connection(request)
+
+    async def write(text: bytes) -> None:
+        async with asyncio.timeout(READ_WITHIN):
+            await answer.write(text)
+
+    with board.listener() as queue:
+        stream = _Stream(wire, queue)
+        with request.app[_STREAMS].place(stream), suppress(ConnectionError):  # the page was closed
+            wire.lift()
             try:
-                record = await asyncio.wait_for(queue.get(), _HEARTBEAT)
-            except TimeoutError:
-                await answer.write(b": still here\n\n")
-                continue
-            if record is None:  # too slow: the browser connects again and gets all anew
-                return answer
-            await answer.write(b"event: alert\ndata: " + encode(record) + b"\n\n")
+                await answer.prepare(request)
+                await write(b"retry: 1000\n\n")
+                while True:
+                    try:
+                        record = await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                    except TimeoutError:
+                        await write(b": still here\n\n")
+                        continue
+                    if record is None:  # too slow, or one too many: the browser connects again and gets all anew
+                        if stream.leaves:
+                            await write(b"retry: %d\n\n" % (COME_BACK * 1000))
+                        return answer
+                    await write(b"event: alert\ndata: " + encode(record) + b"\n\n")
+            except TimeoutError:  # nobody reads it
+                wire.drop()
     return answer
-
-
-async def _secure(_: web.Request, answer: web.StreamResponse) -> None:
-    answer.headers.update(_HEADERS)
-    answer.headers.pop("Server", None)
 
 
 def _guard(token: str) -> Middleware:
@@ -141,7 +205,7 @@ def _guard(token: str) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not token:
-            if not loopback(request.url.host or ""):
+            if not named_loopback(request.headers.get("Host")):
                 raise web.HTTPForbidden(text="this page answers to a loopback address only\n")
             return await handler(request)
         if same(request.query.get("token", ""), token) and request.path == "/":

@@ -1,6 +1,8 @@
 // The page of `tidewatch dashboard`: records come as server-sent events; what is shown is made of them alone.
 // All text goes in as text nodes, so a series may be called what it likes.
 
+import { finite, span, ticks } from "./axis.js";
+
 const STATUSES = ["all", "pending", "firing", "resolved"];
 const SVG = "http://www.w3.org/2000/svg";
 const MAX_ALERTS = 1000;
@@ -32,7 +34,7 @@ function shape(tag, attributes = {}, text = null) {
 // Text
 
 const time = (text) => text.replace("T", " ").replace(/(\.000)?Z$/, "");
-const number = (value) => (value === null ? "–" : Number(value.toPrecision(6)).toLocaleString("en-US", { maximumSignificantDigits: 6 }));
+const number = (value) => (value === null || Number.isNaN(value) ? "–" : Number(value.toPrecision(6)).toLocaleString("en-US", { maximumSignificantDigits: 6 }));
 const numbers = (values) => (values === null ? "–" : values.map(number).join(", "));
 
 function duration(ms) {
@@ -195,28 +197,15 @@ function charts(record) {
   return figures;
 }
 
-function ticks(low, high) {
-  const rough = (high - low) / 4;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
-  const found = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) found.push(t);
-  return found;
-}
-
 function chart(record, values, c, channels) {
   const W = 760, H = 250, left = 62, right = 26, top = 10, bottom = 24;
   const n = values.length;
   const expected = record.expected?.[c] ?? null;
   const lower = record.band?.lower[c] ?? null;
   const upper = record.band?.upper[c] ?? null;
-  const all = [...values, expected, lower, upper].filter((v) => v !== null);
-  let low = Math.min(...all), high = Math.max(...all);
-  const margin = (high - low || Math.abs(high) || 1) * 0.06;
-  low -= margin;
-  high += margin;
+  const [low, high] = span([...values, expected, lower, upper]);
   const x = (i) => left + (n > 1 ? i / (n - 1) : 1) * (W - left - right);
-  const y = (v) => H - bottom - ((v - low) / (high - low)) * (H - top - bottom);
+  const y = (v) => H - bottom - Math.max(0, Math.min(1, (v - low) / (high - low))) * (H - top - bottom);
   const step = record.evidence.interval_ms;
   const end = Date.parse(record.as_of);
   const label = (i) => (step ? time(new Date(end - (n - 1 - i) * step).toISOString()) : i === n - 1 ? time(record.as_of) : `${n - 1 - i} before`);
@@ -234,12 +223,12 @@ function chart(record, values, c, channels) {
     const last = Math.max(0, n - 1 - (end - Date.parse(record.last_seen)) / step);
     if (last > 0) svg.append(shape("rect", { class: "span", x: x(first) - 3, width: x(last) - x(first) + 6, y: top, height: H - top - bottom }));
   }
-  svg.append(shape("polyline", { class: "values", points: values.map((v, i) => `${x(i)},${y(v)}`).join(" ") }));
+  svg.append(shape("polyline", { class: "values", points: values.map((v, i) => (finite(v) ? `${x(i)},${y(v)}` : "")).filter(Boolean).join(" ") }));
   if (lower !== null && upper !== null) {
     svg.append(shape("rect", { class: "band", x: x(n - 1) - 9, width: 18, y: y(upper), height: Math.max(y(lower) - y(upper), 1) }));
   }
   if (expected !== null) svg.append(shape("line", { class: "expected", x1: x(n - 1) - 9, x2: x(n - 1) + 9, y1: y(expected), y2: y(expected) }));
-  svg.append(shape("circle", { class: "observed", cx: x(n - 1), cy: y(values[n - 1]), r: 5 }));
+  if (finite(values[n - 1])) svg.append(shape("circle", { class: "observed", cx: x(n - 1), cy: y(values[n - 1]), r: 5 }));
 
   const pointer = shape("line", { class: "pointer", y1: top, y2: H - bottom, visibility: "hidden" });
   svg.append(pointer);
@@ -301,8 +290,16 @@ at("list").addEventListener("keydown", (event) => {
   if (next) { event.preventDefault(); next.focus(); choose(next.dataset.id); }
 });
 
-const events = new EventSource("alerts");
-events.addEventListener("open", () => { at("connection").textContent = "live"; at("connection").className = "live"; });
-events.addEventListener("error", () => { at("connection").textContent = "connecting again"; at("connection").className = ""; });
-events.addEventListener("alert", (event) => take(JSON.parse(event.data)));
+function listen() {
+  const events = new EventSource("alerts");
+  events.addEventListener("open", () => { at("connection").textContent = "live"; at("connection").className = "live"; });
+  events.addEventListener("error", () => {
+    at("connection").textContent = "connecting again";
+    at("connection").className = "";
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000); // turned away: the browser itself would not ask again
+  });
+  events.addEventListener("alert", (event) => take(JSON.parse(event.data)));
+}
+
+listen();
 draw();

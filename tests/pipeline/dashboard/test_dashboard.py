@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import uuid
 from contextlib import asynccontextmanager
 
 import aiohttp
+import msgspec
 import numpy as np
 import pytest
 from alert_logs import Log, Row, metric_model, scores, stream
@@ -15,8 +17,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from detectors.features import FeatureEncoder
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.server import create_app, serving
+from pipeline.dashboard.server import PAGE_HEADERS, create_app, serving
 from pipeline.errors import SettingsError
+from pipeline.listening import listening
 from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
 from pipeline.subscribe import AlertSubscriber
@@ -71,13 +74,12 @@ async def test_a_listener_gets_what_is_remembered_and_what_comes_and_a_slow_one_
 
 @asynccontextmanager
 async def served(**options):
-    from aiohttp.test_utils import TestServer
-
-    server = TestServer(create_app(Board(), **{"host": "127.0.0.1", **options}))
-    await server.start_server()
-    async with aiohttp.ClientSession() as client:
-        yield client, str(server.make_url("/")).rstrip("/")
-    await server.close()
+    app = create_app(Board(), **{"host": "127.0.0.1", **options})
+    async with (
+        listening(app, host="127.0.0.1", port=0, headers=PAGE_HEADERS) as port,
+        aiohttp.ClientSession() as client,
+    ):
+        yield client, f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/style.css", "/icon.svg", "/nothing"])
@@ -91,7 +93,7 @@ async def test_every_answer_forbids_what_the_page_does_not_need(path):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert "Access-Control-Allow-Origin" not in answer.headers
-        assert "Server" not in answer.headers
+        assert answer.headers["Server"] == "tidewatch"
 
 
 @pytest.mark.parametrize(("name", "status"), [("localhost:1", 200), ("[::1]", 200), ("evil.example", 403)])
@@ -237,3 +239,72 @@ async def test_an_address_that_is_taken_is_named(kafka, topic):
         with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be bound for the dashboard"):
             async with serving(AlertSubscriber(kafka, topic, start="beginning"), port=port):
                 pass
+
+
+EXTREMES = {
+    "counters": "[1e16, 1e16 + 2]",
+    "one counter": "[1e16, 1e16]",
+    "nanoseconds": "[1.7e18, 1.7e18 + 256, 1.7e18 + 512]",
+    "beyond all": "[-Number.MAX_VALUE, Number.MAX_VALUE]",
+    "large": "[-1e308, 1e308]",
+    "one large": "[1e308, 1e308]",
+    "denormal": "[0, 5e-324]",
+    "denormals": "[5e-324, 5e-324]",
+    "neighbours": "[1, 1 + Number.EPSILON]",
+    "far apart": "[5e-324, 1e308]",
+    "zero": "[0, 0]",
+    "minus zero": "[-0, 0]",
+    "not numbers": "[NaN, Infinity, -Infinity, null]",
+    "one number": "[NaN, 3, Infinity]",
+    "nothing": "[]",
+    "usual": "[3, 17]",
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+async def test_an_axis_ends_whatever_the_values_are(name, axis):
+    values = EXTREMES[name]
+    low, high, shown, raw = await asyncio.wait_for(axis(values), 30)
+    assert None not in (low, high)
+    assert low < high
+    assert len(shown) <= 12
+    assert len(raw) <= 12
+    assert shown == sorted(shown)
+    if name in ("usual", "large"):
+        assert len(shown) >= 3
+
+
+@pytest.fixture
+async def axis():
+    """(values) -> the interval, its ticks and the ticks between the bare values, in a browser."""
+    app = create_app(Board(), host="127.0.0.1")
+    async with (
+        listening(app, host="127.0.0.1", port=0, headers=PAGE_HEADERS) as port,
+        browser_page(f"http://127.0.0.1:{port}/") as page,
+    ):
+        yield lambda values: page.evaluate(
+            f"""async () => {{
+                const {{ span, ticks }} = await import("/axis.js");
+                const values = {values};
+                const [low, high] = span(values);
+                return [low, high, ticks(low, high), ticks(...[...values, 1, 2].slice(0, 2))];
+            }}"""
+        )
+
+
+@pytest.mark.parametrize("window", [[1e16, 1e16 + 2], [-1.7e308, 1.7e308], [0.0, 5e-324], [math.inf, 1.0], [math.nan]])
+async def test_a_window_of_any_numbers_is_drawn(window):
+    record = life("a")[0]
+    board = Board()
+    evidence = msgspec.structs.replace(record.evidence, window=[[v] for v in window])
+    board.take(msgspec.structs.replace(record, evidence=evidence))
+    app = create_app(board, host="127.0.0.1")
+    async with (
+        listening(app, host="127.0.0.1", port=0, headers=PAGE_HEADERS) as port,
+        browser_page(f"http://127.0.0.1:{port}/") as page,
+    ):
+        await page.locator("#list .alert").first.click()
+        drawn = await page.locator(".chart").inner_html(timeout=20_000)
+        assert "NaN" not in drawn
+        assert "Infinity" not in drawn
+        assert page.problems == []
