@@ -100,7 +100,7 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  as AppRunner hands it on
+            access_log=None,  # type: ignore[arg-type] # as AppRunner hands it on
             keepalive_timeout=0,  # a connection carries one request
             lingering_time=1.0,
             auto_decompress=False,
