@@ -7,6 +7,7 @@ docs/alerts.md tells the rules to readers of alerts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from pipeline.alert_lifecycle import (
 )
 from pipeline.alert_records import RecordWriter
 from pipeline.batches import Observations, Scored
-from pipeline.records import Alert, Reason
+from pipeline.records import Alert, Reason, Severity, Status
 from pipeline.settings import StreamSettings
 from pipeline.state import PartitionState
 
@@ -61,6 +62,18 @@ class AlertLife:
     def active(self, state: PartitionState, row: int) -> bool:
         """Whether a series has a pending or firing alert."""
         return bool(state.arrays["alerts"]["status"][row])
+
+    def open(self, state: PartitionState) -> Counter[tuple[Status, Severity]]:
+        """How many alerts are pending or firing, by status and severity."""
+        lives = state.arrays["alerts"][: len(state.names)]
+        of = lives[lives["status"] != INACTIVE]
+        pairs, counts = np.unique(np.stack([of["status"], of["severity"]]), axis=1, return_counts=True)
+        return Counter(
+            {
+                ("firing" if status == FIRING else "pending", SEVERITIES[severity]): n
+                for (status, severity), n in zip(pairs.T.tolist(), counts.tolist(), strict=True)
+            }
+        )
 
     def advance(
         self, state: PartitionState, observations: Observations, scored: Scored, watermarks: NDArray[np.int64]

@@ -173,7 +173,7 @@ async def _work(settings: Settings) -> None:
         executor = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)  # a forward pass may never come back
         streams = [_create_stream(settings, s, executor) for s in settings.streams]
-        identities = _identities(settings, streams)
+        identities, partitions = _identities(settings, streams)
         store = RedisStore(settings.redis)
         stack.push_async_callback(store.close)
         await _require(store)
@@ -181,6 +181,8 @@ async def _work(settings: Settings) -> None:
         stack.push_async_callback(partial(publisher.close, timeout=1.0))
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
+        for name, count in partitions.items():
+            metrics.stream(name, count)
         worker = settings.worker
         if worker.metrics_port:
             token = worker.metrics_token.get_secret_value()
@@ -215,8 +217,8 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _identities(settings: Settings, streams: list[Stream]) -> dict[str, Identity]:
-    """Create what topics are missing, and ask Kafka which cluster and topics these are."""
+def _identities(settings: Settings, streams: list[Stream]) -> tuple[dict[str, Identity], dict[str, int]]:
+    """Create what topics are missing, and ask Kafka which cluster and topics these are, and how many partitions each has."""
     kafka = settings.kafka
     admin = connect_admin(kafka)
     inputs = {s.name: s.settings.input_topic for s in streams}
@@ -227,7 +229,8 @@ def _identities(settings: Settings, streams: list[Stream]) -> dict[str, Identity
     cluster = topics.cluster_id(admin, kafka)
     facts = topics.describe(admin, kafka, inputs.values())
     topics.require(facts, inputs.values())
-    return {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
+    identities = {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
+    return identities, {name: facts[topic].partitions for name, topic in inputs.items()}
 
 
 def _watch_topics(
@@ -276,12 +279,10 @@ def _leave(hung: ScoringHung) -> NoReturn:
 
 async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:
     """Tell the metrics now and then where each partition stands, also while nothing moves."""
-    known: set[tuple[str, int]] = set()
     while True:
         await asyncio.sleep(_REPORT_EVERY)
         now = app.partitions.standing()
-        for gone in known - now.keys():
-            metrics.forget(names[gone[0]], gone[1])
         for (topic, partition), (position, end) in now.items():
             metrics.position(names[topic], partition, position, end)
-        known = set(now)
+        for topic, stream in names.items():
+            metrics.partitions_open(stream, sum(tp.topic == topic for tp in now))

@@ -31,7 +31,7 @@ from pipeline.decoding import CONTROL
 from pipeline.errors import BrokerError, Dropped, Refused, TidewatchError
 from pipeline.outbox import Outbox, Publisher
 from pipeline.rebuild import Hole, Rebuild
-from pipeline.records import Alert, DeadLetter
+from pipeline.records import Alert, DeadLetter, Severity, Status
 from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.stores.patience import Patience
 from pipeline.stream import PartitionCore, Settled, Stream
@@ -57,6 +57,14 @@ class LoopMetrics(Protocol):
 
     def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
         """How many series are held, in probation and out of it; with each checkpoint."""
+        ...
+
+    def open_alerts(self, stream: str, partition: int, alerts: Counter[tuple[Status, Severity]]) -> None:
+        """How many alerts are open, by status and severity; from the start on, and when one changes."""
+        ...
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition is not this worker's any more."""
         ...
 
     def waiting(self, stream: str, partition: int, store: bool) -> None:
@@ -167,6 +175,7 @@ class PartitionLoop:
             The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
         """
         await self._tell_partitions(now.partitions)
+        self._tell_waiting(False)
         if self.position > now.end:
             msg = (
                 f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
@@ -176,6 +185,7 @@ class PartitionLoop:
             raise BrokerError(msg)
         hole = Hole.between(self.position, now, most=self._rebuild_records)
         if hole is None:
+            self._tell_state()
             return now.first if self.position < 0 else self.position
         self.position = hole.start
         self.core.miss(hole.unseen)
@@ -242,6 +252,8 @@ class PartitionLoop:
         if self._metrics is not None:
             seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
             self._metrics.batch(self.stream.name, self.partition, counts, seconds)
+            if any(name.startswith("alerts_") for name in counts):
+                self._tell_state()
 
     async def idle(self) -> None:
         """Make a checkpoint where one is due; called after each batch and about once a second without one."""
@@ -360,9 +372,7 @@ class PartitionLoop:
             self._metrics.checkpoint(
                 self.stream.name, self.partition, self.position, size, self._checkpointed_at - started
             )
-            warming = self.core.warming
-            live = len(self.core.state) - warming
-            self._metrics.series(self.stream.name, self.partition, warming=warming, live=live)
+        self._tell_state()
 
     def _drop(self) -> None:
         self._claim = None
@@ -370,6 +380,17 @@ class PartitionLoop:
         self._rebuild = None
         self.outbox.forget()
         self.core = self.stream.core(self.partition)
+        if self._metrics is not None:
+            self._metrics.forget(self.stream.name, self.partition)
+
+    def _tell_state(self) -> None:
+        """Tell the metrics what the state holds; nothing while it is read back, for then it is not the whole one."""
+        if self._metrics is None or self._rebuild is not None:
+            return
+        warming = self.core.warming
+        live = len(self.core.state) - warming
+        self._metrics.series(self.stream.name, self.partition, warming=warming, live=live)
+        self._metrics.open_alerts(self.stream.name, self.partition, self.core.life.open(self.core.state))
 
     def _tell_waiting(self, waiting: bool) -> None:
         if self._metrics is not None:
@@ -475,6 +496,7 @@ class PartitionLoop:
         self.position = offset + 1
         if self._metrics is not None:
             self._metrics.batch(self.stream.name, self.partition, counts, {})
+            self._tell_state()
 
     # Messages out
 
@@ -483,6 +505,8 @@ class PartitionLoop:
             return
         for alert in alerts:
             counts[f"alerts_{alert.status}"] += 1
+            if alert.status == "firing" and alert.reason in ("anomaly", "held"):
+                counts[f"fired_{alert.severity}"] += 1
             self.outbox.send(alert.message(self.stream.settings.alert_topic))
 
     def _publish_scores(self, settled: Settled) -> None:

@@ -10,12 +10,18 @@ are updated once per batch and checkpoint, never per record. `serve` answers `/m
     tidewatch_control_records_total
     tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
     tidewatch_windows_scored_total, tidewatch_anomalous_total
-    tidewatch_alerts_total{status}
+    tidewatch_alerts_total{status}                                alert records published
+    tidewatch_alerts_fired_total{severity}                        alerts that began to fire, by their severity then
+    tidewatch_alerts_open{status, severity}                       alerts that are pending or firing now
     tidewatch_stage_seconds{stage}, tidewatch_batch_records       per batch
     tidewatch_checkpoint_seconds, tidewatch_checkpoint_bytes
     tidewatch_checkpoint_offset, tidewatch_position, tidewatch_lag_records
     tidewatch_series{state}                                       warming, live
     tidewatch_store_waiting                                       1 while the state store does not answer
+    tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
+
+Counters exist with every value of their labels before the first record comes: `increase()` does not see a first burst whose
+series begins with it.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import structlog
@@ -36,6 +42,8 @@ from prometheus_client.exposition import choose_encoder
 from pipeline.errors import SettingsError
 from pipeline.exposure import bearer, check_exposure, named_loopback, same
 from pipeline.listening import listening_in_a_thread
+from pipeline.records import Severity, Status
+from producers.formats.base import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +56,20 @@ REMEMBERED = 600.0
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 """Cases of the time policy, counted by `pipeline.windows`."""
 
+OPEN: tuple[Status, ...] = ("pending", "firing")
+"""Statuses of an alert that is open."""
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
 _BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
-_REJECTED, _ALERTS = "rejected_", "alerts_"
+_REJECTED, _ALERTS, _FIRED = "rejected_", "alerts_", "fired_"
 _UNSCORABLE = f"{_REJECTED}not scorable"
+
+STAGES = ("decode", "score", "batch")
+"""Stages of a batch, as `pipeline.loop` names them."""
+
+REASONS = (*Reason, "series limit", "not scorable")
+"""Why a record becomes a dead letter: its format's reasons, and those of later steps."""
 
 
 class Health:
@@ -159,7 +176,8 @@ class WorkerMetrics:
         }
         self._missed = counter("records_missed", "Records that expired before they were read.")
         self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")
-        self._alerts = counter("alerts", "Alert messages published, by the alert's new status.", "status")
+        self._alerts = counter("alerts", "Alert records published, by the alert's new status.", "status")
+        self._fired = counter("alerts_fired", "Alerts that began to fire, by their severity then.", "severity")
         self._policy = counter("policy", "Observations that the time policy treated specially.", "case")
         self._stage = histogram("stage_seconds", "Time of one batch in a stage.", _SECONDS, "stage")
         self._batch = histogram("batch_records", "Records of one batch.", _RECORDS)
@@ -170,6 +188,37 @@ class WorkerMetrics:
         self._lag = gauge("lag_records", "Records of the partition that are not processed yet.")
         self._series = gauge("series", "Series held, by state.", "state")
         self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
+        self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
+
+        def of_stream(name: str, text: str) -> Gauge:
+            return Gauge(f"tidewatch_{name}", text, ("stream",), registry=registry)
+
+        self._partitions = of_stream("partitions_open", "Partitions that this worker reads.")
+        self._topic = of_stream("topic_partitions", "Partitions that the input topic has.")
+
+    def stream(self, stream: str, partitions: int) -> None:
+        """What this worker may come to count of a stream; called before the first record, and again where partitions were added."""
+        self._topic.labels(stream).set(partitions)
+        self._partitions.labels(stream)
+        for stage in STAGES:
+            self._stage.labels(stream, stage)
+        for histogram in (self._batch, self._checkpoint_seconds, self._checkpoint_bytes):
+            histogram.labels(stream)
+        for labels in ((stream, str(p)) for p in range(partitions)):
+            for plain in (*self._plain.values(), self._missed):
+                plain.labels(*labels)
+            for labelled, values in (
+                (self._dead_letters, REASONS),
+                (self._policy, POLICY),
+                (self._alerts, get_args(Status)),
+                (self._fired, get_args(Severity)),
+            ):
+                for value in values:
+                    labelled.labels(*labels, value)
+
+    def partitions_open(self, stream: str, partitions: int) -> None:
+        """How many partitions this worker reads; told now and then."""
+        self._partitions.labels(stream).set(partitions)
 
     def batch(self, stream: str, partition: int, counts: Counts[str], seconds: dict[str, float]) -> None:
         """One batch: what happened how often, and the seconds of each stage."""
@@ -187,6 +236,8 @@ class WorkerMetrics:
                     self.health.unscorable(stream, partition, n)
             elif name.startswith(_ALERTS):
                 self._alerts.labels(*labels, name.removeprefix(_ALERTS)).inc(n)
+            elif name.startswith(_FIRED):
+                self._fired.labels(*labels, name.removeprefix(_FIRED)).inc(n)
         for stage, taken in seconds.items():
             self._stage.labels(stream, stage).observe(taken)
         self._batch.labels(stream).observe(counts["records"])
@@ -218,6 +269,12 @@ class WorkerMetrics:
         self._series.labels(stream, str(partition), "warming").set(warming)
         self._series.labels(stream, str(partition), "live").set(live)
 
+    def open_alerts(self, stream: str, partition: int, alerts: Counts[tuple[Status, Severity]]) -> None:
+        """How many alerts are open, by status and severity."""
+        for status in OPEN:
+            for severity in get_args(Severity):
+                self._open.labels(stream, str(partition), status, severity).set(alerts[status, severity])
+
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away: its gauges go, its counters stay."""
         labels = (stream, str(partition))
@@ -225,6 +282,9 @@ class WorkerMetrics:
             _remove(gauge, *labels)
         for state in ("warming", "live"):
             _remove(self._series, *labels, state)
+        for status in OPEN:
+            for severity in get_args(Severity):
+                _remove(self._open, *labels, status, severity)
         self.health.forget(stream, partition)
 
 

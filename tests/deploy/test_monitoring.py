@@ -65,15 +65,17 @@ def promtool(*arguments: str, cwd: Path) -> str:
 
 
 def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
-    (tmp_path / "metrics-token").write_text("the containers' volume holds it")
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/token").write_text("the containers' volume holds it")
     (tmp_path / "rules.yml").write_text(RULES.read_text())
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
-    assert "/secrets/metrics-token" in config
+    assert "/secrets/metrics/token" in config
     (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
-    assert "11 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert "14 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
+# Stream t: nothing comes, and of its three partitions worker a reads two and worker b none; s is not silent.
 # Records that expired before a worker's start, while it ran, and long ago.
 CASES = """
 rule_files: [RULES]
@@ -93,6 +95,14 @@ tests:
       - {series: 'tidewatch_records_missed_total{stream="s", partition="1", instance="a"}', values: '0x9 90x60'}
       - {series: 'tidewatch_records_missed_total{stream="s", partition="2", instance="a"}', values: '0x60'}
       - {series: 'tidewatch_records_total{stream="s", partition="0"}', values: '0+100x20'}
+      - {series: 'tidewatch_records_total{stream="t", partition="0"}', values: '5x40'}
+      - {series: 'tidewatch_lag_records{stream="t", partition="0"}', values: '0x40'}
+      - {series: 'tidewatch_topic_partitions{stream="t", instance="a"}', values: '3x40'}
+      - {series: 'tidewatch_topic_partitions{stream="t", instance="b"}', values: '3x40'}
+      - {series: 'tidewatch_partitions_open{stream="t", instance="a"}', values: '2x40'}
+      - {series: 'tidewatch_partitions_open{stream="t", instance="b"}', values: '0x40'}
+      - {series: 'tidewatch_topic_partitions{stream="s", instance="a"}', values: '3x40'}
+      - {series: 'tidewatch_partitions_open{stream="s", instance="a"}', values: '3x40'}
       - {series: 'tidewatch_dead_letters_total{stream="s", partition="0", reason="syntax"}', values: '0+50x20'}
     alert_rule_test:
       - alertname: TidewatchPartitionStands
@@ -136,6 +146,28 @@ tests:
               summary: Records of s[1] expired before they were read.
               description: About 90 of them are lost to it. Raise retention.ms, or add workers.
       - {alertname: TidewatchRecordsMissed, eval_time: 50m, exp_alerts: []}
+      - {alertname: TidewatchNoInput, eval_time: 4m, exp_alerts: []}
+      - alertname: TidewatchNoInput
+        eval_time: 21m
+        exp_alerts:
+          - exp_labels: {severity: warning, stream: t}
+            exp_annotations:
+              summary: Nothing comes in on stream t.
+              description: No record for 20 minutes and none waits in Kafka, so its producers have stopped or write elsewhere. Open alerts stay as they are.
+      - alertname: TidewatchPartitionUnread
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: t}
+            exp_annotations:
+              summary: Of t's partitions only 2 are read.
+              description: No worker has opened the others. The workers' logs say what they wait for; most often Redis or the broker does not answer.
+      - alertname: TidewatchWorkerIdle
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: warning, instance: b}
+            exp_annotations:
+              summary: Worker b reads no partition.
+              description: There are more workers than partitions, or it cannot join the group or open what it was given; its log says which.
       - {alertname: TidewatchWorkerDown, eval_time: 15m, exp_alerts: []}
       - {alertname: TidewatchNoWorker, eval_time: 15m, exp_alerts: []}
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 from simulation.naive_oracle import Branch, undisturbed
 from simulation.scenarios import Scenario, scenario, small_numbers
 from simulation.worker import IDENTITY
@@ -20,6 +21,7 @@ from pipeline import loop as loop_module
 from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
 from pipeline.loop import PartitionLoop
+from pipeline.metrics import WorkerMetrics
 from pipeline.open_alerts import keep_newest
 from pipeline.records import Alert, decode_alert
 from pipeline.scoring import Scorer
@@ -605,3 +607,31 @@ async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_lett
     await again.assigned()
     await again.batch(twice)
     assert again.position == 2
+
+
+async def test_who_takes_over_knows_what_is_open_at_once_and_who_gave_away_tells_nothing(world: World) -> None:
+    registries = CollectorRegistry(), CollectorRegistry()
+    first, second = (WorkerMetrics(registry) for registry in registries)
+
+    def open_alerts(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+        samples = [s for f in registry.collect() for s in f.samples if s.name == "tidewatch_alerts_open"]
+        return {(s.labels["status"], s.labels["severity"]): s.value for s in samples}
+
+    loop = world.loop(metrics=first)
+    await loop.assigned()
+    await loop.begin(world.standing())
+    assert set(open_alerts(registries[0]).values()) == {0}
+    end = len(world.scenario.partitions[0].records)
+    n = 0
+    while n < end and not any(open_alerts(registries[0]).values()):
+        await loop.batch(world.records(n, n + 1))
+        n += 1
+    held = open_alerts(registries[0])
+    lives = loop.core.state.arrays["alerts"]
+    assert sum(held.values()) == np.count_nonzero(lives["status"]) > 0
+    await loop.revoked()
+    assert open_alerts(registries[0]) == {}
+    after = world.loop(metrics=second)
+    await after.assigned()
+    await after.begin(world.standing())
+    assert open_alerts(registries[1]) == held

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import urllib.error
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline import windows
 from pipeline.errors import SettingsError
-from pipeline.metrics import PATIENCE, POLICY, Health, WorkerMetrics, serve
+from pipeline.metrics import PATIENCE, POLICY, REASONS, STAGES, Health, WorkerMetrics, serve
 from pipeline.scoring import Scorer
+from producers.formats.base import Reason
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -52,6 +55,42 @@ def test_records_that_expired_and_records_read_again_are_counted() -> None:
     assert value(registry, "tidewatch_control_records_total", **p) == 1
 
 
+def test_every_counter_is_there_with_all_its_labels_before_the_first_record() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.stream("taxi", 2)
+    before = {(s.name, *sorted(s.labels.items())) for f in registry.collect() for s in f.samples}
+    counts = Counter(
+        dict.fromkeys(("records", "observations", "scored", "anomalous", "rebuilt", "control", *POLICY), 1)
+    )
+    counts += Counter(f"rejected_{reason}" for reason in REASONS)
+    counts += Counter(f"alerts_{status}" for status in ("pending", "firing", "resolved"))
+    counts += Counter(f"fired_{severity}" for severity in ("info", "warning", "critical"))
+    for partition in (0, 1):
+        metrics.batch("taxi", partition, counts, dict.fromkeys(STAGES, 0.1))
+        metrics.missed("taxi", partition, 1)
+    metrics.checkpoint("taxi", 0, 100, 5_000, 0.01)
+    after = {(s.name, *sorted(s.labels.items())) for f in registry.collect() for s in f.samples}
+    assert {name for name, *_ in after - before} == {"tidewatch_checkpoint_offset"}
+
+
+def test_the_reasons_are_all_there_are() -> None:
+    source = "".join((Path(windows.__file__).parent / f"{name}.py").read_text() for name in ("decoding", "stream"))
+    said = set(re.findall(r'(?:, |reason = )"([a-z ]+)", ', source)) | {str(r) for r in Reason}
+    assert said == set(REASONS)
+
+
+def test_open_alerts_are_told_also_where_there_are_none() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.open_alerts("taxi", 0, Counter({("firing", "critical"): 2}))
+    p = {"partition": "0", "status": "firing"}
+    assert value(registry, "tidewatch_alerts_open", **p, severity="critical") == 2
+    assert value(registry, "tidewatch_alerts_open", **p, severity="info") == 0
+    metrics.open_alerts("taxi", 0, Counter())
+    assert value(registry, "tidewatch_alerts_open", **p, severity="critical") == 0
+
+
 def test_every_name_has_the_prefix_and_a_help_text() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
@@ -67,6 +106,7 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
     metrics.position("taxi", 0, 90, 120)
     metrics.series("taxi", 0, warming=3, live=4)
     metrics.waiting("taxi", 0, True)
+    metrics.open_alerts("taxi", 0, Counter({("firing", "info"): 1}))
     assert value(registry, "tidewatch_lag_records", partition="0") == 30
     assert value(registry, "tidewatch_series", partition="0", state="warming") == 3
     assert value(registry, "tidewatch_checkpoint_offset", partition="0") == 100

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +15,8 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def audit() -> ModuleType:
+def audit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(PROJECT / "deploy")  # as a script it finds its neighbour
     spec = importlib.util.spec_from_file_location("deploy_audit", PROJECT / "deploy/audit.py")
     assert spec is not None
     assert spec.loader is not None
@@ -30,12 +33,13 @@ PAGE = "<!-- findings -->\n| finding | package | decision |\n|---|---|---|\n| CV
 
 
 def test_what_is_decided_on_passes_also_under_another_name(audit: ModuleType) -> None:
-    assert audit.decided(PAGE) == {"CVE-2026-1"}
+    assert audit.decided(PAGE) == {("CVE-2026-1", "b")}
     assert audit.judge(FOUND, audit.decided(PAGE)) == 0
 
 
 def test_what_is_not_fails_and_is_named(audit: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.judge(FOUND, set()) == 1
+    assert audit.judge(FOUND, {("CVE-2026-1", "a")}) == 1
     assert "PYSEC-2026-1 b 2 (fixed in 3): NOT DECIDED" in capsys.readouterr().out
 
 
@@ -50,6 +54,41 @@ def test_silence_is_told_as_such_and_does_not_fail(
     monkeypatch.setattr(audit, "ask", lambda service, lock: answer)
     assert audit.main() == 0
     assert "WARNING: no vulnerability service could be asked" in capsys.readouterr().err
+
+
+@pytest.fixture
+def servers(audit: ModuleType) -> ModuleType:
+    return sys.modules["audit_servers"]
+
+
+@pytest.mark.parametrize(
+    ("version", "holed"),
+    [
+        ("6.2.19", True), ("6.2.20", False), ("6.0.20", True), ("7.0.15", True), ("7.2.5", True), ("7.2.10", True),
+        ("7.2.11", False), ("7.2.16", False), ("8.2.1", True), ("8.2.2", False), ("8.4.0", False), ("10.0.0", False),
+    ],
+)  # fmt: skip
+def test_a_version_is_compared_with_the_mend_of_its_own_line(servers: ModuleType, version: str, holed: bool) -> None:
+    hole = {"fixed": ["6.2.20", "7.2.11", "7.4.6", "8.0.4", "8.2.2"]}
+    assert servers.affected(version, hole) is holed
+    assert servers.affected("6.9.9", {"since": "7.0.0", **hole}) is False
+
+
+def test_servers_and_images_are_named_and_a_decision_is_about_one_place(
+    audit: ModuleType, servers: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions = audit.decided((PROJECT / "docs/security.md").read_text())
+    assert servers.judge_servers(decisions, date(2025, 12, 1)) == 0
+    told = capsys.readouterr().out
+    for name in ("kafka (docker-compose.yml)", "redis (docker-compose.yml)", "prometheus", "grafana", "python"):
+        assert f"audit: {name}" in told
+    assert "kafka (deploy/kafka/pom.xml)" in told
+    assert "WARNING" not in told
+    monkeypatch.setattr(servers, "servers", lambda: [servers.Server("redis", "7.2.5", "docker-compose.yml")])
+    assert servers.judge_servers(decisions, date(2027, 1, 1)) == 12
+    told = capsys.readouterr().out
+    assert "CVE-2025-49844 code by a Lua script (use after free) (fixed in 6.2.20, 7.2.11" in told
+    assert "WARNING: server_holes.toml is of 2025-11-30, 397 days ago" in told
 
 
 def test_every_package_is_pinned_by_hash() -> None:
