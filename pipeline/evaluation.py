@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from detectors.calibration import MAX_CALIBRATED
 from detectors.evaluation import delay, nab, ranges, ranking
 from pipeline.scorefile import ScoredRows, score_dataset
+from producers.cells import plain_cell
 from producers.datasets import Dataset, Labels
 
 EVENT_ROWS = 100
@@ -197,8 +198,9 @@ def table_figures(rows: ScoredRows, y: NDArray[np.int8], live: NDArray[np.bool_]
 
 
 def frame(figures: Sequence[MetricFigures | TableFigures]) -> pd.DataFrame:
-    """Figures as a table."""
-    return pd.DataFrame([asdict(f) for f in figures])
+    """Figures as a table, names as plain cells."""
+    rows = [{k: plain_cell(v) if isinstance(v, str) else v for k, v in asdict(f).items()} for f in figures]
+    return pd.DataFrame(rows)
 
 
 def profile_frame(profiles: Mapping[str, nab.NabScore]) -> pd.DataFrame:

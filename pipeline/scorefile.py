@@ -24,6 +24,7 @@ from detectors.recipes import METRIC, TABLE, Recipe
 from detectors.training import OnProgress, metric_training_rows, table_training_rows
 from pipeline.batches import Observations
 from pipeline.offline import Verdicts, offline_stream, run
+from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
 
 OnScored = Callable[[int, int], None]
@@ -298,4 +299,4 @@ def write(result: ScoredRows, out: Path) -> None:
     if out.suffix == ".parquet":
         frame.to_parquet(out, index=False)
     else:
-        frame.to_csv(out, index=False)
+        frame.assign(series=[plain_cell(name) for name in result.series]).to_csv(out, index=False)

@@ -65,6 +65,8 @@ def score(
 
     Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id. Scores are empty while learning;
     a row that the time policy does not score (late, repeated, missing value) repeats the last score of its series.
+    In CSV a name that a spreadsheet would run as a formula (`=...`, `+`, `-`, `@`) has an apostrophe before it; reading the file
+    here takes it off again.
     """
     from rich.console import Console
 

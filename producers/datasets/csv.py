@@ -11,6 +11,7 @@ rows (an identifier tells a detector nothing, and would become a column for each
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
@@ -25,6 +26,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from producers.cells import read_cell
 from producers.datasets.base import Dataset, Layout, Series, usual_step
 from producers.errors import DataError
 
@@ -40,6 +42,10 @@ _LABELS = frozenset(
 )
 """Names of columns that hold labels, where they hold two values."""
 _TIMES = ("timestamp", "timestamps", "time", "datetime", "date_time", "date", "ts", "event_time", "unix_time")
+MAX_COLUMNS = 4_096
+"""Columns of a file: a detector keeps a number for each pair of them."""
+MAX_HEADER = 1 << 20
+"""Bytes of a CSV file's first line."""
 MOSTLY = 0.9
 """Share of the steps of a numeric time column that go one way, where nobody said that it is one."""
 EPOCH_LEAST_MS = 10**11
@@ -62,7 +68,7 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
     table = _read(path)
     for column in (layout.timestamp_column, layout.series_column, *layout.value_columns):
         if column is not None and column not in table.column_names:
-            msg = f"{path}: there is no column {column!r}; it has {', '.join(table.column_names)}"
+            msg = f"{path}: there is no column {column!r}; it has {_listed(table.column_names)}"
             raise DataError(msg)
     if table.num_rows == 0:
         msg = f"{path}: there are no rows in it"
@@ -98,8 +104,10 @@ def time_column(path: Path) -> str | None:
         The file cannot be read.
     """
     table = _read(path)
-    named = [n for usual in _TIMES for n in table.column_names if n.strip().lower().lstrip("@") == usual]
-    dated = [n for n in table.column_names if n not in named and _looks_dated(table[n])]
+    usual = {name: place for place, name in enumerate(_TIMES)}
+    plain = {n: n.strip().lower().lstrip("@") for n in table.column_names}
+    named = sorted((n for n in plain if plain[n] in usual), key=lambda n: usual[plain[n]])
+    dated = [n for n in plain if plain[n] not in usual and _looks_dated(table[n])]
     return next((n for n in [*named, *dated] if _tells_time(path, table, n)), None)
 
 
@@ -125,7 +133,11 @@ def _tells_time(path: Path, table: pa.Table, name: str) -> bool:
 
 def _read(path: Path) -> pa.Table:
     try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else _read_csv(path)
+        if path.suffix == ".parquet":
+            _check_width(path, len(pq.read_schema(path)))
+            table = pq.read_table(path)
+        else:
+            table = _read_csv(path)
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file"
         raise DataError(msg) from error
@@ -134,8 +146,7 @@ def _read(path: Path) -> pa.Table:
         kind = "Parquet" if path.suffix == ".parquet" else "CSV"
         msg = f"{path}: cannot be read as {kind}: {_one_line(error)}{mend}"
         raise DataError(msg) from error
-    names = table.column_names
-    if twice := next((n for n in names if names.count(n) > 1), None):
+    if twice := next((n for n, times in Counter(table.column_names).items() if times > 1), None):
         msg = f"{path}: two columns are called {twice!r}; give each a name of its own in the first line"
         raise DataError(msg)
     return table
@@ -144,12 +155,27 @@ def _read(path: Path) -> pa.Table:
 def _read_csv(path: Path) -> pa.Table:
     """Everything as text: what a cell means, and which cell is wrong, is then ours to say."""
     with pa.input_stream(path) as stream:  # unpacks .gz
-        first = stream.read(1 << 16).split(b"\n", 1)[0]
-    parse = pacsv.ParseOptions(delimiter=_delimiter(path, first), newlines_in_values=True)
+        head = stream.read(MAX_HEADER)
+    first = head.split(b"\n", 1)[0]
+    if len(first) == MAX_HEADER:
+        msg = f"{path}: its first line is longer than {MAX_HEADER >> 20} MiB; a CSV file begins with a line of column names"
+        raise DataError(msg)
+    delimiter = _delimiter(path, first)
+    _check_width(path, first.count(delimiter.encode()) + 1)
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with pacsv.open_csv(path, parse_options=parse) as head:
         types = dict.fromkeys(head.schema.names, pa.string())
     convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=False)
     return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _check_width(path: Path, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        msg = (
+            f"{path}: {columns:,} columns are too many, at most {MAX_COLUMNS:,} are read; where each is a series, write a row for each of "
+            "its values and name the column of its name with --series-column"
+        )
+        raise DataError(msg)
 
 
 def _delimiter(path: Path, first: bytes) -> str:
@@ -165,7 +191,8 @@ def _value_columns(path: Path, table: pa.Table, layout: Layout) -> tuple[tuple[s
     metric = layout.timestamp_column is not None
     fitting = [n for n in others if _looks_numeric(table[n])] if metric else others
     left_out = [n for n in fitting if _looks_labelled(table, n) or (not metric and _looks_unique(table[n]))]
-    found = tuple(n for n in fitting if n not in left_out)
+    out = frozenset(left_out)
+    found = tuple(n for n in fitting if n not in out)
     if not found:
         besides = f" but {layout.timestamp_column!r}" if metric else " that could be judged"
         msg = f"{path}: no column{besides} holds numbers; name one with --value-columns"
@@ -187,9 +214,13 @@ def _looks_unique(column: pa.ChunkedArray) -> bool:
 
 
 def _described(path: Path, chosen: tuple[str, ...], left_out: tuple[str, ...]) -> str:
-    shown = chosen if len(chosen) <= NAMED else (*chosen[:NAMED], f"{len(chosen) - NAMED} more")
-    without = f"; left out: {', '.join(left_out)} (--value-columns names what is judged)" if left_out else ""
-    return f"{path}: judged by {', '.join(shown)}{without}"
+    without = f"; left out: {_listed(left_out)} (--value-columns names what is judged)" if left_out else ""
+    return f"{path}: judged by {_listed(chosen)}{without}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names) if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED:,} more"]
+    return ", ".join(n if len(n) <= 100 else f"{n[:100]}..." for n in shown)
 
 
 def _values(path: Path, table: pa.Table, name: str, *, numbers: bool) -> NDArray[Any]:
@@ -300,7 +331,7 @@ def _split(
     if layout.series_column is None:
         return {whole.name: whole}
     column = table[layout.series_column].cast(pa.string()).fill_null("")
-    codes, names = pd.factorize(column.to_pandas())
+    codes, names = pd.factorize(column.to_pandas().map(read_cell))
     if (names == "").any():
         blank = codes == int(np.flatnonzero(names == "")[0])
         raise DataError(_at(path, blank, column, layout.series_column, "names no series"))

@@ -107,3 +107,16 @@ def test_rows_of_several_series_keep_their_places(tmp_path: Path) -> None:
     alone = _csv(tmp_path / "a.csv", a)
     single = score_dataset(open_file(alone, Layout("when", ("load",))), detector="zscore")
     np.testing.assert_array_equal(result.calibrated_score[::2], single.calibrated_score)
+
+
+def test_a_series_named_like_a_formula_is_written_as_text_and_numbers_as_numbers(tmp_path: Path) -> None:
+    from pipeline.scorefile import ScoredRows, write
+
+    rows = ScoredRows(
+        np.arange(2), ["=cmd|' /C calc'!A0", "-7"], np.array([-1.5, 2.0]), np.zeros(2), np.zeros(2, np.bool_), ["", ""], 0,
+        model=None,  # type: ignore[arg-type]  not looked at
+    )  # fmt: skip
+    write(rows, tmp_path / "scores.csv")
+    lines = (tmp_path / "scores.csv").read_text().splitlines()
+    assert lines[1].split(",")[1:3] == ["'=cmd|' /C calc'!A0", "-1.5"]
+    assert lines[2].split(",")[1:3] == ["'-7", "2.0"]

@@ -136,3 +136,26 @@ def test_parquet_and_gzip_say_the_same_as_csv(tmp_path: Path) -> None:
         for name, series in plain.series().items():
             assert other.series()[name].timestamps.tolist() == series.timestamps.tolist()
             assert other.series()[name].values.tolist() == series.values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (",".join(f"c{i}" for i in range(50_000)) + "\n" + "1," * 49_999 + "1\n", "50,000 columns are too many"),
+        (",".join(f"column_{i}" for i in range(200_000)) + "\n", "first line is longer than 1 MiB"),
+        ("x" * 3_000_000, "first line is longer than 1 MiB"),
+    ],
+)
+def test_a_file_that_is_too_wide_is_refused_before_it_is_read(tmp_path, content, told):
+    file = tmp_path / "wide.csv"
+    file.write_text(content)
+    with pytest.raises(DataError, match=told) as error:
+        open_file(file)
+    assert len(str(error.value)) < 500
+
+
+def test_names_that_were_marked_for_spreadsheets_come_back(tmp_path):
+    file = tmp_path / "ours.csv"
+    file.write_text("t,series,v\n" + "".join(f"{i},{name},{i}\n" for i in range(3) for name in ("'=1+1", "'s-h", "a")))
+    data = open_file(file, Layout("t", ("v",), "series"))
+    assert list(data.series()) == ["=1+1", "'s-h", "a"]
