@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
 
 from pipeline.settings import FILE_VARIABLE
 
@@ -37,6 +41,26 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
+class _Verbs(TyperGroup):
+    """All verbs; where nobody reads their output any more (`tidewatch alerts | head`) they end quietly."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """See click."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+            raise typer.Exit from error
+        return result
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tidewatch {version('tidewatch')}")
+        raise typer.Exit
+
+
 def create_cli() -> typer.Typer:
     """The typer application with all verbs."""
     app = typer.Typer(
@@ -45,11 +69,16 @@ def create_cli() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,  # help is plain text: markup takes `[kafka]` for a tag, and shows nothing in its place
+        cls=_Verbs,
     )
 
     @app.callback()
-    def _tidewatch() -> None:
+    def _tidewatch(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        ] = False,
+    ) -> None:
         """Streaming anomaly detection over Kafka: metrics in, explained alerts out."""
 
     for verb in COMMANDS:
@@ -93,19 +122,20 @@ def main() -> None:
     try:
         create_cli()()
     except (TidewatchError, ProducerError, DetectorError, ValidationError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {_escape(one_line(error))}")
+        _tell(one_line(error))
+        sys.exit(USAGE_ERROR)
+    except OSError as error:
+        if error.filename is None:  # no file that somebody named: a mistake of ours
+            raise
+        _tell(f"{error.filename}: {error.strerror}")
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # `tidewatch alerts | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _tell(line: str) -> None:
+    text = Text.assemble(("error:", "red"), " ", line)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)
 
 
 if __name__ == "__main__":

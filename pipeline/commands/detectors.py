@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detectors.base import Detector
+    from detectors.recipes import Recipe
+
+DEFAULT = "default"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,16 +28,31 @@ def detectors(
     """List the detectors, or one detector's settings."""
     from rich.console import Console
 
+    from detectors.recipes import METRIC, TABLE
     from detectors.registry import DETECTORS, find
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
+    mixes = {"metrics": METRIC, "tables": TABLE}
+    if name == DEFAULT:
+        for what, recipe in mixes.items():
+            console.print(f"default for {what}: {_mix(recipe)}", soft_wrap=True)
+        console.print("settings of one of them: tidewatch detectors NAME")
+        return
     if name:
         console.print(_settings(find(name)))
         return
+    shown = "; ".join(f"{what}: {_mix(recipe)}" for what, recipe in mixes.items())
+    console.print(f"{DEFAULT:<22}{'windows and rows':<18}The product's mix. {shown}.", soft_wrap=True)
     for detector in DETECTORS.values():
         takes = " and ".join(kind for kind in ("windows", "rows") if kind in detector.kinds)
-        console.print(f"[bold]{detector.name:<22}[/]{takes:<18}{detector.summary}", soft_wrap=True)
+        console.print(f"{detector.name:<22}{takes:<18}{detector.summary}", soft_wrap=True)
     console.print("\nsettings of one: tidewatch detectors NAME; train one: tidewatch train NAME --data nab --out FILE")
+
+
+def _mix(recipe: Recipe) -> str:
+    """Its members by name."""
+    names = [" + ".join(m if isinstance(m, str) else m[0] for m in some) for some in (recipe.detectors, recipe.several)]
+    return " + ".join(filter(None, [names[0], names[1] and f"({names[1]} where there are several channels)"]))
 
 
 def _settings(detector: type[Detector]) -> Table:
