@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -74,7 +75,9 @@ def find(name: str) -> type[Detector]:
         There is none of that name; the message lists those there are.
     """
     if name not in DETECTORS:
-        msg = f"there is no detector {name!r}; there are: {', '.join(sorted(DETECTORS))}"
+        meant = "".join(f"; did you mean {near}?" for near in get_close_matches(name, DETECTORS, 1))
+        there = f"; there are: {', '.join(sorted(DETECTORS))}"
+        msg = f"there is no detector {name!r}{meant or there}"
         raise DetectorError(msg)
     return DETECTORS[name]
 

@@ -49,11 +49,17 @@ log = structlog.get_logger(__name__)
 STOP_LIMIT = 9.8
 """Seconds from SIGTERM to the end of the process, come what may."""
 
+EMPTY_STOP_LIMIT = 2.0
+"""The same for a worker that holds no partition: it may be waiting for the group, and has nothing to store."""
+
 BUG = 1
 """Exit code after an error that is ours."""
 
 EXPECTED = 2
 """Exit code after an expected error; nearly all of them are told by the command line."""
+
+INTERRUPTED = 130
+"""Exit code after a second Ctrl-C."""
 
 _REPORT_EVERY = 5.0
 
@@ -191,7 +197,7 @@ async def _work(settings: Settings) -> None:
             )
         app = create_app(settings, streams, store=store, publisher=publisher, identities=identities, metrics=metrics)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _stop, app)
+            asyncio.get_running_loop().add_signal_handler(number, _stop, app, number)
         names = {stream.settings.input_topic: stream.name for stream in streams}
         reporting = asyncio.create_task(_report(app, metrics, names))
         stack.callback(reporting.cancel)
@@ -255,10 +261,18 @@ async def _require(store: Store) -> None:
         await store.load(Claim("", 0, "", -1))
 
 
-def _stop(app: App) -> None:
-    """On SIGTERM or SIGINT: stop in order, and whatever hangs, be gone in time."""
+def _stop(app: App, number: int) -> None:
+    """On SIGTERM or SIGINT: stop in order, and whatever hangs, be gone in time; at a second Ctrl-C, at once."""
+    if app.ended.is_set():
+        if number == signal.SIGINT:
+            sys.stderr.write("ended at once; the next worker resumes from the checkpoints\n")
+            os._exit(INTERRUPTED)
+        return
     app.ended.set()
-    watchdog = threading.Timer(STOP_LIMIT, _give_up)
+    held = len(app.partitions)
+    limit, end = (STOP_LIMIT, _give_up) if held else (EMPTY_STOP_LIMIT, _leave_empty)
+    log.info("stopping: Ctrl-C again ends at once", partitions=held, at_most=f"{limit:.0f} s")
+    watchdog = threading.Timer(limit, end)
     watchdog.daemon = True
     watchdog.start()
 
@@ -268,6 +282,12 @@ def _give_up() -> None:
         f"error: worker did not stop within {STOP_LIMIT:.0f} s; the next one resumes from the checkpoints\n"
     )
     os._exit(BUG)
+
+
+def _leave_empty() -> None:
+    """No partition was assigned yet, so nothing is lost; a group that is still forming is not waited for."""
+    log.info("worker stopped", why="before it had partitions")
+    os._exit(0)
 
 
 def _leave(hung: ScoringHung) -> NoReturn:

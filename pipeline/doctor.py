@@ -6,7 +6,9 @@ Each look gives findings, and none stops the next one unless it rests on it. The
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from detectors.base import Detector, DetectorError
 from detectors.model import Model
 from pipeline import doctor_kafka, doctor_states
 from pipeline.errors import TidewatchError
-from pipeline.findings import Finding
+from pipeline.findings import Finding, counted
 from pipeline.settings import Settings
 from pipeline.stream import Stream, create_stream, load_model
 
@@ -23,16 +25,55 @@ PLANTED = 12.0
 """Scaled units: a value that no detector may take for more normal than the middle."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything but clocks and canary, in order; changes nothing."""
+KAFKA_LIMIT, REDIS_LIMIT = timedelta(seconds=5), timedelta(seconds=3)
+"""How long one answer is waited for, where the settings would wait longer: who asks a doctor sits there."""
+
+
+def impatient(settings: Settings) -> Settings:
+    """The settings with the doctor's limits in time."""
+    kafka, redis = settings.kafka, settings.redis
+    return settings.model_copy(
+        update={
+            "kafka": kafka.model_copy(update={"request_timeout": min(kafka.request_timeout, KAFKA_LIMIT)}),
+            "redis": redis.model_copy(update={"timeout": min(redis.timeout, REDIS_LIMIT)}),
+        }
+    )
+
+
+def examine(settings: Settings, looking: Callable[[str], None] = lambda what: None) -> Iterator[Finding]:
+    """Look at everything but clocks and canary, in order; changes nothing. Kafka is asked while models are loaded.
+
+    Parameters
+    ----------
+    looking
+        Told what is looked at next, which may take a while.
+    """
+    settings = impatient(settings)
+    with ThreadPoolExecutor(1, thread_name_prefix="doctor") as aside:
+        asked = aside.submit(lambda: list(doctor_kafka.examine(settings)))
+        streams: dict[str, Stream] = {}
+        yield from _settings_and_models(settings, streams, looking)
+        looking(f"Kafka at {settings.kafka.brokers} (each answer at most {settings.kafka.request_timeout.seconds} s)")
+        found = asked.result()
+    yield from found
+    looking(f"Redis, and what it holds (each answer at most {settings.redis.timeout.seconds} s)")
+    # Without Kafka nothing can be said of what belongs to its topics.
+    there = not any((f.what, f.state) == ("kafka", "failed") for f in found)
+    yield from asyncio.run(doctor_states.examine(settings, streams if there else {}))
+
+
+def _settings_and_models(
+    settings: Settings, streams: dict[str, Stream], looking: Callable[[str], None]
+) -> Iterator[Finding]:
+    """Settings, device and models; the streams whose model could be loaded are put into `streams`."""
     names = ", ".join(s.name for s in settings.streams)
     if settings.streams:
-        yield Finding("settings", "ok", f"{len(settings.streams)} streams: {names}")
+        yield Finding("settings", "ok", f"{counted(len(settings.streams), 'stream')}: {names}")
     else:
         yield Finding("settings", "warning", "no stream is configured; add [[streams]] with a name and a model")
     yield _device(settings)
-    streams: dict[str, Stream] = {}
     for stream in settings.streams:
+        looking(f"model {stream.model}")
         try:
             model = load_model(stream.model)
             streams[stream.name] = create_stream(stream, model)
@@ -40,12 +81,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {stream.name}", "failed", str(error))
             continue
         yield from _model(stream.name, model)
-    there = True
-    for finding in doctor_kafka.examine(settings):
-        there = there and (finding.what, finding.state) != ("kafka", "failed")
-        yield finding
-    # Without Kafka nothing can be said of what belongs to its topics.
-    yield from asyncio.run(doctor_states.examine(settings, streams if there else {}))
 
 
 def _device(settings: Settings) -> Finding:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type:
 
 from pipeline import topics
 from pipeline.errors import BrokerError, TidewatchError
-from pipeline.findings import Finding
+from pipeline.findings import Finding, counted
 from pipeline.kafka_clients import broker_error, connect_admin, librdkafka_config
 from pipeline.offsets import Offsets
 from pipeline.records import MAX_KEY, MAX_ORIGINAL
@@ -56,10 +56,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     except TidewatchError as error:
         yield Finding("kafka", "failed", str(error))
         return
-    told = f"{kafka.brokers}: {brokers} brokers, cluster {cluster}"
+    told = f"{kafka.brokers}: {counted(brokers, 'broker')}, cluster {cluster}"
     if kafka.replication > brokers:
         told = (
-            f"kafka.replication is {kafka.replication}, but there are {brokers} brokers; new topics cannot be created: "
+            f"kafka.replication is {kafka.replication}, but Kafka has {counted(brokers, 'broker')}; new topics cannot be created: "
             "lower it, or start more"
         )
     yield Finding("kafka", "failed" if kafka.replication > brokers else "ok", told)
@@ -85,7 +85,7 @@ def _topics(settings: Settings, admin: AdminClient) -> Iterator[Finding]:
     for name in inputs:
         if kafka.partitions > facts[name].partitions:
             told = (
-                f"{name} has {facts[name].partitions} partitions, kafka.partitions is {kafka.partitions}: adding partitions moves most "
+                f"{name} has {counted(facts[name].partitions, 'partition')}, kafka.partitions is {kafka.partitions}: adding partitions moves most "
                 "series to another one, where they start in probation, and ends their open alerts as moved; do it once, at a quiet time"
             )
             yield Finding("partitions", "warning", told)
@@ -120,10 +120,11 @@ def details_of(
     admin: AdminClient, settings: Settings, names: Sequence[str] | Mapping[str, object]
 ) -> dict[str, TopicDetails]:
     """Replicas and settings of topics that exist. Raises BrokerError."""
+    names = list(dict.fromkeys(names))  # Kafka refuses to be asked of one twice
     if not names:
         return {}
     timeout = settings.kafka.request_timeout.total_seconds()
-    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout)
+    described = admin.describe_topics(TopicCollection(names), request_timeout=timeout)
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     configured = {r.name: f for r, f in admin.describe_configs(resources, request_timeout=timeout).items()}
     found = {}
@@ -150,7 +151,7 @@ def _group(settings: Settings, admin: AdminClient) -> Finding:
         return Finding("group", "warning", f"not seen: {error}; this user needs DESCRIBE on the group")
     who = "no worker runs" if group.empty else f"it is {group.state.replace('_', ' ')}"
     if group.members:
-        who = f"{len(group.members)} members: {', '.join(group.members)}"
+        who = f"{counted(len(group.members), 'member')}: {', '.join(group.members)}"
     return Finding("group", "ok", f"{group.name}: {who}")
 
 
@@ -166,7 +167,7 @@ def _dead_letters(settings: Settings, admin: AdminClient, stream: StreamSettings
         at = offsets.at(name, partitions, since)
         new[name] = sum(max(ends[p] - at[p], 0) for p in partitions)
     letters, records = new[stream.dlq], new[stream.input_topic]
-    told = f"{letters:,} in the last hour, of {records:,} records"
+    told = f"{letters:,} in the last hour, of {counted(records, 'record')}"
     if letters > TOO_MANY * records:
         told += f"; see why with `tidewatch replay-dead-letters {stream.name} --dry-run`"
     yield Finding(f"dead letters {stream.name}", "warning" if letters > TOO_MANY * records else "ok", told)

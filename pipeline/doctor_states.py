@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipeline.doctor_kafka import details_of, judged_clock
 from pipeline.errors import ForeignState, TidewatchError
-from pipeline.findings import Finding
+from pipeline.findings import Finding, counted
 from pipeline.kafka_clients import connect_admin
 from pipeline.offsets import Bounds
 from pipeline.settings import Settings
@@ -45,7 +45,7 @@ async def examine(settings: Settings, streams: Mapping[str, Stream]) -> list[Fin
         if made and name in streams:
             findings += _states(settings, streams[name], made)
         elif made:
-            findings.append(Finding(f"state {name}", "ok", f"checkpoints of {len(made)} partitions"))
+            findings.append(Finding(f"state {name}", "ok", f"checkpoints of {counted(len(made), 'partition')}"))
     return findings
 
 
@@ -104,15 +104,15 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
     known = min(c.identity.partitions or len(bounds) for c in stored.values())
     if known < len(bounds):
         told = (
-            f"{topic} has {len(bounds)} partitions now, and had {known} at its last checkpoint: series that moved start in probation where "
+            f"{topic} has {counted(len(bounds), 'partition')} now, and had {known} at its last checkpoint: series that moved start in probation where "
             "they are, and their open alerts end as moved"
         )
         yield Finding(what, "warning", told)
     if here.cluster.startswith(EMBEDDED):
-        yield Finding(what, "ok", f"checkpoints of {len(stored)} partitions")
+        yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}")
         return
     lag = sum(max(bounds[p].end - c.offset, 0) for p, c in stored.items())
-    yield Finding(what, "ok", f"checkpoints of {len(stored)} partitions, {lag:,} records behind")
+    yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}, {counted(lag, 'record')} behind")
     for partition, checkpoint in stored.items():
         if (finding := judged(checkpoint.offset, bounds[partition], late.get(partition, 0))) is not None:
             state, told = finding
@@ -132,15 +132,13 @@ def judged(offset: int, bounds: Bounds, due: int) -> tuple[Literal["warning", "f
         told = f"the log ends at {end:,}, and its state is of {offset:,}: Kafka lost records; `tidewatch state reset` starts anew"
         return "failed", told
     if offset < first:
-        told = f"{first - offset:,} records expired before they were read: windows start anew there; raise retention.ms"
+        told = f"{counted(first - offset, 'record')} expired before being read: windows start anew there; raise retention.ms"
         return "warning", told
     if offset < min(due, end):
-        told = (
-            f"{min(due, end) - offset:,} unread records are older than half of retention.ms: add workers, or raise it"
-        )
+        told = f"{counted(min(due, end) - offset, 'unread record')} older than half of retention.ms: add workers, or raise it"
         return "warning", told
     if first and offset < end and offset - first < NEARLY_EXPIRED * (end - first):
-        told = f"the next unread record is {offset - first:,} records from the log's start, which retention moves: raise retention"
+        told = f"the next unread record is {counted(offset - first, 'record')} from the log's start, which retention moves: raise retention"
         return "warning", told
     return None
 

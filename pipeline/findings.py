@@ -15,3 +15,12 @@ class Finding:
     what: str
     state: State
     detail: str
+
+
+def counted(number: int, what: str) -> str:
+    """As people say it.
+
+    >>> counted(1, "stream"), counted(1200, "stream")
+    ('1 stream', '1,200 streams')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

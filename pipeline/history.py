@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.batches import Observations, RecordBatch
 from pipeline.decoding import Decoder
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import broker_error, librdkafka_config
+from pipeline.kafka_clients import broker_error, connect_admin, librdkafka_config
 from pipeline.settings import KafkaSettings
 
 _BATCH = 5_000
@@ -39,6 +39,7 @@ def read_metrics(
         The format cannot bring so many channels.
     """
     decoder = Decoder("metric", channels, format=format)
+    connect_admin(kafka)  # says in words why no broker answers
     config = {"group.id": "tidewatch-train", "enable.auto.commit": False, "enable.partition.eof": True}
     consumer = Consumer(librdkafka_config(kafka) | config | {"fetch.queue.backoff.ms": 5})
     times: dict[str, list[NDArray[np.int64]]] = defaultdict(list)

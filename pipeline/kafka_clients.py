@@ -6,6 +6,9 @@ Whatever connects to Kafka takes its configuration from here, so TLS and SASL ar
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +70,28 @@ def connect_admin(kafka: KafkaSettings) -> AdminClient:
     config = librdkafka_config(kafka) | {"error_cb": heard.append, "socket.timeout.ms": int(timeout * 1000)}
     admin = AdminClient(config)
     try:
-        admin.list_topics(timeout=timeout)
+        _interruptible(lambda: admin.list_topics(timeout=timeout))
     except KafkaException as error:
         admin.poll(0)  # brings what went wrong before the time-out
         raise BrokerError(_cannot_reach(kafka, [*heard, error.args[0]])) from error
     return admin
+
+
+def _interruptible(call: Callable[[], object]) -> None:
+    """Wait for a call into librdkafka, which hears no Ctrl-C while it waits for a broker; it is left behind then."""
+    if threading.current_thread() is not threading.main_thread():
+        call()
+        return
+    outcome: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    outcome.result()
 
 
 def broker_error(doing: str, error: BaseException) -> BrokerError:

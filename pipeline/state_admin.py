@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal
 
@@ -270,8 +271,9 @@ def configured(settings: Settings, name: str) -> StreamSettings:
     for stream in settings.streams:
         if stream.name == name:
             return stream
-    known = ", ".join(s.name for s in settings.streams) or "none"
-    msg = f"stream {name} is not configured (configured: {known}); name its settings file with --config"
+    names = [s.name for s in settings.streams]
+    meant = "".join(f"; did you mean {near}?" for near in get_close_matches(name, names, 1))
+    msg = f"stream {name} is not configured (configured: {', '.join(names) or 'none'}){meant or '; name its settings file with --config'}"
     raise SettingsError(msg)
 
 

@@ -109,7 +109,7 @@ def cluster_id(admin: AdminClient, kafka: KafkaSettings) -> str:
 
 def describe(admin: AdminClient, kafka: KafkaSettings, names: Iterable[str]) -> dict[str, TopicFacts]:
     """Facts of those of the topics that exist. Raises BrokerError where Kafka does not answer or forbids it."""
-    names = list(names)
+    names = list(dict.fromkeys(names))  # Kafka refuses to be asked of one twice
     timeout = kafka.request_timeout.total_seconds()
     if not names:
         return {}

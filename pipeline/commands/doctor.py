@@ -43,7 +43,14 @@ def register(app: typer.Typer) -> None:
 
         settings = load_settings(config)
         logs.configure(level="error")
-        from pipeline.doctor import examine
+        aside = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+        def looking(what: str) -> None:
+            """What comes may take a while: whoever waits is told for what."""
+            aside.print(f"... {what}", style="dim")
+
+        looking("loading the detectors")
+        from pipeline.doctor import examine, impatient
         from pipeline.doctor_kafka import clock
         from pipeline.findings import Finding
 
@@ -56,15 +63,17 @@ def register(app: typer.Typer) -> None:
             if as_json:
                 typer.echo(msgspec.json.encode(asdict(finding)).decode())
             else:
-                console.print(f"{_MARKS[finding.state]}  {finding.what:<14} {escape(finding.detail)}")
+                console.print(f"{_MARKS[finding.state]}  {escape(finding.what):<14} {escape(finding.detail)}")
 
-        for finding in examine(settings):
+        for finding in examine(settings, looking):
             tell(finding)
         if canary and "kafka" not in failed:
-            tell(clock(settings))
+            looking("clocks")
+            tell(clock(impatient(settings)))
         if canary and not failed & {"kafka", "redis", "topics"}:
-            from pipeline.canary import send_canary
+            from pipeline.canary import LIMIT, send_canary
 
+            looking(f"a canary through a worker of its own (some 10 s, at most {LIMIT:.0f})")
             tell(send_canary(settings))
         if failed:
             raise typer.Exit(FAILED)

@@ -49,8 +49,11 @@ def register(app: typer.Typer) -> None:
         """
         from rich.console import Console
 
+        from pipeline.commands.train import known_detectors
         from producers.datasets import open_dataset
 
+        if detector:
+            known_detectors(detector)
         labelled = open_dataset(data).select(*(series or ()))
         console = Console()
         try:
@@ -65,6 +68,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> None:
+    from rich.markup import escape
     from rich.progress import Progress
 
     from pipeline import evaluation, evaluation_pictures
@@ -72,7 +76,9 @@ def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> N
     results = []
     with Progress(console=console) as progress:
         task = progress.add_task("scoring", total=len(labelled.all_series))
-        for result in evaluation.score_each(labelled, detector, lambda name: progress.update(task, description=name)):
+        for result in evaluation.score_each(
+            labelled, detector, lambda name: progress.update(task, description=escape(name))
+        ):
             results.append(result)
             evaluation.write_nab(result, out)
             progress.advance(task)

@@ -70,10 +70,13 @@ def score(
     """
     from rich.console import Console
 
+    from pipeline.commands.train import known_detectors
     from pipeline.scorefile import score_dataset, write
     from producers.datasets import Layout, open_file, time_column
 
     check_writable(out)
+    if detector:
+        known_detectors(detector)
     if table and timestamp_column is not None:
         raise SettingsError("--table and --timestamp-column exclude each other: the rows of a table have no event time")
     if timestamp_column is None and not table:

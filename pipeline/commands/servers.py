@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+KAFKA_PORT, REDIS_PORT = 9092, 6379
+"""Where every command looks for them unless told otherwise."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -14,8 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def servers(
-    kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Kafka; 0: a free one.")] = 9092,
-    redis_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Redis; 0: a free one.")] = 6379,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Kafka; 0: a free one.")] = KAFKA_PORT,
+    redis_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Redis; 0: a free one.")] = REDIS_PORT,
     folder: Annotated[Path, typer.Option(help="Where their logs go.")] = Path("out/servers"),
 ) -> None:
     """Start the embedded Kafka and Redis for a first try: on loopback, all in memory, gone with Ctrl-C.
@@ -38,6 +41,9 @@ def servers(
             stack.enter_context(start_redis(folder, port=redis_port)),
         ]
         typer.echo(f"Kafka at {running[0].address}, Redis at {running[1].url}; in memory, until Ctrl-C")
+        if (running[0].port, running[1].port) != (KAFKA_PORT, REDIS_PORT):
+            typer.echo("every other command finds them where these are set:")
+            typer.echo(f"  export TIDEWATCH_KAFKA__BROKERS={running[0].address} TIDEWATCH_REDIS__URL={running[1].url}")
         while not ended.wait(0.5):
             for server in running:
                 if not server.alive:

@@ -52,9 +52,13 @@ def show(
     import msgspec
 
     from pipeline.settings import load_settings
+    from pipeline.state_admin import configured
     from pipeline.state_report import report
 
-    partitions, notes = asyncio.run(report(load_settings(config), stream))
+    settings = load_settings(config)
+    partitions, notes = asyncio.run(report(settings, stream))
+    if not partitions:
+        configured(settings, stream)  # of a stream that is not, it is the name that is wrong
     if as_json:
         for partition in partitions:
             typer.echo(msgspec.json.encode({"stream": stream, **asdict(partition)}).decode())
@@ -217,7 +221,7 @@ def reset(stream: StreamName, partition: Partitions = None, yes: Yes = False, co
 
 
 async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, yes: bool) -> None:
-    from pipeline.state_admin import Administration, opened
+    from pipeline.state_admin import Administration, configured, opened
 
     known = stream in {s.name for s in settings.streams}
     administration = Administration(settings, stream) if known else None
@@ -227,6 +231,7 @@ async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, y
         held = set(await store.partitions(stream)) | (administration.committed().keys() if administration else set())
         chosen = sorted(held if wanted is None else held & set(wanted))
         if not chosen:
+            configured(settings, stream)  # of a stream that is not, it is the name that is wrong
             typer.echo(f"nothing is stored of stream {stream}")
             return
         what = f"{_partitions(chosen)} of stream {stream}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,10 +86,11 @@ def train(
     from pipeline.training_job import NO_TIME, Choices, open_source, recipe_of
     from producers.datasets import Layout
 
-    _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation)
+    known_detectors(detector)
+    _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation, device=device)
     columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
     layout = Layout(timestamp_column, columns, series_column, time_zone)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     source = open_source(data, layout, series or (), channels=channels, config=config)
     console.print(source.what)
     choices = Choices(
@@ -108,18 +110,31 @@ def train(
         _train_one(recipe_of(detector, source, choices), source, choices, out, console, fresh=fresh)
         return
     for name in source.series:
-        console.print(f"series [bold]{name}[/]")
+        console.print(f"series {name}")
         path = out / f"{name.replace('/', '_').removesuffix('.csv')}.safetensors"
         alone = source.only(name)
         _train_one(recipe_of(detector, alone, choices), alone, choices, path, console, fresh=fresh)
 
 
-def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str | None) -> None:
+def known_detectors(names: str) -> None:
+    """Refuse a detector that there is not before data are looked for. Raises DetectorError."""
+    from detectors.registry import find
+    from pipeline.commands.detectors import DEFAULT
+
+    if names != DEFAULT:
+        for name in names.split("+"):
+            find(name)
+
+
+def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str | None, device: str) -> None:
     from detectors.base import DetectorError
     from detectors.model import Aggregation
 
     if per_series and out.suffix:
         msg = f"--per-series writes a file for each series: --out must be a folder, not {out}"
+        raise DetectorError(msg)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        msg = f"--device {device}: choose cpu, cuda or cuda:N"
         raise DetectorError(msg)
     for option, value, allowed in (
         ("--scaling", scaling, ("standard", "robust", "none")),
@@ -177,7 +192,7 @@ def _report(model: Model, out: Path, curves: Path | None, console: Console) -> N
         console.print(f"{facts['detector']}: {fitted}")
     rows = sum(model.training_rows.values())
     console.print(
-        f"wrote [bold]{out}[/] ({out.stat().st_size:,} bytes, SHA-256 {model.hash[:12]}...): "
+        f"wrote {out} ({out.stat().st_size:,} bytes, SHA-256 {model.hash[:12]}...): "
         f"{model.detector_name}, {len(model.training_rows)} series, {rows:,} training rows"
     )
     for name, table in model.facts["settings"].items():

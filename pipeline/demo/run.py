@@ -102,8 +102,11 @@ def run_demo(options: Options, view: View) -> None:
     with _ends_in_order():
         try:
             _run(options, view, facts, stack)
+        except KeyboardInterrupt:
+            view.say("stopping what was started, at most 10 s; Ctrl-C again ends at once")
+            raise
         finally:
-            _deaf_to_ctrl_c()
+            _end_at_once_if_asked_again()
             stack.close()
 
 
@@ -389,8 +392,8 @@ def _ends_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _deaf_to_ctrl_c() -> None:
-    """From here on everything is being stopped; a second Ctrl-C must not leave half of it running."""
+def _end_at_once_if_asked_again() -> None:
+    """From here on everything is being stopped. Who cannot wait leaves nothing running: watchers end what lost its parent."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda number, frame: os._exit(128 + number))

@@ -23,6 +23,7 @@ file), `kdd-all`, `kdd-all-corrected` (every service, one series each), `creditc
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
 from producers.datasets import catalog, creditcard, ctg, kdd, mnist, nab, synthetic, taxi
@@ -71,7 +72,9 @@ def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
     if name.startswith(_SYNTHETIC):
         return synthetic.twin(name.removeprefix(_SYNTHETIC))
     if name not in _READERS:
-        msg = f"there is no data set {name!r}; there are {', '.join(NAMES)}"
+        meant = "".join(f"; did you mean {near}?" for near in get_close_matches(name, NAMES, 1))
+        there = f"; there are {', '.join(NAMES)}"
+        msg = f"there is no data set {name!r}{meant or there}"
         raise DataError(msg)
     source, read = _READERS[name]
     located = catalog.locate(source)

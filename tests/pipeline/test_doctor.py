@@ -110,8 +110,8 @@ def test_a_broker_that_tells_no_settings_is_not_judged_by_them() -> None:
         (10_000, 10_000, None),
         (5_000, 0, None),
         (10_001, 0, "the log ends at 10,000"),
-        (999, 0, "1 records expired before they were read"),
-        (5_000, 6_000, "1,000 unread records are older than half of retention.ms"),
+        (999, 0, "1 record expired before being read"),
+        (5_000, 6_000, "1,000 unread records older than half of retention.ms"),
         (1_500, 0, "500 records from the log's start"),
     ],
 )
@@ -164,7 +164,7 @@ def test_the_embedded_broker_is_not_believed_where_its_logs_end(embedded_kafka: 
         stream.send(*observations(0, 10))
         asyncio.run(store(stream, 10))
         code, told = diagnosed(stream)
-        assert (code, told[f"state {stream.name}"]) == (0, ["ok: checkpoints of 1 partitions"])
+        assert (code, told[f"state {stream.name}"]) == (0, ["ok: checkpoints of 1 partition"])
 
 
 def diagnosed(stream: OperatedStream) -> tuple[int, dict[str, list[str]]]:
@@ -192,12 +192,12 @@ def test_states_are_held_against_topic_model_and_retention(stream: OperatedStrea
     assert told[f"dead letters {stream.name}"] == ["ok: 0 in the last hour, of 20 records"]
     asyncio.run(store(stream, 15))
     code, told = diagnosed(stream)
-    assert (code, told[state]) == (0, ["ok: checkpoints of 1 partitions, 5 records behind"])
+    assert (code, told[state]) == (0, ["ok: checkpoints of 1 partition, 5 records behind"])
     asyncio.run(store(stream, 3, partitions=1))
     _, told = diagnosed(stream)
     assert [line.partition(":")[0] for line in told[state]] == ["warning", "ok", "warning"]
     assert "has 2 partitions now, and had 1 at its last checkpoint" in told[state][0]
-    assert "7 unread records are older than half of retention.ms" in told[state][2]
+    assert "7 unread records older than half of retention.ms" in told[state][2]
     for changed, says in (
         ({"model_hash": "x"}, "another model file 'x'"),
         ({"topic_id": "x"}, "deleted and created again"),
@@ -226,7 +226,7 @@ def test_more_partitions_are_warned_of_before_they_are_added_and_many_dead_lette
     assert code == 0
     assert "has 2 partitions, kafka.partitions is 8: adding partitions moves most series" in told["partitions"][0]
     (letters,) = told[f"dead letters {stream.name}"]
-    assert letters.startswith("warning: 1 in the last hour, of 1 records; see why with `tidewatch replay-dead-letters")
+    assert letters.startswith("warning: 1 in the last hour, of 1 record; see why with `tidewatch replay-dead-letters")
 
 
 def test_servers_that_are_not_there_are_named() -> None:
