@@ -224,17 +224,16 @@ def _device(wanted: str) -> str:
 
 
 def _identities(settings: Settings, streams: list[Stream]) -> tuple[dict[str, Identity], dict[str, int]]:
-    """Create what topics are missing, and ask Kafka which cluster and topics these are, and how many partitions each has."""
+    """Create what topics of our own are missing; ask Kafka which cluster and topics the inputs are, and how many partitions each has."""
     kafka = settings.kafka
     admin = connect_admin(kafka)
     inputs = {s.name: s.settings.input_topic for s in streams}
     outputs = {t for s in streams for t in (s.settings.alert_topic, s.settings.dlq, s.settings.score_topic) if t}
     rights.require(admin, kafka, read=inputs.values(), write=outputs, group=settings.worker.group)
-    if created := topics.create(admin, kafka, topics.plan(s.settings for s in streams)):
+    facts = topics.require(admin, kafka, inputs.values())
+    if created := topics.create(admin, kafka, topics.own_plan(s.settings for s in streams)):
         log.info("topics created", topics=created)
     cluster = topics.cluster_id(admin, kafka)
-    facts = topics.describe(admin, kafka, inputs.values())
-    topics.require(facts, inputs.values())
     identities = {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
     return identities, {name: facts[topic].partitions for name, topic in inputs.items()}
 

@@ -37,6 +37,7 @@ ROUND_BYTES = 64 << 20
 _MARK = "tidewatch.replay."
 _REPORTED_WITHIN = 0.5  # s
 _NEAR = 500  # records that are read over rather than sought over
+_ATTEMPT_DIGITS = 10
 _LARGEST = 64 << 20  # bytes of one record; the topic's own limit is to decide
 
 _quiet = logging.getLogger("librdkafka")
@@ -166,6 +167,8 @@ class Selection:
     places
         Only these (partition, offset) of the dead-letter topic; of the same reasons, what lies before the last of them in its
         partition counts as done. None: any.
+    others
+        Input topics of other streams that share the dead-letter topic: letters of their records are theirs to send.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -173,10 +176,11 @@ class Selection:
     limit: int = 0
     again: bool = False
     places: frozenset[tuple[int, int]] | None = None
+    others: frozenset[str] = frozenset()
 
     def __contains__(self, letter: Letter) -> bool:
         """Whether it is to be sent, leaving aside whether it was."""
-        if self.reasons and letter.reason not in self.reasons:
+        if letter.topic in self.others or (self.reasons and letter.reason not in self.reasons):
             return False
         if self.since is not None and letter.timestamp < self.since.timestamp() * 1000:
             return False
@@ -235,7 +239,7 @@ class DeadLetters:
     def __enter__(self) -> Self:
         needed, admin = [self._topic, self._to], connect_admin(self._kafka)
         rights.require(admin, self._kafka, read=needed, write=[self._to], group=self._group)
-        topics.require(topics.describe(admin, self._kafka, needed), needed)
+        topics.require(admin, self._kafka, needed)
         with ExitStack() as stack:
             self._letters = self._consumer()
             stack.callback(self._letters.close)
@@ -480,4 +484,5 @@ def _headers(message: Message) -> Headers:
 def _with_headers(letter: Letter, record: Message) -> Letter:
     headers = _headers(record)
     before = dict(headers).get(_MARK + "attempt") or b"0"
-    return replace(letter, headers=headers, attempt=int(before) + 1 if before.isdigit() else 1)
+    counted = before.isdigit() and len(before) < _ATTEMPT_DIGITS  # whoever may write may write anything
+    return replace(letter, headers=headers, attempt=int(before) + 1 if counted else 1)

@@ -76,10 +76,14 @@ def _topics(settings: Settings, admin: AdminClient) -> Iterator[Finding]:
     kafka, plans = settings.kafka, topics.plan(settings.streams)
     facts = topics.describe(admin, kafka, [p.name for p in plans])
     missing = [p.name for p in plans if p.name not in facts]
-    if missing:
-        mend = "`tidewatch topics create` makes them, a worker too"
-        yield Finding("topics", "warning", f"missing: {', '.join(missing)}; {mend}")
-    elif plans:
+    read = {s.input_topic for s in settings.streams}
+    if unread := [name for name in missing if name in read]:
+        yield Finding("topics", "failed", str(topics.no_topic(unread, topics.names(admin, kafka))))
+    if unwritten := [name for name in missing if name not in read]:
+        yield Finding(
+            "topics", "warning", f"missing: {', '.join(unwritten)}; a worker makes them, `tidewatch topics create` too"
+        )
+    if plans and not missing:
         yield Finding("topics", "ok", ", ".join(f"{f.name} ({f.partitions})" for f in facts.values()))
     inputs = [s.input_topic for s in settings.streams if s.input_topic in facts]
     for name in inputs:

@@ -15,6 +15,7 @@ from pipeline.decoding import Decoder
 from pipeline.errors import BrokerError
 from pipeline.kafka_clients import broker_error, connect_admin, librdkafka_config
 from pipeline.settings import KafkaSettings
+from pipeline.topics import no_topic
 
 _BATCH = 5_000
 _PATIENCE_S = 20.0
@@ -61,10 +62,10 @@ def read_metrics(
 
 
 def _to_the_end(consumer: Consumer, topic: str, timeout: float) -> Iterator[RecordBatch]:
-    found = consumer.list_topics(topic, timeout=timeout).topics[topic]
-    if found.error is not None or not found.partitions:
-        msg = f"there is no topic {topic} (`tidewatch topics` lists those of the streams)"
-        raise BrokerError(msg)
+    known = consumer.list_topics(timeout=timeout).topics
+    found = known.get(topic)
+    if found is None or found.error is not None or not found.partitions:
+        raise no_topic([topic], known)
     unread = set(found.partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
     heard = time.monotonic()

@@ -1,6 +1,7 @@
 """How every Kafka client of Tidewatch is configured: one mapping to aiokafka, one to librdkafka, from the same settings.
 
-Whatever connects to Kafka takes its configuration from here, so TLS and SASL are right everywhere or nowhere.
+Whatever connects to Kafka takes its configuration from here, so TLS and SASL are right everywhere or nowhere. And no client ever
+makes a broker create a topic by asking for it: a name that is mistyped is an error, not a new topic.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.metadata import MetadataRequest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -37,12 +43,27 @@ def aiokafka_config(kafka: KafkaSettings) -> dict[str, Any]:
     return config
 
 
+def aiokafka_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer that never makes a broker create a topic. Raises SettingsError where a file cannot be used."""
+    consumer = AIOKafkaConsumer(*topics, **aiokafka_config(kafka), **options)
+    consumer._client._metadata_update = MethodType(_ask_without_creating, consumer._client)  # noqa: SLF001
+    return consumer
+
+
+# aiokafka has no option for it: each of its questions for metadata allows the broker to create what it names. This is its own
+# method, of one client only, that builds the request without that permission.
+_ask = AIOKafkaClient._metadata_update  # noqa: SLF001
+_asking = {**_ask.__globals__, "MetadataRequest": partial(MetadataRequest, allow_auto_topic_creation=False)}
+_ask_without_creating = FunctionType(_ask.__code__, _asking, _ask.__name__)
+
+
 def librdkafka_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Configuration that every confluent-kafka client takes. Raises SettingsError where a file is missing."""
     config: dict[str, Any] = {
         "bootstrap.servers": kafka.brokers,
         "client.id": CLIENT_ID,
         "security.protocol": kafka.security_protocol,
+        "allow.auto.create.topics": False,  # a consumer's default, and not a producer's
         "reconnect.backoff.max.ms": 2000,  # a broker that comes back is found soon
         "log_level": 0,  # what goes wrong comes back as an error; librdkafka's own lines would go to stderr as well
     }

@@ -7,7 +7,8 @@ predecessor came: then records before it are read back quietly, and nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,6 +19,13 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from pipeline.errors import BrokerError
 from pipeline.kafka_clients import broker_error
 from pipeline.settings import KafkaSettings
+
+_NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+"""A group's coordinator has only just become it: librdkafka's consumers wait for it, its admin client tells."""
 
 
 class Bounds(NamedTuple):
@@ -77,18 +85,19 @@ class Offsets:
     def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Committed offsets of a group; partitions without one are left out."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
-        answer = self._admin.list_consumer_group_offsets([asked], request_timeout=self._timeout)[group]
-        found = _result(f"ask for the offsets of group {group}", answer).topic_partitions
-        return {
-            tp.partition: tp.offset for tp in _sound(f"ask for the offsets of group {group}", found) if tp.offset >= 0
-        }
+        found = self._of_group(
+            f"ask for the offsets of group {group}",
+            lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=self._timeout)[group],
+        )
+        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
 
     def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Move a group that is empty. Raises BrokerError where somebody is in it."""
         moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
-        answer = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
-        doing = f"move group {group}"
-        _sound(doing, _result(doing, answer).topic_partitions)
+        self._of_group(
+            f"move group {group}",
+            lambda: self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group],
+        )
 
     def forget(self, group: str, topic: str, partitions: Iterable[int]) -> None:
         """Take away a group's committed offsets, as if it had never read these partitions. Raises BrokerError where it has members.
@@ -110,6 +119,19 @@ class Offsets:
             moved = ConsumerGroupTopicPartitions(group, kept)
             again = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
             _sound(doing, _result(doing, again).topic_partitions)
+
+    def _of_group(self, doing: str, ask: Callable[[], Any]) -> list[TopicPartition]:
+        """The partitions of an answer about a group; asked again while its coordinator is about to know."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                return _sound(doing, _result(doing, ask()).topic_partitions)
+            except BrokerError as error:
+                cause = error.__cause__
+                code = cause.args[0].code() if isinstance(cause, KafkaException) else None
+                if code not in _NOT_YET or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
         if not partitions:
@@ -146,5 +168,6 @@ def _sound(doing: str, partitions: list[TopicPartition]) -> list[TopicPartition]
     for tp in partitions:
         if tp.error is not None:
             where = f"{doing}, {tp.topic}[{tp.partition}]"
-            raise broker_error(where, KafkaException(tp.error))
+            refused = KafkaException(tp.error)
+            raise broker_error(where, refused) from refused
     return partitions

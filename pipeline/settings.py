@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
@@ -267,13 +267,13 @@ class Settings(BaseSettings):
 
     @field_validator("streams")
     @classmethod
-    def _one_of_each(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
-        for what in ("name", "input_topic"):
-            seen = [getattr(s, what) for s in streams]
-            if len(set(seen)) != len(seen):
-                twice = sorted({x for x in seen if seen.count(x) > 1})
-                msg = f"two streams have the same {what}: {', '.join(twice)}"
-                raise ValueError(msg)
+    def _names_of_their_own(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
+        names = [s.name for s in streams]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            msg = f"two streams have the same name: {', '.join(twice)}"
+            raise ValueError(msg)
+        if told := next(_crossed_topics(streams), ""):
+            raise ValueError(told)
         return streams
 
     @classmethod
@@ -291,6 +291,41 @@ class Settings(BaseSettings):
             env_settings.env_vars = {k: v for k, v in env_settings.env_vars.items() if k.lower() not in names}
         files = InitSettingsSource(settings_cls, _secret_files())
         return init_settings, env_settings, files, InitSettingsSource(settings_cls, _file_content(config_file()))
+
+
+def _crossed_topics(streams: Iterable[StreamSettings]) -> Iterator[str]:
+    """What is wrong with the streams' topics, taken together.
+
+    A topic has one use. An input topic that workers also write to feeds itself: one bad record makes hundreds of dead letters
+    within seconds. One topic for records of two kinds loses some: alerts are compacted, and their readers know nothing else. That
+    streams share a topic of one kind, alerts or dead letters or scores, is fine, except for inputs: a state belongs to one stream.
+    """
+    used: dict[str, tuple[str, str, bool]] = {}  # topic -> setting, its stream, whether it may be shared
+    inputs = [("topic", s.input_topic, s, False) for s in streams]
+    outputs = [
+        (setting, topic, s, True)
+        for s in streams
+        for setting, topic in (
+            ("alert_topic", s.alert_topic),
+            ("dead_letter_topic", s.dlq),
+            ("score_topic", s.score_topic),
+        )
+        if topic
+    ]
+    for setting, topic, stream, shared in [*inputs, *outputs]:
+        if told := _illegal(topic):
+            yield f"{setting} {topic!r} of stream {stream.name} {told}"
+        before, other, sharing = used.setdefault(topic, (setting, stream.name, shared))
+        if (before, other) != (setting, stream.name) and not (sharing and before == setting):
+            of = "the same stream" if other == stream.name else f"stream {other}"
+            yield f"{setting} {topic} of stream {stream.name} is also the {before} of {of}: name another"
+
+
+def _illegal(topic: str) -> str:
+    """Why Kafka would not have a topic of that name, or nobody may write to it; empty where nothing is wrong."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic) or topic in (".", ".."):
+        return "is no name for a topic: letters, digits, dot, dash and underscore, at most 249"
+    return "is one of Kafka's own" if topic in ("__consumer_offsets", "__transaction_state") else ""
 
 
 def secret_file(variable: str) -> str:

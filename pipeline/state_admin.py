@@ -81,9 +81,7 @@ class Administration:
         self.stream = configured(settings, stream)
         admin = self._admin = connect_admin(settings.kafka)
         topic = self.stream.input_topic
-        facts = topics.describe(admin, settings.kafka, [topic])
-        topics.require(facts, [topic])
-        self.facts = facts[topic]
+        self.facts = topics.require(admin, settings.kafka, [topic])[topic]
         self.cluster = topics.cluster_id(admin, settings.kafka)
         self._offsets = Offsets(admin, settings.kafka)
 

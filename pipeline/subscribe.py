@@ -7,13 +7,17 @@
 Whatever crashed, the topic holds every alert's records in order, some of them twice, and twice means: the same bytes. So
 the iterator drops what is not newer than the last record of its alert. It remembers a bounded number of alerts, far more
 than a crash repeats.
+
+Where a subscriber begins is fixed for every partition when it opens; a group's beginning is committed then, before it has read
+anything. So a group misses nothing from that moment on, whatever happens to its members. A partition that is added later is read
+from its beginning: all that is in it is new.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Literal, Self
@@ -23,15 +27,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from pipeline import rights
+from pipeline import rights, topics
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import aiokafka_config, broker_error, connect_admin
+from pipeline.kafka_clients import aiokafka_consumer, broker_error, connect_admin
+from pipeline.offsets import Offsets
 from pipeline.records import Alert, Status, decode_alert
 from pipeline.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
 COMMIT_EVERY = 1.0
+_NEW_PARTITIONS_EVERY = 30.0  # s; how long alerts of a partition that was added may wait to be seen
 _POLL_MS = 200
 
 
@@ -59,7 +65,7 @@ class AlertSubscriber:
     Parameters
     ----------
     start
-        `beginning`: all that the topic holds, then what comes. `new`: from now on. With a group: where it has no offset yet.
+        `beginning`: all that the topic holds, then what comes. `new`: from now on. With a group: where it has not begun yet.
     follow
         False: end where the topic ended when the subscriber was opened.
     statuses, streams
@@ -68,8 +74,9 @@ class AlertSubscriber:
         Pattern (`*`, `?`, `[a-z]`) of the series' names.
     group
         Share the topic with other subscribers of this name, and go on after a restart where it was left: a record counts
-        as handled when the next one is asked for. After a restart the last second may come again (at least once).
-        A group always follows.
+        as handled when the next one is asked for. After a restart the last second may come again (at least once, from the moment
+        that the first of the group was opened). A group always follows. Kafka forgets a group that nobody was in for
+        `offsets.retention.minutes` (7 days); it begins anew then.
     remember
         Alerts that are remembered for dropping repeated records.
 
@@ -108,26 +115,30 @@ class AlertSubscriber:
         self._unrepeated = Unrepeated(remember)
         self.caught_up = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
+        self._next: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._fetched: set[TopicPartition] = set()
         self._handled: dict[TopicPartition, int] = {}
-        self._committed_at = 0.0
+        self._committed_at = self._looked_at = 0.0
 
     async def __aenter__(self) -> Self:
-        """Connect, and find out where to begin (and end)."""
-        self._consumer = consumer = AIOKafkaConsumer(
-            self._topic,
+        """Connect, and fix where to begin (and end), so that nothing published from here on is missed."""
+        partitions = await asyncio.to_thread(self._prepare)
+        self._consumer = consumer = aiokafka_consumer(
+            self._kafka,
+            *([self._topic] if self._group else []),
             group_id=self._group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest" if self._start == "beginning" else "latest",
-            **aiokafka_config(self._kafka),
+            auto_offset_reset="earliest",  # of a partition that is new, or whose records expired before they were read
+            max_poll_interval_ms=2**31 - 1,  # who waits for a receiver keeps its partitions
+            metadata_max_age_ms=int(_NEW_PARTITIONS_EVERY * 1000),
         )
         try:
-            await asyncio.to_thread(self._require_topic)
             # Joining a group may wait for another member's session to end.
             async with asyncio.timeout(None if self._group else self._kafka.request_timeout.total_seconds()):
                 await consumer.start()
-                await self._pin(consumer)
+                if self._group is None:
+                    await self._pin(consumer, partitions)
         except (KafkaError, TimeoutError) as error:
             await consumer.stop()
             raise broker_error(f"subscribe to {self._topic}", error) from error
@@ -152,6 +163,8 @@ class AlertSubscriber:
             msg = "AlertSubscriber is not open: use `async with`"
             raise RuntimeError(msg)
         while not await self._at_end(consumer):
+            if self._group is None:
+                await self._take_new_partitions(consumer)
             try:
                 batches = await consumer.getmany(timeout_ms=_POLL_MS)
             except KafkaError as error:
@@ -161,17 +174,32 @@ class AlertSubscriber:
                     alert = self._wanted(record)
                     if alert is not None:
                         yield alert
-                    self._handled[partition] = record.offset + 1
+                    self._next[partition] = self._handled[partition] = record.offset + 1
             await self._commit_now_and_then(consumer)
 
-    async def _pin(self, consumer: AIOKafkaConsumer) -> None:
-        """Fix where the subscriber begins and ends, so that nothing published from here on is missed."""
-        if self._group is not None:
-            return
-        partitions = consumer.assignment()
-        if self._start == "new":
-            await consumer.seek_to_end(*partitions)
+    async def _pin(self, consumer: AIOKafkaConsumer, count: int) -> None:
+        """Without a group: begin at the topic's beginning or end, and know where it ended."""
+        partitions = [TopicPartition(self._topic, p) for p in range(count)]
         self._ends = await consumer.end_offsets(partitions)
+        self._next = dict(self._ends if self._start == "new" else await consumer.beginning_offsets(partitions))
+        self._assign(consumer)
+
+    async def _take_new_partitions(self, consumer: AIOKafkaConsumer) -> None:
+        """Read partitions that were added, too: aiokafka would do so by itself, and forget where it stood in the others."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at < _NEW_PARTITIONS_EVERY:
+            return
+        self._looked_at = now
+        known = consumer.partitions_for_topic(self._topic) or ()
+        added = {TopicPartition(self._topic, p) for p in known} - self._next.keys()
+        if added:
+            self._next |= dict.fromkeys(sorted(added), 0)
+            self._assign(consumer)
+
+    def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign(list(self._next))
+        for partition, offset in self._next.items():
+            consumer.seek(partition, offset)
 
     async def _at_end(self, consumer: AIOKafkaConsumer) -> bool:
         """Whether to stop; notices when the topic's past has been given."""
@@ -222,21 +250,42 @@ class AlertSubscriber:
         if self._group is None:
             return
         mine = consumer.assignment()
-        offsets = {partition: offset for partition, offset in self._handled.items() if partition in mine}
-        self._handled.clear()
-        if not offsets:
+        self._handled = {partition: offset for partition, offset in self._handled.items() if partition in mine}
+        if not self._handled:
             return
         try:
-            await consumer.commit(offsets)
+            await consumer.commit(self._handled)
         except (CommitFailedError, IllegalStateError):  # the partitions went to another of the group: it repeats them
             log.info("partitions moved before a commit", topic=self._topic, group=self._group)
         except KafkaError as error:
-            log.warning("offsets not committed", topic=self._topic, group=self._group, reason=str(error))
+            log.warning("offsets not committed, trying again", topic=self._topic, group=self._group, reason=str(error))
+            return
+        self._handled.clear()
 
-    def _require_topic(self) -> None:
-        """Look first: a consumer's own question makes many brokers create the topic."""
+    def _prepare(self) -> int:
+        """See that the topic is there, and let a new group begin; how many partitions there are."""
         admin = connect_admin(self._kafka)
         rights.require(admin, self._kafka, read=[self._topic], group=self._group or "")
-        if self._topic not in admin.list_topics(timeout=self._kafka.request_timeout.total_seconds()).topics:
-            msg = f"Kafka has no topic {self._topic}; create it (`tidewatch topics create`)"
-            raise BrokerError(msg)
+        (facts,) = topics.require(admin, self._kafka, [self._topic]).values()
+        if self._group is not None:
+            self._begin_group(Offsets(admin, self._kafka), self._group, range(facts.partitions))
+        return facts.partitions
+
+    def _begin_group(self, offsets: Offsets, group: str, partitions: Iterable[int]) -> None:
+        """Commit where a group begins, for all partitions at once, before anybody of it reads.
+
+        Kafka takes it only while the group is empty, so it cannot undo what somebody has handled. Where members are there
+        already, they have done the same before they joined.
+        """
+        if offsets.committed(group, self._topic, partitions):
+            return
+        bounds = offsets.bounds(self._topic, partitions)
+        begin = {p: b.end if self._start == "new" else b.first for p, b in bounds.items()}
+        try:
+            offsets.commit(group, self._topic, begin)
+        except BrokerError as error:
+            if not offsets.committed(group, self._topic, partitions):
+                msg = f"group {group} cannot begin: {error}; its members have never said where they are: stop them first, or name another group"
+                raise BrokerError(msg) from error
+        else:
+            log.info("group begins", topic=self._topic, group=group, at=self._start)

@@ -7,7 +7,8 @@
 | dead letters | `kafka.partitions` | delete | 14 days: time to mend and replay them |
 | scores | `kafka.partitions` | delete | 7 days |
 
-All with `kafka.replication` and `kafka.min_insync_replicas`. A topic that exists is left as it is.
+All with `kafka.replication` and `kafka.min_insync_replicas`. A topic that exists is left as it is. A worker creates what it writes
+to; an input topic is somebody else's, and one that is missing is more often a mistyped name than a new stream.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -50,18 +52,34 @@ class TopicFacts:
 
 def plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:
     """All topics that the streams need, each once."""
-    plans: dict[str, TopicPlan] = {}
-    for stream in streams:
-        wanted = [
-            TopicPlan(stream.input_topic, {"cleanup.policy": "delete"}),
-            TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
-            TopicPlan(stream.dlq, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)}),
-        ]
-        if stream.score_topic:
-            wanted.append(TopicPlan(stream.score_topic, {"cleanup.policy": "delete", "retention.ms": _ms(SCORES_KEPT)}))
-        for topic in wanted:
-            plans.setdefault(topic.name, topic)
-    return list(plans.values())
+    return _each_once(topic for stream in streams for topic in (input_plan(stream.input_topic), *_written_by(stream)))
+
+
+def own_plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:
+    """The topics that the streams' workers write to, each once: those that a worker creates."""
+    return _each_once(topic for stream in streams for topic in _written_by(stream))
+
+
+def input_plan(name: str) -> TopicPlan:
+    """A topic of observations."""
+    return TopicPlan(name, {"cleanup.policy": "delete"})
+
+
+def _written_by(stream: StreamSettings) -> list[TopicPlan]:
+    written = [
+        TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
+        TopicPlan(stream.dlq, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)}),
+    ]
+    if stream.score_topic:
+        written.append(TopicPlan(stream.score_topic, {"cleanup.policy": "delete", "retention.ms": _ms(SCORES_KEPT)}))
+    return written
+
+
+def _each_once(plans: Iterable[TopicPlan]) -> list[TopicPlan]:
+    first: dict[str, TopicPlan] = {}
+    for topic in plans:
+        first.setdefault(topic.name, topic)
+    return list(first.values())
 
 
 def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan]) -> list[str]:
@@ -73,7 +91,7 @@ def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan])
         Kafka refuses one; with its name.
     """
     timeout = kafka.request_timeout.total_seconds()
-    existing = set(_answer("list topics", lambda: admin.list_topics(timeout=timeout)).topics)
+    existing = names(admin, kafka)
     missing = [
         NewTopic(
             t.name,
@@ -126,11 +144,34 @@ def describe(admin: AdminClient, kafka: KafkaSettings, names: Iterable[str]) -> 
     return facts
 
 
-def require(facts: dict[str, TopicFacts], names: Iterable[str]) -> None:
-    """Raise BrokerError naming the topics that do not exist."""
-    if missing := [n for n in names if n not in facts]:
-        msg = f"Kafka has no topic {', '.join(missing)}; create it (`tidewatch topics create`)"
-        raise BrokerError(msg)
+def names(admin: AdminClient, kafka: KafkaSettings) -> set[str]:
+    """All topics that there are, as far as we may see them. Raises BrokerError."""
+    timeout = kafka.request_timeout.total_seconds()
+    return set(_answer("list topics", lambda: admin.list_topics(timeout=timeout)).topics)
+
+
+def require(admin: AdminClient, kafka: KafkaSettings, wanted: Iterable[str]) -> dict[str, TopicFacts]:
+    """Facts of topics that must be there. Raises BrokerError naming those that do not exist, and which names come near."""
+    wanted = list(wanted)
+    facts = describe(admin, kafka, wanted)
+    if missing := [n for n in wanted if n not in facts]:
+        raise no_topic(missing, names(admin, kafka))
+    return facts
+
+
+def no_topic(missing: Iterable[str], existing: Iterable[str]) -> BrokerError:
+    """The error that says which topics do not exist, what may have been meant, and the mend."""
+    told = []
+    for name in missing:
+        near = nearest(name, existing)
+        told.append(f"{name} (did you mean {near}?)" if near else name)
+    mend = "correct the name, or create what the settings name (`tidewatch topics create`)"
+    return BrokerError(f"Kafka has no topic {', '.join(told)}; {mend}")
+
+
+def nearest(name: str, existing: Iterable[str]) -> str:
+    """The existing topic whose name comes nearest; empty where none is near."""
+    return next(iter(get_close_matches(name, sorted(e for e in existing if not e.startswith("__")), 1, 0.75)), "")
 
 
 def _topic_id(topic: Any) -> str:

@@ -50,7 +50,8 @@ from mode.threads import WorkerThread
 from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError
 from pipeline.fetching import Columns, fetch_again, take
-from pipeline.kafka_clients import aiokafka_config, broker_error
+from pipeline.kafka_clients import aiokafka_consumer, broker_error
+from pipeline.membership import FencedInstanceId, name_instance
 from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -134,8 +135,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         worker, kafka = self.settings.worker, self.settings.kafka
         self._assignor = RoundRobinPartitionAssignor
         session = worker.session_timeout.total_seconds()
-        return aiokafka.AIOKafkaConsumer(
-            **aiokafka_config(kafka),
+        return aiokafka_consumer(
+            kafka,
             group_id=worker.group,
             group_instance_id=worker.instance_id or None,
             partition_assignment_strategy=[self._assignor],
@@ -157,13 +158,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Start the client."""
         self._room = asyncio.Event()
         await super().on_start()
-        self._ensure_consumer()._fetcher._prefetch_backoff = _HOLD_UP
+        consumer = self._ensure_consumer()
+        consumer._fetcher._prefetch_backoff = _HOLD_UP
+        if instance_id := self.settings.worker.instance_id:
+            name_instance(consumer, instance_id, self._fenced)
 
     async def stop(self) -> None:
         """Also a thread that has only just been told to start must end; Mode would leave it running."""
         while self._thread is not None and self._thread.is_alive() and not self._started.is_set():
             await asyncio.sleep(0.01)
         await super().stop()
+
+    def _fenced(self) -> None:
+        worker = self.settings.worker
+        msg = (
+            f"another worker of group {worker.group} has started with the same worker.instance_id, {worker.instance_id}, and has taken "
+            "this one's place: give each worker a name of its own (TIDEWATCH_WORKER__INSTANCE_ID), or none"
+        )
+        cast("Consumer", self.consumer).fail(BrokerError(msg))
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Mode prints a traceback here; the app tells the reason once."""
@@ -366,7 +378,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if generation < 0 or coordinator.generation != generation:
                 return False
             await consumer.commit({driver.ensure_aiokafka_TP(tp): offset for tp, offset in given.items()})
-        except (CommitFailedError, IllegalStateError):
+        except (CommitFailedError, IllegalStateError, FencedInstanceId):
             return False
         return bool(coordinator.generation == generation)
 

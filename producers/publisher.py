@@ -52,6 +52,7 @@ class Publisher:
                 "enable.idempotence": True,
                 "acks": "all",
                 "partitioner": "murmur2_random",
+                "allow.auto.create.topics": False,
                 "linger.ms": 5,
                 "batch.size": 1_000_000,
                 "queue.buffering.max.messages": 200_000,

@@ -85,7 +85,12 @@ def replay(
     settings = load_settings(config)
     kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
     topic = topic or _default_topic(dataset, settings)
-    topics.create(connect_admin(kafka), kafka, [topics.TopicPlan(topic, {"cleanup.policy": "delete"})])
+    _require_no_output(settings, topic)
+    admin = connect_admin(kafka)
+    near = topics.nearest(topic, topics.names(admin, kafka))
+    if topics.create(admin, kafka, [topics.input_plan(topic)]):
+        hint = f" ({near} was there already)" if near else ""
+        _console().print(f"created topic [bold]{escape(topic)}[/] with {kafka.partitions} partitions{escape(hint)}")
     publisher = Publisher(topic, librdkafka_config(kafka), delivery_timeout=delivery_timeout)
     publisher.connect(kafka.request_timeout.total_seconds())
     _announce(dataset, timeline, publisher.topic)
@@ -132,6 +137,22 @@ def _default_topic(dataset: Dataset, settings: Settings) -> str:
     twin = "synthetic-" if dataset.synthetic else ""
     name = re.sub(r"[^a-z0-9_-]+", "-", f"{twin}{dataset.name}".lower())
     return next((s.input_topic for s in settings.streams if s.name == name), f"{name}.observations")
+
+
+def _require_no_output(settings: Settings, topic: str) -> None:
+    """Refuse a topic that a stream's workers write to: whoever reads it expects no observations there."""
+    from producers.errors import ProducerError
+
+    for stream in settings.streams:
+        outputs = {
+            "alert_topic": stream.alert_topic,
+            "dead_letter_topic": stream.dlq,
+            "score_topic": stream.score_topic,
+        }
+        for setting, output in outputs.items():
+            if output == topic:
+                msg = f"topic {topic} is the {setting} of stream {stream.name}: observations go to {stream.input_topic}"
+                raise ProducerError(msg)
 
 
 def _announce(dataset: Dataset, timeline: Timeline, topic: str) -> None:

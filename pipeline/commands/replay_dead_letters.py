@@ -90,7 +90,8 @@ def replay_dead_letters(
         reasons = reasons or frozenset(line.reason for line in lines.values())
     elif edit:
         mend = partial(edited, shlex.split(edit))
-    selection = Selection(reasons, _time(since), limit, again, places)
+    others = frozenset(s.input_topic for s in settings.streams if s.name != stream)
+    selection = Selection(reasons, _time(since), limit, again, places, others)
     group = f"{settings.worker.group}.dead-letters.{stream}"
     with DeadLetters(settings.kafka, topic=own.dlq, to=own.input_topic, group=group) as letters:
         if export is not None:

@@ -25,6 +25,9 @@ Authorization = Annotated[
     ),
 ]
 CaFile = Annotated[Path | None, typer.Option(help="PEM file of the authority that signed the receiver's certificate.")]
+Timeout = Annotated[
+    float, typer.Option(min=0.1, max=300.0, help="Seconds for the receiver's answer; doubled after each time-out.")
+]
 Interval = Annotated[float, typer.Option(min=1.0, help="Seconds between repetitions of what fires.")]
 Topic = Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")]
 Config = Annotated[Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")]
@@ -47,6 +50,7 @@ def webhook(
     series: Series = "*",
     authorization: Authorization = "",
     ca_file: CaFile = None,
+    timeout: Timeout = 30.0,
     topic: Topic = "",
     config: Config = None,
 ) -> None:
@@ -56,7 +60,8 @@ def webhook(
     from pipeline.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
-    poster = Poster(url, authorization=authorization or _authorization(), ca_file=ca_file)
+    _require_own_group(settings, group)
+    poster = Poster(url, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout)
     subscriber = AlertSubscriber(
         settings.kafka,
         topic,
@@ -75,6 +80,7 @@ def alertmanager(
     series: Series = "*",
     authorization: Authorization = "",
     ca_file: CaFile = None,
+    timeout: Timeout = 30.0,
     topic: Topic = "",
     config: Config = None,
 ) -> None:
@@ -86,7 +92,9 @@ def alertmanager(
     from pipeline.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
-    poster = Poster(url.rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file)
+    poster = Poster(
+        url.rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout
+    )
     subscriber = AlertSubscriber(settings.kafka, topic, start="beginning", streams=stream or (), series=series)
     _run(run(subscriber, poster, interval=timedelta(seconds=interval)))
 
@@ -99,6 +107,16 @@ def _settings(config: Path | None, topic: str) -> tuple[Settings, str]:
     settings = load_settings(config)
     logs.configure(settings.worker.log_format, settings.worker.log_level)
     return settings, topic or alert_topic(settings)
+
+
+def _require_own_group(settings: Settings, group: str) -> None:
+    """Refuse a group that workers or `replay-dead-letters` use: they would stop each other at every start."""
+    from pipeline.errors import SettingsError
+
+    workers = settings.worker.group
+    if group == workers or group.startswith(f"{workers}.dead-letters."):
+        msg = f"--group {group} is used by the workers (worker.group is {workers}): name one of the sink's own"
+        raise SettingsError(msg)
 
 
 def _authorization() -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,13 +114,14 @@ async def _keep_telling(poster: Poster, states: AlertStates, interval: timedelta
     wait = _FIRST_WAIT
     while True:
         changed.clear()
-        told = await _tell(poster, states.to_tell(interval))
-        pause = interval.total_seconds() if told else wait
-        wait = _FIRST_WAIT if told else min(wait * 2, interval.total_seconds())
-        try:
-            await asyncio.wait_for(changed.wait(), pause)
-        except TimeoutError:
-            continue
+        leave = await _tell(poster, states.to_tell(interval))
+        if leave is None:
+            wait = _FIRST_WAIT
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), interval.total_seconds())
+        else:  # left alone for a while, whatever changes; but not so long that what fires runs out there
+            await asyncio.sleep(min(max(wait, leave), interval.total_seconds()))
+            wait *= 2
 
 
 async def _listen(records: AlertSubscriber, states: AlertStates, changed: asyncio.Event) -> None:
@@ -128,9 +130,23 @@ async def _listen(records: AlertSubscriber, states: AlertStates, changed: asynci
             changed.set()
 
 
-async def _tell(poster: Poster, alerts: list[dict[str, Any]]) -> bool:
-    """Post all once; False where Alertmanager did not take them, and is to be told afresh soon."""
+async def _tell(poster: Poster, alerts: list[dict[str, Any]]) -> float | None:
+    """Post all once; None, or where Alertmanager did not take them for how many seconds it asks to be left alone."""
     for at in range(0, len(alerts), _PER_POST):
-        if (await poster.attempt(msgspec.json.encode(alerts[at : at + _PER_POST]))).outcome == "away":
-            return False
-    return True
+        away = await _tell_some(poster, alerts[at : at + _PER_POST])
+        if away is not None:
+            return away
+    return None
+
+
+async def _tell_some(poster: Poster, alerts: list[dict[str, Any]]) -> float | None:
+    """The same for one post. What is refused is halved, so that one alert that will not do takes no other with it."""
+    attempt = await poster.attempt(msgspec.json.encode(alerts))
+    if attempt.outcome == "away":
+        return attempt.retry_after
+    if attempt.outcome == "refused" and len(alerts) > 1:
+        half = len(alerts) // 2
+        for some in (alerts[:half], alerts[half:]):
+            if (away := await _tell_some(poster, some)) is not None:
+                return away
+    return None

@@ -77,6 +77,34 @@ def test_a_wrong_setting_is_named(file: Path, text: str, named: str) -> None:
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("streams", "named"),
+    [
+        ({"dead_letter_topic": "x.observations"}, "dead_letter_topic x.observations of stream x is also the topic of the same stream"),
+        ({"alert_topic": "x.observations"}, "alert_topic x.observations of stream x is also the topic of the same stream"),
+        ({"score_topic": "y.observations"}, "score_topic y.observations of stream x is also the topic of stream y"),
+        ({"topic": "y.observations.dlq"}, "dead_letter_topic y.observations.dlq of stream y is also the topic of stream x"),
+        ({"topic": "tidewatch.alerts"}, "alert_topic tidewatch.alerts of stream x is also the topic of the same stream"),
+        ({"topic": "y.observations"}, "topic y.observations of stream y is also the topic of stream x"),
+        ({"dead_letter_topic": "tidewatch.alerts"}, "dead_letter_topic tidewatch.alerts of stream x is also the alert_topic of the same"),
+        ({"score_topic": "y.observations.dlq"}, "dead_letter_topic y.observations.dlq of stream y is also the score_topic of stream x"),
+        ({"topic": "tax i"}, "topic 'tax i' of stream x is no name for a topic"),
+        ({"score_topic": ".."}, "score_topic '..' of stream x is no name for a topic"),
+        ({"dead_letter_topic": "__consumer_offsets"}, "dead_letter_topic '__consumer_offsets' of stream x is one of Kafka's own"),
+    ],
+)  # fmt: skip
+def test_a_topic_has_one_use(streams: dict[str, str], named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(streams=[{"name": "x", "model": "m", **streams}, {"name": "y", "model": "m"}])  # type: ignore[list-item]
+    assert one_line(caught.value).startswith(f"setting streams: {named}")
+
+
+def test_streams_may_share_a_topic_of_alerts_of_dead_letters_and_of_scores() -> None:
+    shared = {"model": "m", "alert_topic": "a", "dead_letter_topic": "d", "score_topic": "s"}
+    settings = Settings(streams=[{"name": "x", **shared}, {"name": "y", **shared}])  # type: ignore[list-item]
+    assert [s.dlq for s in settings.streams] == ["d", "d"]
+
+
 @given(st.integers(0, 10**9).map(lambda ms: timedelta(milliseconds=ms)))
 def test_durations_are_read_as_they_are_written(duration: timedelta) -> None:
     assert durations.validate_python(duration_text(duration)) == duration

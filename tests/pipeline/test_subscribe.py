@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from alert_logs import Log, Row, scores, stream
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from structlog.testing import capture_logs
 
 from pipeline.errors import BrokerError
+from pipeline.offsets import Offsets
 from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
 from pipeline.subscribe import AlertSubscriber, Unrepeated
@@ -134,9 +138,84 @@ async def test_a_group_goes_on_where_it_was_left(settings, topic):
     assert by_series(first[:3] + rest) == by_series(sent)
 
 
-async def test_a_topic_that_does_not_exist_is_named(settings):
-    with pytest.raises(BrokerError, match="Kafka has no topic nowhere"):
-        await read(settings, "nowhere")
+APACHE = pytest.mark.parametrize("settings", [pytest.param("apache", marks=pytest.mark.kafka)], indirect=True)
+
+
+async def first(count, subscriber):
+    found = []
+    async with asyncio.timeout(60):
+        async for alert in subscriber:
+            found.append(alert)
+            if len(found) == count:
+                return found
+    raise AssertionError
+
+
+@APACHE
+async def test_a_new_group_misses_nothing_from_the_moment_it_was_opened(settings, topic):
+    sent = alerts()
+    await publish(settings, topic, [a.message(topic) for a in sent[:2]])  # before its time
+    group = f"g-{uuid.uuid4().hex[:8]}"
+    async with AlertSubscriber(settings, topic, group=group):  # stops in order, having seen nothing
+        pass
+    await publish(settings, topic, [a.message(topic) for a in sent[2:]])
+    async with AlertSubscriber(settings, topic, group=group) as subscriber:
+        assert by_series(await first(len(sent) - 2, subscriber)) == by_series(sent[2:])
+
+
+@APACHE
+async def test_of_two_that_open_a_group_at_once_neither_moves_its_beginning(settings, topic):
+    group, sent = f"g-{uuid.uuid4().hex[:8]}", alerts()
+    async with AlertSubscriber(settings, topic, group=group):
+        await publish(settings, topic, [a.message(topic) for a in sent])
+        late = AlertSubscriber(settings, topic, group=group)
+        with patch.object(Offsets, "committed", side_effect=[{}, {0: 0}]):  # as it looked a moment earlier
+            await asyncio.to_thread(late._prepare)
+    async with AlertSubscriber(settings, topic, group=group) as subscriber:
+        assert by_series(await first(len(sent), subscriber)) == by_series(sent)
+
+
+@APACHE
+async def test_members_that_never_said_where_they_are_are_told_of(settings, topic):
+    group = f"g-{uuid.uuid4().hex[:8]}"
+    stranger = AIOKafkaConsumer(topic, bootstrap_servers=settings.brokers, group_id=group, enable_auto_commit=False)
+    await stranger.start()
+    try:
+        with pytest.raises(BrokerError, match=f"group {group} cannot begin: .*stop them first"):
+            async with AlertSubscriber(settings, topic, group=group):
+                pass
+    finally:
+        await stranger.stop()
+
+
+@APACHE
+@pytest.mark.parametrize("group", [None, "g"])
+async def test_a_partition_that_is_added_is_read_from_its_beginning_and_the_others_go_on(
+    settings, topic, group, monkeypatch
+):
+    monkeypatch.setattr("pipeline.subscribe._NEW_PARTITIONS_EVERY", 0.3)
+    group = group and f"g-{uuid.uuid4().hex[:8]}"
+    sent = alerts()
+    await publish(settings, topic, [a.message(topic) for a in sent[:1]])  # before its time
+    async with AlertSubscriber(settings, topic, group=group) as subscriber:
+        await publish(settings, topic, [a.message(topic) for a in sent[1:3]])
+        assert by_series(await first(2, subscriber)) == by_series(sent[1:3])
+        admin = AdminClient({"bootstrap.servers": settings.brokers})
+        admin.create_partitions([NewPartitions(topic, 6)])[topic].result(20)
+        producer = Producer({"bootstrap.servers": settings.brokers})
+        for alert in sent[3:]:
+            message = alert.message(topic)
+            producer.produce(topic, message.value, message.key, partition=3 + len(alert.series) % 3)
+        producer.flush(20)
+        assert by_series(await first(len(sent) - 3, subscriber)) == by_series(sent[3:])
+
+
+async def test_a_topic_that_does_not_exist_is_named_with_the_nearest_and_not_created(settings, topic):
+    wrong = topic[:-1]
+    with pytest.raises(BrokerError, match=rf"Kafka has no topic {wrong} \(did you mean {topic}\?\)"):
+        await read(settings, wrong)
+    admin = AdminClient({"bootstrap.servers": settings.brokers})
+    assert wrong not in admin.list_topics(timeout=10).topics
 
 
 async def test_a_broker_that_is_not_there_is_named():

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from kafka_fixtures import broker, skip_or_fail
 
 from pipeline import topics
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import connect_admin
+from pipeline.kafka_clients import aiokafka_consumer, connect_admin, librdkafka_config
+from pipeline.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings, StreamSettings
+from producers.errors import ConnectionFailed
+from producers.publisher import Publisher
 
 
 def stream(name: str, **settings: str) -> StreamSettings:
@@ -73,8 +82,47 @@ def test_what_kafka_refuses_is_told_with_the_topics_name(kafka: str) -> None:
     name = f"s{uuid.uuid4().hex[:8]}"
     with pytest.raises(BrokerError, match=f"create topic {name}: .*replic"):
         topics.create(connect_admin(settings), settings, [topics.TopicPlan(name)])
-    with pytest.raises(BrokerError, match=rf"no topic {name}; create it"):
-        topics.require(topics.describe(connect_admin(settings), settings, [name]), [name])
+
+
+@pytest.mark.kafka
+def test_a_missing_topic_is_named_with_the_one_that_comes_nearest(kafka: str, new_topic: Callable[..., str]) -> None:
+    there, admin, settings = new_topic(), connect_admin(KafkaSettings(brokers=kafka)), KafkaSettings(brokers=kafka)
+    wrong = there[:-2] + "xx"
+    with pytest.raises(BrokerError, match=rf"no topic {wrong} \(did you mean {there}\?\); .*`tidewatch topics create`"):
+        topics.require(admin, settings, [there, wrong])
+    with pytest.raises(BrokerError, match=r"no topic quite-other; correct the name, or create"):
+        topics.require(admin, settings, ["quite-other"])
+
+
+@pytest.mark.kafka
+async def test_no_client_makes_a_broker_create_what_it_asks_for() -> None:
+    """On a broker that creates what is asked for, as Kafka's default is."""
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    with broker.Cluster(heap_mb=256, properties={"auto.create.topics.enable": "true"}) as cluster:
+        settings = KafkaSettings(brokers=cluster.bootstrap)
+        admin = connect_admin(settings)
+        careless = AIOKafkaConsumer("made-by-asking", bootstrap_servers=cluster.bootstrap)
+        await careless.start()
+        await careless.stop()
+        assert "made-by-asking" in topics.names(admin, settings), "or this test cannot fail"
+
+        admin.list_topics("asked-by-admin", timeout=10)
+        with pytest.raises(ConnectionFailed, match="topic asked-by-producer"):
+            Publisher("asked-by-producer", librdkafka_config(settings)).connect()
+        with pytest.raises(ConnectionFailed, match="topic asked-by-example"):
+            Publisher("asked-by-example", {"bootstrap.servers": cluster.bootstrap}).connect()
+        publisher = KafkaPublisher(settings)
+        sent = publisher.send("asked-by-publisher", b"k", b"v")
+        for options in ({}, {"group_id": "g"}):
+            consumer = aiokafka_consumer(settings, "asked-by-consumer", **options)
+            with suppress(TimeoutError, UnknownTopicOrPartitionError):
+                async with asyncio.timeout(3):
+                    await consumer.start()
+            await consumer.stop()
+        sent.cancel()
+        await publisher.close(timeout=0.1)
+        assert not [n for n in topics.names(admin, settings) if n.startswith("asked")]
 
 
 def _config(admin: AdminClient, topic: str) -> dict[str, str]:

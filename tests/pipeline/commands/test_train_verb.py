@@ -203,5 +203,5 @@ def test_what_a_topic_holds_is_read_to_its_end(embedded_kafka: str) -> None:
         assert (np.diff(times) == 60_000).all()
     with pytest.raises(BrokerError, match="history-empty holds no observation"):
         read_metrics(kafka, "history-empty")
-    with pytest.raises(BrokerError, match="there is no topic history-none"):
+    with pytest.raises(BrokerError, match="Kafka has no topic history-none"):
         read_metrics(kafka, "history-none")
