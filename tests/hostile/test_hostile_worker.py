@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from hostile.attacks import attacks
 from security.servers import clean_environment, small_model
 
@@ -82,6 +83,8 @@ class Run:
 
     def flood(self, records: Iterator[tuple[bytes | None, bytes | None]], total: int) -> None:
         """Start the worker, send, and watch its memory until all is committed."""
+        topic = self.topics["topic"]
+        AdminClient({"bootstrap.servers": self.kafka}).create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
         with (self.folder / "worker.log").open("w") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "worker"],

@@ -202,7 +202,7 @@ def test_a_missing_broker_is_one_line_and_exit_code_2(world: World) -> None:
         ({"streams": []}, SettingsError, "no stream is configured"),
         ({"streams": [{"name": "x", "model": "/nowhere"}]}, ModelError, "model file /nowhere"),
         ({"worker": {"device": "cuda:7"}}, SettingsError, "worker.device is cuda:7"),
-        ({"kafka": {"replication": 5}}, BrokerError, "create topic x"),
+        ({}, BrokerError, r"Kafka has no topic x\w+\.observations; .*`tidewatch topics create`"),
     ],
 )
 def test_whatever_is_missing_is_told_before_work_starts(
@@ -216,3 +216,21 @@ def test_whatever_is_missing_is_told_before_work_starts(
     }
     with pytest.raises(error, match=line):
         run_worker(Settings(**settings))
+
+
+@pytest.mark.kafka
+def test_a_worker_creates_only_what_it_writes_to(
+    kafka: str, redis_url: str, model: Path, new_topic: Callable[..., str]
+) -> None:
+    topic, name = new_topic(), f"x{uuid.uuid4().hex[:6]}"
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+
+    def run(**stream: str) -> str:
+        table = {"name": name, "model": str(model), "alert_topic": f"{name}.alerts", **stream}
+        with pytest.raises(BrokerError) as caught:
+            run_worker(Settings(kafka={"brokers": kafka, "replication": 5}, redis={"url": redis_url}, streams=[table]))
+        return str(caught.value)
+
+    assert f"no topic {topic[:-1]} (did you mean {topic}?)" in run(topic=topic[:-1])
+    assert not {t for t in admin.list_topics(timeout=10).topics if t.startswith((name, f"{topic[:-1]}."))}
+    assert "create topic" in run(topic=topic)  # its own, refused for the five replicas

@@ -26,7 +26,8 @@ async def test_the_first_of_two_with_one_instance_id_ends_with_the_setting_s_nam
     topic, settings = new_topic(partitions=2), settings_of(kafka, group, instance_id="w-1")
     first, second = Book(), Book()
     produce(kafka, topic, 10)
-    with pytest.raises(BrokerError, match=r"group test-\w+ .* same worker\.instance_id, w-1, .*TIDEWATCH_WORKER__INSTANCE_ID"):
+    told = r"group test-\w+ .* same worker\.instance_id, w-1, .*TIDEWATCH_WORKER__INSTANCE_ID"
+    with pytest.raises(BrokerError, match=told):  # noqa: PT012  it is told when the first worker's block ends
         async with worker(settings, topic, first) as app:
             await until(lambda: first.total() == 10, "the first worker's records")
             async with worker(settings, topic, second, "second") as other:
