@@ -75,7 +75,7 @@ def test_every_service_is_pinned_bounded_and_says_whether_it_restarts(compose: d
     for name, service in services.items():
         assert re.search(r":v?\d+\.\d+\.\d+", service["image"]), f"{name}: {service['image']} is not pinned"
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
-        once = name in ("secrets", "train", "replay")
+        once = name in ("secrets", "topics", "train", "replay")
         assert service["restart"] == ("no" if once else "unless-stopped"), name
         assert once or service["healthcheck"]["test"], name
         for port in service.get("ports", []):
