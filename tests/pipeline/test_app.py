@@ -206,13 +206,20 @@ def test_a_missing_broker_is_one_line_and_exit_code_2(world: World) -> None:
     ],
 )
 def test_whatever_is_missing_is_told_before_work_starts(
-    kafka: str, redis_url: str, model: Path, changes: dict[str, Any], error: type[Exception], line: str
+    kafka: str,
+    redis_url: str,
+    model: Path,
+    new_topic: Callable[..., str],
+    changes: dict[str, Any],
+    error: type[Exception],
+    line: str,
 ) -> None:
+    topic = {"topic": new_topic()} if "redis" in changes else {}
     settings = {
         "kafka": {"brokers": kafka, **changes.get("kafka", {})},
         "redis": {"url": redis_url, **changes.get("redis", {})},
         "worker": changes.get("worker", {}),
-        "streams": changes.get("streams", [{"name": f"x{uuid.uuid4().hex[:6]}", "model": str(model)}]),
+        "streams": changes.get("streams", [{"name": f"x{uuid.uuid4().hex[:6]}", "model": str(model)} | topic]),
     }
     with pytest.raises(error, match=line):
         run_worker(Settings(**settings))
