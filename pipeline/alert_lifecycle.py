@@ -7,7 +7,9 @@
           │            withdrawn: normal    │                        │ resolved: normal for resolve_count observations
           └─────────────────────────────────┴────────────────────────┘ and resolve_after, or silent for silence
 
-Event time alone decides. Plain Python: `pipeline.alerts` brings only series here that have an anomaly or an alert.
+Event time alone decides. Silent is a series of which nothing was heard, scored or not, while the *partition's* event time went
+on by `silence`; how far the series' own times are behind or ahead does not matter, so a silence never ends before the
+observation that was heard last. Plain Python: `pipeline.alerts` brings only series here that have an anomaly or an alert.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ DTYPE = np.dtype(
         ("onset", "<i8"),  # event time of the first anomalous observation
         ("ordinal", "<i8"),  # its ordinal
         ("anomalous_at", "<i8"),  # event time of the last anomalous observation
-        ("heard", "<i8"),  # event time of the last observation
-        ("offset", "<i8"),  # its offset
+        ("heard", "<i8"),  # the series' own event time when it was last heard of
+        ("heard_at", "<i8"),  # the partition's event time then
+        ("offset", "<i8"),  # of the last observation that was scored
         ("normal_since", "<i8"),  # event time of the first of the normal observations in a row
         ("next_update", "<i8"),
         ("suppressed_until", "<i8"),  # the only one that outlives an alert
@@ -57,6 +60,7 @@ class Life:
     ordinal: int = 0
     anomalous_at: int = 0
     heard: int = 0
+    heard_at: int = 0
     offset: int = 0
     normal_since: int = 0
     next_update: int = 0
@@ -104,8 +108,11 @@ class Judged:
     """The observations that are looked at, series by series, as columns of plain Python values."""
 
     windows: list[int]
+    """Index into Scored; -1: not scored, or in probation, and heard of all the same."""
     causes: list[int]
     times: list[int]
+    accepted: list[bool]
+    """Whether the time policy believes the event time."""
     offsets: list[int]
     ordinals: list[int]
     scores: list[float]
@@ -148,12 +155,14 @@ class Lifecycle:
                 if i < last:
                     self._open(life, row, judged, i, steps)
                     i += 1
-            elif self.silence and judged.clock[i] > life.heard + self.silence:
+            elif self.silence and judged.clock[i] > life.heard_at + self.silence:
                 self._fall_silent(life, row, watermarks, steps)
             else:
-                self._go_on(life, row, judged, i, steps)
+                self._hear(life, judged, i)
+                if judged.windows[i] >= 0:
+                    self._go_on(life, row, judged, i, steps)
                 i += 1
-        if life.status != INACTIVE and self.silence and watermarks[-1] > life.heard + self.silence:
+        if life.status != INACTIVE and self.silence and watermarks[-1] > life.heard_at + self.silence:
             self._fall_silent(life, row, watermarks, steps)
 
     def _next_onset(self, life: Life, judged: Judged, i: int, last: int) -> int:
@@ -170,6 +179,7 @@ class Lifecycle:
     def _open(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
         now = judged.times[i]
         life.onset = life.anomalous_at = life.heard = now
+        life.heard_at = judged.clock[i]
         life.ordinal, life.offset = judged.ordinals[i], judged.offsets[i]
         life.peak = judged.scores[i]
         life.severity = self._severity(life.peak)
@@ -188,10 +198,16 @@ class Lifecycle:
         every = self._update_every
         life.next_update = life.onset + every * ((now - life.onset) // every + 1) if every else _NEVER
 
+    def _hear(self, life: Life, judged: Judged, i: int) -> None:
+        """Any observation breaks the silence. Whose event time is not believed leaves the partition's to say how much went by."""
+        clock = judged.clock[i]
+        went_by = max(clock - life.heard_at, 0)
+        life.heard = max(life.heard, judged.times[i]) if judged.accepted[i] else life.heard + went_by
+        life.heard_at = clock
+
     def _go_on(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
-        """Take one more observation of a series that has an alert."""
+        """Take one more scored observation of a series that has an alert."""
         now = judged.times[i]
-        life.heard = max(life.heard, now)
         life.offset = judged.offsets[i]
         reason: Reason | None = self._stay(life, now, judged.scores[i]) if judged.keeps[i] else self._calm(life, now)
         if life.status == FIRING and now >= life.next_update:
@@ -229,12 +245,12 @@ class Lifecycle:
         return "normal" if enough else None
 
     def _fall_silent(self, life: Life, row: int, watermarks: NDArray[np.int64], steps: list[Step]) -> None:
-        """End an alert whose series was not heard of for `silence`, as of that very moment."""
-        deadline = life.heard + self.silence
-        cause = int(np.searchsorted(watermarks, deadline, side="right"))
+        """End an alert whose series was not heard of for `silence`, as of that very moment in the series' own time."""
+        cause = int(np.searchsorted(watermarks, life.heard_at + self.silence, side="right"))
         reason: Reason = "silence" if life.status == FIRING else "withdrawn"
-        steps.append(silent_step(life, row, cause, deadline, reason))
-        self._close(life, deadline)
+        steps.append(silent_step(life, row, cause, life.heard + self.silence, reason))
+        # A time ahead of the partition's may be a wrong clock's: it must not suppress what comes at the right time.
+        self._close(life, min(life.heard, life.heard_at) + self.silence)
 
     def _close(self, life: Life, now: int) -> None:
         fired = life.status == FIRING

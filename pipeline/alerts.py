@@ -28,7 +28,7 @@ from pipeline.alert_lifecycle import (
     silent_step,
 )
 from pipeline.alert_records import RecordWriter
-from pipeline.batches import Observations, Scored
+from pipeline.batches import Heard, Observations, Scored
 from pipeline.records import Alert, Reason, Severity, Status
 from pipeline.settings import StreamSettings
 from pipeline.state import PartitionState
@@ -56,7 +56,7 @@ class AlertLife:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """104 bytes; all zeros is a series without an alert."""
+        """112 bytes; all zeros is a series without an alert."""
         return DTYPE
 
     def active(self, state: PartitionState, row: int) -> bool:
@@ -75,35 +75,33 @@ class AlertLife:
             }
         )
 
-    def advance(
-        self, state: PartitionState, observations: Observations, scored: Scored, watermarks: NDArray[np.int64]
-    ) -> list[Alert]:
+    def advance(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> list[Alert]:
         """Move all alerts on by a batch of observations.
 
         Parameters
         ----------
         state
             Its component "alerts" is written to.
+        heard
+            Of all N observations: each of them breaks its series' silence.
         scored
-            B scored observations of the N; those not `live` say nothing, as if they had not come.
-        watermarks : (N,)
-            The partition's event time after each observation; never falls.
+            B scored observations of the N; those not `live` say no more than those that were not scored.
 
         Returns
         -------
         list of Alert
             Ordered by the observation that caused each, then by the series' row, so in the log's order.
         """
-        if not len(watermarks):
+        if not len(observations):
             return []
-        judged = self._judged(state, scored, watermarks)
-        if not judged.parts:
+        judged = self._judged(state, observations, heard, scored)
+        if judged is None:
             return []
         lives = state.arrays["alerts"]
         steps: list[Step] = []
         for row, first, last in judged.parts:
             life = Life.of(lives, row)
-            self._lifecycle.walk(life, row, judged, first, last, watermarks, steps)
+            self._lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps)
             lives[row] = life.values()
         state.touch(np.array([row for row, _, _ in judged.parts]))
         steps.sort(key=lambda s: (s.cause, s.row))  # stable: one observation may end an alert and begin the next
@@ -112,7 +110,7 @@ class AlertLife:
     # Alerts that come from elsewhere, or go there
 
     def take_up(
-        self, state: PartitionState, told: Mapping[str, Alert], newest: NDArray[np.int64]
+        self, state: PartitionState, told: Mapping[str, Alert], newest: NDArray[np.int64], now: int
     ) -> tuple[list[str], list[str]]:
         """Make the alert topic's word the truth, where what is held was built without all of the log.
 
@@ -125,6 +123,8 @@ class AlertLife:
             Series -> the last record of its last alert.
         newest : (rows,)
             Event time of each row's newest observation.
+        now
+            The partition's event time.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class AlertLife:
             elif held.status and held.sequence == alert.sequence + 1 and self.records.id_of(name, held) == alert.id:
                 continue  # one and the same
             else:
-                life = self._continued(alert, int(newest[row]))
+                life = self._continued(alert, int(newest[row]), now)
                 taken.append(name)
             if held.status and not life.status and (alert is None or alert.id != self.records.id_of(name, held)):
                 withdrawn.append(name)
@@ -164,12 +164,14 @@ class AlertLife:
             lives[row] = Life().values()
         return alerts
 
-    def _continued(self, alert: Alert, newest: int) -> Life:
+    def _continued(self, alert: Alert, newest: int, now: int) -> Life:
         as_of = _at(alert.as_of)
+        heard = max(as_of, newest)
         life = Life(
             onset=_at(alert.starts_at),
             anomalous_at=_at(alert.last_seen),
-            heard=max(as_of, newest),
+            heard=heard,
+            heard_at=max(heard, now),
             offset=alert.evidence.offset,
             peak=alert.peak_score,
             sequence=alert.sequence + 1,
@@ -183,8 +185,8 @@ class AlertLife:
 
     # Which observations are looked at
 
-    def _judged(self, state: PartitionState, scored: Scored, watermarks: NDArray[np.int64]) -> Judged:
-        """The observations of all series that have an alert or are to get one."""
+    def _judged(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> Judged | None:
+        """The observations of all series that have an alert or are to get one; None where there is no such series."""
         lives = state.arrays["alerts"][: len(state.names)]
         opens = scored.live & (scored.score >= scored.level) & (scored.score > 0)
         if opens.any():
@@ -194,20 +196,35 @@ class AlertLife:
         wanted = np.zeros(len(lives), np.bool_)
         wanted[active] = True
         wanted[scored.rows[opens]] = True
-        at = np.flatnonzero(wanted[scored.rows] & scored.live)
-        at = at[np.argsort(scored.rows[at], kind="stable")]
-        ordinals = scored.ordinals[at] + state.scalars.get(ORDINAL_BASE, 0)
+        if not wanted.any():
+            return None
+        at = np.flatnonzero(wanted[heard.rows])
+        at = at[np.argsort(heard.rows[at], kind="stable")]
+        live = np.flatnonzero(scored.live)
+        window_of = np.full(len(observations), -1)
+        window_of[scored.index[live]] = live
+        windows = window_of[at]
+        spoken = np.flatnonzero(windows >= 0)
+        of = windows[spoken]
+
+        def column(values: NDArray[Any]) -> list[Any]:
+            """What is said of windows, at the observations that have one; zeros at the others."""
+            whole = np.zeros(len(at), values.dtype)
+            whole[spoken] = values
+            return cast("list[Any]", whole.tolist())
+
         return Judged(
+            windows.tolist(),
             at.tolist(),
-            scored.index[at].tolist(),
-            scored.timestamps[at].tolist(),
-            scored.offsets[at].tolist(),
-            ordinals.tolist(),
-            scored.score[at].tolist(),
-            opens[at].tolist(),
-            self._keeps(scored, at, opens[at]).tolist(),
-            watermarks[scored.index[at]].tolist(),
-            self._parts(lives, active, scored.rows[at], int(watermarks[-1])),
+            observations.timestamps[at].tolist(),
+            heard.accepted[at].tolist(),
+            observations.offsets[at].tolist(),
+            column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
+            column(scored.score[of]),
+            column(opens[of]),
+            column(self._keeps(scored, of, opens[of])),
+            heard.watermarks[at].tolist(),
+            self._parts(lives, active, heard.rows[at], int(heard.watermarks[-1])),
         )
 
     def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -229,7 +246,7 @@ class AlertLife:
         last = np.append(first, len(rows))[1:]
         parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
         if self._lifecycle.silence:
-            for row in active[lives["heard"][active] + self._lifecycle.silence < clock].tolist():
+            for row in active[lives["heard_at"][active] + self._lifecycle.silence < clock].tolist():
                 parts.setdefault(row, (row, 0, 0))
         return [parts[row] for row in sorted(parts)]
 

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline import rights, topics
 from pipeline.agents import App, PartitionLife
-from pipeline.control import append
+from pipeline.control import append, count_partitions
 from pipeline.errors import Refused, SettingsError, TidewatchError
 from pipeline.kafka_clients import connect_admin
 from pipeline.loop import PartitionLoop
@@ -105,6 +105,7 @@ def create_app(
             generation=generation,
             open_alerts=partial(readers[stream.settings.alert_topic], stream.name, topic, partition),
             append=partial(append, settings.kafka, topic, partition),
+            count_partitions=partial(count_partitions, settings.kafka, topic),
             rebuild_records=worker.rebuild_records,
         )
 

@@ -171,6 +171,25 @@ class Pushed:
 
 
 @dataclass(slots=True)
+class Heard:
+    """What N observations say of their series just by coming, scored or not.
+
+    Attributes
+    ----------
+    rows : (N,) intp
+        The series' row in the partition's state.
+    accepted : (N,) bool
+        Whether the time policy believes the event time, see `Pushed`.
+    watermarks : (N,) int64
+        The partition's event time after each; never falls.
+    """
+
+    rows: NDArray[np.intp]
+    accepted: NDArray[np.bool_]
+    watermarks: NDArray[np.int64]
+
+
+@dataclass(slots=True)
 class Scored:
     """What the detectors and calibrators say, in the order of `Windows`; the values in the unit of the input.
 

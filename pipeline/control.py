@@ -1,4 +1,4 @@
-"""Writing control records into the log of observations (`producers.records` has their form).
+"""Writing control records into the log of observations (`producers.records` has their form), and asking for what they tell.
 
 A producer of its own, used once: a worker need not be allowed to write to its input, and a refusal must not end the publisher
 that its alerts go through.
@@ -26,6 +26,19 @@ async def append(kafka: KafkaSettings, topic: str, partition: int, key: bytes, v
         Kafka does not take it within `kafka.request_timeout`.
     """
     return await asyncio.to_thread(_append, kafka, topic, partition, key, value)
+
+
+async def count_partitions(kafka: KafkaSettings, topic: str) -> int:
+    """How many partitions a topic has now; 0 where it does not exist. Raises BrokerError."""
+    return await asyncio.to_thread(_count_partitions, kafka, topic)
+
+
+def _count_partitions(kafka: KafkaSettings, topic: str) -> int:
+    try:
+        told = Producer(librdkafka_config(kafka)).list_topics(topic, timeout=kafka.request_timeout.total_seconds())
+    except KafkaException as error:
+        raise broker_error(f"ask for the partitions of {topic}", error) from error
+    return len(told.topics[topic].partitions)
 
 
 def _append(kafka: KafkaSettings, topic: str, partition: int, key: bytes, value: bytes) -> bool:

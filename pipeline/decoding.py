@@ -31,7 +31,10 @@ from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_
 from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
 
 CONTROL = "control record"
-"""Reason of a rejected record that is no observation because it is a control record: no dead letter."""
+"""Reason of a rejected record that is no observation because it is a control record; a dead letter where it is not believed."""
+
+TOMBSTONE = "tombstone"
+"""What is `skipped` of records without a value: the way in which Kafka's compacted topics say that a key is gone."""
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -53,7 +56,7 @@ class Decoder:
     Attributes
     ----------
     skipped
-        Points left out by a rule of their format (stale markers, text fields), since the start; for metrics.
+        Points left out by a rule of their format (stale markers, text fields), and tombstones, since the start; for metrics.
 
     Raises
     ------
@@ -93,7 +96,7 @@ class Decoder:
         A record of many points may be in both: its usable points are observations.
         """
         rejected: list[Rejected] = []
-        index, values = _readable(batch.values, rejected)
+        index, values = _readable(batch.values, rejected, self.skipped)
         if self._foreign is not None:
             observations = self._points(self._foreign, batch, index, values, rejected)
         elif self._one is not None:
@@ -172,7 +175,9 @@ class Decoder:
         )
 
 
-def _readable(values: Sequence[bytes | None], rejected: list[Rejected]) -> tuple[NDArray[np.intp], Sequence[bytes]]:
+def _readable(
+    values: Sequence[bytes | None], rejected: list[Rejected], skipped: Counter[str]
+) -> tuple[NDArray[np.intp], Sequence[bytes]]:
     """Index and values of the records that are neither tombstones nor too large: nearly always all of them."""
     try:
         if max(map(len, cast("Sequence[bytes]", values)), default=0) <= MAX_VALUE_BYTES:
@@ -183,7 +188,7 @@ def _readable(values: Sequence[bytes | None], rejected: list[Rejected]) -> tuple
     readable: list[bytes] = []
     for i, value in enumerate(values):
         if value is None:
-            rejected.append(Rejected(i, Reason.TOMBSTONE, "the record has no value"))
+            skipped[TOMBSTONE] += 1
         elif len(value) > MAX_VALUE_BYTES:
             rejected.append(Rejected(i, Reason.TOO_LARGE, f"{len(value)} bytes; the limit is {MAX_VALUE_BYTES}"))
         else:

@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -27,8 +28,9 @@ import numpy as np
 import structlog
 
 from pipeline.batches import RecordBatch, Rejected, Standing
-from pipeline.decoding import CONTROL
+from pipeline.decoding import CONTROL, TOMBSTONE
 from pipeline.errors import BrokerError, Dropped, Refused, TidewatchError
+from pipeline.growth import Growth
 from pipeline.outbox import Outbox, Publisher
 from pipeline.rebuild import Hole, Rebuild
 from pipeline.records import Alert, DeadLetter, Severity, Status
@@ -38,6 +40,8 @@ from pipeline.stream import PartitionCore, Settled, Stream
 from producers.records import PartitionsAdded, decode_control, encode_control
 
 log = structlog.get_logger(__name__)
+
+UNKNOWN_CONTROL = "a control record of a kind, or with a content, that this version does not know"
 
 VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
@@ -79,6 +83,9 @@ class LoopMetrics(Protocol):
 OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 """Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
 
+CountPartitions = Callable[[], Awaitable[int]]
+"""Asks Kafka how many partitions the input topic has now. Raises BrokerError."""
+
 Append = Callable[[bytes, bytes], Awaitable[bool]]
 """Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
 
@@ -98,6 +105,8 @@ class PartitionLoop:
         For a past that is not complete; None: alerts that are open then stay so.
     append
         For control records; None: none are written.
+    count_partitions
+        Asked where a control record tells of more partitions than were counted when the loop began; None: then it is not believed.
     rebuild_records
         How many records before the committed offset are read again, at most, where the state was lost.
     """
@@ -119,6 +128,7 @@ class PartitionLoop:
         generation: int = -1,
         open_alerts: OpenAlerts | None = None,
         append: Append | None = None,
+        count_partitions: CountPartitions | None = None,
         rebuild_records: int = 2_000_000,
     ) -> None:
         self.stream = stream
@@ -137,6 +147,8 @@ class PartitionLoop:
         self._generation = generation
         self._open_alerts = open_alerts
         self._append = append
+        self._count_partitions = count_partitions
+        self._growth = Growth()
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
@@ -174,6 +186,9 @@ class PartitionLoop:
         BrokerError
             The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
         """
+        if self.position < 0:
+            self._growth = Growth(begun=now.partitions, history=now.end)
+        self._growth.counted = now.partitions
         await self._tell_partitions(now.partitions)
         self._tell_waiting(False)
         if self.position > now.end:
@@ -227,6 +242,8 @@ class PartitionLoop:
         started = self._clock()
         self._midway = True
         records = records.since(self.position)
+        skipped = self.stream.decoder.skipped
+        tombstones = skipped[TOMBSTONE]
         observations, rejected = self.stream.decoder.decode(records)
         if controls := [r.index for r in rejected if r.reason == CONTROL]:
             await self._with_controls(records, controls)
@@ -235,6 +252,7 @@ class PartitionLoop:
         scoring = 0.0
         counts: Counter[str] = Counter(records=len(records), observations=len(observations))
         counts["rebuilt"] = len(records) * self._all_is_out
+        counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):
             step = self.core.push(part)
             before = self._clock()
@@ -320,6 +338,7 @@ class PartitionLoop:
         self.core = self.stream.core(self.partition)
         self.core.state.restore(stored.fields, written=stored.identity.format)
         self._partitions = stored.identity.partitions
+        self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
         self.position = self.checkpointed = stored.offset
         # Of an older format every page is written anew, or the fields would be of two.
         self._rewrite = stored.identity.format != self._identity.format
@@ -331,9 +350,8 @@ class PartitionLoop:
         # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
         # a later one, of more records, look like its retry.
         write_id = f"{claim.nonce}:{claim.sequence + 1}:{self.position}"
-        return await self._store.save(
-            claim, self.position, self._identity, changed, write_id=write_id, replace=self._rewrite
-        )
+        identity = self._identity.model_copy(update={"growth": self._growth.kept()})
+        return await self._store.save(claim, self.position, identity, changed, write_id=write_id, replace=self._rewrite)
 
     async def _refused(self, refused: Refused) -> None:
         """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
@@ -379,6 +397,7 @@ class PartitionLoop:
         self._midway = self._rewrite = False
         self._rebuild = None
         self.outbox.forget()
+        self._growth = Growth()
         self.core = self.stream.core(self.partition)
         if self._metrics is not None:
             self._metrics.forget(self.stream.name, self.partition)
@@ -478,21 +497,26 @@ class PartitionLoop:
 
     async def _with_controls(self, records: RecordBatch, at: Sequence[int]) -> None:
         """Process a batch that holds control records: what lies before one, then that, then what lies behind."""
-        for i in at:
-            offset = int(records.offsets[i])
-            await self._process(records.before(offset))
-            self._control(records.values[i] or b"", offset)
+        controls = {i: decode_control(records.values[i] or b"") for i in at}
+        if self._count_partitions and any(c.after > self._growth.counted for c in controls.values() if c is not None):
+            self._growth.counted = max(self._growth.counted, await self._count_partitions())
+        for i, control in controls.items():
+            await self._process(records.before(int(records.offsets[i])))
+            self._control(control, records, i)
         await self._process(records)
 
-    def _control(self, value: bytes, offset: int) -> None:
-        control, counts = decode_control(value), Counter(records=1, control=1)
-        if control is None:
-            self._log.warning("control record of an unknown kind, passed over", offset=offset)
-        else:
+    def _control(self, control: PartitionsAdded | None, records: RecordBatch, at: int) -> None:
+        """One control record: believed, nothing new, or a dead letter."""
+        counts, offset = Counter(records=1, control=1), int(records.offsets[at])
+        refusal = UNKNOWN_CONTROL if control is None else self._growth.refusal(control, offset)
+        if refusal is not None or control is None:
+            self._log.warning("control record refused", why=refusal, offset=offset)
+            self._reject(records, [Rejected(at, CONTROL, refusal or "")], counts)
+        elif (grown := self._growth.take(control, offset)) is not None:
             series = len(self.core.state)
-            self._publish(self.core.partitions_added(control.before, control.after), counts)
+            self._publish(self.core.partitions_added(*grown), counts)
             moved = series - len(self.core.state)
-            self._log.info("series moved", before=control.before, after=control.after, series=moved, offset=offset)
+            self._log.info("series moved", before=grown[0], after=grown[1], series=moved, offset=offset)
         self.position = offset + 1
         if self._metrics is not None:
             self._metrics.batch(self.stream.name, self.partition, counts, {})

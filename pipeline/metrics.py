@@ -8,6 +8,7 @@ are updated once per batch and checkpoint, never per record. `serve` answers `/m
     tidewatch_records_missed_total                                expired before they were read
     tidewatch_records_rebuilt_total                               read again because the state was lost
     tidewatch_control_records_total
+    tidewatch_tombstones_total                                    records without a value, passed over
     tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
     tidewatch_windows_scored_total, tidewatch_anomalous_total
     tidewatch_alerts_total{status}                                alert records published
@@ -173,6 +174,7 @@ class WorkerMetrics:
             "anomalous": counter("anomalous", "Live observations at or above the threshold."),
             "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
             "control": counter("control_records", "Control records met."),
+            "tombstones": counter("tombstones", "Records without a value, passed over."),
         }
         self._missed = counter("records_missed", "Records that expired before they were read.")
         self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -25,10 +26,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
 
-FORMAT = 2
+FORMAT = 3
 """State format that is written.
 
-1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`).
+1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
+from the partition's event time at which a series was last heard of (alerts.heard_at).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -195,19 +197,34 @@ def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str,
 
 def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Alerts had no `id`: theirs follows from their onset, which zeros say."""
+    return _relaid(fields, _without(components, "id", "heard_at"), _without(components, "heard_at"))
+
+
+def _from_2(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
+    """Silence counted from the series' own event time."""
+    return _relaid(fields, _without(components, "heard_at"), components, begun_as={"heard_at": "heard"})
+
+
+def _without(components: Mapping[str, np.dtype[Any]], *columns: str) -> dict[str, np.dtype[Any]]:
+    """The components as they were before alerts had these columns."""
     alerts = components["alerts"]
-    kept = np.dtype([(name, alerts[name]) for name in alerts.names or () if name != "id"])
-    return _relaid(fields, {**components, "alerts": kept}, components)
+    return {**components, "alerts": np.dtype([(n, alerts[n]) for n in alerts.names or () if n not in columns])}
 
 
-MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]], Mapping[str, bytes]]] = {1: _from_1}
+MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]], Mapping[str, bytes]]] = {
+    1: _from_1,
+    2: _from_2,
+}
 """Format -> how its fields become those of the next, given the components of this version."""
 
 
 def _relaid(
-    fields: Mapping[str, bytes], old: Mapping[str, np.dtype[Any]], new: Mapping[str, np.dtype[Any]]
+    fields: Mapping[str, bytes],
+    old: Mapping[str, np.dtype[Any]],
+    new: Mapping[str, np.dtype[Any]],
+    begun_as: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, bytes]:
-    """Pages of components `old` as pages of `new`; what is new in them is zero."""
+    """Pages of components `old` as pages of `new`; new columns are a copy of the one that they were `begun_as`, else zero."""
     out = dict(fields)
     for field in fields:
         if not field.startswith(_PAGE):
@@ -220,6 +237,8 @@ def _relaid(
             else:
                 for column in old[name].names or ():
                     changed[column] = rows[column]
+                for column in set(begun_as) & set(changed.dtype.names or ()):
+                    changed[column] = rows[begun_as[column]]
             packed.append(changed.tobytes())
         out[field] = b"".join(packed)
     return out

@@ -27,7 +27,7 @@ from detectors.model_file import load
 from detectors.thresholds import Threshold, from_settings
 from pipeline.alerts import ORDINAL_BASE, AlertLife
 from pipeline.bands import Remembered, band_member, margins
-from pipeline.batches import Observations, Pushed, Scored
+from pipeline.batches import Heard, Observations, Pushed, Scored
 from pipeline.decoding import Decoder
 from pipeline.errors import ModelError
 from pipeline.records import Alert
@@ -204,6 +204,7 @@ class PartitionCore:
     def push(self, observations: Observations) -> Step:
         """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
         state, stream = self.state, self.stream
+        self._evict()
         rejected: list[tuple[int, str, str]] = []
         rows, new = state.rows_of(observations.series)
         for row in new:
@@ -267,14 +268,14 @@ class PartitionCore:
                 unscale=partial(self.stream.windows.unscale, state),
             ),
         )
-        alerts = self.life.advance(state, observations, scored, step.watermarks)
+        heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
+        alerts = self.life.advance(state, observations, heard, scored)
         state.touch(step.rows)
         unscorable = [(int(scored.offsets[i]), "not scorable", reason) for i, reason in scores.faults.items()]
         counts = Counter(step.pushed.counts)
         counts.update(
             scored=len(rows), anomalous=int((scored.live & (score >= level)).sum()), unscorable=len(unscorable)
         )
-        self._evict()
         return Settled(alerts, scored, unscorable, counts)
 
     def miss(self, records: int) -> None:
@@ -306,7 +307,7 @@ class PartitionCore:
         for row in new:
             self._admit(row)
         self.stream.windows.admit(state, new)
-        return self.life.take_up(state, told, state.arrays["windows"]["last"])
+        return self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
 
     def partitions_added(self, before: int, after: int) -> list[Alert]:
         """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
@@ -343,7 +344,8 @@ class PartitionCore:
             state.arrays["calibration"]["members"][row] = calibration
 
     def _evict(self) -> None:
-        seen = self.state.scalars["observations"]
+        """Before the observation behind a border: what is settled is written by then, scores of the series that go among it."""
+        seen = self.state.scalars.get("observations", 0)
         if seen and seen % EVICT_EVERY == 0:
             idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
             idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)

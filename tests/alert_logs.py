@@ -13,7 +13,7 @@ from detectors.calibration import Empirical
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.alerts import AlertLife
-from pipeline.batches import Observations, Scored, Windows
+from pipeline.batches import Heard, Observations, Scored, Windows
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
 from pipeline.state import PartitionState
 
@@ -55,13 +55,14 @@ def metric_model(**changes):
 
 @dataclass
 class Row:
-    """One observation of the log. `score=None`: it came, but was not scored (late, warming)."""
+    """One observation of the log. `score=None`: it came, but was not scored (warming); not `accepted`: nor was its time believed."""
 
     series: str
     minute: float
     score: float | None = 0.0
     level: float = 4.0
     live: bool = True
+    accepted: bool = True
     observed: tuple[float, ...] = (1.0,)
     expected: tuple[float, ...] | None = None
     contributions: tuple[float, ...] | None = None
@@ -88,7 +89,7 @@ class Log:
         self.seen = []
 
     def columns(self, rows):
-        """Observations, Scored and watermarks of a batch."""
+        """Observations, Heard and Scored of a batch."""
         series = [r.series for r in rows]
         state_rows, _ = self.state.rows_of(series)
         times = np.array([r.time for r in rows], np.int64)
@@ -98,7 +99,8 @@ class Log:
         offsets = np.arange(self.offset, self.offset + len(rows))
         originals = [r.original for r in rows] if any(r.original for r in rows) else None
         observations = Observations(offsets, series, times, values, originals)
-        clock = np.where([r.score is not None for r in rows], times, 0)
+        accepted = np.array([r.accepted for r in rows], np.bool_)
+        clock = np.where(accepted, times, 0)
         watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], clock]))[1:].astype(np.int64)
         ordinals = []
         for r in rows:
@@ -140,11 +142,10 @@ class Log:
         self.offset += len(rows)
         if len(watermarks):
             self.watermark = int(watermarks[-1])
-        return observations, scored, watermarks
+        return observations, Heard(state_rows, accepted, watermarks), scored
 
     def batch(self, rows):
-        observations, scored, watermarks = self.columns(rows)
-        return self.life.advance(self.state, observations, scored, watermarks)
+        return self.life.advance(self.state, *self.columns(rows))
 
     def run(self, rows, cuts=()):
         alerts = []

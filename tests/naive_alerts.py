@@ -105,33 +105,52 @@ class NaiveLife:
     def ms(self, name):
         return int(getattr(self.p, name).total_seconds() * 1000)
 
-    def observe(self, row, clock, scored=None):
-        """One observation of the log; `scored` is None where it was not scored. Returns the records it causes, by row."""
+    def observe(self, row, clock, time, accepted, scored=None):
+        """One observation of the log; `scored` is None where it was not scored. Returns the records it causes, by row.
+
+        `clock` is the partition's event time after it, `time` its own, believed where it is `accepted`.
+        """
         records = []
         for other in sorted(self.lives):
             life = self.lives[other]
             silence = self.ms("silence")
-            if life["status"] != INACTIVE and silence and clock > life["heard"] + silence:
+            if life["status"] != INACTIVE and silence and clock > life["heard_at"] + silence:
                 fired = life["status"] == FIRING
-                self.record(records, other, "silence" if fired else "withdrawn", life["heard"] + silence)
+                ended = min(life["heard"], life["heard_at"]) + silence
+                self.record(records, other, "silence" if fired else "withdrawn", life["heard"] + silence, ended)
+        life = self.lives.get(row)
+        if life is not None and life["status"] != INACTIVE:
+            if accepted:
+                life["heard"] = max(life["heard"], time)
+            else:
+                life["heard"] += clock - life["heard_at"]
+            life["heard_at"] = clock
         if scored is not None and scored["live"]:
-            self.advance(records, row, scored)
+            self.advance(records, row, clock, scored)
         return sorted(records, key=lambda r: r["row"])
 
-    def advance(self, records, row, s):
+    def advance(self, records, row, clock, s):
         life = self.lives.setdefault(row, {"status": INACTIVE, "until": None})
         now, score, level = s["time"], s["score"], s["level"]
         far = self.deviates(s)
         if life["status"] == INACTIVE:
             suppressed = life["until"] is not None and now < life["until"]
             if score >= level and score > 0 and far and not suppressed:
-                life.update(onset=now, ordinal=s["ordinal"], last=now, heard=now, peak=score, normal=[], sequence=0)
+                life.update(
+                    onset=now,
+                    ordinal=s["ordinal"],
+                    last=now,
+                    heard=now,
+                    heard_at=clock,
+                    peak=score,
+                    normal=[],
+                    sequence=0,
+                )
                 life["severity"] = self.severity(score)
                 life["status"] = PENDING if self.ms("hold") else FIRING
                 life["updated"] = now
                 self.record(records, row, "anomaly", now)
             return
-        life["heard"] = max(life["heard"], now)
         reason = None
         if score >= max(level - self.hysteresis, level / 2) and score > 0 and far:
             life["normal"] = []
@@ -178,7 +197,7 @@ class NaiveLife:
     def severity(self, score):
         return "critical" if score >= self.p.critical else "warning" if score >= self.p.warning else "info"
 
-    def record(self, records, row, reason, now):
+    def record(self, records, row, reason, now, ended=None):
         life = self.lives[row]
         resolved = reason in ("normal", "withdrawn", "silence")
         records.append(
@@ -198,4 +217,5 @@ class NaiveLife:
         life["sequence"] += 1
         if resolved:
             suppress = life["status"] == FIRING and self.ms("suppression")
-            self.lives[row] = {"status": INACTIVE, "until": now + self.ms("suppression") if suppress else None}
+            until = (now if ended is None else ended) + self.ms("suppression")
+            self.lives[row] = {"status": INACTIVE, "until": until if suppress else None}

@@ -12,7 +12,7 @@ Decoded = tuple[str, int, list[Any]]
 
 
 def naive_decode(value: bytes | None, key: bytes | None, kind: str, width: int) -> Decoded | str:
-    """Series, timestamp and values; or the reason why the record is none."""
+    """Series, timestamp and values; or the reason why the record is none (`tombstone`: passed over)."""
     if value is None:
         return "tombstone"
     if len(value) > 1 << 20:

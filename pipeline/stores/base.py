@@ -36,6 +36,8 @@ class Identity(BaseModel):
     """Of the fields, see `pipeline.state`."""
     partitions: int = 0
     """Of the topic, as far as whoever wrote this knew; 0: not told. Compared by nobody here, see `pipeline.loop`."""
+    growth: tuple[int, int, int] | None = None
+    """What the log has told of them up to the stored offset, see `pipeline.growth`; None: written by a version without it."""
 
 
 _MEANING = {

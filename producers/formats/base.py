@@ -32,7 +32,6 @@ class Reason(StrEnum):
     ABSURD_TIMESTAMP = "absurd timestamp"
     TOO_LARGE = "too large"
     NO_SERIES = "no series"
-    TOMBSTONE = "tombstone"
     WRONG_CHANNELS = "wrong channels"
     UNENCODABLE_ROW = "unencodable row"
 

@@ -207,6 +207,51 @@ def test_suppression_after_silence_runs_from_the_deadline():
     assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "silence", 30), ("firing", "anomaly", 90)]
 
 
+def test_a_series_far_behind_the_others_is_not_silent_while_it_reports():
+    #  the partition's event time runs from 1000 to 1060 with b; a is 1000 minutes behind
+    rows = [
+        row for i in range(12) for row in (Row("b", 1000 + 5 * i, NORMAL), Row("a", 5 * i, 9.0 if i < 8 else NORMAL))
+    ]
+    wanted = [("pending", "anomaly", 0), ("firing", "held", 15), ("resolved", "normal", 50)]
+    for cuts in ([], range(1, 24), [2, 9]):
+        assert story(Log(stream(hold=15, silence=30)).run(rows, cuts)) == wanted
+
+
+def test_a_series_far_behind_falls_silent_in_its_own_time():
+    rows = [Row("b", 1000, NORMAL), *line("!!"), Row("b", 1030, NORMAL), Row("b", 1031, NORMAL)]
+    alerts = Log(stream(silence=30, suppression=20)).run([*rows, Row("a", 54, 9.0), Row("a", 55, 9.0)])
+    assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "silence", 35), ("firing", "anomaly", 55)]
+
+
+def test_a_wrong_clock_ahead_suppresses_nothing_at_the_right_time():
+    rows = [Row("b", 0, NORMAL), Row("a", 5000, 9.0, accepted=True), Row("b", 5, NORMAL)]
+    log = Log(stream(silence=30, suppression=20))
+    observations, heard, scored = log.columns(rows)
+    heard.watermarks = np.array([T0, T0, T0 + 5 * MINUTE])  # nothing vouches for a's time
+    log.life.advance(log.state, observations, heard, scored)
+    log.watermark = T0 + 5 * MINUTE
+    alerts = log.run([Row("b", 31, NORMAL), Row("a", 51, 9.0)])
+    assert story(alerts) == [("resolved", "silence", 5030), ("firing", "anomaly", 51)]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_whatever_a_series_says_breaks_its_silence(accepted):
+    # a: an alert, a gap, then values in a window that fills anew (accepted) or with a wrong time (not accepted), then normal ones
+    unscored = [
+        row
+        for m in range(30, 300, 30)
+        for row in (Row("b", m, NORMAL), Row("a", m if accepted else 1, None, accepted=accepted))
+    ]
+    rows = [*line("!!"), *unscored]
+    for cuts in ([], range(1, len(rows)), [3, 7]):
+        assert story(Log(stream(silence=30, update_every=0)).run(rows, cuts)) == [("firing", "anomaly", 0)]
+    ends = Log(stream(silence=30, update_every=0)).run([*rows, *line("...", start=300)])
+    assert story(ends)[1:] == [("resolved", "normal", 310)]
+    silent = Log(stream(silence=30, update_every=0)).run([*rows, Row("b", 301, NORMAL)])
+    assert story(silent)[1:] == [("resolved", "silence", 300)]
+    assert silent[1].evidence.offset == 101  # of what was judged last
+
+
 def test_alerts_of_one_moment_stand_in_the_order_of_rows():
     rows = [Row(s, 0, 5.0) for s in "cab"] + [Row("z", 1000, NORMAL)]
     alerts = Log(stream()).run(rows)
@@ -242,9 +287,9 @@ def test_the_body_says_what_was_seen_and_what_was_expected():
 def test_the_band_is_the_margin_around_what_was_expected():
     log = Log(stream())
     rows = [Row("b", 0, NORMAL, expected=(0.0,)), Row("a", 0, 5.0, observed=(30.0,), expected=(20.0,))]
-    observations, scored, watermarks = log.columns(rows)
+    observations, heard, scored = log.columns(rows)
     scored.margins = lambda at: np.full((len(at), 1), 4.0) * (1 + at[:, None])
-    (alert,) = log.life.advance(log.state, observations, scored, watermarks)
+    (alert,) = log.life.advance(log.state, observations, heard, scored)
     assert (alert.band.lower, alert.band.upper) == ([12.0], [28.0])
     bands = [s.band for s in log.life.records.scores(log.state, scored)]
     assert [b.upper for b in bands] == [[4.0], [28.0]]
@@ -316,23 +361,29 @@ POLICIES = st.fixed_dictionaries(
 
 
 def random_log(seed, n, series, *, with_expected):
+    """A log in which some series' clocks are far behind or ahead of the others', and some observations' clocks are wrong."""
     rng = np.random.default_rng(seed)
     now, rows, mood = 0.0, [], dict.fromkeys(range(series), False)
+    shift = rng.choice([0, 0, 0, -15, -70, -600, 15, 600], series)
     for _ in range(n):
         now += rng.choice([0, 1, 2, 5, 20, 40], p=[0.3, 0.3, 0.2, 0.12, 0.05, 0.03])
         s = int(rng.integers(series))
         if rng.random() < 0.15:
             mood[s] = not mood[s]
-        score = (
-            None if rng.random() < 0.03 else float(rng.choice([2.1, 3.4, 4.0, 4.6, 7.0] if mood[s] else [0, 1, 3.4]))
-        )
+        accepted = bool(rng.random() < 0.93)
+        spoken = accepted and rng.random() < 0.95
+        score = float(rng.choice([2.1, 3.4, 4.0, 4.6, 7.0] if mood[s] else [0, 1, 3.4])) if spoken else None
         rows.append(
             Row(
                 f"s{s}",
-                now - float(rng.choice([0, 0, 3])),
+                now
+                + float(shift[s])
+                - float(rng.choice([0, 0, 3]))
+                + (0 if accepted else float(rng.choice([-9, 5000]))),
                 score,
                 level=float(rng.choice([4.0, 4.5])),
                 live=bool(rng.random() < 0.95),
+                accepted=accepted,
                 observed=(float(rng.integers(-2, 3)),),
                 expected=(float(rng.choice([0.0, 1.0, np.nan])),) if with_expected else None,
             )
@@ -346,13 +397,14 @@ def naive(log, rows, hysteresis):
         (at,), _ = log.state.rows_of([row.series])
         ordinals[at] = ordinals.get(at, 0) + 1
         scored = None
-        if row.score is not None:
+        if row.accepted:
             clock = max(clock, row.time)
+        if row.score is not None:
             scored = {
                 "live": row.live, "time": row.time, "score": row.score, "level": row.level,
                 "observed": row.observed, "expected": row.expected, "ordinal": ordinals[at],
             }  # fmt: skip
-        records += slow.observe(int(at), clock, scored)
+        records += slow.observe(int(at), clock, row.time, row.accepted, scored)
     return records
 
 
@@ -367,6 +419,16 @@ def plain(log, alert):
     }
 
 
+def assert_in_order(alerts):
+    """Records of one alert in the order of their sequence, none left out."""
+    of = {}
+    for alert in alerts:
+        known = of.setdefault(alert.id, [])
+        assert alert.sequence == len(known)
+        # Onsets of one time, which a series has only here, have one id.
+        of[alert.id] = [] if alert.status == "resolved" else [*known, alert]
+
+
 @settings(deadline=None, max_examples=120)
 @given(POLICIES, st.sampled_from([0.0, 1.0]), st.integers(0, 2**32), st.integers(1, 120), st.integers(1, 5), st.data())
 def test_every_cut_gives_the_bytes_of_the_whole_and_the_records_of_the_slow_version(
@@ -378,6 +440,7 @@ def test_every_cut_gives_the_bytes_of_the_whole_and_the_records_of_the_slow_vers
     alerts = whole.run(rows)
     assert [encode(a) for a in cut.run(rows, cuts)] == [encode(a) for a in alerts]
     assert cut.state.arrays["alerts"].tobytes() == whole.state.arrays["alerts"].tobytes()
+    assert_in_order(alerts)
     records = naive(whole, rows, hysteresis)
     assert [plain(whole, a) for a in alerts] == records
 

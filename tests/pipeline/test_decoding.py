@@ -87,7 +87,6 @@ def test_key_names_the_series_where_the_record_does_not() -> None:
 
 UNNAMED = b'{"timestamp":%d,"value":1}' % T0
 BAD = [
-    (None, None, Reason.TOMBSTONE, "no value"),
     (b"", None, Reason.UNDECODABLE, ""),
     (b"not json", None, Reason.UNDECODABLE, ""),
     (GOOD[:-1], None, Reason.UNDECODABLE, ""),
@@ -217,10 +216,14 @@ def test_records_decode_as_if_each_were_alone_and_as_the_rules_say(
     observations, rejected = decoder.decode(batch([v for v, _ in records], [k for _, k in records]))
     became = dict(zip((observations.offsets // 2).tolist(), rows(observations), strict=True))
     refused = {r.index: r for r in rejected}
-    assert became.keys() | refused.keys() == set(range(len(records)))
+    tombstones = {i for i, (value, _) in enumerate(records) if value is None}
+    assert became.keys() | refused.keys() | tombstones == set(range(len(records)))
+    assert not tombstones & (became.keys() | refused.keys())
     assert not became.keys() & refused.keys()
     assert [r.index for r in rejected] == sorted(refused)
     for i, (value, key) in enumerate(records):
+        if value is None:
+            continue
         alone = one(value, key, decoder)
         expected = naive_decode(value, key, decoder.kind, decoder.width)
         if i in refused:
@@ -292,6 +295,21 @@ CONTROL_RECORD = encode_control(PartitionsAdded(4, 8))
 
 
 @pytest.mark.parametrize("format_", ["native", *FOREIGN])
+def test_tombstones_are_counted_and_passed_over_in_every_format(format_: str) -> None:
+    decoder = Decoder("metric", 1, format=format_)
+    o, rejected = decoder.decode(batch([None, GOOD, None], [b"a", b"a", CONTROL_RECORD[0]]))
+    assert len(o) == (format_ == "native")
+    assert [r.index for r in rejected] == ([] if format_ == "native" else [1])
+    assert decoder.skipped["tombstone"] == 2
+
+
+def test_tombstones_are_no_rows_of_a_table() -> None:
+    decoder = Decoder("table", ENCODER.channels, features=ENCODER)
+    assert decoder.decode(batch([None, None]))[1] == []
+    assert decoder.skipped == {"tombstone": 2}
+
+
+@pytest.mark.parametrize("format_", ["native", *FOREIGN])
 def test_a_control_record_is_recognised_in_every_format_and_is_no_observation(format_: str) -> None:
     key, value = CONTROL_RECORD
     rejected = one(value, key, Decoder("metric", 1, format=format_))
@@ -318,6 +336,6 @@ def test_without_the_reserved_key_its_value_is_a_dead_letter_and_with_it_an_obse
 @pytest.mark.parametrize(
     "value", [b"\0", b"\0{}", b"\0\xff", b'\0{"control":"other"}', b'\0{"control":"partitions","before":8,"after":4}']
 )
-def test_a_control_record_that_says_nothing_known_is_passed_over(value: bytes) -> None:
+def test_a_control_record_that_says_nothing_known_is_recognised(value: bytes) -> None:
     assert is_control(CONTROL_RECORD[0], value)
     assert decode_control(value) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from pipeline import loop as loop_module
 from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
+from pipeline.growth import Growth
 from pipeline.loop import PartitionLoop
 from pipeline.metrics import WorkerMetrics
 from pipeline.open_alerts import keep_newest
@@ -65,8 +66,7 @@ class World:
             clock=lambda: self.now,
             sleep=self.sleep,
             open_alerts=self.open_alerts,
-            append=self.append,
-            **options,
+            **({"append": self.append} | options),
         )
 
     async def open_alerts(self) -> dict[str, Alert]:
@@ -492,7 +492,7 @@ async def test_where_history_is_gone_open_alerts_go_on_from_the_alert_topic(worl
     fresh = world.scenario.stream.core(0)
     fresh.miss(first)
     end = max([committed, *(a.evidence.offset + 1 for a in world.told.values())])
-    branch = Branch(fresh.state.snapshot(everything=True), first, committed, end, world.told)
+    branch = Branch(fresh.state.snapshot(everything=True), first, committed, end, Growth(), world.told)
     expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
     assert (await world.stored())[1] == expected.states[n]
     await loop.batch(world.records(n, 60))
@@ -543,7 +543,7 @@ async def test_records_that_expire_before_a_loop_that_runs_make_a_hole_as_well(w
     core.state.restore(world.state_after(20))
     core.miss(late.missed)
     start = int(late.offsets[0])
-    branch = Branch(core.state.snapshot(everything=True), start, start, start)
+    branch = Branch(core.state.snapshot(everything=True), start, start, start, Growth())
     expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
     assert (await world.stored())[1] == expected.states[60]
 
@@ -594,6 +594,7 @@ async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_lett
     expected = undisturbed(world.scenario.stream, 0, log)
     loop = world.loop()
     await loop.assigned()
+    await loop.begin(world.standing(partitions=3))
     await loop.batch(mixed)
     await loop.checkpoint()
     assert (await world.stored())[1] == expected.states[61]
@@ -605,6 +606,7 @@ async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_lett
     again = world.loop()  # a duplicate, right behind the first
     twice = RecordBatch("in", 0, np.arange(2), 2, [key, key], [value, value], np.zeros(2, np.int64))
     await again.assigned()
+    await again.begin(world.standing(partitions=3))
     await again.batch(twice)
     assert again.position == 2
 
@@ -635,3 +637,94 @@ async def test_who_takes_over_knows_what_is_open_at_once_and_who_gave_away_tells
     await after.assigned()
     await after.begin(world.standing())
     assert open_alerts(registries[1]) == held
+
+
+def lines_of(*controls: PartitionsAdded | bytes) -> RecordBatch:
+    """Control records, one at each offset from 1000 on; bytes are the value of one that nobody knows."""
+    key, _ = encode_control(PartitionsAdded(1, 2))
+    values = [c if isinstance(c, bytes) else encode_control(c)[1] for c in controls]
+    n = len(values)
+    return RecordBatch("in", 0, np.arange(1000, 1000 + n), 1000 + n, [key] * n, values, np.zeros(n, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        (PartitionsAdded(1, 1_000_000_007), b"it tells of 1000000007 partitions, Kafka counts 2"),
+        (PartitionsAdded(2, 3), b"it tells of 3 partitions, Kafka counts 2"),
+        (b'\0{"control":"other"}', b"a control record of a kind"),
+        (b"\0", b"a control record of a kind"),
+    ],
+)
+async def test_a_control_record_of_a_stranger_ends_nothing_and_is_a_dead_letter(
+    world: World, control: PartitionsAdded | bytes, why: bytes
+) -> None:
+    loop = world.loop(count_partitions=counting(2))
+    await loop.assigned()
+    await loop.begin(world.standing(partitions=2))
+    await loop.batch(world.records(0, open_at(world)))
+    before, sent = loop.core.state.snapshot(everything=True), len(world.sent)
+    await loop.batch(lines_of(control))
+    assert loop.core.state.snapshot(everything=True) == before
+    assert world.topics[sent:] == ["dead"]
+    assert world.details[-1].startswith(why)
+    assert loop.position == 1001
+
+
+async def test_a_control_record_of_fewer_partitions_than_there_were_from_the_start_is_a_dead_letter(
+    world: World,
+) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.begin(world.standing(partitions=4))
+    await loop.batch(world.records(0, 60))
+    await loop.checkpoint()
+    again = world.loop()  # what was held is stored
+    await again.assigned()
+    await again.begin(world.standing(partitions=4))
+    before, sent = again.core.state.snapshot(everything=True), len(world.sent)
+    await again.batch(lines_of(PartitionsAdded(2, 3), PartitionsAdded(1, 2), PartitionsAdded(2, 4)))
+    assert again.core.state.snapshot(everything=True) == before
+    assert world.topics[sent:] == ["dead", "dead"]
+    assert world.details[-1] == b"it tells of 2 partitions, the topic has had 4 since before"
+
+
+async def test_a_growth_that_another_worker_saw_first_is_asked_for_again(world: World) -> None:
+    loop = world.loop(count_partitions=counting(3))
+    await loop.assigned()
+    await loop.begin(world.standing(partitions=2))
+    await loop.batch(world.records(0, 60))
+    sent = len(world.sent)
+    with capture_logs() as logs:
+        await loop.batch(lines_of(PartitionsAdded(2, 3), PartitionsAdded(2, 3)))
+    assert [x["after"] for x in logs if x["event"] == "series moved"] == [3]
+    assert "dead" not in world.topics[sent:]
+
+
+async def test_a_rebuild_believes_every_growth_of_a_topic_that_grew_twice_since(world: World) -> None:
+    whole = world.records(0, 60)
+    controls = [encode_control(PartitionsAdded(2, 3)), encode_control(PartitionsAdded(3, 7))]
+    keys, values = list(whole.keys), list(whole.values)
+    for at, (key, value) in zip((20, 41), controls, strict=True):
+        keys.insert(at, key)
+        values.insert(at, value)
+    log = RecordBatch("in", 0, np.arange(62), 62, keys, values, np.zeros(62, np.int64))
+    states = []
+    for partitions in ((2, 3, 7), (7,)):  # as it grew; and read back from the log, long after
+        world.store = MemoryStore()
+        for first, count in zip((0, 20, 41), partitions, strict=False):
+            loop = world.loop(append=None)
+            await loop.assigned()
+            await loop.begin(Standing(0, 62 if len(partitions) == 1 else first, None, count))
+            some = log.since(loop.position)
+            await loop.batch(some if len(partitions) == 1 else some.before({2: 20, 3: 41, 7: 62}[count]))
+            await loop.checkpoint()
+        states.append((await world.stored())[1])
+    assert states[0] == states[1]
+
+
+def counting(partitions: int) -> Callable[[], Awaitable[int]]:
+    async def count() -> int:
+        return partitions
+
+    return count

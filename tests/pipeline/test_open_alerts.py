@@ -46,7 +46,7 @@ def test_what_was_taken_up_goes_on_as_the_same_alert() -> None:
     other = Log(stream())
     other.state.rows_of(["a", "b"])
     newest = other.state.arrays["alerts"]["heard"] * 0
-    assert other.life.take_up(other.state, {"a": before[-1]}, newest) == (["a"], [])
+    assert other.life.take_up(other.state, {"a": before[-1]}, newest, 0) == (["a"], [])
     assert other.state.arrays["alerts"]["status"][0] == FIRING
     after = other.run(scores("a", [0, 0, 0], start=20))
     assert [(a.status, a.reason) for a in after] == [("resolved", "normal")]
@@ -60,7 +60,7 @@ def test_a_table_goes_on_with_an_id_that_it_could_not_work_out() -> None:
     foreign = msgspec.structs.replace(alert, id="0f" * 16)
     other = Log(stream())
     other.state.rows_of(["a"])
-    other.life.take_up(other.state, {"a": foreign}, other.state.arrays["alerts"]["heard"] * 0)
+    other.life.take_up(other.state, {"a": foreign}, other.state.arrays["alerts"]["heard"] * 0, 0)
     after = other.run(scores("a", [0, 0, 0, 9], start=20))
     assert [a.id == foreign.id for a in after] == [True, False]
 
@@ -71,7 +71,7 @@ def test_what_was_never_published_ends_without_a_word_and_what_agrees_stays() ->
     log.run(scores("b", ANOMALIES[:4], start=20))
     before = log.state.arrays["alerts"][0].copy()
     newest = log.state.arrays["alerts"]["heard"] * 0
-    assert log.life.take_up(log.state, {"a": published[-1]}, newest) == ([], ["b"])
+    assert log.life.take_up(log.state, {"a": published[-1]}, newest, 0) == ([], ["b"])
     assert log.state.arrays["alerts"][0] == before
     assert not log.state.arrays["alerts"][1]["status"]
 
@@ -81,7 +81,7 @@ def test_an_alert_that_was_resolved_suppresses_as_it_would_have() -> None:
     assert alerts[-1].status == "resolved"
     other = Log(stream(suppression=60))
     other.state.rows_of(["a"])
-    other.life.take_up(other.state, {"a": alerts[-1]}, other.state.arrays["alerts"]["heard"] * 0)
+    other.life.take_up(other.state, {"a": alerts[-1]}, other.state.arrays["alerts"]["heard"] * 0, 0)
     assert other.run(scores("a", [9, 9], start=50)) == []
     assert len(other.run(scores("a", [9], start=120))) == 1
 

@@ -62,7 +62,7 @@ def test_alerts_of_every_status_fit_the_schema_and_survive_the_way():
 
 def test_scores_fit_the_schema_and_survive_the_way():
     log = Log(stream())
-    _, scored, _ = log.columns([Row("a", 1, 5.0, expected=(0.5,)), Row("b", 1, float("nan"), expected=(np.nan,))])
+    *_, scored = log.columns([Row("a", 1, 5.0, expected=(0.5,)), Row("b", 1, float("nan"), expected=(np.nan,))])
     one, two = log.life.records.scores(log.state, scored)
     check("score.v1.json", encode(one))
     assert decode_score(encode(one)) == one

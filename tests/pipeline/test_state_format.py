@@ -18,13 +18,14 @@ DATA = Path(__file__).parents[1] / "data"
 KINDS = ("metric", "table")
 
 
+@pytest.mark.parametrize("number", range(1, FORMAT))
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_state_of_format_1_goes_on_as_if_this_version_had_written_it(kind: str) -> None:
-    identity, offset, log, fields = frozen(DATA / "state_format_1.json", kind)
-    assert identity["format"] == 1
+def test_a_state_of_an_older_format_goes_on_as_if_this_version_had_written_it(kind: str, number: int) -> None:
+    identity, offset, log, fields = frozen(DATA / f"state_format_{number}.json", kind)
+    assert identity["format"] == number
     assert log == log_of(kind)
     loaded, whole = stream_of(kind).core(0), stream_of(kind).core(0)
-    loaded.state.restore(fields, written=1)
+    loaded.state.restore(fields, written=number)
     assert np.count_nonzero(loaded.state.arrays["alerts"]["status"]) > 0
     process(whole, log[:offset], 0)
     assert loaded.state.snapshot(everything=True) == whole.state.snapshot(everything=True)
@@ -33,9 +34,10 @@ def test_a_state_of_format_1_goes_on_as_if_this_version_had_written_it(kind: str
     assert alerts == process(whole, log[offset:], offset)
 
 
+@pytest.mark.parametrize("number", range(1, FORMAT))
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_first_checkpoint_of_the_new_version_leaves_nothing_of_the_old_format(kind: str) -> None:
-    written, offset, _, fields = frozen(DATA / "state_format_1.json", kind)
+async def test_the_first_checkpoint_of_the_new_version_leaves_nothing_of_the_old_format(kind: str, number: int) -> None:
+    written, offset, _, fields = frozen(DATA / f"state_format_{number}.json", kind)
     stream, store = stream_of(kind), MemoryStore()
     identity = Identity.model_validate(written)
     await store.save(await store.claim(stream.name, 0), offset, identity, fields, write_id="old version")
@@ -74,9 +76,10 @@ def test_a_newer_format_is_refused_by_name_and_an_older_one_is_not() -> None:
         check_identity(newer, own)
 
 
+@pytest.mark.parametrize("number", range(1, FORMAT))
 @pytest.mark.parametrize("kind", KINDS)
-def test_pages_of_another_model_are_no_pages_of_format_1(kind: str) -> None:
-    _, _, _, fields = frozen(DATA / "state_format_1.json", kind)
+def test_pages_of_another_model_are_no_pages_of_an_older_format(kind: str, number: int) -> None:
+    _, _, _, fields = frozen(DATA / f"state_format_{number}.json", kind)
     (other,) = set(KINDS) - {kind}
     with pytest.raises(ForeignState, match="another layout"):
-        stream_of(other).core(0).state.restore(fields, written=1)
+        stream_of(other).core(0).state.restore(fields, written=number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import MappingProxyType
 
 import jsonschema
 import numpy as np
@@ -48,14 +49,18 @@ def whole(model):
     return run(model)
 
 
-def log():
-    """All series in one partition, merged by event time."""
-    rows = [(T0 + MINUTE * i + k, n, v) for k, n in enumerate(SERIES) for i, v in enumerate(values(n).tolist())]
+APART = {"a": -700, "b": 0, "c": 90}
+"""Minutes by which the series' clocks differ, much more than a silence."""
+
+
+def log(shift):
+    """All series in one partition, a minute after the other; their clocks differ by `shift`."""
+    rows = [(MINUTE * i + k, n, v) for k, n in enumerate(SERIES) for i, v in enumerate(values(n).tolist())]
     rows.sort()
     return Observations(
         np.arange(len(rows)) + 7,
         [n for _, n, _ in rows],
-        np.array([t for t, _, _ in rows]),
+        np.array([T0 + t + shift.get(n, 0) * MINUTE for t, n, _ in rows]),
         np.array([v for _, _, v in rows]),
     )
 
@@ -64,15 +69,20 @@ def cut(o, a, b):
     return Observations(o.offsets[a:b], o.series[a:b], o.timestamps[a:b], o.values[a:b])
 
 
-def run(model, cuts=(), method="fixed", only=None):
+@pytest.fixture(scope="module")
+def whole_apart(model):
+    return run(model, shift=APART, hold="1m")
+
+
+def run(model, cuts=(), method="fixed", shift=MappingProxyType({}), hold="0s"):
     policy = StreamSettings(
         name="waves",
         model=Path("unused"),
         threshold=ThresholdSettings(method=method, level=3.0, probability=1e-3),
-        alerts=AlertSettings(silence="20m", update_every="5m", resolve_count=2),
+        alerts=AlertSettings(hold=hold, silence="20m", update_every="5m", resolve_count=2),
     )
     core = create_stream(policy, model).core(3)
-    whole, alerts, scores = log(), [], []
+    whole, alerts, scores = log(shift), [], []
     for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         for _, settled in core.process(cut(whole, a, b)):
             alerts += settled.alerts
@@ -92,6 +102,28 @@ def test_bytes_of_alerts_scores_and_state_are_the_same_for_every_cut(model, meth
 @given(st.lists(st.integers(0, 1302), max_size=12).map(sorted))
 def test_any_cut(model, whole, cuts):
     assert run(model, cuts) == whole
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.lists(st.integers(1045, 1075), min_size=1, max_size=12).map(sorted))
+def test_any_cut_of_anomalies_where_series_are_far_behind_and_far_ahead_of_the_others(model, whole_apart, cuts):
+    assert run(model, cuts, shift=APART, hold="1m") == whole_apart
+
+
+def test_series_far_apart_have_the_alerts_that_they_have_together(model, whole_apart):
+    apart, together = stories(whole_apart[0], APART), stories(run(model, hold="1m")[0], {})
+    assert apart == together
+    assert all(("firing", "held", 1) in [step[:3] for step in told] for told in apart.values())
+
+
+def stories(alerts, shift):
+    """Of each series: status, reason, sequence and minute in its own time of its records."""
+    told = {n: [] for n in SERIES}
+    for a in map(json.loads, alerts):
+        at = np.datetime64(a["as_of"].removesuffix("Z"), "ms").astype(np.int64)
+        minute = (at - T0) / MINUTE - shift.get(a["series"], 0)
+        told[a["series"]].append((a["status"], a["reason"], a["sequence"], minute))
+    return told
 
 
 def test_every_record_fits_its_schema_and_the_band_says_what_the_threshold_says(whole):

@@ -7,12 +7,13 @@ branches there may be, the simulation says; what each of them leads to is worked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.batches import RecordBatch, Rejected
+from pipeline.growth import Growth
 from pipeline.records import Alert, DeadLetter, Message, dead_letter_facts
 from pipeline.stream import PartitionCore, Stream
 from producers.records import decode_control, is_control
@@ -41,6 +42,7 @@ class Branch:
     start: int
     until: int
     end: int
+    growth: Growth
     told: Mapping[str, Alert] | None = None
     held: frozenset[tuple[str, ...]] = frozenset()
 
@@ -67,6 +69,7 @@ def undisturbed(
     """Push one record at a time. `known`: an oracle of a log whose first so many records were the same."""
     core = stream.core(partition)
     oracle, same = Oracle(), 0
+    growth = Growth() if branch is None else replace(branch.growth)
     if branch is not None:
         core.state.restore(branch.state)
     begun = branch is None
@@ -75,13 +78,16 @@ def undisturbed(
         core.state.restore(state)
         begun = True
         oracle = Oracle(before.messages[: before.published[same]], before.published[: same + 1], before.states[:same])
+    for record in log.records[:same]:
+        if branch is None or record.offset >= branch.start:
+            _grown(growth, record)
     for record in log.records[same:]:
         if branch is not None and not begun and record.offset >= branch.end:
             _take_up(core, branch)
             begun = True
         oracle.states.append(core.state.snapshot(everything=True) if begun else None)
         if branch is None or record.offset >= branch.start:
-            alerts, others = _record(stream, core, record)
+            alerts, others = _record(stream, core, growth, record)
             oracle.messages += alerts if begun else []
             oracle.messages += others if branch is None or record.offset >= branch.until else []
         oracle.published.append(len(oracle.messages))
@@ -96,13 +102,21 @@ def _take_up(core: PartitionCore, branch: Branch) -> None:
         core.take_up(branch.told)
 
 
-def _record(stream: Stream, core: PartitionCore, record: Record) -> tuple[list[Message], list[Message]]:
+def _grown(growth: Growth, record: Record) -> tuple[int, int] | None:
+    """What a record tells of partitions that were added."""
+    if not is_control(record.key, record.value):
+        return None
+    control = decode_control(record.value or b"")
+    assert control is not None
+    return growth.take(control, record.offset)
+
+
+def _record(stream: Stream, core: PartitionCore, growth: Growth, record: Record) -> tuple[list[Message], list[Message]]:
     """What one record leads to: alerts, and scores and dead letters."""
     settings = stream.settings
     if is_control(record.key, record.value):
-        control = decode_control(record.value or b"")
-        assert control is not None
-        alerts = core.partitions_added(control.before, control.after)
+        grown = _grown(growth, record)
+        alerts = [] if grown is None else core.partitions_added(*grown)
         return [a.message(settings.alert_topic) for a in alerts], []
     one = RecordBatch(
         settings.input_topic,

@@ -24,6 +24,7 @@ from simulation.world import Broker, Network, PublisherClient, Redis, StoreClien
 
 from pipeline.batches import Standing
 from pipeline.errors import BrokerError
+from pipeline.growth import Growth
 from pipeline.loop import PartitionLoop
 from pipeline.open_alerts import keep_newest
 from pipeline.records import Alert, Message, decode_alert
@@ -349,14 +350,18 @@ class Simulation:
         if stored < 0 and now.committed is None:
             if now.first:
                 fresh = core.state.snapshot(everything=True)
-                self._branch(loop.partition, Branch(fresh, now.first, now.first, now.first))
+                self._branch(
+                    loop.partition,
+                    Branch(fresh, now.first, now.first, now.first, Growth(begun=now.partitions, history=now.end)),
+                )
             return -1
         until = max(min(now.committed or 0, now.end), now.first)
         start = now.first if stored >= 0 else max(now.first, until - self.rebuild_records)
         if stored >= 0 or start:
             self.happened["history gone"] += 1
             core.miss(start - max(stored, 0))
-            self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end))
+            growth = replace(loop._growth) if stored >= 0 else Growth(begun=now.partitions, history=now.end)
+            self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end, growth))
         return until or -1
 
     def misses(self, loop: PartitionLoop, records: int) -> None:
@@ -364,17 +369,18 @@ class Simulation:
         core, rebuild = self._copy_of(loop), loop._rebuild
         if loop.position < 0:
             fresh, first = core.state.snapshot(everything=True), self.logs[loop.partition].first
-            self._branch(loop.partition, Branch(fresh, first, first, first))
+            self._branch(loop.partition, Branch(fresh, first, first, first, replace(loop._growth)))
             return
         core.miss(records)
+        growth = replace(loop._growth)
         state, start = core.state.snapshot(everything=True), loop.position + records
         if rebuild is None:
-            self._branch(loop.partition, Branch(state, start, start, start))
+            self._branch(loop.partition, Branch(state, start, start, start, growth))
         elif rebuild.told is None:
-            self._await_told(loop, Branch(state, start, rebuild.until, 1 << 62))
+            self._await_told(loop, Branch(state, start, rebuild.until, 1 << 62, growth))
         else:
             held = next(b.held for b, _ in self.oracles[loop.partition] if b is not None and b.told == rebuild.told)
-            self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, rebuild.told, held))
+            self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, growth, rebuild.told, held))
 
     def _copy_of(self, loop: PartitionLoop) -> PartitionCore:
         core = self.scenario.stream.core(loop.partition)
@@ -503,6 +509,7 @@ class Simulation:
                 raise Violation(f"partition {p}: never published: {missing[0]} and {len(missing) - 1} more")
             if len(self.oracles[p]) == 1:
                 self._judge_order(p, oracle.messages[: oracle.published[n]])
+                self._judge_sequence(p)
             else:
                 self._judge_open(p, branch, oracle, stored.fields)
 
@@ -512,6 +519,21 @@ class Simulation:
             mine = {i for i in wanted if i[0] == topic}
             if [i for i in self._seen if i in mine] != [i for i in wanted if i[0] == topic]:
                 raise Violation(f"partition {partition}: messages of {topic} first appeared in another order")
+
+    def _judge_sequence(self, partition: int) -> None:
+        """Whoever reads the topic and drops repetitions sees each alert's records in the order of their sequence."""
+        seen: set[tuple[str, ...]] = set()
+        next_of: Counter[str] = Counter()
+        for message in self.broker.out[self.scenario.stream.settings.alert_topic]:
+            alert, identity = decode_alert(message.value or b""), identity_of(message)
+            if alert.evidence.partition != partition or identity in seen:
+                continue
+            seen.add(identity)
+            if alert.sequence != next_of[alert.id]:
+                raise Violation(
+                    f"partition {partition}: a record out of its turn, {next_of[alert.id]} is next: {alert}"
+                )
+            next_of[alert.id] += 1
 
     def _judge_open(self, partition: int, branch: Branch | None, oracle: Oracle, fields: Mapping[str, bytes]) -> None:
         """Whatever the topic says is open is open; but for what a worker that had lost the partition said behind its owner's back."""

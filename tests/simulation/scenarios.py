@@ -168,6 +168,8 @@ def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
     rows: list[bytes | None] = []
     clock = dict.fromkeys(range(7), 1_000_000 * MINUTE)
     now = 1_000_000 * MINUTE
+    # Some series' clocks are far behind or ahead of the others', by more than a silence.
+    apart = [chance.choice((0, 0, 0, -25, -300, 25)) * MINUTE for _ in clock]
     while len(rows) < RECORDS:
         now += chance.choice((0, 0, 0, MINUTE))
         who = chance.choice((0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
@@ -185,7 +187,7 @@ def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
         if kind >= 0.17 or kind < 0.15:
             clock[who] = max(clock[who], step)
         value = chance.gauss(10, 1) + (chance.choice((8, -9)) if chance.random() < 0.15 else 0)
-        rows.append(encode(Observation(series=name(f"s{who}", partition), timestamp=step, value=value)))
+        rows.append(encode(Observation(series=name(f"s{who}", partition), timestamp=step + apart[who], value=value)))
     return rows
 
 

@@ -195,8 +195,8 @@ class Silent(PartitionLoop):
 class Deaf(PartitionLoop):
     """Control records are passed over."""
 
-    def _control(self, value: bytes, offset: int) -> None:
-        self.position = offset + 1
+    def _control(self, control: object, records: RecordBatch, at: int) -> None:
+        self.position = int(records.offsets[at]) + 1
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ class Worker:
             generation=generation,
             open_alerts=partial(self._open_alerts, partition),
             append=partial(self._broker.append, partition),
+            count_partitions=self._broker.counted,
             rebuild_records=self._rebuild_records,
         )
 

@@ -290,6 +290,11 @@ class Broker:
         committed = self.committed.get(partition, confirmed if confirmed < log.first else None)
         return Standing(log.first, max(log.readable(self.network.loop.time()), log.first), committed, self.count)
 
+    async def counted(self) -> int:
+        """How many partitions there are."""
+        await self._reach()
+        return self.count
+
     async def append(self, partition: int, key: bytes, value: bytes) -> bool:
         """Write a record to a partition. What is not readable yet comes after it, with higher offsets."""
         await self._reach()
