@@ -26,6 +26,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
+import detectors  # noqa: F401  # before torch: it sets how MKL sums
+
+# isort: split
 import torch
 
 T = 48

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detectors import registry
 from detectors.networks import NetworkDetector, reproducible
+
+# isort: split
+import torch  # after detectors, which set how MKL sums
 
 T, COVARIATES = 48, 2
 BATCHES = (1, 16, 64, 256, 1024, 4096, 16384, 65536)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import DetectorError
+from detectors.memory import on_a_line
 
 
 def adopt(name: str, arrays: Mapping[str, NDArray[Any]], **shapes: tuple[int, ...]) -> list[NDArray[Any]]:
-    """Return copies of the arrays in the order of `shapes`, in which -1 stands for any size.
+    """Return copies of the arrays, on 64 bytes, in the order of `shapes`, in which -1 stands for any size.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def adopt(name: str, arrays: Mapping[str, NDArray[Any]], **shapes: tuple[int, ..
         if given is None or wanted is None or len(given) != len(wanted) or not _fits(given, wanted):
             msg = f"{name}: {key} is {given}, its settings ask for {wanted}"
             raise DetectorError(msg)
-    return [np.array(arrays[key]) for key in shapes]
+    return [on_a_line(np.array(arrays[key])) for key in shapes]
 
 
 def _fits(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

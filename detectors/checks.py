@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from detectors import model_file
 from detectors.base import Detector, DetectorError, NotFittedError, Scores
 from detectors.calibration import create as create_calibrator
+from detectors.memory import ALIGNMENT, aligned
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 
@@ -177,6 +179,27 @@ def check_batches_do_not_matter(detector: type[Detector]) -> None:
             _assert_equal(built.score(d.x), whole, f"with {n} threads")
     finally:
         torch.set_num_threads(threads)
+
+
+def check_places_in_memory_do_not_matter(detector: type[Detector]) -> None:
+    """Scores are bit-equal wherever windows and what was learnt lie in memory: every offset from a cache line is tried."""
+    d, built = data(detector), fitted(detector)
+    x = d.x[: built.tile + 7]  # a whole tile, and one that is padded
+    whole = built.score(_lying(x, 0))
+    for offset in range(x.itemsize, ALIGNMENT, x.itemsize):
+        _assert_equal(built.score(_lying(x, offset)), whole, f"windows {offset} bytes behind a cache line")
+    for offset in range(0, ALIGNMENT, x.itemsize):
+        moved = {name: _lying(a, offset) for name, a in built.arrays().items() if offset % a.itemsize == 0}
+        other = detector.from_arrays(built.config, built.arrays() | moved)
+        _assert_equal(other.score(x), whole, f"what was learnt {offset} bytes behind a cache line")
+
+
+def _lying(a: NDArray[Any], offset: int) -> NDArray[Any]:
+    """Return a copy that begins so many bytes behind a cache line."""
+    room = aligned((a.nbytes + ALIGNMENT,), np.uint8)
+    copy = room[offset : offset + a.nbytes].view(a.dtype).reshape(a.shape)
+    copy[...] = a
+    return copy
 
 
 def check_model_file_round_trip(detector: type[Detector]) -> None:

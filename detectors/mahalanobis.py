@@ -33,6 +33,7 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+from detectors.memory import on_a_line, product
 
 FITS = 3
 """Fits, each without the rows that the one before found farthest."""
@@ -71,7 +72,7 @@ class Mahalanobis(Detector):
         off = np.square(rows - np.median(rows, axis=0)).sum(axis=1)
         for _ in range(FITS):
             self._learn(rows[off <= np.quantile(off, 1.0 - self.config.trim)])
-            off = np.square((rows - self._centre) @ self._whitening).sum(axis=1)
+            off = np.square(product(rows - self._centre, self._whitening)).sum(axis=1)
         return TrainingReport()
 
     def _flat(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -81,18 +82,18 @@ class Mahalanobis(Detector):
     def _learn(self, rows: NDArray[np.float64]) -> None:
         """Centre of rows (N, D), and the matrix that makes their components uncorrelated and of equal variance."""
         self._centre = rows.mean(axis=0)
-        centred = rows - self._centre
-        variances, directions = np.linalg.eigh(centred.T @ centred / len(rows))
+        centred = on_a_line(rows - self._centre)  # once: numpy multiplies a matrix with itself by another routine
+        variances, directions = np.linalg.eigh(product(centred.T, centred) / len(rows))
         variances = np.maximum(variances, 0.0)
         # Rows that are all equal have no variance to take a share of; then any change stands out by its size.
         usual = float(variances.mean()) or 1.0
         scale = np.sqrt(variances + self.config.floor * usual)
         # Symmetric, so that a component belongs to a column: its contribution.
-        self._whitening = np.ascontiguousarray((directions / scale) @ directions.T)
+        self._whitening = product(directions / scale, directions.T)
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         T, C, W = self.config.window, self.config.channels, self.width
-        squares = np.square((self._flat(x) - self._centre) @ self._whitening)
+        squares = np.square(product(self._flat(x) - self._centre, self._whitening))
         raw = np.sqrt(squares.mean(axis=1))
         per_channel = squares.reshape(-1, T, W)[:, :, :C].mean(axis=1)  # (B, C)
         shares = per_channel / (W * np.maximum(raw, 1e-12))[:, None]

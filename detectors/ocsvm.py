@@ -34,6 +34,7 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+from detectors.memory import on_a_line, product
 
 
 class OneClassSVMConfig(DetectorConfig):
@@ -74,7 +75,7 @@ class OneClassSVM(Detector):
         variance = float(rows.var())
         gamma = self.config.gamma or (1.0 / (rows.shape[1] * variance) if variance > 0 else 1.0)
         machine = Sklearn(nu=self.config.nu, gamma=gamma).fit(rows)
-        self._support = np.ascontiguousarray(machine.support_vectors_)
+        self._support = on_a_line(np.ascontiguousarray(machine.support_vectors_))
         self._weights = machine.dual_coef_[0].copy()
         self._gamma = np.array([gamma])
         return TrainingReport()
@@ -82,7 +83,7 @@ class OneClassSVM(Detector):
     def _score(self, x: NDArray[np.float32]) -> Scores:
         rows = x.reshape(len(x), -1).astype(np.float64)
         # |x - s|^2 by the binomial: a matrix product instead of (B, S, D) differences.
-        squares = np.square(rows).sum(axis=1)[:, None] - 2.0 * rows @ self._support.T
+        squares = np.square(rows).sum(axis=1)[:, None] - product(2.0 * rows, self._support.T)
         squares += np.square(self._support).sum(axis=1)
         kernel = np.exp(-self._gamma[0] * np.maximum(squares, 0.0))
         return Scores(-(kernel * self._weights).sum(axis=1))

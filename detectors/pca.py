@@ -31,6 +31,7 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+from detectors.memory import product
 
 
 class PCAConfig(DetectorConfig):
@@ -82,7 +83,7 @@ class PCA(Detector):
     def _left(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the major components do not rebuild of rows (B, D)."""
         centred = rows - self._centre
-        return np.asarray(centred - centred @ self._directions.T @ self._directions)
+        return np.asarray(centred - product(product(centred, self._directions.T), self._directions))
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         T, C, W = self.config.window, self.config.channels, self.width

@@ -1,0 +1,3 @@
+"""The stream: from records to alerts."""
+
+import detectors  # noqa: F401  # before any module here loads torch: it sets how MKL sums

@@ -7,7 +7,6 @@ the simulation and offline evaluation all run this code; nothing in it may depen
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from detectors import numerics
 from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
@@ -75,7 +74,7 @@ class Stream:
             stream=self.name,
             model_hash=self.model.hash,
             settings_hash=settings_hash(self.settings),
-            numerics=numerics(device),
+            numerics=numerics.describe(device),
             format=FORMAT,
         )
 
@@ -84,13 +83,6 @@ def settings_hash(settings: StreamSettings) -> str:
     """Hash of the settings that decide about results; topics for output and the path of the model file do not."""
     body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"})
     return hashlib.sha256(body.encode()).hexdigest()[:16]
-
-
-def numerics(device: str) -> str:
-    """What the last bits of a score depend on: device, CPU features, torch version."""
-    if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} float32"
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch-{torch.__version__} float32"
 
 
 def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:

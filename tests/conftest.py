@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import detectors  # noqa: F401  # before any test loads torch: it sets how MKL sums
+
 pytest_plugins = ["kafka_fixtures"]
 
 # A shell starts what it puts in the background with SIGINT ignored, and every child inherits that: the tests of Ctrl-C need it.

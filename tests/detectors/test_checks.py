@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,17 +109,43 @@ class LongConfig(DetectorConfig):
 
 
 class FreeBatches(Sound):
-    """What the tiles are there for: a matrix product over whatever batch comes."""
+    """What the tiles are there for: a kernel that cuts its sums into blocks by the size of whatever batch comes."""
 
     Config = LongConfig
 
-    def _fit(self, *args: Any) -> TrainingReport:
-        self.mean = np.random.default_rng(0).normal(size=(48, 32)).astype(np.float32)
-        return TrainingReport()
+    def score(self, x: Any) -> Scores:
+        flat = self._checked(x, finite=False)[:, :, 0]
+        parts = np.split(flat, [len(flat) % flat.shape[1]], axis=1)
+        return Scores(np.sum([part.sum(axis=1) for part in parts], axis=0, dtype=np.float32).astype(np.float64))
+
+
+def peeling_sum(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums of rows, in the way of a kernel that takes elements apart up to a cache line: other bits at other places."""
+    head = -a.ctypes.data % 64 // a.itemsize % a.shape[1]
+    return np.asarray(a[:, :head].sum(axis=1, dtype=np.float32) + a[:, head:].sum(axis=1, dtype=np.float32))
+
+
+class Peels(Sound):
+    """Its kernel is of that kind: right as long as it is given tiles."""
+
+    Config = LongConfig
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        return Scores(peeling_sum(x[:, :, 0]).astype(np.float64) + super()._score(x).raw)
+
+
+class PeelsWhereItLies(Peels):
+    """What the buffer is there for: whatever memory the caller has."""
 
     def score(self, x: Any) -> Scores:
-        flat = torch.from_numpy(np.ascontiguousarray(self._checked(x, finite=False)[:, :, 0]))
-        return Scores((flat @ torch.from_numpy(self.mean)).square().sum(dim=1).double().numpy())
+        return self._score(self._checked(x, finite=False))
+
+
+class PeelsItsWeights(Sound):
+    Config = LongConfig
+
+    def _score(self, x: NDArray[np.float32]) -> Scores:
+        return Scores(super()._score(x).raw + peeling_sum(self.mean.T))
 
 
 class KeepsASecret(Sound):
@@ -188,6 +215,8 @@ BROKEN = [
     (OneScoreForAll, checks.check_scores_have_the_stated_shapes, "negative"),
     (LooksAtItsNeighbours, checks.check_batches_do_not_matter, "differ in their bits"),
     (FreeBatches, checks.check_batches_do_not_matter, "differ in their bits"),
+    (PeelsWhereItLies, checks.check_places_in_memory_do_not_matter, "windows 4 bytes behind a cache line"),
+    (PeelsItsWeights, checks.check_places_in_memory_do_not_matter, "what was learnt 4 bytes behind a cache line"),
     (KeepsASecret, checks.check_model_file_round_trip, "loaded from a model file"),
     (UnseededWeights, checks.check_same_seed_same_weights, "mean differs"),
     (SpreadsNaN, checks.check_broken_windows_get_nan_alone, "beside a window with nan"),
@@ -225,10 +254,27 @@ def test_memory_that_comes_free_while_scoring_hides_nothing(monkeypatch: pytest.
         checks.check_memory_is_bounded(CollectsMeanwhile)
 
 
-def test_a_sound_detector_passes_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detectors.registry.DETECTORS", {**DETECTORS, "sound": Sound})
-    for check in checks.yield_checks(Sound):
-        check()
+@pytest.mark.parametrize("detector", [Sound, Peels])
+def test_a_sound_detector_passes_them_all(detector: type[Detector], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.registry.DETECTORS", {**DETECTORS, "sound": detector})
+    for check in checks.yield_checks(detector):
+        if detector is Sound or check.__name__ in {  # type: ignore[attr-defined]
+            "check_batches_do_not_matter",
+            "check_places_in_memory_do_not_matter",
+        }:
+            check()
+
+
+def test_without_the_buffer_of_their_own_the_tiles_of_a_kernel_that_peels_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The check sees what it is there for on every CPU: here the tile lies where chance has it."""
+    places = itertools.cycle(range(0, 64, 4))
+    monkeypatch.setattr(
+        "detectors.base.aligned", lambda shape, dtype: checks._lying(np.empty(shape, dtype), next(places))
+    )
+    with pytest.raises(AssertionError, match="windows 4 bytes behind a cache line"):
+        checks.check_places_in_memory_do_not_matter(Peels)
 
 
 def test_every_check_has_a_detector_that_it_fails() -> None:

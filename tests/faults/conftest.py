@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from faults.recording import Recording, record, train
+from faults.recording import DENSE, Recording, record, train
 from faults.world import Outcome, World
 from kafka_fixtures import QUICK_CLEANERS, broker, skip_or_fail
 
@@ -43,15 +43,21 @@ def model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("model") / "small.model")
 
 
+@pytest.fixture(scope="session")
+def dense_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model file with a dense autoencoder in the LSTM's place."""
+    return train(tmp_path_factory.mktemp("model") / "dense.model", DENSE)
+
+
 @pytest.fixture
 def new_world(cluster: Any, recording: Recording, model: Path, tmp_path: Path) -> Iterator[Callable[..., World]]:
-    """`new_world(checkpoint_every="5s")`: settings of the workers; `persistent=True`: Redis keeps a file."""
+    """`new_world(checkpoint_every="5s")`: settings of the workers; `persistent=True`: Redis keeps a file; `file`: the model's."""
     with ExitStack() as worlds:
 
-        def make(**settings: Any) -> World:
+        def make(*, file: Path = model, **settings: Any) -> World:
             folder = tmp_path / f"world-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            return worlds.enter_context(World(cluster.bootstrap, model, recording, folder, **settings))
+            return worlds.enter_context(World(cluster.bootstrap, file, recording, folder, **settings))
 
         yield make
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import structlog
-import torch
 from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
@@ -161,6 +160,8 @@ def detector_hangs_for_good() -> None:
 
 def detector_wants_memory() -> None:
     """It has memory for 16 windows at a time."""
+    import torch
+
     proper = ZScore.score
 
     def score(self: ZScore, x: NDArray[np.float32]) -> Scores:

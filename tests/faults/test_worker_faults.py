@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from faults.guarantee import Guarantee
@@ -103,6 +104,22 @@ def test_kills_show_a_checkpoint_that_is_not_one_step(world: World, reference: O
     world.start("a", plant=plant)
     world.feed()
     KILLED.seen_broken(f"{how}, {kills} kills", seen(world, reference))
+
+
+def test_kills_change_nothing_of_what_a_dense_autoencoder_says(
+    new_world: Callable[..., World], dense_model: Path
+) -> None:
+    """Dense layers are where kernels depend on the place of a batch in memory; every kill cuts the log anew."""
+    calm = new_world(file=dense_model)
+    calm.feed()
+    calm.start()
+    reference = calm.finish()
+    assert len({alert for alert, _ in reference.alerts}) >= 24
+    world = new_world(file=dense_model)
+    _kill(world, 6)
+    outcome = world.finish()
+    assert outcome.differences(reference) == []
+    KILLED.held(f"6 kills: {said(outcome)}", "with a dense autoencoder in the LSTM's place")
 
 
 def test_a_worker_that_slept_through_its_session_changes_nothing(world: World, reference: Outcome) -> None:

@@ -1,0 +1,79 @@
+"""What the last bits of a score depend on: named, so that states can be compared, and held still where that can be done.
+
+MKL multiplies the matrices of torch on x86. It chooses its kernels by the CPU, and some of them sum in another order where a
+matrix does not begin on a cache line (seen on AMD's family 26: a layer of 8 outputs). Its strict mode (`MKL_CBWR`, "conditional
+numerical reproducibility") makes the order of sums independent of where a matrix lies and of how many threads there are, at no
+cost in time. MKL reads it once, so it is set before torch is loaded: by `import detectors`, which `import pipeline` does too.
+What a user has set stays.
+
+Builds of torch without MKL (ARM) ignore all this; there the tiles of `detectors.base`, which lie on cache lines, hold alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+CBWR = "MKL_CBWR"
+
+_AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
+"""What MKL's AVX-512 branch asks of a CPU."""
+
+CHOICES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
+"""Variables by which a user chooses kernels of torch, oneDNN and numpy: part of the numerics where they are set."""
+
+_torch_came_first = False
+
+
+def hold() -> None:
+    """Set MKL's strict mode for this process and its children, unless the user chose one, or torch is loaded already."""
+    global _torch_came_first
+    if CBWR in os.environ or (mode := strict_mode()) is None:
+        return
+    if "torch" in sys.modules:  # MKL may have read it, or not: then nobody could say what holds
+        _torch_came_first = True
+        return
+    os.environ[CBWR] = mode
+
+
+def strict_mode() -> str | None:
+    """MKL's strict mode for this CPU; None where there is no MKL, or no strict mode for what the CPU has."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return None
+    flags = _flags()
+    if flags >= _AVX512:
+        return "AVX512,STRICT"
+    return "AVX2,STRICT" if flags >= {"avx2", "fma"} else None
+
+
+def _flags() -> frozenset[str]:
+    """What the CPU can do, as Linux tells; elsewhere what every x86 CPU of the last ten years can."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset({"avx2", "fma"})
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), ()))
+
+
+def describe(device: str) -> str:
+    """What the last bits of a score depend on, on `cpu`, `cuda` or `cuda:N`: device or CPU features, MKL's mode, versions."""
+    import numpy as np
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} float32"
+    chosen = "".join(f" {name}={os.environ[name]}" for name in CHOICES if os.environ.get(name))
+    return (
+        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(torch.backends.mkl.is_available())}"
+        f" torch-{torch.__version__} numpy-{np.__version__} float32{chosen}"
+    )
+
+
+def _mkl(built_with_mkl: bool) -> str:
+    if not built_with_mkl:
+        return "without-mkl"
+    if _torch_came_first:
+        return "mkl-not-strict(torch-was-loaded-before-detectors)"
+    return f"mkl-{os.environ.get(CBWR) or 'not-strict'}"
