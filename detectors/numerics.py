@@ -64,9 +64,10 @@ def describe(device: str) -> str:
 
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} float32"
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     chosen = "".join(f" {name}={os.environ[name]}" for name in CHOICES if os.environ.get(name))
     return (
-        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(torch.backends.mkl.is_available())}"
+        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(has_mkl)}"
         f" torch-{torch.__version__} numpy-{np.__version__} float32{chosen}"
     )
 
