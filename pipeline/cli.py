@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from pipeline.settings import FILE_VARIABLE
+from pipeline.wrong_settings import in_words
 
 COMMANDS = (
     "demo",
@@ -94,23 +94,9 @@ def one_line(error: BaseException) -> str:
     """
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split()) or type(error).__name__
-    return "; ".join(
-        _problem(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors(include_url=False)
-    )
+    from pipeline.settings import Settings
 
-
-def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    """One wrong setting: its name as in the file, what is wrong, where to mend it."""
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    in_list = any(isinstance(part, int) for part in location)
-    variable = (
-        "TIDEWATCH_" + (str(location[0]) if in_list else "__".join(map(str, location))).upper() if location else ""
-    )
-    what = {"extra_forbidden": "there is no such setting", "missing": "is missing"}.get(
-        kind, message.removeprefix("Value error, ")
-    )
-    where = " or ".join(filter(None, [os.environ.get(FILE_VARIABLE, "tidewatch.toml"), variable]))
-    return f"setting {name}: {what} (mend it in {where}; docs/settings.md lists all)"
+    return in_words(error, Settings, None)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -15,7 +16,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,13 +34,17 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as PydanticSettingsError
 
+from pipeline.addresses import host_list, redis_address
 from pipeline.errors import SettingsError
+from pipeline.wrong_settings import in_words
 
 DEFAULT_FILE = Path("tidewatch.toml")
 FILE_VARIABLE = "TIDEWATCH_CONFIG"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = timedelta(days=36_500)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
@@ -38,9 +53,13 @@ def _duration(value: object) -> object:
     if not isinstance(value, str):
         return value
     if (match := _DURATION.fullmatch(value)) is None:
-        msg = f"{value!r} is not a duration; write 200ms, 90s, 5m, 6h or 7d"
+        msg = f"{value[:40]!r} is not a duration; write 200ms, 90s, 5m, 6h or 7d"
         raise ValueError(msg)
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    seconds = float(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > _LONGEST.total_seconds():
+        msg = f"a duration of more than {_LONGEST.days} days is no setting of anybody's"
+        raise ValueError(msg)
+    return timedelta(seconds=seconds)
 
 
 def duration_text(duration: timedelta) -> str:
@@ -56,11 +75,20 @@ def duration_text(duration: timedelta) -> str:
     return f"{duration / timedelta(milliseconds=1):.3f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text, when_used="json")]
+def _bounded(value: timedelta) -> timedelta:
+    if not timedelta(0) <= value <= _LONGEST:
+        msg = f"a duration lies between 0 and {_LONGEST.days} days"
+        raise ValueError(msg)
+    return value
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), AfterValidator(_bounded), PlainSerializer(duration_text, when_used="json")
+]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(_Table):
@@ -82,18 +110,55 @@ class KafkaSettings(_Table):
     min_insync_replicas: int = Field(1, ge=1, description="min.insync.replicas of the topics that Tidewatch creates.")
     partitions: int = Field(4, ge=1, description="Partitions of the topics that Tidewatch creates.")
 
+    @field_validator("brokers")
+    @classmethod
+    def _are_addresses(cls, brokers: str) -> str:
+        host_list(brokers)
+        return brokers
+
+    @field_validator("ca_file", "certificate_file", "key_file")
+    @classmethod
+    def _are_pem(cls, file: Path | None) -> Path | None:
+        return file if file is None else _pem(file)
+
+
+def _pem(file: Path) -> Path:
+    """A file that is there and holds PEM; whether it fits the others is seen when it is loaded."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(1 << 20)
+    except OSError as error:
+        msg = f"{file} cannot be read: {error.strerror}" if file.exists() else f"{file} does not exist"
+        raise ValueError(msg) from None
+    if b"-----BEGIN " not in head:
+        msg = f"{file} is no PEM file (it holds no -----BEGIN ...-----); of DER, openssl makes one"
+        raise ValueError(msg)
+    return file
+
 
 class RedisSettings(_Table):
     """How Redis is reached."""
 
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis://, rediss:// or unix:// address; may hold a password.",
+        description="redis://, rediss:// or unix:// address, or redis+sentinel://host:26379,host:26379/master (rediss+sentinel://); "
+        "may hold a password, in which /, #, ?, @ and % are written %2F, %23, %3F, %40, %25.",
     )
     cluster: bool = Field(False, description="The address is one node of a Redis Cluster.")
     prefix: str = Field("tidewatch", description="First part of every key.")
     timeout: Duration = Field(timedelta(seconds=5), description="How long one command may take.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr) -> SecretStr:
+        redis_address(url.get_secret_value())
+        return url
+
+    @field_validator("ca_file")
+    @classmethod
+    def _is_pem(cls, file: Path | None) -> Path | None:
+        return file if file is None else _pem(file)
 
 
 class ThresholdSettings(_Table):
@@ -258,7 +323,9 @@ class WorkerSettings(_Table):
 class Settings(BaseSettings):
     """The whole table."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDEWATCH_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEWATCH_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -371,15 +438,31 @@ def load_settings(file: Path | None = None) -> Settings:
     Raises
     ------
     SettingsError
-        The named file does not exist or is not TOML.
-    pydantic.ValidationError
-        A setting is unknown, missing or wrong; the command line makes one line of it.
+        The named file does not exist or is not TOML; a setting is unknown, missing or wrong.
     """
     token = _chosen.set(file)
     try:
         return Settings()
+    except ValidationError as error:
+        raise SettingsError(in_words(error, Settings, config_file())) from None  # it holds what was given, also secrets
+    except PydanticSettingsError:
+        msg = f"{_not_json()} holds no JSON (mend it, or set its settings one by one, TIDEWATCH_KAFKA__BROKERS)"
+        raise SettingsError(msg) from None  # the error's cause holds what stands there
     finally:
         _chosen.reset(token)
+
+
+def _not_json() -> str:
+    """The environment variables of whole tables that hold no JSON."""
+    wrong = []
+    for field in Settings.model_fields:
+        for name, value in os.environ.items():
+            if name.upper() == f"TIDEWATCH_{field}".upper():
+                try:
+                    json.loads(value)
+                except ValueError:
+                    wrong.append(name)
+    return ", ".join(wrong) or "an environment variable TIDEWATCH_..."
 
 
 def config_file() -> Path | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit, urlunsplit
 
 import tomli_w
 from pydantic import BaseModel, SecretStr
@@ -78,11 +78,12 @@ def masked_url(url: str) -> str:
     >>> masked_url("redis://worker:secret@redis:6379/0")
     'redis://worker:***@redis:6379/0'
     """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+    front, question, query = url.partition("?")
+    scheme, _, rest = front.partition("://")
+    credentials, at, hosts = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    shown = f"{scheme}://{f'{user}:***' if colon else user}{at}{hosts}"
+    return shown + question + re.sub(r"(?<=password=)[^&]*", "***", query)
 
 
 def _section(title: str, prefix: str, table: type[BaseModel]) -> str:

@@ -11,7 +11,15 @@ import typer
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
-Url = Annotated[str, typer.Argument(help="Where to post to, http:// or https://.")]
+Url = Annotated[
+    str,
+    typer.Argument(
+        envvar="TIDEWATCH_SINK_URL",
+        show_envvar=False,
+        help="Where to post to, http:// or https://. Where it is secret, give it by the environment (TIDEWATCH_SINK_URL) or by the file "
+        "that TIDEWATCH_SINK_URL_FILE names: arguments are seen by all on the machine.",
+    ),
+]
 Group = Annotated[str, typer.Option(help="Consumer group; sinks of one group share the alerts.")]
 Beginning = Annotated[bool, typer.Option("--from-beginning", help="A new group begins with what the topic holds.")]
 Updates = Annotated[bool, typer.Option("--updates", help="Also post a firing alert's regular updates.")]
@@ -42,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def webhook(
-    url: Url,
+    url: Url = "",
     group: Group = "tidewatch-webhook",
     from_beginning: Beginning = False,
     updates: Updates = False,
@@ -61,7 +69,7 @@ def webhook(
 
     settings, topic = _settings(config, topic)
     _require_own_group(settings, group)
-    poster = Poster(url, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout)
+    poster = Poster(_url(url), authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout)
     subscriber = AlertSubscriber(
         settings.kafka,
         topic,
@@ -74,7 +82,7 @@ def webhook(
 
 
 def alertmanager(
-    url: Annotated[str, typer.Argument(help="Alertmanager's address, e.g. http://127.0.0.1:9093.")],
+    url: Url = "",
     interval: Interval = 60.0,
     stream: Streams = None,
     series: Series = "*",
@@ -93,7 +101,7 @@ def alertmanager(
 
     settings, topic = _settings(config, topic)
     poster = Poster(
-        url.rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout
+        _url(url).rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout
     )
     subscriber = AlertSubscriber(settings.kafka, topic, start="beginning", streams=stream or (), series=series)
     _run(run(subscriber, poster, interval=timedelta(seconds=interval)))
@@ -117,6 +125,15 @@ def _require_own_group(settings: Settings, group: str) -> None:
     if group == workers or group.startswith(f"{workers}.dead-letters."):
         msg = f"--group {group} is used by the workers (worker.group is {workers}): name one of the sink's own"
         raise SettingsError(msg)
+
+
+def _url(given: str) -> str:
+    from pipeline.errors import SettingsError
+    from pipeline.settings import secret_file
+
+    if url := given or secret_file("TIDEWATCH_SINK_URL_FILE"):
+        return url
+    raise SettingsError("where to post to is not said: name it, or set TIDEWATCH_SINK_URL or TIDEWATCH_SINK_URL_FILE")
 
 
 def _authorization() -> str:

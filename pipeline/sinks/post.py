@@ -14,11 +14,11 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
 
+from pipeline.addresses import receiver
 from pipeline.errors import SettingsError
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Poster:
     Parameters
     ----------
     url
-        Where to post to. User and password in it are used, and never logged.
+        Where to post to. Only its scheme, host and port are ever logged: what else stands in it may be secret.
     authorization
         Value of the Authorization header; empty: none.
     ca_file
@@ -74,12 +74,12 @@ class Poster:
         timeout: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            msg = f"{url!r} is no address of a receiver; it begins with http:// or https://"
-            raise SettingsError(msg)
+        try:
+            self.receiver = receiver(url)  # no path: Slack's, for one, is a secret
+        except ValueError as error:
+            msg = f"the receiver's address cannot be used: {error}"
+            raise SettingsError(msg) from None
         self._url = url
-        self.receiver = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
         self._headers = {"Authorization": authorization} if authorization else {}
         self._ssl = _context(ca_file)
         self._patience = timeout
@@ -142,7 +142,10 @@ class Poster:
             )
             self._patience = max(self._patience, min(self._patience * 2, _LONGEST_PATIENCE))
         except (aiohttp.ClientError, OSError) as error:
-            problem, after, never = f"{type(error).__name__}: {_printable(str(error))}", 0.0, False
+            why = (
+                "" if "/" in str(error) else f": {_printable(str(error))}"
+            )  # some of aiohttp's errors repeat the address
+            problem, after, never = f"{type(error).__name__}{why}", 0.0, False
         if never:
             log.error("refused by the receiver, skipped", receiver=self.receiver, reason=problem)
             return Attempt("refused")

@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import redis.asyncio as client
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -37,7 +37,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from pipeline.errors import StoreError
+from pipeline.addresses import RedisAddress, redis_address
+from pipeline.errors import SettingsError, StoreError
 from pipeline.settings import RedisSettings
 from pipeline.stores.base import Checkpoint, Claim, Identity, Refusal, parse_identity
 
@@ -71,11 +72,14 @@ class RedisStore:
     """
 
     def __init__(self, settings: RedisSettings) -> None:
-        url = settings.url.get_secret_value()
-        parts = urlsplit(url)
-        self._where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        try:
+            address = redis_address(settings.url.get_secret_value())
+        except ValueError as error:  # settings made without their validators
+            msg = f"redis.url is no address of Redis: {error} (mend [redis] url or TIDEWATCH_REDIS__URL)"
+            raise SettingsError(msg) from None
+        self._where = address.shown
         self._prefix = settings.prefix
-        self._redis = _connect(url, settings)
+        self._redis = _connect(address, settings)
         self._claim = _Script("claim")
         self._save = _Script("save")
         self._put = _Script("put")
@@ -213,24 +217,49 @@ class RedisStore:
             raise StoreError(f"Redis at {self._where} {_in_words(error)}") from error
 
 
-def _connect(url: str, settings: RedisSettings) -> client.Redis:
+def _connect(address: RedisAddress, settings: RedisSettings) -> client.Redis:
     seconds = settings.timeout.total_seconds()
-    options: dict[str, Any] = {
+    timeouts: dict[str, Any] = {
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         # The loop retries, with a write id and back-pressure; hidden retries would only stretch the time-out.
         "retry": Retry(NoBackoff(), 0),
     }
-    if urlsplit(url).scheme == "rediss" and settings.ca_file is not None:
-        options["ssl_ca_certs"] = str(settings.ca_file)
-    try:
-        if settings.cluster:
-            return cast("client.Redis", RedisCluster.from_url(url, max_connections=_CONNECTIONS, **options))
-        pool = client.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=seconds, **options)
-    except ValueError as error:
-        msg = "redis.url is not a redis://, rediss:// or unix:// address: mend [redis] url or TIDEWATCH_REDIS__URL"
-        raise StoreError(msg) from error
+    tls = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file is not None else {}
+    options = timeouts | {"username": address.username, "password": address.password}
+    if settings.cluster:
+        if address.master or address.path:
+            raise SettingsError("redis.cluster needs a redis:// or rediss:// address of one of its nodes (redis.url)")
+        [(host, port)] = address.hosts
+        if address.tls:
+            options |= {"ssl": True, **tls}
+        return cast("client.Redis", RedisCluster(host=host, port=port, max_connections=_CONNECTIONS, **options))
+    options["db"] = address.database
+    if address.master:
+        return _by_sentinel(address, timeouts, options, tls)
+    if address.path:
+        kind: type[client.Connection] | type[client.UnixDomainSocketConnection] = client.UnixDomainSocketConnection
+        options["path"] = address.path
+    else:
+        kind = client.SSLConnection if address.tls else client.Connection
+        [(options["host"], options["port"])] = address.hosts
+        if address.tls:
+            options |= tls
+    pool = client.BlockingConnectionPool(
+        connection_class=kind, max_connections=_CONNECTIONS, timeout=seconds, **options
+    )
     return client.Redis.from_pool(pool)
+
+
+def _by_sentinel(
+    address: RedisAddress, timeouts: dict[str, Any], options: dict[str, Any], tls: dict[str, str]
+) -> client.Redis:
+    """A client of whatever is the master: sentinels are asked for each new connection, and old ones break when it changes."""
+    secured: dict[str, Any] = {"ssl": True, **tls} if address.tls else {}
+    of_sentinels = timeouts | secured | {"username": address.sentinel_username, "password": address.sentinel_password}
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+    made: client.Redis = sentinel.master_for(address.master, max_connections=_CONNECTIONS, **options, **secured)
+    return made
 
 
 def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:
@@ -247,16 +276,20 @@ def _in_words(error: Exception) -> str:
         return f"cannot write to its disk ({_first_line(error).split('MISCONF ')[-1]}): make room there, or see Redis's log"
     if "executing the script can't run" in str(error):  # it names the script and the line, not the command
         return "refuses the user of redis.url a command of the scripts: mend the ACL, +hset +hget +hmget +hkeys +hdel"
+    if isinstance(error, MasterNotFoundError):
+        return "has no master now: where it has, see the master's name, and the sentinels' own password, in redis.url"
     if isinstance(error, (AuthenticationError, NoPermissionError)):
         return f"refuses the user of redis.url ({_first_line(error)}): mend the password or the ACL"
     if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
-        return "did not answer in time (redis.timeout)"
+        return "did not answer in time: see whether it runs and is reachable from here, or raise redis.timeout"
     if "SSL" in str(error):
         return (
             f"cannot be reached ({_first_line(error)}): see redis.ca_file, and whether redis.url should say rediss://"
         )
     if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
-        return f"cannot be reached ({_first_line(error)})"
+        return (
+            f"cannot be reached ({_first_line(error)}): start it, or name another in redis.url (TIDEWATCH_REDIS__URL)"
+        )
     return f"refuses: {_first_line(error)}"
 
 

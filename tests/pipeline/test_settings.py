@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.addresses import redis_address
 from pipeline.cli import one_line
 from pipeline.errors import SettingsError
 from pipeline.settings import Duration, Settings, StreamSettings, duration_text, load_settings, with_recommended
@@ -69,7 +71,7 @@ def test_a_file_that_is_not_toml_is_an_error_with_its_line(file: Path) -> None:
 )
 def test_a_wrong_setting_is_named(file: Path, text: str, named: str) -> None:
     file.write_text(text)
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load_settings(file)
     line = one_line(caught.value)
     assert line.startswith(named)
@@ -133,6 +135,10 @@ def test_settings_written_as_toml_are_read_back(tmp_path: Path) -> None:
         ("redis://redis:6379/0", "redis://redis:6379/0"),
         ("redis://:pw@redis:6379/0", "redis://:***@redis:6379/0"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (
+            "redis+sentinel://u:pw@a:1,b:2/m?sentinel_username=s&sentinel_password=pw",
+            "redis+sentinel://u:***@a:1,b:2/m?sentinel_username=s&sentinel_password=***",
+        ),
     ],
 )
 def test_an_address_loses_only_its_password(url: str, masked: str) -> None:
@@ -153,3 +159,75 @@ def test_what_a_model_file_recommends_holds_where_nobody_set_anything() -> None:
 def test_a_recommendation_that_is_no_setting_is_an_error() -> None:
     with pytest.raises(ValidationError, match="levle"):
         with_recommended(StreamSettings(name="s", model=Path("m")), {"threshold": {"levle": 2.5}})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[kafka]\n\nmetric_port = 1", ", line 3"),
+        ("[worker]\nmetric_port = 1", "did you mean metrics_port?"),
+        ("[kafka]\nmetrics_port = 1", "it belongs to [worker]"),
+        ("[strems]\nname = 'a'", "did you mean streams?"),
+        ("[streams]\nname = 'a'", "write one [[streams]] for each, with two pairs of brackets"),
+        ("[[kafka]]\nbrokers = 'a:1'", "write one table, [kafka], with one pair of brackets"),
+        (
+            "[[streams]]\nname='a'\nmodel='m'\n[[streams]]\nname='b'\nmodel='m'\n[streams.alerts]\nhould='1s'",
+            ", line 8",
+        ),
+        ("[worker]\nbatch_wait = '99999999999999999s'", "more than 36500 days"),
+        ("[worker]\nbatch_wait = 99999999999999999", "setting worker.batch_wait"),
+        ("[kafka]\nbrokers = 'a:99999'", "a port is a number from 1 to 65535"),
+        ("[kafka]\nbrokers = '[::1:9092'", "an IPv6 address stands in brackets"),
+        ("[kafka]\nca_file = '/nowhere/ca.pem'", "/nowhere/ca.pem does not exist"),
+    ],
+)
+def test_the_file_the_line_and_the_name_that_was_meant_are_told(tmp_path: Path, text: str, told: str) -> None:
+    (file := tmp_path / "other.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert told in str(caught.value)
+    assert "other.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_that_is_no_pem_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.der").write_bytes(b"\x30\x82\x01")
+    for table in ("kafka", "redis"):
+        (file := tmp_path / "t.toml").write_text(f"[{table}]\nca_file = '{tmp_path}/ca.der'")
+        with pytest.raises(SettingsError, match=rf"setting {table}\.ca_file: .* is no PEM file"):
+            load_settings(file)
+
+
+def test_a_table_in_the_environment_that_is_no_json_is_told_without_its_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIDEWATCH_KAFKA", '{"sasl_password": "hunter2"')
+    with pytest.raises(SettingsError, match="TIDEWATCH_KAFKA holds no JSON") as caught:
+        load_settings()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", [
+    "redis://:hun/ter2@h:6379/0", "redis://:hun#ter2@h:6379/0", "redis://:hunter2@h:99999/0", "redis://:hunter2@h:1,i:2/0",
+    "redis://:hun@ter2@h", "redis://:hun?ter2@h", "redis://hunter2@[::1/0", "redis://:hunter2@h:6379a", "http://:hunter2@h", "hunter2",
+    "redis+sentinel://:hunter2@h:1,i:2", "redis://:hunter2@h/x", "redis://:hunter2@h?password=hunter2", "redis://:hunter2 @h", "",
+])  # fmt: skip
+def test_an_address_of_redis_that_cannot_be_used_is_told_without_its_secret(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEWATCH_REDIS__URL", url)
+    with pytest.raises(SettingsError, match=r"^setting redis\.url: ") as caught:
+        load_settings()
+    told = "".join(traceback.format_exception(caught.value))
+    assert not any(piece in told for piece in ("hunter2", "hun", "ter2"))
+
+
+def test_addresses_of_redis_are_read() -> None:
+    found = redis_address(
+        "rediss+sentinel://u:p%2F%23@a:1,[::1]:2,c/mymaster/3?sentinel_username=s&sentinel_password=t%40"
+    )
+    assert found.hosts == (("a", 1), ("::1", 2), ("c", 26379))
+    assert (found.tls, found.master, found.database) == (True, "mymaster", 3)
+    assert (found.username, found.password, found.sentinel_username, found.sentinel_password) == ("u", "p/#", "s", "t@")
+    assert "p/#" not in repr(found)
+    assert redis_address("unix://:pw@/run/redis.sock?db=2").path == "/run/redis.sock"

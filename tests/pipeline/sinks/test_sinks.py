@@ -185,7 +185,7 @@ async def test_a_receiver_that_is_not_there_is_waited_for():
     assert waited == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert "pa55" not in str(logs)
     assert "t0ken" not in str(logs)
-    assert logs[0]["receiver"] == f"http://127.0.0.1:{port}/x"
+    assert logs[0]["receiver"] == f"http://127.0.0.1:{port}"
 
 
 async def test_what_a_receiver_never_takes_is_skipped_and_named():
@@ -199,7 +199,7 @@ async def test_what_a_receiver_never_takes_is_skipped_and_named():
 
 @pytest.mark.parametrize("url", ["alertmanager:9093", "ftp://x/y", "http://", ""])
 def test_a_wrong_address_is_named(url):
-    with pytest.raises(SettingsError, match="is no address of a receiver"):
+    with pytest.raises(SettingsError, match="the receiver's address cannot be used"):
         Poster(url)
 
 
@@ -337,3 +337,19 @@ async def test_the_real_alertmanager_shows_alerts_while_they_fire(broker, topic,
             await until(lambda: set(known(url)) == {("a", "critical")})
             await publish(broker, topic, [resolved])
             await until(lambda: known(url) == {})
+
+
+@pytest.mark.parametrize("url", [
+    "https://user:hunter2@h:99999/x", "https://user:hun/ter2@h/", "https://hunter2@[::1/x", "https://h/hunter2#hunter2", "ftp://h/hunter2",
+    "hunter2", "https://:443/hunter2", "https:///hunter2", "https://h:/hunter2", "https://h /hunter2",
+])  # fmt: skip
+def test_an_address_that_cannot_be_used_is_told_without_its_secret(url):
+    with pytest.raises(SettingsError) as told:
+        Poster(url)
+    assert "hun" not in str(told.value)
+
+
+def test_of_an_address_only_its_host_is_shown():
+    assert (
+        Poster("https://user:hunter2@hooks.example/services/T0/hunter2?key=hunter2").receiver == "https://hooks.example"
+    )

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from pipeline.embedded import EmbeddedServer, start_redis
-from pipeline.errors import ForeignState, Refused, StoreError
+from pipeline.errors import ForeignState, Refused, SettingsError, StoreError
 from pipeline.settings import RedisSettings
 from pipeline.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.stores.memory import MemoryStore
@@ -361,8 +361,12 @@ async def test_a_server_that_is_gone_or_hangs_is_a_store_error_of_one_line(tmp_p
 
 
 def test_an_address_that_is_none_names_the_setting() -> None:
-    with pytest.raises(StoreError, match=r"\[redis\] url or TIDEWATCH_REDIS__URL"):
-        RedisStore(RedisSettings(url=SecretStr("http://127.0.0.1")))
+    unchecked = RedisSettings.model_construct(
+        url=SecretStr("nonsense:hunter2"), prefix="p", cluster=False, ca_file=None
+    )
+    with pytest.raises(SettingsError, match=r"redis\.url .*TIDEWATCH_REDIS__URL") as caught:
+        RedisStore(unchecked)
+    assert "hunter2" not in str(caught.value)
 
 
 class _Fence(RuleBasedStateMachine):
