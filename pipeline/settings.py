@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +27,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -44,6 +46,7 @@ DEFAULT_FILE = Path("tidewatch.toml")
 FILE_VARIABLE = "TIDEWATCH_CONFIG"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI")  # others need more than settings
 _LONGEST = timedelta(days=36_500)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
@@ -116,14 +119,62 @@ class KafkaSettings(_Table):
         host_list(brokers)
         return brokers
 
-    @field_validator("ca_file", "certificate_file", "key_file")
+    @field_validator("sasl_mechanism")
+    @classmethod
+    def _is_a_mechanism(cls, mechanism: str) -> str:
+        if mechanism not in _MECHANISMS:
+            msg = f"it is one of {', '.join(_MECHANISMS)}"
+            raise ValueError(msg)
+        return mechanism
+
+    @field_validator("ca_file")
+    @classmethod
+    def _is_an_authority(cls, file: Path | None) -> Path | None:
+        return _authority(file)
+
+    @field_validator("certificate_file", "key_file")
     @classmethod
     def _are_pem(cls, file: Path | None) -> Path | None:
         return file if file is None else _pem(file)
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("kafka.key_file needs kafka.certificate_file")
+        if self.certificate_file is not None:
+            password = self.key_password.get_secret_value()
+            try:  # a function, since without one OpenSSL would ask at the terminal
+                ssl.create_default_context().load_cert_chain(self.certificate_file, self.key_file, lambda: password)
+            except (OSError, ValueError) as error:
+                why = getattr(error, "reason", None) or "damaged, or kafka.key_password is wrong"
+                msg = (
+                    f"kafka.certificate_file and kafka.key_file cannot be used together ({why}); see kafka.key_password"
+                )
+                raise ValueError(msg) from None
+        needs_user = self.security_protocol.startswith("SASL") and self.sasl_mechanism != "GSSAPI"
+        if needs_user and not (self.sasl_username and self.sasl_password.get_secret_value()):
+            msg = f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password"
+            raise ValueError(msg)
+        return self
+
+
+def with_brokers(kafka: KafkaSettings, brokers: str) -> KafkaSettings:
+    """The settings with other bootstrap servers, those of an option `--brokers`; the same where it is empty.
+
+    Raises SettingsError where they are no addresses.
+    """
+    if not brokers:
+        return kafka
+    try:
+        host_list(brokers)
+    except ValueError as error:
+        msg = f"--brokers: {error}"
+        raise SettingsError(msg) from None
+    return kafka.model_copy(update={"brokers": brokers})
+
 
 def _pem(file: Path) -> Path:
-    """A file that is there and holds PEM; whether it fits the others is seen when it is loaded."""
+    """A file that is there and holds PEM."""
     try:
         with file.open("rb") as stream:
             head = stream.read(1 << 20)
@@ -131,8 +182,20 @@ def _pem(file: Path) -> Path:
         msg = f"{file} cannot be read: {error.strerror}" if file.exists() else f"{file} does not exist"
         raise ValueError(msg) from None
     if b"-----BEGIN " not in head:
-        msg = f"{file} is no PEM file (it holds no -----BEGIN ...-----); of DER, openssl makes one"
+        msg = f"{file} is no PEM file (it holds no -----BEGIN ...-----); openssl makes one of DER"
         raise ValueError(msg)
+    return file
+
+
+def _authority(file: Path | None) -> Path | None:
+    """A PEM file of certificates that can be read."""
+    if file is not None:
+        _pem(file)
+        try:
+            ssl.create_default_context(cafile=str(file))
+        except ssl.SSLError as error:
+            msg = f"{file} holds no certificate that can be read ({error.reason or 'damaged'})"
+            raise ValueError(msg) from None
     return file
 
 
@@ -157,8 +220,15 @@ class RedisSettings(_Table):
 
     @field_validator("ca_file")
     @classmethod
-    def _is_pem(cls, file: Path | None) -> Path | None:
-        return file if file is None else _pem(file)
+    def _is_an_authority(cls, file: Path | None) -> Path | None:
+        return _authority(file)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        address = redis_address(self.url.get_secret_value())
+        if self.cluster and (address.master or address.path):
+            raise ValueError("redis.cluster needs a redis:// or rediss:// address of one of its nodes in redis.url")
+        return self
 
 
 class ThresholdSettings(_Table):

@@ -104,7 +104,7 @@ def alerts(
     """
     import asyncio
 
-    from pipeline.settings import load_settings
+    from pipeline.settings import load_settings, with_brokers
     from pipeline.subscribe import AlertSubscriber
 
     if new and not follow:
@@ -112,7 +112,7 @@ def alerts(
             "goes with --follow: without it only what the topic holds is shown", param_hint="--new"
         )
     settings = load_settings(config)
-    kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
+    kafka = with_brokers(settings.kafka, brokers)
     # The newest state of an alert decides whether its row is wanted, so the subscriber drops only what no state can change.
     wanted = _Wanted(frozenset(status or ()), frozenset(severity or ()), _since(since), alert_id)
     subscriber = AlertSubscriber(

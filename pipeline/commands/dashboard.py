@@ -36,14 +36,14 @@ def dashboard(
     from pipeline import logs
     from pipeline.commands.alerts import alert_topic
     from pipeline.dashboard.server import require_token, serving
-    from pipeline.settings import load_settings, secret_file
+    from pipeline.settings import load_settings, secret_file, with_brokers
     from pipeline.subscribe import AlertSubscriber
 
     settings = load_settings(config)
     logs.configure(settings.worker.log_format, settings.worker.log_level)
     token = token or secret_file("TIDEWATCH_DASHBOARD_TOKEN_FILE")
     require_token(host, token)
-    kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
+    kafka = with_brokers(settings.kafka, brokers)
     subscriber = AlertSubscriber(kafka, topic or alert_topic(settings), start="beginning")
 
     async def serve() -> None:

@@ -68,7 +68,7 @@ def replay(
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
     from pipeline import topics
     from pipeline.kafka_clients import connect_admin, librdkafka_config
-    from pipeline.settings import load_settings
+    from pipeline.settings import load_settings, with_brokers
     from producers.clock import Clock, parse_speed
     from producers.datasets import Layout
     from producers.errors import DeliveryError, ProducerError
@@ -83,7 +83,7 @@ def replay(
     dataset = _open(source, path, Layout(timestamp_column, columns, series_column, time_zone))
     timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
     settings = load_settings(config)
-    kafka = settings.kafka.model_copy(update={"brokers": brokers}) if brokers else settings.kafka
+    kafka = with_brokers(settings.kafka, brokers)
     topic = topic or _default_topic(dataset, settings)
     _require_no_output(settings, topic)
     admin = connect_admin(kafka)

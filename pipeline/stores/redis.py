@@ -228,8 +228,6 @@ def _connect(address: RedisAddress, settings: RedisSettings) -> client.Redis:
     tls = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file is not None else {}
     options = timeouts | {"username": address.username, "password": address.password}
     if settings.cluster:
-        if address.master or address.path:
-            raise SettingsError("redis.cluster needs a redis:// or rediss:// address of one of its nodes (redis.url)")
         [(host, port)] = address.hosts
         if address.tls:
             options |= {"ssl": True, **tls}

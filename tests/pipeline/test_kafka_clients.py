@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 from kafka_fixtures import broker, skip_or_fail
+from pydantic import ValidationError
 from recording_life import Book, settings_of, until, worker
 
 from pipeline.errors import BrokerError, SettingsError
 from pipeline.kafka_clients import aiokafka_config, connect_admin, librdkafka_config
 from pipeline.publisher import KafkaPublisher
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, RedisSettings, with_brokers
 
 SCRAM = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "tide", "sasl_password": "pässword; with=signs"}
 
@@ -42,17 +43,49 @@ def test_sasl_settings_reach_both_libraries() -> None:
     )  # fmt: skip
 
 
-def test_a_file_that_is_not_there_is_named_with_its_setting(tmp_path: Path) -> None:
-    settings = KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "ca.pem")
+def test_a_file_that_went_away_is_named_with_its_setting(tmp_path: Path) -> None:
+    settings = KafkaSettings(security_protocol="SSL").model_copy(update={"ca_file": tmp_path / "ca.pem"})
     for config in (aiokafka_config, librdkafka_config):
         with pytest.raises(SettingsError, match=r"kafka\.ca_file: .*ca\.pem does not exist"):
             config(settings)
 
 
-def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("not a certificate")
-    with pytest.raises(SettingsError, match=r"kafka\.ca_file"):
-        aiokafka_config(KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "ca.pem"))
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("not a certificate", "ca.pem is no PEM file"),
+        ("-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n", "holds no certificate that can be read"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    for kind in (KafkaSettings, RedisSettings):
+        with pytest.raises(ValidationError, match=told):
+            kind(ca_file=tmp_path / "ca.pem")
+    with pytest.raises(ValidationError, match=r"no PEM file|cannot be used together|does not exist"):
+        KafkaSettings(certificate_file=tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"sasl_mechanism": "SCRAM"}, "it is one of PLAIN"),
+        ({"security_protocol": "SASL_SSL"}, "needs kafka.sasl_username and kafka.sasl_password"),
+        ({"key_file": __file__}, "needs kafka.certificate_file"),
+        ({"brokers": "a:1,,b:2"}, "a host name is missing"),
+        ({"brokers": "a"}, "a port is missing"),
+    ],
+)
+def test_what_a_client_library_would_say_later_is_told_at_once(given: dict[str, str], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        KafkaSettings(**given)  # type: ignore[arg-type]
+
+
+def test_brokers_of_an_option_are_looked_at_too() -> None:
+    with pytest.raises(SettingsError, match="--brokers: a port is a number"):
+        with_brokers(KafkaSettings(), "a:b")
 
 
 def test_a_broker_that_does_not_answer_is_one_line_in_time() -> None:

@@ -155,5 +155,5 @@ def test_secrets_come_from_files_and_the_environment_goes_first(
 
 def test_a_name_that_is_no_secret_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEWATCH_KAFKA__BROKERS_FILE", "x")
-    with pytest.raises(ValidationError, match="brokers_file"):
+    with pytest.raises(SettingsError, match="brokers_file"):
         load_settings(None)
