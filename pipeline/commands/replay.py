@@ -88,12 +88,13 @@ def replay(
     _require_no_output(settings, topic)
     admin = connect_admin(kafka)
     near = topics.nearest(topic, topics.names(admin, kafka))
-    if topics.create(admin, kafka, [topics.input_plan(topic)]):
-        hint = f" ({near} was there already)" if near else ""
-        _console().print(f"created topic [bold]{escape(topic)}[/] with {kafka.partitions} partitions{escape(hint)}")
+    created = topics.create(admin, kafka, [topics.input_plan(topic)])
     publisher = Publisher(topic, librdkafka_config(kafka), delivery_timeout=delivery_timeout)
     publisher.connect(kafka.request_timeout.total_seconds())
     _announce(dataset, timeline, publisher.topic)
+    if created:
+        hint = f" ({near} was there already)" if near else ""
+        _console().print(f"created topic [bold]{escape(topic)}[/] with {kafka.partitions} partitions{escape(hint)}")
     try:
         _send(timeline, Clock(pace, sleep=publisher.wait), Pace(rate), publisher, loop=loop)
     except DeliveryError as error:

@@ -70,6 +70,26 @@ def test_a_twin_is_announced_as_one_and_series_are_chosen_by_glob(broker: Embedd
     assert len(records(broker, "synthetic-nab.observations", 1127)) == 1127
 
 
+def test_what_it_creates_is_said_with_the_name_that_may_have_been_meant(broker: EmbeddedServer, tmp_path: Path) -> None:
+    def run(topic: str) -> str:
+        series = ("--series", "realTraffic/*speed_7578")
+        done = tidewatch("synthetic", "nab", *series, "--topic", topic, "--brokers", broker.address, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "created topic city-traffic with 4 partitions\n" in run("city-traffic")
+    assert "created topic" not in run("city-traffic")
+    assert "created topic city-trafic with 4 partitions (city-traffic was there already)" in run("city-trafic")
+
+
+@pytest.mark.parametrize("setting", ["alert_topic", "dead_letter_topic", "score_topic"])
+def test_a_topic_that_workers_write_to_is_refused(broker: EmbeddedServer, tmp_path: Path, setting: str) -> None:
+    (tmp_path / "tidewatch.toml").write_text(f"[[streams]]\nname = 'nab'\nmodel = 'm'\n{setting} = 'written'\n")
+    done = tidewatch("synthetic", "nab", "--topic", "written", "--brokers", broker.address, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"topic written is the {setting} of stream nab: observations go to nab.observations" in done.stderr
+
+
 def test_ctrl_c_ends_in_order_and_says_what_arrived(broker: EmbeddedServer, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "replay", "synthetic", "taxi", "--rate", "200", "--loop", "--topic", "slow",
