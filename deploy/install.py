@@ -7,6 +7,9 @@ and links that pip is configured with on this machine.
 torch is handled apart: its build for Linux in the plain registry brings 4.7 GB of CUDA libraries. A torch of the locked version
 that is already there is kept; without an NVIDIA driver PyTorch's CPU builds are tried first, then the plain registry.
 A second run finds its stamp and installs nothing.
+
+Last come the jars of Apache Kafka, for the embedded broker (`pipeline.kafka_jars`, which also says where they are kept). Without them
+the set-up is done all the same: the first start tries again, and has a fallback. An image needs none (`--without-kafka`).
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Install Tidewatch into the Python that runs this.")
     parser.add_argument("--dev", action="store_true", help="also what tests and linters need")
     parser.add_argument("--packages", action="store_true", help="not Tidewatch itself (a layer of an image)")
+    parser.add_argument("--without-kafka", action="store_true", help="not the jars of the embedded broker (an image)")
     arguments = parser.parse_args()
     dev, itself = arguments.dev, not arguments.packages
     stamp = Path(sys.prefix) / (".tidewatch-dev" if dev else ".tidewatch")
@@ -62,6 +66,8 @@ def main() -> int:
     started = time.monotonic()
     try:
         install(dev=dev, itself=itself)
+        if itself and not arguments.without_kafka:
+            get_kafka()
     except InstallError as error:
         say(f"error: {error}")
         return 2
@@ -88,6 +94,20 @@ def install(*, dev: bool, itself: bool) -> None:
     if itself:
         project = ("--no-deps", "--no-build-isolation", "-e", str(PROJECT))
         must("tidewatch itself", uv.install(*project) or Pip().install(*project))
+
+
+def get_kafka() -> None:
+    """The jars of the embedded Kafka, over the same certificates as pip's."""
+    settings = pip_settings(run([sys.executable, "-m", "pip", "config", "list"]).stdout)
+    environment = dict(os.environ)
+    if "cert" in settings:
+        environment.setdefault("SSL_CERT_FILE", settings["cert"])
+    done = subprocess.run([sys.executable, "-m", "pipeline.kafka_jars"], env=environment, cwd=PROJECT, check=False)
+    say(
+        "Apache Kafka: ok"
+        if done.returncode == 0
+        else "without Apache Kafka: see above; Tansu serves until it is there"
+    )
 
 
 def get_uv(lock: Path, settings: dict[str, str]) -> Installer:

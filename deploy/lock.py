@@ -16,12 +16,19 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+LOCKS = ("requirements-dev.lock", "requirements-torch.lock")
 ONLY_TORCH = re.compile(r"^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
 
 
 def main() -> None:
     """Resolve twice (all, then without the development tools at the same versions) and write three files."""
-    everything = compiled(["--extra", "embedded", "--extra", "setup", "--extra", "dev", *sys.argv[1:]])
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as kept:
+        if "--upgrade" not in sys.argv:  # what is locked stays at its version, where pyproject.toml lets it
+            kept.write("\n".join(x for name in LOCKS for x in requirements((PROJECT / name).read_text())) + "\n")
+            kept.flush()
+        everything = compiled(
+            ["--extra", "embedded", "--extra", "setup", "--extra", "dev", "--constraints", kept.name, *sys.argv[1:]]
+        )
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
         pinned.write("\n".join(requirements(everything)) + "\n")
         pinned.flush()

@@ -62,6 +62,7 @@ INTERRUPTED = 130
 """Exit code after a second Ctrl-C."""
 
 _REPORT_EVERY = 5.0
+_TELL_EVERY = 1.0
 
 # Faust logs a crash with a traceback in each of its services; `serve` raises its reason, and it is told once. aiokafka's
 # coordinator logs each step of a group's everyday life as an error.
@@ -202,6 +203,8 @@ async def _work(settings: Settings) -> None:
         names = {stream.settings.input_topic: stream.name for stream in streams}
         reporting = asyncio.create_task(_report(app, metrics, names))
         stack.callback(reporting.cancel)
+        telling = asyncio.create_task(_tell(app, metrics))
+        stack.callback(telling.cancel)
         stack.enter_context(_watch_topics(settings, app, streams, identities))
         log.info("worker started", group=worker.group, streams=[s.name for s in streams])
         await app.serve()
@@ -295,6 +298,13 @@ def _leave(hung: ScoringHung) -> NoReturn:
     sys.stderr.write(f"error: {hung}\n")
     sys.stderr.flush()
     os._exit(EXPECTED)
+
+
+async def _tell(app: App, metrics: WorkerMetrics) -> None:
+    """Let the log say what is waited for, and how far the work is."""
+    while True:
+        await asyncio.sleep(_TELL_EVERY)
+        metrics.progress.tick(given=len(app.partitions), opened=len(app.partitions.standing()))
 
 
 async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pipeline.doctor_kafka import details_of, judged_clock
+from pipeline.embedded import TANSU
 from pipeline.errors import ForeignState, TidewatchError
 from pipeline.findings import Finding, counted
 from pipeline.kafka_clients import connect_admin
@@ -16,9 +17,6 @@ from pipeline.settings import Settings
 from pipeline.state_admin import Administration, checkpoints, opened
 from pipeline.stores.base import Checkpoint, check_identity
 from pipeline.stream import Stream
-
-EMBEDDED = "embedded-"
-"""How the id of the embedded broker's cluster begins (`pipeline.embedded`): it does not tell where its logs end."""
 
 NEARLY_FULL = 0.8
 """Share of maxmemory that may be in use."""
@@ -108,7 +106,7 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
             "they are, and their open alerts end as moved"
         )
         yield Finding(what, "warning", told)
-    if here.cluster.startswith(EMBEDDED):
+    if here.cluster.startswith(TANSU):
         yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}")
         return
     lag = sum(max(bounds[p].end - c.offset, 0) for p, c in stored.items())

@@ -43,6 +43,7 @@ from prometheus_client.exposition import choose_encoder
 from pipeline.errors import SettingsError
 from pipeline.exposure import bearer, check_exposure, named_loopback, same
 from pipeline.listening import listening_in_a_thread
+from pipeline.progress import Progress
 from pipeline.records import Severity, Status
 from producers.formats.base import Reason
 
@@ -154,8 +155,11 @@ class WorkerMetrics:
         The registry holds them already (from prometheus_client).
     """
 
-    def __init__(self, registry: CollectorRegistry, health: Health | None = None) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, health: Health | None = None, progress: Progress | None = None
+    ) -> None:
         self.health = health if health is not None else Health()
+        self.progress = progress if progress is not None else Progress()
         each = ("stream", "partition")
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -243,6 +247,7 @@ class WorkerMetrics:
         for stage, taken in seconds.items():
             self._stage.labels(stream, stage).observe(taken)
         self._batch.labels(stream).observe(counts["records"])
+        self.progress.batch(stream, counts)
 
     def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
         """One checkpoint: its offset, bytes and seconds."""
@@ -265,11 +270,13 @@ class WorkerMetrics:
         self._position.labels(stream, str(partition)).set(position)
         self._lag.labels(stream, str(partition)).set(lag)
         self.health.position(stream, partition, position, lag)
+        self.progress.position(stream, partition, lag)
 
     def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
         """How many series are held, in probation and out of it."""
         self._series.labels(stream, str(partition), "warming").set(warming)
         self._series.labels(stream, str(partition), "live").set(live)
+        self.progress.series(stream, partition, warming=warming, live=live)
 
     def open_alerts(self, stream: str, partition: int, alerts: Counts[tuple[Status, Severity]]) -> None:
         """How many alerts are open, by status and severity."""
@@ -288,6 +295,7 @@ class WorkerMetrics:
             for severity in get_args(Severity):
                 _remove(self._open, *labels, status, severity)
         self.health.forget(stream, partition)
+        self.progress.forget(stream, partition)
 
 
 @contextmanager

@@ -66,6 +66,7 @@ _PACE = (
 _LARGE = 2_000  # records that are not few
 _HOLD_UP = 0.02  # s that records which wait for their turn may hold up the fetches of their broker's other partitions
 _ATTEMPTS = 5
+_READ_WITHIN = 3.0
 _NOTHING_YET = "nothing processed yet"
 """Note beside an offset that was committed only to confirm the membership: no state was ever stored of it."""
 _SMALLEST_FETCH = 64 << 10
@@ -347,14 +348,35 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             first, end = await self.bounds(tp)
             if offset is None or offset <= end:
                 break
+            if await self._readable(tp, offset - 1):  # a broker that does not tell where its logs end, such as Tansu
+                end = offset
+                break
             await asyncio.sleep(1.0)
         client = self._ensure_consumer()._client
         await client.force_metadata_update()  # a follower of the group may not have heard of new partitions
         partitions = len(client.cluster.partitions_for_topic(tp.topic) or ())
         committed, note = await self._committed(tp)
+        if committed > end and await self._readable(tp, committed - 1):
+            end = committed
         # Whoever confirmed its membership only began there; it has to matter if what it began with is gone meanwhile.
         fresh = committed < 0 or (note == _NOTHING_YET and committed >= first)
         return Standing(first, end, None if fresh else committed, partitions)
+
+    async def _readable(self, tp: TP, offset: int) -> bool:
+        """Whether the log holds a record at the offset or behind it: a reader of its own tries."""
+        wanted = driver.ensure_aiokafka_TP(tp)
+        config = aiokafka_config(self.settings.kafka)
+        reader = aiokafka.AIOKafkaConsumer(group_id=None, auto_offset_reset="none", **config)
+        await reader.start()
+        try:
+            reader.assign([wanted])
+            reader.seek(wanted, offset)
+            async with asyncio.timeout(_READ_WITHIN):
+                return bool((await reader.getone(wanted)).offset >= offset)
+        except (OffsetOutOfRangeError, TimeoutError):
+            return False
+        finally:
+            await reader.stop()
 
     def highwater(self, tp: TP) -> int:
         """The end of a partition's log as the last fetch told it; 0 where none has yet."""

@@ -1,22 +1,19 @@
 """Real Apache Kafka for tests: one broker for the whole run, a fresh topic and group for each test.
 
-`TIDEWATCH_TEST_KAFKA=host:port` names a broker that runs already. Without it, one is started from `deploy/kafka`; where that
-is impossible the tests are skipped with what to do about it, except under CI with Maven and a JVM: there they fail.
+`TIDEWATCH_TEST_KAFKA=host:port` names a broker that runs already. Without it, one is started (`pipeline.apache_kafka`); where that
+is impossible the tests are skipped with what to do about it; under CI they fail.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from pipeline import apache_kafka as broker
 
 # Deletion, compaction and expiry are waited for in tests; Kafka's defaults are minutes.
 QUICK_CLEANERS = {
@@ -27,23 +24,9 @@ QUICK_CLEANERS = {
 }
 
 
-def _load_broker() -> ModuleType:
-    file = Path(__file__).parents[1] / "deploy" / "kafka" / "broker.py"
-    spec = importlib.util.spec_from_file_location("deploy_kafka_broker", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-broker = _load_broker()
-
-
 def skip_or_fail(missing: str) -> None:
-    """Skip with what to do; under CI with Maven and a JVM at hand, fail."""
-    if os.environ.get("CI") == "true" and shutil.which("java") and shutil.which("mvn"):
+    """Skip with what to do; under CI, fail."""
+    if os.environ.get("CI") == "true":
         pytest.fail(f"Apache Kafka cannot start in CI: {missing}", pytrace=False)
     pytest.skip(f"needs Apache Kafka: {missing}; or set TIDEWATCH_TEST_KAFKA=host:port")
 

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run the main job end to end: train, replay NAB, taxi and KDD through Kafka, raise alerts, judge them.
 
-        Starts an embedded Kafka and Redis, needs neither Docker nor Java, and stops all it started. Ends with a report.
+        Starts an embedded Kafka and Redis, needs neither Docker nor an installed Java, and stops all it started. Ends with a report.
         """
         from rich.console import Console
 

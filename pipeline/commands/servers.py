@@ -19,33 +19,55 @@ def register(app: typer.Typer) -> None:
 def servers(
     kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Kafka; 0: a free one.")] = KAFKA_PORT,
     redis_port: Annotated[int, typer.Option(min=0, max=65535, help="Of Redis; 0: a free one.")] = REDIS_PORT,
-    folder: Annotated[Path, typer.Option(help="Where their logs go.")] = Path("out/servers"),
+    folder: Annotated[Path, typer.Option(help="Where their data and logs are kept.")] = Path("out/servers"),
 ) -> None:
-    """Start the embedded Kafka and Redis for a first try: on loopback, all in memory, gone with Ctrl-C.
+    """Start the embedded Kafka and Redis for a first try: on loopback, until Ctrl-C; the next start goes on from their data.
 
-    With the usual ports no setting is needed to use them.
+    With the usual ports no setting is needed to use them. To begin empty, remove the folder.
     """
     import signal
     import threading
     from contextlib import ExitStack
+    from types import FrameType
 
-    from pipeline.embedded import start_kafka, start_redis
+    from pipeline.embedded import locked, start_kafka, start_redis
     from pipeline.errors import TidewatchError
 
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    up = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+        if not up:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
     with ExitStack() as stack:
-        running = [
-            stack.enter_context(start_kafka(folder, port=kafka_port)),
-            stack.enter_context(start_redis(folder, port=redis_port)),
-        ]
-        typer.echo(f"Kafka at {running[0].address}, Redis at {running[1].url}; in memory, until Ctrl-C")
-        if (running[0].port, running[1].port) != (KAFKA_PORT, REDIS_PORT):
+        lock = [stack.enter_context(locked(folder))]
+        typer.echo("starting Kafka and Redis ...", err=True)
+        kafka = stack.enter_context(
+            start_kafka(
+                folder, port=kafka_port, keep=True, inherited=lock, tell=lambda line: typer.echo(line, err=True)
+            )
+        )
+        if kafka.note:
+            typer.echo(
+                f"Apache Kafka cannot be had here ({kafka.note}). {kafka.kind} serves instead: in memory, gone when it ends"
+            )
+        apache = not kafka.note
+        redis = stack.enter_context(start_redis(folder / "redis", port=redis_port, persistent=apache, inherited=lock))
+        up = True
+        kept = f"data kept in {folder}" if apache else "in memory"
+        typer.echo(
+            f"Kafka at {kafka.address}, Redis at {redis.url}; {kafka.kind} and {redis.kind}, {kept}; Ctrl-C ends them"
+        )
+        if (kafka.port, redis.port) != (KAFKA_PORT, REDIS_PORT):
             typer.echo("every other command finds them where these are set:")
-            typer.echo(f"  export TIDEWATCH_KAFKA__BROKERS={running[0].address} TIDEWATCH_REDIS__URL={running[1].url}")
+            typer.echo(f"  export TIDEWATCH_KAFKA__BROKERS={kafka.address} TIDEWATCH_REDIS__URL={redis.url}")
         while not ended.wait(0.5):
-            for server in running:
+            for server in (kafka, redis):
                 if not server.alive:
                     msg = f"the embedded {server.name} ended by itself; its log {server.log} ends: {server.tail()}"
                     raise TidewatchError(msg)
+        typer.echo("stopping", err=True)

@@ -1,7 +1,7 @@
 """The processes that the demo starts: started again when they die, all gone when the demo is, however that ends.
 
 Each is the leader of a session of its own, so Ctrl-C at the terminal reaches the demo alone, which then stops them in order.
-Should the demo itself be killed, the pipe to each closes and a watcher ends it (`pipeline.embedded`).
+Should the demo itself be killed, the pipe to each closes and a watcher ends it (`pipeline.server_process`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.embedded import watched
 from pipeline.errors import TidewatchError
+from pipeline.server_process import watched
 
 GRACE = 10.0
 """Seconds between asking a process to stop and killing it."""

@@ -29,9 +29,10 @@ from pipeline.demo.live import View
 from pipeline.demo.processes import Children
 from pipeline.demo.streams import STREAMS, DemoStream
 from pipeline.demo.training import ALERT_TOPIC, Step, score_topic, train, write_settings
-from pipeline.embedded import free_port, start_kafka, start_redis
+from pipeline.embedded import start_kafka, start_redis
 from pipeline.errors import BrokerError
 from pipeline.kafka_clients import connect_admin, librdkafka_config
+from pipeline.server_process import free_port
 from pipeline.settings import Settings, load_settings
 from producers.clock import MAX_SPEED, Clock, parse_speed
 from producers.publisher import Publisher
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from producers.datasets import Dataset
 
 LOOK_EVERY = 0.25
+_KEPT = ("TIDEWATCH_DATA", "TIDEWATCH_OFFLINE", "TIDEWATCH_CACHE", "TIDEWATCH_MAVEN")  # where things come from
 PATIENCE = 90.0
 """Seconds in which the workers must get ahead, else the demo ends with an error."""
 
@@ -114,9 +116,11 @@ def _run(options: Options, view: View, facts: Facts, stack: ExitStack) -> None:
     environment = _own_environment()
     data = _open(options.streams, view)
     _prepare(options.out)
-    kafka = stack.enter_context(start_kafka(options.out / "logs"))
+    kafka = stack.enter_context(start_kafka(options.out / "logs", tell=view.event))
     redis = stack.enter_context(start_redis(options.out / "logs"))
-    view.event(f"Kafka (embedded) at {kafka.address}, Redis (embedded) at {redis.address}")
+    if kafka.note:
+        view.event(f"[yellow]Apache Kafka cannot be had here ({kafka.note}): {kafka.kind} serves instead[/]")
+    view.event(f"{kafka.kind} (embedded) at {kafka.address}, {redis.kind} (embedded) at {redis.address}")
     with facts.timed("training"):
         models = _train(options, data, view)
     config = options.out / "tidewatch.toml"
@@ -210,7 +214,7 @@ def _start_workers(options: Options, environment: Mapping[str, str], children: C
 def _own_environment() -> dict[str, str]:
     """What the demo and its processes see of the environment: the user's own Tidewatch settings must not reach them."""
     for name in list(os.environ):
-        if name.startswith("TIDEWATCH_") and name not in ("TIDEWATCH_DATA", "TIDEWATCH_OFFLINE"):
+        if name.startswith("TIDEWATCH_") and name not in _KEPT:
             del os.environ[name]
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 

@@ -13,7 +13,7 @@ from faults.recording import PARTITIONS
 from faults.verdict import said
 from faults.world import Message, Outcome, World
 
-from pipeline.embedded import free_port
+from pipeline.server_process import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

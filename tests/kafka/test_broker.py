@@ -68,16 +68,3 @@ def test_three_brokers_go_on_when_one_is_killed() -> None:
             producer.produce(topic, str(i).encode(), on_delivery=lambda error, _: lost.append(error) if error else None)
         assert producer.flush(60) == 0
         assert not lost
-
-
-def test_without_a_jvm_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert "install one of version 17" in broker.missing_tools()
-
-
-def test_jars_are_kept_outside_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path))
-    assert broker.cache_folder() == tmp_path
-    monkeypatch.delenv("TIDEWATCH_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert broker.cache_folder() == tmp_path / "xdg" / "tidewatch"

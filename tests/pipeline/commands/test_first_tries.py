@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import create_cli, main
-from pipeline.embedded import free_port
+from pipeline.server_process import free_port
 
 PROJECT = Path(__file__).parents[3]
 
