@@ -26,7 +26,7 @@ from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
 from pipeline.app import Seldom, run_worker
-from pipeline.embedded import start_redis
+from pipeline.embedded import start_redis, start_tansu
 from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
 from pipeline.settings import Settings
 
@@ -115,6 +115,13 @@ def world(kafka: str, redis_url: str, model: Path, tmp_path: Path) -> Iterator[W
         yield World(tmp_path, kafka, redis_url, model, f"s{uuid.uuid4().hex[:8]}", running)
 
 
+@pytest.fixture
+def world_on_tansu(redis_url: str, model: Path, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as running:
+        tansu = running.enter_context(start_tansu(tmp_path))
+        yield World(tmp_path, tansu.address, redis_url, model, f"s{uuid.uuid4().hex[:8]}", running)
+
+
 def observations(start: int, stop: int, *, spike: int = -1) -> list[bytes]:
     noise = np.random.default_rng(1).normal(10, 1, stop)
     noise[spike if spike >= 0 else []] = 60.0
@@ -178,6 +185,27 @@ def test_observations_become_alerts_and_a_second_worker_goes_on_where_the_first_
     alerts = [json.loads(value) for value in world.read("alerts", 4)]
     assert [(a["status"], a["observed"]) for a in alerts if a["status"] == "firing"] == [("firing", [60.0])] * 2
     assert len({a["id"] for a in alerts}) == 2
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+def test_on_tansu_too_a_worker_goes_on_where_it_stopped_though_the_log_is_said_to_end_before(
+    world_on_tansu: World,
+) -> None:
+    world = world_on_tansu
+    world.create_topic()
+    world.send(*observations(0, 200))  # one batch, after whose first record Tansu says that the log ends
+    first = world.start()
+    wait_for(lambda: _total(world) == 200, first)
+    first.terminate()
+    assert ended(first)[0] == 0
+    world.send(*observations(200, 260))
+    second = world.start()
+    wait_for(lambda: _total(world) == 260, second)
+    second.terminate()
+    code, errors = ended(second)
+    assert code == 0, errors
+    assert "state loaded" in errors
 
 
 def _total(world: World) -> int:

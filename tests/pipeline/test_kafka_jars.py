@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if mirror.ranges else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[: mirror.cuts.pop(0)] if mirror.cuts else content)
+        with suppress(ConnectionError):  # who has read enough hangs up
+            self.wfile.write(content[: mirror.cuts.pop(0)] if mirror.cuts else content)
 
     def log_message(self, *_: object) -> None:
         pass
