@@ -365,8 +365,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _readable(self, tp: TP, offset: int) -> bool:
         """Whether the log holds a record at the offset or behind it: a reader of its own tries."""
         wanted = driver.ensure_aiokafka_TP(tp)
-        config = aiokafka_config(self.settings.kafka)
-        reader = aiokafka.AIOKafkaConsumer(group_id=None, auto_offset_reset="none", **config)
+        reader = aiokafka_consumer(self.settings.kafka, group_id=None, auto_offset_reset="none")
         await reader.start()
         try:
             reader.assign([wanted])
