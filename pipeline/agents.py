@@ -285,6 +285,7 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
         [value for b in batches for value in b.values],
         np.concatenate([b.timestamps for b in batches]),
         first.missed,
+        {offset: refused for b in batches for offset, refused in b.refused.items()},
     )
 
 

@@ -7,7 +7,7 @@ All arrays of one batch have the same length, and index i means the same record 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,28 @@ class Standing:
     partitions: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a record could not be read, and what is there of it; all behind it in its record batch shares its fate.
+
+    Attributes
+    ----------
+    detail
+        Why, and which offsets.
+    size
+        Bytes of the record as it says, else of its batch as it was packed; 0: not known.
+    key, head
+        Of the record, as far as they were there.
+    """
+
+    offset: int
+    reason: str
+    detail: str
+    size: int
+    key: bytes | None = None
+    head: bytes = b""
+
+
 @dataclass(slots=True)
 class RecordBatch:
     """All records that one poll brought of one partition, as bytes.
@@ -48,6 +70,8 @@ class RecordBatch:
         Kafka's own time stamps in ms, for metrics of latency only. No result depends on them.
     missed
         How many offsets before this batch expired while nobody had read them (retention was quicker).
+    refused
+        By offset: why a record, which has its place among the others, could not be read (`pipeline.record_batches`).
     """
 
     topic: str
@@ -58,6 +82,7 @@ class RecordBatch:
     values: Sequence[bytes | None]
     timestamps: NDArray[np.int64]
     missed: int = 0
+    refused: Mapping[int, Refused] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -74,7 +99,7 @@ class RecordBatch:
 
     def _slice(self, part: slice, next_offset: int) -> RecordBatch:
         columns = self.keys[part], self.values[part], self.timestamps[part]
-        return RecordBatch(self.topic, self.partition, self.offsets[part], next_offset, *columns)
+        return RecordBatch(self.topic, self.partition, self.offsets[part], next_offset, *columns, refused=self.refused)
 
 
 @dataclass(slots=True)

@@ -96,7 +96,7 @@ class Decoder:
         A record of many points may be in both: its usable points are observations.
         """
         rejected: list[Rejected] = []
-        index, values = _readable(batch.values, rejected, self.skipped)
+        index, values = _readable(batch, rejected, self.skipped)
         if self._foreign is not None:
             observations = self._points(self._foreign, batch, index, values, rejected)
         elif self._one is not None:
@@ -176,18 +176,21 @@ class Decoder:
 
 
 def _readable(
-    values: Sequence[bytes | None], rejected: list[Rejected], skipped: Counter[str]
+    batch: RecordBatch, rejected: list[Rejected], skipped: Counter[str]
 ) -> tuple[NDArray[np.intp], Sequence[bytes]]:
-    """Index and values of the records that are neither tombstones nor too large: nearly always all of them."""
+    """Index and values of the records that are neither tombstones nor too large nor refused: nearly always all of them."""
+    values = batch.values
     try:
-        if max(map(len, cast("Sequence[bytes]", values)), default=0) <= MAX_VALUE_BYTES:
+        if not batch.refused and max(map(len, cast("Sequence[bytes]", values)), default=0) <= MAX_VALUE_BYTES:
             return np.arange(len(values)), cast("Sequence[bytes]", values)
     except TypeError:  # a None among them
         pass
     index: list[int] = []
     readable: list[bytes] = []
     for i, value in enumerate(values):
-        if value is None:
+        if refused := batch.refused.get(int(batch.offsets[i])) if batch.refused else None:
+            rejected.append(Rejected(i, refused.reason, refused.detail))
+        elif value is None:
             skipped[TOMBSTONE] += 1
         elif len(value) > MAX_VALUE_BYTES:
             rejected.append(Rejected(i, Reason.TOO_LARGE, f"{len(value)} bytes; the limit is {MAX_VALUE_BYTES}"))

@@ -1,25 +1,29 @@
 """Columns out of what aiokafka has fetched: offsets, keys, values and time stamps of one partition, a list each.
 
-aiokafka builds an object of twelve fields for each record, which takes most of the time that reading takes. Where its version
-is one that this was written against, the columns are taken straight from the record batches; on any other version from
-aiokafka's own records, more slowly. Both say the same (`tests/pipeline/test_fetching.py`).
+aiokafka builds an object of twelve fields for each record, which takes most of the time that reading takes. The columns are
+taken straight from the record batches instead, as `pipeline.record_batches` reads them, and say what aiokafka's own records say
+(`tests/pipeline/test_fetching.py`). A record that cannot be read has its place in the columns as others have, and `refused`
+says why.
 """
 
-# ruff: noqa: SLF001  aiokafka's fetcher is private; what is used of it is guarded by its version
+# ruff: noqa: SLF001  aiokafka's fetcher is private; `record_batches.install` refuses versions that were not tried
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import lt
 from typing import Any
 
-import aiokafka
-from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition
 
-DIRECT = frozenset({"0.12.0", "0.13.0", "0.14.0"})
-"""Versions of aiokafka whose batches are read directly."""
+from pipeline.batches import Refused
+from pipeline.record_batches import BoundedBatch, FetchedBatches
+from producers.formats.base import Reason
+
+_ABORT = b"\x00\x00\x00\x00"  # version and type of the marker
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Columns:
         The position that was read at.
     next_offset
         The position behind what was taken: the last record and any markers that follow.
+    refused
+        By offset: why a record is not what was written. Its value is the head of it, as far as it could be read.
     """
 
     start: int
@@ -40,6 +46,7 @@ class Columns:
     timestamps: list[int] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+    refused: dict[int, Refused] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,36 +58,57 @@ class Columns:
         self.keys += [r.key for r in records]
         self.values += [r.value for r in records]
 
+    def refuse(self, refused: Refused) -> None:
+        """Give a record its place that could not be read."""
+        self.offsets.append(refused.offset)
+        self.timestamps.append(-1)
+        self.keys.append(refused.key)
+        self.values.append(refused.head)
+        self.refused[refused.offset] = refused
+
 
 def take(
-    fetcher: Any, tp: TopicPartition, limit: int, *, direct: bool = aiokafka.__version__ in DIRECT
+    fetcher: Any, tp: TopicPartition, limit: int, *, room: int = 1 << 62, despite_damage: bool = False
 ) -> Columns | None:
     """Take up to `limit` records that were fetched of a partition; used up, they leave the fetcher.
 
-    It fetches again when it is told (`fetch_again`). None where they were fetched for another position, or what was fetched
-    holds nothing.
+    No batch is begun behind `room` unpacked bytes. It fetches again when it is told (`fetch_again`). None where they were
+    fetched for another position, or what was fetched holds nothing.
+
+    Parameters
+    ----------
+    despite_damage
+        A batch that is not what was written (checksum, length) is passed over, and refused like a record.
 
     Raises
     ------
     KafkaError
-        What the fetch of this partition ended with, or a damaged batch. It counts as not read.
+        What the fetch of this partition ended with.
+    CorruptRecordException
+        The next batch is damaged: it counts as not read, and another fetch may bring it whole.
     """
     result = fetcher._records[tp]
     more = False
     try:
         if hasattr(result, "check_raise"):
             result.check_raise()
-        taken = (_from_batches if direct else _from_records)(result, limit)
+        taken = _from_batches(result, limit, room, despite_damage)
         more = result.has_more()
-    except KafkaError:
-        raise
-    except Exception as error:  # a decompressor's, of whichever library
-        msg = f"a batch of {tp.topic}[{tp.partition}] cannot be unpacked: {error!r}"
-        raise CorruptRecordException(msg) from error
-    finally:  # also after an error: aiokafka would skip what it had unpacked before
+    finally:  # also after an error
         if not more:
             del fetcher._records[tp]
     return taken
+
+
+def begun(fetcher: Any, tp: TopicPartition) -> bool:
+    """Whether a batch of the partition lies unpacked."""
+    return held(fetcher._records[tp]) > 0
+
+
+def held(result: Any) -> int:
+    """Bytes of the batch of a fetch's result that is being read, unpacked."""
+    batches = getattr(result, "tidewatch_batches", None)
+    return 0 if batches is None else int(batches.held)
 
 
 def fetch_again(fetcher: Any) -> None:
@@ -88,18 +116,7 @@ def fetch_again(fetcher: Any) -> None:
     fetcher._notify(fetcher._wait_consume_future)
 
 
-def _from_records(result: Any, limit: int) -> Columns | None:
-    state = result._assignment.state_value(result._topic_partition)
-    start = state._position
-    records = result.getall(limit)
-    if state._position == start:
-        return None
-    taken = Columns(start, state._position)
-    taken.extend(records)
-    return taken
-
-
-def _from_batches(result: Any, limit: int) -> Columns | None:
+def _from_batches(result: Any, limit: int, room: int, despite_damage: bool) -> Columns | None:
     """Do what `FetchResult.getall` and `PartitionRecords._unpack_records` do, without a ConsumerRecord for each record."""
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return None
@@ -107,7 +124,8 @@ def _from_batches(result: Any, limit: int) -> Columns | None:
     batches = getattr(result, "tidewatch_batches", None)
     if batches is None:
         batches = result.tidewatch_batches = _Batches(fetched)
-    taken: Columns = batches.take(limit)
+    end = result._assignment.state_value(result._topic_partition).highwater or 1 << 62
+    taken: Columns = batches.take(limit, room, end, despite_damage)
     result._update_position()
     if batches.empty:
         result._partition_records = None
@@ -120,53 +138,107 @@ class _Batches:
     def __init__(self, fetched: Any) -> None:
         self.empty = False
         self._fetched = fetched
-        self._batch: Any = None
+        self._raw: FetchedBatches = fetched._records
+        self._batch: BoundedBatch | None = None
+        self._read = 0  # records of the batch that were taken
         self._records: Iterator[Any] = iter(())
         # Its own iterator, never begun, refers to it in turn: each fetch would stay in memory, with its bytes, until the garbage
         # collector comes, which a worker has told to come seldom.
         fetched._records_iterator = None
 
-    def take(self, limit: int) -> Columns:
-        """The next records, at most `limit`; fewer at the end only."""
+    @property
+    def held(self) -> int:
+        """Bytes of the batch that is being read, unpacked."""
+        return 0 if self._batch is None else self._batch.held
+
+    def take(self, limit: int, room: int, log_end: int, despite_damage: bool) -> Columns:
+        """The next records, at most `limit`; fewer at the end, behind `room` bytes, or before a damaged batch only."""
         fetched = self._fetched
         taken = Columns(fetched.next_fetch_offset, fetched.next_fetch_offset)
-        while len(taken) < limit and (self._batch is not None or self._next_batch()):
+        size = 0
+        while len(taken) < limit:
+            batch = self._batch or (self._next_batch(taken, log_end, despite_damage) if size < room else None)
+            if batch is None:
+                break
             wanted = limit - len(taken)
-            records = list(islice(self._records, wanted))
+            records = self._portion(batch, wanted)
+            size += batch.held
             if len(records) < wanted:
-                after = self._batch.next_offset  # also where compaction took the batch's last records
+                after = batch.next_offset  # also where compaction took the batch's last records
                 self._batch = None
             else:
                 after = records[-1].offset + 1
             if records and records[0].offset < fetched.next_fetch_offset:  # a batch may start before the position
                 records = [r for r in records if r.offset >= fetched.next_fetch_offset]
-            fetched.next_fetch_offset = max(after, fetched.next_fetch_offset)
             taken.extend(records)
+            if len(records) < wanted and batch.refused is not None and after > fetched.next_fetch_offset:
+                taken.refuse(replace(batch.refused, offset=max(batch.refused.offset, fetched.next_fetch_offset)))
+            fetched.next_fetch_offset = max(after, fetched.next_fetch_offset)
         taken.next_offset = fetched.next_fetch_offset
         return taken
 
-    def _next_batch(self) -> bool:
-        """Go to the next batch with records: markers, and what an aborted transaction wrote, are passed over."""
-        fetched = self._fetched
-        while fetched._records.has_next():
-            batch = fetched._records.next_batch()
-            if fetched._check_crcs and not batch.validate_crc():
-                msg = f"a batch of {fetched._tp.topic}[{fetched._tp.partition}] has a wrong checksum"
-                raise CorruptRecordException(msg)
-            if self._aborted(batch) or batch.is_control_batch:
-                fetched.next_fetch_offset = batch.next_offset
-                continue
-            self._batch = batch
-            self._records = islice(batch, None)  # a batch must not be asked for an iterator twice
-            return True
-        self.empty = True
-        return False
+    def _portion(self, batch: BoundedBatch, wanted: int) -> list[Any]:
+        """Up to `wanted` records of a batch; fewer at its end only."""
+        try:
+            records = list(islice(self._records, wanted))
+            good = _in_order(records, batch)
+        except Exception:  # whatever the compiled reader stumbles over: a header's name that is no UTF-8, say
+            good = False
+        if not good:  # it is not what it says of itself
+            self._records = islice(batch.careful(), self._read, None)
+            records = list(islice(self._records, wanted))
+        self._read += len(records)
+        return records
 
-    def _aborted(self, batch: Any) -> bool:
+    def _next_batch(self, taken: Columns, log_end: int, despite_damage: bool) -> BoundedBatch | None:
+        """Go to the next batch with records, None at the end: markers, and what an aborted transaction wrote, are passed over."""
+        fetched = self._fetched
+        while self._raw.has_next():
+            try:
+                batch = self._raw.next_batch(check=fetched._check_crcs, log_end=log_end)
+            except CorruptRecordException as error:
+                if len(taken):  # first those before it
+                    return None
+                if not despite_damage:
+                    raise
+                self._pass_over(taken, str(error), log_end)
+                break
+            if self._aborted(batch) or batch.is_control_batch:
+                fetched.next_fetch_offset = max(batch.next_offset, fetched.next_fetch_offset)
+                continue
+            self._batch, self._read = batch, 0
+            self._records = islice(batch.records(), None)  # a batch must not be asked for an iterator twice
+            return batch
+        self.empty = True
+        return None
+
+    def _pass_over(self, taken: Columns, why: str, log_end: int) -> None:
+        """A damaged batch; what was fetched behind it is fetched again."""
+        start = self._fetched.next_fetch_offset
+        behind = self._raw.behind(start, log_end)
+        where = f"offset {start}" if behind == start + 1 else f"offsets {start} to {behind - 1}"
+        taken.refuse(Refused(start, Reason.DAMAGED, f"{why}; {where} cannot be read", 0))
+        self._fetched.next_fetch_offset = behind
+
+    def _aborted(self, batch: BoundedBatch) -> bool:
         fetched = self._fetched
         if not fetched._isolation_level or batch.producer_id is None:
             return False
         fetched._consume_aborted_up_to(batch.base_offset)
-        if batch.is_control_batch and fetched._contains_abort_marker(batch):
+        if batch.is_control_batch and _aborts(batch):
             fetched._aborted_producers.discard(batch.producer_id)
         return bool(batch.is_transactional and batch.producer_id in fetched._aborted_producers)
+
+
+def _aborts(batch: BoundedBatch) -> bool:
+    """Whether a control batch ends a transaction by taking it back."""
+    marker = next(batch.careful(), None)
+    return marker is not None and marker.key is not None and marker.key[:4] == _ABORT
+
+
+def _in_order(records: list[Any], batch: BoundedBatch) -> bool:
+    """Whether offsets rise within what the batch says."""
+    if not records:
+        return True
+    offsets = [r.offset for r in records]
+    return batch.base_offset <= offsets[0] and offsets[-1] < batch.next_offset and all(map(lt, offsets, offsets[1:]))

@@ -188,7 +188,10 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that could not be used: its bytes as they came, why, and where from."""
+    """A record that could not be used: its bytes as they came, why, and where from.
+
+    `unread` is the record's length where its value is only the head of what could not be read.
+    """
 
     stream: str
     reason: str
@@ -198,11 +201,13 @@ class DeadLetter(msgspec.Struct, frozen=True):
     offset: int
     key: bytes | None
     value: bytes | None
+    unread: int | None = None
 
     @classmethod
     def of(cls, records: RecordBatch, rejected: Rejected, *, stream: str) -> DeadLetter:
         """The dead letter of one record of a batch."""
         at = rejected.index
+        refused = records.refused.get(int(records.offsets[at]))
         return cls(
             stream,
             rejected.reason,
@@ -212,11 +217,13 @@ class DeadLetter(msgspec.Struct, frozen=True):
             int(records.offsets[at]),
             records.keys[at],
             records.values[at],
+            None if refused is None else refused.size,
         )
 
     def facts(self) -> ErrorHeaders:
         """What its headers say."""
         value, key = self.value, self.key
+        unread = {} if self.unread is None else {"value_length": str(self.unread)}
         return ErrorHeaders(
             reason=self.reason,
             detail=self.detail[:500],
@@ -224,7 +231,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
             topic=self.topic,
             partition=str(self.partition),
             offset=str(self.offset),
-            **({} if value is None or len(value) <= MAX_ORIGINAL else _too_large("value", value)),
+            **(unread if value is None or len(value) <= MAX_ORIGINAL else _too_large("value", value)),
             **({} if key is None or len(key) <= MAX_KEY else _too_large("key", key)),
         )
 
@@ -252,9 +259,11 @@ class ErrorHeaders(msgspec.Struct, frozen=True):
     partition: Annotated[str, Meta(description="Its partition, decimal.")]
     offset: Annotated[str, Meta(description="Its offset, decimal.")]
     value_length: Annotated[
-        str, Meta(description="Value too large to send: its length; the value here is its head.")
+        str, Meta(description="Value too large to send or to read: its length; the value here is its head.")
     ] = ""
-    value_sha256: Annotated[str, Meta(description="Value too large to send: its SHA-256.")] = ""
+    value_sha256: Annotated[
+        str, Meta(description="Value too large to send: its SHA-256; none where it could not be read.")
+    ] = ""
     key_length: Annotated[str, Meta(description="Key too large to send: its length; the key here is its head.")] = ""
     key_sha256: Annotated[str, Meta(description="Key too large to send: its SHA-256.")] = ""
 

@@ -12,7 +12,8 @@ rebalances, topics, agents. What it would get wrong per record is replaced:
   own seek to the committed offsets, which runs after a rebalance, does nothing here.
 - *Acknowledgement.* Faust's books of acknowledged offsets and gaps are not kept. `Consumer.commit` commits what
   `committable` says: what the partitions' loops have in the store (faust-streaming issue 606 cannot happen).
-- *Memory.* A partition holds what is being worked on and about `max_poll_records` that wait, all together `buffer_bytes`.
+- *Memory.* A partition holds what is being worked on and about `max_poll_records` that wait, all together `buffer_bytes`, counted
+  as they are in memory; what is packed is unpacked batch by batch, each as far as `pipeline.unpacking.MOST`.
 
 Faust 0.15.3 and aiokafka 0.12 to 0.14; methods of both that are private are used here and in `pipeline.fetching` only.
 """
@@ -38,6 +39,7 @@ import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     CommitFailedError,
+    CorruptRecordException,
     IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -49,7 +51,7 @@ from mode.threads import WorkerThread
 
 from pipeline.batches import RecordBatch, Standing
 from pipeline.errors import BrokerError
-from pipeline.fetching import Columns, fetch_again, take
+from pipeline.fetching import Columns, begun, fetch_again, held, take
 from pipeline.kafka_clients import aiokafka_consumer, broker_error
 from pipeline.membership import FencedInstanceId, name_instance
 from pipeline.settings import Settings
@@ -67,6 +69,7 @@ _LARGE = 2_000  # records that are not few
 _HOLD_UP = 0.02  # s that records which wait for their turn may hold up the fetches of their broker's other partitions
 _ATTEMPTS = 5
 _READ_WITHIN = 3.0
+_FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the next time
 _NOTHING_YET = "nothing processed yet"
 """Note beside an offset that was committed only to confirm the membership: no state was ever stored of it."""
 _SMALLEST_FETCH = 64 << 10
@@ -84,6 +87,8 @@ class Lane:
     """Where the last batch ended; behind `next_offset` only where records expired in between."""
     held: deque[tuple[int, int]] = field(default_factory=deque)
     """Records and bytes of each batch in memory, oldest first. Kafka's thread appends, the app's takes off."""
+    damaged: int = 0
+    """How often what was fetched from `next_offset` on was not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def held(self) -> int:
         """Bytes of the batches in memory."""
         return sum(size for lane in list(self.lanes.values()) for _, size in list(lane.held))
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of batches that lie unpacked until there is room for their next records."""
+        consumer = self._consumer
+        return 0 if consumer is None else sum(map(held, list(consumer._fetcher._records.values())))
 
     @property
     def settings(self) -> Settings:
@@ -249,8 +260,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             lane = self.lanes.get(tp)
             if lane is None or sum(n for n, _ in list(lane.held)) > worker.max_poll_records:
                 continue
-            if self.held >= worker.buffer_bytes // 2:
+            most = worker.buffer_bytes // 2
+            if self.held >= most:
                 break
+            if self.held + self.unpacked >= most and not begun(fetcher, tp):  # what lies unpacked goes on first
+                continue
             if (batch := self._take(fetcher, lane)) is not None:
                 batches[tp] = batch
         return batches
@@ -259,7 +273,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """What the fetcher has of one partition, as columns; None where there is nothing (any more)."""
         taken: Columns | None = None
         try:
-            taken = take(fetcher, driver.ensure_aiokafka_TP(lane.tp), self.settings.worker.max_poll_records)
+            taken = take(
+                fetcher,
+                driver.ensure_aiokafka_TP(lane.tp),
+                self.settings.worker.max_poll_records,
+                room=self.settings.worker.buffer_bytes // 4,
+                despite_damage=lane.damaged >= _FETCHES,
+            )
+            lane.damaged = 0
+        except CorruptRecordException as error:
+            if not lane.damaged:
+                log.warning(
+                    "damaged batch, fetching it again", topic=lane.tp.topic, partition=lane.tp.partition,
+                    offset=lane.next_offset, reason=str(error),
+                )  # fmt: skip
+            lane.damaged += 1
+            return None
         except OffsetOutOfRangeError:
             self._ensure_consumer().pause(driver.ensure_aiokafka_TP(lane.tp))
             reset = asyncio.ensure_future(self._out_of_range(lane))
@@ -288,6 +317,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             taken.values,
             np.array(taken.timestamps, np.int64),
             missed,
+            taken.refused,
         )
 
     def _fetch_again(self, fetcher: Any, *, at_once: bool) -> None:
@@ -486,8 +516,8 @@ class Consumer(driver.Consumer):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of records in memory, all partitions together, without what aiokafka has prefetched."""
-        return self._thread.held
+        """Bytes of records in memory, all partitions together, without what aiokafka has prefetched and not unpacked."""
+        return self._thread.held + self._thread.unpacked
 
     def fail(self, error: BaseException) -> None:
         """Report from any thread that the transport cannot go on."""

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     NO_SERIES = "no series"
     WRONG_CHANNELS = "wrong channels"
     UNENCODABLE_ROW = "unencodable row"
+    DAMAGED = "damaged"
 
 
 class Unusable(ValueError):
