@@ -10,6 +10,7 @@ says why.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -51,9 +52,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.values)
 
-    def extend(self, records: list[Any]) -> None:
+    def extend(self, records: list[Any], offsets: list[int]) -> None:
         """Take over the fields of records; the objects can go at once, before the garbage collector looks at them."""
-        self.offsets += [r.offset for r in records]
+        self.offsets += offsets
         self.timestamps += [r.timestamp for r in records]
         self.keys += [r.key for r in records]
         self.values += [r.value for r in records]
@@ -161,34 +162,40 @@ class _Batches:
             if batch is None:
                 break
             wanted = limit - len(taken)
-            records = self._portion(batch, wanted)
+            records, offsets = self._portion(batch, wanted)
             size += batch.held
             if len(records) < wanted:
                 after = batch.next_offset  # also where compaction took the batch's last records
                 self._batch = None
             else:
-                after = records[-1].offset + 1
-            if records and records[0].offset < fetched.next_fetch_offset:  # a batch may start before the position
-                records = [r for r in records if r.offset >= fetched.next_fetch_offset]
-            taken.extend(records)
-            if len(records) < wanted and batch.refused is not None and after > fetched.next_fetch_offset:
+                after = offsets[-1] + 1
+            ended = self._batch is None
+            if offsets and offsets[0] < fetched.next_fetch_offset:  # a batch may start before the position
+                skipped = bisect_left(offsets, fetched.next_fetch_offset)
+                records, offsets = records[skipped:], offsets[skipped:]
+            taken.extend(records, offsets)
+            if ended and batch.refused is not None and after > fetched.next_fetch_offset:
                 taken.refuse(replace(batch.refused, offset=max(batch.refused.offset, fetched.next_fetch_offset)))
             fetched.next_fetch_offset = max(after, fetched.next_fetch_offset)
         taken.next_offset = fetched.next_fetch_offset
         return taken
 
-    def _portion(self, batch: BoundedBatch, wanted: int) -> list[Any]:
-        """Up to `wanted` records of a batch; fewer at its end only."""
+    def _portion(self, batch: BoundedBatch, wanted: int) -> tuple[list[Any], list[int]]:
+        """Up to `wanted` records of a batch and their offsets; fewer at its end only."""
+        records: list[Any] = []
+        offsets: list[int] = []
         try:
             records = list(islice(self._records, wanted))
-            good = _in_order(records, batch)
+            offsets = [r.offset for r in records]
+            good = _in_order(offsets, batch)
         except Exception:  # whatever the compiled reader stumbles over: a header's name that is no UTF-8, say
             good = False
         if not good:  # it is not what it says of itself
             self._records = islice(batch.careful(), self._read, None)
             records = list(islice(self._records, wanted))
+            offsets = [r.offset for r in records]
         self._read += len(records)
-        return records
+        return records, offsets
 
     def _next_batch(self, taken: Columns, log_end: int, despite_damage: bool) -> BoundedBatch | None:
         """Go to the next batch with records, None at the end: markers, and what an aborted transaction wrote, are passed over."""
@@ -236,9 +243,10 @@ def _aborts(batch: BoundedBatch) -> bool:
     return marker is not None and marker.key is not None and marker.key[:4] == _ABORT
 
 
-def _in_order(records: list[Any], batch: BoundedBatch) -> bool:
+def _in_order(offsets: list[int], batch: BoundedBatch) -> bool:
     """Whether offsets rise within what the batch says."""
-    if not records:
+    if not offsets:
         return True
-    offsets = [r.offset for r in records]
-    return batch.base_offset <= offsets[0] and offsets[-1] < batch.next_offset and all(map(lt, offsets, offsets[1:]))
+    first, last = offsets[0], offsets[-1]
+    rising = last - first == len(offsets) - 1 and offsets == list(range(first, last + 1))  # nearly always
+    return batch.base_offset <= first and last < batch.next_offset and (rising or all(map(lt, offsets, offsets[1:])))

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import BrokerError, SettingsError
+from pipeline.record_batches import install
 from pipeline.settings import KafkaSettings
 
 CLIENT_ID = "tidewatch"
@@ -44,7 +45,14 @@ def aiokafka_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def aiokafka_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
-    """A consumer that never makes a broker create a topic. Raises SettingsError where a file cannot be used."""
+    """A consumer that never makes a broker create a topic, and unpacks no more than is bounded.
+
+    Raises
+    ------
+    SettingsError
+        A file cannot be used, or the installed aiokafka.
+    """
+    install()
     consumer = AIOKafkaConsumer(*topics, **aiokafka_config(kafka), **options)
     consumer._client._metadata_update = MethodType(_ask_without_creating, consumer._client)  # noqa: SLF001
     return consumer

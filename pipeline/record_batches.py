@@ -98,13 +98,8 @@ class BoundedBatch:
 
     @property
     def held(self) -> int:
-        """Bytes of it in memory, unpacked."""
-        return 0 if self._unpacked is None else len(self._unpacked.data)
-
-    @property
-    def packed(self) -> int:
-        """Bytes of it on the wire."""
-        return len(self._raw)
+        """Bytes of it in memory, unpacked; about."""
+        return len(self._raw) if self._unpacked is None else len(self._unpacked.data)
 
     def validate_crc(self) -> bool:
         """Whether the bytes are those that were written."""
@@ -114,11 +109,13 @@ class BoundedBatch:
 
     def records(self) -> Iterator[Any]:
         """The records; an error of some kind where one cannot be read: then `careful` says how far it goes."""
-        unpacked = self._unpack()
-        if self.magic < 2 or unpacked.fault or len(unpacked.data) > QUICK:
+        if self.magic < 2:
             return self.careful()
-        if self._attributes & _CODEC == NONE:
+        if self._attributes & _CODEC == NONE and len(self._raw) <= QUICK:
             return iter(DefaultRecordBatch(self._raw))
+        unpacked = self._unpack()
+        if unpacked.fault or len(unpacked.data) > QUICK:
+            return self.careful()
         head = bytearray(self._raw[: _V2.size])
         struct.pack_into(">h", head, _V2_CRC_FROM, self._attributes & ~_CODEC)
         return iter(DefaultRecordBatch(bytes(head) + unpacked.data))

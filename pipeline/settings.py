@@ -364,7 +364,9 @@ class WorkerSettings(_Table):
     batch_wait: Duration = Field(timedelta(0), description="How long a small batch waits for more partitions' windows.")
     max_poll_records: int = Field(20_000, ge=1, description="Records of one partition that are handed on in one batch.")
     buffer_bytes: int = Field(
-        64 << 20, ge=1 << 20, description="Bytes of fetched records waiting, all partitions together."
+        64 << 20,
+        ge=1 << 20,
+        description="Bytes of fetched records waiting, unpacked, all partitions together; a batch that is being unpacked comes on top.",
     )
     checkpoint_every: Duration = Field(
         timedelta(seconds=2), description="Wall time between checkpoints of a partition."

@@ -83,7 +83,7 @@ def drained_by_aiokafka(fetcher: Any, limits: list[int]) -> list[Columns]:
         if fetcher.at.position == start:
             break
         taken = Columns(start, fetcher.at.position)
-        taken.extend(records)
+        taken.extend(records, [r.offset for r in records])
         got.append(taken)
     return got
 

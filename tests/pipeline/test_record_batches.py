@@ -17,6 +17,7 @@ import pytest
 from aiokafka.codec import snappy_encode
 from aiokafka.record.legacy_records import LegacyRecordBatch, LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+from batch_bytes import batch, record, varint, zeros
 from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,49 +28,6 @@ from pipeline.unpacking import GZIP, LZ4, MOST, NONE, SNAPPY, ZSTD, unpack, zstd
 from producers.formats.base import Reason
 
 HUGE = 1 << 28  # a quarter of it shows the same
-
-
-def varint(number: int) -> bytes:
-    out, left = bytearray(), (number << 1) ^ (number >> 63)
-    while left > 0x7F:
-        out.append(left & 0x7F | 0x80)
-        left >>= 7
-    return bytes([*out, left])
-
-
-def record(
-    delta: int, value: bytes | None, *, key: bytes | None = b"k", stamp: int = 0, headers: bytes = b"\x00"
-) -> bytes:
-    parts = b"\x00" + varint(stamp) + varint(delta)
-    for field in (key, value):
-        parts += varint(-1) if field is None else varint(len(field)) + field
-    parts += headers
-    return varint(len(parts)) + parts
-
-
-def batch(
-    packed: bytes, count: int, *, codec: int = NONE, last: int | None = None, base: int = 0, attributes: int = 0
-) -> bytes:
-    """A batch of format 2 around bytes that are packed already, its checksum right whatever they are."""
-    last = count - 1 if last is None else last
-    body = struct.pack(">hiqqqhii", codec | attributes, last, 1000, 2000, -1, -1, -1, count) + packed
-    return struct.pack(">qiibI", base, len(body) + 9, 0, 2, calc_crc32c(body)) + body
-
-
-def zeros(codec: int, before: bytes, size: int) -> bytes:
-    """`before` and then `size` zero bytes, packed without ever being there."""
-    chunk, out = bytes(1 << 20), []
-    if codec == GZIP:
-        packer: Any = zlib.compressobj(1, zlib.DEFLATED, 31)
-    elif codec == LZ4:
-        packer = lz4.frame.LZ4FrameCompressor()
-        out.append(packer.begin())
-    else:
-        packer = zstd.ZstdCompressor()
-    out.append(packer.compress(before))
-    out += [packer.compress(chunk) for _ in range(size >> 20)]
-    out.append(packer.flush())
-    return b"".join(out)
 
 
 def packed_by(codec: int) -> list[Callable[[bytes], bytes]]:
