@@ -86,11 +86,11 @@ format: setup-dev  ## put the code into form
 
 .PHONY: bench
 bench: setup-dev  ## throughput of the whole job through Apache Kafka, as ratios
-	@$(BIN)/python benchmarks/end_to_end.py --write docs/benchmarks/end_to_end.md $(ARGS)
+	@$(BIN)/python benchmarks/end_to_end/run.py --write docs/benchmarks/end_to_end.md $(ARGS)
 
 .PHONY: accuracy
 accuracy: setup-dev  ## the textbook's experiments, under its protocol and honestly: writes docs/results.md (ARGS=--quick: out/accuracy/quick.md)
-	@$(BIN)/python benchmarks/accuracy.py $(ARGS)
+	@$(BIN)/python benchmarks/accuracy/run.py $(ARGS)
 
 .PHONY: docs
 docs: setup-dev  ## write the generated pages anew

@@ -25,11 +25,11 @@ import numpy as np
 from detectors import calibration, registry
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
-from pipeline.batches import RecordBatch
-from pipeline.decoding import Decoder
 from pipeline.settings import StreamSettings
-from pipeline.state import PartitionState
-from pipeline.windows import COMPONENT, SeriesWindows
+from pipeline.steps.batches import RecordBatch
+from pipeline.steps.decoding import Decoder
+from pipeline.steps.state import PartitionState
+from pipeline.steps.windows import COMPONENT, SeriesWindows
 from producers.records import Observation, encode
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

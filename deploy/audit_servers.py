@@ -40,11 +40,11 @@ def servers() -> list[Server]:
         r"^    image: (?:\w+/)?(\w+):v?(\d+\.\d+\.\d+)", (PROJECT / "docker-compose.yml").read_text(), re.MULTILINE
     )
     image = re.findall(r"^FROM (\w+):(\d+\.\d+\.\d+)", (PROJECT / "deploy/Dockerfile").read_text(), re.MULTILINE)
-    jars = re.findall(r"kafka_2\.13-(\d+\.\d+\.\d+)\.jar", (PROJECT / "pipeline/kafka_jars.txt").read_text())
+    jars = re.findall(r"kafka_2\.13-(\d+\.\d+\.\d+)\.jar", (PROJECT / "pipeline/embedded/jars.txt").read_text())
     return [
         *(Server(name, version, "docker-compose.yml") for name, version in compose),
         *(Server(name, version, "deploy/Dockerfile") for name, version in sorted(set(image))),
-        *(Server("kafka", version, "pipeline/kafka_jars.txt") for version in jars),
+        *(Server("kafka", version, "pipeline/embedded/jars.txt") for version in jars),
         *embedded_redis(),
     ]
 

@@ -8,7 +8,7 @@ torch is handled apart: its build for Linux in the plain registry brings 4.7 GB 
 that is already there is kept; without an NVIDIA driver PyTorch's CPU builds are tried first, then the plain registry.
 A second run finds its stamp and installs nothing.
 
-Last come the jars of Apache Kafka, for the embedded broker (`pipeline.kafka_jars`, which also says where they are kept). Without them
+Last come the jars of Apache Kafka, for the embedded broker (`pipeline.embedded.jars`, which also says where they are kept). Without them
 the set-up is done all the same: the first start tries again, and has a fallback. An image needs none (`--without-kafka`).
 """
 
@@ -102,7 +102,7 @@ def get_kafka() -> None:
     environment = dict(os.environ)
     if "cert" in settings:
         environment.setdefault("SSL_CERT_FILE", settings["cert"])
-    done = subprocess.run([sys.executable, "-m", "pipeline.kafka_jars"], env=environment, cwd=PROJECT, check=False)
+    done = subprocess.run([sys.executable, "-m", "pipeline.embedded.jars"], env=environment, cwd=PROJECT, check=False)
     say(
         "Apache Kafka: ok"
         if done.returncode == 0

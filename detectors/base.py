@@ -2,7 +2,7 @@
 
 Everything a detector needs to know of the outside is in the array it is given; it never sees Kafka, Redis, a clock or a
 series' name. Scaling per series, calibration, thresholds and alerts happen around it (`detectors.model`,
-`pipeline.loop`).
+`pipeline.partition.loop`).
 """
 
 from __future__ import annotations

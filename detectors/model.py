@@ -4,7 +4,7 @@
     (B, T, C) ── scaling ──▶ (B, T, C + F) ──▶ M detectors ──▶ M calibrators ──▶ (B,)
                  per series                     (B, M)          (B, M), per series
 
-The pipeline runs these steps (`pipeline.loop`), keeping the per-series calibration states; this module only says what
+The pipeline runs these steps (`pipeline.partition.loop`), keeping the per-series calibration states; this module only says what
 belongs together. Reading and writing it is `detectors.model_file`, making it `detectors.training`.
 """
 

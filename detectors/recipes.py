@@ -1,6 +1,6 @@
 """The product's defaults: what a model is made of where nobody chose, one recipe for metrics, one for tables.
 
-No recipe holds anything of a particular series; `tidewatch evaluate` and `benchmarks/unseen.py` measure them. What a training part of
+No recipe holds anything of a particular series; `tidewatch evaluate` and `benchmarks/unseen/run.py` measure them. What a training part of
 metrics is too short for is left out or made smaller: windows, the time of day, and in the end the networks.
 """
 

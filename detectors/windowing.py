@@ -1,6 +1,6 @@
 """Windows of a whole array, covariates of the time of day and week, and a series' usual step.
 
-The stream (`pipeline.windows`) makes the same windows from arriving observations and takes its covariates from here, so that
+The stream (`pipeline.steps.windows`) makes the same windows from arriving observations and takes its covariates from here, so that
 a detector sees in production what it was trained on.
 """
 
@@ -97,7 +97,7 @@ def infer_interval(timestamps: NDArray[np.int64]) -> int:
     """The usual step of event times (N,), in ms, or 0 where there is none.
 
     The median of the steps forward, if at least 80 % of them lie within 10 % of it. (The stream learns the interval of a
-    series that it does not know with the same two figures, `pipeline.windows`.)
+    series that it does not know with the same two figures, `pipeline.steps.windows`.)
 
     Examples
     --------

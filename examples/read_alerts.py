@@ -9,9 +9,9 @@ import argparse
 import asyncio
 import sys
 
+from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.errors import TidewatchError
 from pipeline.settings import load_settings
-from pipeline.subscribe import AlertSubscriber
 
 
 async def read(*, once: bool) -> None:

@@ -27,22 +27,22 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from pipeline import rights, topics
-from pipeline.agents import App, PartitionLife
-from pipeline.control import append, count_partitions
+from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, TidewatchError
-from pipeline.kafka_clients import connect_admin
-from pipeline.loop import PartitionLoop
-from pipeline.metrics import WorkerMetrics, serve
-from pipeline.open_alerts import OpenAlerts
-from pipeline.outbox import Publisher
-from pipeline.publisher import KafkaPublisher
-from pipeline.scoring import Scorer, ScoringHung
+from pipeline.kafka import rights, topics
+from pipeline.kafka.agents import App, PartitionLife
+from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.control import append, count_partitions
+from pipeline.kafka.publisher import KafkaPublisher
+from pipeline.kafka.topic_watch import TopicWatch
+from pipeline.operations.metrics import WorkerMetrics, serve
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.outbox import Publisher
+from pipeline.partition.stores.base import Claim, Identity, Store
+from pipeline.partition.stores.redis import RedisStore
+from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.settings import Settings, StreamSettings
-from pipeline.stores.base import Claim, Identity, Store
-from pipeline.stores.redis import RedisStore
-from pipeline.stream import Stream, create_stream, load_model
-from pipeline.topic_watch import TopicWatch
+from pipeline.steps.scoring import Scorer, ScoringHung
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@
 The packages below have their own roots, `producers.errors.ProducerError` (a data file is missing, damaged or cannot be read)
 and `detectors.base.DetectorError`; the command line treats all three alike.
 
-A bad *record* is not an error: it becomes a dead letter (`pipeline.records.DeadLetter`).
+A bad *record* is not an error: it becomes a dead letter (`pipeline.alerts.records.DeadLetter`).
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from detectors.baselines import Constant
 from detectors.calibration import Empirical
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
-from pipeline.alerts import AlertLife
-from pipeline.batches import Heard, Observations, Scored, Windows
+from pipeline.alerts.life import AlertLife
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.state import PartitionState
+from pipeline.steps.batches import Heard, Observations, Scored, Windows
+from pipeline.steps.state import PartitionState
 
 MINUTE = 60_000
 T0 = 1_404_172_800_000  # 2014-07-01T00:00:00Z

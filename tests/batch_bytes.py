@@ -12,7 +12,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
-from pipeline.unpacking import GZIP, LZ4, NONE, zstd
+from pipeline.kafka.unpacking import GZIP, LZ4, NONE, zstd
 
 
 def varint(number: int) -> bytes:

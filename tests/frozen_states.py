@@ -23,9 +23,9 @@ from detectors.calibration import GaussianTail
 from detectors.features import FeatureEncoder
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
-from pipeline.batches import RecordBatch
+from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.stream import PartitionCore, Stream, create_stream
+from pipeline.steps.batches import RecordBatch
 from producers.records import Observation, encode
 
 MINUTE = 60_000

@@ -1,6 +1,6 @@
 """Real Apache Kafka for tests: one broker for the whole run, a fresh topic and group for each test.
 
-`TIDEWATCH_TEST_KAFKA=host:port` names a broker that runs already. Without it, one is started (`pipeline.apache_kafka`); where that
+`TIDEWATCH_TEST_KAFKA=host:port` names a broker that runs already. Without it, one is started (`pipeline.embedded.kafka`); where that
 is impossible the tests are skipped with what to do about it; under CI they fail.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline import apache_kafka as broker
+from pipeline.embedded import kafka as broker
 
 # Deletion, compaction and expiry are waited for in tests; Kafka's defaults are minutes.
 QUICK_CLEANERS = {

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
-from pipeline.agents import App
-from pipeline.batches import RecordBatch, Standing
+from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
+from pipeline.steps.batches import RecordBatch, Standing
 
 
 class FileLife:

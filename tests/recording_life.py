@@ -11,9 +11,9 @@ from datetime import timedelta
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.agents import App
-from pipeline.batches import RecordBatch, Standing
+from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
+from pipeline.steps.batches import RecordBatch, Standing
 
 WAIT = 40.0
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python deploy/kafka/broker.py --brokers 3 --port 9092
 
-A command over `pipeline.apache_kafka`, which the embedded pair and the tests use too.
+A command over `pipeline.embedded.kafka`, which the embedded pair and the tests use too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.apache_kafka import Cluster
-from pipeline.kafka_jars import KafkaUnavailable, fetch_jars
+from pipeline.embedded.jars import KafkaUnavailable, fetch_jars
+from pipeline.embedded.kafka import Cluster
 
 
 def main() -> int:

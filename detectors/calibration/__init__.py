@@ -4,7 +4,7 @@ A calibrated score of 3 says: one in a thousand of this series' scores is as hig
 streams comparable, and one threshold serve all.
 
 A calibrator is settings and arithmetic; what it learns is a *state*, one numpy record (of `dtype`) per series and member,
-kept by whoever owns the series (`pipeline.state` in the stream). Its reference moves on at fixed counts per series
+kept by whoever owns the series (`pipeline.steps.state` in the stream). Its reference moves on at fixed counts per series
 (`step` scores), never at batch borders: a score is compared with the reference of the last full step, so that results
 are the same however the stream was cut.
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from pipeline.records import Alert
+    from pipeline.alerts.records import Alert
+    from pipeline.alerts.subscribe import AlertSubscriber
     from pipeline.settings import Settings
-    from pipeline.subscribe import AlertSubscriber
 
 
 class AlertStatus(StrEnum):
@@ -104,8 +104,8 @@ def alerts(
     """
     import asyncio
 
+    from pipeline.alerts.subscribe import AlertSubscriber
     from pipeline.settings import load_settings, with_brokers
-    from pipeline.subscribe import AlertSubscriber
 
     if new and not follow:
         raise typer.BadParameter(
@@ -202,7 +202,7 @@ class _Printer:
 
     def line(self, alert: Alert) -> None:
         """One record."""
-        from pipeline.records import encode
+        from pipeline.alerts.records import encode
 
         if self.table:
             self.console.print(_line(alert), soft_wrap=True)

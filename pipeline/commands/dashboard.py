@@ -34,10 +34,10 @@ def dashboard(
     import asyncio
 
     from pipeline import logs
+    from pipeline.alerts.subscribe import AlertSubscriber
     from pipeline.commands.alerts import alert_topic
     from pipeline.dashboard.server import require_token, serving
     from pipeline.settings import load_settings, secret_file, with_brokers
-    from pipeline.subscribe import AlertSubscriber
 
     settings = load_settings(config)
     logs.configure(settings.worker.log_format, settings.worker.log_level)

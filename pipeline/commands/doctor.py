@@ -50,9 +50,9 @@ def register(app: typer.Typer) -> None:
             aside.print(f"... {what}", style="dim")
 
         looking("loading the detectors")
-        from pipeline.doctor import examine, impatient
-        from pipeline.doctor_kafka import clock
-        from pipeline.findings import Finding
+        from pipeline.operations.doctor.examine import examine, impatient
+        from pipeline.operations.doctor.findings import Finding
+        from pipeline.operations.doctor.kafka import clock
 
         console = Console(soft_wrap=True, highlight=False)
         failed: set[str] = set()
@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
             looking("clocks")
             tell(clock(impatient(settings)))
         if canary and not failed & {"kafka", "redis", "topics"}:
-            from pipeline.canary import LIMIT, send_canary
+            from pipeline.operations.doctor.canary import LIMIT, send_canary
 
             looking(f"a canary through a worker of its own (some 10 s, at most {LIMIT:.0f})")
             tell(send_canary(settings))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.evaluation import MetricFigures, TableFigures
+    from pipeline.offline.evaluation import MetricFigures, TableFigures
     from producers.datasets import Dataset
 
 
@@ -71,7 +71,7 @@ def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> N
     from rich.markup import escape
     from rich.progress import Progress
 
-    from pipeline import evaluation, evaluation_pictures
+    from pipeline.offline import evaluation, evaluation_pictures
 
     results = []
     with Progress(console=console) as progress:
@@ -96,9 +96,9 @@ def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> N
 def _table(labelled: Dataset, detector: str, out: Path, console: Console) -> None:
     from rich.console import Console
 
-    from pipeline import evaluation, evaluation_pictures
     from pipeline.commands.score import progress
-    from pipeline.scorefile import score_dataset, write
+    from pipeline.offline import evaluation, evaluation_pictures
+    from pipeline.offline.scorefile import score_dataset, write
 
     with progress(Console(stderr=True)) as (learning, scoring):
         rows = score_dataset(labelled, detector=detector, on_progress=learning, on_scored=scoring)

@@ -66,8 +66,8 @@ def replay(
     ] = None,
 ) -> None:
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
-    from pipeline import topics
-    from pipeline.kafka_clients import connect_admin, librdkafka_config
+    from pipeline.kafka import topics
+    from pipeline.kafka.clients import connect_admin, librdkafka_config
     from pipeline.settings import load_settings, with_brokers
     from producers.clock import Clock, parse_speed
     from producers.datasets import Layout

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pipeline.dead_letters import DeadLetters, Letter, Round, Selection
-    from pipeline.mending import Mend
+    from pipeline.operations.dead_letters import DeadLetters, Letter, Round, Selection
+    from pipeline.operations.mending import Mend
 
 
 def register(app: typer.Typer) -> None:
@@ -67,11 +67,11 @@ def replay_dead_letters(
     import shlex
     from functools import partial
 
-    from pipeline.dead_letters import DeadLetters, Selection
     from pipeline.errors import TidewatchError
-    from pipeline.mending import apply, edited, read_file
+    from pipeline.operations.dead_letters import DeadLetters, Selection
+    from pipeline.operations.mending import apply, edited, read_file
+    from pipeline.operations.state_admin import configured
     from pipeline.settings import load_settings
-    from pipeline.state_admin import configured
 
     if sum(map(bool, (export, from_file, edit))) > 1:
         msg = "--export, --from-file and --edit exclude each other"
@@ -134,7 +134,7 @@ def _export(letters: DeadLetters, selection: Selection, path: Path) -> None:
 
 
 def _write(letters: DeadLetters, selection: Selection, file: BinaryIO) -> tuple[int, list[Round]]:
-    from pipeline.mending import lines_of
+    from pipeline.operations.mending import lines_of
 
     count, rounds = 0, []
     for some in letters.rounds(selection):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.base import Progress as Epoch
     from detectors.training import OnProgress
-    from pipeline.scorefile import OnScored
+    from pipeline.offline.scorefile import OnScored
     from producers.datasets import Dataset
 
 
@@ -71,7 +71,7 @@ def score(
     from rich.console import Console
 
     from pipeline.commands.train import known_detectors
-    from pipeline.scorefile import score_dataset, write
+    from pipeline.offline.scorefile import score_dataset, write
     from producers.datasets import Layout, open_file, time_column
 
     check_writable(out)

@@ -30,7 +30,7 @@ def servers(
     from contextlib import ExitStack
     from types import FrameType
 
-    from pipeline.embedded import locked, start_kafka, start_redis
+    from pipeline.embedded.servers import locked, start_kafka, start_redis
     from pipeline.errors import TidewatchError
 
     ended = threading.Event()

@@ -63,9 +63,9 @@ def webhook(
     config: Config = None,
 ) -> None:
     """Post each alert that fires, grows more severe or resolves, in the body of Alertmanager's webhooks (version 4)."""
-    from pipeline.sinks.post import Poster
-    from pipeline.sinks.webhook import run
-    from pipeline.subscribe import AlertSubscriber
+    from pipeline.alerts.sinks.post import Poster
+    from pipeline.alerts.sinks.webhook import run
+    from pipeline.alerts.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
     _require_own_group(settings, group)
@@ -95,9 +95,9 @@ def alertmanager(
     """Keep Prometheus Alertmanager informed of what fires: labels stream, series, detector and severity."""
     from datetime import timedelta
 
-    from pipeline.sinks.alertmanager import PATH, run
-    from pipeline.sinks.post import Poster
-    from pipeline.subscribe import AlertSubscriber
+    from pipeline.alerts.sinks.alertmanager import PATH, run
+    from pipeline.alerts.sinks.post import Poster
+    from pipeline.alerts.subscribe import AlertSubscriber
 
     settings, topic = _settings(config, topic)
     poster = Poster(

@@ -12,9 +12,9 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pipeline.operations.state_admin import Administration, Move, Target
+    from pipeline.operations.state_report import PartitionReport
     from pipeline.settings import Settings
-    from pipeline.state_admin import Administration, Move, Target
-    from pipeline.state_report import PartitionReport
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
@@ -51,9 +51,9 @@ def show(
 
     import msgspec
 
+    from pipeline.operations.state_admin import configured
+    from pipeline.operations.state_report import report
     from pipeline.settings import load_settings
-    from pipeline.state_admin import configured
-    from pipeline.state_report import report
 
     settings = load_settings(config)
     partitions, notes = asyncio.run(report(settings, stream))
@@ -104,7 +104,7 @@ def seek(
 async def _seek(
     administration: Administration, to: Target, wanted: list[int] | None, *, fresh: bool, yes: bool
 ) -> None:
-    from pipeline.state_admin import checkpoints, opened, plan
+    from pipeline.operations.state_admin import checkpoints, opened, plan
 
     administration.require_stopped()
     name = administration.stream.name
@@ -142,8 +142,8 @@ def export(
 
 async def _export(settings: Settings, stream: str, out: Path) -> list[int]:
     from pipeline.errors import StoreError
-    from pipeline.state_admin import opened
-    from pipeline.state_file import StateFileWriter
+    from pipeline.operations.state_admin import opened
+    from pipeline.operations.state_file import StateFileWriter
 
     async with opened(settings) as store:
         found = [p for p in await store.partitions(stream) if await store.peek(stream, p) is not None]
@@ -184,8 +184,8 @@ def import_(
 
 async def _import(administration: Administration, path: Path, *, adopt_topic: bool, yes: bool) -> None:
     from pipeline.errors import StoreError
-    from pipeline.state_admin import opened
-    from pipeline.state_file import StateFile
+    from pipeline.operations.state_admin import opened
+    from pipeline.operations.state_file import StateFile
 
     name = administration.stream.name
     file = StateFile(path)
@@ -221,7 +221,7 @@ def reset(stream: StreamName, partition: Partitions = None, yes: Yes = False, co
 
 
 async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, yes: bool) -> None:
-    from pipeline.state_admin import Administration, configured, opened
+    from pipeline.operations.state_admin import Administration, configured, opened
 
     known = stream in {s.name for s in settings.streams}
     administration = Administration(settings, stream) if known else None
@@ -249,8 +249,8 @@ async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, y
 
 def _administration(stream: str, config: Path | None) -> Administration:
     from pipeline import logs
+    from pipeline.operations.state_admin import Administration
     from pipeline.settings import load_settings
-    from pipeline.state_admin import Administration
 
     settings = load_settings(config)
     logs.configure(level="warning")  # a state of other numerics is worth a line

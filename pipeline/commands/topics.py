@@ -20,8 +20,8 @@ def register(app: typer.Typer) -> None:
     @topics.command()
     def show(config: ConfigFile = None) -> None:
         """Print each topic with its partitions and id; those that are missing say so."""
-        from pipeline import topics
-        from pipeline.kafka_clients import connect_admin
+        from pipeline.kafka import topics
+        from pipeline.kafka.clients import connect_admin
         from pipeline.settings import load_settings
 
         settings = load_settings(config)
@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
     @topics.command()
     def create(config: ConfigFile = None) -> None:
         """Create the topics that are missing, with the settings of `[kafka]`; what exists is left as it is."""
-        from pipeline import topics
-        from pipeline.kafka_clients import connect_admin
+        from pipeline.kafka import topics
+        from pipeline.kafka.clients import connect_admin
         from pipeline.settings import load_settings
 
         settings = load_settings(config)

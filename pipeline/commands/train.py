@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from detectors.model import Model
     from detectors.recipes import Recipe
     from detectors.training import OnProgress
-    from pipeline.training_job import Choices, Source
+    from pipeline.offline.training_job import Choices, Source
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +83,7 @@ def train(
     """
     from rich.console import Console
 
-    from pipeline.training_job import NO_TIME, Choices, open_source, recipe_of
+    from pipeline.offline.training_job import NO_TIME, Choices, open_source, recipe_of
     from producers.datasets import Layout
 
     known_detectors(detector)
@@ -146,7 +146,7 @@ def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str
 
 
 def _train_one(recipe: Recipe, source: Source, choices: Choices, out: Path, console: Console, *, fresh: bool) -> None:
-    from pipeline.training_job import checkpoint_of, draw_curves, run
+    from pipeline.offline.training_job import checkpoint_of, draw_curves, run
 
     before = checkpoint_of(out, fresh=fresh)
     if not before.empty:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.records import Alert
+from pipeline.alerts.records import Alert
 
 MAX_ALERTS = 300
 MAX_RECORDS = 12

@@ -16,12 +16,12 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from pipeline.alerts.records import Alert, encode
+from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.board import Board
 from pipeline.errors import SettingsError
-from pipeline.exposure import HEADERS, bearer, check_exposure, named_loopback, same
-from pipeline.listening import Connection, connection, listening
-from pipeline.records import Alert, encode
-from pipeline.subscribe import AlertSubscriber
+from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
+from pipeline.operations.listening import Connection, connection, listening
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import Alert
+from pipeline.alerts.records import Alert
 from producers.datasets import Labels, Window
 
 

@@ -16,9 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.alerts.records import Alert
 from pipeline.demo.judge import milliseconds
 from pipeline.demo.watch import StreamState, begins, ends
-from pipeline.records import Alert
 
 if TYPE_CHECKING:
     from pipeline.demo.training import Step

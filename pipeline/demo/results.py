@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.alerts.records import Alert
 from pipeline.demo.judge import Rows, Verdict, judge, judge_rows, last_words
 from pipeline.demo.scores import Scores
 from pipeline.demo.streams import DemoStream
-from pipeline.records import Alert
 from producers.datasets import Dataset
 
 

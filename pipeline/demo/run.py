@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pipeline import topics
 from pipeline.demo.live import View
-from pipeline.demo.processes import Children
 from pipeline.demo.streams import STREAMS, DemoStream
 from pipeline.demo.training import ALERT_TOPIC, Step, score_topic, train, write_settings
-from pipeline.embedded import start_kafka, start_redis
+from pipeline.embedded.process import free_port
+from pipeline.embedded.servers import start_kafka, start_redis
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import connect_admin, librdkafka_config
-from pipeline.server_process import free_port
+from pipeline.kafka import topics
+from pipeline.kafka.clients import connect_admin, librdkafka_config
+from pipeline.operations.processes import Children
 from pipeline.settings import Settings, load_settings
 from producers.clock import MAX_SPEED, Clock, parse_speed
 from producers.publisher import Publisher
@@ -40,8 +40,8 @@ from producers.replay import Timeline, replay
 
 if TYPE_CHECKING:
     from detectors.model import Model
+    from pipeline.alerts.records import Alert
     from pipeline.demo.results import StreamResult
-    from pipeline.records import Alert
     from producers.datasets import Dataset
 
 LOOK_EVERY = 0.25

@@ -10,9 +10,9 @@ import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
+from pipeline.alerts.records import Score, decode_score
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import broker_error, librdkafka_config
-from pipeline.records import Score, decode_score
+from pipeline.kafka.clients import broker_error, librdkafka_config
 from pipeline.settings import KafkaSettings
 
 _BATCH = 20_000

@@ -2,7 +2,7 @@
 
 Thresholds, calibration and alert policy of `taxi` and `nab` are the product's defaults. The taxi's detectors were chosen on its
 synthetic twin (`producers.datasets.synthetic`): there an LSTM alone finds 1 of 5 planted events, with a weekly memory beside it
-4, neither with a false alert. Whoever chose had seen the real labels too, so this is no blind test; `benchmarks/accuracy.py` makes
+4, neither with a false alert. Whoever chose had seen the real labels too, so this is no blind test; `benchmarks/accuracy/run.py` makes
 the honest figures. The threshold and calibration of `kdd` were picked with its labels in sight: that stream shows what the
 pipeline does, it measures nothing.
 """

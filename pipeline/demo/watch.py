@@ -16,11 +16,11 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.alerts.records import Alert
+from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.errors import BrokerError
-from pipeline.kafka_clients import broker_error, librdkafka_config
-from pipeline.records import Alert
+from pipeline.kafka.clients import broker_error, librdkafka_config
 from pipeline.settings import KafkaSettings
-from pipeline.subscribe import AlertSubscriber
 
 _ASK_EVERY = 0.3
 _TIMEOUT = 3.0

@@ -5,7 +5,7 @@
 - Time: `timeUnixNano`, cut to ms. 64-bit integers may come as decimal strings, as proto3 JSON has it, or as numbers.
 - Gauges, delta sums and sums that are not monotonic: the value as it is.
 - Cumulative monotonic sums: the value is a running total; `Point.total` says so, and the pipeline takes the rate per second
-  between two points (`pipeline.totals`).
+  between two points (`pipeline.steps.totals`).
 - Points that say "no recorded value" (flag 1, NaN) are counted as `stale`. Histograms, exponential histograms and summaries
   are not one number; their points are counted as `histogram` and left out.
 """

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import planted, planted_tables, unseen
+from benchmarks.unseen import planted, planted_tables
+from benchmarks.unseen import run as unseen
 from detectors.training import metric_training_rows
 
 

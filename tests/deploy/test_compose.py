@@ -83,7 +83,7 @@ def test_every_service_is_pinned_bounded_and_says_whether_it_restarts(compose: d
 
 
 def test_the_broker_is_the_one_that_the_tests_run(compose: dict[str, Any]) -> None:
-    version = re.search(r"kafka_2\.13-([\d.]+)\.jar", (PROJECT / "pipeline/kafka_jars.txt").read_text())
+    version = re.search(r"kafka_2\.13-([\d.]+)\.jar", (PROJECT / "pipeline/embedded/jars.txt").read_text())
     assert version is not None
     assert compose["services"]["kafka"]["image"] == f"apache/kafka:{version[1]}"
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from operated_stream import OperatedStream, observations, write_model
 
-from pipeline.embedded import free_port, start_redis
+from pipeline.embedded.servers import free_port, start_redis
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TOKEN = "a-token-that-is-long-enough"

@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 
 from detectors.base import Scores
 from detectors.baselines import ZScore
-from pipeline import state, stream
 from pipeline.cli import main
-from pipeline.loop import PartitionLoop
-from pipeline.metrics import Health
-from pipeline.outbox import Outbox
-from pipeline.publisher import KafkaPublisher
-from pipeline.scoring import Scorer
-from pipeline.stores import redis as stores
-from pipeline.stores.base import Claim, Identity
+from pipeline.kafka.publisher import KafkaPublisher
+from pipeline.operations.metrics import Health
+from pipeline.partition import stream
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.outbox import Outbox
+from pipeline.partition.stores import redis as stores
+from pipeline.partition.stores.base import Claim, Identity
+from pipeline.steps import state
+from pipeline.steps.scoring import Scorer
 
 log = structlog.get_logger(__name__)
 

@@ -30,7 +30,7 @@ GROWN = Guarantee(
 
 @pytest.mark.parametrize("then", ["left so", "created again"])
 def test_a_topic_deleted_under_a_worker_is_told_with_the_mend(world: World, then: str) -> None:
-    """Seen to fail without `pipeline.topic_watch`: the worker lived on without a word and without a partition."""
+    """Seen to fail without `pipeline.kafka.topic_watch`: the worker lived on without a word and without a partition."""
     worker = world.start()
     world.feed(0.2)
     world.wait_for(world.settled, "a checkpoint")
@@ -46,7 +46,7 @@ def test_a_topic_deleted_under_a_worker_is_told_with_the_mend(world: World, then
 
 
 def test_partitions_added_under_a_worker_move_series_and_it_goes_on(world: World, reference: Outcome) -> None:
-    """Seen to fail where the control record of `pipeline.control` is not written: the alerts of moved series stay open."""
+    """Seen to fail where the control record of `pipeline.kafka.control` is not written: the alerts of moved series stay open."""
     worker = world.start(plant="hears_quickly")
     firing, share = until_firing(world, 4)
     assert "adding partitions moves most series" in _doctor(world)

@@ -13,7 +13,7 @@ from faults.recording import PARTITIONS
 from faults.verdict import said
 from faults.world import Message, Outcome, World
 
-from pipeline.server_process import free_port
+from pipeline.embedded.process import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -82,7 +82,7 @@ def test_what_no_detector_can_score_becomes_a_dead_letter(
 def test_health_says_that_a_detector_hangs(world: World) -> None:
     """Seen to fail while `Partitions.standing` left out partitions whose first batch was still in flight.
 
-    That health says so before the process ends: tests/pipeline/test_metrics.py.
+    That health says so before the process ends: tests/pipeline/operations/test_metrics.py.
     """
     port = free_port()
     worker = world.start(plant="detector_hangs_for_good", metrics_port=port)

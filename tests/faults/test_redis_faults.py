@@ -19,7 +19,7 @@ from faults.proxy import Proxy
 from faults.verdict import said, seen, told
 from faults.world import Outcome, World
 
-from pipeline.embedded import start_redis
+from pipeline.embedded.servers import start_redis
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -15,7 +15,7 @@ from faults.proxy import Proxy
 from faults.verdict import gave_up, said, seen
 from faults.world import PATIENCE, Outcome, Worker, World
 
-from pipeline.stores.redis import _Script
+from pipeline.partition.stores.redis import _Script
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -29,7 +29,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaExcepti
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from faults.recording import PARTITIONS, PROBATION, Recording
 
-from pipeline.embedded import EmbeddedServer, start_redis
+from pipeline.embedded.servers import EmbeddedServer, start_redis
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]

@@ -49,12 +49,12 @@ def fuzz(name: str, seconds: int) -> int:
 
     import atheris
 
-    with atheris.instrument_imports(include=["pipeline.decoding", "producers.formats", "producers.records"]):
+    with atheris.instrument_imports(include=["pipeline.steps.decoding", "producers.formats", "producers.records"]):
         import numpy as np
         from hostile.attacks import attacks
         from hostile.test_hostile_records import DECODERS, became, check
 
-        from pipeline.batches import RecordBatch
+        from pipeline.steps.batches import RecordBatch
 
     which = {"three": "native, three channels", "table": "native, a table"}.get(name, name)
     kind, decoder = DECODERS[which]

@@ -16,9 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hostile.test_hostile_worker import Run
 from security.servers import clean_environment
 
-from pipeline.embedded import start_redis
-from pipeline.records import dead_letter_facts
-from pipeline.unpacking import GZIP, LZ4, SNAPPY, ZSTD
+from pipeline.alerts.records import dead_letter_facts
+from pipeline.embedded.servers import start_redis
+from pipeline.kafka.unpacking import GZIP, LZ4, SNAPPY, ZSTD
 from producers.records import Observation, encode
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.features import FeatureEncoder
-from pipeline.batches import Observations, RecordBatch, Rejected
-from pipeline.decoding import CONTROL, Decoder
-from pipeline.records import DeadLetter, dead_letter_facts
+from pipeline.alerts.records import DeadLetter, dead_letter_facts
+from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.decoding import CONTROL, Decoder
 from producers.formats.base import Reason
 from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
 

@@ -25,8 +25,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hostile.attacks import attacks
 from security.servers import clean_environment, small_model
 
-from pipeline.embedded import start_redis
-from pipeline.records import dead_letter_facts
+from pipeline.alerts.records import dead_letter_facts
+from pipeline.embedded.servers import start_redis
 from pipeline.settings_reference import as_toml
 from producers.publisher import Publisher
 from producers.records import Observation, encode

@@ -8,10 +8,10 @@ import re
 import pytest
 from model import explore
 
-from pipeline.loop import PartitionLoop
-from pipeline.outbox import Outbox
-from pipeline.stores.patience import Patience
-from pipeline.stores.redis import RedisStore
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.outbox import Outbox
+from pipeline.partition.stores.patience import Patience
+from pipeline.partition.stores.redis import RedisStore
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import embedded
+from pipeline.embedded import servers
 
 
 @pytest.fixture(scope="session")
 def embedded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of a broker in memory; each test makes topics of its own."""
-    with embedded.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
+    with servers.start_kafka(tmp_path_factory.mktemp("kafka")) as server:
         yield server.address

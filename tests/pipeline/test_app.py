@@ -26,7 +26,7 @@ from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
 from pipeline.app import Seldom, run_worker
-from pipeline.embedded import start_redis, start_tansu
+from pipeline.embedded.servers import start_redis, start_tansu
 from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
 from pipeline.settings import Settings
 
@@ -154,8 +154,8 @@ def test_a_broker_that_is_away_is_told_once_a_minute() -> None:
     assert passes("aiokafka.conn", "away from %s")
     assert not passes("aiokafka.conn", "away from %s")
     assert passes("aiokafka", "something else")
-    assert passes("pipeline.loop", "ours")
-    assert passes("pipeline.loop", "ours")
+    assert passes("pipeline.partition.loop", "ours")
+    assert passes("pipeline.partition.loop", "ours")
     now = 61.0
     assert passes("aiokafka.conn", "away from %s")
 

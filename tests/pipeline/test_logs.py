@@ -34,7 +34,7 @@ def _lines(out: io.StringIO) -> list[dict[str, object]]:
 def test_our_events_and_the_librarys_lines_have_one_form() -> None:
     out = io.StringIO()
     logs.configure("json", stream=out)
-    structlog.get_logger("pipeline.loop").bind(stream="taxi").info("state loaded", offset=7)
+    structlog.get_logger("pipeline.partition.loop").bind(stream="taxi").info("state loaded", offset=7)
     logging.getLogger("aiokafka.consumer").warning("lost %s", "a broker")
     logging.getLogger("aiokafka.consumer").info("chatter")
     ours, theirs = _lines(out)
@@ -43,7 +43,7 @@ def test_our_events_and_the_librarys_lines_have_one_form() -> None:
         "stream": "taxi",
         "offset": 7,
         "level": "info",
-        "logger": "pipeline.loop",
+        "logger": "pipeline.partition.loop",
     }
     assert (theirs["event"], theirs["level"]) == ("lost a broker", "warning")
     assert str(theirs["timestamp"]).endswith("Z")

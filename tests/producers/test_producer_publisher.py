@@ -14,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline.embedded import start_kafka
+from pipeline.embedded.servers import start_kafka
 from producers.clock import Clock
 from producers.datasets import Series
 from producers.errors import ConnectionFailed, DeliveryError

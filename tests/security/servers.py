@@ -19,7 +19,7 @@ import redis
 from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
-from pipeline.server_process import free_port
+from pipeline.embedded.process import free_port
 
 PROJECT = Path(__file__).parents[2]
 

@@ -82,7 +82,7 @@ def test_servers_and_images_are_named_and_a_decision_is_about_one_place(
     told = capsys.readouterr().out
     for name in ("kafka (docker-compose.yml)", "redis (docker-compose.yml)", "prometheus", "grafana", "python"):
         assert f"audit: {name}" in told
-    assert "kafka (pipeline/kafka_jars.txt)" in told
+    assert "kafka (pipeline/embedded/jars.txt)" in told
     assert "WARNING" not in told
     monkeypatch.setattr(servers, "servers", lambda: [servers.Server("redis", "7.2.5", "docker-compose.yml")])
     assert servers.judge_servers(decisions, date(2027, 1, 1)) == 12

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import PAGE_HEADERS, create_app, require_token
 from pipeline.errors import SettingsError
-from pipeline.listening import listening_in_a_thread
-from pipeline.metrics import Health, WorkerMetrics, serve
+from pipeline.operations.listening import listening_in_a_thread
+from pipeline.operations.metrics import Health, WorkerMetrics, serve
 
 PROJECT = Path(__file__).parents[2]
 TOKEN = "a-token-of-this-test-only"
@@ -89,9 +89,9 @@ def test_with_a_token_only_who_sends_it_is_answered(server) -> None:
 
 
 def test_tokens_are_compared_in_constant_time() -> None:
-    text = (PROJECT / "pipeline/exposure.py").read_text()
+    text = (PROJECT / "pipeline/operations/exposure.py").read_text()
     assert "hmac.compare_digest(" in text
-    for file in ("pipeline/metrics.py", "pipeline/dashboard/server.py"):
+    for file in ("pipeline/operations/metrics.py", "pipeline/dashboard/server.py"):
         assert not re.search(r"[!=]= *(self\.)?token|token *[!=]=", (PROJECT / file).read_text()), file
 
 
@@ -200,11 +200,11 @@ def test_nothing_else_listens() -> None:
                     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                     if name in makers:
                         found.add(str(file.relative_to(PROJECT)))
-    assert found == {"pipeline/listening.py"}
+    assert found == {"pipeline/operations/listening.py"}
 
 
 def test_faust_serves_nothing() -> None:
-    from pipeline.agents import App, _Boot
+    from pipeline.kafka.agents import App, _Boot
 
     assert App.BootStrategy is _Boot
     assert _Boot.enable_web is False

@@ -16,10 +16,10 @@ import pytest
 from alert_logs import Log, metric_model, scores, stream
 from security.test_http import SERVERS, TOKEN, asked, dashboard
 
-from pipeline import listening
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import MAX_STREAMS_PER_ADDRESS
-from pipeline.listening import MAX_CONNECTIONS, MAX_PER_ADDRESS, address_of
+from pipeline.operations import listening
+from pipeline.operations.listening import MAX_CONNECTIONS, MAX_PER_ADDRESS, address_of
 
 PROJECT = Path(__file__).parents[2]
 HALF = b"GET / HTTP/1.1\r\nHost: a.b\r\nX: "
@@ -233,7 +233,7 @@ import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
 from prometheus_client import CollectorRegistry
 from pipeline import logs
-from pipeline.metrics import Health, serve
+from pipeline.operations.metrics import Health, serve
 logs.configure("json")
 with serve(CollectorRegistry(), Health(), port=0) as port:
     print(port, flush=True)

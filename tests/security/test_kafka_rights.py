@@ -27,12 +27,12 @@ from kafka_fixtures import broker
 from kafka_fixtures import skip_or_fail as no_kafka
 from security.servers import PROJECT, clean_environment, small_model, tidewatch
 
-from pipeline import topics
-from pipeline.embedded import start_redis
-from pipeline.kafka_clients import librdkafka_config
+from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.embedded.servers import start_redis
+from pipeline.kafka import topics
+from pipeline.kafka.clients import librdkafka_config
 from pipeline.settings import KafkaSettings, StreamSettings
 from pipeline.settings_reference import as_toml
-from pipeline.subscribe import AlertSubscriber
 from producers.errors import ProducerError
 from producers.publisher import Publisher
 from producers.records import Observation, encode

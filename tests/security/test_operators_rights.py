@@ -17,8 +17,8 @@ from security.servers import PROJECT, tidewatch
 from security.test_kafka_rights import PASSWORDS, Place, Right, documented, kafka, place, wait_for
 from security.test_kafka_rights import redis_port as bare_redis_port
 
-from pipeline.batches import RecordBatch, Rejected
-from pipeline.records import DeadLetter
+from pipeline.alerts.records import DeadLetter
+from pipeline.steps.batches import RecordBatch, Rejected
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -11,9 +11,9 @@ import pytest
 from security.servers import PROJECT, Certificates, admin_of, make_certificates, tls_redis
 
 from pipeline.errors import Refused, StoreError
+from pipeline.partition.stores.base import Identity
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
-from pipeline.stores.base import Identity
-from pipeline.stores.redis import RedisStore
 
 PASSWORD = "canary-of-redis"
 IDENTITY = Identity(

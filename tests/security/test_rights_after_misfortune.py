@@ -6,8 +6,8 @@ import pytest
 from security.test_kafka_rights import Place, documented, kafka, place, redis_port
 from structlog.testing import capture_logs
 
-from pipeline.control import append
-from pipeline.open_alerts import OpenAlerts
+from pipeline.alerts.open_alerts import OpenAlerts
+from pipeline.kafka.control import append
 from producers.records import PartitionsAdded, encode_control
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -13,10 +13,10 @@ from security.servers import clean_environment, small_model, tidewatch
 
 from pipeline.cli import one_line
 from pipeline.errors import SettingsError, TidewatchError
-from pipeline.kafka_clients import connect_admin
-from pipeline.metrics import WorkerMetrics
+from pipeline.kafka.clients import connect_admin
+from pipeline.operations.metrics import WorkerMetrics
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings, load_settings
-from pipeline.stores.redis import RedisStore
 
 CANARY = "c4n4ry"
 NAMES = ("password", "secret", "token", "credential", "authorization")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.batches import RecordBatch, Rejected
-from pipeline.growth import Growth
-from pipeline.records import Alert, DeadLetter, Message, dead_letter_facts
-from pipeline.stream import PartitionCore, Stream
+from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
+from pipeline.partition.growth import Growth
+from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.steps.batches import RecordBatch, Rejected
 from producers.records import decode_control, is_control
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Workers under faults, driven by one seed, held against the oracle.
 
-A seed chooses a scenario, the order of everything and a list of faults. The workers run the real `pipeline.loop` with the
+A seed chooses a scenario, the order of everything and a list of faults. The workers run the real `pipeline.partition.loop` with the
 real windows, state, alerts and memory store. While they run, each message and each checkpoint is looked at; when the faults are over,
 the workers must come to the end of the log, and what was published and what is stored must be the oracle's.
 """
@@ -22,14 +22,14 @@ from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
 from simulation.worker import Worker
 from simulation.world import Broker, Network, PublisherClient, Redis, StoreClient, Violation
 
-from pipeline.batches import Standing
+from pipeline.alerts.open_alerts import keep_newest
+from pipeline.alerts.records import Alert, Message, decode_alert
 from pipeline.errors import BrokerError
-from pipeline.growth import Growth
-from pipeline.loop import PartitionLoop
-from pipeline.open_alerts import keep_newest
-from pipeline.records import Alert, Message, decode_alert
-from pipeline.stores.base import Claim
-from pipeline.stream import PartitionCore
+from pipeline.partition.growth import Growth
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.stores.base import Claim
+from pipeline.partition.stream import PartitionCore
+from pipeline.steps.batches import Standing
 from producers.records import decode_control, is_control
 
 WORKERS = 3

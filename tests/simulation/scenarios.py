@@ -26,10 +26,10 @@ from detectors.calibration import GaussianTail
 from detectors.features import FeatureEncoder
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
-from pipeline import state
-from pipeline.scoring import MemberScores, Scorer
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.stream import Stream, create_stream
+from pipeline.steps import state
+from pipeline.steps.scoring import MemberScores, Scorer
 from producers.records import Observation, encode
 
 PARTITIONS = 2
@@ -64,9 +64,9 @@ def name(who: str, partition: int) -> str:
 def small_numbers() -> Iterator[None]:
     """Pages of two series, a look for idle ones every 16 observations, few unacknowledged messages: borders everywhere."""
     with (
-        patch("pipeline.state.PAGE", PAGE),
-        patch("pipeline.stream.EVICT_EVERY", 16),
-        patch("pipeline.outbox.MAX_UNACKNOWLEDGED", 5),
+        patch("pipeline.steps.state.PAGE", PAGE),
+        patch("pipeline.partition.stream.EVICT_EVERY", 16),
+        patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
         yield
 

@@ -12,10 +12,10 @@ from simulation.runs import Parts, Run, report, run_of, shortest, simulate
 from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
-from pipeline.batches import RecordBatch, Standing
-from pipeline.loop import PartitionLoop
-from pipeline.rebuild import Rebuild
-from pipeline.stores.base import Claim, Identity
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.rebuild import Rebuild
+from pipeline.partition.stores.base import Claim, Identity
+from pipeline.steps.batches import RecordBatch, Standing
 
 SEEDS = 200
 

@@ -8,12 +8,12 @@ from functools import partial
 
 from simulation.world import Broker, PublisherClient, StoreClient
 
+from pipeline.alerts.records import Alert
 from pipeline.errors import Dropped
-from pipeline.loop import PartitionLoop
-from pipeline.records import Alert
-from pipeline.state import FORMAT
-from pipeline.stores.base import Identity
-from pipeline.stream import Stream
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.stores.base import Identity
+from pipeline.partition.stream import Stream
+from pipeline.steps.state import FORMAT
 
 IDENTITY = Identity(
     cluster_id="c", topic_id="t", stream="sim", model_hash="", settings_hash="", numerics="virtual", format=FORMAT

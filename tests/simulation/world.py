@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 from simulation.virtual import WORLD, Process, VirtualLoop
 
-from pipeline.batches import RecordBatch, Standing
+from pipeline.alerts.records import Message
 from pipeline.errors import BrokerError, StoreError
-from pipeline.records import Message
-from pipeline.stores.base import Checkpoint, Claim, Identity
-from pipeline.stores.memory import MemoryStore
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity
+from pipeline.partition.stores.memory import MemoryStore
+from pipeline.steps.batches import RecordBatch, Standing
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ class Redis:
 
 
 class StoreClient:
-    """A process's connection to Redis: `pipeline.stores.base.Store` over the network."""
+    """A process's connection to Redis: `pipeline.partition.stores.base.Store` over the network."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -430,7 +430,7 @@ class PublisherClient:
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> Awaitable[None]:
-        """See `pipeline.outbox.Publisher`."""
+        """See `pipeline.partition.outbox.Publisher`."""
         loop = self._network.loop
         sent: asyncio.Future[None] = loop.create_future()
         sent.add_done_callback(_seen)

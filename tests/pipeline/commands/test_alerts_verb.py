@@ -19,10 +19,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from rich.cells import cell_len
 from rich.console import Console
 
+from pipeline.alerts.records import decode_alert
 from pipeline.commands.alerts import FIELDS, alert_topic, tab_separated, table
 from pipeline.errors import SettingsError
-from pipeline.publisher import KafkaPublisher
-from pipeline.records import decode_alert
+from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings, Settings
 
 PROJECT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import create_cli, main
-from pipeline.server_process import free_port
+from pipeline.embedded.process import free_port
 
 PROJECT = Path(__file__).parents[3]
 
@@ -31,7 +31,7 @@ VERBS = dict(commands())
 
 ASKING = """
 import sys
-import pipeline.kafka_clients as clients
+import pipeline.kafka.clients as clients
 connect = clients.connect_admin
 def told(kafka):
     print("asking", flush=True)

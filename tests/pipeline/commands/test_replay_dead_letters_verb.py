@@ -15,8 +15,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from operated_stream import OperatedStream, observations, write_model
 
-from pipeline.embedded import start_redis
-from pipeline.records import DeadLetter
+from pipeline.alerts.records import DeadLetter
+from pipeline.embedded.servers import start_redis
 
 pytestmark = pytest.mark.kafka
 

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.cli import main
-from pipeline.embedded import EmbeddedServer, start_kafka
+from pipeline.embedded.servers import EmbeddedServer, start_kafka
 
 pytestmark = pytest.mark.embedded
 

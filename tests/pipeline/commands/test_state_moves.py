@@ -15,11 +15,11 @@ from confluent_kafka import Consumer
 from operated_stream import OperatedStream, observations, write_model
 from pydantic import SecretStr
 
-from pipeline.embedded import start_redis
+from pipeline.embedded.servers import start_redis
+from pipeline.operations.state_admin import Administration
+from pipeline.partition.stores.base import Checkpoint
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
-from pipeline.state_admin import Administration
-from pipeline.stores.base import Checkpoint
-from pipeline.stores.redis import RedisStore
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from pipeline.cli import create_cli
-from pipeline.embedded import start_redis
+from pipeline.embedded.servers import start_redis
+from pipeline.operations.state_file import StateFile
+from pipeline.partition.stores.base import Identity
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
-from pipeline.state import PartitionState
-from pipeline.state_file import StateFile
-from pipeline.stores.base import Identity
-from pipeline.stores.redis import RedisStore
+from pipeline.steps.state import PartitionState
 
 pytestmark = pytest.mark.embedded
 

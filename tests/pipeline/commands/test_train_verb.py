@@ -19,9 +19,9 @@ from detectors.model_file import load
 from detectors.networks import NetworkDetector
 from pipeline.cli import create_cli
 from pipeline.errors import BrokerError
-from pipeline.history import read_metrics
+from pipeline.kafka.history import read_metrics
+from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import KafkaSettings, StreamSettings
-from pipeline.stream import create_stream, load_model
 from producers.records import Observation, encode
 
 QUICK = ["--set", "training.epochs=3", "--window", "8"]

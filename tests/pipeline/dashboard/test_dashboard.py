@@ -16,13 +16,13 @@ from alert_logs import Log, Row, metric_model, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from detectors.features import FeatureEncoder
+from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import PAGE_HEADERS, create_app, serving
 from pipeline.errors import SettingsError
-from pipeline.listening import listening
-from pipeline.publisher import KafkaPublisher
+from pipeline.kafka.publisher import KafkaPublisher
+from pipeline.operations.listening import listening
 from pipeline.settings import KafkaSettings
-from pipeline.subscribe import AlertSubscriber
 
 NASTY = '<img src=x onerror="document.title=1">'
 

@@ -1,0 +1,314 @@
+"""What Tidewatch publishes: alerts, scores, dead letters; their bodies, and how they travel on Kafka.
+
+An alert's body is a function of the log: no wall-clock time, nothing that a second run would write differently. JSON Schemas
+of all three stand in docs/schemas (`python -m pipeline.alerts.schemas` writes them), the meaning of each field in docs/alerts.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from pipeline.steps.batches import RecordBatch, Rejected
+
+Headers = tuple[tuple[str, bytes], ...]
+Status = Literal["pending", "firing", "resolved"]
+Reason = Literal["anomaly", "held", "severity", "update", "normal", "silence", "withdrawn", "moved"]
+Severity = Literal["info", "warning", "critical"]
+Channels = list[float | None]
+
+Time = Annotated[
+    str, Meta(pattern=r"^\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", description="Event time, RFC 3339, UTC.")
+]
+
+MAX_ORIGINAL = 900_000
+"""Bytes of a record's value that a dead letter carries; of a longer one it has hash, length and head."""
+MAX_KEY = 32_768
+"""The same for its key."""
+HEAD = 65_536
+"""Bytes of a value that is too large which are kept."""
+
+_JSON = ("content-type", b"application/json")
+_ERROR = "tidewatch.error."
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message for Kafka."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since the epoch as text, in UTC.
+
+    >>> rfc3339(1404172800123)
+    '2014-07-01T00:00:00.123Z'
+    """
+    return str(np.datetime_as_string(np.datetime64(ms, "ms"), timezone="UTC"))
+
+
+class Band(msgspec.Struct, frozen=True):
+    """What the detector would have let pass, per channel."""
+
+    lower: Annotated[Channels, Meta(description="Per channel, in the unit of the input.")]
+    upper: Annotated[Channels, Meta(description="Per channel, in the unit of the input.")]
+
+
+class DetectorRef(msgspec.Struct, frozen=True):
+    """Which detector said so."""
+
+    name: Annotated[str, Meta(description="Name, several joined by +.")]
+    version: Annotated[str, Meta(description="Version of the scores' meaning, one number per member.")]
+    model: Annotated[str, Meta(description="SHA-256 of the model file.")]
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """One column of a row, and its share in the score."""
+
+    name: Annotated[str, Meta(description="Name of the column.")]
+    value: Annotated[float | str | None, Meta(description="Its value in the row.")]
+    contribution: Annotated[
+        float, Meta(description="Its part of the raw score; the parts of all columns add up to it.")
+    ]
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The observation that this record speaks of, and what the detector saw."""
+
+    topic: Annotated[str, Meta(description="Topic of the observation.")]
+    partition: Annotated[int, Meta(description="Its partition.")]
+    offset: Annotated[int, Meta(description="Its offset; where none is spoken of, that of the series' last one.")]
+    window: Annotated[
+        list[list[float]] | None,
+        Meta(
+            description="Metrics: the window's observations in the unit of the input, oldest first, a list per channel each."
+        ),
+    ] = None
+    interval_ms: Annotated[
+        int | None, Meta(description="Usual step between the window's observations, where it is known.")
+    ] = None
+    contributions: Annotated[
+        list[float] | None, Meta(description="Metrics of several channels: what each added to the raw score.")
+    ] = None
+    row: Annotated[dict[str, float | str | None] | None, Meta(description="Tables: the row as it came, by column.")] = (
+        None
+    )
+    features: Annotated[
+        list[Feature] | None, Meta(description="Tables: the columns that contributed most, the greatest first.")
+    ] = None
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One step in the life of an alert."""
+
+    id: Annotated[
+        str, Meta(description="The same for all records of one alert; a hash of what it is about and its onset.")
+    ]
+    fingerprint: Annotated[str, Meta(description="The same for all alerts of one series of one stream; the Kafka key.")]
+    sequence: Annotated[int, Meta(ge=0, description="0, 1, 2, ... within the alert; (id, sequence) is unique.")]
+    status: Annotated[Status, Meta(description="pending (hold duration runs), firing, resolved.")]
+    reason: Annotated[Reason, Meta(description="Why this record was written.")]
+    severity: Annotated[Severity, Meta(description="By the highest score so far; never falls within an alert.")]
+    stream: Annotated[str, Meta(description="Name of the stream.")]
+    series: Annotated[str, Meta(description="Name of the series.")]
+    as_of: Annotated[Time, Meta(description="Event time of this record: of its observation, or of the silence's end.")]
+    starts_at: Annotated[Time, Meta(description="Event time of the first anomalous observation.")]
+    last_seen: Annotated[Time, Meta(description="Event time of the last anomalous observation so far.")]
+    ends_at: Annotated[Time | None, Meta(description="When resolved: event time of the last anomalous observation.")]
+    observed: Annotated[
+        Channels | None, Meta(description="Metrics: the observation, per channel. None for tables and after silence.")
+    ]
+    expected: Annotated[
+        Channels | None, Meta(description="What the detector expected, per channel, where it has a notion of it.")
+    ]
+    band: Annotated[
+        Band | None, Meta(description="Expected value -+ the deviation that would have reached the threshold.")
+    ]
+    score: Annotated[float | None, Meta(description="Calibrated score of the observation, 0..12. None after silence.")]
+    peak_score: Annotated[float, Meta(description="Highest calibrated score of the alert so far.")]
+    threshold: Annotated[float | None, Meta(description="Threshold that held for the observation. None after silence.")]
+    detector: DetectorRef
+    evidence: Evidence
+
+    @property
+    def event_type(self) -> str:
+        """CloudEvents type: pending, firing and resolved when the state changed, else updated."""
+        what = "updated" if self.reason in ("severity", "update") else self.status
+        return f"io.tidewatch.alert.{what}.v1"
+
+    @property
+    def fired(self) -> bool:
+        """Whether anybody was to be told: not while pending, nor when it was withdrawn from there."""
+        return self.status != "pending" and self.reason != "withdrawn"
+
+    def message(self, topic: str) -> Message:
+        """The record as a CloudEvents 1.0 message (binary mode) for the alert topic."""
+        headers = (
+            ("ce_specversion", b"1.0"),
+            ("ce_id", f"{self.id}:{self.sequence}".encode()),
+            ("ce_type", self.event_type.encode()),
+            ("ce_source", f"/tidewatch/{self.stream}".encode()),
+            ("ce_subject", _header_text(self.series)),
+            ("ce_time", self.as_of.encode()),
+            _JSON,
+        )
+        return Message(topic, self.fingerprint.encode(), encode(self), headers)
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What the detectors said of one observation."""
+
+    stream: Annotated[str, Meta(description="Name of the stream.")]
+    series: Annotated[str, Meta(description="Name of the series; the Kafka key.")]
+    timestamp: Annotated[int, Meta(description="Event time of the observation, ms since the epoch.")]
+    partition: Annotated[int, Meta(description="Partition of the observation.")]
+    offset: Annotated[int, Meta(description="Offset of the observation.")]
+    score: Annotated[float, Meta(description="Aggregated calibrated score, 0..12.")]
+    calibrated: Annotated[Channels, Meta(description="Calibrated score of each member.")]
+    raw: Annotated[Channels, Meta(description="Raw score of each member.")]
+    threshold: Annotated[float, Meta(description="Threshold that held for it.")]
+    live: Annotated[bool, Meta(description="False in training part and probation: no alert can come of it.")]
+    observed: Annotated[Channels | None, Meta(description="Metrics: the observation, per channel.")]
+    expected: Annotated[Channels | None, Meta(description="As in an alert.")]
+    band: Annotated[Band | None, Meta(description="As in an alert.")]
+
+    def message(self, topic: str) -> Message:
+        """The record as a message for the score topic."""
+        return Message(topic, _header_text(self.series), encode(self), (_JSON,))
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that could not be used: its bytes as they came, why, and where from.
+
+    `unread` is the record's length where its value is only the head of what could not be read.
+    """
+
+    stream: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    unread: int | None = None
+
+    @classmethod
+    def of(cls, records: RecordBatch, rejected: Rejected, *, stream: str) -> DeadLetter:
+        """The dead letter of one record of a batch."""
+        at = rejected.index
+        refused = records.refused.get(int(records.offsets[at]))
+        return cls(
+            stream,
+            rejected.reason,
+            rejected.detail,
+            records.topic,
+            records.partition,
+            int(records.offsets[at]),
+            records.keys[at],
+            records.values[at],
+            None if refused is None else refused.size,
+        )
+
+    def facts(self) -> ErrorHeaders:
+        """What its headers say."""
+        value, key = self.value, self.key
+        unread = {} if self.unread is None else {"value_length": str(self.unread)}
+        return ErrorHeaders(
+            reason=self.reason,
+            detail=self.detail[:500],
+            stream=self.stream,
+            topic=self.topic,
+            partition=str(self.partition),
+            offset=str(self.offset),
+            **(unread if value is None or len(value) <= MAX_ORIGINAL else _too_large("value", value)),
+            **({} if key is None or len(key) <= MAX_KEY else _too_large("key", key)),
+        )
+
+    def message(self, topic: str) -> Message:
+        """The dead letter as a message: key and value as they came, or their heads where they are too large."""
+        value, key = self.value, self.key
+        headers = tuple(
+            (_ERROR + name, _header_text(text)) for name, text in msgspec.structs.asdict(self.facts()).items() if text
+        )
+        return Message(
+            topic,
+            key if key is None or len(key) <= MAX_KEY else key[:MAX_KEY],
+            value if value is None or len(value) <= MAX_ORIGINAL else value[:HEAD],
+            headers,
+        )
+
+
+class ErrorHeaders(msgspec.Struct, frozen=True):
+    """Headers of a dead letter, each with the prefix `tidewatch.error.`; the empty ones are left out."""
+
+    reason: Annotated[str, Meta(description="Why it could not be used, in a few fixed words.")]
+    detail: Annotated[str, Meta(description="What exactly is wrong with it; at most 500 characters.")]
+    stream: Annotated[str, Meta(description="Name of the stream.")]
+    topic: Annotated[str, Meta(description="Topic it came from.")]
+    partition: Annotated[str, Meta(description="Its partition, decimal.")]
+    offset: Annotated[str, Meta(description="Its offset, decimal.")]
+    value_length: Annotated[
+        str, Meta(description="Value too large to send or to read: its length; the value here is its head.")
+    ] = ""
+    value_sha256: Annotated[
+        str, Meta(description="Value too large to send: its SHA-256; none where it could not be read.")
+    ] = ""
+    key_length: Annotated[str, Meta(description="Key too large to send: its length; the key here is its head.")] = ""
+    key_sha256: Annotated[str, Meta(description="Key too large to send: its SHA-256.")] = ""
+
+
+_encoder = msgspec.json.Encoder()
+_alerts = msgspec.json.Decoder(Alert)
+_scores = msgspec.json.Decoder(Score)
+
+
+def encode(record: Alert | Score) -> bytes:
+    """The JSON body."""
+    return _encoder.encode(record)
+
+
+def decode_alert(body: bytes) -> Alert:
+    """Read an alert's body; fields that a later version added are ignored. Raises msgspec.DecodeError."""
+    return _alerts.decode(body)
+
+
+def decode_score(body: bytes) -> Score:
+    """Read a score's body. Raises msgspec.DecodeError."""
+    return _scores.decode(body)
+
+
+def stable_hash(*parts: str | int) -> str:
+    """32 hexadecimal digits that depend on the parts and their order alone.
+
+    >>> stable_hash("taxi", "nyc_taxi") == stable_hash("taxi", "nyc_taxi") != stable_hash("taxinyc", "_taxi")
+    True
+    """
+    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+
+def _too_large(what: str, original: bytes) -> dict[str, str]:
+    return {f"{what}_length": str(len(original)), f"{what}_sha256": hashlib.sha256(original).hexdigest()}
+
+
+def _header_text(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def dead_letter_facts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The `tidewatch.error.*` headers of a message, without the prefix."""
+    return {
+        name.removeprefix(_ERROR): (value or b"").decode("utf-8", "replace")
+        for name, value in headers
+        if name.startswith(_ERROR)
+    }

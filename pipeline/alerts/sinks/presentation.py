@@ -1,0 +1,50 @@
+"""An alert in the words of Alertmanager: labels say what it is, annotations what is known of it."""
+
+from __future__ import annotations
+
+from pipeline.alerts.records import Alert
+
+ALERT_NAME = "TidewatchAnomaly"
+
+
+def labels_of(alert: Alert) -> dict[str, str]:
+    """What the alert is, and where it is routed: no number among them, since labels are its identity there."""
+    return {
+        "alertname": ALERT_NAME,
+        "stream": alert.stream,
+        "series": alert.series,
+        "detector": alert.detector.name,
+        "severity": alert.severity,
+    }
+
+
+def annotations_of(alert: Alert) -> dict[str, str]:
+    """What is known of it, for people to read."""
+    known = {
+        "summary": summary_of(alert),
+        "peak_score": f"{alert.peak_score:.2f}",
+        "score": "" if alert.score is None else f"{alert.score:.2f}",
+        "threshold": "" if alert.threshold is None else f"{alert.threshold:.2f}",
+        "observed": _values(alert.observed),
+        "expected": _values(alert.expected),
+        "last_seen": alert.last_seen,
+        "id": alert.id,
+        "evidence": f"{alert.evidence.topic}[{alert.evidence.partition}]@{alert.evidence.offset}",
+    }
+    if alert.evidence.features:
+        known["features"] = ", ".join(f"{f.name}={f.value}" for f in alert.evidence.features)
+    return {name: text for name, text in known.items() if text}
+
+
+def summary_of(alert: Alert) -> str:
+    """One line: which series, since when, what was seen."""
+    text = f"{alert.series} is anomalous since {alert.starts_at}"
+    if alert.status == "resolved":
+        text = f"{alert.series} was anomalous from {alert.starts_at} to {alert.ends_at}"
+    if alert.observed is not None and alert.expected is not None:
+        text += f": observed {_values(alert.observed)}, expected {_values(alert.expected)}"
+    return text
+
+
+def _values(values: list[float | None] | None) -> str:
+    return "" if values is None else ", ".join("-" if v is None else f"{v:.6g}" for v in values)

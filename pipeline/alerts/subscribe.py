@@ -1,0 +1,291 @@
+"""For people who read alerts: an async iterator over the alert topic that gives each record once.
+
+    async with AlertSubscriber(settings.kafka, start="new", statuses={"firing"}) as alerts:
+        async for alert in alerts:
+            print(alert.series, alert.score)
+
+Whatever crashed, the topic holds every alert's records in order, some of them twice, and twice means: the same bytes. So
+the iterator drops what is not newer than the last record of its alert. It remembers a bounded number of alerts, far more
+than a crash repeats.
+
+Where a subscriber begins is fixed for every partition when it opens; a group's beginning is committed then, before it has read
+anything. So a group misses nothing from that moment on, whatever happens to its members. A partition that is added later is read
+from its beginning: all that is in it is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Collection, Iterable
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from pipeline.alerts.records import Alert, Status, decode_alert
+from pipeline.errors import BrokerError
+from pipeline.kafka import rights, topics
+from pipeline.kafka.clients import aiokafka_consumer, broker_error, connect_admin
+from pipeline.kafka.offsets import Offsets
+from pipeline.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+COMMIT_EVERY = 1.0
+_NEW_PARTITIONS_EVERY = 30.0  # s; how long alerts of a partition that was added may wait to be seen
+_POLL_MS = 200
+
+
+class Unrepeated:
+    """Tells records that were not seen before, by alert id and sequence number; remembers the last `remember` alerts."""
+
+    def __init__(self, remember: int = 100_000) -> None:
+        self._remember = remember
+        self._newest: OrderedDict[str, int] = OrderedDict()
+
+    def __call__(self, alert: Alert) -> bool:
+        """Whether the record is newer than all of its alert that came before."""
+        if alert.sequence <= self._newest.get(alert.id, -1):
+            return False
+        self._newest[alert.id] = alert.sequence
+        self._newest.move_to_end(alert.id)
+        if len(self._newest) > self._remember:
+            self._newest.popitem(last=False)
+        return True
+
+
+class AlertSubscriber:
+    """Alerts of one topic, each record once; an async context manager and an async iterator.
+
+    Parameters
+    ----------
+    start
+        `beginning`: all that the topic holds, then what comes. `new`: from now on. With a group: where it has not begun yet.
+    follow
+        False: end where the topic ended when the subscriber was opened.
+    statuses, streams
+        Which ones to give; empty: all.
+    series
+        Pattern (`*`, `?`, `[a-z]`) of the series' names.
+    group
+        Share the topic with other subscribers of this name, and go on after a restart where it was left: a record counts
+        as handled when the next one is asked for. After a restart the last second may come again (at least once, from the moment
+        that the first of the group was opened). A group always follows. Kafka forgets a group that nobody was in for
+        `offsets.retention.minutes` (7 days); it begins anew then.
+    remember
+        Alerts that are remembered for dropping repeated records.
+
+    Attributes
+    ----------
+    caught_up
+        Set when, without a group, all has been given that the topic held when the subscriber was opened.
+
+    Raises
+    ------
+    BrokerError
+        When opened: no broker answers, or there is no such topic.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str = "tidewatch.alerts",
+        *,
+        start: Literal["beginning", "new"] = "new",
+        follow: bool = True,
+        statuses: Collection[Status] = (),
+        streams: Collection[str] = (),
+        series: str = "*",
+        group: str | None = None,
+        remember: int = 100_000,
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._start = start
+        self._follow = follow or group is not None
+        self._statuses = frozenset(statuses)
+        self._streams = frozenset(streams)
+        self._series = series
+        self._group = group
+        self._unrepeated = Unrepeated(remember)
+        self.caught_up = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._next: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._fetched: set[TopicPartition] = set()
+        self._handled: dict[TopicPartition, int] = {}
+        self._committed_at = self._looked_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Connect, and fix where to begin (and end), so that nothing published from here on is missed."""
+        partitions = await asyncio.to_thread(self._prepare)
+        self._consumer = consumer = aiokafka_consumer(
+            self._kafka,
+            *([self._topic] if self._group else []),
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # of a partition that is new, or whose records expired before they were read
+            max_poll_interval_ms=2**31 - 1,  # who waits for a receiver keeps its partitions
+            metadata_max_age_ms=int(_NEW_PARTITIONS_EVERY * 1000),
+        )
+        try:
+            # Joining a group may wait for another member's session to end.
+            async with asyncio.timeout(None if self._group else self._kafka.request_timeout.total_seconds()):
+                await consumer.start()
+                if self._group is None:
+                    await self._pin(consumer, partitions)
+        except (KafkaError, TimeoutError) as error:
+            await consumer.stop()
+            raise broker_error(f"subscribe to {self._topic}", error) from error
+        except BaseException:
+            await consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit what was handled, and leave."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await self._commit(consumer)
+            await consumer.stop()
+
+    async def __aiter__(self) -> AsyncGenerator[Alert, None]:
+        """The alerts, in the topic's order within a series. Raises BrokerError."""
+        consumer = self._consumer
+        if consumer is None:
+            msg = "AlertSubscriber is not open: use `async with`"
+            raise RuntimeError(msg)
+        while not await self._at_end(consumer):
+            if self._group is None:
+                await self._take_new_partitions(consumer)
+            try:
+                batches = await consumer.getmany(timeout_ms=_POLL_MS)
+            except KafkaError as error:
+                raise broker_error(f"read {self._topic}", error) from error
+            for partition, records in batches.items():
+                for record in records:
+                    alert = self._wanted(record)
+                    if alert is not None:
+                        yield alert
+                    self._next[partition] = self._handled[partition] = record.offset + 1
+            await self._commit_now_and_then(consumer)
+
+    async def _pin(self, consumer: AIOKafkaConsumer, count: int) -> None:
+        """Without a group: begin at the topic's beginning or end, and know where it ended."""
+        partitions = [TopicPartition(self._topic, p) for p in range(count)]
+        self._ends = await consumer.end_offsets(partitions)
+        self._next = dict(self._ends if self._start == "new" else await consumer.beginning_offsets(partitions))
+        self._assign(consumer)
+
+    async def _take_new_partitions(self, consumer: AIOKafkaConsumer) -> None:
+        """Read partitions that were added, too: aiokafka would do so by itself, and forget where it stood in the others."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at < _NEW_PARTITIONS_EVERY:
+            return
+        self._looked_at = now
+        known = consumer.partitions_for_topic(self._topic) or ()
+        added = {TopicPartition(self._topic, p) for p in known} - self._next.keys()
+        if added:
+            self._next |= dict.fromkeys(sorted(added), 0)
+            self._assign(consumer)
+
+    def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign(list(self._next))
+        for partition, offset in self._next.items():
+            consumer.seek(partition, offset)
+
+    async def _at_end(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether to stop; notices when the topic's past has been given."""
+        if self._group is not None or self.caught_up.is_set():
+            return not self._follow
+        for partition in list(self._ends):
+            if await consumer.position(partition) >= self._end(consumer, partition):
+                del self._ends[partition]
+        if not self._ends:
+            self.caught_up.set()
+        return not self._ends and not self._follow
+
+    def _end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+        """Where a partition ended when the subscriber was opened.
+
+        The embedded broker's own answer points into the last batch of records; what its first fetch says is right.
+        """
+        if partition not in self._fetched and (highwater := consumer.highwater(partition)) is not None:
+            self._fetched.add(partition)
+            self._ends[partition] = max(self._ends[partition], highwater)
+        return self._ends[partition]
+
+    def _wanted(self, record: ConsumerRecord) -> Alert | None:
+        if record.value is None:  # a tombstone: somebody removed a series from the compacted topic
+            return None
+        try:
+            alert = decode_alert(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("not an alert, skipped", topic=self._topic, partition=record.partition, offset=record.offset,
+                        reason=str(error))  # fmt: skip
+            return None
+        if not self._unrepeated(alert):
+            return None
+        wanted = (
+            (not self._statuses or alert.status in self._statuses)
+            and (not self._streams or alert.stream in self._streams)
+            and fnmatchcase(alert.series, self._series)
+        )
+        return alert if wanted else None
+
+    async def _commit_now_and_then(self, consumer: AIOKafkaConsumer) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._committed_at >= COMMIT_EVERY:
+            self._committed_at = now
+            await self._commit(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        if self._group is None:
+            return
+        mine = consumer.assignment()
+        self._handled = {partition: offset for partition, offset in self._handled.items() if partition in mine}
+        if not self._handled:
+            return
+        try:
+            await consumer.commit(self._handled)
+        except (CommitFailedError, IllegalStateError):  # the partitions went to another of the group: it repeats them
+            log.info("partitions moved before a commit", topic=self._topic, group=self._group)
+        except KafkaError as error:
+            log.warning("offsets not committed, trying again", topic=self._topic, group=self._group, reason=str(error))
+            return
+        self._handled.clear()
+
+    def _prepare(self) -> int:
+        """See that the topic is there, and let a new group begin; how many partitions there are."""
+        admin = connect_admin(self._kafka)
+        rights.require(admin, self._kafka, read=[self._topic], group=self._group or "")
+        (facts,) = topics.require(admin, self._kafka, [self._topic]).values()
+        if self._group is not None:
+            self._begin_group(Offsets(admin, self._kafka), self._group, range(facts.partitions))
+        return facts.partitions
+
+    def _begin_group(self, offsets: Offsets, group: str, partitions: Iterable[int]) -> None:
+        """Commit where a group begins, for all partitions at once, before anybody of it reads.
+
+        Kafka takes it only while the group is empty, so it cannot undo what somebody has handled. Where members are there
+        already, they have done the same before they joined.
+        """
+        if offsets.committed(group, self._topic, partitions):
+            return
+        bounds = offsets.bounds(self._topic, partitions)
+        begin = {p: b.end if self._start == "new" else b.first for p, b in bounds.items()}
+        try:
+            offsets.commit(group, self._topic, begin)
+        except BrokerError as error:
+            if not offsets.committed(group, self._topic, partitions):
+                msg = f"group {group} cannot begin: {error}; its members have never said where they are: stop them first, or name another group"
+                raise BrokerError(msg) from error
+        else:
+            log.info("group begins", topic=self._topic, group=group, at=self._start)

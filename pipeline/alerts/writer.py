@@ -1,0 +1,196 @@
+"""From the steps of an alert's life, and from scores, to what is published: ids, evidence, bands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.model import Model
+from pipeline.alerts.lifecycle import COMPUTED_ID, SEVERITIES, Life, Step
+from pipeline.alerts.records import Alert, Band, Channels, DetectorRef, Evidence, Feature, Score, rfc3339, stable_hash
+from pipeline.settings import StreamSettings
+from pipeline.steps.batches import Observations, Scored
+from pipeline.steps.state import PartitionState
+
+TOP_FEATURES = 5
+
+
+class RecordWriter:
+    """Alert and score records of one partition of one stream; keeps nothing.
+
+    Parameters
+    ----------
+    stream
+        For its name.
+    model
+        For the detector's name and version, the features' names and the usual intervals.
+    topic, partition
+        Where the observations come from; part of the evidence.
+    """
+
+    def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
+        self._stream = stream
+        self._model = model
+        self._topic = topic
+        self._partition = partition
+        self._detector = DetectorRef(model.detector_name, model.detector_version, model.hash)
+
+    def scores(self, state: PartitionState, scored: Scored) -> Iterator[Score]:
+        """The score record of every scored observation, in order."""
+        names, bands = state.names, self._bands(scored, np.arange(len(scored)))
+        table = self._model.kind == "table"
+        columns = zip(
+            scored.rows.tolist(),
+            scored.timestamps.tolist(),
+            scored.offsets.tolist(),
+            scored.score.tolist(),
+            scored.calibrated.tolist(),
+            scored.raw.tolist(),
+            scored.level.tolist(),
+            scored.live.tolist(),
+            strict=True,
+        )
+        for b, (row, timestamp, offset, score, calibrated, raw, level, live) in enumerate(columns):
+            yield Score(
+                stream=self._stream.name,
+                series=cast("str", names[row]),
+                timestamp=timestamp,
+                partition=self._partition,
+                offset=offset,
+                score=score,
+                calibrated=[_number(v) for v in calibrated],
+                raw=[_number(v) for v in raw],
+                threshold=level,
+                live=live,
+                observed=None if table else _channels(scored.observed[b]),
+                expected=None if table or scored.expected is None else _channels(scored.expected[b]),
+                band=None if bands is None else _band(bands[0][b], bands[1][b]),
+            )
+
+    def alerts(
+        self, state: PartitionState, observations: Observations, scored: Scored, steps: list[Step]
+    ) -> list[Alert]:
+        """The records of steps, in their order; the windows that they speak of are evidence."""
+        spoken = np.array([s.window for s in steps if s.window >= 0], np.intp)
+        bands = self._bands(scored, spoken) if len(spoken) else None
+        features = self._features(scored, spoken)
+        at = iter(range(len(spoken)))
+        alerts = []
+        for step in steps:
+            k = next(at) if step.window >= 0 else -1
+            series = cast("str", state.names[step.row])
+            if k < 0:
+                alerts.append(self.unspoken(step, series))
+                continue
+            evidence = self._evidence(series, observations, scored, step, None if features is None else features[k])
+            band = None if bands is None else _band(bands[0][k], bands[1][k])
+            alerts.append(self._record(step, series, evidence, scored, band))
+        return alerts
+
+    def unspoken(self, step: Step, series: str) -> Alert:
+        """The record of a step that no observation caused."""
+        return self._record(step, series, Evidence(self._topic, self._partition, step.offset))
+
+    def _record(
+        self, step: Step, series: str, evidence: Evidence, scored: Scored | None = None, band: Band | None = None
+    ) -> Alert:
+        stream, b = self._stream.name, step.window
+        metric = scored is not None and self._model.kind == "metric"
+        return Alert(
+            id=self.id_of(series, step),
+            fingerprint=stable_hash(stream, series),
+            sequence=step.sequence,
+            status=step.status,
+            reason=step.reason,
+            severity=SEVERITIES[step.severity],
+            stream=stream,
+            series=series,
+            as_of=rfc3339(step.as_of),
+            starts_at=rfc3339(step.onset),
+            last_seen=rfc3339(step.anomalous_at),
+            ends_at=rfc3339(step.anomalous_at) if step.status == "resolved" else None,
+            observed=_channels(scored.observed[b]) if scored is not None and metric else None,
+            expected=(
+                _channels(scored.expected[b]) if scored is not None and metric and scored.expected is not None else None
+            ),
+            band=band,
+            score=None if scored is None else float(scored.score[b]),
+            peak_score=step.peak,
+            threshold=None if scored is None else float(scored.level[b]),
+            detector=self._detector,
+            evidence=evidence,
+        )
+
+    def id_of(self, series: str, of: Step | Life) -> str:
+        """The id of an alert: the one it was taken up with, else the hash of what it is about and where it began."""
+        if of.id != COMPUTED_ID:
+            return of.id.hex()
+        begun = of.ordinal if self._model.kind == "table" else of.onset
+        return stable_hash(self._stream.name, series, self._detector.name, self._detector.version, begun)
+
+    def _evidence(
+        self,
+        series: str,
+        observations: Observations,
+        scored: Scored,
+        step: Step,
+        features: NDArray[np.float32] | None,
+    ) -> Evidence:
+        b = step.window
+        if self._model.kind == "metric":
+            start = int(scored.windows.starts[b])
+            several = scored.contributions is not None and scored.observed.shape[1] > 1
+            return Evidence(
+                self._topic,
+                self._partition,
+                step.offset,
+                window=scored.windows.packed[start : start + self._model.window].tolist(),
+                interval_ms=self._model.interval_ms.get(series) or None,
+                contributions=scored.contributions[b].tolist()
+                if several and scored.contributions is not None
+                else None,
+            )
+        names = self._model.features.names if self._model.features is not None else ()
+        originals = observations.originals
+        row = None if originals is None else dict(zip(names, originals[int(scored.index[b])], strict=False))
+        return Evidence(
+            self._topic,
+            self._partition,
+            step.offset,
+            row=cast("dict[str, float | str | None] | None", row),
+            features=None if features is None else _greatest(names, row or {}, features),
+        )
+
+    def _features(self, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.float32] | None:
+        """Contributions of named columns (k, names) of windows `at`."""
+        if self._model.features is None or scored.contributions is None or not len(at):
+            return None
+        return self._model.features.by_feature(scored.contributions[at])
+
+    def _bands(self, scored: Scored, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Lower and upper edge (k, C) of windows `at`; None where there is no notion of them."""
+        if scored.expected is None or scored.margins is None or self._model.kind == "table":
+            return None
+        margins = scored.margins(at)
+        return None if margins is None else (scored.expected[at] - margins, scored.expected[at] + margins)
+
+
+def _number(value: float) -> float | None:
+    return value if value - value == 0 else None  # NaN and infinity have no JSON
+
+
+def _channels(values: NDArray[np.float64]) -> Channels:
+    return [_number(v) for v in values.tolist()]
+
+
+def _band(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> Band | None:
+    return Band(_channels(lower), _channels(upper)) if np.isfinite(lower).any() else None
+
+
+def _greatest(names: tuple[str, ...], row: dict[str, float | str], contributions: NDArray[np.float32]) -> list[Feature]:
+    """The columns that contributed most; of equal ones the first."""
+    order = np.argsort(-contributions, kind="stable")[:TOP_FEATURES]
+    return [Feature(names[k], row.get(names[k]), float(contributions[k])) for k in order if contributions[k] > 0]

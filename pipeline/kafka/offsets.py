@@ -1,0 +1,173 @@
+"""Where topics begin and end, and where a consumer group stands: what operators' commands ask Kafka, and what they move.
+
+A group's committed offsets do not move a worker; the offset beside the state in the store does. They are moved all the same
+when an operator moves that one: lag tools read them, and a worker that finds no state at all takes them for how far its
+predecessor came: then records before it are read back quietly, and nothing of them is published (`pipeline.partition.rebuild`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
+
+from pipeline.errors import BrokerError
+from pipeline.kafka.clients import broker_error
+from pipeline.settings import KafkaSettings
+
+_NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+"""A group's coordinator has only just become it: librdkafka's consumers wait for it, its admin client tells."""
+
+
+class Bounds(NamedTuple):
+    """The log of one partition: its first offset, and the one behind its last record."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group as its coordinator has it: its state, and its members as `client@host`."""
+
+    name: str
+    state: str
+    members: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is in it, nor about to be."""
+        return not self.members and self.state in ("empty", "dead")
+
+
+class Offsets:
+    """Asks of one cluster. All methods raise BrokerError where Kafka does not answer or forbids it."""
+
+    def __init__(self, admin: AdminClient, kafka: KafkaSettings) -> None:
+        self._admin = admin
+        self._timeout = kafka.request_timeout.total_seconds()
+
+    def bounds(self, topic: str, partitions: Iterable[int]) -> dict[int, Bounds]:
+        """First offset and end of each partition's log."""
+        partitions = list(partitions)
+        first = self._listed(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._listed(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {p: Bounds(first[p], end[p]) for p in partitions}
+
+    def at(self, topic: str, partitions: Iterable[int], time: datetime) -> dict[int, int]:
+        """Offset of the first record whose time stamp on Kafka is not before `time`; the log's end where there is none."""
+        partitions = list(partitions)
+        found = self._listed(topic, partitions, OffsetSpec.for_timestamp(int(time.timestamp() * 1000)))
+        ends = self._listed(topic, [p for p in partitions if found[p] < 0], OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return found | ends
+
+    def group(self, name: str) -> Group:
+        """Who is in a group; one that does not exist is empty."""
+        answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
+        try:
+            found = answer.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return Group(name, "dead", ())
+            raise broker_error(f"describe group {name}", error) from error
+        state = ConsumerGroupState(found.state).name.lower()
+        return Group(name, state, tuple(f"{m.client_id}@{m.host.removeprefix('/')}" for m in found.members))
+
+    def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Committed offsets of a group; partitions without one are left out."""
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
+        found = self._of_group(
+            f"ask for the offsets of group {group}",
+            lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=self._timeout)[group],
+        )
+        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+
+    def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Move a group that is empty. Raises BrokerError where somebody is in it."""
+        moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
+        self._of_group(
+            f"move group {group}",
+            lambda: self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group],
+        )
+
+    def forget(self, group: str, topic: str, partitions: Iterable[int]) -> None:
+        """Take away a group's committed offsets, as if it had never read these partitions. Raises BrokerError where it has members.
+
+        Kafka can do so for one partition, its client for Python only for a whole group: so the group is deleted, and its other
+        offsets, which are for information, are committed again.
+        """
+        gone = {(topic, partition) for partition in partitions}
+        doing = f"forget offsets of group {group}"
+        answer = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout
+        )[group]
+        held = [tp for tp in _result(doing, answer).topic_partitions if tp.offset >= 0]
+        kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
+        if len(kept) == len(held):
+            return
+        _result(doing, self._admin.delete_consumer_groups([group], request_timeout=self._timeout)[group])
+        if kept:
+            moved = ConsumerGroupTopicPartitions(group, kept)
+            again = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
+            _sound(doing, _result(doing, again).topic_partitions)
+
+    def _of_group(self, doing: str, ask: Callable[[], Any]) -> list[TopicPartition]:
+        """The partitions of an answer about a group; asked again while its coordinator is about to know."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                return _sound(doing, _result(doing, ask()).topic_partitions)
+            except BrokerError as error:
+                cause = error.__cause__
+                code = cause.args[0].code() if isinstance(cause, KafkaException) else None
+                if code not in _NOT_YET or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+
+    def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
+        if not partitions:
+            return {}
+        asked = {TopicPartition(topic, p): spec for p in partitions}
+        answers = self._admin.list_offsets(asked, request_timeout=self._timeout)
+        doing = f"ask for the offsets of {topic}"
+        return {tp.partition: int(_result(doing, answer).offset) for tp, answer in answers.items()}
+
+
+def require_nobody(group: Group) -> None:
+    """Raise BrokerError where a group has members: what is changed in the store under a live worker it writes over again."""
+    if group.empty:
+        return
+    count = f"{len(group.members)} live member{'s' if len(group.members) > 1 else ''}"
+    who = f"has {count} ({', '.join(sorted(set(group.members)))})"
+    if not group.members:
+        who = f"is {group.state.replace('_', ' ')}"
+    msg = (
+        f"consumer group {group.name} {who}: stop the workers first, they would write over what is changed "
+        "(one that was killed counts until worker.session_timeout has passed)"
+    )
+    raise BrokerError(msg)
+
+
+def _result(doing: str, answer: Any) -> Any:
+    try:
+        return answer.result()
+    except KafkaException as error:
+        raise broker_error(doing, error) from error
+
+
+def _sound(doing: str, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    for tp in partitions:
+        if tp.error is not None:
+            where = f"{doing}, {tp.topic}[{tp.partition}]"
+            refused = KafkaException(tp.error)
+            raise broker_error(where, refused) from refused
+    return partitions

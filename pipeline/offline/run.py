@@ -1,0 +1,150 @@
+"""The stream's own steps over recorded data: what the pipeline would have said, row by row.
+
+Evaluation and `tidewatch score` call this. It is the code of the stream (`pipeline.partition.stream.PartitionCore`): windows, scaling,
+calibration, thresholds and the life of alerts, so what is measured here is what runs there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.model import Model
+from pipeline.alerts.records import Alert
+from pipeline.partition.stream import Settled, Step, Stream, create_stream
+from pipeline.settings import AlertSettings, StreamSettings
+from pipeline.steps.batches import Observations
+
+BATCH = 16_384
+"""Observations pushed at a time; no result depends on it."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was said of N observations, in their order. NaN where an observation was not scored.
+
+    Attributes
+    ----------
+    raw : (N, M) float64
+        Of each member.
+    score : (N,) float64
+        The aggregated calibrated score, 0..12.
+    level : (N,) float64
+        The threshold that held.
+    expected : (N, C) float64
+        NaN where no member expects anything.
+    live : (N,) bool
+        Scored, and past training part and probation.
+    alert_ids : list of N str
+        The alert whose span, from first to last anomalous observation, an observation lies in; "" for none.
+    alerts
+        Every record of every alert, in order.
+    counts
+        What the time policy did, how many were scored.
+    """
+
+    raw: NDArray[np.float64]
+    score: NDArray[np.float64]
+    level: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    live: NDArray[np.bool_]
+    alert_ids: list[str]
+    alerts: list[Alert] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def anomalous(self) -> NDArray[np.bool_]:
+        """(N,) live, and the score at the level or above."""
+        return self.live & (self.score >= self.level)
+
+
+def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | None = None) -> Stream:
+    """A stream over recorded data with this model; settings as in tidewatch.toml, the product's defaults otherwise."""
+    if not isinstance(settings, StreamSettings):
+        settings = StreamSettings(name="offline", model=Path("none"), **dict(settings or {}))
+    # Different series of a file may speak of different years: none is silent or idle because another one went on.
+    years = {"silence": "3650d"} | settings.alerts.model_dump(exclude={"silence"}, exclude_unset=True)
+    settings = settings.model_copy(update={"alerts": AlertSettings.model_validate(years)})
+    return create_stream(settings, model)
+
+
+def run(stream: Stream, observations: Observations, on_progress: Callable[[int, int], None] | None = None) -> Verdicts:
+    """Push recorded observations through the stream's steps.
+
+    Parameters
+    ----------
+    observations
+        In log order. `offsets` must be 0..N-1.
+    on_progress
+        Told after every batch how many of how many observations are done.
+    """
+    N, M, C = len(observations), len(stream.model.detectors), observations.values.shape[1]
+    verdicts = Verdicts(
+        raw=np.full((N, M), np.nan),
+        score=np.full(N, np.nan),
+        level=np.full(N, np.nan),
+        expected=np.full((N, C), np.nan),
+        live=np.zeros(N, np.bool_),
+        alert_ids=[""] * N,
+    )
+    core = stream.core(0)
+    for start in range(0, N, BATCH):
+        for step, settled in core.process(_part(observations, start, start + BATCH)):
+            _write(verdicts, step, settled)
+        if on_progress is not None:
+            on_progress(min(start + BATCH, N), N)
+    _name_alerts(verdicts, observations)
+    return verdicts
+
+
+def _part(o: Observations, start: int, stop: int) -> Observations:
+    part = slice(start, stop)
+    originals = None if o.originals is None else o.originals[part]
+    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals)
+
+
+def _write(verdicts: Verdicts, step: Step, settled: Settled) -> None:
+    scored = settled.scored
+    at = scored.offsets
+    usable = np.isfinite(scored.raw).all(axis=1)
+    verdicts.raw[at] = scored.raw
+    verdicts.score[at] = np.where(usable, scored.score, np.nan)
+    verdicts.level[at] = scored.level
+    verdicts.live[at] = scored.live
+    if scored.expected is not None:
+        verdicts.expected[at] = scored.expected
+    verdicts.alerts.extend(settled.alerts)
+    verdicts.counts.update(settled.counts)
+
+
+def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:
+    """Give the observations between an alert's first and last anomalous one its id."""
+    first: dict[str, Alert] = {}
+    last: dict[str, Alert] = {}
+    for alert in verdicts.alerts:
+        first.setdefault(alert.id, alert)
+        last[alert.id] = alert
+    rows = _rows_by_series(observations.series)
+    for name, alert in first.items():
+        of_series = rows[alert.series]
+        times = observations.timestamps[of_series]
+        within = (of_series >= alert.evidence.offset) & (times <= _ms(last[name].last_seen))
+        for row in of_series[within & verdicts.live[of_series]].tolist():
+            verdicts.alert_ids[row] = name
+
+
+def _rows_by_series(series: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    names, number = np.unique(np.asarray(series, object).astype(str), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    borders = np.searchsorted(number[order], np.arange(len(names) + 1))
+    return {str(n): order[a:b] for n, a, b in zip(names, borders[:-1], borders[1:], strict=True)}
+
+
+def _ms(text: str) -> int:
+    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))

@@ -1,0 +1,302 @@
+"""A data set in, a row of scores out for each of its rows: what `tidewatch score` does between reading and writing.
+
+Recorded files are less tidy than streams, so before the stream's steps run:
+
+- a series whose rows stand in another order than their event times (newest first, say) is read in time order;
+- a missing cell among several is filled in: in a metric of several columns with the column's last value, in a table with the
+  column's median over the training rows. A metric of one column has no row to judge there.
+
+`ScoredRows.notes` says what was done. The rows that come out stand in the order of the source all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from detectors.model import Model
+from detectors.recipes import METRIC, TABLE, Recipe
+from detectors.training import OnProgress, metric_training_rows, table_training_rows
+from pipeline.offline.run import Verdicts, offline_stream, run
+from pipeline.steps.batches import Observations
+from producers.cells import plain_cell
+from producers.datasets import Dataset, Series
+
+OnScored = Callable[[int, int], None]
+"""Told how many of how many rows are scored."""
+HALF, TENTH = np.array([-np.log10(0.5)]), np.array([1.0])
+"""Calibrated scores that half, and a tenth, of what a series learnt from reach."""
+UNTIDY = 0.1
+"""Share of a series' rows that may be older than the newest before them; beyond it the series is read in time order."""
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """One row for each of the data set's rows, in the order of its source.
+
+    Attributes
+    ----------
+    score : (n,) float64
+        The detector's raw score. Of several detectors, whose raw scores have no common unit, the mean of how rare (metrics) or how far
+        out (tables, `_outlying`) they are among what the training part calibrated, without bounds: unlike the calibrated score it learns
+        nothing on the way. NaN while learning.
+    calibrated_score : (n,) float64
+        0..12; NaN while learning.
+    alerts
+        How many alerts fired.
+    """
+
+    timestamps: NDArray[np.int64]
+    series: list[str]
+    score: NDArray[np.float64]
+    calibrated_score: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+    alert_ids: list[str]
+    alerts: int
+    model: Model
+    notes: tuple[str, ...] = ()
+    """What a user should know of the file, a line each."""
+
+    def frame(self) -> pd.DataFrame:
+        """As the table that is written."""
+        return pd.DataFrame(
+            {
+                "timestamp": pd.to_datetime(self.timestamps, unit="ms", utc=True)
+                .strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                .str[:-4]
+                + "Z",
+                "series": self.series,
+                "score": self.score,
+                "calibrated_score": self.calibrated_score,
+                "anomalous": self.anomalous,
+                "alert_id": self.alert_ids,
+            }
+        )
+
+
+def score_dataset(
+    data: Dataset,
+    *,
+    train_rows: int | None = None,
+    detector: str = "",
+    recipe: Recipe | None = None,
+    model: Model | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+    on_scored: OnScored | None = None,
+) -> ScoredRows:
+    """Learn from the first rows of each series, then score all of them in order, as the stream would.
+
+    Rows are judged from earlier rows of their own series and what was learnt from the first rows; no row sees a later one.
+
+    Parameters
+    ----------
+    train_rows
+        First rows of each series to learn from; None: min(15 %, 750) of a metric, 15 % of a table.
+    detector
+        One detector instead of the recipe's mix.
+    recipe
+        None: the product's default for this kind of data.
+    model
+        Learnt from these rows before (`train`); None: learnt now.
+
+    Raises
+    ------
+    DetectorError
+        Too few rows to learn from; no such detector.
+    """
+    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
+    data, notes = _tidied(data, _training_rows(data, train_rows))
+    model = model or train(
+        data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress
+    )
+    observations, rows = _observations(data, model)
+    verdicts = run(offline_stream(model, recipe.settings), observations, on_scored)
+    if repeated := verdicts.counts["duplicate"]:
+        notes.append(
+            f"{repeated:,} rows have the time stamp of another row of their series and were not scored "
+            "(several series in one file: name the column that tells them apart with --series-column)"
+        )
+    if late := verdicts.counts["late"]:
+        notes.append(f"{late:,} rows are older than the row before them and were not scored")
+    return _per_row(data, observations, rows, verdicts, model, tuple(notes))
+
+
+def train(
+    data: Dataset,
+    *,
+    train_rows: int | None = None,
+    detector: str = "",
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Model:
+    """A model of a recipe (or of one detector) from the first rows of each series."""
+    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
+    if detector:
+        recipe = recipe.of(detector)
+    count = _training_rows(data, train_rows)
+    if data.kind == "table":
+        table = {name: s.rows(0, count(len(s))) for name, s in data.series().items()}
+        recipe = recipe.for_rows(sum(map(len, table.values())))
+        return recipe.train_table(
+            table, data.channels, data.categorical, training_rows=lambda n: n, seed=seed, on_progress=on_progress
+        )
+    metric = {name: (s.timestamps, s.values) for name, s in data.series().items()}
+    return recipe.train_metric(metric, training_rows=count, seed=seed, on_progress=on_progress)
+
+
+def _training_rows(data: Dataset, chosen: int | None) -> Callable[[int], int]:
+    if chosen is not None:
+        return lambda n: min(chosen, n)
+    return metric_training_rows if data.kind == "metric" else table_training_rows
+
+
+def _tidied(data: Dataset, training_rows: Callable[[int], int]) -> tuple[Dataset, list[str]]:
+    """The data set with its series in time order and missing cells filled in, and what was done."""
+    notes: list[str] = []
+    parts = dict(data.series())
+    if data.kind == "metric":
+        untidy = [name for name, s in parts.items() if _share_late(s.timestamps) > UNTIDY]
+        parts |= {name: parts[name].take(np.argsort(parts[name].timestamps, kind="stable")) for name in untidy}
+        if untidy:
+            notes.append(
+                f"rows of {len(untidy):,} series do not stand in the order of time; they were read in that order"
+            )
+    if data.kind == "table" or len(data.channels) > 1:
+        missing = sum(int((~np.isfinite(c)).sum()) for s in parts.values() for c in s.columns if c.dtype != object)
+        if missing:
+            parts = {
+                name: _filled_in(s, training_rows(len(s)), last=data.kind == "metric") for name, s in parts.items()
+            }
+            how = "the column's last value" if data.kind == "metric" else "the column's median"
+            notes.append(f"{missing:,} cells are missing; {how} stands for each")
+    return replace(data, all_series=parts), notes
+
+
+def _share_late(timestamps: NDArray[np.int64]) -> float:
+    newest = np.maximum.accumulate(timestamps)
+    return float((timestamps[1:] < newest[:-1]).mean()) if len(timestamps) > 1 else 0.0
+
+
+def _filled_in(series: Series, learnt_from: int, *, last: bool) -> Series:
+    """Numbers for missing cells: the last one before, where `last` and there is one; else the training rows' median, else 0."""
+    columns = []
+    for column in series.columns:
+        if column.dtype == object or np.isfinite(column).all():
+            columns.append(column)
+            continue
+        known = column[:learnt_from][np.isfinite(column[:learnt_from])]
+        usual = float(np.median(known)) if len(known) else 0.0
+        values = _carried(column) if last else column
+        columns.append(np.where(np.isfinite(values), values, usual))
+    return replace(series, columns=tuple(columns))
+
+
+def _observations(data: Dataset, model: Model) -> tuple[Observations, NDArray[np.int64]]:
+    """All rows that a replay would send, merged in the order of the source; and which row of the source each is."""
+    parts = list(data.series().values())
+    position = np.concatenate([s.positions for s in parts])
+    # A series that is read in the order of time takes the places that its rows have in the source, one after the other.
+    place = np.concatenate([np.sort(s.positions) for s in parts])
+    number = np.repeat(np.arange(len(parts)), [len(s) for s in parts])
+    times = np.concatenate([s.timestamps for s in parts])
+    originals: list[list[float | str]] | None = None
+    if data.kind == "metric":
+        values = np.concatenate([s.values for s in parts])
+        usable = np.isfinite(values).all(axis=1)
+    else:
+        assert model.features is not None
+        originals = [row for s in parts for row in s.rows()]
+        values, problems = model.features.encode(originals)
+        usable = np.ones(len(originals), np.bool_)
+        usable[list(problems)] = False
+    order = np.argsort(place, kind="stable")
+    order = order[usable[order]]
+    names = [s.name for s in parts]
+    observations = Observations(
+        offsets=np.arange(len(order), dtype=np.int64),
+        series=[names[k] for k in number[order].tolist()],
+        timestamps=times[order],
+        values=values[order],
+        originals=None if originals is None else [originals[i] for i in order.tolist()],
+    )
+    return observations, position[order]
+
+
+def _per_row(
+    data: Dataset,
+    observations: Observations,
+    rows: NDArray[np.int64],
+    verdicts: Verdicts,
+    model: Model,
+    notes: tuple[str, ...],
+) -> ScoredRows:
+    parts = list(data.series().values())
+    n = int(max(s.positions.max() for s in parts if len(s))) + 1
+    times, series = np.zeros(n, np.int64), np.full(n, "", object)
+    for s in parts:
+        times[s.positions], series[s.positions] = s.timestamps, s.name
+    raw, calibrated = np.full(n, np.nan), np.full(n, np.nan)
+    raw[rows] = np.where(verdicts.live, _ranked(verdicts.raw, observations.series, model), np.nan)
+    calibrated[rows] = np.where(verdicts.live, verdicts.score, np.nan)
+    anomalous = np.zeros(n, np.bool_)
+    anomalous[rows] = verdicts.anomalous
+    ids = np.full(n, "", object)
+    ids[rows] = verdicts.alert_ids
+    for s in parts:  # what the time policy does not score repeats the last score of its series
+        raw[s.positions] = _carried(raw[s.positions])
+        calibrated[s.positions] = _carried(calibrated[s.positions])
+    fired = len({a.id for a in verdicts.alerts if a.fired})
+    return ScoredRows(times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes)
+
+
+def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> NDArray[np.float64]:
+    """One score (N,) from the members' raw scores (N, M)."""
+    if raw.shape[1] == 1:
+        return raw[:, 0]
+    out = np.empty(len(raw))
+    names = np.asarray(series, object)
+    # A series too short to calibrate on its own (its members' scores are scaled alike) is ranked by the first that could.
+    usual = next(iter(model.calibrations.values()))
+    for name in dict.fromkeys(series):
+        of = np.flatnonzero(names == name)
+        states = model.calibrations.get(name, usual)
+        states = np.where(model.calibrator.ready(states), states, usual)
+        if model.kind == "table" and model.calibrator.ready(states).all():
+            out[of] = _outlying(raw[of], model.calibrator.raw_at(states, HALF), model.calibrator.raw_at(states, TENTH))
+            continue
+        members = [model.calibrator.against(states[m], raw[of, m]) for m in range(raw.shape[1])]
+        out[of] = np.mean(members, axis=0)
+    return out
+
+
+def _outlying(raw: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One score (N,) from raw scores (N, M): how far each member's lies above its middle (M,), in distances of its tenth highest.
+
+    Distances, not ranks: among rows of a table that are learnt from, anomalies are common, and beyond the highest of them a rank says no more.
+    The logarithm keeps one wild column from deciding alone, its square lets a member that is sure outweigh those that see nothing.
+    """
+    far = (raw - middle) / np.maximum(high - middle, 1e-3 * np.abs(high) + 1e-12)
+    # Below the middle nothing is anomalous; a little slope keeps the order.
+    return np.asarray(np.where(far > 0, np.log1p(np.maximum(far, 0.0)) ** 2, 1e-3 * far).mean(axis=1))
+
+
+def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
+    return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
+
+
+def write(result: ScoredRows, out: Path) -> None:
+    """Write the table as CSV, or as Parquet where the name ends so."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame = result.frame()
+    if out.suffix == ".parquet":
+        frame.to_parquet(out, index=False)
+    else:
+        frame.assign(series=[plain_cell(name) for name in result.series]).to_csv(out, index=False)

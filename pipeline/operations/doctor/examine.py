@@ -1,0 +1,109 @@
+"""What must be right before a worker can work, looked at one by one: settings, device, models, Kafka, topics, Redis.
+
+Each look gives findings, and none stops the next one unless it rests on it. The canary (`pipeline.operations.doctor.canary`) goes the whole way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import torch
+
+from detectors.base import Detector, DetectorError
+from detectors.model import Model
+from pipeline.errors import TidewatchError
+from pipeline.operations.doctor import kafka, states
+from pipeline.operations.doctor.findings import Finding, counted
+from pipeline.partition.stream import Stream, create_stream, load_model
+from pipeline.settings import Settings
+
+PLANTED = 12.0
+"""Scaled units: a value that no detector may take for more normal than the middle."""
+
+
+KAFKA_LIMIT, REDIS_LIMIT = timedelta(seconds=5), timedelta(seconds=3)
+"""How long one answer is waited for, where the settings would wait longer: who asks a doctor sits there."""
+
+
+def impatient(settings: Settings) -> Settings:
+    """The settings with the doctor's limits in time."""
+    kafka, redis = settings.kafka, settings.redis
+    return settings.model_copy(
+        update={
+            "kafka": kafka.model_copy(update={"request_timeout": min(kafka.request_timeout, KAFKA_LIMIT)}),
+            "redis": redis.model_copy(update={"timeout": min(redis.timeout, REDIS_LIMIT)}),
+        }
+    )
+
+
+def examine(settings: Settings, looking: Callable[[str], None] = lambda what: None) -> Iterator[Finding]:
+    """Look at everything but clocks and canary, in order; changes nothing. Kafka is asked while models are loaded.
+
+    Parameters
+    ----------
+    looking
+        Told what is looked at next, which may take a while.
+    """
+    settings = impatient(settings)
+    with ThreadPoolExecutor(1, thread_name_prefix="doctor") as aside:
+        asked = aside.submit(lambda: list(kafka.examine(settings)))
+        streams: dict[str, Stream] = {}
+        yield from _settings_and_models(settings, streams, looking)
+        looking(f"Kafka at {settings.kafka.brokers} (each answer at most {settings.kafka.request_timeout.seconds} s)")
+        found = asked.result()
+    yield from found
+    looking(f"Redis, and what it holds (each answer at most {settings.redis.timeout.seconds} s)")
+    # Without Kafka nothing can be said of what belongs to its topics.
+    there = not any((f.what, f.state) == ("kafka", "failed") for f in found)
+    yield from asyncio.run(states.examine(settings, streams if there else {}))
+
+
+def _settings_and_models(
+    settings: Settings, streams: dict[str, Stream], looking: Callable[[str], None]
+) -> Iterator[Finding]:
+    """Settings, device and models; the streams whose model could be loaded are put into `streams`."""
+    names = ", ".join(s.name for s in settings.streams)
+    if settings.streams:
+        yield Finding("settings", "ok", f"{counted(len(settings.streams), 'stream')}: {names}")
+    else:
+        yield Finding("settings", "warning", "no stream is configured; add [[streams]] with a name and a model")
+    yield _device(settings)
+    for stream in settings.streams:
+        looking(f"model {stream.model}")
+        try:
+            model = load_model(stream.model)
+            streams[stream.name] = create_stream(stream, model)
+        except (TidewatchError, DetectorError) as error:
+            yield Finding(f"model {stream.name}", "failed", str(error))
+            continue
+        yield from _model(stream.name, model)
+
+
+def _device(settings: Settings) -> Finding:
+    wanted, gpu = settings.worker.device, torch.cuda.is_available()
+    if wanted.startswith("cuda") and not gpu:
+        return Finding("device", "failed", f"worker.device is {wanted}, but torch sees no GPU; use auto or cpu")
+    used = torch.cuda.get_device_name() if gpu and wanted != "cpu" else "cpu"
+    return Finding("device", "ok", f"{used}, torch {torch.__version__}")
+
+
+def _model(name: str, model: Model) -> Iterator[Finding]:
+    known = f"{len(model.training_rows)} trained series, hash {model.hash[:12]}"
+    yield Finding(f"model {name}", "ok", f"{model.kind}, {model.detector_name}, window {model.window}, {known}")
+    for detector in model.detectors:
+        if not detector.supervised and not planted_scores_higher(detector):
+            told = f"{detector.name} scores a planted anomaly no higher than a normal window: train the model again"
+            yield Finding(f"model {name}", "failed", told)
+
+
+def planted_scores_higher(detector: Detector) -> bool:
+    """Whether a value far outside scores higher than one in the middle: an inverted score cannot hide."""
+    config = detector.config
+    windows = np.zeros((2, config.window, detector.width), np.float32)
+    windows[1, -1, : config.channels] = PLANTED
+    raw = detector.score(windows).raw
+    return bool(raw[1] > raw[0])

@@ -1,0 +1,365 @@
+"""What a worker measures, for Prometheus, and whether it is well.
+
+Metrics are made over a registry that is handed in, carry the fixed prefix `tidewatch_` and base units (seconds, bytes), and
+are updated once per batch and checkpoint, never per record. `serve` answers `/metrics` and `/healthz`.
+
+    tidewatch_records_total, tidewatch_observations_total         read; decoded
+    tidewatch_dead_letters_total{reason}                          records that could not be used
+    tidewatch_records_missed_total                                expired before they were read
+    tidewatch_records_rebuilt_total                               read again because the state was lost
+    tidewatch_control_records_total
+    tidewatch_tombstones_total                                    records without a value, passed over
+    tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
+    tidewatch_windows_scored_total, tidewatch_anomalous_total
+    tidewatch_alerts_total{status}                                alert records published
+    tidewatch_alerts_fired_total{severity}                        alerts that began to fire, by their severity then
+    tidewatch_alerts_open{status, severity}                       alerts that are pending or firing now
+    tidewatch_stage_seconds{stage}, tidewatch_batch_records       per batch
+    tidewatch_checkpoint_seconds, tidewatch_checkpoint_bytes
+    tidewatch_checkpoint_offset, tidewatch_position, tidewatch_lag_records
+    tidewatch_series{state}                                       warming, live
+    tidewatch_store_waiting                                       1 while the state store does not answer
+    tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
+
+Counters exist with every value of their labels before the first record comes: `increase()` does not see a first burst whose
+series begins with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter as Counts
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, get_args
+
+import msgspec
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from pipeline.alerts.records import Severity, Status
+from pipeline.errors import SettingsError
+from pipeline.operations.exposure import bearer, check_exposure, named_loopback, same
+from pipeline.operations.listening import listening_in_a_thread
+from pipeline.operations.progress import Progress
+from producers.formats.base import Reason
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 30.0
+"""Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""
+
+REMEMBERED = 600.0
+"""Seconds for which a worker is not well after a detector could not score something."""
+
+POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
+"""Cases of the time policy, counted by `pipeline.steps.windows`."""
+
+OPEN: tuple[Status, ...] = ("pending", "firing")
+"""Statuses of an alert that is open."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
+_BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+_REJECTED, _ALERTS, _FIRED = "rejected_", "alerts_", "fired_"
+_UNSCORABLE = f"{_REJECTED}not scorable"
+
+STAGES = ("decode", "score", "batch")
+"""Stages of a batch, as `pipeline.partition.loop` names them."""
+
+REASONS = (*Reason, "series limit", "not scorable")
+"""Why a record becomes a dead letter: its format's reasons, and those of later steps."""
+
+
+class Health:
+    """Well, or degraded: a partition with lag does not advance, its store does not answer, or its detectors cannot score all of it.
+
+    Parameters
+    ----------
+    patience
+        Seconds without an advance that are still well.
+    """
+
+    def __init__(self, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()  # asked by the server's thread
+        self._positions: dict[tuple[str, int], int] = {}
+        self._stalled: dict[tuple[str, int], float] = {}
+        self._waiting: dict[tuple[str, int], float] = {}
+        self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
+
+    def position(self, stream: str, partition: int, position: int, lag: int) -> None:
+        """Where a partition stands and how many records wait behind that."""
+        key = (stream, partition)
+        with self._lock:
+            if lag <= 0 or position > self._positions.get(key, -1):
+                self._stalled.pop(key, None)
+            if lag > 0:
+                self._stalled.setdefault(key, self._clock())
+            self._positions[key] = position
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether a partition waits for its store."""
+        with self._lock:
+            if store:
+                self._waiting.setdefault((stream, partition), self._clock())
+            else:
+                self._waiting.pop((stream, partition), None)
+
+    def unscorable(self, stream: str, partition: int, observations: int) -> None:
+        """Observations became dead letters because no number came of them."""
+        now, key = self._clock(), (stream, partition)
+        with self._lock:
+            before, last = self._unscorable.get(key, (0, now))
+            self._unscorable[key] = (observations + (before if now - last <= REMEMBERED else 0), now)
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition was given away."""
+        with self._lock:
+            key = (stream, partition)
+            self._positions.pop(key, None)
+            self._stalled.pop(key, None)
+            self._waiting.pop(key, None)
+            self._unscorable.pop(key, None)
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is not well; empty: all is well."""
+        now = self._clock()
+        with self._lock:
+            stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
+            waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
+            unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
+            at = dict(self._positions)
+        lines = [
+            f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
+            for (s, p), age in stalled.items()
+        ]
+        lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
+        lines += [
+            f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
+            for (s, p), (n, age) in unscorable.items()
+        ]
+        return sorted(lines)
+
+
+class WorkerMetrics:
+    """The metrics of one worker process; what `pipeline.partition.loop.LoopMetrics` asks for, and a little more.
+
+    Raises
+    ------
+    ValueError
+        The registry holds them already (from prometheus_client).
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, health: Health | None = None, progress: Progress | None = None
+    ) -> None:
+        self.health = health if health is not None else Health()
+        self.progress = progress if progress is not None else Progress()
+        each = ("stream", "partition")
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tidewatch_{name}", text, (*each, *labels), registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tidewatch_{name}", text, (*each, *labels), registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"tidewatch_{name}", text, ("stream", *labels), registry=registry, buckets=buckets)
+
+        self._plain = {
+            "records": counter("records", "Records read from the input topic."),
+            "observations": counter("observations", "Records decoded into observations."),
+            "scored": counter("windows_scored", "Windows scored."),
+            "anomalous": counter("anomalous", "Live observations at or above the threshold."),
+            "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
+            "control": counter("control_records", "Control records met."),
+            "tombstones": counter("tombstones", "Records without a value, passed over."),
+        }
+        self._missed = counter("records_missed", "Records that expired before they were read.")
+        self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")
+        self._alerts = counter("alerts", "Alert records published, by the alert's new status.", "status")
+        self._fired = counter("alerts_fired", "Alerts that began to fire, by their severity then.", "severity")
+        self._policy = counter("policy", "Observations that the time policy treated specially.", "case")
+        self._stage = histogram("stage_seconds", "Time of one batch in a stage.", _SECONDS, "stage")
+        self._batch = histogram("batch_records", "Records of one batch.", _RECORDS)
+        self._checkpoint_seconds = histogram("checkpoint_seconds", "Time of one checkpoint.", _SECONDS)
+        self._checkpoint_bytes = histogram("checkpoint_bytes", "Bytes written by one checkpoint.", _BYTES)
+        self._offset = gauge("checkpoint_offset", "Everything before it is in the state store.")
+        self._position = gauge("position", "Next offset to process.")
+        self._lag = gauge("lag_records", "Records of the partition that are not processed yet.")
+        self._series = gauge("series", "Series held, by state.", "state")
+        self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
+        self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
+
+        def of_stream(name: str, text: str) -> Gauge:
+            return Gauge(f"tidewatch_{name}", text, ("stream",), registry=registry)
+
+        self._partitions = of_stream("partitions_open", "Partitions that this worker reads.")
+        self._topic = of_stream("topic_partitions", "Partitions that the input topic has.")
+
+    def stream(self, stream: str, partitions: int) -> None:
+        """What this worker may come to count of a stream; called before the first record, and again where partitions were added."""
+        self._topic.labels(stream).set(partitions)
+        self._partitions.labels(stream)
+        for stage in STAGES:
+            self._stage.labels(stream, stage)
+        for histogram in (self._batch, self._checkpoint_seconds, self._checkpoint_bytes):
+            histogram.labels(stream)
+        for labels in ((stream, str(p)) for p in range(partitions)):
+            for plain in (*self._plain.values(), self._missed):
+                plain.labels(*labels)
+            for labelled, values in (
+                (self._dead_letters, REASONS),
+                (self._policy, POLICY),
+                (self._alerts, get_args(Status)),
+                (self._fired, get_args(Severity)),
+            ):
+                for value in values:
+                    labelled.labels(*labels, value)
+
+    def partitions_open(self, stream: str, partitions: int) -> None:
+        """How many partitions this worker reads; told now and then."""
+        self._partitions.labels(stream).set(partitions)
+
+    def batch(self, stream: str, partition: int, counts: Counts[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        labels = (stream, str(partition))
+        for name, n in counts.items():
+            if n <= 0:
+                continue
+            if name in self._plain:
+                self._plain[name].labels(*labels).inc(n)
+            elif name in POLICY:
+                self._policy.labels(*labels, name).inc(n)
+            elif name.startswith(_REJECTED):
+                self._dead_letters.labels(*labels, name.removeprefix(_REJECTED)).inc(n)
+                if name == _UNSCORABLE:
+                    self.health.unscorable(stream, partition, n)
+            elif name.startswith(_ALERTS):
+                self._alerts.labels(*labels, name.removeprefix(_ALERTS)).inc(n)
+            elif name.startswith(_FIRED):
+                self._fired.labels(*labels, name.removeprefix(_FIRED)).inc(n)
+        for stage, taken in seconds.items():
+            self._stage.labels(stream, stage).observe(taken)
+        self._batch.labels(stream).observe(counts["records"])
+        self.progress.batch(stream, counts)
+
+    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        self._checkpoint_seconds.labels(stream).observe(seconds)
+        self._checkpoint_bytes.labels(stream).observe(size)
+        self._offset.labels(stream, str(partition)).set(offset)
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether the partition waits for the store."""
+        self._waiting.labels(stream, str(partition)).set(int(store))
+        self.health.waiting(stream, partition, store)
+
+    def missed(self, stream: str, partition: int, records: int) -> None:
+        """Records expired before they were read."""
+        self._missed.labels(stream, str(partition)).inc(records)
+
+    def position(self, stream: str, partition: int, position: int, end: int) -> None:
+        """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""
+        lag = max(end - position, 0)
+        self._position.labels(stream, str(partition)).set(position)
+        self._lag.labels(stream, str(partition)).set(lag)
+        self.health.position(stream, partition, position, lag)
+        self.progress.position(stream, partition, lag)
+
+    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
+        """How many series are held, in probation and out of it."""
+        self._series.labels(stream, str(partition), "warming").set(warming)
+        self._series.labels(stream, str(partition), "live").set(live)
+        self.progress.series(stream, partition, warming=warming, live=live)
+
+    def open_alerts(self, stream: str, partition: int, alerts: Counts[tuple[Status, Severity]]) -> None:
+        """How many alerts are open, by status and severity."""
+        for status in OPEN:
+            for severity in get_args(Severity):
+                self._open.labels(stream, str(partition), status, severity).set(alerts[status, severity])
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition was given away: its gauges go, its counters stay."""
+        labels = (stream, str(partition))
+        for gauge in (self._offset, self._position, self._lag, self._waiting):
+            _remove(gauge, *labels)
+        for state in ("warming", "live"):
+            _remove(self._series, *labels, state)
+        for status in OPEN:
+            for severity in get_args(Severity):
+                _remove(self._open, *labels, status, severity)
+        self.health.forget(stream, partition)
+        self.progress.forget(stream, partition)
+
+
+@contextmanager
+def serve(
+    registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1", token: str = ""
+) -> Iterator[int]:
+    """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
+
+    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`. With a token, `/metrics` and the
+    problems are for who sends it (`Authorization: Bearer ...`); the bare status is for everybody, so that probes need none.
+
+    Raises
+    ------
+    SettingsError
+        The address cannot be bound, or would be open to other machines without a token.
+    """
+    check_exposure(host, token, server="worker.metrics_host", mend="worker.metrics_token")
+    with ExitStack() as stack:
+        try:
+            bound = stack.enter_context(
+                listening_in_a_thread(lambda: _app(registry, health, token), host=host, port=port, name="metrics")
+            )
+        except OSError as error:
+            msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
+            raise SettingsError(msg) from error
+        log.info("metrics are served", host=host, port=bound, guarded_by="token" if token else "loopback")
+        yield bound
+
+
+def _app(registry: CollectorRegistry, health: Health, token: str) -> web.Application:
+    def known(request: web.Request) -> bool:
+        return not token or same(bearer(request.headers.get("Authorization")), token)
+
+    @web.middleware
+    async def guarded(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if not token and not named_loopback(request.headers.get("Host")):
+            raise web.HTTPForbidden(text="this server answers to a loopback address only\n")
+        if request.path != "/healthz" and not known(request):
+            raise web.HTTPUnauthorized(
+                text="send Authorization: Bearer with worker.metrics_token\n", headers={"WWW-Authenticate": "Bearer"}
+            )
+        return await handler(request)
+
+    async def healthz(request: web.Request) -> web.Response:
+        problems = health.problems()
+        body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
+        if problems and known(request):
+            body["problems"] = problems
+        return web.Response(
+            status=503 if problems else 200, body=msgspec.json.encode(body), content_type="application/json"
+        )
+
+    async def metrics(request: web.Request) -> web.Response:
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encoder(registry), headers={"Content-Type": content_type})
+
+    app = web.Application(middlewares=[guarded], client_max_size=1024)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    gauge.labels(*labels)  # removing what was never set is an error
+    gauge.remove(*labels)

@@ -1,0 +1,111 @@
+"""What is stored of a stream, for people: by partition, with what only the log and the model can tell.
+
+Redis is a must. Without Kafka there is no lag, without the model file nothing about what the pages hold; `notes` say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detectors.base import DetectorError
+from pipeline.errors import TidewatchError
+from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
+from pipeline.partition.stores.base import Checkpoint
+from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
+from pipeline.settings import Settings
+from pipeline.steps.state import series_of
+
+
+@dataclass(frozen=True)
+class PartitionReport:
+    """One partition's state; None where it is not known.
+
+    Attributes
+    ----------
+    offset
+        The next one to process; None where the partition was claimed and has no checkpoint yet.
+    lag
+        Records from there to the log's end.
+    warming, open_alerts
+        Series that no alert can come of yet; alerts pending or firing.
+    claimed_at
+        When its owner claimed it, s since the epoch.
+    """
+
+    partition: int
+    claimed_at: float | None
+    offset: int | None = None
+    sequence: int | None = None
+    lag: int | None = None
+    series: int | None = None
+    warming: int | None = None
+    open_alerts: int | None = None
+    bytes: int | None = None
+    identity: dict[str, Any] | None = None
+
+
+async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport], list[str]]:
+    """Each stored partition of a stream, rising, and a line for whatever could not be found out. Raises StoreError."""
+    async with opened(settings) as store:
+        found = await checkpoints(store, stream)
+        claimed = {p: await store.claimed_at(stream, p) for p in found}
+    if not found:
+        return [], []
+    notes: list[str] = []
+    ends, steps = _ends(settings, stream, notes), _steps(settings, stream, notes)
+    told = []
+    for partition, checkpoint in found.items():
+        if checkpoint is None:
+            told.append(PartitionReport(partition, claimed[partition]))
+            continue
+        core = None if steps is None else _restored(steps, partition, checkpoint, notes)
+        told.append(
+            PartitionReport(
+                partition,
+                claimed[partition],
+                offset=checkpoint.offset,
+                sequence=checkpoint.sequence,
+                lag=None if partition not in ends else max(ends[partition] - checkpoint.offset, 0),
+                series=len(series_of(checkpoint.fields)),
+                warming=None if core is None else core.warming,
+                open_alerts=None if core is None else _open_alerts(core),
+                bytes=sum(map(len, checkpoint.fields.values())),
+                identity=checkpoint.identity.model_dump(),
+            )
+        )
+    return told, notes
+
+
+def _ends(settings: Settings, stream: str, notes: list[str]) -> dict[int, int]:
+    try:
+        return {p: end for p, (_, end) in Administration(settings, stream).bounds.items()}
+    except TidewatchError as error:
+        notes.append(f"lag unknown: {error}")
+        return {}
+
+
+def _steps(settings: Settings, stream: str, notes: list[str]) -> Stream | None:
+    try:
+        own = configured(settings, stream)
+        return create_stream(own, load_model(own.model))
+    except (TidewatchError, DetectorError) as error:
+        notes.append(f"warming and open alerts unknown: {error}")
+        return None
+
+
+def _restored(steps: Stream, partition: int, checkpoint: Checkpoint, notes: list[str]) -> PartitionCore | None:
+    core = steps.core(partition)
+    try:
+        core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
+    except TidewatchError as error:
+        notes.append(f"warming and open alerts of partition {partition} unknown: {error}")
+        return None
+    return core
+
+
+def _open_alerts(core: PartitionCore) -> int:
+    rows = core.state.rows()
+    return int(np.count_nonzero([core.life.active(core.state, int(row)) for row in rows]))

@@ -1,0 +1,561 @@
+"""The life of a partition, without Faust: assigned, batch after batch, revoked.
+
+    assigned ──▶ claim ──▶ load ──▶ begin ──▶ batch ──▶ batch ──▶ checkpoint ──▶ ... ──▶ revoked
+                   ▲                            decode, push, score,   alerts and dead letters
+                   │                            settle, publish        acknowledged, then fields
+                   └────────── refused, still owner ◀──────────────── and offset in one write
+
+State and offset move together: what is in the store at offset n has seen every record before n and none from n on, and all
+alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
+twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
+
+Where nothing is stored, or Kafka has not kept what comes next, the past has a hole: `pipeline.partition.rebuild`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from pipeline.alerts.records import Alert, DeadLetter, Severity, Status
+from pipeline.errors import BrokerError, Dropped, Refused, TidewatchError
+from pipeline.partition.growth import Growth
+from pipeline.partition.outbox import Outbox, Publisher
+from pipeline.partition.rebuild import Hole, Rebuild
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.partition.stores.patience import Patience
+from pipeline.partition.stream import PartitionCore, Settled, Stream
+from pipeline.steps.batches import RecordBatch, Rejected, Standing
+from pipeline.steps.decoding import CONTROL, TOMBSTONE
+from producers.records import PartitionsAdded, decode_control, encode_control
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN_CONTROL = "a control record of a kind, or with a content, that this version does not know"
+
+VERIFY_EVERY = 30.0
+"""Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
+while memory still has it."""
+
+
+class LoopMetrics(Protocol):
+    """What the loop reports, once per batch and checkpoint."""
+
+    def batch(self, stream: str, partition: int, counts: Counter[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        ...
+
+    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        ...
+
+    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
+        """How many series are held, in probation and out of it; with each checkpoint."""
+        ...
+
+    def open_alerts(self, stream: str, partition: int, alerts: Counter[tuple[Status, Severity]]) -> None:
+        """How many alerts are open, by status and severity; from the start on, and when one changes."""
+        ...
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition is not this worker's any more."""
+        ...
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether the partition waits for the store."""
+        ...
+
+    def missed(self, stream: str, partition: int, records: int) -> None:
+        """Records expired before they were read."""
+        ...
+
+
+OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
+"""Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
+
+CountPartitions = Callable[[], Awaitable[int]]
+"""Asks Kafka how many partitions the input topic has now. Raises BrokerError."""
+
+Append = Callable[[bytes, bytes], Awaitable[bool]]
+"""Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
+
+
+class PartitionLoop:
+    """One partition of one stream, from assignment to revocation. Its methods are never called at the same time.
+
+    Parameters
+    ----------
+    store, publisher, clock, sleep
+        The world, handed in; `clock` gives wall seconds and decides about pacing only, never about a result.
+    still_owner
+        Whether the group still counts this worker as the partition's owner (confirmed by a commit).
+    identity
+        What the state belongs to; compared with the stored one.
+    open_alerts
+        For a past that is not complete; None: alerts that are open then stay so.
+    append
+        For control records; None: none are written.
+    count_partitions
+        Asked where a control record tells of more partitions than were counted when the loop began; None: then it is not believed.
+    rebuild_records
+        How many records before the committed offset are read again, at most, where the state was lost.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        partition: int,
+        *,
+        store: Store,
+        publisher: Publisher,
+        still_owner: Callable[[], Awaitable[bool]],
+        identity: Identity,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        metrics: LoopMetrics | None = None,
+        checkpoint_every: float = 2.0,
+        checkpoint_records: int = 200_000,
+        generation: int = -1,
+        open_alerts: OpenAlerts | None = None,
+        append: Append | None = None,
+        count_partitions: CountPartitions | None = None,
+        rebuild_records: int = 2_000_000,
+    ) -> None:
+        self.stream = stream
+        self.partition = partition
+        self.position = -1
+        self.checkpointed = -1
+        self.core: PartitionCore = stream.core(partition)
+        self._store = store
+        self.outbox = Outbox(publisher)
+        self._still_owner = still_owner
+        self._identity = identity
+        self._clock = clock
+        self._metrics = metrics
+        self._every = checkpoint_every
+        self._records = checkpoint_records
+        self._generation = generation
+        self._open_alerts = open_alerts
+        self._append = append
+        self._count_partitions = count_partitions
+        self._growth = Growth()
+        self._rebuild_records = rebuild_records
+        self._rebuild: Rebuild | None = None
+        self._partitions = 0
+        self._claim: Claim | None = None
+        self._since_checkpoint = 0
+        self._checkpointed_at = clock()
+        self._midway = False
+        self._rewrite = False
+        self._log = log.bind(stream=stream.name, partition=partition)
+        self._patiently = Patience(sleep, self._tell_waiting, self._log)
+
+    async def assigned(self) -> int | None:
+        """Claim the partition and load its state; returns its offset, None where nothing is stored. `begin` is next.
+
+        Raises
+        ------
+        ForeignState
+            What is stored belongs to another cluster, topic or model.
+        """
+        stored = await self._claim_and_load()
+        self._checkpointed_at = self._clock()
+        if stored is None:
+            return None
+        self._adopt(stored)
+        self._log.info("state loaded", offset=stored.offset, series=len(self.core.state), sequence=stored.sequence)
+        return stored.offset
+
+    async def begin(self, now: Standing) -> int:
+        """Decide where to read on, given what Kafka has; returns the offset to seek to.
+
+        `checkpointed` is then what may be committed at once: never less than what is committed.
+
+        Raises
+        ------
+        BrokerError
+            The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
+        """
+        if self.position < 0:
+            self._growth = Growth(begun=now.partitions, history=now.end)
+        self._growth.counted = now.partitions
+        await self._tell_partitions(now.partitions)
+        self._tell_waiting(False)
+        if self.position > now.end:
+            msg = (
+                f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
+                f"offset {self.position}: Kafka lost records or the topic is another; run `tidewatch state reset "
+                f"{self.stream.name}` to start anew"
+            )
+            raise BrokerError(msg)
+        hole = Hole.between(self.position, now, most=self._rebuild_records)
+        if hole is None:
+            self._tell_state()
+            return now.first if self.position < 0 else self.position
+        self.position = hole.start
+        self.core.miss(hole.unseen)
+        if hole.state_lost:
+            self._log.warning(
+                "state lost, reading back quietly", committed=now.committed, log_start=now.first, log_end=now.end,
+                since=hole.start, records=hole.until - hole.start, complete=hole.complete,
+            )  # fmt: skip
+        if hole.expired:
+            self._tell_missed(hole.expired, stored=hole.known, log_start=now.first)
+        await self._start_over(hole.until, now.end, complete=hole.complete)
+        return self.position
+
+    async def batch(self, records: RecordBatch) -> None:
+        """Decode, push, score, settle and publish; makes a checkpoint where one is due.
+
+        Records before `position` were processed already and are left out. Any bytes are fine: what cannot be used
+        becomes a dead letter.
+
+        Raises
+        ------
+        Dropped
+            The partition is not this worker's any more.
+        BrokerError
+            The broker does not take what is published.
+        """
+        if records.missed:
+            await self._missed(records.missed)
+        parts = [records] if self._rebuild is None else self._rebuild.cut(records, self.position)
+        for part in parts:
+            await self._process(part)
+            await self._end_rebuild()
+        if self.outbox.full:
+            await self.outbox.acknowledged()
+        await self.idle()
+
+    async def _process(self, records: RecordBatch) -> None:
+        """One batch, or what lies of it before a border of a rebuild."""
+        started = self._clock()
+        self._midway = True
+        records = records.since(self.position)
+        skipped = self.stream.decoder.skipped
+        tombstones = skipped[TOMBSTONE]
+        observations, rejected = self.stream.decoder.decode(records)
+        if controls := [r.index for r in rejected if r.reason == CONTROL]:
+            await self._with_controls(records, controls)
+            return
+        decoded = self._clock()
+        scoring = 0.0
+        counts: Counter[str] = Counter(records=len(records), observations=len(observations))
+        counts["rebuilt"] = len(records) * self._all_is_out
+        counts["tombstones"] = skipped[TOMBSTONE] - tombstones
+        for part in self.core.parts(observations):
+            step = self.core.push(part)
+            before = self._clock()
+            scores = await self.stream.scorer.score(step.pushed.windows.x)
+            scoring += self._clock() - before
+            settled = self.core.settle(step, scores)
+            counts.update(settled.counts)
+            rejected += _rejections(records, step.rejected + settled.unscorable)
+            self._publish(settled.alerts, counts)
+            self._publish_scores(settled)
+        self._reject(records, rejected, counts)
+        self.position = max(self.position, records.next_offset)
+        self._midway = False
+        self._since_checkpoint += len(records)
+        if self._metrics is not None:
+            seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
+            self._metrics.batch(self.stream.name, self.partition, counts, seconds)
+            if any(name.startswith("alerts_") for name in counts):
+                self._tell_state()
+
+    async def idle(self) -> None:
+        """Make a checkpoint where one is due; called after each batch and about once a second without one."""
+        age = self._clock() - self._checkpointed_at
+        if self.position > self.checkpointed:
+            if age >= self._every or self._since_checkpoint >= self._records:
+                await self._checkpoint()
+        elif self.position >= 0 and age >= VERIFY_EVERY:
+            await self._checkpoint()
+
+    async def checkpoint(self) -> int:
+        """Make a checkpoint where there is anything new; returns `checkpointed`."""
+        if self.position > self.checkpointed:
+            await self._checkpoint()
+        return self.checkpointed
+
+    async def _checkpoint(self) -> None:
+        """Write changed state and offset in one step, after everything published is acknowledged."""
+        if self._claim is None or self._midway or self._rebuild is not None:
+            return
+        await self.outbox.acknowledged()
+        started = self._clock()
+        changed = self._changed()
+        try:
+            self._claim = await self._patiently(partial(self._save, self._claim, changed))
+        except Refused as refused:
+            await self._refused(refused)
+        self._written(sum(map(len, changed.values())), started)
+
+    async def revoked(self) -> None:
+        """Hand over in order: one last checkpoint where the store allows it, then forget everything.
+
+        A batch that was cut short in the middle (cancelled) left state and offset apart: then nothing is written, and
+        the next owner does that batch again from the checkpoint before.
+        """
+        try:
+            whole = not self._midway and self._rebuild is None
+            if self._claim is not None and whole and self.position > self.checkpointed:
+                await self.outbox.acknowledged()
+                self._claim = await self._save(self._claim, self._changed())
+                self.checkpointed = self.position
+        except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
+            self._log.warning("no checkpoint at revocation", reason=str(error))
+        finally:
+            self._drop()
+
+    # The store
+
+    async def _claim_and_load(self) -> Checkpoint | None:
+        while True:
+            self._claim = await self._patiently(
+                lambda: self._store.claim(self.stream.name, self.partition, generation=self._generation)
+            )
+            try:
+                return await self._patiently(partial(self._store.load, self._claim))
+            except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
+                if not await self._still_owner():
+                    self._drop()
+                    msg = f"{self.stream.name}[{self.partition}] was claimed by another worker"
+                    raise Dropped(msg) from None
+
+    def _adopt(self, stored: Checkpoint) -> None:
+        check_identity(stored.identity, self._identity)
+        self.core = self.stream.core(self.partition)
+        self.core.state.restore(stored.fields, written=stored.identity.format)
+        self._partitions = stored.identity.partitions
+        self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
+        self.position = self.checkpointed = stored.offset
+        # Of an older format every page is written anew, or the fields would be of two.
+        self._rewrite = stored.identity.format != self._identity.format
+
+    def _changed(self) -> dict[str, bytes]:
+        return self.core.state.snapshot(everything=self._rewrite)
+
+    async def _save(self, claim: Claim, changed: dict[str, bytes]) -> Claim:
+        # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
+        # a later one, of more records, look like its retry.
+        write_id = f"{claim.nonce}:{claim.sequence + 1}:{self.position}"
+        identity = self._identity.model_copy(update={"growth": self._growth.kept()})
+        return await self._store.save(claim, self.position, identity, changed, write_id=write_id, replace=self._rewrite)
+
+    async def _refused(self, refused: Refused) -> None:
+        """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
+        self._log.warning("checkpoint refused", reason=str(refused))
+        # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
+        # another state adopted, also where this is cut short, nothing less than everything may be written.
+        self._rewrite = True
+        while True:
+            if not await self._still_owner():
+                self._drop()
+                msg = f"{self.stream.name}[{self.partition}] belongs to another worker now"
+                raise Dropped(msg) from refused
+            # Still the owner: a stale claim got in between, or the store went back in time. Memory is the truth, unless
+            # what is stored is ahead of it.
+            stored = await self._claim_and_load()
+            if stored is not None and stored.offset > self.position:
+                self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=self.position)
+                self._adopt(stored)
+                return
+            assert self._claim is not None
+            try:
+                self._claim = await self._patiently(partial(self._save, self._claim, self._changed()))
+            except Refused as again:
+                self._log.warning("checkpoint refused again", reason=str(again))
+                continue
+            self._log.warning("state written again from memory", offset=self.position)
+            return
+
+    def _written(self, size: int, started: float) -> None:
+        self.core.state.clean()
+        self._rewrite = False
+        self.checkpointed = self.position
+        self._since_checkpoint = 0
+        self._checkpointed_at = self._clock()
+        if self._metrics is not None:
+            self._metrics.checkpoint(
+                self.stream.name, self.partition, self.position, size, self._checkpointed_at - started
+            )
+        self._tell_state()
+
+    def _drop(self) -> None:
+        self._claim = None
+        self._midway = self._rewrite = False
+        self._rebuild = None
+        self.outbox.forget()
+        self._growth = Growth()
+        self.core = self.stream.core(self.partition)
+        if self._metrics is not None:
+            self._metrics.forget(self.stream.name, self.partition)
+
+    def _tell_state(self) -> None:
+        """Tell the metrics what the state holds; nothing while it is read back, for then it is not the whole one."""
+        if self._metrics is None or self._rebuild is not None:
+            return
+        warming = self.core.warming
+        live = len(self.core.state) - warming
+        self._metrics.series(self.stream.name, self.partition, warming=warming, live=live)
+        self._metrics.open_alerts(self.stream.name, self.partition, self.core.life.open(self.core.state))
+
+    def _tell_waiting(self, waiting: bool) -> None:
+        if self._metrics is not None:
+            self._metrics.waiting(self.stream.name, self.partition, waiting)
+
+    # A past with a hole
+
+    async def _start_over(self, until: int, end: int, *, complete: bool) -> None:
+        """From `position` on, process quietly what was published already."""
+        self.checkpointed = until
+        self._rebuild = Rebuild(self.position, until, until, complete, begun=self._clock())
+        if not complete:
+            await self._ask_alerts(self._rebuild, end)
+        await self._end_rebuild()
+
+    async def _ask_alerts(self, rebuild: Rebuild, end: int) -> None:
+        """Ask the alert topic what is open."""
+        if self._open_alerts is None:
+            return
+        rebuild.take(await self._open_alerts(), end)
+
+    async def _missed(self, records: int) -> None:
+        """Retention was quicker than this loop."""
+        stored = self.position
+        if self.position < 0:  # nothing was read before, so there is no hole
+            self._tell_missed(records)
+            return
+        self.position += records
+        self.core.miss(records)
+        self._tell_missed(records, stored=stored, log_start=self.position)
+        if self._rebuild is not None:
+            self._rebuild.complete = False
+            if self._rebuild.told is None:
+                await self._ask_alerts(self._rebuild, 1 << 62)
+            await self._end_rebuild()
+
+    def _tell_missed(self, records: int, **where: int) -> None:
+        self._log.warning("records expired before they were read", missed=records, **where)
+        if self._metrics is not None:
+            self._metrics.missed(self.stream.name, self.partition, records)
+
+    async def _end_rebuild(self) -> None:
+        """Where the hole is behind us, go on as always, and write everything."""
+        rebuild = self._rebuild
+        if rebuild is None or self.position < rebuild.end:
+            return
+        facts: dict[str, object] = {}
+        if not rebuild.complete and rebuild.told is not None:
+            taken, withdrawn = self.core.take_up(rebuild.told)
+            facts = {"alerts_taken_up": len(taken), "alerts_withdrawn": len(withdrawn)}
+        self._rebuild = None
+        self._log.info(
+            "state rebuilt", offset=self.position, records=self.position - rebuild.start, complete=rebuild.complete,
+            series=len(self.core.state), seconds=round(self._clock() - rebuild.begun, 1), **facts,
+        )  # fmt: skip
+        await self._checkpoint()
+
+    @property
+    def _alerts_are_out(self) -> bool:
+        """Whether alerts of the next record were published already."""
+        return self._rebuild is not None and self._rebuild.hides_alerts(self.position)
+
+    @property
+    def _all_is_out(self) -> bool:
+        """Whether anything that the next record leads to was."""
+        return self._rebuild is not None and self._rebuild.hides_all(self.position)
+
+    # Control records
+
+    async def _tell_partitions(self, partitions: int) -> None:
+        """Where the topic has grown since the state was stored, say so in the log: it decides who belongs elsewhere from now on."""
+        known, self._partitions = self._partitions, partitions or self._partitions
+        self._identity = self._identity.model_copy(update={"partitions": self._partitions})
+        if self._append is None or not 0 < known < partitions:
+            return
+        allowed = await self._append(*encode_control(PartitionsAdded(known, partitions)))
+        if allowed:
+            self._log.info("partitions were added", before=known, after=partitions)
+        else:
+            self._log.warning(
+                "partitions were added, and this worker may not write to the input topic: alerts of series that moved end by "
+                "silence; allow it WRITE there",
+                before=known, after=partitions, topic=self.stream.settings.input_topic,
+            )  # fmt: skip
+
+    async def _with_controls(self, records: RecordBatch, at: Sequence[int]) -> None:
+        """Process a batch that holds control records: what lies before one, then that, then what lies behind."""
+        controls = {i: decode_control(records.values[i] or b"") for i in at}
+        if self._count_partitions and any(c.after > self._growth.counted for c in controls.values() if c is not None):
+            self._growth.counted = max(self._growth.counted, await self._count_partitions())
+        for i, control in controls.items():
+            await self._process(records.before(int(records.offsets[i])))
+            self._control(control, records, i)
+        await self._process(records)
+
+    def _control(self, control: PartitionsAdded | None, records: RecordBatch, at: int) -> None:
+        """One control record: believed, nothing new, or a dead letter."""
+        counts, offset = Counter(records=1, control=1), int(records.offsets[at])
+        refusal = UNKNOWN_CONTROL if control is None else self._growth.refusal(control, offset)
+        if refusal is not None or control is None:
+            self._log.warning("control record refused", why=refusal, offset=offset)
+            self._reject(records, [Rejected(at, CONTROL, refusal or "")], counts)
+        elif (grown := self._growth.take(control, offset)) is not None:
+            series = len(self.core.state)
+            self._publish(self.core.partitions_added(*grown), counts)
+            moved = series - len(self.core.state)
+            self._log.info("series moved", before=grown[0], after=grown[1], series=moved, offset=offset)
+        self.position = offset + 1
+        if self._metrics is not None:
+            self._metrics.batch(self.stream.name, self.partition, counts, {})
+            self._tell_state()
+
+    # Messages out
+
+    def _publish(self, alerts: Sequence[Alert], counts: Counter[str]) -> None:
+        if self._alerts_are_out:
+            return
+        for alert in alerts:
+            counts[f"alerts_{alert.status}"] += 1
+            if alert.status == "firing" and alert.reason in ("anomaly", "held"):
+                counts[f"fired_{alert.severity}"] += 1
+            self.outbox.send(alert.message(self.stream.settings.alert_topic))
+
+    def _publish_scores(self, settled: Settled) -> None:
+        topic = self.stream.settings.score_topic
+        if topic and not self._all_is_out:
+            for score in self.core.life.records.scores(self.core.state, settled.scored):
+                self.outbox.send(score.message(topic))
+
+    def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
+        if self._all_is_out:
+            return
+        for r in _one_of_each_record(rejected):
+            counts[f"rejected_{r.reason}"] += 1
+            letter = DeadLetter.of(records, r, stream=self.stream.name)
+            self.outbox.send(letter.message(self.stream.settings.dlq))
+
+
+def _one_of_each_record(rejected: list[Rejected]) -> Iterator[Rejected]:
+    """In log order; a record of many points may be rejected for several of them, and is one dead letter all the same."""
+    for _, of_one in groupby(sorted(rejected, key=attrgetter("index")), key=attrgetter("index")):
+        first, *others = of_one
+        more = f" (and {len(others)} more of its points)" if others else ""
+        yield Rejected(first.index, first.reason, first.detail + more)
+
+
+def _rejections(records: RecordBatch, at_offsets: list[tuple[int, str, str]]) -> list[Rejected]:
+    """From (offset, reason, detail) to rejections, whose index points into the batch."""
+    return [Rejected(int(np.searchsorted(records.offsets, o)), reason, detail) for o, reason, detail in at_offsets]

@@ -1,0 +1,315 @@
+"""States in Redis: one hash per partition, written by one script that checks who writes.
+
+The hash `<prefix>:state:<stream>:<partition>` holds
+
+    owner        nonce of the last claim            sequence   of the last checkpoint, from 0
+    generation   Kafka's, for information           offset     the next one to process
+    identity     JSON, see `Identity`               write      id of the last write
+    f:<name>     the state's fields                            (so that a retry is known)
+
+Each script touches that one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
+ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha` (and what its cluster client asks). Every failure of Redis leaves here as a StoreError of one line that never holds the password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace as changed_copy
+from typing import Any, cast
+
+import redis.asyncio as client
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from pipeline.addresses import RedisAddress, redis_address
+from pipeline.errors import SettingsError, StoreError
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, parse_identity
+from pipeline.settings import RedisSettings
+
+_CONNECTIONS = 16
+_FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
+_META = ("owner", "sequence", "offset", "identity", "write")
+_REFUSALS = {r.name.lower(): r for r in Refusal}
+
+
+class _Script:
+    """A Lua script, sent by its hash and in full where the server does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self._text = (importlib.resources.files(__package__) / f"{name}.lua").read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: client.Redis, key: str, *arguments: str | bytes | int) -> Any:
+        try:
+            return await redis.evalsha(self._sha, 1, key, *arguments)
+        except NoScriptError:
+            return await redis.eval(self._text, 1, key, *arguments)
+
+
+class RedisStore:
+    """A `Store` in Redis or Redis Cluster.
+
+    Parameters
+    ----------
+    settings
+        Address, key prefix, time-outs. Nothing is connected before the first call.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        try:
+            address = redis_address(settings.url.get_secret_value())
+        except ValueError as error:  # settings made without their validators
+            msg = f"redis.url is no address of Redis: {error} (mend [redis] url or TIDEWATCH_REDIS__URL)"
+            raise SettingsError(msg) from None
+        self._where = address.shown
+        self._prefix = settings.prefix
+        self._redis = _connect(address, settings)
+        self._claim = _Script("claim")
+        self._save = _Script("save")
+        self._put = _Script("put")
+
+    async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
+        """See `Store.claim`."""
+        nonce = _new_nonce()
+        async with self._translated():
+            sequence = await self._claim(self._redis, self._key(stream, partition), nonce, generation)
+        return Claim(stream, partition, nonce, -1 if sequence is None else int(sequence))
+
+    async def load(self, claim: Claim) -> Checkpoint | None:
+        """See `Store.load`. Read in portions; nobody can write between them without a claim, which is noticed at the end."""
+        async with self._translated():
+            meta, fields = await self._read(self._key(claim.stream, claim.partition))
+        _require_owner(meta, claim)
+        return self._checkpoint(claim.stream, claim.partition, meta, fields)
+
+    async def peek(self, stream: str, partition: int) -> Checkpoint | None:
+        """The last checkpoint, without a claim: for people who look. A worker may write meanwhile."""
+        async with self._translated():
+            meta, fields = await self._read(self._key(stream, partition))
+        return self._checkpoint(stream, partition, meta, fields)
+
+    async def claimed_at(self, stream: str, partition: int) -> float | None:
+        """When the partition was last claimed, s since the epoch by the owner's clock; None where that is not known."""
+        async with self._translated():
+            (owner,) = await _awaited(self._redis.hmget(self._key(stream, partition), ["owner"]))
+        return None if owner is None else _time_of(owner.decode())
+
+    async def partitions(self, stream: str) -> list[int]:
+        """Partitions of a stream that something is stored of, rising. Looks through all keys: for people, not for workers."""
+        key = self._key(stream, 0)[:-1]
+        async with self._translated():
+            found = [name.decode() async for name in self._redis.scan_iter(match=f"{_literally(key)}*", count=1000)]
+        return sorted(int(name.removeprefix(key)) for name in found if name.removeprefix(key).isdecimal())
+
+    async def save(
+        self,
+        claim: Claim,
+        offset: int,
+        identity: Identity,
+        changed: Mapping[str, bytes],
+        *,
+        removed: tuple[str, ...] = (),
+        write_id: str,
+        replace: bool = False,
+    ) -> Claim:
+        """See `Store.save`."""
+        gone = [f"f:{name}" for name in removed if name not in changed]
+        fields = [part for name, value in changed.items() for part in (f"f:{name}", value)]
+        head = (claim.nonce, claim.sequence, offset, identity.model_dump_json(), write_id, int(replace), len(gone))
+        async with self._translated():
+            answer = await self._save(self._redis, self._key(claim.stream, claim.partition), *head, *gone, *fields)
+        if answer[0] == b"ok":
+            return changed_copy(claim, sequence=int(answer[1]))
+        _, why, _, sequence, stored_offset = answer
+        raise _REFUSALS[why.decode()].error(claim, sequence=int(sequence or -1), offset=int(stored_offset or -1))
+
+    async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
+        """See `Store.put`."""
+        fields = [part for name, value in checkpoint.fields.items() for part in (f"f:{name}", value)]
+        head = (_new_nonce(), checkpoint.sequence, checkpoint.offset, checkpoint.identity.model_dump_json())
+        async with self._translated():
+            await self._put(self._redis, self._key(stream, partition), *head, *fields)
+
+    async def delete(self, stream: str, partition: int) -> bool:
+        """See `Store.delete`."""
+        async with self._translated():
+            return bool(await _awaited(self._redis.delete(self._key(stream, partition))))
+
+    async def info(self) -> dict[str, Any]:
+        """What the server says of itself (INFO); of a cluster, its first node's words. For people, not for workers."""
+        async with self._translated():
+            told = await _awaited(self._redis.info())
+        nodes = [v for v in told.values() if isinstance(v, dict) and "redis_version" in v]
+        return nodes[0] if nodes else dict(told)
+
+    async def setting(self, name: str) -> str | None:
+        """A setting of the server (CONFIG GET); None where this user may not see it. For people, not for workers."""
+        async with self._translated():
+            try:
+                told = await _awaited(self._redis.config_get(name))
+            except ResponseError:
+                return None
+        value = told.get(name)
+        return None if value is None else str(value)
+
+    async def clock(self) -> float | None:
+        """The server's clock (TIME), s since the epoch; None where this user may not ask. For people, not for workers."""
+        async with self._translated():
+            try:
+                seconds, micros = await _awaited(self._redis.time())
+            except (ResponseError, RedisClusterException, TypeError, ValueError):  # a cluster has several clocks
+                return None
+        return int(seconds) + int(micros) / 1e6
+
+    async def close(self) -> None:
+        """Close the pool's connections."""
+        await self._redis.aclose()
+
+    def _key(self, stream: str, partition: int) -> str:
+        return f"{self._prefix}:state:{stream}:{partition}"
+
+    async def _read(self, key: str) -> tuple[list[bytes | None], dict[str, bytes]]:
+        """What stands around the fields, and the fields; read again where a write came in between."""
+        while True:
+            meta = await self._meta(key)
+            fields: dict[str, bytes] = {}
+            names = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:")]
+            for start in range(0, len(names), _FIELDS_PER_READ):
+                some = names[start : start + _FIELDS_PER_READ]
+                values = await _awaited(self._redis.hmget(key, some))
+                fields |= {n[2:].decode(): v for n, v in zip(some, values, strict=True)}
+            if await self._meta(key) == meta:
+                return meta, fields
+
+    async def _meta(self, key: str) -> list[bytes | None]:
+        return list(await _awaited(self._redis.hmget(key, list(_META))))
+
+    def _checkpoint(
+        self, stream: str, partition: int, meta: Sequence[bytes | None], fields: dict[str, bytes]
+    ) -> Checkpoint | None:
+        _, sequence, offset, identity, _ = meta
+        if sequence is None or offset is None or identity is None:
+            return None
+        where = f"the state of stream {stream}, partition {partition}, in Redis at {self._where}"
+        return Checkpoint(int(offset), int(sequence), parse_identity(identity, where), fields)
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"Redis at {self._where} {_in_words(error)}") from error
+
+
+def _connect(address: RedisAddress, settings: RedisSettings) -> client.Redis:
+    seconds = settings.timeout.total_seconds()
+    timeouts: dict[str, Any] = {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        # The loop retries, with a write id and back-pressure; hidden retries would only stretch the time-out.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    tls = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file is not None else {}
+    options = timeouts | {"username": address.username, "password": address.password}
+    if settings.cluster:
+        [(host, port)] = address.hosts
+        if address.tls:
+            options |= {"ssl": True, **tls}
+        return cast("client.Redis", RedisCluster(host=host, port=port, max_connections=_CONNECTIONS, **options))
+    options["db"] = address.database
+    if address.master:
+        return _by_sentinel(address, timeouts, options, tls)
+    if address.path:
+        kind: type[client.Connection] | type[client.UnixDomainSocketConnection] = client.UnixDomainSocketConnection
+        options["path"] = address.path
+    else:
+        kind = client.SSLConnection if address.tls else client.Connection
+        [(options["host"], options["port"])] = address.hosts
+        if address.tls:
+            options |= tls
+    pool = client.BlockingConnectionPool(
+        connection_class=kind, max_connections=_CONNECTIONS, timeout=seconds, **options
+    )
+    return client.Redis.from_pool(pool)
+
+
+def _by_sentinel(
+    address: RedisAddress, timeouts: dict[str, Any], options: dict[str, Any], tls: dict[str, str]
+) -> client.Redis:
+    """A client of whatever is the master: sentinels are asked for each new connection, and old ones break when it changes."""
+    secured: dict[str, Any] = {"ssl": True, **tls} if address.tls else {}
+    of_sentinels = timeouts | secured | {"username": address.sentinel_username, "password": address.sentinel_password}
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+    made: client.Redis = sentinel.master_for(address.master, max_connections=_CONNECTIONS, **options, **secured)
+    return made
+
+
+def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:
+    if meta[0] is None:
+        raise Refusal.VANISHED.error(claim)
+    if meta[0] != claim.nonce.encode():
+        raise Refusal.OWNER.error(claim)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):  # the latter out of a script
+        return "is out of memory: raise maxmemory, or lower max_series"
+    if "MISCONF" in str(error):  # of a command, or deep in a script's message
+        return f"cannot write to its disk ({_first_line(error).split('MISCONF ')[-1]}): make room there, or see Redis's log"
+    if "executing the script can't run" in str(error):  # it names the script and the line, not the command
+        return "refuses the user of redis.url a command of the scripts: mend the ACL, +hset +hget +hmget +hkeys +hdel"
+    if isinstance(error, MasterNotFoundError):
+        return "has no master now: where it has, see the master's name, and the sentinels' own password, in redis.url"
+    if isinstance(error, (AuthenticationError, NoPermissionError)):
+        return f"refuses the user of redis.url ({_first_line(error)}): mend the password or the ACL"
+    if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
+        return "did not answer in time: see whether it runs and is reachable from here, or raise redis.timeout"
+    if "SSL" in str(error):
+        return (
+            f"cannot be reached ({_first_line(error)}): see redis.ca_file, and whether redis.url should say rediss://"
+        )
+    if isinstance(error, (OSError, ConnectionError)) or "onnection" in type(error).__name__:
+        return (
+            f"cannot be reached ({_first_line(error)}): start it, or name another in redis.url (TIDEWATCH_REDIS__URL)"
+        )
+    return f"refuses: {_first_line(error)}"
+
+
+def _new_nonce() -> str:
+    """12 hexadecimal digits of the time in ms, for people who look, and 16 that nobody else has."""
+    return f"{int(time.time() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def _time_of(nonce: str) -> float | None:
+    """When a nonce was made; None for one of a version that did not say so."""
+    return int(nonce[:12], 16) / 1000 if len(nonce) == 28 else None
+
+
+def _literally(pattern: str) -> str:
+    """Text as a pattern that matches only itself."""
+    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in pattern)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+async def _awaited(answer: Any) -> Any:
+    """redis-py types its commands for the synchronous and the asynchronous client at once."""
+    return await answer

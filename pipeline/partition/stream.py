@@ -1,0 +1,373 @@
+"""A stream's steps put in order, without a broker, a store or a clock: observations in, alerts out.
+
+`Stream` is what is constant (settings, model, steps), `PartitionCore` what one partition of it knows. Faust in production,
+the simulation and offline evaluation all run this code; nothing in it may depend on how the stream was cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from aiokafka.partitioner import murmur2
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from detectors import numerics
+from detectors.base import DetectorError
+from detectors.model import Model, aggregate
+from detectors.model_file import load
+from detectors.thresholds import Threshold, from_settings
+from pipeline.alerts.life import ORDINAL_BASE, AlertLife
+from pipeline.alerts.records import Alert
+from pipeline.errors import ModelError
+from pipeline.partition.stores.base import Identity
+from pipeline.settings import StreamSettings, with_recommended
+from pipeline.steps.bands import Remembered, band_member, margins
+from pipeline.steps.batches import Heard, Observations, Pushed, Scored
+from pipeline.steps.decoding import Decoder
+from pipeline.steps.scoring import MemberScores, Scorer
+from pipeline.steps.state import FORMAT, PartitionState
+from pipeline.steps.windows import SeriesWindows
+
+EVICT_EVERY = 65_536
+"""Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
+
+AT_HOME = 0.9
+"""Share of the series whose name must hash to their partition before any is held to have moved."""
+
+_ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Everything that is constant about a stream; shared by its partitions."""
+
+    settings: StreamSettings
+    model: Model
+    scorer: Scorer
+    decoder: Decoder
+    windows: SeriesWindows
+    threshold: Threshold
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.settings.name
+
+    def core(self, partition: int) -> PartitionCore:
+        """A partition that knows nothing yet."""
+        return PartitionCore(self, partition)
+
+    def identity(self, *, cluster_id: str, topic_id: str) -> Identity:
+        """What a state of this stream belongs to."""
+        device = self.model.detectors[0].device
+        return Identity(
+            cluster_id=cluster_id,
+            topic_id=topic_id,
+            stream=self.name,
+            model_hash=self.model.hash,
+            settings_hash=settings_hash(self.settings),
+            numerics=numerics.describe(device),
+            format=FORMAT,
+        )
+
+
+def settings_hash(settings: StreamSettings) -> str:
+    """Hash of the settings that decide about results; topics for output and the path of the model file do not."""
+    body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"})
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:
+    """Put a stream's steps together.
+
+    Where the settings say nothing of threshold and alerts, what the model file recommends (`facts["settings"]`) holds.
+
+    Raises
+    ------
+    SettingsError, ModelError
+        Model and settings do not fit each other; the model file recommends what is no setting.
+    """
+    if recommended := dict(model.facts).get("settings"):
+        settings = _recommended(settings, recommended)
+    return Stream(
+        settings=settings,
+        model=model,
+        scorer=scorer if scorer is not None else Scorer(model),
+        decoder=Decoder(model.kind, channels=model.channels, features=model.features, format=settings.format),
+        windows=SeriesWindows(model, settings),
+        threshold=from_settings(settings.threshold),
+    )
+
+
+def _recommended(settings: StreamSettings, recommended: Any) -> StreamSettings:
+    try:
+        return with_recommended(settings, recommended)
+    except (ValidationError, TypeError, AttributeError) as error:
+        msg = f"model file {settings.model} recommends settings that there are not: {str(error).splitlines()[0]}; train it anew"
+        raise ModelError(msg) from error
+
+
+def load_model(path: Path, *, device: str = "cpu") -> Model:
+    """Read a model file and move its detectors to a device. Raises ModelError with the file's name."""
+    try:
+        model = load(path)
+        for detector in model.detectors:
+            detector.to(device)
+    except FileNotFoundError as error:
+        msg = f"model file {path} does not exist; `tidewatch train` writes one"
+        raise ModelError(msg) from error
+    except (DetectorError, OSError) as error:
+        msg = f"model file {path}: {error}"
+        raise ModelError(msg) from error
+    return model
+
+
+@dataclass(slots=True)
+class Step:
+    """Observations on their way through the core: between `push` and `settle` their windows are scored."""
+
+    observations: Observations
+    rows: NDArray[np.intp]
+    pushed: Pushed
+    watermarks: NDArray[np.int64]
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a step led to: alerts in order, scores, observations that no detector could score, counts."""
+
+    alerts: list[Alert]
+    scored: Scored
+    unscorable: list[tuple[int, str, str]]
+    counts: Counter[str]
+
+
+class PartitionCore:
+    """What one partition knows, and the steps that move it on."""
+
+    def __init__(self, stream: Stream, partition: int) -> None:
+        self.stream = stream
+        self.partition = partition
+        model = stream.model
+        self._band_member = band_member(model)
+        self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
+        self.state = PartitionState(
+            {
+                "admission": _ADMISSION,
+                "windows": stream.windows.dtype,
+                "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
+                "threshold": stream.threshold.dtype,
+                "alerts": self.life.dtype,
+            },
+            max_series=stream.settings.max_series,
+        )
+
+    @property
+    def watermark(self) -> int:
+        """The partition's event time in ms: the newest time that its series vouches for (`Pushed.vouched`); 0 before the first."""
+        return self.state.scalars.get("watermark", 0)
+
+    @property
+    def warming(self) -> int:
+        """Series in their training part or in probation: held, but no alert can come of them yet."""
+        names = len(self.state.names)
+        ordinals = self.state.arrays["windows"]["ordinal"][:names]
+        waiting = np.count_nonzero(ordinals <= self.state.arrays["admission"]["probation"][:names])
+        return int(waiting) - (names - len(self.state))  # free rows are all zeros
+
+    def parts(self, observations: Observations) -> Iterator[Observations]:
+        """Cut where idle series are looked for; nearly always there is one part. Each is to be settled before the next."""
+        start, total = 0, len(observations)
+        while start < total:
+            seen = self.state.scalars.get("observations", 0)
+            stop = min(total, start + EVICT_EVERY - seen % EVICT_EVERY)
+            yield observations if (start, stop) == (0, total) else _slice(observations, start, stop)
+            start = stop
+
+    def push(self, observations: Observations) -> Step:
+        """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
+        state, stream = self.state, self.stream
+        self._evict()
+        rejected: list[tuple[int, str, str]] = []
+        rows, new = state.rows_of(observations.series)
+        for row in new:
+            self._admit(row)
+        if (rows < 0).any():
+            limit = f"this partition holds {state.max_series} series already (max_series)"
+            rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
+            keep = np.flatnonzero(rows >= 0)
+            observations, rows = _take(observations, keep), rows[keep]
+        pushed = stream.windows.push(state, observations, rows, new)
+        times = np.where(pushed.vouched, observations.timestamps, np.iinfo(np.int64).min)
+        watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], times]))[1:]
+        if len(watermarks):
+            state.scalars["watermark"] = int(watermarks[-1])
+        state.scalars["observations"] = state.scalars.get("observations", 0) + len(observations) + len(rejected)
+        return Step(observations, rows, pushed, watermarks, rejected)
+
+    def settle(self, step: Step, scores: MemberScores) -> Settled:
+        """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
+        state, model, windows = self.state, self.stream.model, step.pushed.windows
+        rows = windows.rows
+        admission = state.arrays["admission"][rows]
+        usable: NDArray[np.bool_] = np.asarray(np.isfinite(scores.raw).all(axis=1))
+        # The training part is in the calibration already; what stands in for missing values is not the series' own.
+        learn = usable & ~windows.filled & (windows.ordinals > admission["training"])
+        calibrated = np.empty_like(scores.raw)
+        members = state.arrays["calibration"]["members"]
+        m = self._band_member
+        remembered = None if m is None else Remembered.of(members[:, m], rows)
+        for k in range(calibrated.shape[1]):
+            calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
+        score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+        level = self.stream.threshold.apply(state.arrays["threshold"], rows, score, learn)
+        observations = step.observations
+        scored = Scored(
+            index=windows.index,
+            rows=rows,
+            ordinals=windows.ordinals,
+            offsets=observations.offsets[windows.index],
+            timestamps=observations.timestamps[windows.index],
+            observed=observations.values[windows.index],
+            raw=scores.raw,
+            calibrated=calibrated,
+            score=score,
+            expected=None if scores.expected is None else self.stream.windows.unscale(state, rows, scores.expected),
+            contributions=scores.contributions,
+            level=level,
+            live=usable & (windows.ordinals > admission["probation"]),
+            windows=windows,
+            margins=None
+            if m is None or remembered is None
+            else partial(
+                margins,
+                calibrator=model.calibrator,
+                remembered=remembered,
+                rows=rows,
+                raw=scores.raw[:, m],
+                learn=learn,
+                level=level,
+                channels=model.channels,
+                unscale=partial(self.stream.windows.unscale, state),
+            ),
+        )
+        heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
+        alerts = self.life.advance(state, observations, heard, scored)
+        state.touch(step.rows)
+        unscorable = [(int(scored.offsets[i]), "not scorable", reason) for i, reason in scores.faults.items()]
+        counts = Counter(step.pushed.counts)
+        counts.update(
+            scored=len(rows), anomalous=int((scored.live & (score >= level)).sum()), unscorable=len(unscorable)
+        )
+        return Settled(alerts, scored, unscorable, counts)
+
+    def miss(self, records: int) -> None:
+        """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
+
+        No window reaches across them. Of rows, the ordinals go on as if all of them had been of every series.
+        """
+        if records:
+            self._skip_ordinals(records)
+            self.stream.windows.start_anew(self.state)
+
+    def take_up(self, told: Mapping[str, Alert]) -> tuple[list[str], list[str]]:
+        """Go on with the alerts that the alert topic tells of, where the state was built without all of the log.
+
+        A series with an open alert that was not heard of since is held again, even beyond the limit: its alert must end.
+
+        Parameters
+        ----------
+        told
+            Series -> the last record of its last alert.
+
+        Returns
+        -------
+        taken up, withdrawn
+            Names of series: whose alert goes on; whose alert was never published and ends without a word.
+        """
+        state = self.state
+        _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
+        for row in new:
+            self._admit(row)
+        self.stream.windows.admit(state, new)
+        return self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
+
+    def partitions_added(self, before: int, after: int) -> list[Alert]:
+        """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
+
+        Where most series are not at home by the hash of their name (records keyed by something else, another partitioner), nobody
+        can say which moved, and nothing is done.
+        """
+        rows = self.state.rows()
+        hashes = np.array([_hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
+        at_home = hashes % before == self.partition
+        if np.count_nonzero(at_home) < AT_HOME * len(rows):
+            return []
+        gone = rows[at_home & (hashes % after != self.partition)]
+        alerts = self.life.moved(self.state, gone, self.watermark)
+        self._forget(gone)
+        return alerts
+
+    def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
+        """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
+        done = []
+        for part in self.parts(observations):
+            step = self.push(part)
+            done.append((step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))))
+        return done
+
+    def _admit(self, row: int) -> None:
+        name, state, model = self.state.names[row], self.state, self.stream.model
+        assert name is not None
+        admission = state.arrays["admission"][row]
+        trained = model.training_rows.get(name)
+        admission["training"] = trained or 0
+        admission["probation"] = self.stream.settings.probation if trained is None else trained
+        if (calibration := model.calibrations.get(name)) is not None:
+            state.arrays["calibration"]["members"][row] = calibration
+
+    def _evict(self) -> None:
+        """Before the observation behind a border: what is settled is written by then, scores of the series that go among it."""
+        seen = self.state.scalars.get("observations", 0)
+        if seen and seen % EVICT_EVERY == 0:
+            idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
+            idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)
+            self._forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
+
+    def _forget(self, rows: NDArray[np.intp]) -> None:
+        if len(rows):
+            self._skip_ordinals(int(self.state.arrays["windows"]["ordinal"][rows].max()))
+            self.state.drop(rows.tolist())
+
+    def _skip_ordinals(self, count: int) -> None:
+        """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
+        if self.stream.model.kind == "table":
+            self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
+
+
+def _hash_of(series: str) -> int:
+    """What Kafka's usual partitioner makes of a series' name as a key; the partition is its remainder."""
+    return int(murmur2(series.encode())) & 0x7FFFFFFF
+
+
+def _slice(o: Observations, start: int, stop: int) -> Observations:
+    part = slice(start, stop)
+    originals = None if o.originals is None else o.originals[part]
+    totals = None if o.totals is None else o.totals[part]
+    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals, totals)
+
+
+def _take(o: Observations, keep: NDArray[np.intp]) -> Observations:
+    index = keep.tolist()
+    originals = None if o.originals is None else [o.originals[i] for i in index]
+    series, totals = [o.series[i] for i in index], None if o.totals is None else o.totals[keep]
+    return Observations(o.offsets[keep], series, o.timestamps[keep], o.values[keep], originals, totals)

@@ -1,0 +1,261 @@
+"""The columns that flow between the steps of the loop: one dataclass per border, B or N records each.
+
+    RecordBatch ──decode──▶ Observations ──push──▶ Windows ──score, calibrate──▶ Scored ──advance──▶ Alert, Score
+
+All arrays of one batch have the same length, and index i means the same record in each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Kafka says of a partition.
+
+    Attributes
+    ----------
+    first, end
+        First offset of the log, and the one behind its last record.
+    committed
+        What the group has committed; None where it has not, or only that it is going to start there, and still can.
+    partitions
+        Of the topic; 0: not known.
+    """
+
+    first: int
+    end: int
+    committed: int | None = None
+    partitions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a record could not be read, and what is there of it; all behind it in its record batch shares its fate.
+
+    Attributes
+    ----------
+    detail
+        Why, and which offsets.
+    size
+        Bytes of the record as it says, else of its batch as it was packed; 0: not known.
+    key, head
+        Of the record, as far as they were there.
+    """
+
+    offset: int
+    reason: str
+    detail: str
+    size: int
+    key: bytes | None = None
+    head: bytes = b""
+
+
+@dataclass(slots=True)
+class RecordBatch:
+    """All records that one poll brought of one partition, as bytes.
+
+    Attributes
+    ----------
+    offsets : (N,) int64
+        Rising strictly; holes are legal (compaction, transaction markers).
+    next_offset
+        Where the next poll goes on: after the last record *and* any markers behind it.
+    timestamps : (N,) int64
+        Kafka's own time stamps in ms, for metrics of latency only. No result depends on them.
+    missed
+        How many offsets before this batch expired while nobody had read them (retention was quicker).
+    refused
+        By offset: why a record, which has its place among the others, could not be read (`pipeline.kafka.record_batches`).
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    next_offset: int
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    timestamps: NDArray[np.int64]
+    missed: int = 0
+    refused: Mapping[int, Refused] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def since(self, offset: int) -> RecordBatch:
+        """The records from an offset on; the batch itself where nothing stands before it."""
+        if not len(self) or self.offsets[0] >= offset:
+            return self
+        return self._slice(slice(int(np.searchsorted(self.offsets, offset)), None), self.next_offset)
+
+    def before(self, offset: int) -> RecordBatch:
+        """The records before an offset, which is where the next ones begin."""
+        return self._slice(slice(int(np.searchsorted(self.offsets, offset))), offset)
+
+    def _slice(self, part: slice, next_offset: int) -> RecordBatch:
+        columns = self.keys[part], self.values[part], self.timestamps[part]
+        return RecordBatch(self.topic, self.partition, self.offsets[part], next_offset, *columns, refused=self.refused)
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A record that cannot be an observation: why, and which one (index into the RecordBatch)."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Observations:
+    """Decoded observations, in log order.
+
+    Attributes
+    ----------
+    offsets : (N,) int64
+        The Kafka offset of each.
+    series : list of N str
+    timestamps : (N,) int64
+        Event time, ms since the epoch.
+    values : (N, C) float64
+        Channels of a metric, or the encoded features of a row (finite).
+    originals
+        For tables: the N rows as they came, for the evidence in alerts. None for metrics.
+    totals : (N,) bool or None
+        Which values are running totals (cumulative counters); None: none of them.
+    """
+
+    offsets: NDArray[np.int64]
+    series: list[str]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    originals: list[list[float | str]] | None = None
+    totals: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+@dataclass(slots=True)
+class Windows:
+    """Windows that end in an observation that is to be scored, in log order of that observation.
+
+    Attributes
+    ----------
+    index : (B,) intp
+        Which of the `Observations` is judged.
+    rows : (B,) intp
+        The series' row in the partition's state.
+    x : (B, T, C + F) float32
+        Scaled windows, covariates appended.
+    ordinals : (B,) int64
+        The how-manyeth accepted observation of its series this is, from 1.
+    packed : (P, C) float64, starts : (B,) intp
+        The same windows in the unit of the input: window b is `packed[starts[b] : starts[b] + T]`.
+    filled : (B,) bool
+        Whether the window holds values that stand in for missing ones.
+    """
+
+    index: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    x: NDArray[np.float32]
+    ordinals: NDArray[np.int64]
+    packed: NDArray[np.float64]
+    starts: NDArray[np.intp]
+    filled: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What became of N observations: the windows to score, and what the time policy says of each.
+
+    Attributes
+    ----------
+    accepted : (N,) bool
+        In the window now. False: late, duplicate, held for confirmation.
+    vouched : (N,) bool
+        Accepted, and near the one before it in its series: only such event times should move the partition's, or one
+        wrong clock would make every other series look silent.
+    counts
+        `late`, `duplicate`, `first_total`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how
+        many.
+    """
+
+    windows: Windows
+    accepted: NDArray[np.bool_]
+    vouched: NDArray[np.bool_]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What N observations say of their series just by coming, scored or not.
+
+    Attributes
+    ----------
+    rows : (N,) intp
+        The series' row in the partition's state.
+    accepted : (N,) bool
+        Whether the time policy believes the event time, see `Pushed`.
+    watermarks : (N,) int64
+        The partition's event time after each; never falls.
+    """
+
+    rows: NDArray[np.intp]
+    accepted: NDArray[np.bool_]
+    watermarks: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Scored:
+    """What the detectors and calibrators say, in the order of `Windows`; the values in the unit of the input.
+
+    Attributes
+    ----------
+    index, rows, ordinals
+        As in `Windows`.
+    offsets, timestamps : (B,) int64
+    observed : (B, C) float64
+    raw, calibrated : (B, M) float64
+    score : (B,) float64
+        The aggregated calibrated score, 0..12.
+    expected : (B, C) float64 or None
+        NaN where a member has none.
+    contributions : (B, C) float32 or None
+    level : (B,) float64
+        The threshold (calibrated score) that holds for each; `score >= level` is anomalous.
+    live : (B,) bool
+        False in probation: scored, but can raise no alert.
+    windows
+        The windows these scores are of (evidence).
+    margins
+        Given indices (k,) into these columns: how far each channel may deviate from `expected` before the level is
+        reached, (k, C) in the unit of the input (`pipeline.steps.bands`). None where there is no notion of it.
+    """
+
+    index: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    ordinals: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    observed: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
+    score: NDArray[np.float64]
+    expected: NDArray[np.float64] | None
+    contributions: NDArray[np.float32] | None
+    level: NDArray[np.float64]
+    live: NDArray[np.bool_]
+    windows: Windows
+    margins: Callable[[NDArray[np.intp]], NDArray[np.float64] | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)

@@ -1,0 +1,186 @@
+"""Windows to raw scores: forward passes off the event loop, joined over partitions, guarded against a detector's faults.
+
+While one forward pass runs, the windows of other partitions gather and go into the next one (`max_batch_size`,
+`batch_wait`). Joining changes no score: a detector's scores are bit-equal for every batch (`detectors.base`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from detectors.base import Detector, Scores
+from detectors.model import Model
+from pipeline.errors import TidewatchError
+from pipeline.steps.bands import band_member
+
+log = structlog.get_logger(__name__)
+
+
+class ScoringHung(TidewatchError):
+    """A forward pass did not come back in time; the process ends and its restart resumes from the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberScores:
+    """Raw scores (B, M) of all members; expected values and contributions (B, C) of the first member that has them.
+
+    Where a member's raw score is a residual, the expected values are that member's, since the band is drawn around them.
+
+    `raw` is NaN where a member could not score a window; the reason is in `faults` (index -> text).
+    """
+
+    raw: NDArray[np.float64]
+    expected: NDArray[np.float32] | None
+    contributions: NDArray[np.float32] | None
+    faults: dict[int, str]
+
+    def part(self, start: int, stop: int) -> MemberScores:
+        """Rows start..stop, as if they had been scored alone."""
+        return MemberScores(
+            self.raw[start:stop],
+            None if self.expected is None else self.expected[start:stop],
+            None if self.contributions is None else self.contributions[start:stop],
+            {i - start: reason for i, reason in self.faults.items() if start <= i < stop},
+        )
+
+
+def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
+    """Score windows (B, T, C + F) with every member of the model, in the calling thread."""
+    raw = np.empty((len(x), len(model.detectors)))
+    expected: NDArray[np.float32] | None = None
+    contributions: NDArray[np.float32] | None = None
+    faults: dict[int, str] = {}
+    for m, detector in enumerate(model.detectors):
+        scores = _guarded(detector, x[:, -detector.config.window :], 0, faults)
+        raw[:, m] = scores.raw
+        expected = scores.expected if expected is None or m == band_member(model) else expected
+        contributions = scores.contributions if contributions is None else contributions
+    for i in np.flatnonzero(~np.isfinite(raw).all(axis=1)):
+        faults.setdefault(int(i), "the detector's score is not a number")
+    if faults:
+        raw[list(faults)] = np.nan
+    return MemberScores(raw, expected, contributions, faults)
+
+
+def _guarded(detector: Detector, x: NDArray[np.float32], start: int, faults: dict[int, str]) -> Scores:
+    """Score, and where the detector raises, halve until the offending windows are found; they get NaN.
+
+    Running out of memory is nobody's fault: the halves are tried one after the other.
+    """
+    try:
+        return detector.score(x)
+    except Exception as error:  # it may raise anything, and one window must not stop the stream
+        if len(x) <= 1:
+            faults[start] = f"{detector.name} raised {type(error).__name__}: {error}"
+            return Scores(np.full(len(x), np.nan))
+        log.warning("detector raised, halving the batch", detector=detector.name, windows=len(x), error=repr(error))
+    half = len(x) // 2
+    parts = [_guarded(detector, x[:half], start, faults), _guarded(detector, x[half:], start + half, faults)]
+    channels = detector.config.channels
+    return Scores(
+        np.concatenate([p.raw for p in parts]),
+        _joined([p.expected for p in parts], [len(p.raw) for p in parts], channels),
+        _joined([p.contributions for p in parts], [len(p.raw) for p in parts], channels),
+    )
+
+
+def _joined(parts: list[NDArray[np.float32] | None], lengths: list[int], channels: int) -> NDArray[np.float32] | None:
+    if all(p is None for p in parts):
+        return None
+    filled = [
+        np.full((n, channels), np.nan, np.float32) if p is None else p for p, n in zip(parts, lengths, strict=True)
+    ]
+    return np.concatenate(filled)
+
+
+class Scorer:
+    """Scores windows of one model for all partitions of a stream.
+
+    Parameters
+    ----------
+    executor
+        The thread of the device (torch releases the GIL); None scores in the calling thread (offline, simulation).
+    timeout
+        A forward pass that takes longer raises ScoringHung.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        executor: ThreadPoolExecutor | None = None,
+        max_batch_size: int = 65_536,
+        batch_wait: timedelta = timedelta(0),
+        timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self.model = model
+        self._executor = executor
+        self._max = max_batch_size
+        self._wait = batch_wait.total_seconds()
+        self._timeout = timeout.total_seconds()
+        self._pending: deque[tuple[NDArray[np.float32], asyncio.Future[MemberScores]]] = deque()
+        self._drainer: asyncio.Task[None] | None = None
+
+    def score_now(self, x: NDArray[np.float32]) -> MemberScores:
+        """Score in the calling thread, at most `max_batch_size` windows at a time."""
+        if len(x) <= self._max:
+            return score_members(self.model, x)
+        parts = [(at, score_members(self.model, x[at : at + self._max])) for at in range(0, len(x), self._max)]
+        channels, lengths = self.model.channels, [len(p.raw) for _, p in parts]
+        return MemberScores(
+            np.concatenate([p.raw for _, p in parts]),
+            _joined([p.expected for _, p in parts], lengths, channels),
+            _joined([p.contributions for _, p in parts], lengths, channels),
+            {at + i: reason for at, p in parts for i, reason in p.faults.items()},
+        )
+
+    async def score(self, x: NDArray[np.float32]) -> MemberScores:
+        """Score windows (B, T, C + F) off the event loop, together with what other partitions bring meanwhile."""
+        if self._executor is None or not len(x):
+            return self.score_now(x)
+        future: asyncio.Future[MemberScores] = asyncio.get_running_loop().create_future()
+        self._pending.append((x, future))
+        if self._drainer is None or self._drainer.done():
+            self._drainer = asyncio.create_task(self._drain(), name="scorer")
+        return await future
+
+    async def _drain(self) -> None:
+        while self._pending:
+            if self._wait and sum(len(x) for x, _ in self._pending) < self._max:
+                await asyncio.sleep(self._wait)
+            batch = [self._pending.popleft()]
+            size = len(batch[0][0])
+            while self._pending and size + len(self._pending[0][0]) <= self._max:
+                batch.append(self._pending.popleft())
+                size += len(batch[-1][0])
+            await self._pass(batch)
+
+    async def _pass(self, batch: list[tuple[NDArray[np.float32], asyncio.Future[MemberScores]]]) -> None:
+        x = batch[0][0] if len(batch) == 1 else np.concatenate([x for x, _ in batch])
+        work = asyncio.get_running_loop().run_in_executor(self._executor, self.score_now, x)
+        try:
+            scores = await asyncio.wait_for(asyncio.shield(work), self._timeout)
+        except Exception as error:  # handed to everybody who waits for these windows
+            if isinstance(error, TimeoutError):
+                msg = (
+                    f"scoring {len(x)} windows with {self.model.detector_name} took longer than {self._timeout:.0f} s; "
+                    "use a smaller worker.max_batch_size or another device"
+                )
+                error = ScoringHung(msg)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        at = 0
+        for part, future in batch:
+            if not future.done():  # its partition may have been revoked meanwhile
+                future.set_result(scores.part(at, at + len(part)))
+            at += len(part)

@@ -1,0 +1,279 @@
+"""All that a partition knows: one row per series in each component's structured array, and a few scalars.
+
+Windows, calibrators, thresholds and alerts are *components*: each names a numpy dtype for what it keeps of one series. So
+the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
+checkpoint.
+
+    scalars     JSON object of integers
+    names:<n>   JSON list: the series' names of page n, null for a free row
+    page:<n>    8 bytes that tell the layout, then 128 rows of each component
+
+What these mean is state format `FORMAT`. Fields of an older format are brought to it when they are restored (`migrated`); a newer
+one is refused (`pipeline.partition.stores.base.check_identity`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ForeignState
+
+FORMAT = 3
+"""State format that is written.
+
+1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
+from the partition's event time at which a series was last heard of (alerts.heard_at).
+"""
+PAGE = 128
+_NAMES = "names:"
+_PAGE = "page:"
+_SCALARS = "scalars"
+_MEND = "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
+
+
+class PartitionState:
+    """State of one partition: rows for series, found by name; snapshot and restore.
+
+    Parameters
+    ----------
+    components
+        Name -> structured dtype of one series' row. All-zero bytes are a valid empty row of each.
+    max_series
+        Limit of series; `rows_of` answers -1 beyond it.
+    """
+
+    def __init__(self, components: Mapping[str, np.dtype[Any]], *, max_series: int) -> None:
+        self.components = dict(components)
+        self.max_series = max_series
+        self.names: list[str | None] = []
+        self.arrays: dict[str, NDArray[Any]] = {n: np.zeros(PAGE, d) for n, d in self.components.items()}
+        self.scalars: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+        self._free: list[int] = []
+        self._dirty: set[int] = set()
+        self._dirty_names: set[int] = set()
+        self._layout = _layout(self.components)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Bytes that one series costs, all components together."""
+        return sum(d.itemsize for d in self.components.values())
+
+    def rows_of(self, series: Sequence[str], *, limited: bool = True) -> tuple[NDArray[np.intp], list[int]]:
+        """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit, where it is `limited`."""
+        known = self._rows
+        try:  # nearly always all are known; one dict look-up each
+            return np.fromiter(map(known.__getitem__, series), np.intp, len(series)), []
+        except KeyError:
+            pass
+        unknown = (name for name in dict.fromkeys(series) if name not in known)
+        room = max(self.max_series - len(known), 0) if limited else None
+        new = [self._add(name) for name in islice(unknown, room)]
+        return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
+
+    def row_of(self, name: str) -> int | None:
+        """Row of one series, None where it is not known."""
+        return self._rows.get(name)
+
+    def rows(self) -> NDArray[np.intp]:
+        """Rows in use, rising."""
+        return np.array(sorted(self._rows.values()), np.intp)
+
+    def touch(self, rows: NDArray[np.intp]) -> None:
+        """Mark the pages of these rows as written to."""
+        self._dirty.update(np.unique(rows // PAGE).tolist())
+
+    def drop(self, rows: Iterable[int]) -> None:
+        """Forget series (idle ones, inside a checkpoint); their rows are zeroed and used again."""
+        for row in rows:
+            name = self.names[row]
+            if name is None:
+                continue
+            del self._rows[name]
+            self.names[row] = None
+            for array in self.arrays.values():
+                array[row] = np.zeros((), array.dtype)
+            self._free.append(row)
+            self._dirty.add(row // PAGE)
+            self._dirty_names.add(row // PAGE)
+        self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
+
+    def snapshot(self, *, everything: bool = False) -> dict[str, bytes]:
+        """Fields that changed since the last `clean` (or all): pages, names and scalars as bytes."""
+        pages = set(range(-(-len(self.names) // PAGE))) if everything else self._dirty
+        named = pages if everything else self._dirty_names
+        fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
+        for page in sorted(pages):
+            fields[f"{_PAGE}{page}"] = self._pack(page)
+        for page in sorted(named):
+            fields[f"{_NAMES}{page}"] = msgspec.json.encode(self.names[page * PAGE : (page + 1) * PAGE])
+        return fields
+
+    def clean(self) -> None:
+        """Call when a snapshot has been stored."""
+        self._dirty.clear()
+        self._dirty_names.clear()
+
+    def restore(self, fields: Mapping[str, bytes], *, written: int = FORMAT) -> None:
+        """Take over a stored snapshot of format `written`.
+
+        Raises
+        ------
+        ForeignState
+            Its layout is another, or it is incomplete or damaged; what is held stays as it is.
+        """
+        fields = migrated(fields, written, self.components)
+        try:
+            scalars = msgspec.json.decode(fields[_SCALARS], type=dict[str, int])
+            names = _names(fields)
+            pages = range(-(-len(names) // PAGE))
+            arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
+            for page in pages:
+                self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
+        except (KeyError, msgspec.MsgspecError) as error:
+            msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
+            raise ForeignState(msg) from error
+        self.scalars, self.names, self.arrays = scalars, names, arrays
+        self._rows = {n: r for r, n in enumerate(names) if n is not None}
+        self._free = [r for r in reversed(range(len(names))) if names[r] is None]
+        self.clean()
+
+    def _add(self, name: str) -> int:
+        if self._free:
+            row = self._free.pop()
+            self.names[row] = name
+        else:
+            row = len(self.names)
+            self.names.append(name)
+            capacity = len(next(iter(self.arrays.values())))
+            if row >= capacity:  # doubling, whole pages
+                for n, array in self.arrays.items():
+                    self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
+        self._rows[name] = row
+        self._dirty.add(row // PAGE)
+        self._dirty_names.add(row // PAGE)
+        return row
+
+    def _pack(self, page: int) -> bytes:
+        rows = slice(page * PAGE, (page + 1) * PAGE)
+        return b"".join([self._layout, *(a[rows].tobytes() for a in self.arrays.values())])
+
+    def _unpack(self, arrays: dict[str, NDArray[Any]], page: int, packed: bytes) -> None:
+        for name, rows in _unpacked(packed, self.components).items():
+            arrays[name][page * PAGE : (page + 1) * PAGE] = rows
+
+
+def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str, np.dtype[Any]]) -> Mapping[str, bytes]:
+    """Fields of format `written` as those of `FORMAT`, one format after the other.
+
+    Parameters
+    ----------
+    components
+        Of this version.
+
+    Raises
+    ------
+    ForeignState
+        The format is newer, unknown, or the fields are not of it.
+    """
+    for number in range(written, FORMAT):
+        if number not in MIGRATIONS:
+            msg = f"the stored state is of format {number}, which this version cannot read: {_MEND}"
+            raise ForeignState(msg)
+        fields = MIGRATIONS[number](fields, components)
+    return fields
+
+
+def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
+    """Alerts had no `id`: theirs follows from their onset, which zeros say."""
+    return _relaid(fields, _without(components, "id", "heard_at"), _without(components, "heard_at"))
+
+
+def _from_2(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
+    """Silence counted from the series' own event time."""
+    return _relaid(fields, _without(components, "heard_at"), components, begun_as={"heard_at": "heard"})
+
+
+def _without(components: Mapping[str, np.dtype[Any]], *columns: str) -> dict[str, np.dtype[Any]]:
+    """The components as they were before alerts had these columns."""
+    alerts = components["alerts"]
+    return {**components, "alerts": np.dtype([(n, alerts[n]) for n in alerts.names or () if n not in columns])}
+
+
+MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]], Mapping[str, bytes]]] = {
+    1: _from_1,
+    2: _from_2,
+}
+"""Format -> how its fields become those of the next, given the components of this version."""
+
+
+def _relaid(
+    fields: Mapping[str, bytes],
+    old: Mapping[str, np.dtype[Any]],
+    new: Mapping[str, np.dtype[Any]],
+    begun_as: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """Pages of components `old` as pages of `new`; new columns are a copy of the one that they were `begun_as`, else zero."""
+    out = dict(fields)
+    for field in fields:
+        if not field.startswith(_PAGE):
+            continue
+        packed = [_layout(new)]
+        for name, rows in _unpacked(fields[field], old).items():
+            changed = np.zeros(PAGE, new[name])
+            if old[name] == new[name]:
+                changed = rows
+            else:
+                for column in old[name].names or ():
+                    changed[column] = rows[column]
+                for column in set(begun_as) & set(changed.dtype.names or ()):
+                    changed[column] = rows[begun_as[column]]
+            packed.append(changed.tobytes())
+        out[field] = b"".join(packed)
+    return out
+
+
+def _layout(components: Mapping[str, np.dtype[Any]]) -> bytes:
+    described = repr([(n, d.descr) for n, d in components.items()])
+    return hashlib.sha256(described.encode()).digest()[:8]
+
+
+def _unpacked(packed: bytes, components: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+    """The rows of each component in a page. Raises ForeignState where it has another layout."""
+    layout = _layout(components)
+    at = len(layout)
+    if packed[:at] != layout or len(packed) != at + sum(d.itemsize for d in components.values()) * PAGE:
+        msg = f"the stored state has another layout than this version and model: {_MEND}"
+        raise ForeignState(msg)
+    rows = {}
+    for name, dtype in components.items():
+        rows[name] = np.frombuffer(packed, dtype, PAGE, at)
+        at += dtype.itemsize * PAGE
+    return rows
+
+
+def series_of(fields: Mapping[str, bytes]) -> list[str]:
+    """Names of the series in a stored snapshot, for people who look at one without its model."""
+    return [name for name in _names(fields) if name is not None]
+
+
+def _names(fields: Mapping[str, bytes]) -> list[str | None]:
+    """The names of all pages in order; only the last page may be short."""
+    names: list[str | None] = []
+    pages = {number for f in fields if (number := f.partition(":")[2])}
+    for page in range(len(pages)):  # a page without names is a hole as well
+        if len(names) != page * PAGE:
+            raise KeyError(f"{_NAMES}{page - 1}")
+        names += msgspec.json.decode(fields[f"{_NAMES}{page}"], type=list[str | None])
+    return names

@@ -1,0 +1,454 @@
+"""Time lines: a character per observation, 5 minutes apart. `.` normal, `!` anomalous."""
+
+import msgspec
+import numpy as np
+import pytest
+from alert_logs import MINUTE, T0, Log, Row, metric_model, minute, scores, story, stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_alerts import NaiveLife
+
+from detectors.features import FeatureEncoder
+from pipeline.alerts.records import encode
+
+NORMAL, ANOMALOUS = 0.5, 5.0
+
+
+def line(text, series="a", **facts):
+    return scores(series, [ANOMALOUS if c == "!" else NORMAL for c in text], **facts)
+
+
+def test_an_anomaly_fires_at_once_and_resolves_at_the_third_normal_observation():
+    #        0    10        25
+    alerts = Log(stream()).run(line("..!!...."))
+    assert story(alerts) == [("firing", "anomaly", 10), ("resolved", "normal", 30)]
+    assert {minute(a.starts_at) for a in alerts} == {10}
+    assert minute(alerts[-1].ends_at) == minute(alerts[-1].last_seen) == 15
+    assert alerts[0].ends_at is None
+    assert [a.sequence for a in alerts] == [0, 1]
+    assert len({a.id for a in alerts}) == 1
+
+
+def test_a_short_calm_does_not_resolve():
+    assert story(Log(stream()).run(line("!..!..!...")))[1:] == [("resolved", "normal", 45)]
+
+
+def test_resolving_waits_for_count_and_time():
+    log = Log(stream(resolve_count=2, resolve_after=15))
+    assert story(log.run(line("!......")))[-1] == ("resolved", "normal", 20)
+
+
+def test_with_a_hold_duration_an_alert_is_pending_first():
+    #        0   10   20
+    alerts = Log(stream(hold=15)).run(line("..!!!!!..."))
+    assert story(alerts) == [("pending", "anomaly", 10), ("firing", "held", 25), ("resolved", "normal", 45)]
+    assert {minute(a.starts_at) for a in alerts} == {10}
+    assert [a.fired for a in alerts] == [False, True, True]
+
+
+def test_a_pending_alert_is_withdrawn_by_the_first_normal_observation():
+    alerts = Log(stream(hold=15, suppression=60)).run(line(".!!.!"))
+    assert story(alerts) == [("pending", "anomaly", 5), ("resolved", "withdrawn", 15), ("pending", "anomaly", 20)]
+    assert alerts[0].id == alerts[1].id != alerts[2].id
+    assert not alerts[1].fired
+
+
+def test_suppression_keeps_a_resolved_alert_from_coming_back():
+    #                                        resolved at 15, so until 45
+    alerts = Log(stream(suppression=30)).run(line("!...!!.....!!"))
+    assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "normal", 15), ("firing", "anomaly", 55)]
+
+
+def test_an_anomaly_that_outlasts_the_suppression_begins_at_its_end():
+    alerts = Log(stream(suppression=30)).run(line("!...!!!!!!!!"))
+    assert story(alerts)[-1] == ("firing", "anomaly", 45)
+    assert minute(alerts[-1].starts_at) == 45
+
+
+def test_hysteresis_keeps_a_firing_alert_but_begins_none():
+    below = [3.2, 3.2, 5.0, 3.2, 3.2, 3.2, 3.2, 2.9, 2.9, 2.9]
+    alerts = Log(stream(hysteresis=1.0)).run(scores("a", below))
+    assert story(alerts) == [("firing", "anomaly", 10), ("resolved", "normal", 45)]
+    assert minute(alerts[-1].ends_at) == 30
+
+
+def test_hysteresis_takes_at_most_half_the_level_so_normal_scores_end_an_alert():
+    alerts = Log(stream(hysteresis=9.0)).run(scores("a", [5.0, 2.5, 1.9, 1.9, 1.9]))
+    assert story(alerts)[-1] == ("resolved", "normal", 20)
+
+
+def test_a_score_of_zero_is_never_anomalous_whatever_the_level():
+    assert Log(stream()).run(scores("a", [0.0] * 5, level=0.0)) == []
+
+
+def test_severity_rises_and_never_falls():
+    log = Log(stream(warning=4.5, critical=6.0))
+    alerts = log.run(scores("a", [4.1, 4.2, 5.0, 4.1, 7.0, 4.1, 0, 0, 0]))
+    assert [(a.reason, a.severity) for a in alerts] == [
+        ("anomaly", "info"),
+        ("severity", "warning"),
+        ("severity", "critical"),
+        ("normal", "critical"),
+    ]
+    assert [a.peak_score for a in alerts] == [4.1, 5.0, 7.0, 7.0]
+
+
+def test_updates_come_at_fixed_steps_of_event_time_from_the_onset():
+    alerts = Log(stream(update_every=12)).run(line(".!!!!!!!!..."))
+    # onset 5, steps at 17, 29, 41, ...: the first observation at or after each
+    assert story(alerts) == [
+        ("firing", "anomaly", 5),
+        ("firing", "update", 20),
+        ("firing", "update", 30),
+        ("firing", "update", 45),
+        ("resolved", "normal", 55),
+    ]
+    assert [a.event_type for a in alerts[:2]] == ["io.tidewatch.alert.firing.v1", "io.tidewatch.alert.updated.v1"]
+
+
+def test_nothing_is_published_per_observation():
+    assert len(Log(stream()).run(line("!" * 500 + "..."))) == 2 + 500 * 5 // 60
+
+
+def test_probation_and_training_raise_no_alert():
+    assert Log(stream()).run(line("!!!!!", live=False)) == []
+
+
+def test_an_observation_that_is_not_live_says_nothing_to_an_alert_either():
+    rows = [*line("!"), *line("...", start=5, live=False), *line("...", start=20)]
+    assert story(Log(stream()).run(rows)) == [("firing", "anomaly", 0), ("resolved", "normal", 30)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "observed", "expected", "fires"),
+    [
+        ({"direction": "up"}, 3.0, 1.0, True),
+        ({"direction": "up"}, -3.0, 1.0, False),
+        ({"direction": "down"}, -3.0, 1.0, True),
+        ({"direction": "down"}, 3.0, 1.0, False),
+        ({"min_deviation": 2.0}, 3.0, 1.0, True),
+        ({"min_deviation": 2.5}, 3.0, 1.0, False),
+        ({"min_relative_deviation": 0.5}, 140.0, 100.0, False),
+        ({"min_relative_deviation": 0.5}, 50.0, 100.0, True),
+        ({"min_relative_deviation": 0.5}, -50.0, -100.0, True),
+        ({"direction": "up", "min_deviation": 1.0}, 0.0, float("nan"), True),
+        ({}, 1.0, 1.0, True),
+    ],
+)
+def test_only_deviations_that_matter_count(policy, observed, expected, fires):
+    alerts = Log(stream(**policy)).run([Row("a", 0, 5.0, observed=(observed,), expected=(expected,))])
+    assert bool(alerts) is fires
+
+
+def test_one_channel_that_deviates_is_enough():
+    row = Row("a", 0, 5.0, observed=(1.0, 9.0), expected=(1.0, 4.0))
+    assert len(Log(stream(min_deviation=5.0)).run([row])) == 1
+    assert Log(stream(min_deviation=5.1)).run([row]) == []
+
+
+def test_a_deviation_too_small_does_not_keep_an_alert_going():
+    rows = [Row("a", 5 * i, 5.0, observed=(v,), expected=(0.0,)) for i, v in enumerate([9.0, 9.0, 1.0, 1.0, 1.0])]
+    assert story(Log(stream(min_deviation=5.0)).run(rows)) == [
+        ("firing", "anomaly", 0),
+        ("resolved", "normal", 20),
+    ]
+
+
+def test_a_silent_series_resolves_at_its_deadline_whoever_carries_the_time_there():
+    # a:  !!                  silence 30 after minute 5: deadline 35
+    # b:    .   .  .  .  .    at 20, 35, 36
+    alone = [*line("!!"), *[Row("b", m, NORMAL) for m in (20, 35)]]
+    assert story(Log(stream(silence=30)).run(alone)) == [("firing", "anomaly", 0)]
+    alerts = Log(stream(silence=30)).run([*alone, Row("b", 36, NORMAL)])
+    assert story(alerts)[1:] == [("resolved", "silence", 35)]
+    assert minute(alerts[1].ends_at) == 5
+    assert (alerts[1].observed, alerts[1].score, alerts[1].threshold, alerts[1].evidence.window) == (None,) * 4
+    assert alerts[1].evidence.offset == 101
+    assert alerts[1].series == "a"
+
+
+def test_a_series_heard_of_at_its_very_deadline_was_not_silent():
+    rows = [*line("!"), Row("b", 30, NORMAL), Row("a", 30, ANOMALOUS)]
+    assert story(Log(stream(silence=30)).run(rows)) == [("firing", "anomaly", 0)]
+
+
+def test_the_end_of_a_silence_is_the_same_whoever_ended_it():
+    def by(*rows):
+        return Log(stream(silence=30)).run([*line("!!"), *rows])[1]
+
+    assert by(Row("b", 500, NORMAL)) == by(Row("b", 36, NORMAL)) == by(Row("a", 90, NORMAL)) == by(Row("a", 90, 9.0))
+
+
+def test_a_series_that_comes_back_after_its_silence_gets_a_new_alert():
+    alerts = Log(stream(silence=30)).run([*line("!!"), Row("a", 90, ANOMALOUS)])
+    assert story(alerts)[1:] == [("resolved", "silence", 35), ("firing", "anomaly", 90)]
+    assert alerts[0].id == alerts[1].id != alerts[2].id
+    assert alerts[0].fingerprint == alerts[2].fingerprint
+
+
+def test_normal_observations_keep_a_series_from_being_silent():
+    log = Log(stream(silence=30, resolve_count=50))
+    rows = [*line("!........"), Row("b", 65, NORMAL)]
+    assert story(log.run(rows)) == [("firing", "anomaly", 0)]
+
+
+def test_a_pending_alert_that_falls_silent_is_withdrawn():
+    alerts = Log(stream(silence=30, hold=20)).run([*line("!"), Row("b", 100, NORMAL)])
+    assert story(alerts)[1:] == [("resolved", "withdrawn", 30)]
+
+
+def test_without_silence_an_alert_waits_for_its_series():
+    assert len(Log(stream(silence=0)).run([*line("!"), Row("b", 1e6, NORMAL)])) == 1
+
+
+def test_suppression_after_silence_runs_from_the_deadline():
+    rows = [*line("!"), Row("a", 60, ANOMALOUS), Row("a", 90, ANOMALOUS)]
+    alerts = Log(stream(silence=30, suppression=45)).run(rows)
+    assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "silence", 30), ("firing", "anomaly", 90)]
+
+
+def test_a_series_far_behind_the_others_is_not_silent_while_it_reports():
+    #  the partition's event time runs from 1000 to 1060 with b; a is 1000 minutes behind
+    rows = [
+        row for i in range(12) for row in (Row("b", 1000 + 5 * i, NORMAL), Row("a", 5 * i, 9.0 if i < 8 else NORMAL))
+    ]
+    wanted = [("pending", "anomaly", 0), ("firing", "held", 15), ("resolved", "normal", 50)]
+    for cuts in ([], range(1, 24), [2, 9]):
+        assert story(Log(stream(hold=15, silence=30)).run(rows, cuts)) == wanted
+
+
+def test_a_series_far_behind_falls_silent_in_its_own_time():
+    rows = [Row("b", 1000, NORMAL), *line("!!"), Row("b", 1030, NORMAL), Row("b", 1031, NORMAL)]
+    alerts = Log(stream(silence=30, suppression=20)).run([*rows, Row("a", 54, 9.0), Row("a", 55, 9.0)])
+    assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "silence", 35), ("firing", "anomaly", 55)]
+
+
+def test_a_wrong_clock_ahead_suppresses_nothing_at_the_right_time():
+    rows = [Row("b", 0, NORMAL), Row("a", 5000, 9.0, accepted=True), Row("b", 5, NORMAL)]
+    log = Log(stream(silence=30, suppression=20))
+    observations, heard, scored = log.columns(rows)
+    heard.watermarks = np.array([T0, T0, T0 + 5 * MINUTE])  # nothing vouches for a's time
+    log.life.advance(log.state, observations, heard, scored)
+    log.watermark = T0 + 5 * MINUTE
+    alerts = log.run([Row("b", 31, NORMAL), Row("a", 51, 9.0)])
+    assert story(alerts) == [("resolved", "silence", 5030), ("firing", "anomaly", 51)]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_whatever_a_series_says_breaks_its_silence(accepted):
+    # a: an alert, a gap, then values in a window that fills anew (accepted) or with a wrong time (not accepted), then normal ones
+    unscored = [
+        row
+        for m in range(30, 300, 30)
+        for row in (Row("b", m, NORMAL), Row("a", m if accepted else 1, None, accepted=accepted))
+    ]
+    rows = [*line("!!"), *unscored]
+    for cuts in ([], range(1, len(rows)), [3, 7]):
+        assert story(Log(stream(silence=30, update_every=0)).run(rows, cuts)) == [("firing", "anomaly", 0)]
+    ends = Log(stream(silence=30, update_every=0)).run([*rows, *line("...", start=300)])
+    assert story(ends)[1:] == [("resolved", "normal", 310)]
+    silent = Log(stream(silence=30, update_every=0)).run([*rows, Row("b", 301, NORMAL)])
+    assert story(silent)[1:] == [("resolved", "silence", 300)]
+    assert silent[1].evidence.offset == 101  # of what was judged last
+
+
+def test_alerts_of_one_moment_stand_in_the_order_of_rows():
+    rows = [Row(s, 0, 5.0) for s in "cab"] + [Row("z", 1000, NORMAL)]
+    alerts = Log(stream()).run(rows)
+    assert [a.series for a in alerts] == ["c", "a", "b", "c", "a", "b"]
+
+
+def test_ids_depend_on_stream_series_detector_and_onset_alone():
+    first = Log(stream()).run(line("!"))[0]
+    assert Log(stream(update_every=5)).run(line("!", level=3.5))[0].id == first.id
+    assert Log(stream(name="other")).run(line("!"))[0].id != first.id
+    assert Log(stream()).run(line("!", series="b"))[0].id != first.id
+    assert Log(stream()).run(line("!", start=5))[0].id != first.id
+    assert len(first.id) == len(first.fingerprint) == 32
+
+
+def test_the_body_says_what_was_seen_and_what_was_expected():
+    row = Row("a", 7, 5.25, observed=(30.0, 1.0), expected=(20.0, float("nan")), contributions=(0.75, 0.25))
+    alert = Log(stream()).run([row])[0]
+    body = msgspec.json.decode(encode(alert))
+    assert body["observed"] == [30.0, 1.0]
+    assert body["expected"] == [20.0, None]
+    assert (body["score"], body["peak_score"], body["threshold"]) == (5.25, 5.25, 4.0)
+    assert body["starts_at"] == body["as_of"] == "2014-07-01T00:07:00.000Z"
+    assert body["detector"] == {"name": "constant", "version": "1", "model": "ab" * 32}
+    evidence = body["evidence"]
+    assert (evidence["topic"], evidence["partition"], evidence["offset"]) == ("taxi.observations", 1, 100)
+    assert evidence["window"] == [[30.0, 1.0]] * 3
+    assert evidence["interval_ms"] == 5 * MINUTE
+    assert evidence["contributions"] == [0.75, 0.25]
+    assert body["band"] is None
+
+
+def test_the_band_is_the_margin_around_what_was_expected():
+    log = Log(stream())
+    rows = [Row("b", 0, NORMAL, expected=(0.0,)), Row("a", 0, 5.0, observed=(30.0,), expected=(20.0,))]
+    observations, heard, scored = log.columns(rows)
+    scored.margins = lambda at: np.full((len(at), 1), 4.0) * (1 + at[:, None])
+    (alert,) = log.life.advance(log.state, observations, heard, scored)
+    assert (alert.band.lower, alert.band.upper) == ([12.0], [28.0])
+    bands = [s.band for s in log.life.records.scores(log.state, scored)]
+    assert [b.upper for b in bands] == [[4.0], [28.0]]
+
+
+def rows_of_a_table(values):
+    return [
+        Row("http", i / 60, v, observed=(0.0,) * 4, contributions=(0.5, 0.0, 1.5, 0.25), original=[10.0 * i, "ftp"])
+        for i, v in enumerate(values)
+    ]
+
+
+def test_each_anomalous_run_of_rows_is_one_alert_that_names_the_columns():
+    encoder = FeatureEncoder(["bytes", "service"], categorical=["service"])
+    encoder.fit([[10.0, "http"], [30.0, "smtp"]])
+    model = metric_model(kind="table", features=encoder)
+    alerts = Log(stream(), model).run(rows_of_a_table([0.1, 5, 5, 0.1, 0.1, 0.1, 5, 0.1, 0.1, 0.1]))
+    assert [(a.status, a.starts_at[17:19]) for a in alerts] == [
+        ("firing", "01"),
+        ("resolved", "01"),
+        ("firing", "06"),
+        ("resolved", "06"),
+    ]
+    evidence = alerts[0].evidence
+    assert evidence.row == {"bytes": 10.0, "service": "ftp"}
+    assert [(f.name, f.value, f.contribution) for f in evidence.features] == [
+        ("service", "ftp", 1.75),
+        ("bytes", 10.0, 0.5),
+    ]
+    assert (alerts[0].observed, alerts[0].expected, evidence.window) == (None, None, None)
+
+
+def test_rows_of_one_instant_have_alerts_of_their_own():
+    model = metric_model(kind="table")
+    rows = [Row("http", 0, v, observed=(0.0,)) for v in [5, 0.1, 0.1, 0.1, 5]]
+    alerts = Log(stream(), model).run(rows)
+    assert [a.status for a in alerts] == ["firing", "resolved", "firing"]
+    assert alerts[0].id != alerts[2].id
+
+
+def test_a_state_is_small_and_empty_when_nothing_is_wrong():
+    log = Log(stream())
+    assert log.life.dtype.itemsize <= 128
+    log.run(line("....!..."))
+    assert log.state.arrays["alerts"].tobytes() == bytes(log.state.arrays["alerts"].nbytes)
+
+
+def test_only_pages_of_series_with_alerts_are_marked_as_changed():
+    log = Log(stream())
+    log.run([Row(f"s{i}", 0, NORMAL) for i in range(300)])
+    log.state.clean()
+    log.run([Row("s5", 1, NORMAL), Row("s200", 1, ANOMALOUS)])
+    assert [name for name in log.state.snapshot() if name.startswith("page")] == ["page:1"]
+
+
+POLICIES = st.fixed_dictionaries(
+    {
+        "hold": st.sampled_from([0, 0, 7, 20]),
+        "resolve_after": st.sampled_from([0, 0, 12]),
+        "resolve_count": st.sampled_from([1, 2, 3]),
+        "suppression": st.sampled_from([0, 25]),
+        "silence": st.sampled_from([0, 5, 20, 40]),
+        "update_every": st.sampled_from([0, 10, 33]),
+        "direction": st.sampled_from(["both", "up", "down"]),
+        "min_deviation": st.sampled_from([0.0, 1.0]),
+        "warning": st.just(4.5),
+    }
+)
+
+
+def random_log(seed, n, series, *, with_expected):
+    """A log in which some series' clocks are far behind or ahead of the others', and some observations' clocks are wrong."""
+    rng = np.random.default_rng(seed)
+    now, rows, mood = 0.0, [], dict.fromkeys(range(series), False)
+    shift = rng.choice([0, 0, 0, -15, -70, -600, 15, 600], series)
+    for _ in range(n):
+        now += rng.choice([0, 1, 2, 5, 20, 40], p=[0.3, 0.3, 0.2, 0.12, 0.05, 0.03])
+        s = int(rng.integers(series))
+        if rng.random() < 0.15:
+            mood[s] = not mood[s]
+        accepted = bool(rng.random() < 0.93)
+        spoken = accepted and rng.random() < 0.95
+        score = float(rng.choice([2.1, 3.4, 4.0, 4.6, 7.0] if mood[s] else [0, 1, 3.4])) if spoken else None
+        rows.append(
+            Row(
+                f"s{s}",
+                now
+                + float(shift[s])
+                - float(rng.choice([0, 0, 3]))
+                + (0 if accepted else float(rng.choice([-9, 5000]))),
+                score,
+                level=float(rng.choice([4.0, 4.5])),
+                live=bool(rng.random() < 0.95),
+                accepted=accepted,
+                observed=(float(rng.integers(-2, 3)),),
+                expected=(float(rng.choice([0.0, 1.0, np.nan])),) if with_expected else None,
+            )
+        )
+    return rows
+
+
+def naive(log, rows, hysteresis):
+    slow, clock, records, ordinals = NaiveLife(log.settings.alerts, hysteresis), 0, [], {}
+    for row in rows:
+        (at,), _ = log.state.rows_of([row.series])
+        ordinals[at] = ordinals.get(at, 0) + 1
+        scored = None
+        if row.accepted:
+            clock = max(clock, row.time)
+        if row.score is not None:
+            scored = {
+                "live": row.live, "time": row.time, "score": row.score, "level": row.level,
+                "observed": row.observed, "expected": row.expected, "ordinal": ordinals[at],
+            }  # fmt: skip
+        records += slow.observe(int(at), clock, row.time, row.accepted, scored)
+    return records
+
+
+def plain(log, alert):
+    def at(text):
+        return None if text is None else round(T0 + minute(text) * MINUTE)
+
+    return {
+        "row": log.state.row_of(alert.series),
+        **{f: at(getattr(alert, f)) for f in ("as_of", "starts_at", "last_seen", "ends_at")},
+        **{f: getattr(alert, f) for f in ("status", "reason", "severity", "sequence", "peak_score")},
+    }
+
+
+def assert_in_order(alerts):
+    """Records of one alert in the order of their sequence, none left out."""
+    of = {}
+    for alert in alerts:
+        known = of.setdefault(alert.id, [])
+        assert alert.sequence == len(known)
+        # Onsets of one time, which a series has only here, have one id.
+        of[alert.id] = [] if alert.status == "resolved" else [*known, alert]
+
+
+@settings(deadline=None, max_examples=120)
+@given(POLICIES, st.sampled_from([0.0, 1.0]), st.integers(0, 2**32), st.integers(1, 120), st.integers(1, 5), st.data())
+def test_every_cut_gives_the_bytes_of_the_whole_and_the_records_of_the_slow_version(
+    policy, hysteresis, seed, n, series, data
+):
+    rows = random_log(seed, n, series, with_expected=data.draw(st.booleans()))
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=10)))
+    whole, cut = (Log(stream(hysteresis, **policy)) for _ in range(2))
+    alerts = whole.run(rows)
+    assert [encode(a) for a in cut.run(rows, cuts)] == [encode(a) for a in alerts]
+    assert cut.state.arrays["alerts"].tobytes() == whole.state.arrays["alerts"].tobytes()
+    assert_in_order(alerts)
+    records = naive(whole, rows, hysteresis)
+    assert [plain(whole, a) for a in alerts] == records
+
+
+def test_random_logs_reach_every_reason():
+    reasons = set()
+    for seed in range(60):
+        policy = {"hold": 7 * (seed % 2), "silence": 20, "update_every": 10, "suppression": 25, "warning": 4.5}
+        log = Log(stream(**policy))
+        reasons |= {a.reason for a in log.run(random_log(seed, 120, 3, with_expected=False))}
+    assert reasons == {"anomaly", "held", "severity", "update", "normal", "silence", "withdrawn"}

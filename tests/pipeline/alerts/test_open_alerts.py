@@ -1,0 +1,143 @@
+"""What the alert topic tells a worker, what a control record writes, on real Kafka; and a whole worker that lost its state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from alert_logs import Log, scores, stream
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+from faust.types import TP
+from recording_life import Book, settings_of, until, worker
+
+from pipeline.alerts.lifecycle import FIRING
+from pipeline.alerts.open_alerts import OpenAlerts, keep_newest
+from pipeline.alerts.records import Alert
+from pipeline.errors import BrokerError
+from pipeline.kafka.control import append
+from pipeline.kafka.transport import Consumer as KafkaConsumer
+from pipeline.settings import KafkaSettings
+from producers.records import PartitionsAdded, encode_control
+
+NewTopic = Callable[..., str]
+ANOMALIES = [0, 0, 9, 9, 9, 0, 0, 0, 0, 0, 9]
+
+
+def alerts_of(series: str = "a", **policy: float) -> list[Alert]:
+    return Log(stream(**policy)).run(scores(series, ANOMALIES))
+
+
+def test_the_newest_record_of_a_series_counts_also_where_a_crash_repeats_older_ones() -> None:
+    alerts = alerts_of()
+    assert [a.status for a in alerts] == ["firing", "resolved", "firing"]
+    for order in (alerts, alerts + alerts[:1], alerts[::-1], [*alerts[1:], *alerts]):
+        kept: dict[str, Alert] = {}
+        for alert in order:
+            keep_newest(kept, alert)
+        assert kept == {"a": alerts[-1]}
+
+
+def test_what_was_taken_up_goes_on_as_the_same_alert() -> None:
+    log = Log(stream())
+    before = log.run(scores("a", ANOMALIES[:4]))
+    other = Log(stream())
+    other.state.rows_of(["a", "b"])
+    newest = other.state.arrays["alerts"]["heard"] * 0
+    assert other.life.take_up(other.state, {"a": before[-1]}, newest, 0) == (["a"], [])
+    assert other.state.arrays["alerts"]["status"][0] == FIRING
+    after = other.run(scores("a", [0, 0, 0], start=20))
+    assert [(a.status, a.reason) for a in after] == [("resolved", "normal")]
+    assert after[0].id == before[0].id
+    assert after[0].sequence == before[-1].sequence + 1
+    assert after[0].starts_at == before[0].starts_at
+
+
+def test_a_table_goes_on_with_an_id_that_it_could_not_work_out() -> None:
+    (alert, *_) = alerts_of()
+    foreign = msgspec.structs.replace(alert, id="0f" * 16)
+    other = Log(stream())
+    other.state.rows_of(["a"])
+    other.life.take_up(other.state, {"a": foreign}, other.state.arrays["alerts"]["heard"] * 0, 0)
+    after = other.run(scores("a", [0, 0, 0, 9], start=20))
+    assert [a.id == foreign.id for a in after] == [True, False]
+
+
+def test_what_was_never_published_ends_without_a_word_and_what_agrees_stays() -> None:
+    log = Log(stream(suppression=60))
+    published = log.run(scores("a", ANOMALIES[:4]))
+    log.run(scores("b", ANOMALIES[:4], start=20))
+    before = log.state.arrays["alerts"][0].copy()
+    newest = log.state.arrays["alerts"]["heard"] * 0
+    assert log.life.take_up(log.state, {"a": published[-1]}, newest, 0) == ([], ["b"])
+    assert log.state.arrays["alerts"][0] == before
+    assert not log.state.arrays["alerts"][1]["status"]
+
+
+def test_an_alert_that_was_resolved_suppresses_as_it_would_have() -> None:
+    alerts = alerts_of(suppression=60)
+    assert alerts[-1].status == "resolved"
+    other = Log(stream(suppression=60))
+    other.state.rows_of(["a"])
+    other.life.take_up(other.state, {"a": alerts[-1]}, other.state.arrays["alerts"]["heard"] * 0, 0)
+    assert other.run(scores("a", [9, 9], start=50)) == []
+    assert len(other.run(scores("a", [9], start=120))) == 1
+
+
+def test_a_series_that_moves_ends_its_alert_with_that_reason() -> None:
+    log = Log(stream())
+    log.run(scores("a", ANOMALIES[:4]))
+    rows = log.state.rows()
+    (moved,) = log.life.moved(log.state, rows, log.watermark)
+    assert (moved.status, moved.reason, moved.sequence) == ("resolved", "moved", 1)
+    assert moved.fired
+    assert not log.state.arrays["alerts"]["status"].any()
+
+
+@pytest.mark.kafka
+async def test_the_alert_topic_is_read_for_all_who_asked(kafka: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=2)
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "partitioner": "murmur2_random"})
+    told = alerts_of("a") + alerts_of("b") + alerts_of("c")[:2]
+    for alert in told:
+        message = alert.message(topic)
+        producer.produce(topic, message.value, message.key, headers=list(message.headers))
+    for junk in (b"{", None, msgspec.structs.replace(told[0], id="no id").message(topic).value):
+        producer.produce(topic, junk, b"k")
+    assert producer.flush(20) == 0
+    reader = OpenAlerts(KafkaSettings(brokers=kafka), topic)
+    mine, others = await asyncio.gather(reader("taxi", "taxi.observations", 1), reader("taxi", "taxi.observations", 0))
+    assert {series: a.status for series, a in mine.items()} == {"a": "firing", "b": "firing", "c": "resolved"}
+    assert others == {}
+    with pytest.raises(BrokerError, match="has no topic"):
+        await OpenAlerts(KafkaSettings(brokers=kafka), f"{topic}-none")("taxi", "taxi.observations", 1)
+
+
+@pytest.mark.kafka
+async def test_a_control_record_goes_to_the_partition_that_it_is_for(kafka: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=3)
+    key, value = encode_control(PartitionsAdded(2, 3))
+    assert await append(KafkaSettings(brokers=kafka), topic, 2, key, value)
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": topic, "log_level": 0})
+    consumer.assign([TopicPartition(topic, 2, 0)])
+    message = consumer.poll(20)
+    assert message is not None
+    assert (message.key(), message.value()) == (key, value)
+    consumer.close()
+
+
+@pytest.mark.kafka
+async def test_owners_hear_of_partitions_that_are_added(kafka: str, new_topic: NewTopic, group: str) -> None:
+    topic = new_topic(partitions=2)
+    book = Book()
+    async with worker(settings_of(kafka, group), topic, book) as app:
+        await until(lambda: len(app.partitions) == 2, "both")
+        admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+        consumer = app.consumer
+        assert isinstance(consumer, KafkaConsumer)
+        await consumer.standing(TP(topic, 0), None)  # asks for metadata; otherwise it takes up to a minute
+        await until(lambda: len(app.partitions) == 4 and all(x.standing for x in book.lives[2:]), "all four")
+    assert [x.standing.partitions for x in book.lives[2:] if x.standing] == [4] * len(book.lives[2:])

@@ -1,0 +1,218 @@
+"""Metrics move once per batch by the batch's counts; health is about advance, not about being alive."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pipeline.errors import SettingsError
+from pipeline.operations.metrics import PATIENCE, POLICY, REASONS, STAGES, Health, WorkerMetrics, serve
+from pipeline.partition import stream
+from pipeline.steps import decoding, windows
+from pipeline.steps.scoring import Scorer
+from producers.formats.base import Reason
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, {"stream": "taxi", **labels})
+
+
+def test_a_batch_moves_each_counter_by_its_count() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    counts = Counter(records=10, observations=8, scored=5, anomalous=1, late=2, alerts_firing=1, unscorable=3)
+    counts["rejected_not JSON"] = 2
+    metrics.batch("taxi", 3, counts, {"score": 0.2, "batch": 0.3})
+    metrics.batch("taxi", 3, Counter(records=4), {"score": 0.0, "batch": 0.0})
+    p = {"partition": "3"}
+    assert value(registry, "tidewatch_records_total", **p) == 14
+    assert value(registry, "tidewatch_observations_total", **p) == 8
+    assert value(registry, "tidewatch_windows_scored_total", **p) == 5
+    assert value(registry, "tidewatch_anomalous_total", **p) == 1
+    assert value(registry, "tidewatch_policy_total", **p, case="late") == 2
+    assert value(registry, "tidewatch_alerts_total", **p, status="firing") == 1
+    assert value(registry, "tidewatch_dead_letters_total", **p, reason="not JSON") == 2
+    assert value(registry, "tidewatch_stage_seconds_sum", stage="score") == pytest.approx(0.2)
+    assert value(registry, "tidewatch_batch_records_count") == 2
+
+
+def test_records_that_expired_and_records_read_again_are_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.missed("taxi", 3, 20)
+    metrics.missed("taxi", 3, 5)
+    metrics.batch("taxi", 3, Counter(records=7, rebuilt=7, control=1), {})
+    p = {"stream": "taxi", "partition": "3"}
+    assert value(registry, "tidewatch_records_missed_total", **p) == 25
+    assert value(registry, "tidewatch_records_rebuilt_total", **p) == 7
+    assert value(registry, "tidewatch_control_records_total", **p) == 1
+
+
+def test_every_counter_is_there_with_all_its_labels_before_the_first_record() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.stream("taxi", 2)
+    before = {(s.name, *sorted(s.labels.items())) for f in registry.collect() for s in f.samples}
+    counts = Counter(
+        dict.fromkeys(("records", "observations", "scored", "anomalous", "rebuilt", "control", *POLICY), 1)
+    )
+    counts += Counter(f"rejected_{reason}" for reason in REASONS)
+    counts += Counter(f"alerts_{status}" for status in ("pending", "firing", "resolved"))
+    counts += Counter(f"fired_{severity}" for severity in ("info", "warning", "critical"))
+    for partition in (0, 1):
+        metrics.batch("taxi", partition, counts, dict.fromkeys(STAGES, 0.1))
+        metrics.missed("taxi", partition, 1)
+    metrics.checkpoint("taxi", 0, 100, 5_000, 0.01)
+    after = {(s.name, *sorted(s.labels.items())) for f in registry.collect() for s in f.samples}
+    assert {name for name, *_ in after - before} == {"tidewatch_checkpoint_offset"}
+
+
+def test_the_reasons_are_all_there_are() -> None:
+    source = "".join(Path(module.__file__).read_text() for module in (decoding, stream))
+    said = set(re.findall(r'(?:, |reason = )"([a-z ]+)", ', source)) | {str(r) for r in Reason}
+    assert said == set(REASONS)
+
+
+def test_open_alerts_are_told_also_where_there_are_none() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.open_alerts("taxi", 0, Counter({("firing", "critical"): 2}))
+    p = {"partition": "0", "status": "firing"}
+    assert value(registry, "tidewatch_alerts_open", **p, severity="critical") == 2
+    assert value(registry, "tidewatch_alerts_open", **p, severity="info") == 0
+    metrics.open_alerts("taxi", 0, Counter())
+    assert value(registry, "tidewatch_alerts_open", **p, severity="critical") == 0
+
+
+def test_every_name_has_the_prefix_and_a_help_text() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    families = list(registry.collect())
+    assert families
+    assert all(f.name.startswith("tidewatch_") and f.documentation.endswith(".") for f in families)
+
+
+def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.checkpoint("taxi", 0, 100, 5_000, 0.01)
+    metrics.position("taxi", 0, 90, 120)
+    metrics.series("taxi", 0, warming=3, live=4)
+    metrics.waiting("taxi", 0, True)
+    metrics.open_alerts("taxi", 0, Counter({("firing", "info"): 1}))
+    assert value(registry, "tidewatch_lag_records", partition="0") == 30
+    assert value(registry, "tidewatch_series", partition="0", state="warming") == 3
+    assert value(registry, "tidewatch_checkpoint_offset", partition="0") == 100
+    metrics.forget("taxi", 0)
+    metrics.forget("taxi", 7)
+    left = [s.name for f in registry.collect() if f.type == "gauge" for s in f.samples]
+    assert left == []
+
+
+def test_all_counts_of_the_time_policy_have_their_case() -> None:
+    assert set(POLICY) == set(windows._COUNTS)
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_no_advance_with_lag_is_degraded_and_an_advance_heals_it() -> None:
+    clock = _Clock()
+    health = Health(patience=60, clock=clock)
+    health.position("taxi", 0, 10, lag=5)
+    clock.now = 59
+    assert health.problems() == []
+    clock.now = 61
+    health.position("taxi", 0, 10, lag=9)
+    assert health.problems() == ["taxi[0] stands at offset 10 for 61 s with records waiting"]
+    health.position("taxi", 0, 11, lag=8)
+    assert health.problems() == []
+
+
+def test_standing_still_without_lag_is_well_and_the_patience_starts_when_records_come() -> None:
+    clock = _Clock()
+    health = Health(patience=60, clock=clock)
+    health.position("taxi", 0, 10, lag=0)
+    clock.now = 1000
+    assert health.problems() == []
+    health.position("taxi", 0, 10, lag=1)
+    assert health.problems() == []
+    clock.now = 1061
+    assert len(health.problems()) == 1
+    health.forget("taxi", 0)
+    assert health.problems() == []
+
+
+def test_a_store_that_does_not_answer_for_long_is_degraded() -> None:
+    clock = _Clock()
+    health = Health(patience=60, clock=clock)
+    health.waiting("taxi", 0, store=True)
+    clock.now = 61
+    health.waiting("taxi", 0, store=True)
+    assert health.problems() == ["taxi[0] waits for the state store since 61 s"]
+    health.waiting("taxi", 0, store=False)
+    assert health.problems() == []
+
+
+def test_what_no_detector_could_score_is_degraded_for_a_while() -> None:
+    clock = _Clock()
+    metrics = WorkerMetrics(CollectorRegistry(), Health(clock=clock))
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_undecodable": 4}), {})
+    assert metrics.health.problems() == []
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 2}), {})
+    clock.now = 500
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
+    told = "observations that a detector could not score are dead letters, the last"
+    assert metrics.health.problems() == [f"taxi[0]: 3 {told} 0 s ago"]
+    clock.now = 1101
+    assert metrics.health.problems() == []
+    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
+    assert metrics.health.problems() == [f"taxi[0]: 1 {told} 0 s ago"]
+    metrics.forget("taxi", 0)
+    assert metrics.health.problems() == []
+
+
+def test_health_tells_of_a_detector_that_hangs_before_it_ends_the_process() -> None:
+    ends = inspect.signature(Scorer).parameters["timeout"].default.total_seconds()
+    assert ends / 2 >= PATIENCE
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_the_server_answers_metrics_health_and_nothing_else() -> None:
+    clock, registry = _Clock(), CollectorRegistry()
+    metrics = WorkerMetrics(registry, Health(patience=60, clock=clock))
+    with serve(registry, metrics.health, port=0) as port:
+        metrics.batch("taxi", 0, Counter(records=3), {})
+        status, text = get(port, "/metrics")
+        assert status == 200
+        assert 'tidewatch_records_total{partition="0",stream="taxi"} 3.0' in text
+        assert get(port, "/healthz") == (200, '{"status":"ok"}')
+        metrics.position("taxi", 0, 3, 10)
+        clock.now = 61
+        status, text = get(port, "/healthz?verbose=1")
+        assert (status, json.loads(text)["status"]) == (503, "degraded")
+        assert get(port, "/table")[0] == 404
+        with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port} cannot be bound .* worker\.metrics_port"):
+            serve(registry, metrics.health, port=port).__enter__()
+    with pytest.raises(OSError, match="refused"):
+        get(port, "/healthz")

@@ -1,0 +1,81 @@
+"""Series that move when partitions are added, and what is held again of series whose history is gone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiokafka.partitioner import murmur2
+from frozen_states import log_of, process, stream_of
+
+from pipeline.alerts.life import ORDINAL_BASE
+from pipeline.alerts.lifecycle import FIRING, PENDING
+from pipeline.alerts.records import Alert, decode_alert
+from pipeline.partition.stream import PartitionCore
+
+SERIES = ("s0", "s1", "s2", "s3", "s4")
+
+
+def home(series: str, partitions: int) -> int:
+    return (int(murmur2(series.encode())) & 0x7FFFFFFF) % partitions
+
+
+def grown(kind: str, before: int, after: int) -> tuple[PartitionCore, set[str], list[Alert]]:
+    """Partition 0 with all the frozen series, once the topic has grown."""
+    core = stream_of(kind).core(0)
+    process(core, log_of(kind)[:155], 0)
+    held = {name for name in core.state.names if name}
+    assert held == set(SERIES)
+    return core, held, core.partitions_added(before, after)
+
+
+@pytest.mark.parametrize("kind", ["metric", "table"])
+def test_series_at_home_elsewhere_are_forgotten_and_their_alerts_end_as_moved(kind: str) -> None:
+    open_before = stream_of(kind).core(0)
+    process(open_before, log_of(kind)[:155], 0)
+    status = {n: open_before.state.arrays["alerts"]["status"][open_before.state.row_of(n)] for n in SERIES}
+    reasons = {PENDING: "withdrawn", FIRING: "moved"}
+    core, held, alerts = grown(kind, 1, 2)  # of one partition, every series is at home
+    gone = {name for name in SERIES if home(name, 2) != 0}
+    assert gone
+    assert gone < held
+    assert {name for name in core.state.names if name} == held - gone
+    ended = {(n, "resolved", reasons[status[n]]) for n in gone if status[n]}
+    assert {(a.series, a.status, a.reason) for a in alerts} == ended
+    assert ended
+    assert core.partitions_added(1, 2) == []
+    assert {name for name in core.state.names if name} == held - gone
+
+
+def test_where_series_do_not_lie_by_the_hash_of_their_name_nothing_is_done() -> None:
+    strangers = sum(home(name, 3) != 0 for name in SERIES)
+    assert strangers > 1
+    core, held, alerts = grown("metric", 3, 6)
+    assert alerts == []
+    assert {name for name in core.state.names if name} == held
+
+
+def test_rows_of_a_series_that_came_again_never_have_the_id_of_an_alert_before() -> None:
+    core, _, _ = grown("table", 1, 2)
+    assert core.state.scalars[ORDINAL_BASE] > 0
+    before = {a.id for a in _alerts("table", 0, 155)}
+    after = [decode_alert(body) for body in process(core, log_of("table")[:155], 155)]
+    begun = {a.id for a in after if a.sequence == 0}
+    assert begun
+    assert not begun & before
+
+
+def _alerts(kind: str, first: int, last: int) -> list[Alert]:
+    return [decode_alert(body) for body in process(stream_of(kind).core(0), log_of(kind)[first:last], first)]
+
+
+def test_a_series_that_was_not_heard_of_since_is_held_for_its_alert_even_beyond_the_limit() -> None:
+    told = {a.series: a for a in _alerts("metric", 0, 155)}
+    open_ = {series for series, a in told.items() if a.status != "resolved"}
+    assert open_
+    core = stream_of("metric").core(0)
+    core.state.max_series = 1
+    core.state.rows_of(["another"])
+    assert core.take_up(told) == (sorted(open_), [])
+    assert {name for name in core.state.names if name} == {"another", *open_}
+    rows = [core.state.row_of(name) for name in sorted(open_)]
+    assert np.all(core.state.arrays["admission"]["training"][rows] == 4)  # as any new one of this model

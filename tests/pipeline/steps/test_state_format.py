@@ -1,0 +1,85 @@
+"""Rolling upgrade: a state that an older version wrote goes on in this one, one of a newer version is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from frozen_states import frozen, log_of, process, stream_of
+
+from pipeline.errors import ForeignState
+from pipeline.partition.loop import PartitionLoop
+from pipeline.partition.stores.base import Identity, check_identity
+from pipeline.partition.stores.memory import MemoryStore
+from pipeline.steps.state import FORMAT, MIGRATIONS, migrated
+
+DATA = Path(__file__).parents[2] / "data"
+KINDS = ("metric", "table")
+
+
+@pytest.mark.parametrize("number", range(1, FORMAT))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_of_an_older_format_goes_on_as_if_this_version_had_written_it(kind: str, number: int) -> None:
+    identity, offset, log, fields = frozen(DATA / f"state_format_{number}.json", kind)
+    assert identity["format"] == number
+    assert log == log_of(kind)
+    loaded, whole = stream_of(kind).core(0), stream_of(kind).core(0)
+    loaded.state.restore(fields, written=number)
+    assert np.count_nonzero(loaded.state.arrays["alerts"]["status"]) > 0
+    process(whole, log[:offset], 0)
+    assert loaded.state.snapshot(everything=True) == whole.state.snapshot(everything=True)
+    alerts = process(loaded, log[offset:], offset)
+    assert alerts
+    assert alerts == process(whole, log[offset:], offset)
+
+
+@pytest.mark.parametrize("number", range(1, FORMAT))
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_first_checkpoint_of_the_new_version_leaves_nothing_of_the_old_format(kind: str, number: int) -> None:
+    written, offset, _, fields = frozen(DATA / f"state_format_{number}.json", kind)
+    stream, store = stream_of(kind), MemoryStore()
+    identity = Identity.model_validate(written)
+    await store.save(await store.claim(stream.name, 0), offset, identity, fields, write_id="old version")
+
+    async def owner() -> bool:
+        return True
+
+    new = identity.model_copy(update={"format": FORMAT})
+    loop = PartitionLoop(stream, 0, store=store, publisher=None, still_owner=owner, identity=new)  # type: ignore[arg-type]
+    assert await loop.assigned() == offset
+    loop.position += 1  # as after a record that says nothing
+    await loop.checkpoint()
+    stored = await store.load(await store.claim(stream.name, 0))
+    assert stored is not None
+    assert stored.identity.format == FORMAT
+    again = stream.core(0)
+    again.state.restore(stored.fields)
+    assert again.state.snapshot(everything=True) == loop.core.state.snapshot(everything=True)
+
+
+def test_every_older_format_has_a_way_to_the_next() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, FORMAT))
+    with pytest.raises(ForeignState, match="format 0, which this version cannot read"):
+        migrated({}, 0, {})
+
+
+def test_a_newer_format_is_refused_by_name_and_an_older_one_is_not() -> None:
+    own = Identity(
+        cluster_id="c", topic_id="t", stream="s", model_hash="m", settings_hash="h", numerics="n", format=FORMAT
+    )
+    check_identity(own.model_copy(update={"format": 1}), own)
+    newer = own.model_copy(update={"format": FORMAT + 1})
+    with pytest.raises(
+        ForeignState, match=rf"is of format {FORMAT + 1}, this version reads up to {FORMAT}: start the newer"
+    ):
+        check_identity(newer, own)
+
+
+@pytest.mark.parametrize("number", range(1, FORMAT))
+@pytest.mark.parametrize("kind", KINDS)
+def test_pages_of_another_model_are_no_pages_of_an_older_format(kind: str, number: int) -> None:
+    _, _, _, fields = frozen(DATA / f"state_format_{number}.json", kind)
+    (other,) = set(KINDS) - {kind}
+    with pytest.raises(ForeignState, match="another layout"):
+        stream_of(other).core(0).state.restore(fields, written=number)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.steps.totals import FIELDS, rates
+
+
+def rates_of(points: list[tuple[int, int, float]], cuts: list[int]) -> tuple[list[float], list[int], bytes]:
+    """Rates of points (row, time, total), in batches that end at the cuts."""
+    slots = np.zeros(3, FIELDS)
+    out: list[float] = []
+    elapsed: list[int] = []
+    for start, stop in zip([0, *cuts], [*cuts, len(points)], strict=True):
+        if part := points[start:stop]:
+            row, time, total = zip(*part, strict=True)
+            rate, since = rates(slots, np.array(row, np.intp), np.array(time, np.int64), np.array(total))
+            out += rate.tolist()
+            elapsed += since.tolist()
+    return out, elapsed, slots.tobytes()
+
+
+def test_totals_become_rates_per_second_and_a_restart_counts_from_zero() -> None:
+    #   total   5 ─10s─ 25 ─10s─ 125 ─5s─ 10 (restarted) ─0s─ 11 ─ -5s ─ 12 ─10s─ 32
+    points = [(0, 1_000, 5.0), (0, 11_000, 25.0), (0, 21_000, 125.0), (0, 26_000, 10.0), (0, 26_000, 11.0)]
+    out, elapsed, _ = rates_of([*points, (0, 21_000, 12.0), (0, 31_000, 32.0)], [])
+    assert out == pytest.approx([np.nan, 2.0, 10.0, 2.0, np.nan, np.nan, 2.0], nan_ok=True)
+    assert elapsed == [1_000, 10_000, 10_000, 5_000, 0, -5_000, 10_000]
+
+
+def test_what_is_not_finite_is_no_rate() -> None:
+    out, _, _ = rates_of([(0, 1, -1e308), (0, 2, 1e308), (0, 3, 1e308)], [])
+    assert out == pytest.approx([np.nan, np.nan, 0.0], nan_ok=True)
+
+
+def test_no_totals_have_no_rates() -> None:
+    assert rates_of([], [])[:2] == ([], [])
+    slots = np.zeros(2, FIELDS)
+    rate, elapsed = rates(slots, np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0))
+    assert (rate.tolist(), elapsed.tolist()) == ([], [])
+
+
+points = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 50), st.floats(-1e308, 1e308)), max_size=30)
+
+
+@settings(max_examples=150)
+@given(points=points, cuts=st.lists(st.integers(0, 30), max_size=4))
+def test_rates_do_not_depend_on_the_cut(points: list[tuple[int, int, float]], cuts: list[int]) -> None:
+    whole, one_by_one = rates_of(points, []), rates_of(points, list(range(1, len(points))))
+    cut = rates_of(points, sorted(min(c, len(points)) for c in cuts))
+    assert repr(cut) == repr(whole) == repr(one_by_one)
