@@ -1,1 +1,5 @@
-"""A page that shows the alerts as they come: `board` remembers, `server` serves, `page/` is what the browser runs."""
+"""The page with the alerts: a server with tokens beyond loopback, the alerts it holds, and what the browser gets.
+
+In: an `AlertSubscriber`. Out: HTML, and a stream of events. `board` is what is shown, `server` who may see it, page/ the browser's side. Begin
+with `board`.
+"""

@@ -21,7 +21,7 @@ from pipeline.settings_reference import as_toml
 
 if TYPE_CHECKING:
     from detectors.model import Model
-    from pipeline.demo.run import Facts
+    from pipeline.demo.facts import Facts
 
 PACKAGES = ("torch", "faust-streaming", "aiokafka", "confluent-kafka", "redis", "numpy")
 

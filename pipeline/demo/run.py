@@ -17,13 +17,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import psutil
 
+from pipeline.demo.facts import Facts
 from pipeline.demo.live import View
 from pipeline.demo.streams import STREAMS, DemoStream
 from pipeline.demo.training import ALERT_TOPIC, Step, score_topic, train, write_settings
@@ -59,41 +60,6 @@ class Options:
     speed: str = "max"
     keep: bool = False
     streams: Sequence[DemoStream] = STREAMS
-
-
-@dataclass
-class Facts:
-    """What the report says of the run itself.
-
-    Attributes
-    ----------
-    seconds
-        Name of a phase -> how long it took.
-    restarts
-        Worker processes that ended by themselves and were started again.
-    peak_bytes
-        Highest resident memory of all processes of the demo together, as far as seen.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    restarts: list[str] = field(default_factory=list)
-    peak_bytes: int = 0
-    sent: int = 0
-
-    def sentence(self) -> str:
-        """The run in a line."""
-        seconds = ", ".join(f"{name} {taken:.0f} s" for name, taken in self.seconds.items())
-        restarted = f"; {len(self.restarts)} workers ended and were started again" if self.restarts else ""
-        return f"{self.sent:,} records; {seconds}; at most {self.peak_bytes / 2**30:.2f} GiB of memory{restarted}."
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Take the time of a block."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = time.monotonic() - began
 
 
 def run_demo(options: Options, view: View) -> None:
@@ -260,7 +226,9 @@ def _replay(
     view: View,
 ) -> list[Alert]:
     """Replay all streams at once and watch until every record is scored, stored and its alerts are published."""
-    from pipeline.demo.watch import AlertFeed, GroupWatch, Tracker, WorkerWatch
+    from pipeline.alerts.feed import AlertFeed
+    from pipeline.demo.watch import Tracker, WorkerWatch
+    from pipeline.kafka.group_watch import GroupWatch
 
     inputs = {s.name: s.input_topic for s in settings.streams}
     replays = {name: _Replay(topic, data[name], options.speed, settings) for name, topic in inputs.items()}

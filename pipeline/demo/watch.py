@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
 import threading
 import time
 import urllib.error
@@ -13,14 +11,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.alerts.records import Alert
-from pipeline.alerts.subscribe import AlertSubscriber
-from pipeline.errors import BrokerError
-from pipeline.kafka.clients import broker_error, librdkafka_config
-from pipeline.settings import KafkaSettings
 
 _ASK_EVERY = 0.3
 _TIMEOUT = 3.0
@@ -120,81 +113,6 @@ class WorkerWatch:
             for key, value in earlier.items():
                 self._before[key] = self._before.get(key, 0.0) + value
         self._now[port] = counts
-
-
-class GroupWatch:
-    """How far the group has committed, which is how far everything is stored and published."""
-
-    def __init__(self, kafka: KafkaSettings, group: str) -> None:
-        self._timeout = kafka.request_timeout.total_seconds()
-        self._consumer = Consumer(librdkafka_config(kafka) | {"group.id": group, "enable.auto.commit": False})
-
-    def committed(self, topics: Sequence[str]) -> int:
-        """Records of these topics before the committed offsets; the topics begin at offset 0. Raises BrokerError."""
-        try:
-            asked = [
-                TopicPartition(topic, partition)
-                for topic in topics
-                for partition in self._consumer.list_topics(topic, timeout=self._timeout).topics[topic].partitions
-            ]
-            return sum(max(at.offset, 0) for at in self._consumer.committed(asked, timeout=self._timeout))
-        except KafkaException as error:
-            raise broker_error("ask for the group's offsets", error) from error
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._consumer.close()
-
-
-class AlertFeed:
-    """Alerts of one topic, read in a thread from the topic's beginning; a context manager."""
-
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self.alerts: list[Alert] = []
-        self._kafka = kafka
-        self._topic = topic
-        self._new: queue.SimpleQueue[Alert] = queue.SimpleQueue()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def fresh(self) -> list[Alert]:
-        """What came since the last call. Raises BrokerError where the topic cannot be read any more."""
-        if self._error is not None:
-            msg = f"the alert topic cannot be read: {self._error}"
-            raise BrokerError(msg) from self._error
-        found = []
-        while not self._new.empty():
-            found.append(self._new.get())
-        self.alerts += found
-        return found
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._loop is not None and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(5.0)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except asyncio.CancelledError:
-            pass
-        except Exception as error:
-            self._error = error  # told to whoever asks next
-
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        async with AlertSubscriber(self._kafka, self._topic, start="beginning") as alerts:
-            async for alert in alerts:
-                self._new.put(alert)
 
 
 @dataclass

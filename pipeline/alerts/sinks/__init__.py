@@ -1,4 +1,5 @@
-"""Alerts handed on to where people are: a webhook (`webhook`), Prometheus Alertmanager (`alertmanager`).
+"""Alerts for other systems: records come from a subscription, go out by HTTP, and count as handled when they were taken.
 
-A sink is a subscriber of the alert topic in a process of its own (`tidewatch sink`); scoring never waits for it.
+In: an `AlertSubscriber`. Out: requests to a webhook or to Alertmanager (`presentation` is how an alert reads there). `post` is
+where a request is tried again. Begin with `webhook`.
 """

@@ -25,11 +25,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from detectors.calibration import Empirical
 from detectors.model_file import save
 from detectors.training import train_metric
+from pipeline.alerts.feed import AlertFeed
 from pipeline.alerts.records import rfc3339
-from pipeline.demo.watch import AlertFeed, GroupWatch
 from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin, librdkafka_config
+from pipeline.kafka.group_watch import GroupWatch
 from pipeline.operations.doctor.findings import Finding
 from pipeline.operations.processes import Children
 from pipeline.partition.stores.redis import RedisStore
