@@ -1,0 +1,154 @@
+"""How a judgement ranks, what it finds and what it tells for nothing, beside yardsticks and today's default.
+
+    python benchmarks/judgement/run.py [--quick] [--only GROUP ...] [--scorers NAME ...] [--every N] [--most N] [--out FOLDER] [--write]
+
+Groups are `planted` (one channel), `two sources`, `several`, `ms`, `lro`, `nab`, `patterns` and `clean`. Every item is scored on its own,
+labels unseen, by what came up to each row; outcomes are kept below FOLDER (out/judgement) and only made anew when the code behind them
+changes, so a stopped run goes on. The page docs/benchmarks/judgement.md is written from what is kept, whoever made it; `--quick` looks at every
+tenth item of the made-up groups and writes no page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks import accuracy_cache as cache_of
+from benchmarks import planted
+from benchmarks.judgement import channels, clean, figures, labelled, page, patterns, product, yardsticks
+from benchmarks.judgement.items import Item, Scorer
+
+SEED = 7
+"""Of the made-up items; seeds 1 to 3 are for development."""
+BUDGET = 2000.0
+"""Rows per false alert that a scorer is asked for."""
+QUICK = 10
+ROOT = cache_of.ROOT
+KEPT = ROOT / "out/judgement"
+PAGE = ROOT / "docs/benchmarks/judgement.md"
+APART = ("producers.datasets", "detectors.training")
+"""Modules on which the made-up items depend in nothing but form."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items of one kind."""
+
+    items: Callable[[], Iterator[Item]]
+    made_of: str
+    """Modules whose code the items depend on."""
+    made_up: bool = True
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A scorer and the modules behind it."""
+
+    scorer: Scorer
+    modules: tuple[str, ...]
+    chosen_on: Mapping[str, str] = field(default_factory=dict)
+    """Group -> how it is in-sample there."""
+
+
+def _planted(series: Callable[[int], Iterator[planted.Planted]], least: int = 0) -> Iterator[Item]:
+    for p in series(SEED):
+        if len(p.y) >= least:
+            s = p.series
+            name = f"{p.normal}, {p.anomaly}"
+            first = planted.metric_training_rows(len(p.y))
+            yield Item("planted", name, s.timestamps, s.values, p.y, first, buffer=16)
+
+
+GROUPS: Mapping[str, Group] = {
+    "planted": Group(lambda: _planted(planted.metrics, 2000), "benchmarks.planted"),
+    "two sources": Group(lambda: _planted(planted.several), "benchmarks.planted"),
+    "several": Group(lambda: channels.several(SEED), "benchmarks.judgement.channels"),
+    "ms": Group(lambda: labelled.source("ms"), "benchmarks.judgement.labelled", made_up=False),
+    "lro": Group(lambda: labelled.source("lro"), "benchmarks.judgement.labelled", made_up=False),
+    "nab": Group(labelled.nab_files, "benchmarks.judgement.labelled", made_up=False),
+    "patterns": Group(lambda: _seeds(patterns.patterns), "benchmarks.judgement.patterns"),
+    "clean": Group(lambda: _seeds(clean.clean), "benchmarks.judgement.clean"),
+}
+SCORERS: Mapping[str, Contender] = {
+    "season z": Contender(yardsticks.season_z, ("benchmarks.judgement.yardsticks",)),
+    "AR(48)": Contender(yardsticks.ar48, ("benchmarks.judgement.yardsticks",)),
+    "default": Contender(
+        product.default, ("benchmarks.judgement.product",), {"nab": "settings were chosen with its files in sight"}
+    ),
+}
+
+
+def _seeds(made: Callable[[int], Iterator[Item]]) -> Iterator[Item]:
+    """Three seeds, the first whole before the second."""
+    for k in range(3):
+        yield from made(SEED + k)
+
+
+@cache
+def items_of(group: str) -> dict[str, Item]:
+    """Items of a group by name."""
+    return {found.name: found for found in GROUPS[group].items()}
+
+
+def judged(group: str, name: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, cache_of.Outcomes]]:
+    """Outcome of one item for each scorer that is wanted."""
+    item = items_of(group)[name]
+    for scorer in wanted:
+        yield (
+            scorer,
+            [{"group": group, "scorer": scorer, **figures.outcome(item, SCORERS[scorer].scorer(item, BUDGET))}],
+        )
+
+
+def plan(groups: Sequence[str], scorers: Sequence[str], every: int = 1, most: int | None = None) -> list[cache_of.Job]:
+    """A job for each item of these groups, with a part for each scorer."""
+    jobs = []
+    for group in groups:
+        made = cache_of.sources(GROUPS[group].made_of, "benchmarks.judgement.figures", apart=APART)
+        keys = {s: cache_of.key([SEED, BUDGET], made + cache_of.sources(*SCORERS[s].modules)) for s in scorers}
+        jobs += [cache_of.Job(group, name, judged, (group, name), keys) for name in list(items_of(group))[:most:every]]
+    return jobs
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Make what is missing, print the page, and write it where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), metavar="GROUP")
+    parser.add_argument("--scorers", nargs="+", choices=list(SCORERS), default=list(SCORERS), metavar="NAME")
+    parser.add_argument("--every", type=int, default=1, help="every so manyeth item of each group")
+    parser.add_argument("--most", type=int, help="of the first so many items of each group")
+    parser.add_argument("--quick", action="store_true", help="every tenth made-up item, no page")
+    parser.add_argument("--out", type=Path, default=KEPT, help="folder of the outcomes")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    chosen = parser.parse_args(words)
+    groups = [g for g in chosen.only if GROUPS[g].made_up] if chosen.quick else chosen.only
+    for job in plan(groups, chosen.scorers, QUICK if chosen.quick else chosen.every, chosen.most):
+        if made := cache_of.carry_out(job, chosen.out):
+            print(f"{job.experiment}: {job.name}: {made} scored", flush=True)
+    text = written(chosen.out)
+    print(text)
+    if chosen.write and not chosen.quick:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+def written(folder: Path) -> str:
+    """The page, of what is kept below a folder."""
+    kept: dict[tuple[str, str], cache_of.Outcomes] = {}
+    stale = 0
+    for group in GROUPS:
+        for scorer in SCORERS:
+            found = cache_of.collect(plan([group], [scorer]), folder).get(group)
+            if found and found.outcomes:
+                kept[group, scorer], stale = found.outcomes, stale + found.stale
+    chosen_on = {name: contender.chosen_on for name, contender in SCORERS.items()}
+    return page.text(kept, {g: len(items_of(g)) for g in GROUPS}, chosen_on, BUDGET, stale)
+
+
+if __name__ == "__main__":
+    main()

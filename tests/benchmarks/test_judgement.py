@@ -1,0 +1,142 @@
+"""What judges a judgement: made-up items are what they say, figures are right where they can be told by hand, the page is written from what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.judgement import channels, clean, figures, labelled, patterns, run, yardsticks
+from benchmarks.judgement.items import Item, Told, item
+from detectors.evaluation import delay
+
+Y = np.array([0] * 50 + [1] * 10 + [0] * 40, np.int8)
+
+
+def made(values: np.ndarray, first: int = 200) -> Item:
+    return item("test", "made, 1", 60.0, values, np.zeros(len(values), np.bool_), first)
+
+
+def test_there_are_28_patterns_each_with_one_anomaly_behind_its_training_part_and_the_same_again() -> None:
+    found = list(patterns.patterns(1))
+    assert len(found) == len({i.name for i in found}) == 28
+    for i, again in zip(found, patterns.patterns(1), strict=True):
+        np.testing.assert_array_equal(i.values, again.values)
+        [(first, last)] = delay.episodes(i.y)
+        assert i.first <= first <= last < len(i.y) - 1
+        assert np.isfinite(i.values).all()
+
+
+def test_an_anomaly_lies_on_its_weekday_and_at_its_time() -> None:
+    thursday = {i.name: i for i in patterns.patterns(2)}["a Thursday like a Sunday, 2"]
+    [(first, last)] = delay.episodes(thursday.y)
+    day = (thursday.times // 86_400_000 + 3) % 7  # 1970 began on a Thursday
+    assert set(day[first : last + 1].tolist()) == {3}
+    assert thursday.times[first] % 86_400_000 == 0
+    assert last - first + 1 == 48
+
+
+def test_clean_kinds_and_several_channels_are_what_they_say() -> None:
+    found = list(clean.clean(1))
+    assert len(found) == 14
+    assert not any(i.y.any() for i in found)
+    several = list(channels.several(1))
+    assert len(several) == 25
+    for i in several:
+        assert 6 <= i.values.shape[1] <= 15
+        assert i.y[i.first :].any()
+        assert not i.y[: i.first].any()
+
+
+def test_an_alert_finds_what_it_begins_at_and_nothing_that_it_was_open_before() -> None:
+    assert figures.by_alerts(Y, [(52, 70)]) == {"found": 1, "delays": [2], "alerts": 1, "false": 0}
+    assert figures.by_alerts(Y, [(40, 90)]) == {"found": 0, "delays": [], "alerts": 1, "false": 1}
+    assert figures.by_alerts(Y, [(5, 9), (80, 81)]) == {"found": 0, "delays": [], "alerts": 2, "false": 2}
+    assert figures.by_alerts(Y, [(69, 69)])["found"] == 1  # within the tolerance behind it
+    assert figures.by_alerts(Y, [(70, 70)])["found"] == 0
+
+
+def test_the_best_event_f1_counts_events_and_alerts_not_rows() -> None:
+    scores = np.zeros(100)
+    scores[55] = 2.0
+    assert figures.best_event_f1(Y, scores) == 1.0
+    assert figures.best_event_f1(Y, np.ones(100)) == 0.0  # one alert over everything
+    scores[[10, 80]] = 3.0  # two false ones that any threshold tells first
+    assert figures.best_event_f1(Y, scores) == pytest.approx(0.5)
+    scores[[12, 82]] = 3.0  # beside them: no alerts of their own
+    assert figures.best_event_f1(Y, scores) == pytest.approx(0.5)
+
+
+def test_figures_look_at_nothing_of_the_training_part() -> None:
+    y = np.r_[np.zeros(50, np.bool_), Y.astype(bool)]
+    judged = item("test", "made, 1", 60.0, np.zeros(150), y, 50)
+    score = np.r_[np.full(50, 9.0), Y.astype(np.float64)]
+    out = figures.outcome(judged, Told(score, score, [(10, 20), (102, 110)]))
+    assert (out["rows"], out["average_precision"]) == (100, 1.0)
+    assert (out["found"], out["false"], out["delays"]) == (1, 0, [2])
+
+
+@pytest.mark.parametrize("scorer", ["season z", "AR(48)"])
+def test_yardsticks_see_nothing_ahead_and_find_what_is_plain(scorer: str) -> None:
+    values = np.sin(np.arange(600) / 24 * 2 * np.pi) + np.random.default_rng(0).normal(0, 0.1, 600)
+    changed = values.copy()
+    changed[500:] += 50.0
+    judge = run.SCORERS[scorer].scorer
+    before, after = judge(made(values), 2000.0), judge(made(changed), 2000.0)
+    np.testing.assert_array_equal(before.score[:500], after.score[:500])
+    assert after.score[500] > after.score[:500].max()
+    assert after.alerts is not None
+    assert 500 in [a for a, _ in after.alerts]
+
+
+def test_a_season_of_the_week_is_known_from_two_weeks_on() -> None:
+    t = np.arange(0, 28 * 1440, 60.0)
+    values = patterns.business(np.random.default_rng(0), t)
+    known = yardsticks.season_z(made(values, 336), 2000.0)
+    one_week = yardsticks.season_z(made(values, 168), 2000.0)
+    assert np.median(known.score[336:]) < 2.0
+    assert known.score[336:].max() < one_week.score[336:].max()
+
+
+def test_the_period_is_where_the_autocorrelation_is_highest() -> None:
+    x = np.sin(2 * np.pi * np.arange(3000) / 40)
+    assert labelled.period(x) == 40
+    assert labelled.period(np.random.default_rng(0).normal(0, 1, 5) * 0) == 125
+
+
+def test_a_quick_run_keeps_its_outcomes_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TIDEWATCH_DATA", raising=False)
+    words = [
+        "--quick",
+        "--only",
+        "two sources",
+        "clean",
+        "patterns",
+        "--scorers",
+        "season z",
+        "AR(48)",
+        "--out",
+        str(tmp_path),
+    ]
+    run.main(words)
+    first = capsys.readouterr().out
+    assert "scored" in first
+    assert "## two sources" in first
+    assert "## Twenty-eight patterns" in first
+    assert "| *within a factor 2* |" in first
+    assert "## lro" not in first
+    run.main(words)
+    second = capsys.readouterr().out
+    assert "scored\n" not in second
+    assert second in first
+
+
+def test_the_product_itself_can_be_judged() -> None:
+    [small] = [i for i in patterns.patterns(1) if i.name.startswith("300 rows")]
+    told = run.SCORERS["default"].scorer(small, 2000.0)
+    out = figures.outcome(small, told)
+    assert out["average_precision"] > 5 * out["anomalous"] / out["rows"]
+    assert told.alerts is not None
