@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks import planted
 from benchmarks.judgement.items import Item, item
+from benchmarks.unseen import planted
 
 KINDS = ("broken", "spike", "shift", "frozen", "swapped")
 NORMALS = ("daily", "cycle", "wander", "load", "business")

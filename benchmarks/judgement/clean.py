@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import planted
 from benchmarks.judgement import patterns
 from benchmarks.judgement.items import Floats, Item, item
+from benchmarks.unseen import planted
 
 Rng = np.random.Generator
 LEARNT, JUDGED = 4000, 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.judgement.items import Item, Told
-from pipeline.evaluation import alerted
-from pipeline.scorefile import score_dataset
+from pipeline.offline.evaluation import alerted
+from pipeline.offline.scorefile import score_dataset
 
 
 def default(item: Item, budget: float) -> Told:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import accuracy_cache as cache_of
-from benchmarks import planted
+from benchmarks.accuracy import cache as cache_of
 from benchmarks.judgement import channels, clean, figures, labelled, page, patterns, product, yardsticks
 from benchmarks.judgement.items import Item, Scorer
+from benchmarks.unseen import planted
 
 SEED = 7
 """Of the made-up items; seeds 1 to 3 are for development."""
@@ -66,8 +66,8 @@ def _planted(series: Callable[[int], Iterator[planted.Planted]], least: int = 0)
 
 
 GROUPS: Mapping[str, Group] = {
-    "planted": Group(lambda: _planted(planted.metrics, 2000), "benchmarks.planted"),
-    "two sources": Group(lambda: _planted(planted.several), "benchmarks.planted"),
+    "planted": Group(lambda: _planted(planted.metrics, 2000), "benchmarks.unseen.planted"),
+    "two sources": Group(lambda: _planted(planted.several), "benchmarks.unseen.planted"),
     "several": Group(lambda: channels.several(SEED), "benchmarks.judgement.channels"),
     "ms": Group(lambda: labelled.source("ms"), "benchmarks.judgement.labelled", made_up=False),
     "lro": Group(lambda: labelled.source("lro"), "benchmarks.judgement.labelled", made_up=False),
