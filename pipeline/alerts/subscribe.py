@@ -215,7 +215,7 @@ class AlertSubscriber:
     def _end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
         """Where a partition ended when the subscriber was opened.
 
-        The embedded broker's own answer points into the last batch of records; what its first fetch says is right.
+        Tansu's own answer (`pipeline.embedded`) points into the last batch of records; what its first fetch says is right.
         """
         if partition not in self._fetched and (highwater := consumer.highwater(partition)) is not None:
             self._fetched.add(partition)

@@ -14,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline.embedded.servers import start_kafka
+from pipeline.embedded.servers import start_kafka, start_tansu
 from producers.clock import Clock
 from producers.datasets import Series
 from producers.errors import ConnectionFailed, DeliveryError
@@ -25,16 +25,16 @@ PARTITIONS = 5
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with start_kafka(tmp_path_factory.mktemp("kafka")) as server:
+def tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with start_tansu(tmp_path_factory.mktemp("kafka")) as server:
         yield server.address
 
 
 @pytest.fixture(
-    params=[pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("kafka", marks=pytest.mark.kafka)]
+    params=[pytest.param("tansu", marks=pytest.mark.embedded), pytest.param("kafka", marks=pytest.mark.kafka)]
 )
 def broker(request: pytest.FixtureRequest) -> str:
-    """Bootstrap servers: the embedded broker, and Apache Kafka."""
+    """Bootstrap servers: Tansu, which the embedded pair falls back to, and Apache Kafka."""
     address: str = request.getfixturevalue(request.param)
     return address
 
@@ -95,6 +95,8 @@ def test_a_record_that_is_too_large_is_an_error_that_says_so(broker: str, topic:
 @pytest.mark.embedded
 def test_a_killed_broker_is_a_delivery_error_with_the_count(tmp_path: Path) -> None:
     with start_kafka(tmp_path) as own:
+        admin = AdminClient({"bootstrap.servers": own.address, "log_level": 0})
+        admin.create_topics([NewTopic("gone", 1, 1)])["gone"].result(20)
         publisher = Publisher(
             "gone", {"bootstrap.servers": own.address}, delivery_timeout=20.0
         )  # for a busy machine, too

@@ -1,4 +1,4 @@
-"""One test case over two brokers: the embedded one, and real Apache Kafka."""
+"""One test case over two brokers: Tansu, and real Apache Kafka."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pipeline.settings import KafkaSettings
 
 
 @pytest.fixture(
-    params=[pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("apache", marks=pytest.mark.kafka)]
+    params=[pytest.param("tansu", marks=pytest.mark.embedded), pytest.param("apache", marks=pytest.mark.kafka)]
 )
 def settings(request):
-    name = "embedded_kafka" if request.param == "embedded" else "kafka"
+    name = "tansu" if request.param == "tansu" else "kafka"
     return KafkaSettings(brokers=request.getfixturevalue(name))
 
 
@@ -100,7 +100,7 @@ async def test_what_is_no_alert_is_skipped_and_named(settings, topic):
 async def test_new_alerts_are_those_published_after_it_was_opened(settings, topic):
     sent = alerts()
     async with publisher(settings) as out:
-        for message in (a.message(topic) for a in sent[:2]):  # one by one: the embedded broker ends amid a batch
+        for message in (a.message(topic) for a in sent[:2]):  # one by one: Tansu ends amid a batch
             await out.send(topic, message.key, message.value, message.headers)
     async with AlertSubscriber(settings, topic, start="new") as subscriber:
         await publish(settings, topic, [a.message(topic) for a in sent[2:]])
@@ -113,7 +113,7 @@ async def test_new_alerts_are_those_published_after_it_was_opened(settings, topi
     assert by_series(found) == by_series(sent[2:])
 
 
-@pytest.mark.parametrize(  # the embedded broker keeps a member that has left for 10 s
+@pytest.mark.parametrize(  # Tansu keeps a member that has left for 10 s
     "settings", [pytest.param("apache", marks=pytest.mark.kafka)], indirect=True
 )
 async def test_a_group_goes_on_where_it_was_left(settings, topic):

@@ -157,9 +157,9 @@ async def store(stream: OperatedStream, offset: int, **changed: Any) -> None:
 
 
 @pytest.mark.embedded
-def test_the_embedded_broker_is_not_believed_where_its_logs_end(embedded_kafka: str, tmp_path: Path) -> None:
+def test_tansu_is_not_believed_where_its_logs_end(tansu: str, tmp_path: Path) -> None:
     with start_redis(tmp_path / "redis") as server:
-        stream = OperatedStream(tmp_path, embedded_kafka, server.url, write_model(tmp_path / "quiet.model"))
+        stream = OperatedStream(tmp_path, tansu, server.url, write_model(tmp_path / "quiet.model"))
         assert stream.run("topics", "create").exit_code == 0
         stream.send(*observations(0, 10))
         asyncio.run(store(stream, 10))
