@@ -130,3 +130,28 @@ def test_every_file_that_the_architecture_names_exists() -> None:
     named = set(re.findall(r"`((?:producers|detectors|pipeline|deploy|tests|benchmarks)/[\w./]*)`", text))
     assert len(named) > 40
     assert sorted(n for n in named if not (PROJECT / n).exists()) == []
+
+
+def test_the_architecture_tells_of_every_folder_and_of_no_other() -> None:
+    """Its table has each package of the three trees once, with a file of that very folder to begin with."""
+    rows = re.findall(
+        r"^\| `([\w/]+/)` \|.*\| `([\w./]+)` \|$", (PROJECT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
+    packages = {
+        f"{init.parent.relative_to(PROJECT)}/"
+        for tree in ("producers", "detectors", "pipeline")
+        for init in (PROJECT / tree).rglob("__init__.py")
+    }
+    assert sorted(folder for folder, _ in rows) == sorted(packages)
+    assert [begin for folder, begin in rows if Path(begin).parent != Path(folder)] == []
+
+
+def test_no_wing_is_too_large_to_be_looked_over() -> None:
+    """Fourteen modules at most in a wing, twelve on the top level; commands have one file per verb, twenty at most."""
+    modules = {
+        init.parent: [m for m in init.parent.glob("*.py") if m.name != "__init__.py"]
+        for init in (PROJECT / "pipeline").rglob("__init__.py")
+    }
+    limits = {PROJECT / "pipeline": 12, PROJECT / "pipeline/commands": 20}
+    too_large = {str(folder): len(found) for folder, found in modules.items() if len(found) > limits.get(folder, 14)}
+    assert too_large == {}
