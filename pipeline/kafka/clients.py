@@ -21,11 +21,18 @@ from aiokafka.protocol.metadata import MetadataRequest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.errors import BrokerError, SettingsError
+from pipeline.errors import BrokerError, Denied, SettingsError
 from pipeline.kafka.record_batches import install
 from pipeline.settings import KafkaSettings
 
 CLIENT_ID = "tidewatch"
+
+DENIED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+"""What Kafka answers to a user who lacks a right."""
 
 
 def aiokafka_config(kafka: KafkaSettings) -> dict[str, Any]:
@@ -124,10 +131,11 @@ def _interruptible(call: Callable[[], object]) -> None:
 
 
 def broker_error(doing: str, error: BaseException) -> BrokerError:
-    """One line from an exception of either client."""
+    """One line from an exception of either client; Denied where Kafka says that a right is missing."""
     cause = error.args[0] if isinstance(error, KafkaException) and error.args else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause) or type(cause).__name__
-    return BrokerError(f"Kafka: {doing}: {text}")
+    kind = Denied if isinstance(cause, KafkaError) and cause.code() in DENIED else BrokerError
+    return kind(f"Kafka: {doing}: {text}")
 
 
 def _cannot_reach(kafka: KafkaSettings, heard: list[KafkaError]) -> str:

@@ -11,10 +11,8 @@ import asyncio
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.errors import BrokerError
-from pipeline.kafka.clients import broker_error, librdkafka_config
+from pipeline.kafka.clients import DENIED, broker_error, librdkafka_config
 from pipeline.settings import KafkaSettings
-
-_DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 async def append(kafka: KafkaSettings, topic: str, partition: int, key: bytes, value: bytes) -> bool:
@@ -50,7 +48,7 @@ def _append(kafka: KafkaSettings, topic: str, partition: int, key: bytes, value:
         topic, value, key, partition=partition, on_delivery=lambda error, _: refused.append(error) if error else None
     )
     left = producer.flush(timeout + 1.0)
-    if refused and refused[0].code() in _DENIED:
+    if refused and refused[0].code() in DENIED:
         return False
     if refused:
         raise broker_error(f"write a control record to {topic}[{partition}]", KafkaException(refused[0]))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
@@ -24,8 +24,16 @@ _NOT_YET = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT,  # noqa: SLF001  a public name of librdkafka
 )
-"""A group's coordinator has only just become it: librdkafka's consumers wait for it, its admin client tells."""
+"""A group's coordinator has only just become it, or is about to: librdkafka's consumers wait for it, its admin client tells."""
+
+_FIRST_WAIT = 0.125
+"""Share of `kafka.request_timeout` that the first question about a group is given. A question that was asked before there was a
+coordinator may never be answered; each next one is given twice as long, so the last still has about half of the time."""
+
+T = TypeVar("T")
 
 
 class Bounds(NamedTuple):
@@ -72,13 +80,17 @@ class Offsets:
 
     def group(self, name: str) -> Group:
         """Who is in a group; one that does not exist is empty."""
-        answer = self._admin.describe_consumer_groups([name], request_timeout=self._timeout)[name]
+        doing = f"describe group {name}"
+
+        def ask(seconds: float) -> Any:
+            return _result(doing, self._admin.describe_consumer_groups([name], request_timeout=seconds)[name])
+
         try:
-            found = answer.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            found = self._once_it_settled(ask)
+        except BrokerError as error:
+            if _code(error) == KafkaError.GROUP_ID_NOT_FOUND:
                 return Group(name, "dead", ())
-            raise broker_error(f"describe group {name}", error) from error
+            raise
         state = ConsumerGroupState(found.state).name.lower()
         return Group(name, state, tuple(f"{m.client_id}@{m.host.removeprefix('/')}" for m in found.members))
 
@@ -87,7 +99,7 @@ class Offsets:
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
         found = self._of_group(
             f"ask for the offsets of group {group}",
-            lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=self._timeout)[group],
+            lambda seconds: self._admin.list_consumer_group_offsets([asked], request_timeout=seconds)[group],
         )
         return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
 
@@ -96,7 +108,7 @@ class Offsets:
         moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
         self._of_group(
             f"move group {group}",
-            lambda: self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group],
+            lambda seconds: self._admin.alter_consumer_group_offsets([moved], request_timeout=seconds)[group],
         )
 
     def forget(self, group: str, topic: str, partitions: Iterable[int]) -> None:
@@ -107,30 +119,52 @@ class Offsets:
         """
         gone = {(topic, partition) for partition in partitions}
         doing = f"forget offsets of group {group}"
-        answer = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout
-        )[group]
-        held = [tp for tp in _result(doing, answer).topic_partitions if tp.offset >= 0]
+        everything = ConsumerGroupTopicPartitions(group)
+        held = [
+            tp
+            for tp in self._of_group(
+                doing,
+                lambda seconds: self._admin.list_consumer_group_offsets([everything], request_timeout=seconds)[group],
+            )
+            if tp.offset >= 0
+        ]
         kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
         if len(kept) == len(held):
             return
-        _result(doing, self._admin.delete_consumer_groups([group], request_timeout=self._timeout)[group])
+        self._delete(doing, group)
         if kept:
             moved = ConsumerGroupTopicPartitions(group, kept)
-            again = self._admin.alter_consumer_group_offsets([moved], request_timeout=self._timeout)[group]
-            _sound(doing, _result(doing, again).topic_partitions)
+            self._of_group(
+                doing, lambda seconds: self._admin.alter_consumer_group_offsets([moved], request_timeout=seconds)[group]
+            )
 
-    def _of_group(self, doing: str, ask: Callable[[], Any]) -> list[TopicPartition]:
-        """The partitions of an answer about a group; asked again while its coordinator is about to know."""
+    def _delete(self, doing: str, group: str) -> None:
+        try:
+            self._once_it_settled(
+                lambda seconds: _result(
+                    doing, self._admin.delete_consumer_groups([group], request_timeout=seconds)[group]
+                )
+            )
+        except BrokerError as error:
+            if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:  # else a question whose answer was lost has done it
+                raise
+
+    def _of_group(self, doing: str, ask: Callable[[float], Any]) -> list[TopicPartition]:
+        """The partitions of an answer about a group."""
+        return self._once_it_settled(lambda seconds: _sound(doing, _result(doing, ask(seconds)).topic_partitions))
+
+    def _once_it_settled(self, ask: Callable[[float], T]) -> T:
+        """What `ask`, given the seconds to wait, returns; asked again, in `kafka.request_timeout` in all, while it is not known yet."""
         end = time.monotonic() + self._timeout
+        wait = self._timeout * _FIRST_WAIT
         while True:
+            left = end - time.monotonic()
             try:
-                return _sound(doing, _result(doing, ask()).topic_partitions)
+                return ask(max(min(wait, left), 0.1))
             except BrokerError as error:
-                cause = error.__cause__
-                code = cause.args[0].code() if isinstance(cause, KafkaException) else None
-                if code not in _NOT_YET or time.monotonic() > end:
+                if _code(error) not in _NOT_YET or time.monotonic() >= end:
                     raise
+            wait *= 2
             time.sleep(0.1)
 
     def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
@@ -155,6 +189,11 @@ def require_nobody(group: Group) -> None:
         "(one that was killed counts until worker.session_timeout has passed)"
     )
     raise BrokerError(msg)
+
+
+def _code(error: BrokerError) -> int | None:
+    cause = error.__cause__
+    return cause.args[0].code() if isinstance(cause, KafkaException) else None
 
 
 def _result(doing: str, answer: Any) -> Any:

@@ -10,13 +10,12 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # re-exported without saying so
 
 from pipeline.errors import Denied
+from pipeline.kafka.clients import DENIED
 from pipeline.settings import KafkaSettings
-
-_DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def require(
@@ -67,7 +66,7 @@ def _allowed(answer: Future[Any], needs: set[str]) -> set[str]:
     try:
         operations = answer.result().authorized_operations
     except KafkaException as error:
-        return set() if error.args[0].code() in _DENIED else needs
+        return set() if error.args[0].code() in DENIED else needs
     if not operations:
         return needs
     names = {operation.name for operation in operations}

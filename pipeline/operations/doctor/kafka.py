@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
 from pipeline.alerts.records import MAX_KEY, MAX_ORIGINAL
-from pipeline.errors import BrokerError, TidewatchError
+from pipeline.errors import BrokerError, Denied, TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import broker_error, connect_admin, librdkafka_config
 from pipeline.kafka.offsets import Offsets
@@ -151,8 +151,10 @@ def details_of(
 def _group(settings: Settings, admin: AdminClient) -> Finding:
     try:
         group = Offsets(admin, settings.kafka).group(settings.worker.group)
-    except BrokerError as error:
+    except Denied as error:
         return Finding("group", "warning", f"not seen: {error}; this user needs DESCRIBE on the group")
+    except BrokerError as error:
+        return Finding("group", "warning", f"not seen: {error}")
     who = "no worker runs" if group.empty else f"it is {group.state.replace('_', ' ')}"
     if group.members:
         who = f"{counted(len(group.members), 'member')}: {', '.join(group.members)}"

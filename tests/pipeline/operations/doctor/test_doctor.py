@@ -20,10 +20,11 @@ from detectors.base import Scores
 from detectors.baselines import ZScore, ZScoreConfig
 from pipeline.alerts.records import rfc3339
 from pipeline.embedded.servers import start_redis
-from pipeline.kafka.offsets import Bounds
+from pipeline.errors import BrokerError, Denied
+from pipeline.kafka.offsets import Bounds, Offsets
 from pipeline.operations.doctor.canary import PLANTED, START, STEP, _judged
 from pipeline.operations.doctor.examine import examine, planted_scores_higher
-from pipeline.operations.doctor.kafka import TopicDetails, clock, judged, judged_clock
+from pipeline.operations.doctor.kafka import TopicDetails, _group, clock, judged, judged_clock
 from pipeline.operations.doctor.states import judged as judged_state
 from pipeline.operations.doctor.states import redis_itself
 from pipeline.operations.state_admin import Administration, opened
@@ -125,6 +126,24 @@ def test_clocks_that_differ_are_told() -> None:
     assert judged_clock("Kafka", -61).state == "warning"
     assert "61 s behind this machine's" in judged_clock("Kafka", -61).detail
     assert "61 s ahead of this machine's" in judged_clock("Kafka", 61).detail
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Denied("Kafka: describe group g: refused"), "refused; this user needs DESCRIBE on the group"),
+        (BrokerError("Kafka: describe group g: timed out"), "timed out"),
+    ],
+)
+def test_a_right_is_said_to_be_missing_only_where_kafka_says_so(
+    error: BrokerError, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Offsets, "group", fail)
+    finding = _group(Settings(), AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}))
+    assert (finding.state, finding.detail) == ("warning", f"not seen: Kafka: describe group g: {says}")
 
 
 @pytest.mark.kafka
