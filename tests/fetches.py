@@ -9,8 +9,8 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionReco
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.structs import TopicPartition
 
-from pipeline.kafka.fetching import Columns, take
 from pipeline.kafka.record_batches import FetchedBatches
+from pipeline.kafka.transport.fetching import Columns, take
 
 TP = TopicPartition("t", 0)
 

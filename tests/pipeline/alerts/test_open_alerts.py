@@ -18,7 +18,7 @@ from pipeline.alerts.open_alerts import OpenAlerts, keep_newest
 from pipeline.alerts.records import Alert
 from pipeline.errors import BrokerError
 from pipeline.kafka.control import append
-from pipeline.kafka.transport import Consumer as KafkaConsumer
+from pipeline.kafka.transport.driver import Consumer as KafkaConsumer
 from pipeline.settings import KafkaSettings
 from producers.records import PartitionsAdded, encode_control
 

@@ -22,8 +22,8 @@ from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.fetching import Columns, held, take
 from pipeline.kafka.record_batches import QUICK, BoundedBatch, FetchedBatches
+from pipeline.kafka.transport.fetching import Columns, held, take
 from pipeline.kafka.unpacking import GZIP, LZ4, MOST, NONE, SNAPPY, ZSTD, unpack, zstd
 from producers.formats.base import Reason
 

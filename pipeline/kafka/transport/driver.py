@@ -15,7 +15,7 @@ rebalances, topics, agents. What it would get wrong per record is replaced:
 - *Memory.* A partition holds what is being worked on and about `max_poll_records` that wait, all together `buffer_bytes`, counted
   as they are in memory; what is packed is unpacked batch by batch, each as far as `pipeline.kafka.unpacking.MOST`.
 
-Faust 0.15.3 and aiokafka 0.12 to 0.14; methods of both that are private are used here and in `pipeline.kafka.fetching` only.
+Faust 0.15.3 and aiokafka 0.12 to 0.14; methods of both that are private are used here and in `pipeline.kafka.transport.fetching` only.
 """
 
 # ruff: noqa: SLF001  this module replaces parts of Faust and reads aiokafka's fetcher: that is its purpose
@@ -51,8 +51,8 @@ from mode.threads import WorkerThread
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.clients import aiokafka_consumer, broker_error
-from pipeline.kafka.fetching import Columns, begun, fetch_again, held, take
-from pipeline.kafka.membership import FencedInstanceId, name_instance
+from pipeline.kafka.transport.fetching import Columns, begun, fetch_again, held, take
+from pipeline.kafka.transport.membership import FencedInstanceId, name_instance
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
 

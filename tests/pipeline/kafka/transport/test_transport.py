@@ -17,7 +17,7 @@ from recording_life import Book, Life, committed, settings_of, until, worker
 
 from pipeline.errors import Dropped
 from pipeline.kafka.agents import App
-from pipeline.kafka.transport import Consumer
+from pipeline.kafka.transport.driver import Consumer
 from pipeline.steps.batches import RecordBatch, Standing
 
 pytestmark = pytest.mark.kafka

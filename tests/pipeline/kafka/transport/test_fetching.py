@@ -20,8 +20,8 @@ from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.fetching import Columns, take
 from pipeline.kafka.record_batches import KNOWN
+from pipeline.kafka.transport.fetching import Columns, take
 
 CONTROL, TRANSACTIONAL = 0x20, 0x10
 ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"

@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from recording_life import committed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-SCRIPT = Path(__file__).parents[2] / "killable_worker.py"
-ROOT = Path(__file__).parents[3]
+SCRIPT = Path(__file__).parents[3] / "killable_worker.py"
+ROOT = Path(__file__).parents[4]
 PARTITIONS = 2
 
 

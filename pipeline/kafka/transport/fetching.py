@@ -2,7 +2,7 @@
 
 aiokafka builds an object of twelve fields for each record, which takes most of the time that reading takes. The columns are
 taken straight from the record batches instead, as `pipeline.kafka.record_batches` reads them, and say what aiokafka's own records say
-(`tests/pipeline/kafka/test_fetching.py`). A record that cannot be read has its place in the columns as others have, and `refused`
+(`tests/pipeline/kafka/transport/test_fetching.py`). A record that cannot be read has its place in the columns as others have, and `refused`
 says why.
 """
 
