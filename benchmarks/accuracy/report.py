@@ -11,6 +11,7 @@ from benchmarks.accuracy import marks, sections
 from benchmarks.accuracy.cache import Collected, Outcomes, WholeRun
 from benchmarks.accuracy.experiments import HONEST, TEXTBOOK, Experiment, Protocol, experiments
 from benchmarks.accuracy.marks import CLAIMS, Claim
+from benchmarks.accuracy.pictures import draw
 from benchmarks.accuracy.words import markdown, ranked, share, spread, verdict
 
 
@@ -20,7 +21,7 @@ def write(
     """Write the page and its pictures."""
     outcomes = {name: collected.outcomes for name, collected in found.items() if collected.outcomes}
     pictures.mkdir(parents=True, exist_ok=True)
-    drawn = pictures.draw(outcomes, pictures)
+    drawn = draw(outcomes, pictures)
     parts = [
         _head(quick),
         _state(found, whole),
