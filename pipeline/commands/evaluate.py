@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.reading import (
+    AsTable,
+    Read,
+    SeriesColumn,
+    TimestampColumn,
+    TimeZone,
+    ValueColumns,
+    Wide,
+    layout_of,
+    say,
+)
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -16,7 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.offline.evaluation import MetricFigures, TableFigures
-    from producers.datasets import Dataset
+    from producers.datasets import Dataset, Layout
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +41,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(
                 "--data",
                 help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, or a made-up "
-                "twin such as synthetic-nab.",
+                "twin such as synthetic-nab; or a file with a column of labels.",
             ),
         ] = "nab",
         detector: Annotated[
@@ -40,6 +51,13 @@ def register(app: typer.Typer) -> None:
         series: Annotated[
             list[str] | None, typer.Option("--series", help="Only series that match this glob; repeatable.")
         ] = None,
+        timestamp_column: TimestampColumn = None,
+        value_columns: ValueColumns = "",
+        series_column: SeriesColumn = None,
+        time_zone: TimeZone = "UTC",
+        table: AsTable = False,
+        wide: Wide = False,
+        read: Read = None,
     ) -> None:
         """Measure detection causally: alerts found, missed, false and how late; NAB's score; ranking for tables.
 
@@ -52,10 +70,12 @@ def register(app: typer.Typer) -> None:
         from pipeline.commands.train import known_detectors
         from producers.datasets import open_dataset
 
+        layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
         if detector:
             known_detectors(detector)
-        labelled = open_dataset(data).select(*(series or ()))
         console = Console()
+        whole = _labelled(data, layout, console) if Path(data).suffix or "/" in data else open_dataset(data)
+        labelled = whole.select(*(series or ()))
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -65,6 +85,19 @@ def register(app: typer.Typer) -> None:
             _table(labelled, detector, out, console)
         else:
             _metrics(labelled, detector, out, console)
+
+
+def _labelled(file: str, layout: Layout, console: Console) -> Dataset:
+    """A user's own file with its labels. Raises DataError where it has none."""
+    from producers.datasets import open_file
+    from producers.errors import DataError
+
+    data = open_file(file, layout)
+    say(console, data)
+    if not data.all_labels:
+        msg = f"{file}: no column of labels was found in it; name it: --read labels=COLUMN"
+        raise DataError(msg)
+    return data
 
 
 def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> None:

@@ -11,6 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from pipeline.commands.reading import (
+    AsTable,
+    Read,
+    SeriesColumn,
+    TimestampColumn,
+    TimeZone,
+    ValueColumns,
+    Wide,
+    layout_of,
+    say,
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -36,7 +48,10 @@ def replay(
         str, typer.Argument(help="nab, taxi, kdd, kdd-all, kdd-corrected, creditcard, ctg; csv; synthetic.")
     ],
     path: Annotated[
-        str, typer.Argument(help="csv: the CSV or Parquet file. synthetic: whose twin (nab, taxi, kdd, creditcard).")
+        str,
+        typer.Argument(
+            help="csv: the file (CSV, JSON, Excel, Parquet), folder or glob. synthetic: whose twin (nab, taxi, kdd, creditcard)."
+        ),
     ] = "",
     topic: Annotated[str, typer.Option(help="Topic to send to; default: <source>.observations.")] = "",
     series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
@@ -50,14 +65,13 @@ def replay(
         float | None, typer.Option(min=0.001, help="Records a second, whatever the event times (instead of --speed).")
     ] = None,
     brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
-    timestamp_column: Annotated[
-        str | None, typer.Option(help="csv: the column with the event time; without it the file is a table of rows.")
-    ] = None,
-    value_columns: Annotated[
-        str, typer.Option(help="csv: columns to send, comma-separated; default: all others that hold numbers.")
-    ] = "",
-    series_column: Annotated[str | None, typer.Option(help="csv: the column that names each row's series.")] = None,
-    time_zone: Annotated[str, typer.Option(help="csv: time zone of time stamps that do not say it.")] = "UTC",
+    timestamp_column: TimestampColumn = None,
+    value_columns: ValueColumns = "",
+    series_column: SeriesColumn = None,
+    time_zone: TimeZone = "UTC",
+    table: AsTable = False,
+    wide: Wide = False,
+    read: Read = None,
     delivery_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a record that Kafka does not take counts as lost.")
     ] = 30.0,
@@ -70,17 +84,17 @@ def replay(
     from pipeline.kafka.clients import connect_admin, librdkafka_config
     from pipeline.settings import load_settings, with_brokers
     from producers.clock import Clock, parse_speed
-    from producers.datasets import Layout
     from producers.errors import DeliveryError, ProducerError
     from producers.publisher import Publisher
     from producers.replay import Pace, Timeline
 
     if rate is not None and speed != "max":
         raise ProducerError("--rate and --speed exclude each other: give one of them")
-    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
+    layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     first, last = _moment(start, "--from"), _moment(end, "--to")
     pace = parse_speed(speed) if rate is None else 1.0
-    dataset = _open(source, path, Layout(timestamp_column, columns, series_column, time_zone))
+    dataset = _open(source, path, layout)
+    say(_console(stderr=True), dataset)
     timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
     settings = load_settings(config)
     kafka = with_brokers(settings.kafka, brokers)
@@ -109,7 +123,7 @@ def _open(source: str, path: str, layout: Layout) -> Dataset:
 
     if source == "csv":
         if not path:
-            raise ProducerError("replay csv needs a file: tidewatch replay csv PATH --timestamp-column NAME")
+            raise ProducerError("replay csv needs a file: tidewatch replay csv PATH")
         return open_file(Path(path), layout)
     if source == "synthetic":
         return open_dataset(f"synthetic-{path or 'nab'}")

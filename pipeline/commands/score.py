@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.reading import (
+    AsTable,
+    Read,
+    SeriesColumn,
+    TimestampColumn,
+    TimeZone,
+    ValueColumns,
+    Wide,
+    layout_of,
+    say,
+)
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,26 +38,18 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, JSON, Excel or Parquet file, packed or not; a folder, a glob; - for the standard input."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", help="Where the scores go: .csv or .parquet, a row for each of the file.")
     ],
-    timestamp_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Event time; default: a column called `timestamp`, `time`, `date` or the like, or one of ISO 8601 dates. "
-            "Without one the file is a table."
-        ),
-    ] = None,
-    value_columns: Annotated[
-        str,
-        typer.Option(
-            help="Columns to judge, A,B,C; several are one multivariate series. Default: all that fit, but no labels."
-        ),
-    ] = "",
-    series_column: Annotated[
-        str | None, typer.Option(help="Names the series of each row; default: one series.")
-    ] = None,
+    timestamp_column: TimestampColumn = None,
+    value_columns: ValueColumns = "",
+    series_column: SeriesColumn = None,
     train_rows: Annotated[
         int | None,
         typer.Option(
@@ -58,8 +61,10 @@ def score(
         str,
         typer.Option(help="A detector of `tidewatch detectors`; default: the product's mix for the kind of file."),
     ] = "",
-    table: Annotated[bool, typer.Option("--table", help="Treat the rows as a table even with a time stamp.")] = False,
-    time_zone: Annotated[str, typer.Option(help="Of time stamps that do not say it themselves.")] = "UTC",
+    table: AsTable = False,
+    time_zone: TimeZone = "UTC",
+    wide: Wide = False,
+    read: Read = None,
 ) -> None:
     """Score every row of a file with what was learnt from its first rows.
 
@@ -72,19 +77,15 @@ def score(
 
     from pipeline.commands.train import known_detectors
     from pipeline.offline.scorefile import score_dataset, write
-    from producers.datasets import Layout, open_file, time_column
+    from producers.datasets import open_file
 
     check_writable(out)
     if detector:
         known_detectors(detector)
-    if table and timestamp_column is not None:
-        raise SettingsError("--table and --timestamp-column exclude each other: the rows of a table have no event time")
-    if timestamp_column is None and not table:
-        timestamp_column = time_column(file)
-    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
-    data = open_file(file, Layout(timestamp_column, columns, series_column, time_zone))
+    layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
+    data = open_file(file, layout)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(_opened(data, timestamp_column), markup=False)
+    say(console, data)
     with progress(console) as (learning, scoring):
         result = score_dataset(data, train_rows=train_rows, detector=detector, on_progress=learning, on_scored=scoring)
     write(result, out)
@@ -135,11 +136,6 @@ def progress(console: Console) -> Iterator[tuple[OnProgress, OnScored]]:
             show("scoring", done, of)
 
         yield learning, scoring
-
-
-def _opened(data: Dataset, timestamp_column: str | None) -> str:
-    kind = "table" if timestamp_column is None else f"metric in the time of {timestamp_column!r}"
-    return f"{data.source}; {kind}"
 
 
 def _summary(data: Dataset, alerts: int, anomalous: int, out: Path) -> str:

@@ -10,6 +10,17 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from pipeline.commands.reading import (
+    AsTable,
+    Read,
+    SeriesColumn,
+    TimestampColumn,
+    TimeZone,
+    ValueColumns,
+    Wide,
+    layout_of,
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -68,12 +79,13 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget where a stopped training was, and start anew.")
     ] = False,
-    timestamp_column: Annotated[
-        str | None, typer.Option(help="File: the event time; without: a table of rows.")
-    ] = None,
-    value_columns: Annotated[str, typer.Option(help="File: columns to judge, comma-separated.")] = "",
-    series_column: Annotated[str | None, typer.Option(help="File: the column that names each row's series.")] = None,
-    time_zone: Annotated[str, typer.Option(help="File: of time stamps that do not say it.")] = "UTC",
+    timestamp_column: TimestampColumn = None,
+    value_columns: ValueColumns = "",
+    series_column: SeriesColumn = None,
+    time_zone: TimeZone = "UTC",
+    table: AsTable = False,
+    wide: Wide = False,
+    read: Read = None,
     channels: Annotated[int, typer.Option(min=1, help="Topic: values in an observation.")] = 1,
     config: Annotated[Path | None, typer.Option(help="Topic: settings file. Default: tidewatch.toml.")] = None,
 ) -> None:
@@ -84,15 +96,14 @@ def train(
     from rich.console import Console
 
     from pipeline.offline.training_job import NO_TIME, Choices, open_source, recipe_of
-    from producers.datasets import Layout
 
     known_detectors(detector)
     _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation, device=device)
-    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
-    layout = Layout(timestamp_column, columns, series_column, time_zone)
+    layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     source = open_source(data, layout, series or (), channels=channels, config=config)
-    console.print(source.what)
+    for line in source.reading or (source.what,):
+        console.print(line)
     choices = Choices(
         window=window,
         settings=settings or (),

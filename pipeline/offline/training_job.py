@@ -53,6 +53,8 @@ class Source:
         For tables: the data set that its rows are in.
     labels
         Series -> (n,) which observations are anomalous, where that is known.
+    reading
+        Of a user's file: what was taken for what, a line each.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Source:
     table: Dataset | None = None
     labels: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     synthetic: bool = False
+    reading: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["metric", "table"]:
@@ -126,9 +129,11 @@ def open_source(
         found = found.select(*series)
     labels = {name: label.anomalous for name, label in found.labels().items()}
     if found.kind == "table":
-        return Source(found.name, found.source, table=found, labels=labels, synthetic=found.synthetic)
+        return Source(
+            found.name, found.source, table=found, labels=labels, synthetic=found.synthetic, reading=found.reading
+        )
     metric = {name: (s.timestamps, s.values) for name, s in found.series().items()}
-    return Source(found.name, found.source, metric, labels=labels, synthetic=found.synthetic)
+    return Source(found.name, found.source, metric, labels=labels, synthetic=found.synthetic, reading=found.reading)
 
 
 def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:

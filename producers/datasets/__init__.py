@@ -27,11 +27,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from producers.datasets import catalog, creditcard, ctg, kdd, mnist, nab, synthetic, taxi
-from producers.datasets.base import Dataset, Labels, Layout, Series, Window
+from producers.datasets.base import Corrections, Dataset, Labels, Layout, Series, Window
 from producers.errors import DataError
 
 __all__ = [
     "NAMES",
+    "Corrections",
     "Dataset",
     "Labels",
     "Layout",
@@ -40,7 +41,6 @@ __all__ = [
     "open_dataset",
     "open_digits",
     "open_file",
-    "time_column",
 ]
 
 # name -> (source in the catalog, reader of its folder)
@@ -88,18 +88,11 @@ def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
     raise DataError(msg)
 
 
-def open_file(path: Path, layout: Layout | None = None) -> Dataset:
-    """A user's CSV or Parquet file; see `producers.datasets.csv`."""
-    from producers.datasets import csv  # brings pandas, a second that the recorded sets do not need
+def open_file(path: Path | str, layout: Layout | None = None) -> Dataset:
+    """A user's file, folder or glob; `-` is the standard input; see `producers.datasets.files`."""
+    from producers.datasets import files  # brings pandas, a second that the recorded sets do not need
 
-    return csv.load(path, layout)
-
-
-def time_column(path: Path) -> str | None:
-    """The column of a user's file that holds its event times; None where it is a table; see `producers.datasets.csv`."""
-    from producers.datasets import csv
-
-    return csv.time_column(path)
+    return files.load(Path(path), layout)
 
 
 def open_digits() -> tuple[mnist.Digits, mnist.Digits]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
@@ -96,27 +97,123 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Corrections:
+    """What a user says of how a file is written, where what was found in it is wrong; None or empty: as found.
+
+    Attributes
+    ----------
+    decimal
+        `.` or `,`; the other one parts thousands.
+    header
+        Whether the first line holds names.
+    day_first
+        Of dates as 03/04/2026.
+    time_unit
+        Of times that are numbers: s, ms, us, ns since 1970, or excel (days).
+    missing
+        Cells that stand for a missing number, besides the usual ones: -999.
+    labels
+        The column of labels.
+    sheet
+        Of an Excel workbook.
+    drop_bad_rows
+        Leave rows out whose cells or time cannot be read, and say how many, instead of refusing the file.
+    files
+        Several files are a series each (`series`), or parts of one (`parts`).
+    """
+
+    decimal: Literal[".", ","] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    day_first: bool | None = None
+    time_unit: str | None = None
+    missing: tuple[str, ...] = ()
+    labels: str | None = None
+    sheet: str | None = None
+    drop_bad_rows: bool = False
+    files: Literal["series", "parts"] | None = None
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Corrections:
+        """From `decimal=,`, `day-first=yes`, ... as typed at a command. Raises DataError."""
+        found: dict[str, Any] = {}
+        for text in texts:
+            name, given, value = text.partition("=")
+            if name not in _CORRECTIONS or not given or not value:
+                near = get_close_matches(name, _CORRECTIONS, 1)
+                meant = (
+                    f"did you mean {near[0]}=?"
+                    if near and name not in _CORRECTIONS
+                    else f"there are {', '.join(_CORRECTIONS)}"
+                )
+                msg = f"--read {text}: is not NAME=VALUE; {meant}"
+                raise DataError(msg)
+            field_name, allowed = _CORRECTIONS[name]
+            if allowed and value not in allowed:
+                msg = f"--read {text}: choose one of {', '.join(f'{name}={v}' for v in allowed)}"
+                raise DataError(msg)
+            if field_name == "missing":
+                found["missing"] = (*found.get("missing", ()), value)
+            elif field_name == "delimiter":
+                sign = {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "comma": ",", "semicolon": ";"}.get(
+                    value, value
+                )
+                if len(sign) != 1:
+                    msg = f"--read {text}: a delimiter is one sign, or tab, blank, comma, semicolon"
+                    raise DataError(msg)
+                found["delimiter"] = sign
+            else:
+                found[field_name] = {"yes": True, "no": False, "drop": True}.get(value, value) if allowed else value
+        return cls(**found)
+
+
+_CORRECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "decimal": ("decimal", (".", ",")),
+    "delimiter": ("delimiter", ()),
+    "encoding": ("encoding", ()),
+    "header": ("header", ("yes", "no")),
+    "day-first": ("day_first", ("yes", "no")),
+    "time-unit": ("time_unit", ("s", "ms", "us", "ns", "excel")),
+    "missing": ("missing", ()),
+    "labels": ("labels", ()),
+    "sheet": ("sheet", ()),
+    "bad-rows": ("drop_bad_rows", ("drop",)),
+    "files": ("files", ("series", "parts")),
+}
+"""Name at the command -> field, values that it may have (none: any)."""
+
+
+@dataclass(frozen=True)
 class Layout:
-    """Which columns of a user's file mean what.
+    """Which columns of a user's file mean what; what is left open is found, and `Dataset.reading` says what was.
 
     Attributes
     ----------
     timestamp_column
-        Event time: ISO 8601, `YYYY-MM-DD HH:MM:SS`, or a number since 1970 (seconds, ms, us or ns, told by its size). None:
-        the rows of a table, with made-up times one second apart.
+        Event time: a date with or without a time of day, or a number since 1970. Two columns, `DATE,TIME`, where it stands in two.
+        None: found by name and content.
     value_columns
-        What is judged, several columns as one multivariate series; empty: every other column (with a time stamp, every other
-        column that holds numbers).
+        What is judged, several columns as one multivariate series; empty: every other column that fits.
     series_column
-        Names the series of each row; None: all rows are one series, named after the file.
+        Names the series of each row; several, `host,metric`, together. None: found where times come again and a column tells them apart.
     time_zone
         Of time stamps that do not say it themselves: `UTC`, `Europe/Berlin`.
+    table
+        The rows are a table, with made-up times one second apart, whether there is a time or not.
+    wide
+        Each value column is a series of its own.
+    corrections
+        How the file is written.
     """
 
     timestamp_column: str | None = None
     value_columns: tuple[str, ...] = ()
     series_column: str | None = None
     time_zone: str = "UTC"
+    table: bool = False
+    wide: bool = False
+    corrections: Corrections = field(default_factory=Corrections)
 
 
 @dataclass(frozen=True)
@@ -137,6 +234,8 @@ class Dataset:
         One line for people: where the data is from, or that it is synthetic.
     synthetic
         True where the data is a made-up twin; say so wherever results are shown.
+    reading
+        Of a user's file: what was taken for what, a line each, with the option that corrects it.
     """
 
     name: str
@@ -147,6 +246,7 @@ class Dataset:
     all_labels: Mapping[str, Labels] = field(default_factory=dict)
     categorical: tuple[str, ...] = ()
     synthetic: bool = False
+    reading: tuple[str, ...] = ()
 
     def series(self, *globs: str) -> dict[str, Series]:
         """Series by name, in the data set's order; with globs, those whose name matches one of them.

@@ -1,0 +1,73 @@
+"""What the verbs that read a user's file share: options that correct what was found in it, and lines that say what was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from producers.datasets import Dataset, Layout
+
+TimestampColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--timestamp-column",
+        help="File: event time; two columns as DATE,TIME. Default: found by name and content; where there is none, the file is a table.",
+    ),
+]
+ValueColumns = Annotated[
+    str,
+    typer.Option(
+        "--value-columns",
+        help="File: columns to judge, A,B,C; several are one multivariate series. Default: all that fit, but no labels.",
+    ),
+]
+SeriesColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--series-column",
+        help="File: names the series of each row; several together as HOST,METRIC. Default: found where times come again; else one series.",
+    ),
+]
+TimeZone = Annotated[str, typer.Option("--time-zone", help="File: of time stamps that do not say it themselves.")]
+AsTable = Annotated[bool, typer.Option("--table", help="File: treat the rows as a table even with a time stamp.")]
+Wide = Annotated[bool, typer.Option("--wide", help="File: each value column is a series of its own.")]
+Read = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read",
+        help="File: corrects how it was read; may be given again: decimal=, delimiter=; encoding=cp1252 header=no day-first=yes time-unit=ms "
+        "missing=-999 labels=COLUMN sheet=NAME bad-rows=drop files=parts.",
+    ),
+]
+
+
+def layout_of(
+    timestamp_column: str | None,
+    value_columns: str,
+    series_column: str | None,
+    time_zone: str,
+    *,
+    table: bool = False,
+    wide: bool = False,
+    read: list[str] | None = None,
+) -> Layout:
+    """The options as one. Raises SettingsError, DataError where they do not go together."""
+    from pipeline.errors import SettingsError
+    from producers.datasets import Corrections, Layout
+
+    if table and timestamp_column is not None:
+        raise SettingsError("--table and --timestamp-column exclude each other: the rows of a table have no event time")
+    if table and wide:
+        raise SettingsError("--table and --wide exclude each other: the rows of a table are not series")
+    columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
+    return Layout(timestamp_column, columns, series_column, time_zone, table, wide, Corrections.parse(read or ()))
+
+
+def say(console: Console, data: Dataset) -> None:
+    """What was taken for what in a user's file, before the work."""
+    for line in data.reading:
+        console.print(line, markup=False, soft_wrap=True)

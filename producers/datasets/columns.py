@@ -1,0 +1,533 @@
+"""Which column of a table is what, where nobody said: event time, labels, the names of series, row numbers, and what is judged.
+
+Found by name and by content together; what is left out is left out with a reason, for people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from producers.datasets import dates
+from producers.datasets.base import Corrections
+from producers.datasets.numbers import MISSING, looks_numeric, switches
+from producers.datasets.tables import Sheet
+
+MOSTLY = 0.9
+"""Share of the steps of a numeric time column that go one way, where nobody said that it is one."""
+EPOCH_LEAST_MS = 10**11
+"""Numbers that all come to more than this (March 1973) count since 1970."""
+IDENTIFIER_SHARE, IDENTIFIER_LEAST = 0.5, 50
+"""Text with more different values than this share of the rows, and than this many, is an identifier."""
+AGAIN = 0.02
+"""Share of the rows whose time may stand in another row too, in one series: clocks set back, rows written twice."""
+ROWS_EACH = 5
+"""Rows that a series has on average, where a column of a usual name tells series apart although no time comes again."""
+MOST_COLUMNS = 6
+"""Columns that are tried together as the names of series."""
+
+_TIMES = (
+    *(
+        "timestamp",
+        "timestamps",
+        "time",
+        "datetime",
+        "date_time",
+        "date",
+        "ts",
+        "event_time",
+        "unix_time",
+        "epoch",
+        "unixtime",
+    ),
+    *(
+        "unix_timestamp",
+        "utc",
+        "zeit",
+        "zeitstempel",
+        "datum",
+        "fecha",
+        "fecha_hora",
+        "horodatage",
+        "t",
+        "when",
+        "day",
+        "month",
+    ),
+    *("quarter", "week", "year", "ds"),
+)
+_TIME_WORDS = frozenset({"timestamp", "time", "datetime", "date", "ts", "epoch", "zeit", "datum", "zeitstempel", "utc"})
+_LABELS = frozenset(
+    {
+        *(
+            "label",
+            "labels",
+            "anomaly",
+            "anomalies",
+            "anomalous",
+            "outlier",
+            "outliers",
+            "ground_truth",
+            "groundtruth",
+            "class",
+            "target",
+        ),
+        *(
+            "attack",
+            "attacks",
+            "fraud",
+            "y",
+            "y_true",
+            "changepoint",
+            "change_point",
+            "normal_attack",
+            "attack_cat",
+            "isfraud",
+            "is_attack",
+        ),
+    }
+)
+_LABEL_WORDS = frozenset(
+    {
+        "label",
+        "labels",
+        "anomaly",
+        "anomalies",
+        "anomalous",
+        "outlier",
+        "outliers",
+        "changepoint",
+        "fraud",
+        "attack",
+        "truth",
+    }
+)
+_SURE_LABELS = frozenset(
+    {"label", "labels", "class", "target", "attack_cat", "attack", "ground_truth", "normal_attack"}
+)
+"""Names of columns that are labels with more than two values too."""
+KINDS_OF_LABELS = 50
+_INDEX = frozenset(
+    {
+        "",
+        "unnamed",
+        "index",
+        "idx",
+        "row",
+        "rows",
+        "row_id",
+        "row_number",
+        "nr",
+        "no",
+        "id",
+        "index_level",
+        "rownum",
+        "rownames",
+    }
+)
+_SERIES = (
+    *(
+        "series",
+        "series_id",
+        "unique_id",
+        "series_name",
+        "metric",
+        "metric_name",
+        "name",
+        "measurement",
+        "field",
+        "variable",
+        "signal",
+    ),
+    *(
+        "kpi",
+        "kpi_id",
+        "host",
+        "hostname",
+        "host_name",
+        "instance",
+        "server",
+        "node",
+        "device",
+        "device_id",
+        "sensor",
+        "sensor_id",
+    ),
+    *(
+        "machine",
+        "machine_id",
+        "unit",
+        "unit_id",
+        "asset",
+        "pod",
+        "container",
+        "service",
+        "job",
+        "cpu",
+        "tag",
+        "tags",
+        "item",
+        "item_id",
+    ),
+    *(
+        "store",
+        "store_id",
+        "station",
+        "station_id",
+        "site",
+        "location",
+        "symbol",
+        "ticker",
+        "meter",
+        "meter_id",
+        "customer",
+        "region",
+    ),
+    *("id", "country", "city", "line", "channel", "topic", "key", "group", "type", "category"),
+)
+_STRONG = frozenset(_SERIES[: _SERIES.index("id")])
+"""Names that tell series apart even where no time comes again."""
+
+_NORMAL = frozenset(
+    {"0", "0.0", "false", "no", "normal", "ok", "benign", "good", "healthy", "n", "f", "off", "none", "legit", "inlier"}
+)
+_ANOMALOUS = frozenset(
+    {
+        "1",
+        "1.0",
+        "true",
+        "yes",
+        "anomaly",
+        "anomalous",
+        "attack",
+        "abnormal",
+        "outlier",
+        "fraud",
+        "bad",
+        "fault",
+        "y",
+        "t",
+        "on",
+        "a ttack",
+        "broken",
+    }
+)
+
+
+class Cells:
+    """A table's columns, with their texts cleaned once."""
+
+    def __init__(self, sheet: Sheet, chosen: Corrections) -> None:
+        self.sheet = sheet
+        self.table = sheet.table
+        self.names: list[str] = list(sheet.table.column_names)
+        self._chosen = chosen
+        self._markers = pa.array([*MISSING, *(m.lower() for m in chosen.missing)])
+        self._cleaned: dict[str, tuple[pd.Series[str], NDArray[np.bool_]]] = {}
+        self._numeric: dict[str, bool] = {}
+
+    def is_text(self, name: str) -> bool:
+        """Whether the cells are texts, as all are in a text file."""
+        kind = self.table[name].type
+        return bool(
+            pa.types.is_string(kind)
+            or pa.types.is_large_string(kind)
+            or pa.types.is_dictionary(kind)
+            or pa.types.is_null(kind)
+        )
+
+    def text(self, name: str) -> tuple[pd.Series[str], NDArray[np.bool_]]:
+        """(n,) cells without blanks around them, and which of them are missing."""
+        if name not in self._cleaned:
+            self._cleaned[name] = self._clean(self.table[name])
+        return self._cleaned[name]
+
+    def present(self, name: str, most: int = 1000) -> pd.Series[str]:
+        """The first cells that hold anything."""
+        text, missing = self.text(name)
+        return text[~missing][:most]
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether the cells hold numbers (or switches), most of the first ones that hold anything: a wrong one further on is an error."""
+        if name not in self._numeric:
+            kind = self.table[name].type
+            self._numeric[name] = (
+                looks_numeric(self.present(name))
+                if self.is_text(name)
+                else not (pa.types.is_temporal(kind) or pa.types.is_nested(kind))
+            )
+        return self._numeric[name]
+
+    def different(self, name: str) -> int:
+        """How many different values there are."""
+        column = self.table[name]
+        return 0 if pa.types.is_nested(column.type) else len(pc.unique(column.drop_null()))
+
+    def _clean(self, column: pa.ChunkedArray) -> tuple[pd.Series[str], NDArray[np.bool_]]:
+        text = pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
+        missing = pc.is_in(pc.utf8_lower(text), value_set=self._markers)
+        return text.to_pandas(), np.asarray(missing.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def plain(name: str) -> str:
+    """A name in lower case, its words parted by `_`."""
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.strip())
+    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+
+
+def time_columns(cells: Cells) -> tuple[str, ...]:
+    """The column of event times, or the two or more of date and time of day; none: the file is a table.
+
+    Numbers are times if they count since 1970 or go on from row to row: a column `Time` that often stands still (the seconds of a list
+    of payments) is a feature.
+    """
+    if cells.sheet.time is not None:
+        return (cells.sheet.time,)
+    place = {name: i for i, name in enumerate(_TIMES)}
+
+    def words(name: str) -> set[str]:
+        return set(plain(name).split("_"))
+
+    def unmarked(name: str) -> str:
+        return re.sub(r"_(utc|ms|millis|us|ns|s|seconds|micros|nanos|gmt|local)$", "", plain(name))
+
+    usual = sorted((n for n in cells.names if unmarked(n) in place), key=lambda n: place[unmarked(n)])
+    likely = [n for n in cells.names if n not in usual and words(n) & _TIME_WORDS]
+    others = [n for n in cells.names if n not in usual and n not in likely]
+    found = next((n for n in usual if _tells_time(cells, n)), None)
+    found = found or next((n for n in likely if _looks_dated(cells, n) or _since_1970(cells, n)), None)
+    found = found or next((n for n in others if _looks_dated(cells, n)), None)
+    if found is None and _nameless(cells):
+        found = next((n for n in cells.names if _since_1970(cells, n) and _goes_on(cells, n)), None)
+    if found is None:
+        return _calendar(cells)
+    return _with_clock(cells, found)
+
+
+def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
+    """The column, with the other one where the date stands in one and the time of day in another."""
+    if not cells.is_text(found):
+        return (found,)
+    if _all_match(cells, found, dates.ONLY_CLOCK):
+        date = next((n for n in cells.names if n != found and _looks_dated(cells, n)), None)
+        return (date, found) if date is not None else (found,)
+    if cells.present(found, 100).str.contains(":", regex=False).any():
+        return (found,)
+    clock = next(
+        (n for n in cells.names if n != found and cells.is_text(n) and _all_match(cells, n, dates.ONLY_CLOCK)), None
+    )
+    if clock is None and _hours_tell(cells, found):
+        clock = next((n for n in cells.names if plain(n) in _HOURS), None)
+    return (found,) if clock is None else (found, clock)
+
+
+_HOURS = frozenset({"hour", "hr", "hours", "stunde", "hora", "heure"})
+
+
+def _hours_tell(cells: Cells, date: str) -> bool:
+    """Whether a column of hours parts rows of one date."""
+    hour = next((n for n in cells.names if plain(n) in _HOURS and cells.is_numeric(n)), None)
+    if hour is None or cells.different(date) == len(cells.table):
+        return False
+    numbers = pd.to_numeric(cells.text(hour)[0], errors="coerce")
+    return bool(numbers.between(0, 24).all() and (numbers % 1 == 0).all())
+
+
+def _calendar(cells: Cells) -> tuple[str, ...]:
+    """Columns year, month and, where there are, day, hour, minute and second."""
+    by_name = {plain(n): n for n in cells.names}
+    parts = [by_name[p] for p in ("year", "month", "day", "hour", "minute", "second") if p in by_name]
+    return tuple(parts) if {"year", "month"} <= set(by_name) and all(map(cells.is_numeric, parts)) else ()
+
+
+def _looks_dated(cells: Cells, name: str) -> bool:
+    if not cells.is_text(name):
+        kind = cells.table[name].type
+        return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    present = cells.present(name, 100)
+    return len(present) > 0 and all(map(dates.looks_like_time, present))
+
+
+def _all_match(cells: Cells, name: str, form: re.Pattern[str]) -> bool:
+    present = cells.present(name, 100)
+    return len(present) > 0 and all(form.match(cell) for cell in present)
+
+
+def _tells_time(cells: Cells, name: str) -> bool:
+    """Whether a column of a time's name is one: texts if one of them looks like it (a wrong cell will be told), numbers if they do."""
+    if _looks_dated(cells, name):
+        return True
+    if cells.is_text(name) and not cells.is_numeric(name):
+        present = cells.present(name, 100)
+        return any(dates.looks_like_time(c) or dates.ONLY_CLOCK.match(c) or dates.DURATION.match(c) for c in present)
+    if not cells.is_numeric(name):
+        return False
+    return _since_1970(cells, name) or _goes_on(cells, name)
+
+
+def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
+    text, missing = cells.text(name)
+    if text.str.contains(",", regex=False).any():
+        text = text.str.replace(",", ".", regex=False)
+    values: NDArray[np.float64] = pd.to_numeric(text.where(~missing), errors="coerce").to_numpy(
+        np.float64, na_value=np.nan
+    )
+    return values
+
+
+def _since_1970(cells: Cells, name: str) -> bool:
+    if not cells.is_numeric(name):
+        return False
+    number = _numbers(cells, name)
+    good = number[np.isfinite(number)]
+    if not len(good) or len(good) < MOSTLY * len(number):
+        return False
+    if plain(name) not in {"year", "month", "week", "day"} and good.min() > 1e8:
+        return True
+    return bool(good.min() >= 17000101 and good.max() <= 22001231 and not (good % 1).any()) or (
+        plain(name) == "year" and good.min() >= 1500 and good.max() <= 2200 and "month" not in map(plain, cells.names)
+    )
+
+
+def _goes_on(cells: Cells, name: str) -> bool:
+    """Whether numbers go one way from row to row, or each stands in equally many rows, one after the other."""
+    number = _numbers(cells, name)
+    if not np.isfinite(number).all():
+        return False
+    if plain(name) in {"month", "day", "week", "quarter", "year"}:
+        return False
+    steps = np.diff(number)
+    if not len(steps) or max((steps > 0).mean(), (steps < 0).mean()) >= MOSTLY:
+        return True
+    _, times = np.unique(number, return_counts=True)
+    return bool((steps >= 0).all() and len(times) > 1 and (times == times[0]).all())
+
+
+def index_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
+    """Columns that number the rows: pandas' index, `id` 1, 2, 3, ..."""
+    found = []
+    for place, name in enumerate(cells.names):
+        unnamed = re.fullmatch(r"unnamed_\d+|index_level_\d+", plain(name)) or (
+            name == "column 1" and place == 0 and not _nameless(cells)
+        )
+        if name in taken or not (unnamed or plain(name) in _INDEX) or not cells.is_numeric(name):
+            continue
+        steps = np.diff(_numbers(cells, name))
+        if len(cells.table) > 1 and (steps == 1).mean() >= MOSTLY:
+            found.append(name)
+    return found
+
+
+def _nameless(cells: Cells) -> bool:
+    return all(re.fullmatch(r"column \d+", name) for name in cells.names)
+
+
+def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
+    """Columns of labels: two values under a usual name, few under one that says so, or 0 and 1 at the end where nothing has a name."""
+    free = [n for n in cells.names if n not in set(taken)]
+    found = []
+    for name in free:
+        words, different = set(plain(name).split("_")), cells.different(name)
+        named = (
+            plain(name) in _LABELS or bool(words & _LABEL_WORDS) or plain(name).startswith(("is_anom", "is_outlier"))
+        )
+        whole = not cells.is_numeric(name) or different <= 20
+        if (named and different <= 2) or (plain(name) in _SURE_LABELS and different <= KINDS_OF_LABELS and whole):
+            found.append(name)
+    if (
+        not found
+        and _nameless(cells)
+        and len(free) > 1
+        and cells.different(free[-1]) == 2
+        and set(cells.present(free[-1])) <= {"0", "1", "0.0", "1.0"}
+    ):
+        found.append(free[-1])
+    return found if len(found) < len(free) else []
+
+
+def anomalous(cells: Cells, name: str) -> NDArray[np.bool_] | None:
+    """(n,) which rows a column of labels calls anomalous; None where its texts do not tell."""
+    text, missing = cells.text(name)
+    lower = text.str.lower()
+    found = set(lower[~missing].unique())
+    marked = lower.isin(_ANOMALOUS)
+    if found <= _NORMAL | _ANOMALOUS:
+        return np.asarray(marked & ~missing, np.bool_)
+    if found & _NORMAL and len(found) <= KINDS_OF_LABELS:
+        return np.asarray(~lower.isin(_NORMAL) & ~missing, np.bool_)
+    return None
+
+
+def is_identifier(cells: Cells, name: str) -> bool:
+    """Whether a text is different in most rows."""
+    if not cells.is_text(name) or cells.is_numeric(name):
+        return False
+    return cells.different(name) > max(IDENTIFIER_LEAST, IDENTIFIER_SHARE * len(cells.table))
+
+
+def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str]) -> tuple[tuple[str, ...], float]:
+    """The columns that together tell series apart, and the share of the rows whose time still comes again within a series.
+
+    Usual names first: the fewest of them that make times unique. Where no time comes again, only a column of a usual name of several
+    values, each in several rows, is taken.
+    """
+    if cells.sheet.series:
+        return cells.sheet.series, 0.0
+    n, free = len(times), [name for name in cells.names if name not in set(taken)]
+    place = {name: i for i, name in enumerate(_SERIES)}
+    codes: dict[str, NDArray[np.int64]] = {}
+    for name in free:
+        words = plain(name).split("_")
+        named = plain(name) in place or words[-1] == "id"
+        if (named and (not cells.is_numeric(name) or _whole(cells, name))) or not cells.is_numeric(name):
+            code, values = pd.factorize(cells.text(name)[0])
+            if 1 < len(values) <= max(2, n // 2):
+                codes[name] = code
+    ranked = sorted(codes, key=lambda c: (place.get(plain(c), len(_SERIES)), free.index(c)))
+    strong = [
+        c
+        for c in ranked
+        if plain(c) in _STRONG and n >= ROWS_EACH * (codes[c].max() + 1) and switches(cells.present(c)) is None
+    ]
+    again = _again(times, [])
+    if again <= AGAIN:
+        chosen: list[str] = []
+        groups = 1
+        for name in strong:
+            more = _groups([codes[c] for c in [*chosen, name]])
+            if not cells.is_numeric(name) and more > groups and n >= ROWS_EACH * more:
+                chosen, groups = [*chosen, name], more
+        return tuple(chosen), 0.0
+    best: tuple[tuple[str, ...], float] = ((), again)
+    for size in range(1, min(len(ranked), MOST_COLUMNS) + 1):
+        for some in combinations(ranked[:12], size):
+            left = _again(times, [codes[c] for c in some])
+            if left <= AGAIN / 2 and left < best[1]:
+                best = some, left
+                if left == 0.0:
+                    break
+        if best[0]:
+            break
+    return best
+
+
+def _whole(cells: Cells, name: str) -> bool:
+    number = _numbers(cells, name)
+    return bool(np.isfinite(number).all() and not (number % 1).any())
+
+
+def _groups(codes: Sequence[NDArray[np.int64]]) -> int:
+    return len(pd.DataFrame(dict(enumerate(codes))).drop_duplicates())
+
+
+def _again(times: NDArray[np.int64], codes: Sequence[NDArray[np.int64]]) -> float:
+    frame = pd.DataFrame({"t": times, **{str(i): c for i, c in enumerate(codes)}})
+    again = frame.duplicated()
+    return float(again.mean()) if again.sum() > 1 else 0.0

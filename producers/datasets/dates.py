@@ -1,0 +1,343 @@
+"""Event times as people and programs write them, to ms since 1970.
+
+A column is read in one form, which all of its cells must have. Where day and month could be either (03/04/2026), all rows decide: a number
+beyond 12, or the one order in which the steps are even; else reading stops and names the option.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from producers.datasets.base import Corrections
+from producers.datasets.numbers import Ambiguous
+from producers.errors import DataError
+
+EPOCH_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_BY_SIZE = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))  # |number| below this
+_EXCEL_0 = -2_209_161_600_000  # 1899-12-30 in ms
+DAY_MS = 86_400_000
+MOST_DIFFERENT = 200_000
+"""Different texts of an odd form, each read by itself, which takes 0.1 ms."""
+EVEN = 3.0
+"""Times the median step that the longest may have, where steps are even."""
+
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+_ZONE = r"(?: ?(?:Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?(?: UTC)?"
+_NUMERIC = re.compile(rf"^(\d{{1,2}})([/.\-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?:[ T,]+({_CLOCK}))?({_ZONE})$")
+_YEAR_FIRST = re.compile(
+    rf"^\d{{4}}([-/.])\d{{1,2}}(?:\1\d{{1,2}}(?:(?:[ T]+|, ){_CLOCK}{_ZONE}|[ T]\d{{2}}(?:\d{{2}})*Z?)?)?$"
+)
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_NAMED = re.compile(
+    rf"^(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:\d{{1,2}}(?:st|nd|rd|th)?[-/ ]{_MONTH}[-/ ,]+\d{{2,4}}|{_MONTH}[-/ ]\d{{1,2}}(?:st|nd|rd|th)?,?[-/ ]\d{{4}}"
+    rf"|{_MONTH}[-/ ]\d{{1,2}} {_CLOCK} (?:[A-Z]+ )?\d{{4}}|{_MONTH}[-/ ]\d{{4}}|\d{{4}}[-/ ]{_MONTH}[-/ ]\d{{1,2}})(?:(?:[ T,:]| at )+{_CLOCK})?{_ZONE}$",
+    re.IGNORECASE,
+)
+_QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
+_WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
+ONLY_CLOCK = re.compile(rf"^{_CLOCK}$")
+DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
+_ANY = (_YEAR_FIRST, _NUMERIC, _NAMED, _QUARTER, _WEEK)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Event times and how they were read.
+
+    Attributes
+    ----------
+    ms : (n,) int64
+        0 where a cell is no time.
+    wrong : (n,) bool
+    form
+        For people: `seconds since 1970`, `day/month/year`.
+    """
+
+    ms: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+    form: str
+
+
+def looks_like_time(cell: str) -> bool:
+    """Whether a text is a date, with a time of day or not."""
+    return any(form.match(cell) for form in _ANY)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by name. Raises DataError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        msg = f"time zone {name!r} is not known; name one like UTC or Europe/Berlin"
+        raise DataError(msg) from error
+
+
+def unit_of_name(name: str) -> str | None:
+    """The unit that a column's name states: `timestamp_millis`, `time [s]`."""
+    found = re.search(
+        r"[_\s\[(-](millis|milliseconds|msec|ms|micros|microseconds|us|µs|nanos|nanoseconds|ns|seconds|secs|sec|s)[\])]?$",
+        name.lower(),
+    )
+    if found is None:
+        found = re.search(r"(millis|micros|nanos)$", name.lower())
+    if found is None:
+        return None
+    return {"mi": "ms", "ms": "ms", "us": "us", "µs": "us", "na": "ns", "ns": "ns", "se": "s", "s": "s"}[
+        "us" if found[1].startswith("micro") else found[1][:2]
+    ]
+
+
+def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) -> Times:
+    """Seconds, ms, us or ns since 1970, told by option, by the column's name or by the size of the largest; dates as 20260316; years.
+
+    Raises Ambiguous where sizes do not go together.
+    """
+    wrong = ~np.isfinite(number)
+    good = number[~wrong]
+    if chosen.time_unit == "excel":
+        return Times(_whole(_EXCEL_0 + number * DAY_MS, wrong), wrong, "days as Excel counts them")
+    unit = chosen.time_unit or unit_of_name(name)
+    if unit is None and (dates := _as_digits(good)) is not None:
+        text, form = dates
+        ms = np.zeros(len(number), np.int64)
+        ms[~wrong] = text
+        return Times(ms, wrong, form)
+    if unit is None:
+        sizes = np.abs(good)
+        if len(sizes) and sizes.min() > 1e8 and sizes.max() > 200 * sizes.min():
+            msg = f"{sizes.min():.0f} and {sizes.max():.0f} are not of one unit; say which: --read time-unit=s, or mend the smaller or larger ones"
+            raise Ambiguous(msg)
+        if len(good) and "date" in name.lower() and good.min() > 20_000 and good.max() < 80_000:
+            msg = f"{good[0]:g} may be days as Excel counts them, or seconds; say which: --read time-unit=excel or --read time-unit=s"
+            raise Ambiguous(msg)
+        unit = next(u for below, u in _BY_SIZE if (float(sizes.max()) if len(sizes) else 0.0) < below)
+    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+    return Times(_whole(number * EPOCH_UNITS[unit], wrong), wrong, f"{words} since 1970")
+
+
+def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chosen: Corrections) -> Times:
+    """Times of a column of texts, without a zone those of `zone`.
+
+    Raises Ambiguous where two readings fit.
+    """
+    known = text[~missing]
+    if not len(known):
+        return Times(np.zeros(len(text), np.int64), missing, "no times")
+    if known.str.match(DURATION.pattern).all() and not known.str.match(ONLY_CLOCK.pattern).all():
+        return _elapsed(text, missing)
+    if known.str.match(ONLY_CLOCK.pattern, case=False).all():
+        return _elapsed_clock(text, missing)
+    first = str(known.iloc[0])
+    if _NUMERIC.match(first):
+        parsed, form = _numeric(text, missing, chosen)
+    elif _QUARTER.match(first):
+        plain = (
+            text.str.replace(r"^[Qq]([1-4])[- /](\d{4})$", r"\2Q\1", regex=True)
+            .str.replace(r"[- ]", "", regex=True)
+            .str.upper()
+        )
+        good = np.asarray(plain.str.match(r"^\d{4}Q[1-4]$"), np.bool_)
+        parsed = pd.Series(pd.NaT, text.index, dtype="datetime64[ms]")
+        parsed[good] = pd.PeriodIndex(plain[good], freq="Q").to_timestamp().astype("datetime64[ms]")
+        form = "quarters"
+    elif _NAMED.match(first):
+        parsed, form = _by_name(text, missing), "dates with names of months"
+    else:
+        parsed, form = _iso(text), "ISO 8601"
+    wrong = np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
+    if parsed.dt.tz is None:
+        parsed, skipped = _localised(parsed, zone_of(zone))
+        if (skipped & ~wrong).any():
+            return Times(
+                np.zeros(len(text), np.int64),
+                skipped & ~wrong,
+                f"!does not exist in {zone}: clocks skip it (wrong --time-zone?)",
+            )
+        form += f" in {zone}"
+    return Times(_ms(parsed, wrong), wrong, form)
+
+
+def _iso(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+    plain = text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", r"\1-\2-\3", regex=True)
+    plain = plain.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True).str.replace(r"([+-]\d\d:?\d\d)Z$", r"\1", regex=True)
+    plain = plain.str.replace(r"^(\d{4}-\d{2}-\d{2}),? +", r"\1 ", regex=True).str.replace(
+        r"(\d) +(Z|[+-]\d)", r"\1\2", regex=True
+    )
+    plain = plain.str.replace(r"(:\d{2}),(\d+)", r"\1.\2", regex=True)
+    zoned = bool(plain.str.contains(r"(?:[zZ]|:\d\d(?:\.\d+)?[+-]\d\d(?::?\d\d)?)$", regex=True).any())
+    parsed = pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=zoned)
+    rest = parsed.isna() & text.map(looks_like_time)
+    if rest.any() and rest.sum() > 0.5 * len(text):  # 2024-1-5 3:04 PM
+        clocks = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+        for clock in clocks:
+            again = pd.to_datetime(plain, format=f"%Y-%m-%d{clock}", errors="coerce")
+            if again.isna().sum() < parsed.isna().sum():
+                parsed = again
+    return parsed
+
+
+def _numeric(
+    text: pd.Series[str], missing: NDArray[np.bool_], chosen: Corrections
+) -> tuple[pd.Series[pd.Timestamp], str]:
+    """Times as 12/31/2024, 31.12.2024 13:05, 3-4-26 1:05 PM."""
+    parts = text.str.extract(_NUMERIC)
+    good = parts[0].notna().to_numpy() & ~missing
+    a, b, year = (pd.to_numeric(parts[k], errors="coerce") for k in (0, 2, 3))
+    year = year.where(parts[3].str.len() == 4, year + np.where(year < 70, 2000, 1900))
+    sign = str(parts.loc[good, 1].iloc[0])
+    clock = (
+        parts[4].fillna("00:00").str.replace(",", ".").str.upper().str.replace(r"\.(?=M|$)|(?<=[AP])\.", "", regex=True)
+    )
+    clock = clock.str.replace(r"(\d)([AP]M)$", r"\1 \2", regex=True)
+    half = bool(clock.str.contains("M").any())
+    zoned = parts[5].fillna("").str.strip().str.replace(r"^(?:UTC|GMT|z)$", "Z", regex=True)
+    forms = {f"day{sign}month{sign}year": (a, b), f"month{sign}day{sign}year": (b, a)}
+    if chosen.day_first is not None:
+        wanted = "day" if chosen.day_first else "month"
+        forms = {form: order for form, order in forms.items() if form.startswith(wanted)}
+    elif sign == ".":
+        forms.pop(f"month{sign}day{sign}year")
+    found: dict[str, pd.Series[pd.Timestamp]] = {}
+    for form, (day, month) in forms.items():
+        date = (
+            year.map("{:.0f}".format)
+            + "-"
+            + month.map("{:.0f}".format).str.zfill(2)
+            + "-"
+            + day.map("{:.0f}".format).str.zfill(2)
+        )
+        whole = date + " " + clock
+        if half:
+            parsed = pd.Series(pd.NaT, text.index, dtype="datetime64[us]")
+            for style in ("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M:%S.%f %p", "%Y-%m-%d %H:%M"):
+                parsed = parsed.fillna(pd.to_datetime(whole, format=style, errors="coerce"))
+        else:
+            whole = whole.str.replace(r" (\d):", r" 0\1:", regex=True)
+            parsed = pd.to_datetime(whole + zoned, format="ISO8601", errors="coerce", utc=bool((zoned != "").any()))
+        found[form] = parsed.where(pd.Series(good, text.index))
+    whole_ones = {form: parsed for form, parsed in found.items() if parsed[good].notna().all()}
+    if len(whole_ones) == 1 or len(found) == 1:
+        form, parsed = next(iter((whole_ones or found).items()))
+        return parsed, form
+    if not whole_ones:  # a wrong cell: take the order that fits more
+        form = max(found, key=lambda f: int(found[f].notna().sum()))
+        return found[form], form
+    even = {form: parsed for form, parsed in whole_ones.items() if _even(parsed[good])}
+    if len(even) == 1 and good.sum() > 2:
+        [(form, parsed)] = even.items()
+        return parsed, form
+    one, other = whole_ones.values()
+    if one[good].equals(other[good]):
+        return one, next(iter(whole_ones))
+    cell = str(text[good & (a != b).to_numpy()].iloc[0])
+    msg = (
+        f"{cell!r} may be day before month or month before day; say which: --read day-first=yes or --read day-first=no"
+    )
+    raise Ambiguous(msg)
+
+
+def _even(times: pd.Series[pd.Timestamp]) -> bool:
+    """Whether times go one way in steps of about one size."""
+    steps = times.drop_duplicates().diff().dropna().dt.total_seconds().to_numpy()
+    if not len(steps):
+        return True
+    one_way = (steps > 0).mean() in (0.0, 1.0)
+    sizes = np.abs(steps)
+    return bool(one_way and sizes.max() <= EVEN * np.median(sizes))
+
+
+def _by_name(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
+    """Dates with names of months, each different text by dateutil; what it would fill in (a day, a year) counts as wrong."""
+    from dateutil import parser
+
+    different = text[~missing].unique()
+    if len(different) > MOST_DIFFERENT:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pd.to_datetime(text, format=_format_of(str(different[0])), errors="coerce")
+    read: dict[str, pd.Timestamp | None] = {}
+    a, b = datetime(2000, 1, 1, tzinfo=None), datetime(2003, 1, 2, tzinfo=None)  # noqa: DTZ001  # local times
+    for cell in different:
+        cleaned = re.sub(r"(\d{4}):(\d{2}:)", r"\1 \2", str(cell)).replace(" at ", " ")
+        try:
+            one, two = parser.parse(cleaned, default=a), parser.parse(cleaned, default=b)
+        except (ValueError, OverflowError):
+            continue
+        if one == two or re.match(rf"^{_MONTH}[-/ ]\d{{4}}$", cleaned, re.IGNORECASE):
+            read[str(cell)] = pd.Timestamp(one)
+    zoned = any(t is not None and t.tzinfo is not None for t in read.values())
+    return pd.to_datetime(text.map(read.get), utc=zoned)
+
+
+def _format_of(cell: str) -> str:
+    from pandas.tseries.api import guess_datetime_format
+
+    clock = " %I:%M:%S %p" if re.search(r"[AaPp][Mm]$", cell) else " %H:%M:%S"
+    return guess_datetime_format(cell) or f"%d-%b-%Y{clock}"
+
+
+def _elapsed(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
+    spans = pd.to_timedelta(text.str.replace(",", ".").where(~missing), errors="coerce")
+    wrong = np.asarray(spans.isna(), np.bool_)
+    return Times(
+        _whole(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong),
+        wrong,
+        "hours, minutes and seconds since a start",
+    )
+
+
+def _elapsed_clock(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
+    """A time of day without a date is a time where it never falls (so it stays within one day)."""
+    plain = text.str.replace(",", ".").str.replace(r"^(\d{1,2}:\d{2})$", r"\1:00", regex=True).where(~missing)
+    spans = pd.to_timedelta(plain, errors="coerce")
+    wrong = np.asarray(spans.isna(), np.bool_)
+    if (spans.dropna().diff().dropna() < pd.Timedelta(0)).any() or wrong[~missing].any():
+        msg = "times of day have no date; name the column of the date too: --timestamp-column DATE,TIME, or --table for rows in their order"
+        raise Ambiguous(msg)
+    return Times(_whole(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong), wrong, "times of one day")
+
+
+def _as_digits(good: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | None:
+    """Numbers whose digits are a date: 20260316, 20260316120000, 2026."""
+    if not len(good) or (good % 1).any():
+        return None
+    for low, high, form, words in (
+        (17000101, 22001231, "%Y%m%d", "dates as YYYYMMDD"),
+        (170001010000, 220012312359, "%Y%m%d%H%M", "dates as YYYYMMDDhhmm"),
+        (17000101000000, 22001231235959, "%Y%m%d%H%M%S", "dates as YYYYMMDDhhmmss"),
+        (1500, 2200, "%Y", "years"),
+    ):
+        if good.min() >= low and good.max() <= high:
+            text = pd.Series(good.astype(np.int64)).astype(str)
+            parsed = pd.to_datetime(text, format=form, errors="coerce")
+            if parsed.notna().all() and (form != "%Y" or len(np.unique(good)) > 1):
+                return _ms(parsed, np.zeros(len(good), np.bool_)), words
+    return None
+
+
+def _localised(parsed: pd.Series[pd.Timestamp], zone: ZoneInfo) -> tuple[pd.Series[pd.Timestamp], NDArray[np.bool_]]:
+    """Local times with their zone, and which do not exist. An hour that clocks show twice is read in order where that tells, else as the later one."""
+    try:
+        found = parsed.dt.tz_localize(zone, ambiguous="infer", nonexistent="raise")
+    except ValueError:
+        twice = np.zeros(len(parsed), np.bool_)
+        found = parsed.dt.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
+    return found, np.asarray((found.isna() & parsed.notna()).to_numpy(), np.bool_)
+
+
+def _ms(parsed: pd.Series[pd.Timestamp], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    utc = parsed if parsed.dt.tz is None else parsed.dt.tz_convert(UTC).dt.tz_localize(None)
+    return np.where(wrong, 0, utc.to_numpy().astype("datetime64[ms]").astype(np.int64))
+
+
+def _whole(ms: NDArray[np.floating[Any]], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.round(np.where(wrong, 0.0, ms.astype(np.float64))).astype(np.int64)

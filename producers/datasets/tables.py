@@ -1,0 +1,386 @@
+"""A file as a table of named columns, whatever its kind: CSV and its relatives, JSON, Excel, Parquet, Feather, and what databases write.
+
+Cells of text files stay text here; what they mean is `numbers`' and `dates`' business. Formats with columns of known meaning say it
+(`Sheet.time`, `Sheet.series`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from datetime import time as time_of_day
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.feather
+import pyarrow.parquet as pq
+
+from producers.datasets.base import Corrections
+from producers.datasets.dialect import Dialect, decoded, dialect_of, lines_of
+from producers.datasets.unpacking import contents, is_excel
+from producers.errors import DataError
+
+MAX_COLUMNS = 4_096
+"""Columns of a file: a detector keeps a number for each pair of them."""
+_PROMETHEUS = re.compile(r"^([a-zA-Z_:][\w:]*)?(\{.*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?$")
+_ANNOTATION = re.compile(r'^"?#(datatype|group|default)\b')
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table.
+
+    Attributes
+    ----------
+    name
+        Of the file or member that it is from.
+    form
+        How it is written, for people.
+    delimiter
+        Between cells of text; "" where cells have types.
+    time, series
+        Columns whose meaning the format itself states.
+    """
+
+    name: str
+    table: pa.Table
+    form: str
+    delimiter: str = ""
+    notes: tuple[str, ...] = ()
+    time: str | None = None
+    series: tuple[str, ...] = ()
+
+
+def sheets(path: Path, chosen: Corrections) -> list[Sheet]:
+    """The tables that a file holds: one, or one for each file in a zip.
+
+    Raises
+    ------
+    DataError
+        It cannot be read; two readings fit; it is beyond the limits.
+    """
+    return [_checked(path, _sheet(path, name, data, chosen)) for name, data in contents(path)]
+
+
+def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
+    if data.startswith((b"PAR1", b"ARROW1")) or path.suffix == ".parquet":
+        return _typed(path, name, data)
+    if is_excel(data):
+        return _excel(path, name, data, chosen)
+    text, encoding = decoded(path, data, chosen.encoding)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+        if "\r" in text and "\n" not in text:
+            text = text.replace("\r", "\n")
+    start = text.lstrip()[:200]
+    if start.startswith(("{__name__=", "# HELP ", "# TYPE ", '{"__name__"=')):
+        return _prometheus(path, name, text)
+    if start.startswith(("{", "[")) and not re.match(r"\[[^\]\n]*\]\s*\n\s*[^\[{\s]", start):
+        return _json(path, name, text)
+    if start.startswith("<"):
+        msg = f"{path}: is XML or HTML; save it as CSV"
+        raise DataError(msg)
+    lines = lines_of(path, text)
+    if any(_ANNOTATION.match(line) for line in lines[:5]):
+        return _influx(path, name, text)
+    return _text(path, name, text, encoding, lines, chosen)
+
+
+def _checked(path: Path, sheet: Sheet) -> Sheet:
+    """Without rows that hold nothing or repeat the names, and with names that are unique."""
+    table = sheet.table
+    if twice := next((n for n, times in Counter(table.column_names).items() if times > 1), None):
+        msg = f"{path}: two columns are called {twice!r}; give each a name of its own in the first line"
+        raise DataError(msg)
+    if sheet.delimiter and table.num_columns > 1:
+        again = np.ones(table.num_rows, np.bool_)
+        empty = np.ones(table.num_rows, np.bool_)
+        for column in table.column_names:
+            if again.any():
+                again &= np.asarray(pc.equal(table[column], column))
+            if empty.any():
+                empty &= np.asarray(pc.equal(table[column], ""))
+        notes = [f"{again.sum():,} lines that repeat the names were passed over"] if again.any() else []
+        notes += [f"{empty.sum():,} empty rows were passed over"] if empty.any() else []
+        if notes:
+            sheet = replace(sheet, table=table.filter(pa.array(~(again | empty))), notes=(*sheet.notes, *notes))
+    if sheet.table.num_rows == 0:
+        msg = f"{path}: there are no rows in it"
+        raise DataError(msg)
+    return sheet
+
+
+def _check_width(path: Path, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        msg = (
+            f"{path}: {columns:,} columns are too many, at most {MAX_COLUMNS:,} are read; where each is a series, write a row for each of "
+            "its values and name the column of its name with --series-column"
+        )
+        raise DataError(msg)
+
+
+def _typed(path: Path, name: str, data: bytes) -> Sheet:
+    source = pa.BufferReader(data)
+    try:
+        if data.startswith(b"ARROW1"):
+            return Sheet(name, pyarrow.feather.read_table(source), "Feather")
+        found = pq.ParquetFile(source)
+        _check_width(path, len(found.schema_arrow))
+        unpacked = sum(found.metadata.row_group(i).total_byte_size for i in range(found.metadata.num_row_groups))
+        if unpacked > 8 << 30:
+            msg = f"{path}: unpacks to {unpacked >> 30} GiB, more than is held at once; split it"
+            raise DataError(msg)
+        return Sheet(name, found.read(), "Parquet")
+    except pa.ArrowException as error:
+        msg = f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}"
+        raise DataError(msg) from error
+
+
+def _text(path: Path, name: str, text: str, encoding: str, lines: list[str], chosen: Corrections) -> Sheet:
+    dialect = dialect_of(path, lines, chosen)
+    _check_width(path, len(dialect.names))
+    body = text[_offset(text, dialect.skip) :]
+    notes = list(dialect.notes)
+    if "\n#" in body and not body.startswith("#"):
+        body, times = re.subn(r"(?m)^#[^\n]*\n?", "", body)
+        notes.append(f"{times:,} lines that begin with # were passed over")
+    if dialect.delimiter == " ":
+        body = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", body)
+        body = re.sub(r"[ \t]+", "\t", body)
+    table, dropped = _cells(path, body, dialect, drop=chosen.drop_bad_rows)
+    if dropped:
+        notes.append(f"{dropped:,} rows with more or fewer cells than the others were left out")
+    return Sheet(name, table, f"CSV ({dialect}, {encoding})", dialect.delimiter, tuple(notes))
+
+
+def _cells(path: Path, body: str, dialect: Dialect, *, drop: bool) -> tuple[pa.Table, int]:
+    dropped = 0
+
+    def unfit(row: Any) -> str:
+        nonlocal dropped
+        dropped += 1
+        return "skip" if drop else "error"
+
+    names = list(dialect.names)
+    parse = pacsv.ParseOptions(
+        delimiter="\t" if dialect.delimiter == " " else dialect.delimiter,
+        newlines_in_values=True,
+        invalid_row_handler=unfit,
+    )
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    if not body.strip():
+        msg = f"{path}: there are no rows in it"
+        raise DataError(msg)
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(body.encode()), pacsv.ReadOptions(column_names=names, block_size=1 << 24), parse, convert
+        )
+    except pa.ArrowException as error:
+        mend = "; such rows are left out with --read bad-rows=drop" if dropped else ""
+        msg = f"{path}: cannot be read as CSV: {str(error).splitlines()[0][:300]}{mend}"
+        raise DataError(msg) from error
+    return table, dropped if drop else 0
+
+
+def _offset(text: str, lines: int) -> int:
+    at = 0
+    for _ in range(lines):
+        found = text.find("\n", at)
+        if found < 0:
+            return len(text)
+        at = found + 1
+    return at
+
+
+def _influx(path: Path, name: str, text: str) -> Sheet:
+    """Annotated CSV of InfluxDB: several tables, each with its annotations, and columns that name the series."""
+    blocks = [b for b in re.split(r"\n\s*\n", text.strip()) if b.strip()]
+    tables, groups = [], dict[str, None]()
+    for block in blocks:
+        lines = block.split("\n")
+        notes = [line for line in lines if _ANNOTATION.match(line)]
+        rows = [line for line in lines if not _ANNOTATION.match(line)]
+        names = next(csv.reader(rows[:1]), [])
+        if "error" in names and "_value" not in names:
+            msg = f"{path}: InfluxDB answered with an error instead of data: {' '.join(rows[1:2])[:200]}"
+            raise DataError(msg)
+        grouped = next((next(csv.reader([n]))[-len(names) :] for n in notes if "#group" in n[:8]), [])
+        grouped = grouped if len(grouped) == len(names) else []
+        dialect = Dialect(",", tuple(n or f"column {i + 1}" for i, n in enumerate(names)), 1, True)
+        table, _ = _cells(path, "\n".join(rows[1:]), dialect, drop=False)
+        unused = {*(n for n in table.column_names if n.startswith("column ")), "result", "table", "_start", "_stop"}
+        groups |= dict.fromkeys(n for n, g in zip(names, grouped, strict=False) if g == "true" and n not in unused)
+        tables.append(table.select([n for n in table.column_names if n not in unused]))
+    whole = pa.concat_tables(tables, promote_options="default")
+    whole = pa.table({n: pc.fill_null(whole[n], "") for n in whole.column_names})
+    several = [n for n in groups if n in whole.column_names and len(pc.unique(whole[n])) > 1]
+    time = "_time" if "_time" in whole.column_names else None
+    return Sheet(name, whole, "InfluxDB's annotated CSV", ",", (), time, tuple(several))
+
+
+def _prometheus(path: Path, name: str, text: str) -> Sheet:
+    """`promtool tsdb dump` and OpenMetrics: a series with its labels, a value and a time on each line."""
+    lines = pd.Series(text.split("\n"))
+    lines = lines[~lines.str.match(r"\s*(?:#|$)")]
+    parts = lines.str.extract(_PROMETHEUS)
+    wrong = parts[2].isna() | parts[3].isna()
+    if wrong.any():
+        msg = f"{path}, line {int(wrong.index[int(np.argmax(wrong))]) + 1}: is no sample of Prometheus with a time: {lines[wrong].iloc[0][:80]!r}"
+        raise DataError(msg)
+    labels = parts[1].fillna("")
+    quoted = labels.str.extract(r'__name__="((?:[^"\\]|\\.)*)"')[0]
+    metric = parts[0].fillna(quoted).fillna("")
+    rest = labels.str.replace(r'\{?__name__="(?:[^"\\]|\\.)*",?\s*', "{", regex=True).replace({"{}": "", "{": ""})
+    table = pa.table({"series": list(metric + rest), "timestamp": list(parts[3]), "value": list(parts[2])})
+    return Sheet(name, table, "samples of Prometheus", "\t", (), "timestamp", ("series",))
+
+
+def _json(path: Path, name: str, text: str) -> Sheet:
+    """A list of objects or rows, an object of columns, an answer of Prometheus, or an object on each line."""
+    import msgspec
+
+    try:
+        whole = msgspec.json.decode(text)
+        form = "JSON"
+    except msgspec.DecodeError:
+        whole, form = [], "JSON lines"
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                try:
+                    whole.append(msgspec.json.decode(line))
+                except msgspec.DecodeError as error:
+                    msg = f"{path}, line {number}: is no JSON: {error}"
+                    raise DataError(msg) from error
+    if found := _prometheus_answer(whole):
+        return Sheet(name, found, "an answer of Prometheus", "", (), "timestamp", ("series",))
+    rows = _rows_in(whole)
+    if rows is None:
+        msg = f"{path}: its JSON holds no list of rows"
+        raise DataError(msg)
+    if rows and all(isinstance(row, list) for row in rows):
+        width = max(map(len, rows))
+        first = rows[0]
+        named = (
+            len(rows) > 1 and all(isinstance(c, str) for c in first) and not all(isinstance(c, str) for c in rows[1])
+        )
+        frame = pd.DataFrame(
+            rows[1:] if named else rows, columns=first if named else [f"column {i + 1}" for i in range(width)]
+        )
+    elif rows and all(isinstance(row, dict) for row in rows):
+        frame = pd.json_normalize(rows)
+    else:
+        frame = pd.DataFrame({"value": rows})
+    _check_width(path, frame.shape[1])
+    return Sheet(name, _arrow(frame), form)
+
+
+def _rows_in(whole: Any) -> list[Any] | None:
+    if isinstance(whole, list):
+        return whole
+    if not isinstance(whole, dict):
+        return None
+    lists = {k: v for k, v in whole.items() if isinstance(v, list)}
+    flat = all(not isinstance(c, list | dict) for v in lists.values() for c in v[:5])
+    if lists and flat and len(lists) == len(whole) and len({len(v) for v in lists.values()}) == 1:
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if len(lists) >= 1:
+        return max(lists.values(), key=len)
+    columns = list(whole.values())
+    if _as_pandas_writes(columns):
+        return [{name: column[row] for name, column in whole.items()} for row in columns[0]]
+    inner = [found for v in whole.values() if isinstance(v, dict) and (found := _rows_in(v)) is not None]
+    if inner:
+        return max(inner, key=len)
+    return [whole] if whole else None
+
+
+def _as_pandas_writes(columns: list[Any]) -> bool:
+    """Whether an object holds columns of {row: cell}."""
+    if not columns or not all(isinstance(v, dict) and v.keys() == columns[0].keys() for v in columns):
+        return False
+    return len(columns[0]) > 1 and not any(isinstance(c, list | dict) for column in columns for c in column.values())
+
+
+def _prometheus_answer(whole: Any) -> pa.Table | None:
+    try:
+        results = whole["data"]["result"]
+        rows = [
+            ("{" + ", ".join(f"{k}={v}" for k, v in one["metric"].items()) + "}", *pair)
+            for one in results
+            for pair in (one["values"] if "values" in one else [one["value"]])
+        ]
+    except (KeyError, TypeError, IndexError):
+        return None
+    if not rows:
+        return None
+    names, times, values = zip(*rows, strict=True)
+    return pa.table({"series": list(names), "timestamp": [float(t) for t in times], "value": [str(v) for v in values]})
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    """Columns of one type as they are, others as text."""
+    arrays: dict[str, Any] = {}
+    for name in frame.columns:
+        column = frame[name]
+        try:
+            arrays[str(name)] = pa.array(column, from_pandas=True)
+        except (pa.ArrowException, ValueError):
+            arrays[str(name)] = pa.array([None if _empty(v) else str(v) for v in column], pa.string())
+    return pa.table(arrays)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _excel(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
+    """The sheet that holds rows, read as if it had been saved as CSV."""
+    try:
+        book = pd.read_excel(io.BytesIO(data), sheet_name=None, header=None, dtype=object, engine="openpyxl")
+    except (ValueError, KeyError, OSError) as error:
+        msg = f"{path}: cannot be read as Excel: {str(error).splitlines()[0]}"
+        raise DataError(msg) from error
+    filled = [str(sheet) for sheet, frame in book.items() if len(frame)]
+    sheet = chosen.sheet or next(iter(filled), "")
+    if sheet not in book or not filled:
+        msg = f"{path}: there is no sheet {sheet!r} with rows; it has {', '.join(map(str, book))}"
+        raise DataError(msg)
+    if len(filled) > 1 and chosen.sheet is None:
+        msg = f"{path}: {len(filled)} sheets hold rows ({', '.join(filled[:8])}); say which: --read sheet={filled[0]}"
+        raise DataError(msg)
+    frame = book[sheet].dropna(how="all", axis=1)
+    _check_width(path, frame.shape[1])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [_excel_cell(v) for v in row] for row in frame.itertuples(index=False)
+    )
+    written = text.getvalue()
+    found = _text(path, name, written, "UTF-8", lines_of(path, written), replace(chosen, delimiter=","))
+    names = "no names" if "no names" in found.form else "names"
+    return replace(found, form=f"Excel (sheet {sheet!r}, {names} in the first line)")
+
+
+def _excel_cell(value: Any) -> str:
+    if _empty(value) or value is pd.NaT:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime | date | time_of_day):
+        return str(value)
+    return repr(value) if isinstance(value, int | float) else str(value)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for people, the first few of many."""
+    shown = list(names) if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
+    return ", ".join(n if len(n) <= 100 else f"{n[:100]}..." for n in shown)
