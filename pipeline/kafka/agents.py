@@ -25,7 +25,8 @@ from faust.types import TP, Message
 
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka.clients import broker_error
-from pipeline.kafka.transport.driver import SCHEME, Consumer, Lane, Ticket, register
+from pipeline.kafka.transport.driver import SCHEME, Consumer, register
+from pipeline.kafka.transport.lanes import Lane, Ticket
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
 

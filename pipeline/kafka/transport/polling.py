@@ -1,0 +1,202 @@
+"""What was fetched becomes batches: of lanes that are open and have room, while the worker holds little enough in memory."""
+
+# ruff: noqa: SLF001  what aiokafka has fetched lies in its fetcher, which is private
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
+from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
+from faust.types import TP
+
+from pipeline.errors import BrokerError
+from pipeline.kafka.transport.fetching import Columns, begun, fetch_again, held, take
+from pipeline.kafka.transport.lanes import Lane, Lanes, Ticket
+from pipeline.kafka.transport.positions import Positions
+from pipeline.settings import WorkerSettings
+from pipeline.steps.batches import RecordBatch
+
+log = structlog.get_logger(__name__)
+
+_RECORD_OVERHEAD = 100  # bytes that a record costs beside its key and value: two objects and their places in lists
+_PACE = (
+    0.01  # s between fetches that bring few records each: at 10,000/s, a third of the CPU time that it takes without
+)
+_LARGE = 2_000  # records that are not few
+_FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the next time
+
+
+class Poller:
+    """Waits for records and takes them out of aiokafka's fetcher. Runs in Kafka's thread.
+
+    Parameters
+    ----------
+    client
+        Answers with the group's consumer.
+    fail
+        Told when reading cannot go on.
+
+    Attributes
+    ----------
+    room
+        Set when a batch was finished or a lane opened: a waiting poll looks again.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], AIOKafkaConsumer],
+        lanes: Lanes,
+        positions: Positions,
+        worker: WorkerSettings,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.room = asyncio.Event()
+        self._client = client
+        self._lanes = lanes
+        self._positions = positions
+        self._worker = worker
+        self._fail = fail
+        self._fetch_timer: asyncio.TimerHandle | None = None
+        self._resetting: set[asyncio.Task[None]] = set()
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of batches that lie unpacked until there is room for their next records."""
+        return sum(map(held, list(self._client()._fetcher._records.values())))
+
+    async def open(self, lane: Lane, epoch: int) -> None:
+        """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
+        self._lanes.open(lane, epoch, self._seek)
+
+    async def poll(self, timeout: float, stopping: Callable[[], bool]) -> dict[TP, tuple[Ticket, RecordBatch]]:
+        """All records that are there for lanes with room; waits up to `timeout` s for the first."""
+        consumer = self._client()
+        fetcher = consumer._fetcher
+        end = time.monotonic() + timeout
+        while not stopping():
+            consumer._coordinator.check_errors()  # what it cannot mend itself
+            self.room.clear()
+            if batches := self._drain(fetcher):
+                return batches
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            fetched = fetcher._create_fetch_waiter()
+            room = asyncio.ensure_future(self.room.wait())
+            try:
+                await asyncio.wait([fetched, room], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if fetched.done():
+                    fetched.result()  # the same, while we waited
+            finally:
+                room.cancel()
+                fetched.cancel()
+        return {}
+
+    def _drain(self, fetcher: Any) -> dict[TP, tuple[Ticket, RecordBatch]]:
+        batches: dict[TP, tuple[Ticket, RecordBatch]] = {}
+        for tp in list(fetcher._records):
+            lane = self._lanes.get(tp)
+            if lane is None or lane.records > self._worker.max_poll_records:
+                continue
+            most = self._worker.buffer_bytes // 2
+            if self._lanes.held >= most:
+                break
+            if self._lanes.held + self.unpacked >= most and not begun(fetcher, tp):  # what lies unpacked goes on first
+                continue
+            if (taken := self._take(fetcher, lane)) is not None:
+                batches[tp] = _deliver(lane, taken)
+        return batches
+
+    def _take(self, fetcher: Any, lane: Lane) -> Columns | None:
+        """What the fetcher has of one partition, as columns; None where there is nothing (any more)."""
+        taken: Columns | None = None
+        try:
+            taken = take(
+                fetcher,
+                ensure_aiokafka_TP(lane.tp),
+                self._worker.max_poll_records,
+                room=self._worker.buffer_bytes // 4,
+                despite_damage=lane.damaged >= _FETCHES,
+            )
+            lane.damaged = 0
+        except CorruptRecordException as error:
+            if not lane.damaged:
+                log.warning(
+                    "damaged batch, fetching it again", topic=lane.tp.topic, partition=lane.tp.partition,
+                    offset=lane.next_offset, reason=str(error),
+                )  # fmt: skip
+            lane.damaged += 1
+        except OffsetOutOfRangeError:
+            self._client().pause(ensure_aiokafka_TP(lane.tp))
+            reset = asyncio.ensure_future(self._out_of_range(lane))
+            self._resetting.add(reset)
+            reset.add_done_callback(self._resetting.discard)
+        finally:
+            self._fetch_again(fetcher, at_once=taken is None or len(taken) >= _LARGE)
+        return taken
+
+    def _fetch_again(self, fetcher: Any, *, at_once: bool) -> None:
+        """The next fetch goes at once after many records, else a little later: then it brings more of them."""
+        if at_once:
+            fetch_again(fetcher)
+        elif self._fetch_timer is None:
+            self._fetch_timer = asyncio.get_running_loop().call_later(_PACE, self._fetch_later, fetcher)
+
+    def _fetch_later(self, fetcher: Any) -> None:
+        self._fetch_timer = None
+        fetch_again(fetcher)
+
+    async def _out_of_range(self, lane: Lane) -> None:
+        """Retention was quicker than we: go on where the log starts now; the next batch says what was missed."""
+        try:
+            now = await self._positions.standing(lane.tp, lane.next_offset)
+            if lane.next_offset > now.end:
+                where = f"{lane.tp.topic}[{lane.tp.partition}]"
+                msg = f"{where} ends at offset {now.end} and was read up to {lane.next_offset}: Kafka lost records"
+                self._fail(BrokerError(msg))
+            elif self._lanes.get(lane.tp) is lane:
+                lane.next_offset = max(lane.next_offset, now.first)
+                self._seek(lane.tp, lane.next_offset)
+        except (KafkaError, BrokerError) as error:
+            self._fail(error)
+
+    def _seek(self, tp: TP, offset: int) -> None:
+        consumer, tp = self._client(), ensure_aiokafka_TP(tp)
+        consumer.seek(tp, offset)
+        consumer._fetcher._records.pop(tp, None)  # fetched, or failed, for another position
+        consumer.resume(tp)
+
+
+def _deliver(lane: Lane, taken: Columns) -> tuple[Ticket, RecordBatch]:
+    """The columns as a batch of the lane, which goes on behind it. Raises BrokerError where they are not its next ones."""
+    if taken.start != lane.next_offset:
+        msg = f"{lane.tp.topic}[{lane.tp.partition}] was read from offset {taken.start} instead of {lane.next_offset}"
+        raise BrokerError(msg)
+    ticket = Ticket(lane, lane.delivered)
+    missed = lane.next_offset - lane.delivered
+    lane.next_offset = lane.delivered = taken.next_offset
+    lane.held.append((len(taken), _size(taken)))
+    return ticket, RecordBatch(
+        lane.tp.topic,
+        lane.tp.partition,
+        np.array(taken.offsets, np.int64),
+        taken.next_offset,
+        taken.keys,
+        taken.values,
+        np.array(taken.timestamps, np.int64),
+        missed,
+        taken.refused,
+    )
+
+
+def _size(taken: Columns) -> int:
+    """About how many bytes of memory the records take."""
+    held = sum(map(len, filter(None, taken.values))) + sum(map(len, filter(None, taken.keys)))
+    return held + _RECORD_OVERHEAD * len(taken)
