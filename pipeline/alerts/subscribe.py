@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
 
+from pipeline.alerts import progress
 from pipeline.alerts.records import Alert, Status, decode_alert
-from pipeline.errors import BrokerError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.clients import aiokafka_consumer, broker_error, connect_admin
 from pipeline.kafka.offsets import Offsets
@@ -36,8 +36,6 @@ from pipeline.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-COMMIT_EVERY = 1.0
-_NEW_PARTITIONS_EVERY = 30.0  # s; how long alerts of a partition that was added may wait to be seen
 _POLL_MS = 200
 
 
@@ -96,7 +94,7 @@ class AlertSubscriber:
         kafka: KafkaSettings,
         topic: str = "tidewatch.alerts",
         *,
-        start: Literal["beginning", "new"] = "new",
+        start: progress.Start = "new",
         follow: bool = True,
         statuses: Collection[Status] = (),
         streams: Collection[str] = (),
@@ -106,20 +104,18 @@ class AlertSubscriber:
     ) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._start = start
-        self._follow = follow or group is not None
         self._statuses = frozenset(statuses)
         self._streams = frozenset(streams)
         self._series = series
         self._group = group
         self._unrepeated = Unrepeated(remember)
         self.caught_up = asyncio.Event()
+        self._progress: progress.ByItself | progress.InGroup = (
+            progress.ByItself(topic, start, follow=follow, caught_up=self.caught_up)
+            if group is None
+            else progress.InGroup(topic, start, group)
+        )
         self._consumer: AIOKafkaConsumer | None = None
-        self._next: dict[TopicPartition, int] = {}
-        self._ends: dict[TopicPartition, int] = {}
-        self._fetched: set[TopicPartition] = set()
-        self._handled: dict[TopicPartition, int] = {}
-        self._committed_at = self._looked_at = 0.0
 
     async def __aenter__(self) -> Self:
         """Connect, and fix where to begin (and end), so that nothing published from here on is missed."""
@@ -131,14 +127,13 @@ class AlertSubscriber:
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # of a partition that is new, or whose records expired before they were read
             max_poll_interval_ms=2**31 - 1,  # who waits for a receiver keeps its partitions
-            metadata_max_age_ms=int(_NEW_PARTITIONS_EVERY * 1000),
+            metadata_max_age_ms=int(progress.NEW_PARTITIONS_EVERY * 1000),
         )
         try:
             # Joining a group may wait for another member's session to end.
             async with asyncio.timeout(None if self._group else self._kafka.request_timeout.total_seconds()):
                 await consumer.start()
-                if self._group is None:
-                    await self._pin(consumer, partitions)
+                await self._progress.open(consumer, partitions)
         except (KafkaError, TimeoutError) as error:
             await consumer.stop()
             raise broker_error(f"subscribe to {self._topic}", error) from error
@@ -153,7 +148,7 @@ class AlertSubscriber:
         """Commit what was handled, and leave."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await self._commit(consumer)
+            await self._progress.close(consumer)
             await consumer.stop()
 
     async def __aiter__(self) -> AsyncGenerator[Alert, None]:
@@ -162,9 +157,7 @@ class AlertSubscriber:
         if consumer is None:
             msg = "AlertSubscriber is not open: use `async with`"
             raise RuntimeError(msg)
-        while not await self._at_end(consumer):
-            if self._group is None:
-                await self._take_new_partitions(consumer)
+        while await self._progress.goes_on(consumer):
             try:
                 batches = await consumer.getmany(timeout_ms=_POLL_MS)
             except KafkaError as error:
@@ -174,53 +167,8 @@ class AlertSubscriber:
                     alert = self._wanted(record)
                     if alert is not None:
                         yield alert
-                    self._next[partition] = self._handled[partition] = record.offset + 1
-            await self._commit_now_and_then(consumer)
-
-    async def _pin(self, consumer: AIOKafkaConsumer, count: int) -> None:
-        """Without a group: begin at the topic's beginning or end, and know where it ended."""
-        partitions = [TopicPartition(self._topic, p) for p in range(count)]
-        self._ends = await consumer.end_offsets(partitions)
-        self._next = dict(self._ends if self._start == "new" else await consumer.beginning_offsets(partitions))
-        self._assign(consumer)
-
-    async def _take_new_partitions(self, consumer: AIOKafkaConsumer) -> None:
-        """Read partitions that were added, too: aiokafka would do so by itself, and forget where it stood in the others."""
-        now = asyncio.get_running_loop().time()
-        if now - self._looked_at < _NEW_PARTITIONS_EVERY:
-            return
-        self._looked_at = now
-        known = consumer.partitions_for_topic(self._topic) or ()
-        added = {TopicPartition(self._topic, p) for p in known} - self._next.keys()
-        if added:
-            self._next |= dict.fromkeys(sorted(added), 0)
-            self._assign(consumer)
-
-    def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        consumer.assign(list(self._next))
-        for partition, offset in self._next.items():
-            consumer.seek(partition, offset)
-
-    async def _at_end(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether to stop; notices when the topic's past has been given."""
-        if self._group is not None or self.caught_up.is_set():
-            return not self._follow
-        for partition in list(self._ends):
-            if await consumer.position(partition) >= self._end(consumer, partition):
-                del self._ends[partition]
-        if not self._ends:
-            self.caught_up.set()
-        return not self._ends and not self._follow
-
-    def _end(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
-        """Where a partition ended when the subscriber was opened.
-
-        Tansu's own answer (`pipeline.embedded`) points into the last batch of records; what its first fetch says is right.
-        """
-        if partition not in self._fetched and (highwater := consumer.highwater(partition)) is not None:
-            self._fetched.add(partition)
-            self._ends[partition] = max(self._ends[partition], highwater)
-        return self._ends[partition]
+                    self._progress.handled(partition, record.offset)
+            await self._progress.polled(consumer)
 
     def _wanted(self, record: ConsumerRecord) -> Alert | None:
         if record.value is None:  # a tombstone: somebody removed a series from the compacted topic
@@ -240,52 +188,11 @@ class AlertSubscriber:
         )
         return alert if wanted else None
 
-    async def _commit_now_and_then(self, consumer: AIOKafkaConsumer) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._committed_at >= COMMIT_EVERY:
-            self._committed_at = now
-            await self._commit(consumer)
-
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        if self._group is None:
-            return
-        mine = consumer.assignment()
-        self._handled = {partition: offset for partition, offset in self._handled.items() if partition in mine}
-        if not self._handled:
-            return
-        try:
-            await consumer.commit(self._handled)
-        except (CommitFailedError, IllegalStateError):  # the partitions went to another of the group: it repeats them
-            log.info("partitions moved before a commit", topic=self._topic, group=self._group)
-        except KafkaError as error:
-            log.warning("offsets not committed, trying again", topic=self._topic, group=self._group, reason=str(error))
-            return
-        self._handled.clear()
-
     def _prepare(self) -> int:
         """See that the topic is there, and let a new group begin; how many partitions there are."""
         admin = connect_admin(self._kafka)
         rights.require(admin, self._kafka, read=[self._topic], group=self._group or "")
         (facts,) = topics.require(admin, self._kafka, [self._topic]).values()
-        if self._group is not None:
-            self._begin_group(Offsets(admin, self._kafka), self._group, range(facts.partitions))
+        if isinstance(self._progress, progress.InGroup):
+            self._progress.begin(Offsets(admin, self._kafka), range(facts.partitions))
         return facts.partitions
-
-    def _begin_group(self, offsets: Offsets, group: str, partitions: Iterable[int]) -> None:
-        """Commit where a group begins, for all partitions at once, before anybody of it reads.
-
-        Kafka takes it only while the group is empty, so it cannot undo what somebody has handled. Where members are there
-        already, they have done the same before they joined.
-        """
-        if offsets.committed(group, self._topic, partitions):
-            return
-        bounds = offsets.bounds(self._topic, partitions)
-        begin = {p: b.end if self._start == "new" else b.first for p, b in bounds.items()}
-        try:
-            offsets.commit(group, self._topic, begin)
-        except BrokerError as error:
-            if not offsets.committed(group, self._topic, partitions):
-                msg = f"group {group} cannot begin: {error}; its members have never said where they are: stop them first, or name another group"
-                raise BrokerError(msg) from error
-        else:
-            log.info("group begins", topic=self._topic, group=group, at=self._start)

@@ -193,7 +193,7 @@ async def test_members_that_never_said_where_they_are_are_told_of(settings, topi
 async def test_a_partition_that_is_added_is_read_from_its_beginning_and_the_others_go_on(
     settings, topic, group, monkeypatch
 ):
-    monkeypatch.setattr("pipeline.alerts.subscribe._NEW_PARTITIONS_EVERY", 0.3)
+    monkeypatch.setattr("pipeline.alerts.progress.NEW_PARTITIONS_EVERY", 0.3)
     group = group and f"g-{uuid.uuid4().hex[:8]}"
     sent = alerts()
     await publish(settings, topic, [a.message(topic) for a in sent[:1]])  # before its time
