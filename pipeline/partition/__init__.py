@@ -2,5 +2,5 @@
 
 In: batches (`pipeline.steps.batches`), a store (`stores`), a publisher, a clock; all handed in. Out: alerts, dead letters and
 scores in order (`outbox`), and checkpoints. `stream` puts the steps in order and decides results; `loop` decides when they are stored,
-and is where a refused checkpoint is dealt with. Production, the simulation and offline evaluation run this code. Begin with `stream`.
+`checkpoints` what follows where a write is refused. Production, the simulation and offline evaluation run this code. Begin with `stream`.
 """

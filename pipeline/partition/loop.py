@@ -9,7 +9,8 @@ State and offset move together: what is in the store at offset n has seen every 
 alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
 twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
 
-Where nothing is stored, or Kafka has not kept what comes next, the past has a hole: `pipeline.partition.rebuild`.
+Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`. Where nothing is stored, or Kafka has not
+kept what comes next, the past has a hole: `pipeline.partition.rebuild`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
@@ -28,11 +28,12 @@ import numpy as np
 import structlog
 
 from pipeline.alerts.records import Alert, DeadLetter, Severity, Status
-from pipeline.errors import BrokerError, Dropped, Refused, TidewatchError
+from pipeline.errors import BrokerError, Dropped, TidewatchError
+from pipeline.partition.checkpoints import Checkpoints
 from pipeline.partition.growth import Growth
 from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
-from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import Patience
 from pipeline.partition.stream import PartitionCore, Settled, Stream
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
@@ -136,15 +137,11 @@ class PartitionLoop:
         self.position = -1
         self.checkpointed = -1
         self.core: PartitionCore = stream.core(partition)
-        self._store = store
         self.outbox = Outbox(publisher)
-        self._still_owner = still_owner
-        self._identity = identity
         self._clock = clock
         self._metrics = metrics
         self._every = checkpoint_every
         self._records = checkpoint_records
-        self._generation = generation
         self._open_alerts = open_alerts
         self._append = append
         self._count_partitions = count_partitions
@@ -152,13 +149,20 @@ class PartitionLoop:
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
-        self._claim: Claim | None = None
         self._since_checkpoint = 0
         self._checkpointed_at = clock()
         self._midway = False
-        self._rewrite = False
         self._log = log.bind(stream=stream.name, partition=partition)
-        self._patiently = Patience(sleep, self._tell_waiting, self._log)
+        self.checkpoints = Checkpoints(
+            store,
+            stream.name,
+            partition,
+            identity=identity,
+            generation=generation,
+            still_owner=still_owner,
+            patiently=Patience(sleep, self._tell_waiting, self._log),
+            log=self._log,
+        )
 
     async def assigned(self) -> int | None:
         """Claim the partition and load its state; returns its offset, None where nothing is stored. `begin` is next.
@@ -168,7 +172,11 @@ class PartitionLoop:
         ForeignState
             What is stored belongs to another cluster, topic or model.
         """
-        stored = await self._claim_and_load()
+        try:
+            stored = await self.checkpoints.load()
+        except Dropped:
+            self._drop()
+            raise
         self._checkpointed_at = self._clock()
         if stored is None:
             return None
@@ -290,16 +298,18 @@ class PartitionLoop:
 
     async def _checkpoint(self) -> None:
         """Write changed state and offset in one step, after everything published is acknowledged."""
-        if self._claim is None or self._midway or self._rebuild is not None:
+        if not self.checkpoints.claimed or self._midway or self._rebuild is not None:
             return
         await self.outbox.acknowledged()
         started = self._clock()
-        changed = self._changed()
         try:
-            self._claim = await self._patiently(partial(self._save, self._claim, changed))
-        except Refused as refused:
-            await self._refused(refused)
-        self._written(sum(map(len, changed.values())), started)
+            size, ahead = await self.checkpoints.write(self.position, self.core.state, self._growth.kept())
+        except Dropped:
+            self._drop()
+            raise
+        if ahead is not None:
+            self._adopt(ahead)
+        self._written(size, started)
 
     async def revoked(self) -> None:
         """Hand over in order: one last checkpoint where the store allows it, then forget everything.
@@ -309,9 +319,9 @@ class PartitionLoop:
         """
         try:
             whole = not self._midway and self._rebuild is None
-            if self._claim is not None and whole and self.position > self.checkpointed:
+            if self.checkpoints.claimed and whole and self.position > self.checkpointed:
                 await self.outbox.acknowledged()
-                self._claim = await self._save(self._claim, self._changed())
+                await self.checkpoints.write_once(self.position, self.core.state, self._growth.kept())
                 self.checkpointed = self.position
         except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
             self._log.warning("no checkpoint at revocation", reason=str(error))
@@ -320,69 +330,18 @@ class PartitionLoop:
 
     # The store
 
-    async def _claim_and_load(self) -> Checkpoint | None:
-        while True:
-            self._claim = await self._patiently(
-                lambda: self._store.claim(self.stream.name, self.partition, generation=self._generation)
-            )
-            try:
-                return await self._patiently(partial(self._store.load, self._claim))
-            except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
-                if not await self._still_owner():
-                    self._drop()
-                    msg = f"{self.stream.name}[{self.partition}] was claimed by another worker"
-                    raise Dropped(msg) from None
-
     def _adopt(self, stored: Checkpoint) -> None:
-        check_identity(stored.identity, self._identity)
+        self.checkpoints.check(stored)
         self.core = self.stream.core(self.partition)
         self.core.state.restore(stored.fields, written=stored.identity.format)
         self._partitions = stored.identity.partitions
         self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
         self.position = self.checkpointed = stored.offset
-        # Of an older format every page is written anew, or the fields would be of two.
-        self._rewrite = stored.identity.format != self._identity.format
-
-    def _changed(self) -> dict[str, bytes]:
-        return self.core.state.snapshot(everything=self._rewrite)
-
-    async def _save(self, claim: Claim, changed: dict[str, bytes]) -> Claim:
-        # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
-        # a later one, of more records, look like its retry.
-        write_id = f"{claim.nonce}:{claim.sequence + 1}:{self.position}"
-        identity = self._identity.model_copy(update={"growth": self._growth.kept()})
-        return await self._store.save(claim, self.position, identity, changed, write_id=write_id, replace=self._rewrite)
-
-    async def _refused(self, refused: Refused) -> None:
-        """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
-        self._log.warning("checkpoint refused", reason=str(refused))
-        # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
-        # another state adopted, also where this is cut short, nothing less than everything may be written.
-        self._rewrite = True
-        while True:
-            if not await self._still_owner():
-                self._drop()
-                msg = f"{self.stream.name}[{self.partition}] belongs to another worker now"
-                raise Dropped(msg) from refused
-            # Still the owner: a stale claim got in between, or the store went back in time. Memory is the truth, unless
-            # what is stored is ahead of it.
-            stored = await self._claim_and_load()
-            if stored is not None and stored.offset > self.position:
-                self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=self.position)
-                self._adopt(stored)
-                return
-            assert self._claim is not None
-            try:
-                self._claim = await self._patiently(partial(self._save, self._claim, self._changed()))
-            except Refused as again:
-                self._log.warning("checkpoint refused again", reason=str(again))
-                continue
-            self._log.warning("state written again from memory", offset=self.position)
-            return
+        self.checkpoints.adopted(stored)
 
     def _written(self, size: int, started: float) -> None:
         self.core.state.clean()
-        self._rewrite = False
+        self.checkpoints.rewrite = False
         self.checkpointed = self.position
         self._since_checkpoint = 0
         self._checkpointed_at = self._clock()
@@ -393,8 +352,8 @@ class PartitionLoop:
         self._tell_state()
 
     def _drop(self) -> None:
-        self._claim = None
-        self._midway = self._rewrite = False
+        self.checkpoints.forget()
+        self._midway = False
         self._rebuild = None
         self.outbox.forget()
         self._growth = Growth()
@@ -482,7 +441,7 @@ class PartitionLoop:
     async def _tell_partitions(self, partitions: int) -> None:
         """Where the topic has grown since the state was stored, say so in the log: it decides who belongs elsewhere from now on."""
         known, self._partitions = self._partitions, partitions or self._partitions
-        self._identity = self._identity.model_copy(update={"partitions": self._partitions})
+        self.checkpoints.identity = self.checkpoints.identity.model_copy(update={"partitions": self._partitions})
         if self._append is None or not 0 < known < partitions:
             return
         allowed = await self._append(*encode_control(PartitionsAdded(known, partitions)))

@@ -8,6 +8,7 @@ import re
 import pytest
 from model import explore
 
+from pipeline.partition.checkpoints import Checkpoints
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stores.patience import Patience
@@ -58,7 +59,7 @@ def test_what_is_written_is_of_this_model() -> None:
 def test_the_page_names_functions_that_there_are() -> None:
     """Its table of correspondence rots otherwise."""
     page = (explore.MODEL.parent / "README.md").read_text()
-    for owner in (PartitionLoop, Outbox, Patience, RedisStore):
+    for owner in (PartitionLoop, Checkpoints, Outbox, Patience, RedisStore):
         names = set(re.findall(rf"`{owner.__name__}\.(\w+)`", page))
         assert names
         assert [n for n in names if not hasattr(owner, n)] == []

@@ -116,7 +116,7 @@ def watched(kind: type[PartitionLoop], simulation: Simulation) -> type[Partition
         async def begin(self, now: Standing) -> int:
             self.out_until = simulation.begins(self, now)
             offset: int = await super().begin(now)
-            if self._claim is not None and self.checkpointed < self.out_until:
+            if self.checkpoints.claimed and self.checkpointed < self.out_until:
                 simulation.fail(
                     f"partition {self.partition}: {self.checkpointed} may be committed, {self.out_until} was"
                 )

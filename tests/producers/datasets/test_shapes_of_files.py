@@ -399,8 +399,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "cloudwatch console": Shape(
         "Full label,load\n"
-        + "Account ID,1\nLabel,load\n"
-        + "".join(f"{TIMES[i]:%Y/%m/%d %H:%M:%S},{LOAD[i]}\n" for i in range(N)),
+        "Account ID,1\nLabel,load\n" + "".join(f"{TIMES[i]:%Y/%m/%d %H:%M:%S},{LOAD[i]}\n" for i in range(N)),
         said="above the table",
     ),
     "JSON lines": Shape(

@@ -1,0 +1,170 @@
+"""A partition's state in the store: whose it is, what is written of it, and what follows where a write is refused.
+
+    claim ──▶ load ──▶ write ──▶ write ──▶ refused ──▶ still the owner? ──┬── no ──────▶ Dropped
+                         ▲                               (asks the group) └── yes: claim again, load
+                         ├── everything, from memory ◀── behind memory, or nothing ◀──┤
+                         └── goes on from there ◀─────── ahead of memory ◀────────────┘
+
+The offset and all that changed go in one write. Whether one may be made, and when, is the loop's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+
+from pipeline.errors import Dropped, Refused
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.partition.stores.patience import Patience
+from pipeline.steps.state import PartitionState
+
+
+class Checkpoints:
+    """Checkpoints of one partition of one stream, as its owner makes them.
+
+    Parameters
+    ----------
+    store
+        Where they lie.
+    identity
+        What the state belongs to; compared with the stored one.
+    still_owner
+        Whether the group still counts this worker as the partition's owner (confirmed by a commit).
+    patiently
+        How a store that does not answer is waited for.
+
+    Attributes
+    ----------
+    rewrite
+        Whether nothing less than everything may be written.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stream: str,
+        partition: int,
+        *,
+        identity: Identity,
+        generation: int,
+        still_owner: Callable[[], Awaitable[bool]],
+        patiently: Patience,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.identity = identity
+        self.rewrite = False
+        self._store = store
+        self._stream = stream
+        self._partition = partition
+        self._generation = generation
+        self._still_owner = still_owner
+        self._patiently = patiently
+        self._log = log
+        self._claim: Claim | None = None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether this worker has claimed the partition and not let go of it."""
+        return self._claim is not None
+
+    async def load(self) -> Checkpoint | None:
+        """Claim the partition and load what is stored; None where nothing is.
+
+        Raises
+        ------
+        Dropped
+            Another worker claimed it, and the group counts that one as the owner.
+        """
+        while True:
+            self._claim = await self._patiently(
+                lambda: self._store.claim(self._stream, self._partition, generation=self._generation)
+            )
+            try:
+                return await self._patiently(partial(self._store.load, self._claim))
+            except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
+                if not await self._still_owner():
+                    msg = f"{self._stream}[{self._partition}] was claimed by another worker"
+                    raise Dropped(msg) from None
+
+    def check(self, stored: Checkpoint) -> None:
+        """Raises ForeignState where what is stored belongs to something else."""
+        check_identity(stored.identity, self.identity)
+
+    def adopted(self, stored: Checkpoint) -> None:
+        """What was loaded is what memory holds now."""
+        # Of an older format every page is written anew, or the fields would be of two.
+        self.rewrite = stored.identity.format != self.identity.format
+
+    async def write(
+        self, offset: int, state: PartitionState, growth: tuple[int, int, int]
+    ) -> tuple[int, Checkpoint | None]:
+        """Write what changed and the offset, however long the store takes to answer.
+
+        Returns
+        -------
+        size
+            Of what changed, in bytes.
+        ahead
+            None, or what is stored where that is ahead of memory: nothing was written then, and it is to be adopted.
+
+        Raises
+        ------
+        Dropped
+            The partition is not this worker's any more.
+        """
+        changed = self._changed(state)
+        ahead = None
+        try:
+            self._claim = await self._patiently(partial(self._save, offset, changed, growth))
+        except Refused as refused:
+            ahead = await self._refused(refused, offset, state, growth)
+        return sum(map(len, changed.values())), ahead
+
+    async def write_once(self, offset: int, state: PartitionState, growth: tuple[int, int, int]) -> None:
+        """The same where nobody may wait. Raises StoreError where the store does not answer, Refused where it says no."""
+        self._claim = await self._save(offset, self._changed(state), growth)
+
+    def forget(self) -> None:
+        """The partition is not this worker's any more."""
+        self._claim = None
+        self.rewrite = False
+
+    def _changed(self, state: PartitionState) -> dict[str, bytes]:
+        return state.snapshot(everything=self.rewrite)
+
+    async def _save(self, offset: int, changed: dict[str, bytes], growth: tuple[int, int, int]) -> Claim:
+        claim = self._claim
+        assert claim is not None
+        # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
+        # a later one, of more records, look like its retry.
+        write_id = f"{claim.nonce}:{claim.sequence + 1}:{offset}"
+        identity = self.identity.model_copy(update={"growth": growth})
+        return await self._store.save(claim, offset, identity, changed, write_id=write_id, replace=self.rewrite)
+
+    async def _refused(
+        self, refused: Refused, offset: int, state: PartitionState, growth: tuple[int, int, int]
+    ) -> Checkpoint | None:
+        """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
+        self._log.warning("checkpoint refused", reason=str(refused))
+        # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
+        # another state adopted, also where this is cut short, nothing less than everything may be written.
+        self.rewrite = True
+        while True:
+            if not await self._still_owner():
+                msg = f"{self._stream}[{self._partition}] belongs to another worker now"
+                raise Dropped(msg) from refused
+            # Still the owner: a stale claim got in between, or the store went back in time. Memory is the truth, unless
+            # what is stored is ahead of it.
+            stored = await self.load()
+            if stored is not None and stored.offset > offset:
+                self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
+                return stored
+            try:
+                self._claim = await self._patiently(partial(self._save, offset, self._changed(state), growth))
+            except Refused as again:
+                self._log.warning("checkpoint refused again", reason=str(again))
+                continue
+            self._log.warning("state written again from memory", offset=offset)
+            return None

@@ -1,0 +1,245 @@
+"""What is stored, when, and what follows where the store says no or nothing. As a whole it is tested in tests/simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from partition_world import World
+from simulation.scenarios import small_numbers
+from simulation.worker import IDENTITY
+
+from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
+from pipeline.partition import loop as loop_module
+from pipeline.partition.stores.base import Claim
+
+
+@pytest.fixture(autouse=True)
+def _small_numbers() -> Iterator[None]:
+    with small_numbers():
+        yield
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_another_worker_goes_on_where_the_checkpoint_stands(world: World) -> None:
+    first = world.loop()
+    assert await first.assigned() is None
+    await first.batch(world.records(0, 20))
+    assert await first.checkpoint() == world.records(0, 20).next_offset
+    await first.batch(world.records(20, 30))  # never stored
+    second = world.loop()
+    assert await second.assigned() == world.records(0, 20).next_offset
+    await second.batch(world.records(20, 60))
+    await second.checkpoint()
+    assert await world.is_stored(60)
+    assert {value for value, _ in world.sent} == {m.value for m in world.scenario.oracle[0].messages}
+
+
+async def test_a_checkpoint_waits_for_every_acknowledgement(world: World) -> None:
+    world.acknowledges = False
+    loop = world.loop()
+    await loop.assigned()
+    batch = asyncio.create_task(loop.batch(world.records(0, 30)))
+    await asyncio.sleep(0)
+    while not batch.done():
+        for _, future in world.sent:
+            if not future.done():
+                future.set_result(None)
+        await asyncio.sleep(0)
+    checkpoint = asyncio.create_task(loop.checkpoint())
+    world.acknowledges = True
+    await checkpoint
+    assert await world.is_stored(30)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_was_not_acknowledged_stays_in_the_way_of_the_last_checkpoint(world: World, refused: bool) -> None:
+    world.acknowledges = False
+    loop = world.loop()
+    await loop.assigned()
+    batch = asyncio.create_task(loop.batch(world.records(0, 30)))
+    await asyncio.sleep(0.01)
+    assert world.sent
+    if refused:
+        world.sent[0][1].set_exception(BrokerError("refused"))
+        with pytest.raises(BrokerError):
+            await batch
+        await loop.revoked()
+    else:  # a rebalance cuts the wait short; the last checkpoint waits again
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await loop.revoked()
+    assert (await world.stored())[0] == -1
+
+
+async def test_the_end_of_a_batch_cut_short_is_not_a_place_to_resume_from(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    loop.stream.scorer.score = _for_ever  # type: ignore[method-assign]
+    batch = asyncio.create_task(loop.batch(world.records(10, 30)))
+    await asyncio.sleep(0.01)
+    batch.cancel()
+    await asyncio.wait([batch])
+    await loop.revoked()
+    assert (await world.stored())[0] == -1
+
+
+async def _for_ever(_: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+async def test_after_the_store_went_back_everything_is_written_again(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    await loop.checkpoint()
+    old = copy.deepcopy(world.store._hashes)
+    await loop.batch(world.records(10, 40))
+    await loop.checkpoint()
+    world.store._hashes = old
+    await loop.batch(world.records(40, 45))
+    await loop.checkpoint()
+    assert await world.is_stored(45)
+
+
+async def test_a_refusal_cut_short_leaves_no_difference_on_top_of_another_state(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    await loop.checkpoint()
+    old = copy.deepcopy(world.store._hashes)
+    await loop.batch(world.records(10, 40))
+    await loop.checkpoint()
+    world.store._hashes = old
+    await loop.batch(world.records(40, 42))
+    save, saving = world.store.save, asyncio.Event()
+
+    async def slow(*arguments: Any, **options: Any) -> Claim:
+        if options["replace"]:
+            saving.set()
+            await asyncio.Event().wait()
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    world.store.save = slow
+    checkpoint = asyncio.create_task(loop.checkpoint())
+    await saving.wait()
+    checkpoint.cancel()
+    await asyncio.wait([checkpoint])
+    world.store.save = save
+    await loop.revoked()
+    assert await world.is_stored(42)
+
+
+async def test_a_write_cut_short_that_arrived_after_all_is_not_taken_for_a_later_one(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    save = world.store.save
+
+    async def unanswered(*arguments: Any, **options: Any) -> Claim:
+        await save(*arguments, **options)
+        return await _for_ever(None)  # type: ignore[no-any-return]
+
+    world.store.save = unanswered
+    checkpoint = asyncio.create_task(loop.checkpoint())
+    await asyncio.sleep(0.01)
+    checkpoint.cancel()
+    await asyncio.wait([checkpoint])
+    world.store.save = save
+    await loop.batch(world.records(10, 30))
+    await loop.checkpoint()
+    assert await world.is_stored(30)
+
+
+async def test_a_stored_state_that_is_ahead_is_adopted(world: World) -> None:
+    behind, ahead = world.loop(), world.loop()
+    await behind.assigned()
+    await behind.batch(world.records(0, 20))
+    await ahead.assigned()
+    await ahead.batch(world.records(0, 40))
+    await ahead.checkpoint()
+    await behind.checkpoint()
+    assert behind.position == behind.checkpointed == ahead.position
+    await behind.batch(world.records(20, 60))
+    await behind.checkpoint()
+    assert await world.is_stored(60)
+
+
+async def test_whoever_is_not_the_owner_any_more_lets_go(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await world.store.claim("sim", 0)
+    world.owner = False
+    with pytest.raises(Dropped, match=r"sim\[0\] belongs to another worker"):
+        await loop.checkpoint()
+    await loop.revoked()
+    assert (await world.stored())[0] == -1
+
+
+async def test_a_state_lost_while_nothing_comes_is_written_again_from_memory(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    await world.store.delete("sim", 0)
+    world.now = loop_module.VERIFY_EVERY - 1
+    await loop.idle()
+    assert not world.store._hashes
+    world.now = loop_module.VERIFY_EVERY
+    await loop.idle()
+    assert await world.is_stored(20)
+
+
+async def test_a_store_that_does_not_answer_is_waited_for(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    save, answers = world.store.save, iter([StoreError("away")] * 8)
+
+    async def at_last(*arguments: Any, **options: Any) -> Claim:
+        if (error := next(answers, None)) is not None:
+            raise error
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    world.store.save = at_last
+    await loop.checkpoint()
+    assert world.slept == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert await world.is_stored(20)
+
+
+async def test_a_state_of_another_topic_is_not_applied(world: World) -> None:
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    other = world.loop(identity=IDENTITY.model_copy(update={"topic_id": "another"}))
+    with pytest.raises(ForeignState, match=r"deleted and created again.*tidewatch state reset sim"):
+        await other.assigned()
+    assert await world.is_stored(20)
+
+
+async def test_checkpoints_come_by_time_and_by_records(world: World) -> None:
+    by_time, by_records = world.loop(checkpoint_every=2.0), world.loop(checkpoint_records=20)
+    await by_time.assigned()
+    await by_time.batch(world.records(0, 10))
+    assert by_time.checkpointed == -1
+    world.now = 2.0
+    await by_time.idle()
+    assert by_time.checkpointed == world.records(0, 10).next_offset
+    await by_records.assigned()
+    await by_records.batch(world.records(10, 25))
+    assert by_records.checkpointed == world.records(0, 10).next_offset
+    await by_records.batch(world.records(25, 30))
+    assert by_records.checkpointed == world.records(0, 30).next_offset
