@@ -113,6 +113,8 @@ _SURE_LABELS = frozenset(
     {"label", "labels", "class", "target", "attack_cat", "attack", "ground_truth", "normal_attack"}
 )
 """Names of columns that are labels with more than two values too."""
+_OTHERS_JUDGEMENT = frozenset({"anomaly", "anomalies", "anomalous", "outlier", "outliers", "changepoint"})
+_TELLING = frozenset({"anomaly", "anomalous", "attack", "abnormal", "outlier", "fraud", "fault", "a ttack", "broken"})
 KINDS_OF_LABELS = 50
 _INDEX = frozenset(
     {
@@ -311,6 +313,51 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
     return _with_clock(cells, found)
 
 
+_SURE_TIMES = frozenset(
+    {
+        "timestamp",
+        "timestamps",
+        "time",
+        "datetime",
+        "date_time",
+        "date",
+        "event_time",
+        "zeit",
+        "zeitstempel",
+        "datum",
+        "fecha",
+        "ts",
+    }
+)
+
+
+def unread_time(cells: Cells) -> str | None:
+    """A column of texts that is called a time and holds none that is known."""
+    return next(
+        (
+            n
+            for n in cells.names
+            if plain(n) in _SURE_TIMES and cells.is_text(n) and not cells.is_numeric(n) and len(cells.present(n, 1))
+        ),
+        None,
+    )
+
+
+def times_again(cells: Cells, name: str, timestamps: NDArray[np.int64]) -> bool:
+    """Whether numbers are the event times once more, in whatever unit."""
+    if not cells.is_numeric(name) or not _since_1970(cells, name):
+        return False
+    number = _numbers(cells, name)
+    steps, own = np.diff(timestamps), np.diff(number)
+    known = (steps != 0) & np.isfinite(own)
+    if not known.any():
+        return False
+    ratio = own[known] / steps[known]
+    return bool(
+        np.allclose(ratio, ratio[0], rtol=1e-6) and any(abs(ratio[0] * f - 1) < 1e-3 for f in (1e3, 1.0, 1e-3, 1e-6))
+    )
+
+
 def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
     """The column, with the other one where the date stands in one and the time of day in another."""
     if not cells.is_text(found):
@@ -439,7 +486,13 @@ def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
             plain(name) in _LABELS or bool(words & _LABEL_WORDS) or plain(name).startswith(("is_anom", "is_outlier"))
         )
         whole = not cells.is_numeric(name) or different <= 20
-        if (named and different <= 2) or (plain(name) in _SURE_LABELS and different <= KINDS_OF_LABELS and whole):
+        others = bool(words & _OTHERS_JUDGEMENT)  # scores of another detector, too
+        if (
+            others
+            or (named and different <= 2)
+            or _says_normal(cells, name, different)
+            or (plain(name) in _SURE_LABELS and different <= KINDS_OF_LABELS and whole)
+        ):
             found.append(name)
     if (
         not found
@@ -450,6 +503,14 @@ def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
     ):
         found.append(free[-1])
     return found if len(found) < len(free) else []
+
+
+def _says_normal(cells: Cells, name: str, different: int) -> bool:
+    """Whether a text column's two values are the words for normal and anomalous."""
+    if different != 2 or cells.is_numeric(name):
+        return False
+    found = set(cells.present(name, len(cells.table)).str.lower().unique())
+    return bool(found & _TELLING) and len(found & (_NORMAL | _TELLING)) == len(found)
 
 
 def anomalous(cells: Cells, name: str) -> NDArray[np.bool_] | None:

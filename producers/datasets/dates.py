@@ -32,7 +32,9 @@ EVEN = 3.0
 
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
 _ZONE = r"(?: ?(?:Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?(?: UTC)?"
-_NUMERIC = re.compile(rf"^(\d{{1,2}})([/.\-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?:[ T,]+({_CLOCK}))?({_ZONE})$")
+_NUMERIC = re.compile(
+    rf"^(0?[1-9]|[12]\d|3[01])([/.\-])(0?[1-9]|[12]\d|3[01])\2(\d{{4}}|\d{{2}})(?:[ T,]+({_CLOCK}))?({_ZONE})$"
+)
 _YEAR_FIRST = re.compile(
     rf"^\d{{4}}([-/.])\d{{1,2}}(?:\1\d{{1,2}}(?:(?:[ T]+|, ){_CLOCK}{_ZONE}|[ T]\d{{2}}(?:\d{{2}})*Z?)?)?$"
 )
@@ -44,7 +46,8 @@ _NAMED = re.compile(
 )
 _QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
 _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
-ONLY_CLOCK = re.compile(rf"^{_CLOCK}$")
+_POINTS = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
+ONLY_CLOCK = re.compile(rf"^{_CLOCK}$|^(?:[01]?\d|2[0-3])\.[0-5]\d\.[0-5]\d$")
 DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
 _ANY = (_YEAR_FIRST, _NUMERIC, _NAMED, _QUARTER, _WEEK)
 
@@ -69,7 +72,32 @@ class Times:
 
 def looks_like_time(cell: str) -> bool:
     """Whether a text is a date, with a time of day or not."""
-    return any(form.match(cell) for form in _ANY)
+    return any(form.match(cell) for form in _ANY) or (cell[:1].isdigit() and _NAMED.match(_english(cell)) is not None)
+
+
+def with_colons(clock: pd.Series[str]) -> pd.Series[str]:
+    """Times of day written 18.30.00 as 18:30:00."""
+    return clock.str.replace(_POINTS, r"\1:\2:\3", regex=True)
+
+
+_MONTHS = {
+    "jan": "janvier januar gennaio enero janeiro ene gen", "feb": "février fevrier februar febbraio febrero fevereiro fév fev",
+    "mar": "märz maerz mrz mär mars marzo março maart", "apr": "avril aprile abril avr abr", "may": "mai maggio mayo maio mei mag",
+    "jun": "juin juni giugno junio junho giu", "jul": "juillet juli luglio julio julho juil lug", "aug": "août aout agosto augustus ago",
+    "sep": "septembre settembre septiembre setembro set", "oct": "octobre oktober ottobre octubre outubro okt ott out",
+    "nov": "novembre noviembre novembro", "dec": "décembre decembre dezember dicembre diciembre dezembro dez dic déc",
+}  # fmt: skip
+_ENGLISH = {word: month for month, words in _MONTHS.items() for word in words.split()}
+
+
+def _english(cell: str) -> str:
+    """A date with the English name of its month, and no point behind the day; others as they are."""
+    plain = re.sub(r"^(\d{1,2})\. ?(?=[^\W\d])", r"\1 ", cell)
+    return re.sub(r"[^\W\d_]+", lambda m: _ENGLISH.get(m[0].lower(), m[0]), plain)
+
+
+def _named(cell: str) -> bool:
+    return _NAMED.match(cell) is not None or _NAMED.match(_english(cell)) is not None
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -116,7 +144,8 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
         if len(sizes) and sizes.min() > 1e8 and sizes.max() > 200 * sizes.min():
             msg = f"{sizes.min():.0f} and {sizes.max():.0f} are not of one unit; say which: --read time-unit=s, or mend the smaller or larger ones"
             raise Ambiguous(msg)
-        if len(good) and "date" in name.lower() and good.min() > 20_000 and good.max() < 80_000:
+        parts = bool((good % 1).any()) or any(word in name.lower() for word in ("date", "datum", "fecha"))
+        if len(good) and parts and good.min() > 20_000 and good.max() < 80_000:
             msg = f"{good[0]:g} may be days as Excel counts them, or seconds; say which: --read time-unit=excel or --read time-unit=s"
             raise Ambiguous(msg)
         unit = next(u for below, u in _BY_SIZE if (float(sizes.max()) if len(sizes) else 0.0) < below)
@@ -149,7 +178,13 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
         parsed = pd.Series(pd.NaT, text.index, dtype="datetime64[ms]")
         parsed[good] = pd.PeriodIndex(plain[good], freq="Q").to_timestamp().astype("datetime64[ms]")
         form = "quarters"
-    elif _NAMED.match(first):
+    elif _WEEK.match(first):
+        week = text.str.replace("-", "").str.replace("W", "-W")
+        parsed, form = (
+            pd.to_datetime(week.str[:8] + "-" + week.str[8:].replace({"": "1"}), format="%G-W%V-%u", errors="coerce"),
+            "weeks",
+        )
+    elif _named(first):
         parsed, form = _by_name(text, missing), "dates with names of months"
     else:
         parsed, form = _iso(text), "ISO 8601"
@@ -267,7 +302,7 @@ def _by_name(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.T
     read: dict[str, pd.Timestamp | None] = {}
     a, b = datetime(2000, 1, 1, tzinfo=None), datetime(2003, 1, 2, tzinfo=None)  # noqa: DTZ001  # local times
     for cell in different:
-        cleaned = re.sub(r"(\d{4}):(\d{2}:)", r"\1 \2", str(cell)).replace(" at ", " ")
+        cleaned = re.sub(r"(\d{4}):(\d{2}:)", r"\1 \2", _english(str(cell))).replace(" at ", " ")
         try:
             one, two = parser.parse(cleaned, default=a), parser.parse(cleaned, default=b)
         except (ValueError, OverflowError):
@@ -297,7 +332,9 @@ def _elapsed(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
 
 def _elapsed_clock(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
     """A time of day without a date is a time where it never falls (so it stays within one day)."""
-    plain = text.str.replace(",", ".").str.replace(r"^(\d{1,2}:\d{2})$", r"\1:00", regex=True).where(~missing)
+    plain = (
+        with_colons(text).str.replace(",", ".").str.replace(r"^(\d{1,2}:\d{2})$", r"\1:00", regex=True).where(~missing)
+    )
     spans = pd.to_timedelta(plain, errors="coerce")
     wrong = np.asarray(spans.isna(), np.bool_)
     if (spans.dropna().diff().dropna() < pd.Timedelta(0)).any() or wrong[~missing].any():

@@ -132,7 +132,7 @@ def dialect_of(path: Path, lines: list[str], chosen: Corrections) -> Dialect:
     skip, delimiter, notes = 0, chosen.delimiter, []
     comments: list[str] = []
     for line in lines:
-        if found := _SEP_LINE.match(line.strip()):
+        if found := _SEP_LINE.match(line.strip("\r\n ")):
             delimiter = delimiter or found[1]
         elif line.startswith("#"):
             comments.append(line)

@@ -31,7 +31,7 @@ from producers.datasets import columns, dates
 from producers.datasets.base import Dataset, Labels, Layout, Series, Window, usual_step
 from producers.datasets.columns import Cells
 from producers.datasets.numbers import Ambiguous, Decimal, Written, decimal_of, switches, taken_apart, values_of
-from producers.datasets.tables import Sheet, listed, sheets
+from producers.datasets.tables import Sheet, listed, sheets, turned
 from producers.errors import DataError
 
 STEP_MS = 1000  # made up, for tables without time stamps
@@ -126,6 +126,8 @@ def _known(path: Path) -> bool:
 
 
 def _read(path: Path, sheet: Sheet, layout: Layout) -> Part:
+    if not layout.table and layout.timestamp_column is None:
+        sheet = turned(sheet)
     cells = Cells(sheet, layout.corrections)
     time = _named_time(path, cells, layout)
     series = _named_series(path, cells, layout)
@@ -155,7 +157,8 @@ def _read(path: Path, sheet: Sheet, layout: Layout) -> Part:
             layout,
             wrong,
         )
-    chosen, left_out = _chosen(path, cells, layout, time, series, labels, index)
+    same = [n for n in cells.names if time and n not in {*time, *series} and columns.times_again(cells, n, timestamps)]
+    chosen, left_out = _chosen(path, cells, layout, time, series, labels, index, same)
     values, bad, units = _values(path, cells, chosen, layout, metric=bool(time))
     wrong |= bad
     if wrong.any():
@@ -204,7 +207,17 @@ def _several(path: Path, cells: Cells, column: str) -> tuple[str, ...]:
 def _named_time(path: Path, cells: Cells, layout: Layout) -> tuple[str, ...]:
     if layout.timestamp_column is not None:
         return _several(path, cells, layout.timestamp_column)
-    return () if layout.table else columns.time_columns(cells)
+    if layout.table:
+        return ()
+    found = columns.time_columns(cells)
+    if not found and (unread := columns.unread_time(cells)) is not None:
+        cell = str(cells.present(unread, 1).iloc[0])[:40]
+        msg = (
+            f"{path}: column {unread!r} is called a time, but {cell!r} is none that is known (a zone by its name? leave it out, and name it with "
+            "--time-zone); name another with --timestamp-column, or take the rows in their order: --table"
+        )
+        raise DataError(msg)
+    return found
 
 
 def _named_series(path: Path, cells: Cells, layout: Layout) -> tuple[str, ...]:
@@ -281,6 +294,7 @@ def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[d
                 wrong=read.wrong | none_too,
                 form=f"{read.form}, with hours",
             ), date
+        clock = dates.with_colons(clock)
         return dates.from_text(date + " " + clock, none | none_too, layout.time_zone, chosen), date + " " + clock
     column = cells.table[name]
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
@@ -304,6 +318,7 @@ def _chosen(
     series: Sequence[str],
     labels: Sequence[str],
     index: Sequence[str],
+    same: Sequence[str],
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Which columns are judged, and the others with why not."""
     others = [n for n in cells.names if n not in {*time, *series}]
@@ -315,6 +330,8 @@ def _chosen(
             why[name] = "labels"
         elif name in index:
             why[name] = "numbers the rows"
+        elif name in same:
+            why[name] = "the time again"
         elif cells.is_text(name) and not len(cells.present(name)):
             why[name] = "empty"
         elif pa.types.is_nested(cells.table[name].type):

@@ -49,11 +49,13 @@ _BODY = (
     rf"(?:\d{{1,3}}(?:{_GAP}\d{{3}})+(?:[.,]\d+)?|\d{{1,3}}(?:,\d{{2,3}})*,\d{{3}}(?:\.\d+)?|\d{{1,3}}(?:\.\d{{3}})+(?:,\d+)?"
     r"|\d*[.,]?\d+|\d+[.,])(?:[eE][+-]?\d+)?"
 )
-_UNIT = r"(?:%|‰|[A-Za-zµμ°Ω][A-Za-zµμ°Ω³²]{0,9}(?:/[A-Za-z]{1,6})?)"
+_UNIT = r"(?:%|‰|[A-Za-zµμ°Ω][A-Za-zµμ°Ω³²]{0,9}(?:/[A-Za-z]{1,6})?|[€$£¥])"
 _SIGN = r"[+\-−]?"
-NUMBER = re.compile(rf"{_SIGN}[$€£¥]? ?{_SIGN}(?:{_BODY}|inf|infinity){_GAP}?{_UNIT}?|\({_BODY}\)", re.IGNORECASE)
+NUMBER = re.compile(rf"{_SIGN}[$€£¥]? ?{_SIGN}(?:{_BODY}{_GAP}?{_UNIT}?|inf|infinity)|\({_BODY}\)", re.IGNORECASE)
 """A cell that may be a number, with a unit or not."""
-_PARTS = re.compile(rf"^(\()?({_SIGN})[$€£¥]? ?({_SIGN})({_BODY}|inf|infinity)\)?{_GAP}?({_UNIT})?$", re.IGNORECASE)
+_PARTS = re.compile(
+    rf"^(\()?({_SIGN})[$€£¥]? ?({_SIGN})({_BODY}|inf(?:inity)?(?![A-Za-z]))\)?{_GAP}?({_UNIT})?$", re.IGNORECASE
+)
 
 _SWITCHES = (
     ("true", "false"), ("yes", "no"), ("on", "off"), ("t", "f"), ("y", "n"), ("enabled", "disabled"), ("up", "down"),
@@ -157,7 +159,7 @@ def taken_apart(text: pd.Series[str], missing: NDArray[np.bool_]) -> Written:
         units = None if apart.units is None else apart.units.iloc[where].reset_index(drop=True)
         return Written(text, missing, apart.body.iloc[where].reset_index(drop=True), apart.negative[where], units)
     parts = text.str.extract(_PARTS)
-    body = parts[3].fillna("")
+    body = parts[3].fillna("").str.replace(_GAP, "", regex=True)
     minus = parts[1].isin(["-", "−"]) | parts[2].isin(["-", "−"]) | parts[0].notna()
     units = parts[4].fillna("")
     return Written(text, missing, body, np.asarray(minus, np.bool_), units if (units != "").any() else None)
@@ -202,7 +204,7 @@ def values_of(column: Written, decimal: Decimal) -> tuple[NDArray[np.float64], N
     Raises Ambiguous where units do not go together.
     """
     thousands = "." if decimal == "," else ","
-    body = column.body.str.replace(rf"{_GAP}", "", regex=True)
+    body = column.body
     wrong_group = body.str.contains(rf"\{thousands}(?!\d{{2,3}}(?:\D|$))|\{decimal}.*[.,]", regex=True)
     body = body.str.replace(thousands, "", regex=False).str.replace(decimal, ".", regex=False)
     values: NDArray[np.float64] = pd.to_numeric(body, errors="coerce").to_numpy(np.float64, na_value=np.nan).copy()

@@ -26,12 +26,16 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from producers.datasets.base import Corrections
+from producers.datasets.dates import looks_like_time
 from producers.datasets.dialect import Dialect, decoded, dialect_of, lines_of
 from producers.datasets.unpacking import contents, is_excel
 from producers.errors import DataError
 
 MAX_COLUMNS = 4_096
 """Columns of a file: a detector keeps a number for each pair of them."""
+MAX_TURNED = 50_000_000
+"""Cells of a table whose times run to the right."""
+_LINE_PROTOCOL = re.compile(r"^[^,\s=]+(?:,[^\s=,]+=[^\s,]+)* [^\s=,]+=\S.* \d{13,19}$")
 _PROMETHEUS = re.compile(r"^([a-zA-Z_:][\w:]*)?(\{.*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?$")
 _ANNOTATION = re.compile(r'^"?#(datatype|group|default)\b')
 
@@ -91,6 +95,9 @@ def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
     lines = lines_of(path, text)
+    if lines and _LINE_PROTOCOL.match(lines[0]):
+        msg = f"{path}: is InfluxDB's line protocol; export it as CSV (influx query --raw)"
+        raise DataError(msg)
     if any(_ANNOTATION.match(line) for line in lines[:5]):
         return _influx(path, name, text)
     return _text(path, name, text, encoding, lines, chosen)
@@ -118,6 +125,24 @@ def _checked(path: Path, sheet: Sheet) -> Sheet:
         msg = f"{path}: there are no rows in it"
         raise DataError(msg)
     return sheet
+
+
+def turned(sheet: Sheet) -> Sheet:
+    """With a row for each time, where the columns' names are times and a row is a series (time runs to the right)."""
+    names = sheet.table.column_names
+    dated = [n for n in names if looks_like_time(n)]
+    years = [n for n in names if re.fullmatch(r"(1[5-9]|20|21)\d\d", n)]
+    if years and [int(n) for n in years] == list(range(int(years[0]), int(years[0]) + len(years))):
+        dated = [*dated, *years]
+    others = [n for n in names if n not in dated]
+    if len(dated) < 3 or len(dated) < len(others) or sheet.table.num_rows * len(dated) > MAX_TURNED:
+        return sheet
+    frame = sheet.table.to_pandas()
+    frame[others] = frame[others].astype(str)
+    long = frame.melt(id_vars=others, value_vars=dated, var_name="timestamp", value_name="value")
+    several = tuple(n for n in others if frame[n].nunique() > 1)
+    note = f"times run to the right: {len(dated):,} columns became rows (--table: as they stand)"
+    return replace(sheet, table=_arrow(long), notes=(*sheet.notes, note), time="timestamp", series=several)
 
 
 def _check_width(path: Path, columns: int) -> None:
@@ -264,7 +289,13 @@ def _json(path: Path, name: str, text: str) -> Sheet:
     if found := _prometheus_answer(whole):
         return Sheet(name, found, "an answer of Prometheus", "", (), "timestamp", ("series",))
     rows = _rows_in(whole)
-    if rows is None:
+    if rows and all(
+        isinstance(row, dict) and isinstance(row.get("datapoints"), list) for row in rows
+    ):  # Grafana's JSON
+        rows = [
+            {"series": str(row.get("target")), "value": v, "timestamp": t} for row in rows for v, t in row["datapoints"]
+        ]
+    if not rows:
         msg = f"{path}: its JSON holds no list of rows"
         raise DataError(msg)
     if rows and all(isinstance(row, list) for row in rows):
@@ -289,19 +320,24 @@ def _rows_in(whole: Any) -> list[Any] | None:
         return whole
     if not isinstance(whole, dict):
         return None
+    if isinstance(whole.get("columns"), list) and isinstance(whole.get("data"), list):  # pandas' "split"
+        return [dict(zip(whole["columns"], row, strict=False)) for row in whole["data"]]
+    if len(whole) > 1 and all(looks_like_time(k) or re.fullmatch(r"\d{9,19}", k) for k in whole):
+        return [{"timestamp": k} | (v if isinstance(v, dict) else {"value": v}) for k, v in whole.items()]
     lists = {k: v for k, v in whole.items() if isinstance(v, list)}
     flat = all(not isinstance(c, list | dict) for v in lists.values() for c in v[:5])
     if lists and flat and len(lists) == len(whole) and len({len(v) for v in lists.values()}) == 1:
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    if len(lists) >= 1:
-        return max(lists.values(), key=len)
+    rows = [v for v in lists.values() if v and all(isinstance(row, list | dict) for row in v)]
+    if len(rows) == 1 or len(lists) == 1:
+        return rows[0] if rows else next(iter(lists.values()))
+    if lists:
+        return None  # which of them are the rows?
     columns = list(whole.values())
     if _as_pandas_writes(columns):
         return [{name: column[row] for name, column in whole.items()} for row in columns[0]]
     inner = [found for v in whole.values() if isinstance(v, dict) and (found := _rows_in(v)) is not None]
-    if inner:
-        return max(inner, key=len)
-    return [whole] if whole else None
+    return inner[0] if len(inner) == 1 else None
 
 
 def _as_pandas_writes(columns: list[Any]) -> bool:

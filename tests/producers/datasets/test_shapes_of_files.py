@@ -440,6 +440,54 @@ SHAPES: dict[str, Shape] = {
     "bad rows left out": Shape(
         PLAIN + "Total,1\n", reads(drop_bad_rows=True), said="1 rows that could not be read were left out"
     ),
+    # found by trying others
+    "times run to the right": Shape(
+        "host,"
+        + ",".join(iso(i) for i in range(N))
+        + "\n"
+        + "".join(f"{h}," + ",".join(map(str, TWO[h])) + "\n" for h in "ab"),
+        channels=("value",),
+        series=TWO,
+        said="times run to the right",
+    ),
+    "times of day with points": Shape(
+        rows(lambda i: f"{TIMES[i]:%d/%m/%Y};{TIMES[i]:%H.%M.%S};{german(LOAD[i])};;", "Date;Time;load;;")
+    ),
+    "weeks": Shape(
+        rows(lambda i: f"2026-W{i + 1:02},{LOAD[i]}", "week,load"),
+        times=[int((pd.Timestamp("2025-12-29") + pd.Timedelta(weeks=i)).timestamp() * 1000) for i in range(N)],
+    ),
+    "euros behind": Shape(rows(lambda i: f"{iso(i)};{german(LOAD[i])} €", "t;load"), said="in €"),
+    "the time twice": Shape(
+        rows(lambda i: f"{iso(i)},{MS[i] // 1000},{LOAD[i]}", "timestamp,clock,load"), said="clock (the time again)"
+    ),
+    "German months": Shape(
+        rows(lambda i: f"{i + 1}. März 2026;{LOAD[i]}", "Datum;load", 28),
+        series={"load": LOAD[:28]},
+        times=[int(pd.Timestamp(2026, 3, i + 1).timestamp() * 1000) for i in range(28)],
+    ),
+    "Spanish months": Shape(
+        rows(lambda i: f"{i + 1:02}-ene-2026,{LOAD[i]}", "fecha,load", 28),
+        series={"load": LOAD[:28]},
+        times=[int(pd.Timestamp(2026, 1, i + 1).timestamp() * 1000) for i in range(28)],
+    ),
+    "labels by their words": Shape(
+        rows(lambda i: f"{iso(i)},{LOAD[i]},{'anomaly' if i > 35 else 'normal'}", "timestamp,load,status"),
+        said="status (labels)",
+    ),
+    "another detector's score": Shape(
+        rows(lambda i: f"{iso(i)},{LOAD[i]},{i / 7:.3f}", "timestamp,load,anomaly_score"), said="anomaly_score (labels)"
+    ),
+    "a tab after sep=": Shape("sep=\t\n" + PLAIN.replace(",", "\t")),
+    "JSON of times": Shape(json.dumps({iso(i): LOAD[i] for i in range(N)}), name="load.json", channels=("value",)),
+    "JSON split": Shape(FRAME.assign(timestamp=MS).to_json(orient="split"), name="load.json"),
+    "JSON of Grafana": Shape(
+        json.dumps([{"target": h, "datapoints": [[TWO[h][i], MS[i]] for i in range(N)]} for h in "ab"]),
+        name="load.json",
+        channels=("value",),
+        series=TWO,
+    ),
+    "a log": Shape(rows(lambda i: f"{iso(i)} INFO took {LOAD[i]} ms", ""), channels=("column 5",)),
 }
 
 
@@ -518,6 +566,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a total at the end": (PLAIN + "Total,1\n", "--read bad-rows=drop"),
     "a row too long": (PLAIN + f"{iso(0)},1,2\n", "--read bad-rows=drop"),
     "times of day alone": (rows(lambda i: f"{i % 24:02}:00,{LOAD[i]}", "time,load"), "no date"),
+    "a zone by its name": (rows(lambda i: f"{iso(i)} CET,{LOAD[i]}"), "--time-zone"),
+    "a time that is none": (rows(lambda i: f"morning {i},{LOAD[i]}"), "is called a time"),
+    "a line of InfluxDB": (rows(lambda i: f"cpu,host=a load={LOAD[i]} {MS[i]}000000", ""), "line protocol"),
+    "lists of different lengths": (json.dumps({"a": [1, 2], "b": [1, 2, 3]}), "no list of rows"),
     "HTML": ("<html></html>", "is XML or HTML"),
     "bytes": (bytes(range(256)) * 20, "is no text"),
     "old Excel": (b"\xd0\xcf\x11\xe0" + bytes(600), "old Excel"),
