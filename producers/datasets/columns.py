@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from producers.datasets import dates
+from producers.datasets import dates, names
 from producers.datasets.base import Corrections
 from producers.datasets.numbers import MISSING, looks_numeric, switches
 from producers.datasets.tables import Sheet
@@ -33,194 +33,9 @@ ROWS_EACH = 5
 MOST_COLUMNS = 6
 """Columns that are tried together as the names of series."""
 
-_TIMES = (
-    *(
-        "timestamp",
-        "timestamps",
-        "time",
-        "datetime",
-        "date_time",
-        "date",
-        "ts",
-        "event_time",
-        "unix_time",
-        "epoch",
-        "unixtime",
-    ),
-    *(
-        "unix_timestamp",
-        "utc",
-        "zeit",
-        "zeitstempel",
-        "datum",
-        "fecha",
-        "fecha_hora",
-        "horodatage",
-        "t",
-        "when",
-        "day",
-        "month",
-    ),
-    *("quarter", "week", "year", "ds"),
-)
-_TIME_WORDS = frozenset({"timestamp", "time", "datetime", "date", "ts", "epoch", "zeit", "datum", "zeitstempel", "utc"})
-_LABELS = frozenset(
-    {
-        *(
-            "label",
-            "labels",
-            "anomaly",
-            "anomalies",
-            "anomalous",
-            "outlier",
-            "outliers",
-            "ground_truth",
-            "groundtruth",
-            "class",
-            "target",
-        ),
-        *(
-            "attack",
-            "attacks",
-            "fraud",
-            "y",
-            "y_true",
-            "changepoint",
-            "change_point",
-            "normal_attack",
-            "attack_cat",
-            "isfraud",
-            "is_attack",
-        ),
-    }
-)
-_LABEL_WORDS = frozenset(
-    {
-        "label",
-        "labels",
-        "anomaly",
-        "anomalies",
-        "anomalous",
-        "outlier",
-        "outliers",
-        "changepoint",
-        "fraud",
-        "attack",
-        "truth",
-    }
-)
-_SURE_LABELS = frozenset(
-    {"label", "labels", "class", "target", "attack_cat", "attack", "ground_truth", "normal_attack"}
-)
-"""Names of columns that are labels with more than two values too."""
-_OTHERS_JUDGEMENT = frozenset({"anomaly", "anomalies", "anomalous", "outlier", "outliers", "changepoint"})
-_TELLING = frozenset({"anomaly", "anomalous", "attack", "abnormal", "outlier", "fraud", "fault", "a ttack", "broken"})
 KINDS_OF_LABELS = 50
-_INDEX = frozenset(
-    {
-        "",
-        "unnamed",
-        "index",
-        "idx",
-        "row",
-        "rows",
-        "row_id",
-        "row_number",
-        "nr",
-        "no",
-        "id",
-        "index_level",
-        "rownum",
-        "rownames",
-    }
-)
-_SERIES = (
-    *(
-        "series",
-        "series_id",
-        "unique_id",
-        "series_name",
-        "metric",
-        "metric_name",
-        "name",
-        "measurement",
-        "field",
-        "variable",
-        "signal",
-    ),
-    *(
-        "kpi",
-        "kpi_id",
-        "host",
-        "hostname",
-        "host_name",
-        "instance",
-        "server",
-        "node",
-        "device",
-        "device_id",
-        "sensor",
-        "sensor_id",
-    ),
-    *(
-        "machine",
-        "machine_id",
-        "unit",
-        "unit_id",
-        "asset",
-        "pod",
-        "container",
-        "service",
-        "job",
-        "cpu",
-        "tag",
-        "tags",
-        "item",
-        "item_id",
-    ),
-    *(
-        "store",
-        "store_id",
-        "station",
-        "station_id",
-        "site",
-        "location",
-        "symbol",
-        "ticker",
-        "meter",
-        "meter_id",
-        "customer",
-        "region",
-    ),
-    *("id", "country", "city", "line", "channel", "topic", "key", "group", "type", "category"),
-)
-_STRONG = frozenset(_SERIES[: _SERIES.index("id")])
+_STRONG = frozenset(names.SERIES[: names.SERIES.index("id")])
 """Names that tell series apart even where no time comes again."""
-
-_NORMAL = frozenset(
-    {"0", "0.0", "false", "no", "normal", "ok", "benign", "good", "healthy", "n", "f", "off", "none", "legit", "inlier"}
-)
-_ANOMALOUS = frozenset(
-    {
-        "1",
-        "1.0",
-        "true",
-        "yes",
-        "anomaly",
-        "anomalous",
-        "attack",
-        "abnormal",
-        "outlier",
-        "fraud",
-        "bad",
-        "fault",
-        "y",
-        "t",
-        "on",
-        "a ttack",
-        "broken",
-    }
-)
 
 
 class Cells:
@@ -277,6 +92,15 @@ class Cells:
         missing = pc.is_in(pc.utf8_lower(text), value_set=self._markers)
         return text.to_pandas(), np.asarray(missing.to_numpy(zero_copy_only=False), np.bool_)
 
+    def plain_numbers(self, name: str) -> NDArray[np.float64] | None:
+        """(n,) the values of a column of texts where all that is there is a number as computers write it; None: it is not."""
+        text, missing = self.text(name)
+        cells = pa.array(text.where(~missing, None), pa.string(), from_pandas=True)
+        try:
+            return np.asarray(cells.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+        except pa.ArrowException:
+            return None
+
 
 def plain(name: str) -> str:
     """A name in lower case, its words parted by `_`."""
@@ -292,7 +116,7 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
     """
     if cells.sheet.time is not None:
         return (cells.sheet.time,)
-    place = {name: i for i, name in enumerate(_TIMES)}
+    place = {name: i for i, name in enumerate(names.TIMES)}
 
     def words(name: str) -> set[str]:
         return set(plain(name).split("_"))
@@ -301,7 +125,7 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
         return re.sub(r"_(utc|ms|millis|us|ns|s|seconds|micros|nanos|gmt|local)$", "", plain(name))
 
     usual = sorted((n for n in cells.names if unmarked(n) in place), key=lambda n: place[unmarked(n)])
-    likely = [n for n in cells.names if n not in usual and words(n) & _TIME_WORDS]
+    likely = [n for n in cells.names if n not in usual and words(n) & names.TIME_WORDS]
     others = [n for n in cells.names if n not in usual and n not in likely]
     found = next((n for n in usual if _tells_time(cells, n)), None)
     found = found or next((n for n in likely if _looks_dated(cells, n) or _since_1970(cells, n)), None)
@@ -313,31 +137,16 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
     return _with_clock(cells, found)
 
 
-_SURE_TIMES = frozenset(
-    {
-        "timestamp",
-        "timestamps",
-        "time",
-        "datetime",
-        "date_time",
-        "date",
-        "event_time",
-        "zeit",
-        "zeitstempel",
-        "datum",
-        "fecha",
-        "ts",
-    }
-)
-
-
 def unread_time(cells: Cells) -> str | None:
     """A column of texts that is called a time and holds none that is known."""
     return next(
         (
             n
             for n in cells.names
-            if plain(n) in _SURE_TIMES and cells.is_text(n) and not cells.is_numeric(n) and len(cells.present(n, 1))
+            if plain(n) in names.SURE_TIMES
+            and cells.is_text(n)
+            and not cells.is_numeric(n)
+            and len(cells.present(n, 1))
         ),
         None,
     )
@@ -371,16 +180,13 @@ def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
         (n for n in cells.names if n != found and cells.is_text(n) and _all_match(cells, n, dates.ONLY_CLOCK)), None
     )
     if clock is None and _hours_tell(cells, found):
-        clock = next((n for n in cells.names if plain(n) in _HOURS), None)
+        clock = next((n for n in cells.names if plain(n) in names.HOURS), None)
     return (found,) if clock is None else (found, clock)
-
-
-_HOURS = frozenset({"hour", "hr", "hours", "stunde", "hora", "heure"})
 
 
 def _hours_tell(cells: Cells, date: str) -> bool:
     """Whether a column of hours parts rows of one date."""
-    hour = next((n for n in cells.names if plain(n) in _HOURS and cells.is_numeric(n)), None)
+    hour = next((n for n in cells.names if plain(n) in names.HOURS and cells.is_numeric(n)), None)
     if hour is None or cells.different(date) == len(cells.table):
         return False
     numbers = pd.to_numeric(cells.text(hour)[0], errors="coerce")
@@ -420,6 +226,8 @@ def _tells_time(cells: Cells, name: str) -> bool:
 
 
 def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
+    if (quick := cells.plain_numbers(name)) is not None:
+        return quick
     text, missing = cells.text(name)
     if text.str.contains(",", regex=False).any():
         text = text.str.replace(",", ".", regex=False)
@@ -464,7 +272,7 @@ def index_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
         unnamed = re.fullmatch(r"unnamed_\d+|index_level_\d+", plain(name)) or (
             name == "column 1" and place == 0 and not _nameless(cells)
         )
-        if name in taken or not (unnamed or plain(name) in _INDEX) or not cells.is_numeric(name):
+        if name in taken or not (unnamed or plain(name) in names.INDEX) or not cells.is_numeric(name):
             continue
         steps = np.diff(_numbers(cells, name))
         if len(cells.table) > 1 and (steps == 1).mean() >= MOSTLY:
@@ -483,15 +291,17 @@ def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
     for name in free:
         words, different = set(plain(name).split("_")), cells.different(name)
         named = (
-            plain(name) in _LABELS or bool(words & _LABEL_WORDS) or plain(name).startswith(("is_anom", "is_outlier"))
+            plain(name) in names.LABELS
+            or bool(words & names.LABEL_WORDS)
+            or plain(name).startswith(("is_anom", "is_outlier"))
         )
         whole = not cells.is_numeric(name) or different <= 20
-        others = bool(words & _OTHERS_JUDGEMENT)  # scores of another detector, too
+        others = bool(words & names.OTHERS_JUDGEMENT)  # scores of another detector, too
         if (
             others
             or (named and different <= 2)
             or _says_normal(cells, name, different)
-            or (plain(name) in _SURE_LABELS and different <= KINDS_OF_LABELS and whole)
+            or (plain(name) in names.SURE_LABELS and different <= KINDS_OF_LABELS and whole)
         ):
             found.append(name)
     if (
@@ -510,7 +320,7 @@ def _says_normal(cells: Cells, name: str, different: int) -> bool:
     if different != 2 or cells.is_numeric(name):
         return False
     found = set(cells.present(name, len(cells.table)).str.lower().unique())
-    return bool(found & _TELLING) and len(found & (_NORMAL | _TELLING)) == len(found)
+    return bool(found & names.TELLING) and len(found & (names.NORMAL | names.TELLING)) == len(found)
 
 
 def anomalous(cells: Cells, name: str) -> NDArray[np.bool_] | None:
@@ -518,11 +328,11 @@ def anomalous(cells: Cells, name: str) -> NDArray[np.bool_] | None:
     text, missing = cells.text(name)
     lower = text.str.lower()
     found = set(lower[~missing].unique())
-    marked = lower.isin(_ANOMALOUS)
-    if found <= _NORMAL | _ANOMALOUS:
+    marked = lower.isin(names.ANOMALOUS)
+    if found <= names.NORMAL | names.ANOMALOUS:
         return np.asarray(marked & ~missing, np.bool_)
-    if found & _NORMAL and len(found) <= KINDS_OF_LABELS:
-        return np.asarray(~lower.isin(_NORMAL) & ~missing, np.bool_)
+    if found & names.NORMAL and len(found) <= KINDS_OF_LABELS:
+        return np.asarray(~lower.isin(names.NORMAL) & ~missing, np.bool_)
     return None
 
 
@@ -542,7 +352,7 @@ def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str])
     if cells.sheet.series:
         return cells.sheet.series, 0.0
     n, free = len(times), [name for name in cells.names if name not in set(taken)]
-    place = {name: i for i, name in enumerate(_SERIES)}
+    place = {name: i for i, name in enumerate(names.SERIES)}
     codes: dict[str, NDArray[np.int64]] = {}
     for name in free:
         words = plain(name).split("_")
@@ -551,7 +361,7 @@ def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str])
             code, values = pd.factorize(cells.text(name)[0])
             if 1 < len(values) <= max(2, n // 2):
                 codes[name] = code
-    ranked = sorted(codes, key=lambda c: (place.get(plain(c), len(_SERIES)), free.index(c)))
+    ranked = sorted(codes, key=lambda c: (place.get(plain(c), len(names.SERIES)), free.index(c)))
     strong = [
         c
         for c in ranked

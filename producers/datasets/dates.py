@@ -46,6 +46,7 @@ _NAMED = re.compile(
 )
 _QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
 _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
+_ZONED = r"(?:[zZ]|:\d\d(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
 _POINTS = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
 ONLY_CLOCK = re.compile(rf"^{_CLOCK}$|^(?:[01]?\d|2[0-3])\.[0-5]\d\.[0-5]\d$")
 DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
@@ -161,11 +162,15 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     known = text[~missing]
     if not len(known):
         return Times(np.zeros(len(text), np.int64), missing, "no times")
-    if known.str.match(DURATION.pattern).all() and not known.str.match(ONLY_CLOCK.pattern).all():
-        return _elapsed(text, missing)
-    if known.str.match(ONLY_CLOCK.pattern, case=False).all():
-        return _elapsed_clock(text, missing)
     first = str(known.iloc[0])
+    if (
+        DURATION.match(first)
+        and known.str.match(DURATION.pattern).all()
+        and not known.str.match(ONLY_CLOCK.pattern).all()
+    ):
+        return _elapsed(text, missing)
+    if ONLY_CLOCK.match(first) and known.str.match(ONLY_CLOCK.pattern, case=False).all():
+        return _elapsed_clock(text, missing)
     if _NUMERIC.match(first):
         parsed, form = _numeric(text, missing, chosen)
     elif _QUARTER.match(first):
@@ -187,7 +192,7 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     elif _named(first):
         parsed, form = _by_name(text, missing), "dates with names of months"
     else:
-        parsed, form = _iso(text), "ISO 8601"
+        parsed, form = _iso(text, missing), "ISO 8601"
     wrong = np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
     if parsed.dt.tz is None:
         parsed, skipped = _localised(parsed, zone_of(zone))
@@ -201,14 +206,18 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     return Times(_ms(parsed, wrong), wrong, form)
 
 
-def _iso(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
+    zoned = bool(text.str.contains(_ZONED, regex=True).any())
+    parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=zoned)
+    if parsed[~missing].notna().all():
+        return parsed
     plain = text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", r"\1-\2-\3", regex=True)
     plain = plain.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True).str.replace(r"([+-]\d\d:?\d\d)Z$", r"\1", regex=True)
     plain = plain.str.replace(r"^(\d{4}-\d{2}-\d{2}),? +", r"\1 ", regex=True).str.replace(
         r"(\d) +(Z|[+-]\d)", r"\1\2", regex=True
     )
     plain = plain.str.replace(r"(:\d{2}),(\d+)", r"\1.\2", regex=True)
-    zoned = bool(plain.str.contains(r"(?:[zZ]|:\d\d(?:\.\d+)?[+-]\d\d(?::?\d\d)?)$", regex=True).any())
+    zoned = bool(plain.str.contains(_ZONED, regex=True).any())
     parsed = pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=zoned)
     rest = parsed.isna() & text.map(looks_like_time)
     if rest.any() and rest.sum() > 0.5 * len(text):  # 2024-1-5 3:04 PM
