@@ -147,7 +147,7 @@ class Health:
 
 
 class WorkerMetrics:
-    """The metrics of one worker process; what `pipeline.partition.loop.LoopMetrics` asks for, and a little more.
+    """The metrics of one worker process; what `pipeline.partition.reports.LoopMetrics` asks for, and a little more.
 
     Raises
     ------

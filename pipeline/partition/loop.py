@@ -9,8 +9,9 @@ State and offset move together: what is in the store at offset n has seen every 
 alerts of those records are acknowledged. So whoever loads it goes on as if nothing had happened, and what a crash makes
 twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
 
-Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`. Where nothing is stored, or Kafka has not
-kept what comes next, the past has a hole: `pipeline.partition.rebuild`.
+Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`; what goes out and how it is counted in
+`messages`; what the loop says of itself in `reports`. Where nothing is stored, or Kafka has not kept what comes next, the past has a
+hole: `pipeline.partition.rebuild`.
 """
 
 from __future__ import annotations
@@ -18,24 +19,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import attrgetter
-from typing import Protocol
 
-import numpy as np
 import structlog
 
-from pipeline.alerts.records import Alert, DeadLetter, Severity, Status
+from pipeline.alerts.records import Alert
 from pipeline.errors import BrokerError, Dropped, TidewatchError
 from pipeline.partition.checkpoints import Checkpoints
 from pipeline.partition.growth import Growth
+from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
+from pipeline.partition.reports import LoopMetrics, Reports
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import Patience
-from pipeline.partition.stream import PartitionCore, Settled, Stream
+from pipeline.partition.stream import PartitionCore, Stream
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.records import PartitionsAdded, decode_control, encode_control
@@ -47,39 +46,6 @@ UNKNOWN_CONTROL = "a control record of a kind, or with a content, that this vers
 VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
 while memory still has it."""
-
-
-class LoopMetrics(Protocol):
-    """What the loop reports, once per batch and checkpoint."""
-
-    def batch(self, stream: str, partition: int, counts: Counter[str], seconds: dict[str, float]) -> None:
-        """One batch: what happened how often, and the seconds of each stage."""
-        ...
-
-    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
-        """One checkpoint: its offset, bytes and seconds."""
-        ...
-
-    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
-        """How many series are held, in probation and out of it; with each checkpoint."""
-        ...
-
-    def open_alerts(self, stream: str, partition: int, alerts: Counter[tuple[Status, Severity]]) -> None:
-        """How many alerts are open, by status and severity; from the start on, and when one changes."""
-        ...
-
-    def forget(self, stream: str, partition: int) -> None:
-        """The partition is not this worker's any more."""
-        ...
-
-    def waiting(self, stream: str, partition: int, store: bool) -> None:
-        """Whether the partition waits for the store."""
-        ...
-
-    def missed(self, stream: str, partition: int, records: int) -> None:
-        """Records expired before they were read."""
-        ...
-
 
 OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 """Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
@@ -138,8 +104,9 @@ class PartitionLoop:
         self.checkpointed = -1
         self.core: PartitionCore = stream.core(partition)
         self.outbox = Outbox(publisher)
+        self._messages = Messages(stream, self.outbox)
         self._clock = clock
-        self._metrics = metrics
+        self._reports = Reports(metrics, stream.name, partition)
         self._every = checkpoint_every
         self._records = checkpoint_records
         self._open_alerts = open_alerts
@@ -160,7 +127,7 @@ class PartitionLoop:
             identity=identity,
             generation=generation,
             still_owner=still_owner,
-            patiently=Patience(sleep, self._tell_waiting, self._log),
+            patiently=Patience(sleep, self._reports.waiting, self._log),
             log=self._log,
         )
 
@@ -198,7 +165,7 @@ class PartitionLoop:
             self._growth = Growth(begun=now.partitions, history=now.end)
         self._growth.counted = now.partitions
         await self._tell_partitions(now.partitions)
-        self._tell_waiting(False)
+        self._reports.waiting(False)
         if self.position > now.end:
             msg = (
                 f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
@@ -268,18 +235,20 @@ class PartitionLoop:
             scoring += self._clock() - before
             settled = self.core.settle(step, scores)
             counts.update(settled.counts)
-            rejected += _rejections(records, step.rejected + settled.unscorable)
-            self._publish(settled.alerts, counts)
-            self._publish_scores(settled)
-        self._reject(records, rejected, counts)
+            rejected += rejections(records, step.rejected + settled.unscorable)
+            if not self._alerts_are_out:
+                self._messages.alerts(settled.alerts, counts)
+            if not self._all_is_out:
+                self._messages.scores(self.core, settled)
+        if not self._all_is_out:
+            self._messages.dead_letters(records, rejected, counts)
         self.position = max(self.position, records.next_offset)
         self._midway = False
         self._since_checkpoint += len(records)
-        if self._metrics is not None:
-            seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
-            self._metrics.batch(self.stream.name, self.partition, counts, seconds)
-            if any(name.startswith("alerts_") for name in counts):
-                self._tell_state()
+        seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
+        self._reports.batch(counts, seconds)
+        if any(name.startswith("alerts_") for name in counts):
+            self._tell_state()
 
     async def idle(self) -> None:
         """Make a checkpoint where one is due; called after each batch and about once a second without one."""
@@ -345,10 +314,7 @@ class PartitionLoop:
         self.checkpointed = self.position
         self._since_checkpoint = 0
         self._checkpointed_at = self._clock()
-        if self._metrics is not None:
-            self._metrics.checkpoint(
-                self.stream.name, self.partition, self.position, size, self._checkpointed_at - started
-            )
+        self._reports.checkpoint(self.position, size, self._checkpointed_at - started)
         self._tell_state()
 
     def _drop(self) -> None:
@@ -358,21 +324,12 @@ class PartitionLoop:
         self.outbox.forget()
         self._growth = Growth()
         self.core = self.stream.core(self.partition)
-        if self._metrics is not None:
-            self._metrics.forget(self.stream.name, self.partition)
+        self._reports.forget()
 
     def _tell_state(self) -> None:
         """Tell the metrics what the state holds; nothing while it is read back, for then it is not the whole one."""
-        if self._metrics is None or self._rebuild is not None:
-            return
-        warming = self.core.warming
-        live = len(self.core.state) - warming
-        self._metrics.series(self.stream.name, self.partition, warming=warming, live=live)
-        self._metrics.open_alerts(self.stream.name, self.partition, self.core.life.open(self.core.state))
-
-    def _tell_waiting(self, waiting: bool) -> None:
-        if self._metrics is not None:
-            self._metrics.waiting(self.stream.name, self.partition, waiting)
+        if self._rebuild is None:
+            self._reports.state(self.core)
 
     # A past with a hole
 
@@ -407,8 +364,7 @@ class PartitionLoop:
 
     def _tell_missed(self, records: int, **where: int) -> None:
         self._log.warning("records expired before they were read", missed=records, **where)
-        if self._metrics is not None:
-            self._metrics.missed(self.stream.name, self.partition, records)
+        self._reports.missed(records)
 
     async def _end_rebuild(self) -> None:
         """Where the hole is behind us, go on as always, and write everything."""
@@ -470,51 +426,15 @@ class PartitionLoop:
         refusal = UNKNOWN_CONTROL if control is None else self._growth.refusal(control, offset)
         if refusal is not None or control is None:
             self._log.warning("control record refused", why=refusal, offset=offset)
-            self._reject(records, [Rejected(at, CONTROL, refusal or "")], counts)
+            if not self._all_is_out:
+                self._messages.dead_letters(records, [Rejected(at, CONTROL, refusal or "")], counts)
         elif (grown := self._growth.take(control, offset)) is not None:
             series = len(self.core.state)
-            self._publish(self.core.partitions_added(*grown), counts)
+            ended = self.core.partitions_added(*grown)
+            if not self._alerts_are_out:
+                self._messages.alerts(ended, counts)
             moved = series - len(self.core.state)
             self._log.info("series moved", before=grown[0], after=grown[1], series=moved, offset=offset)
         self.position = offset + 1
-        if self._metrics is not None:
-            self._metrics.batch(self.stream.name, self.partition, counts, {})
-            self._tell_state()
-
-    # Messages out
-
-    def _publish(self, alerts: Sequence[Alert], counts: Counter[str]) -> None:
-        if self._alerts_are_out:
-            return
-        for alert in alerts:
-            counts[f"alerts_{alert.status}"] += 1
-            if alert.status == "firing" and alert.reason in ("anomaly", "held"):
-                counts[f"fired_{alert.severity}"] += 1
-            self.outbox.send(alert.message(self.stream.settings.alert_topic))
-
-    def _publish_scores(self, settled: Settled) -> None:
-        topic = self.stream.settings.score_topic
-        if topic and not self._all_is_out:
-            for score in self.core.life.records.scores(self.core.state, settled.scored):
-                self.outbox.send(score.message(topic))
-
-    def _reject(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:
-        if self._all_is_out:
-            return
-        for r in _one_of_each_record(rejected):
-            counts[f"rejected_{r.reason}"] += 1
-            letter = DeadLetter.of(records, r, stream=self.stream.name)
-            self.outbox.send(letter.message(self.stream.settings.dlq))
-
-
-def _one_of_each_record(rejected: list[Rejected]) -> Iterator[Rejected]:
-    """In log order; a record of many points may be rejected for several of them, and is one dead letter all the same."""
-    for _, of_one in groupby(sorted(rejected, key=attrgetter("index")), key=attrgetter("index")):
-        first, *others = of_one
-        more = f" (and {len(others)} more of its points)" if others else ""
-        yield Rejected(first.index, first.reason, first.detail + more)
-
-
-def _rejections(records: RecordBatch, at_offsets: list[tuple[int, str, str]]) -> list[Rejected]:
-    """From (offset, reason, detail) to rejections, whose index points into the batch."""
-    return [Rejected(int(np.searchsorted(records.offsets, o)), reason, detail) for o, reason, detail in at_offsets]
+        self._reports.batch(counts, {})
+        self._tell_state()

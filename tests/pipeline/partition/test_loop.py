@@ -9,7 +9,7 @@ import pytest
 from partition_world import World
 from prometheus_client import CollectorRegistry
 from simulation.naive_oracle import Branch, undisturbed
-from simulation.scenarios import scenario, small_numbers
+from simulation.scenarios import small_numbers
 from simulation.world import Partition, Record
 from structlog.testing import capture_logs
 
@@ -43,16 +43,6 @@ async def test_records_that_were_processed_already_are_left_out(world: World) ->
     await loop.batch(world.records(3, 9))
     await loop.checkpoint()
     assert await world.is_stored(25)
-
-
-async def test_a_record_of_many_points_is_one_dead_letter(world: World) -> None:
-    world.scenario = scenario(6)  # export batches, and no more than four series
-    loop = world.loop()
-    await loop.assigned()
-    await loop.batch(world.records(0, 60))
-    letters = [value for topic, (value, _) in zip(world.topics, world.sent, strict=True) if topic == "dead"]
-    assert len(letters) == len(set(letters)) > 0
-    assert any(b"more of its points" in text for text in world.details)
 
 
 async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: World) -> None:

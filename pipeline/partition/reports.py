@@ -1,0 +1,82 @@
+"""What a loop says of itself while it runs, for whoever counts: once per batch and checkpoint, never per record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from pipeline.alerts.records import Severity, Status
+from pipeline.partition.stream import PartitionCore
+
+
+class LoopMetrics(Protocol):
+    """What the loop reports, once per batch and checkpoint."""
+
+    def batch(self, stream: str, partition: int, counts: Counter[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        ...
+
+    def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        ...
+
+    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
+        """How many series are held, in probation and out of it; with each checkpoint."""
+        ...
+
+    def open_alerts(self, stream: str, partition: int, alerts: Counter[tuple[Status, Severity]]) -> None:
+        """How many alerts are open, by status and severity; from the start on, and when one changes."""
+        ...
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition is not this worker's any more."""
+        ...
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether the partition waits for the store."""
+        ...
+
+    def missed(self, stream: str, partition: int, records: int) -> None:
+        """Records expired before they were read."""
+        ...
+
+
+class Reports:
+    """The reports of one partition; nobody hears them where `metrics` is None."""
+
+    def __init__(self, metrics: LoopMetrics | None, stream: str, partition: int) -> None:
+        self._metrics = metrics
+        self._of = stream, partition
+
+    def batch(self, counts: Counter[str], seconds: dict[str, float]) -> None:
+        """One batch: what happened how often, and the seconds of each stage."""
+        if self._metrics is not None:
+            self._metrics.batch(*self._of, counts, seconds)
+
+    def checkpoint(self, offset: int, size: int, seconds: float) -> None:
+        """One checkpoint: its offset, bytes and seconds."""
+        if self._metrics is not None:
+            self._metrics.checkpoint(*self._of, offset, size, seconds)
+
+    def state(self, core: PartitionCore) -> None:
+        """What is held: series in probation and out of it, and open alerts."""
+        if self._metrics is None:
+            return
+        warming = core.warming
+        self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming)
+        self._metrics.open_alerts(*self._of, core.life.open(core.state))
+
+    def waiting(self, waiting: bool) -> None:
+        """Whether the partition waits for the store."""
+        if self._metrics is not None:
+            self._metrics.waiting(*self._of, waiting)
+
+    def missed(self, records: int) -> None:
+        """Records expired before they were read."""
+        if self._metrics is not None:
+            self._metrics.missed(*self._of, records)
+
+    def forget(self) -> None:
+        """The partition is not this worker's any more."""
+        if self._metrics is not None:
+            self._metrics.forget(*self._of)
