@@ -67,7 +67,7 @@ async def main(kafka: str, group: str, topic: str, folder: Path, instance: str) 
     settings = Settings(
         kafka=KafkaSettings(brokers=kafka),
         worker=WorkerSettings(
-            group=group, instance_id=instance, session_timeout=timedelta(seconds=3), max_poll_records=40
+            group=group, instance_id=instance, session_timeout=timedelta(seconds=10), max_poll_records=40
         ),
     )
 

@@ -15,7 +15,7 @@ from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
 from pipeline.steps.batches import RecordBatch, Standing
 
-WAIT = 40.0
+WAIT = 60.0
 
 
 @dataclass

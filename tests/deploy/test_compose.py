@@ -211,7 +211,7 @@ def kafka_image() -> Image:
 ASK = """import sys
 from confluent_kafka.admin import AdminClient
 assert sys.argv[1] == "--bootstrap-server"
-AdminClient({"bootstrap.servers": sys.argv[2], "log_level": 0}).list_topics(timeout=5)
+AdminClient({"bootstrap.servers": sys.argv[2], "log_level": 0}).list_topics(timeout=60)
 """
 
 
@@ -301,14 +301,14 @@ def test_each_service_does_its_work_with_what_its_definition_gives_it(engine: En
     assert {json.loads(line)["stream"] for line in said.stdout.splitlines()} == {"taxi"}
     shown = worker.run(["tidewatch", "state", "show", "taxi", "--json"])
     assert shown.returncode == 0, shown.stderr
-    assert worker.stop(15) == 0, worker.output.read_text()
+    assert worker.stop(60) == 0, worker.output.read_text()
 
 
 def counted(worker: Container, metric: str) -> float:
     code = (
         "import pathlib, urllib.request as r; token = pathlib.Path('/secrets/metrics/token').read_text();"
         "ask = r.Request('http://127.0.0.1:9464/metrics', headers={'Authorization': f'Bearer {token}'});"
-        "print(r.urlopen(ask, timeout=5).read().decode())"
+        "print(r.urlopen(ask, timeout=60).read().decode())"
     )
     lines = worker.run(["python", "-c", code]).stdout.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric + "{"))

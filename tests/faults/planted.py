@@ -149,7 +149,7 @@ def detector_hangs() -> None:
             threading.Event().wait()
 
     _misbehaving(misbehave)
-    Scorer.__init__ = partialmethod(Scorer.__init__, timeout=timedelta(seconds=3))  # type: ignore[method-assign]
+    Scorer.__init__ = partialmethod(Scorer.__init__, timeout=timedelta(seconds=15))  # type: ignore[method-assign]
 
 
 def detector_hangs_for_good() -> None:

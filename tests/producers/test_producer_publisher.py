@@ -53,7 +53,7 @@ def read(broker: str, topic: str, count: int) -> list[tuple[int, bytes, bytes]]:
     consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
     found: list[tuple[int, bytes, bytes]] = []
     while len(found) < count:
-        messages = consumer.consume(count - len(found), timeout=5.0)
+        messages = consumer.consume(count - len(found), timeout=60.0)
         assert messages, f"{len(found)} of {count} records came"
         found += [(m.partition(), m.key(), m.value()) for m in messages]
     return found

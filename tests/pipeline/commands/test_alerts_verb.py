@@ -175,7 +175,7 @@ def test_following_goes_on_until_ctrl_c(brokers):
     try:
         lines = [process.stdout.readline() for _ in sent()]
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, rest, errors) == (130, "", "")

@@ -228,7 +228,7 @@ def test_ctrl_c_is_heard_while_a_broker_is_waited_for(tmp_path: Path) -> None:
         assert process.stdout.readline() == "asking\n"
         time.sleep(0.5)  # so that it waits within librdkafka; where it does not yet, it is interrupted all the same
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
+        process.communicate(timeout=50)
     finally:
         process.kill()
     assert process.returncode == 130

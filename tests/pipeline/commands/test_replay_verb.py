@@ -26,7 +26,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
 
 def tidewatch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", "replay", *arguments], capture_output=True, text=True, cwd=cwd, timeout=60
+        [sys.executable, "-m", "pipeline", "replay", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
     )
 
 
@@ -34,15 +34,36 @@ def records(broker: EmbeddedServer, topic: str, count: int) -> list[dict[str, ob
     consumer = Consumer(
         {"bootstrap.servers": broker.address, "group.id": topic, "enable.auto.commit": False, "log_level": 0}
     )
-    partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-    found: list[dict[str, object]] = []
-    while len(found) < count:
-        messages = consumer.consume(count - len(found), timeout=5.0)
-        assert messages, f"{len(found)} of {count} records came"
-        found += [json.loads(m.value()) for m in messages]
-    assert not consumer.consume(10, timeout=0.5)
+    try:
+        assert sum(ends(consumer, topic).values()) == count
+        consumer.assign([TopicPartition(topic, p, 0) for p in ends(consumer, topic)])
+        found: list[dict[str, object]] = []
+        while len(found) < count:
+            messages = consumer.consume(count - len(found), timeout=60.0)
+            assert messages, f"{len(found)} of {count} records came"
+            found += [json.loads(m.value()) for m in messages]
+    finally:
+        consumer.close()
     return found
+
+
+def ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    """The end of each partition's log: of a topic that nobody deletes from, the number of its records."""
+    partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
+    return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=60)[1] for p in partitions}
+
+
+def wait_for_a_record(address: str, topic: str, process: subprocess.Popen[str]) -> None:
+    """Until a process that sends has sent something."""
+    consumer = Consumer({"bootstrap.servers": address, "group.id": topic, "log_level": 0})
+    try:
+        end = time.monotonic() + 60
+        while not sum(ends(consumer, topic).values()):
+            assert process.poll() is None
+            assert time.monotonic() < end, "nothing was sent"
+            time.sleep(0.05)
+    finally:
+        consumer.close()
 
 
 def test_a_file_goes_to_its_topic_and_the_last_line_says_how_much(broker: EmbeddedServer, tmp_path: Path) -> None:
@@ -99,9 +120,9 @@ def test_ctrl_c_ends_in_order_and_says_what_arrived(broker: EmbeddedServer, tmp_
     assert process.stdout is not None
     while "records of" not in process.stdout.readline():
         assert process.poll() is None
-    time.sleep(0.5)
+    wait_for_a_record(broker.address, "slow", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped by Ctrl-C" in out
     assert "Traceback" not in err
@@ -114,15 +135,16 @@ def test_what_was_not_delivered_is_exit_code_1_and_one_line(tmp_path: Path) -> N
         config = tmp_path / "tidewatch.toml"
         config.write_text(f'[kafka]\nbrokers = "{own.address}"\n')
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "replay", "synthetic", "taxi", "--rate", "2000", "--delivery-timeout", "1",
+            [sys.executable, "-m", "pipeline", "replay", "synthetic", "taxi", "--rate", "2000", "--delivery-timeout", "10",
              "--config", str(config)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         )  # fmt: skip
         assert process.stdout is not None
         while "records of" not in process.stdout.readline():
             assert process.poll() is None
+        wait_for_a_record(own.address, "synthetic-taxi.observations", process)
         os.kill(own.pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     errors = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1

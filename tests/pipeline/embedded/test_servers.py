@@ -63,16 +63,16 @@ def test_kafka_takes_a_message_and_gives_it_back(tmp_path: Path, kind: str) -> N
     with START[kind](tmp_path) as server:
         assert server.kind == {"kafka": "Apache Kafka", "tansu": "Tansu"}[kind], server.note
         admin = AdminClient({"bootstrap.servers": server.address})
-        admin.create_topics([NewTopic("t", 1)])["t"].result(10)
+        admin.create_topics([NewTopic("t", 1)])["t"].result(60)
         producer = Producer({"bootstrap.servers": server.address, "enable.idempotence": True})
         failures = []
         producer.produce("t", b"hello", on_delivery=lambda error, _: failures.append(error))
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
         assert failures == [None]
         consumer = Consumer({"bootstrap.servers": server.address, "group.id": "g"})
         try:
             consumer.assign([TopicPartition("t", 0, 0)])
-            message = consumer.poll(20)
+            message = consumer.poll(60)
             assert message is not None
             assert message.value() == b"hello"
         finally:
@@ -103,7 +103,7 @@ def test_a_server_dies_with_its_parent_even_when_that_is_killed(tmp_path: Path, 
         pid = int(process.stdout.readline())
         assert psutil.pid_exists(pid)
         process.send_signal(how)
-        process.wait(10)
+        process.wait(60)
         assert _gone(pid)
     finally:
         process.kill()
@@ -122,16 +122,16 @@ def _said(server: servers.EmbeddedServer) -> str:
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": server.address})
-    metadata = admin.list_topics(timeout=20)
+    metadata = admin.list_topics(timeout=60)
     if "t" not in metadata.topics:
-        admin.create_topics([NewTopic("t", 1)])["t"].result(20)
+        admin.create_topics([NewTopic("t", 1)])["t"].result(60)
         producer = Producer({"bootstrap.servers": server.address})
         for i in range(100):
             producer.produce("t", b"%d" % i)
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
     consumer = Consumer({"bootstrap.servers": server.address, "group.id": "g"})
     try:
-        return f"{metadata.cluster_id} {consumer.get_watermark_offsets(TopicPartition('t', 0), timeout=20)}"
+        return f"{metadata.cluster_id} {consumer.get_watermark_offsets(TopicPartition('t', 0), timeout=60)}"
     finally:
         consumer.close()
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_broker_that_does_not_answer_is_one_line_in_time() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerError, match=r"Kafka at 127\.0\.0\.1:1 does not answer: .*; start it, or name another"):
         connect_admin(KafkaSettings(brokers="127.0.0.1:1", request_timeout=1))  # type: ignore[arg-type]
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ async def _round_trip(kafka: KafkaSettings) -> None:
 @pytest.mark.slow
 async def test_a_wrong_password_is_told_as_such(scram_kafka: str) -> None:
     """Also where the admin client was let in, and the worker's consumer is not."""
-    kafka = KafkaSettings(brokers=scram_kafka, **{**SCRAM, "sasl_password": "wrong"}, request_timeout=3)  # type: ignore[arg-type]
+    kafka = KafkaSettings(brokers=scram_kafka, **{**SCRAM, "sasl_password": "wrong"}, request_timeout=15)  # type: ignore[arg-type]
     with pytest.raises(BrokerError, match=r"(?i)authentication.*see kafka\.security_protocol, kafka\.sasl_\*"):
         connect_admin(kafka)
     settings = settings_of(scram_kafka, "g").model_copy(update={"kafka": kafka})
@@ -209,9 +210,10 @@ async def test_all_clients_speak_mutual_tls(certificates: Certificates) -> None:
     with broker.Cluster(heap_mb=256, protocol="SSL", properties=tls) as cluster:
         kafka = KafkaSettings(
             brokers=cluster.bootstrap, security_protocol="SSL", ca_file=certificates.ca,
-            certificate_file=certificates.client, key_file=certificates.client_key, request_timeout=5,  # type: ignore[arg-type]
+            certificate_file=certificates.client, key_file=certificates.client_key, request_timeout=60,  # type: ignore[arg-type]
         )  # fmt: skip
         await _round_trip(kafka)
-        stranger = kafka.model_copy(update={"certificate_file": None, "key_file": None})
+        without = {"certificate_file": None, "key_file": None, "request_timeout": timedelta(seconds=15)}
+        stranger = kafka.model_copy(update=without)
         with pytest.raises(BrokerError, match=r"(?i)ssl.*see kafka\.security_protocol"):
             connect_admin(stranger)

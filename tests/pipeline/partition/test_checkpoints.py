@@ -65,8 +65,8 @@ async def test_what_was_not_acknowledged_stays_in_the_way_of_the_last_checkpoint
     loop = world.loop()
     await loop.assigned()
     batch = asyncio.create_task(loop.batch(world.records(0, 30)))
-    await asyncio.sleep(0.01)
-    assert world.sent
+    while not world.sent:
+        await asyncio.sleep(0)
     if refused:
         world.sent[0][1].set_exception(BrokerError("refused"))
         with pytest.raises(BrokerError):
@@ -86,17 +86,19 @@ async def test_the_end_of_a_batch_cut_short_is_not_a_place_to_resume_from(world:
     loop = world.loop()
     await loop.assigned()
     await loop.batch(world.records(0, 10))
-    loop.stream.scorer.score = _for_ever  # type: ignore[method-assign]
+    scoring = asyncio.Event()
+
+    async def score(_: Any) -> Any:
+        scoring.set()
+        await asyncio.Event().wait()
+
+    loop.stream.scorer.score = score  # type: ignore[method-assign]
     batch = asyncio.create_task(loop.batch(world.records(10, 30)))
-    await asyncio.sleep(0.01)
+    await scoring.wait()
     batch.cancel()
     await asyncio.wait([batch])
     await loop.revoked()
     assert (await world.stored())[0] == -1
-
-
-async def _for_ever(_: Any) -> Any:
-    await asyncio.Event().wait()
 
 
 async def test_after_the_store_went_back_everything_is_written_again(world: World) -> None:
@@ -145,15 +147,16 @@ async def test_a_write_cut_short_that_arrived_after_all_is_not_taken_for_a_later
     loop = world.loop()
     await loop.assigned()
     await loop.batch(world.records(0, 10))
-    save = world.store.save
+    save, arrived = world.store.save, asyncio.Event()
 
-    async def unanswered(*arguments: Any, **options: Any) -> Claim:
+    async def unanswered(*arguments: Any, **options: Any) -> None:
         await save(*arguments, **options)
-        return await _for_ever(None)  # type: ignore[no-any-return]
+        arrived.set()
+        await asyncio.Event().wait()
 
     world.store.save = unanswered
     checkpoint = asyncio.create_task(loop.checkpoint())
-    await asyncio.sleep(0.01)
+    await arrived.wait()
     checkpoint.cancel()
     await asyncio.wait([checkpoint])
     world.store.save = save

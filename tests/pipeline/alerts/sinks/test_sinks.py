@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from alert_logs import Log, Row, scores, stream
 from confluent_kafka.admin import AdminClient, NewTopic
+from recording_life import committed
 from structlog.testing import capture_logs
 
 from pipeline.alerts.sinks import alertmanager, webhook
@@ -83,7 +84,7 @@ async def running(work):
             await task
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -139,8 +140,8 @@ async def test_a_restarted_webhook_goes_on_behind_what_was_taken(kafka, new_topi
     async def run_until(count, url, posts):
         subscriber = AlertSubscriber(broker, topic, start="beginning", group=group)
         async with running(webhook.run(subscriber, Poster(url))):
-            await until(lambda: len(posts) == count, 40)
-            await asyncio.sleep(1.5)  # past a commit
+            await until(lambda: len(posts) == count)
+            await until(lambda: committed(kafka, group, topic) == count)
 
     async with receiver() as (url, posts):
         await publish(broker, topic, [one])
@@ -306,7 +307,7 @@ def real_alertmanager(folder):
             process.wait(10)
 
 
-def wait_for(url, seconds=20.0):
+def wait_for(url, seconds=60.0):
     end = time.monotonic() + seconds
     while True:
         try:

@@ -52,7 +52,7 @@ def send(kafka: str, topic: str, start: int, stop: int) -> None:
     assert producer.flush(30) == 0
 
 
-def wait_for(folder: Path, topic: str, count: int, *, timeout: float = 60) -> None:
+def wait_for(folder: Path, topic: str, count: int, *, timeout: float = 120) -> None:
     end = time.monotonic() + timeout
     while sum(map(len, stored(folder, topic))) < count:
         log = (folder / "output.log").read_text() if (folder / "output.log").exists() else ""
@@ -77,7 +77,7 @@ def test_a_worker_that_is_killed_resumes_at_its_checkpoint(
     process = start(topic, instance)
     wait_for(tmp_path, topic, 2 * sent)
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert stored(tmp_path, topic) == [[str(i) for i in range(sent)]] * PARTITIONS
     assert [committed(kafka, group, topic, p) for p in range(PARTITIONS)] == [sent] * PARTITIONS
 
@@ -93,5 +93,5 @@ def test_the_partitions_of_a_killed_worker_go_to_another(
     send(kafka, topic, 2000, 4000)
     wait_for(tmp_path, topic, 8000)
     second.terminate()
-    assert second.wait(10) == 0
+    assert second.wait(60) == 0
     assert stored(tmp_path, topic) == [[str(i) for i in range(4000)]] * PARTITIONS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -347,12 +349,16 @@ async def test_a_full_disk_writes_nothing_by_half_and_says_so(tmp_path: Path) ->
 @pytest.mark.embedded
 async def test_a_server_that_is_gone_or_hangs_is_a_store_error_of_one_line(tmp_path: Path) -> None:
     with start_redis(tmp_path) as mortal:
-        store = RedisStore(RedisSettings(url=SecretStr(mortal.url), timeout="300ms"))  # type: ignore[arg-type]
+        store = RedisStore(RedisSettings(url=SecretStr(mortal.url), timeout="60s"))  # type: ignore[arg-type]
         claim = await put(store, await store.claim("taxi", 0), 5, a=b"1")
-        with sync_redis.Redis.from_url(mortal.url) as client:
-            client.execute_command("CLIENT PAUSE", 1500, "ALL")
+        hasty = RedisStore(RedisSettings(url=SecretStr(mortal.url), timeout="300ms"))  # type: ignore[arg-type]
+        os.kill(mortal.pid, signal.SIGSTOP)
+        try:
             with pytest.raises(StoreError, match="did not answer in time"):
-                await put(store, claim, 6, a=b"2")
+                await put(hasty, claim, 6, a=b"2")
+        finally:
+            os.kill(mortal.pid, signal.SIGCONT)
+        await hasty.close()
         port = mortal.port
     with pytest.raises(StoreError, match=rf"Redis at 127\.0\.0\.1:{port} cannot be reached") as caught:
         await put(store, claim, 7, a=b"2")
