@@ -158,7 +158,8 @@ def test_a_record_full_of_small_things_takes_bounded_memory(which: str) -> None:
 
 def test_the_attacks_meet_every_reason_of_the_native_form() -> None:
     met = {r.reason for r in became(DECODERS["native"][1], list(attacks(5, "native", 6_000)))[1].values()}
-    assert met >= set(Reason) - {Reason.UNENCODABLE_ROW}
+    elsewhere = {Reason.DAMAGED, Reason.UNENCODABLE_ROW}  # found before a record is decoded, and after it
+    assert met >= set(Reason) - elsewhere
 
 
 @pytest.mark.parametrize("value", [
