@@ -1,7 +1,6 @@
-"""Alerts of a partition, one per series at a time, in event time alone: who is looked at, and who comes or goes.
+"""Alerts of a partition, one per series at a time, in event time alone: who moves on with a batch, and who comes or goes.
 
-An observation is anomalous when its score reaches the level and it deviates enough from what was expected. Only series that
-have such an observation, or an alert, go through Python, one observation at a time; all others are one comparison of arrays.
+Only the observations of series that have an anomaly, or an alert, go through Python, one at a time (`pipeline.alerts.attention` chooses them).
 docs/alerts.md tells the rules to readers of alerts.
 """
 
@@ -15,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
+from pipeline.alerts.attention import Attention
 from pipeline.alerts.lifecycle import (
     DTYPE,
     FIRING,
     INACTIVE,
     PENDING,
     SEVERITIES,
-    Judged,
     Life,
     Lifecycle,
     Step,
@@ -32,9 +31,6 @@ from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
-
-ORDINAL_BASE = "ordinal_base"
-"""Scalar of the state: what an alert adds to the ordinal of its onset (`PartitionCore.miss`)."""
 
 
 class AlertLife:
@@ -49,9 +45,8 @@ class AlertLife:
     """
 
     def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
-        self._policy = stream.alerts
-        self._hysteresis = stream.threshold.hysteresis
         self._lifecycle = Lifecycle(stream.alerts)
+        self._attention = Attention(stream.alerts, stream.threshold.hysteresis, self._lifecycle.silence)
         self.records = RecordWriter(stream, model, topic, partition)
 
     @property
@@ -94,7 +89,7 @@ class AlertLife:
         """
         if not len(observations):
             return []
-        judged = self._judged(state, observations, heard, scored)
+        judged = self._attention.judged(state, observations, heard, scored)
         if judged is None:
             return []
         lives = state.arrays["alerts"]
@@ -182,88 +177,6 @@ class AlertLife:
         if life.status == FIRING:
             self._lifecycle.schedule(life, as_of)
         return life
-
-    # Which observations are looked at
-
-    def _judged(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> Judged | None:
-        """The observations of all series that have an alert or are to get one; None where there is no such series."""
-        lives = state.arrays["alerts"][: len(state.names)]
-        opens = scored.live & (scored.score >= scored.level) & (scored.score > 0)
-        if opens.any():
-            at = np.flatnonzero(opens)
-            opens[at] = self._deviates(scored, at)
-        active = np.flatnonzero(lives["status"])
-        wanted = np.zeros(len(lives), np.bool_)
-        wanted[active] = True
-        wanted[scored.rows[opens]] = True
-        if not wanted.any():
-            return None
-        at = np.flatnonzero(wanted[heard.rows])
-        at = at[np.argsort(heard.rows[at], kind="stable")]
-        live = np.flatnonzero(scored.live)
-        window_of = np.full(len(observations), -1)
-        window_of[scored.index[live]] = live
-        windows = window_of[at]
-        spoken = np.flatnonzero(windows >= 0)
-        of = windows[spoken]
-
-        def column(values: NDArray[Any]) -> list[Any]:
-            """What is said of windows, at the observations that have one; zeros at the others."""
-            whole = np.zeros(len(at), values.dtype)
-            whole[spoken] = values
-            return cast("list[Any]", whole.tolist())
-
-        return Judged(
-            windows.tolist(),
-            at.tolist(),
-            observations.timestamps[at].tolist(),
-            heard.accepted[at].tolist(),
-            observations.offsets[at].tolist(),
-            column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
-            column(scored.score[of]),
-            column(opens[of]),
-            column(self._keeps(scored, of, opens[of])),
-            heard.watermarks[at].tolist(),
-            self._parts(lives, active, heard.rows[at], int(heard.watermarks[-1])),
-        )
-
-    def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which of observations `at` are anomalous where there is an alert already.
-
-        The hysteresis is at most half the level: normal scores must be able to end an alert.
-        """
-        score, level = scored.score[at], scored.level[at]
-        keeps = (score >= np.maximum(level - self._hysteresis, level / 2)) & (score > 0)
-        near = np.flatnonzero(keeps & ~opens)
-        keeps[near] = self._deviates(scored, at[near])
-        return keeps
-
-    def _parts(
-        self, lives: NDArray[Any], active: NDArray[np.intp], rows: NDArray[np.intp], clock: int
-    ) -> list[tuple[int, int, int]]:
-        """Cut sorted rows (k,) into series, and add those whose silence has ended."""
-        present, first = np.unique(rows, return_index=True)
-        last = np.append(first, len(rows))[1:]
-        parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
-        if self._lifecycle.silence:
-            for row in active[lives["heard_at"][active] + self._lifecycle.silence < clock].tolist():
-                parts.setdefault(row, (row, 0, 0))
-        return [parts[row] for row in sorted(parts)]
-
-    def _deviates(self, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether any channel of observations `at` (k,) deviates from what was expected, far enough and the right way.
-
-        A channel without an expected value cannot be tested and counts as deviating.
-        """
-        policy = self._policy
-        free = policy.direction == "both" and not policy.min_deviation and not policy.min_relative_deviation
-        if scored.expected is None or free:
-            return np.ones(len(at), np.bool_)
-        expected = scored.expected[at]
-        deviation = scored.observed[at] - expected
-        signed = {"both": np.abs(deviation), "up": deviation, "down": -deviation}[policy.direction]
-        least = np.maximum(policy.min_deviation, policy.min_relative_deviation * np.abs(expected))
-        return np.asarray((np.isnan(expected) | ((signed > 0) & (signed >= least))).any(axis=1))
 
 
 def _at(text: str) -> int:

@@ -9,7 +9,7 @@
 
 Event time alone decides. Silent is a series of which nothing was heard, scored or not, while the *partition's* event time went
 on by `silence`; how far the series' own times are behind or ahead does not matter, so a silence never ends before the
-observation that was heard last. Plain Python: `pipeline.alerts.life` brings only series here that have an anomaly or an alert.
+observation that was heard last. Plain Python: `pipeline.alerts.attention` brings only series here that have an anomaly or an alert.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
 from detectors.thresholds import Threshold, from_settings
-from pipeline.alerts.life import ORDINAL_BASE, AlertLife
+from pipeline.alerts.attention import ORDINAL_BASE
+from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
 from pipeline.partition.stores.base import Identity

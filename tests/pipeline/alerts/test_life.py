@@ -65,22 +65,6 @@ def test_an_anomaly_that_outlasts_the_suppression_begins_at_its_end():
     assert minute(alerts[-1].starts_at) == 45
 
 
-def test_hysteresis_keeps_a_firing_alert_but_begins_none():
-    below = [3.2, 3.2, 5.0, 3.2, 3.2, 3.2, 3.2, 2.9, 2.9, 2.9]
-    alerts = Log(stream(hysteresis=1.0)).run(scores("a", below))
-    assert story(alerts) == [("firing", "anomaly", 10), ("resolved", "normal", 45)]
-    assert minute(alerts[-1].ends_at) == 30
-
-
-def test_hysteresis_takes_at_most_half_the_level_so_normal_scores_end_an_alert():
-    alerts = Log(stream(hysteresis=9.0)).run(scores("a", [5.0, 2.5, 1.9, 1.9, 1.9]))
-    assert story(alerts)[-1] == ("resolved", "normal", 20)
-
-
-def test_a_score_of_zero_is_never_anomalous_whatever_the_level():
-    assert Log(stream()).run(scores("a", [0.0] * 5, level=0.0)) == []
-
-
 def test_severity_rises_and_never_falls():
     log = Log(stream(warning=4.5, critical=6.0))
     alerts = log.run(scores("a", [4.1, 4.2, 5.0, 4.1, 7.0, 4.1, 0, 0, 0]))
@@ -117,41 +101,6 @@ def test_probation_and_training_raise_no_alert():
 def test_an_observation_that_is_not_live_says_nothing_to_an_alert_either():
     rows = [*line("!"), *line("...", start=5, live=False), *line("...", start=20)]
     assert story(Log(stream()).run(rows)) == [("firing", "anomaly", 0), ("resolved", "normal", 30)]
-
-
-@pytest.mark.parametrize(
-    ("policy", "observed", "expected", "fires"),
-    [
-        ({"direction": "up"}, 3.0, 1.0, True),
-        ({"direction": "up"}, -3.0, 1.0, False),
-        ({"direction": "down"}, -3.0, 1.0, True),
-        ({"direction": "down"}, 3.0, 1.0, False),
-        ({"min_deviation": 2.0}, 3.0, 1.0, True),
-        ({"min_deviation": 2.5}, 3.0, 1.0, False),
-        ({"min_relative_deviation": 0.5}, 140.0, 100.0, False),
-        ({"min_relative_deviation": 0.5}, 50.0, 100.0, True),
-        ({"min_relative_deviation": 0.5}, -50.0, -100.0, True),
-        ({"direction": "up", "min_deviation": 1.0}, 0.0, float("nan"), True),
-        ({}, 1.0, 1.0, True),
-    ],
-)
-def test_only_deviations_that_matter_count(policy, observed, expected, fires):
-    alerts = Log(stream(**policy)).run([Row("a", 0, 5.0, observed=(observed,), expected=(expected,))])
-    assert bool(alerts) is fires
-
-
-def test_one_channel_that_deviates_is_enough():
-    row = Row("a", 0, 5.0, observed=(1.0, 9.0), expected=(1.0, 4.0))
-    assert len(Log(stream(min_deviation=5.0)).run([row])) == 1
-    assert Log(stream(min_deviation=5.1)).run([row]) == []
-
-
-def test_a_deviation_too_small_does_not_keep_an_alert_going():
-    rows = [Row("a", 5 * i, 5.0, observed=(v,), expected=(0.0,)) for i, v in enumerate([9.0, 9.0, 1.0, 1.0, 1.0])]
-    assert story(Log(stream(min_deviation=5.0)).run(rows)) == [
-        ("firing", "anomaly", 0),
-        ("resolved", "normal", 20),
-    ]
 
 
 def test_a_silent_series_resolves_at_its_deadline_whoever_carries_the_time_there():

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.partitioner import murmur2
 from frozen_states import log_of, process, stream_of
 
-from pipeline.alerts.life import ORDINAL_BASE
+from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.lifecycle import FIRING, PENDING
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.partition.stream import PartitionCore

@@ -1,0 +1,119 @@
+"""Which observations of a batch an alert depends on: those of series that have an alert, or are to get one.
+
+An observation is anomalous when its score reaches the level and it deviates enough from what was expected. Whether that is so is one comparison of
+arrays for all; only what is chosen here goes through Python, one observation at a time (`pipeline.alerts.lifecycle`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.alerts.lifecycle import Judged
+from pipeline.settings import AlertSettings
+from pipeline.steps.batches import Heard, Observations, Scored
+from pipeline.steps.state import PartitionState
+
+ORDINAL_BASE = "ordinal_base"
+"""Scalar of the state: what an alert adds to the ordinal of its onset (`PartitionCore.miss`)."""
+
+
+class Attention:
+    """The choice for all series of a partition; reads the component "alerts", writes nothing.
+
+    Parameters
+    ----------
+    policy
+        Which deviations matter.
+    hysteresis
+        How far below the level a score keeps an alert going.
+    silence
+        Milliseconds of event time after which a series that says nothing is looked at all the same; 0: never.
+    """
+
+    def __init__(self, policy: AlertSettings, hysteresis: float, silence: int) -> None:
+        self._policy = policy
+        self._hysteresis = hysteresis
+        self._silence = silence
+
+    def judged(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> Judged | None:
+        """The observations of all series that have an alert or are to get one; None where there is no such series."""
+        lives = state.arrays["alerts"][: len(state.names)]
+        opens = scored.live & (scored.score >= scored.level) & (scored.score > 0)
+        if opens.any():
+            at = np.flatnonzero(opens)
+            opens[at] = self._deviates(scored, at)
+        active = np.flatnonzero(lives["status"])
+        wanted = np.zeros(len(lives), np.bool_)
+        wanted[active] = True
+        wanted[scored.rows[opens]] = True
+        if not wanted.any():
+            return None
+        at = np.flatnonzero(wanted[heard.rows])
+        at = at[np.argsort(heard.rows[at], kind="stable")]
+        live = np.flatnonzero(scored.live)
+        window_of = np.full(len(observations), -1)
+        window_of[scored.index[live]] = live
+        windows = window_of[at]
+        spoken = np.flatnonzero(windows >= 0)
+        of = windows[spoken]
+
+        def column(values: NDArray[Any]) -> list[Any]:
+            """What is said of windows, at the observations that have one; zeros at the others."""
+            whole = np.zeros(len(at), values.dtype)
+            whole[spoken] = values
+            return cast("list[Any]", whole.tolist())
+
+        return Judged(
+            windows.tolist(),
+            at.tolist(),
+            observations.timestamps[at].tolist(),
+            heard.accepted[at].tolist(),
+            observations.offsets[at].tolist(),
+            column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
+            column(scored.score[of]),
+            column(opens[of]),
+            column(self._keeps(scored, of, opens[of])),
+            heard.watermarks[at].tolist(),
+            self._parts(lives, active, heard.rows[at], int(heard.watermarks[-1])),
+        )
+
+    def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of observations `at` are anomalous where there is an alert already.
+
+        The hysteresis is at most half the level: normal scores must be able to end an alert.
+        """
+        score, level = scored.score[at], scored.level[at]
+        keeps = (score >= np.maximum(level - self._hysteresis, level / 2)) & (score > 0)
+        near = np.flatnonzero(keeps & ~opens)
+        keeps[near] = self._deviates(scored, at[near])
+        return keeps
+
+    def _parts(
+        self, lives: NDArray[Any], active: NDArray[np.intp], rows: NDArray[np.intp], clock: int
+    ) -> list[tuple[int, int, int]]:
+        """Cut sorted rows (k,) into series, and add those whose silence has ended."""
+        present, first = np.unique(rows, return_index=True)
+        last = np.append(first, len(rows))[1:]
+        parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
+        if self._silence:
+            for row in active[lives["heard_at"][active] + self._silence < clock].tolist():
+                parts.setdefault(row, (row, 0, 0))
+        return [parts[row] for row in sorted(parts)]
+
+    def _deviates(self, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether any channel of observations `at` (k,) deviates from what was expected, far enough and the right way.
+
+        A channel without an expected value cannot be tested and counts as deviating.
+        """
+        policy = self._policy
+        free = policy.direction == "both" and not policy.min_deviation and not policy.min_relative_deviation
+        if scored.expected is None or free:
+            return np.ones(len(at), np.bool_)
+        expected = scored.expected[at]
+        deviation = scored.observed[at] - expected
+        signed = {"both": np.abs(deviation), "up": deviation, "down": -deviation}[policy.direction]
+        least = np.maximum(policy.min_deviation, policy.min_relative_deviation * np.abs(expected))
+        return np.asarray((np.isnan(expected) | ((signed > 0) & (signed >= least))).any(axis=1))
