@@ -1,0 +1,72 @@
+"""How rare a term is in the recent past of its own series, and from where on that is an alarm.
+
+Each term keeps counts of its last few thousand values in bins of a quarter of an octave: 64 bytes, no stored scores. Up to the 98 % quantile rarity is
+the rank; beyond it a generalised Pareto tail of fixed shape whose scale comes from the body, never from the highest values: after two true alarms a third
+of the same size must pass. What lies beyond the alarm's own level is not learnt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.uint16]
+BINS = 32
+_LOWEST, _WIDTH = -4.0, 0.25
+"""Of the bins, in octaves of the term's frozen 99 % quantile: 1/16 to 16."""
+REMEMBERED = 4096
+SHAPE = 0.2
+_BODY = np.array([0.98, 0.995])
+_PRIOR = np.array([0.93, 1.12])
+"""Of a normal term: its 98 and 99.5 % quantile in units of its 99 % quantile."""
+_PRIOR_ROWS = 60.0
+SLACK = 0.4
+"""Decades by which runs of several rows make one alert of many."""
+
+
+def counted(u: Floats) -> NDArray[np.intp]:
+    """Bin of values in units of the term's 99 % quantile."""
+    place = (np.log2(np.maximum(u, 1e-9)) - _LOWEST) / _WIDTH
+    return np.clip(np.floor(place), 0, BINS - 1).astype(np.intp)
+
+
+def body(counts: Counts) -> Floats:
+    """98 % quantile and scale (T, 2) of the tails of terms with these counts (T, BINS)."""
+    total = counts.sum(axis=1, dtype=np.int64)
+    below = np.cumsum(counts, axis=1, dtype=np.int64)
+    out = np.empty((len(counts), 2))
+    for k in range(len(counts)):
+        found = _PRIOR * (1.0 + 10.0 / (total[k] + 5.0))
+        if total[k]:
+            octaves = []
+            for share in _BODY:
+                rank = share * total[k]
+                b = int(np.searchsorted(below[k], rank))
+                inside = (rank - (below[k, b] - counts[k, b])) / max(int(counts[k, b]), 1)
+                octaves.append(_LOWEST + _WIDTH * (b + inside))
+            w = total[k] / (total[k] + _PRIOR_ROWS)
+            found = w * np.exp2(octaves) + (1.0 - w) * found
+        out[k] = found[0], max((found[1] - found[0]) / np.log(4.0), 0.03 * found[0])
+    return out
+
+
+def forgotten(counts: Counts) -> None:
+    """Halve the counts of those terms that have seen enough, in place."""
+    full = counts.sum(axis=1, dtype=np.int64) >= REMEMBERED
+    counts[full] //= 2
+
+
+def rarity(u: Floats, tails: Floats) -> Floats:
+    """-log10 of the tail probability (T, n) of values (T, n) under `body`'s tails (T, 2)."""
+    start, scale = tails[:, :1], tails[:, 1:]
+    beyond = np.maximum(u - start, 0.0) / scale
+    edge = -np.log10(1.0 - _BODY[0])
+    inside = edge * np.minimum(u / start, 1.0)
+    return np.asarray(inside + np.log10(1.0 + SHAPE * beyond) / SHAPE)
+
+
+def levels(budget: float, clusters: Floats) -> Floats:
+    """Rarity (T,) from which on a term tells, for one false alert in `budget` rows of all terms together; not laxer than one row in 200."""
+    rows = np.maximum(budget, 200.0)
+    return np.asarray(np.log10(rows * len(clusters) / clusters) - SLACK)

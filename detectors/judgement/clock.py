@@ -1,0 +1,199 @@
+"""What a series is at this time: a level with its slope, the day and the week by the clock.
+
+Three forecasts, level, level + day, level + day + week, are averaged by their recent errors (error^-4): a season that does not help has no say.
+Learnt from a history in one go, then by each visit of a bin, with errors clipped, so that one bad day changes little.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+DAY, WEEK = 86_400_000, 7 * 86_400_000
+DAY_BINS, WEEK_BINS = 288, 84
+"""At most; 5 minutes and 2 hours."""
+GAIN = 0.1
+"""Of one visit of a bin."""
+CLIP = 3.0
+"""Errors beyond so many of their usual size teach no more than this."""
+_POWER = 4
+_MONDAY = 4 * DAY
+"""1970-01-05."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """How finely a series sees the clock.
+
+    Attributes
+    ----------
+    day
+        Bins of a day; 1 where a row is a day or longer.
+    week
+        Bins of a week; 1 where a row is a week or longer.
+    rows_a_day
+        Usual number.
+    """
+
+    day: int
+    week: int
+    rows_a_day: float
+
+    @classmethod
+    def of(cls, step_ms: float) -> Bins:
+        """For rows of this usual distance."""
+        day = max(min(int(DAY // max(step_ms, 1.0)), DAY_BINS), 1)
+        week = max(min(int(WEEK // max(step_ms, 1.0)), WEEK_BINS), 1)
+        return cls(day, week, DAY / max(step_ms, 1.0))
+
+    def at(self, local: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Bin of the day and of the week for local times (n,), ms."""
+        since = local - _MONDAY
+        return (since % DAY * self.day // DAY).astype(np.intp), (since % WEEK * self.week // WEEK).astype(np.intp)
+
+
+@dataclass
+class Clock:
+    """The memory, in units of the series' own spread.
+
+    Attributes
+    ----------
+    level, slope : (C,) float64
+        Level now, and its change a row.
+    day : (bins, C) float16
+    week : (bins, C) float16
+        What is left of the day, by the week.
+    errors : (3, C) float64
+        Usual size of the errors of the three forecasts.
+    days, weeks
+        How many visits of a bin were learnt from.
+    """
+
+    level: Floats
+    slope: Floats
+    day: NDArray[np.float16]
+    week: NDArray[np.float16]
+    errors: Floats
+    days: float
+    weeks: float
+
+    def copy(self) -> Clock:
+        """One that can be changed."""
+        return replace(
+            self,
+            level=self.level.copy(),
+            slope=self.slope.copy(),
+            day=self.day.copy(),
+            week=self.week.copy(),
+            errors=self.errors.copy(),
+        )
+
+    def forecasts(self, day: NDArray[np.intp], week: NDArray[np.intp], ahead: NDArray[np.int64]) -> Floats:
+        """Level, + day, + week (3, n, C) for the bins of rows that lie so many rows ahead of `level`."""
+        level = self.level + self.slope * ahead[:, None]
+        by_day = level + self.day[day]
+        return np.stack([level, by_day, by_day + self.week[week]])
+
+    def weights(self) -> Floats:
+        """Of the three forecasts (3, C), summing to 1."""
+        least = self.errors.min(axis=0)
+        rate = (least + 1e-9) / (self.errors + 1e-9)
+        powers = rate * rate * rate * rate
+        return np.asarray(powers / powers.sum(axis=0))
+
+    def expected(self, day: NDArray[np.intp], week: NDArray[np.intp], ahead: NDArray[np.int64]) -> Floats:
+        """Forecast (n, C)."""
+        w = self.weights()
+        f = self.forecasts(day, week, ahead)
+        return np.asarray(f[0] * w[0] + f[1] * w[1] + f[2] * w[2])
+
+    def learn(self, x: Floats, day: NDArray[np.intp], week: NDArray[np.intp], bins: Bins) -> None:
+        """Go on by the rows of one block (n, C)."""
+        ahead = np.arange(1, len(x) + 1)
+        f = self.forecasts(day, week, ahead)
+        w = self.weights()
+        error = x - (f[0] * w[0] + f[1] * w[1] + f[2] * w[2])
+        usual = (self.errors * w).sum(axis=0)
+        bounded = np.clip(error, -CLIP * usual, CLIP * usual)
+        slow = 1.0 / np.clip(7 * bins.rows_a_day, 200, 5000)
+        for k in range(3):
+            size = np.minimum(np.abs(x - f[k]), CLIP * self.errors[k]).mean(axis=0) * 1.05
+            self.errors[k] += len(x) * slow * (size - self.errors[k])
+        self._profile(self.day, x - f[1], self.errors[1], day, self.days)
+        self._profile(self.week, x - f[2], self.errors[2], week, self.weeks)
+        self.days += len(x) / max(bins.rows_a_day, 1.0)
+        self.weeks += len(x) / max(7 * bins.rows_a_day, 1.0)
+        step = bounded.mean(axis=0) * len(x) / np.clip(bins.rows_a_day, 24, 2000)
+        self.slope += 0.02 * step / len(x)
+        self.level += len(x) * self.slope + step
+
+    def _profile(
+        self, profile: NDArray[np.float16], error: Floats, usual: Floats, bins: NDArray[np.intp], visits: float
+    ) -> None:
+        if len(profile) == 1:
+            return
+        bounded = np.clip(error, -CLIP * usual, CLIP * usual)
+        gain = max(GAIN, 1.0 / (visits + 1.0))
+        for b in dict.fromkeys(bins.tolist()):
+            seen = bounded[bins == b].mean(axis=0)
+            profile[b] = profile[b] + gain * seen
+
+
+def fit(x: Floats, local: NDArray[np.int64], bins: Bins) -> Clock:
+    """Learn from a history (n, C) at local times (n,) in one go; `level` is that of its last row."""
+    n, C = x.shape
+    day, week = bins.at(local)
+    days = (local - local[0]) / DAY
+    line, slope = _line(x, local)
+    left = x - line
+    profile = np.zeros((bins.day, C))
+    if bins.day > 1 and days[-1] >= 0.95:
+        profile = _medians(left, day, bins.day, 1.0)
+        left = left - profile[day]
+    by_week = np.zeros((bins.week, C))
+    if bins.week > 1 and days[-1] >= 6.95:
+        by_week = _medians(left, week, bins.week, 0.5)
+    seen = days[-1] if bins.day > 1 else 0.0
+    errors = np.full((3, C), 1.0)
+    clock = Clock(
+        line[-1].copy(), slope, profile.astype(np.float16), by_week.astype(np.float16), errors, seen, seen / 7
+    )
+    f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
+    clock.errors = np.stack([np.abs(x - f[k]).mean(axis=0) + 1e-6 for k in range(3)])
+    return clock
+
+
+def _line(x: Floats, local: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Level (n, C) through the medians of days, or of eighths of a short history, and its slope a row where it is steady."""
+    n = len(x)
+    parts = int(np.clip((local[-1] - local[0]) / DAY, min(8, max(n // 8, 1)), min(60, max(n // 8, 1))))
+    cuts = np.linspace(0, n, parts + 1).astype(int)
+    middle = (cuts[:-1] + cuts[1:] - 1) / 2
+    medians = np.stack([np.median(x[a:b], axis=0) for a, b in itertools.pairwise(cuts.tolist())])
+    slope = np.zeros(x.shape[1])
+    if parts >= 5:
+        i, j = np.triu_indices(parts, 1)
+        slope = np.median((medians[j] - medians[i]) / (middle[j] - middle[i])[:, None], axis=0)
+        flat = np.abs(medians - np.median(medians, axis=0)).mean(axis=0)
+        off = medians - slope * middle[:, None]
+        steady = np.abs(off - np.median(off, axis=0)).mean(axis=0) < 0.4 * flat
+        slope = np.where(steady, slope, 0.0)
+    off = medians - slope * middle[:, None]
+    return np.median(off, axis=0) + slope * np.arange(n)[:, None], slope
+
+
+def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> Floats:
+    """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that."""
+    out, count = np.zeros((bins, x.shape[1])), np.zeros((bins, 1))
+    for b in np.unique(at):
+        rows = x[at == b]
+        out[b], count[b] = np.median(rows, axis=0), len(rows)
+    weighted = np.where(count > 0, 1.0, 0.0)
+    near = sum(np.roll(out * weighted, k, axis=0) for k in (-2, -1, 1, 2))
+    of = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))
+    smooth = near / np.maximum(of, 1.0)
+    return np.asarray((out * count + smooth * prior) / np.maximum(count + prior, 1e-9))
