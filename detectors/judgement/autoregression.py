@@ -12,8 +12,13 @@ _TRIM = 6.0
 
 
 def fit(x: Floats, order: int = ORDER) -> Floats:
-    """Weights (order, C) of the rows before, the oldest first, from a history (n, C); rows with a wild error are left out once."""
+    """Weights (order, C) of the rows before, the oldest first, from a history (n, C); rows with a wild error are left out once.
+
+    Values far beyond the history's range are bounded first: one would weigh more than a thousand others, and stands in the past of 48 rows.
+    """
     n, C = x.shape
+    low, high = np.quantile(x, [0.01, 0.99], axis=0)
+    x = np.clip(x, low - (high - low), high + (high - low))
     out = np.zeros((order, C))
     usable = min(order, max((n - 4) // 6, 0))
     if not usable:

@@ -1,0 +1,136 @@
+"""What is learnt of a series and stays, what moves on with it, and what is said of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.judgement import alarm
+from detectors.judgement.clock import Bins, Clock
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Times = NDArray[np.int64]
+
+BLOCK = 16
+"""Rows after which what is slow moves on; counted from the first row of a series, so no cut changes it."""
+
+
+@dataclass
+class State:
+    """What moves on with a series; all of it bounded. `size` says how many bytes.
+
+    Attributes
+    ----------
+    rows
+        Judged so far.
+    clock
+        See `clock.Clock`.
+    cleaned, plain : (48, C) float32
+        What was left of the clock's forecast, the oldest first.
+    far : (C,) int16
+        Rows for which the cleaned context has held forecasts.
+    seen : (8, C) float32
+        Rows as they came.
+    means : (2, C) float32
+        Running mean of what is left over a quarter of a day; of the size of the plain error over 8 rows.
+    equal, last : (C,)
+        How many rows had the value `last`.
+    scales, sums : (S, C)
+        Slow size of each scaled term, and its sum over the rows of this block.
+    block, local : (16, C) float32, (16,) int64
+        Rows of this block, for the clock to learn.
+    counts, tails
+        See `alarm`.
+    bar, peak : float
+        By how much earlier alerts raised the alarm's level; the held score.
+    calm : int
+        Normal rows since the last anomalous one of an open alert; -1 with none open.
+    """
+
+    rows: int
+    clock: Clock
+    cleaned: Singles
+    plain: Singles
+    far: NDArray[np.int16]
+    seen: Singles
+    means: Singles
+    equal: NDArray[np.int32]
+    last: Floats
+    scales: Floats
+    sums: Floats
+    block: Singles
+    local: Times
+    counts: alarm.Counts
+    tails: Floats
+    bar: float = 0.0
+    peak: float = 0.0
+    calm: int = -1
+
+    def copy(self) -> State:
+        """One that can be changed."""
+        changed = {f.name: getattr(self, f.name).copy() for f in fields(self) if hasattr(getattr(self, f.name), "copy")}
+        return replace(self, **changed)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        own = [getattr(self, f.name) for f in fields(self)]
+        parts = [*own, *(getattr(self.clock, f.name) for f in fields(self.clock))]
+        return sum(p.nbytes for p in parts if isinstance(p, np.ndarray))
+
+
+class Said(NamedTuple):
+    """Of n rows.
+
+    Attributes
+    ----------
+    score : (n,)
+        Ranks; high means anomalous.
+    strength : (n,)
+        By how many decades a row is rarer than the alarm's level asks for; an anomalous row has at least the bar.
+    anomalous : (n,) bool
+    terms : (T, n)
+        Each in units of its own 99 % quantile.
+    expected : (n, C)
+    """
+
+    score: Floats
+    strength: Floats
+    anomalous: NDArray[np.bool_]
+    terms: Floats
+    expected: Floats
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt of a series and does not move.
+
+    Attributes
+    ----------
+    middle, unit : (C,)
+        Values are judged as (value - middle) / unit.
+    weights : (48, C)
+        Of the autoregression.
+    centres : (K, 8 * C)
+    others : (C, C), or None with one channel
+    usual : (T,)
+        99 % quantile of each term.
+    longest : (C,)
+        Equal values in a row in the history; infinite where they say nothing.
+    levels : (len(ALARMS),)
+    """
+
+    bins: Bins
+    middle: Floats
+    unit: Floats
+    weights: Singles
+    centres: Singles
+    others: Singles | None
+    usual: Floats
+    longest: Floats
+    levels: Floats
+    budget: float

@@ -1,0 +1,117 @@
+"""What can be odd about a row: the terms, each a number that is high where something is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.judgement import conditional, short_state
+from detectors.judgement.clock import Bins
+from detectors.judgement.state import BLOCK, Floats, Learnt, State
+
+TERMS = (
+    "cleaned",
+    "plain",
+    "clock",
+    "stretch",
+    "quarter",
+    "state",
+    "spread",
+    "flat",
+    "given others",
+    "given others, stretch",
+)
+"""What can be odd about a row: the error of a forecast from a cleaned and from the plain context, what is left of the clock's forecast (newest row, mean of 8,
+mean of a quarter of a day), the last 8 rows as a picture, noise, equal values, and with several channels each given all the others (newest row, mean of 8)."""
+CLEANED, PLAIN, CLOCK, STRETCH, QUARTER, STATE, SPREAD, FLAT, GIVEN, GIVEN_STRETCH = range(len(TERMS))
+SCALED = (CLEANED, PLAIN, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
+"""Terms that each channel has, divided by its own slow scale before channels meet."""
+ALARMS = (CLEANED, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
+"""Terms that raise alarms; equal values do by their own rule."""
+FAR = 11.0
+"""Usual errors (mean absolute) beyond which a row enters the cleaned context as its forecast."""
+LONGEST = 64
+"""Rows for which it may; then the context begins anew from what was seen."""
+HIGHEST = 3
+"""Channels that decide a term."""
+CLIP = 3.0
+"""Usual sizes beyond which one counts as no more."""
+
+
+def errors(learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats) -> tuple[Floats, Floats]:
+    """Sizes of the scaled terms (S, n, C), and the picture's distance and the share of equal values (2, n); row by row."""
+    n, C = x.shape
+    out, single = np.zeros((len(SCALED), n, C)), np.zeros((2, n))
+    gain = np.float32(1.0 / quarter(learnt.bins))
+    for i in range(n):
+        now = left[i]
+        cleaned = (state.cleaned * learnt.weights).sum(axis=0)
+        error, plain = now - cleaned, np.abs(now - (state.plain * learnt.weights).sum(axis=0))
+        enters = _cleaned(state, now, cleaned, np.abs(error) > FAR * state.scales[0])
+        state.cleaned[:-1] = state.cleaned[1:]
+        state.cleaned[-1] = enters
+        state.plain[:-1] = state.plain[1:]
+        state.plain[-1] = now
+        state.seen[:-1] = state.seen[1:]
+        state.seen[-1] = x[i]
+        bounded = np.clip(now, -8 * state.scales[2], 8 * state.scales[2])
+        state.means[0] += gain * (bounded - state.means[0])
+        state.means[1] += 0.125 * (np.minimum(plain, 10 * state.scales[1]) - state.means[1])
+        same = x[i] == state.last
+        state.equal = np.where(same, state.equal + 1, 0).astype(np.int32)
+        state.last = x[i].copy()
+        out[:6, i] = (
+            np.abs(error),
+            plain,
+            np.abs(now),
+            np.abs(state.plain[-8:].mean(axis=0)),
+            np.abs(state.means[0]),
+            state.means[1],
+        )
+        if learnt.others is not None:
+            given = conditional.residual(state.seen.astype(np.float64), learnt.others)
+            out[6, i], out[7, i] = np.abs(given[-1]), np.abs(given.mean(axis=0))
+        state.sums += np.minimum(out[:, i], CLIP * state.scales)
+        single[0, i] = short_state.distance((state.seen - level[i]).reshape(1, -1), learnt.centres)[0]
+        single[1, i] = (state.equal / (2 * learnt.longest + 6)).max()
+    return out, single
+
+
+def _cleaned(state: State, now: Floats, forecast: Floats, far: NDArray[np.bool_]) -> Floats:
+    """What enters the cleaned context: the forecast where a row is far out, for a bounded time."""
+    state.far = np.where(far, state.far + 1, 0).astype(np.int16)
+    again = state.far > LONGEST
+    if again.any():
+        state.cleaned[:, again] = state.plain[:, again]
+        state.far[again] = 0
+    return np.where(far & ~again, forecast, now)
+
+
+def terms(state: State, sizes: Floats, runs: Floats, at: int) -> Floats:
+    """Terms (T, 16) of a block in which these rows lie from `at` on: one shape for all cuts, so that their bits are the same."""
+    n, C = sizes.shape[1:]
+    scaled = np.zeros((len(SCALED), BLOCK, C))
+    scaled[:, at : at + n] = sizes / state.scales[:, None]
+    scaled[SCALED.index(SPREAD)] = np.maximum(scaled[SCALED.index(SPREAD)] - 1.0, 0.0)
+    if C > 1:
+        logs = np.sort(np.log1p(scaled), axis=2)[:, :, -min(HIGHEST, C) :]
+        together = np.expm1(np.ascontiguousarray(logs).mean(axis=2))
+    else:
+        together = scaled[:, :, 0]
+    out = np.zeros((len(TERMS), BLOCK))
+    out[list(SCALED)] = together
+    out[STATE, at : at + n] = runs[0]
+    out[FLAT, at : at + n] = np.maximum(2.0 * runs[1] - 1.0, 0.0)
+    if C == 1:
+        out[[GIVEN, GIVEN_STRETCH]] = 0.0
+    return out
+
+
+def quarter(bins: Bins) -> float:
+    """Rows of a quarter of a day, 12 to 500."""
+    return float(np.clip(bins.rows_a_day / 4, 12, 500))
+
+
+def rows_of(term: int, bins: Bins) -> float:
+    """How many rows of a term go together."""
+    return {STRETCH: 4.0, SPREAD: 4.0, GIVEN_STRETCH: 4.0, QUARTER: quarter(bins) / 2}.get(term, 1.0)

@@ -1,0 +1,91 @@
+"""Clock, alarm and what others say of a channel, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.judgement import alarm, autoregression, clock, conditional
+
+HOUR = 3_600_000
+MONDAY = 1_704_067_200_000
+
+
+def test_bins_begin_at_midnight_and_on_monday() -> None:
+    bins = clock.Bins.of(HOUR)
+    assert (bins.day, bins.week, bins.rows_a_day) == (24, 84, 24.0)
+    day, week = bins.at(MONDAY + np.array([0, HOUR, 25 * HOUR, 167 * HOUR]))
+    assert day.tolist() == [0, 1, 1, 23]
+    assert week.tolist() == [0, 0, 12, 83]
+    assert clock.Bins.of(7 * 24 * HOUR).week == 1
+    assert clock.Bins.of(1000.0).day == 288
+
+
+def test_a_season_that_does_not_help_has_no_say_and_one_that_does_decides() -> None:
+    rng = np.random.default_rng(0)
+    at = MONDAY + np.arange(28 * 24) * HOUR
+    noise = rng.normal(0, 1, (len(at), 2))
+    season = np.stack([np.zeros(len(at)), 20 * np.sin(2 * np.pi * np.arange(len(at)) / 24)], axis=1)
+    learnt = clock.fit(noise + season, at, clock.Bins.of(HOUR))
+    ahead = MONDAY + (28 * 24 + np.arange(24)) * HOUR
+    day, week = clock.Bins.of(HOUR).at(ahead)
+    expected = learnt.expected(day, week, np.arange(1, 25))
+    assert np.abs(expected[:, 0]).max() < 1.2
+    assert np.abs(expected[:, 1] - season[:24, 1]).max() < 2.0
+    assert learnt.weights()[0, 1] < 0.01
+
+
+def test_one_bad_day_teaches_little() -> None:
+    at = MONDAY + np.arange(28 * 24) * HOUR
+    season = 20 * np.sin(2 * np.pi * np.arange(len(at)) / 24)[:, None]
+    x = season + np.random.default_rng(1).normal(0, 1, (len(at), 1))
+    bins = clock.Bins.of(HOUR)
+    learnt = clock.fit(x, at, bins)
+    before = learnt.day.astype(np.float64).copy()
+    day, week = bins.at(at[:16])
+    learnt.learn(np.full((16, 1), -500.0), day, week, bins)
+    assert np.abs(learnt.day - before).max() < 1.0
+
+
+def test_the_rarity_of_a_value_is_its_tail_and_two_large_ones_do_not_hide_a_third() -> None:
+    rng = np.random.default_rng(2)
+    values = np.abs(rng.normal(0, 1, 4000)) / 2.576
+    counts = np.zeros((1, alarm.BINS), np.uint16)
+    np.add.at(counts[0], alarm.counted(values), 1)
+    tails = alarm.body(counts)
+    said = alarm.rarity(np.array([[2.326, 2.807, 3.29]]) / 2.576, tails)[0]
+    assert said[:2] == pytest.approx([1.7, 2.3], abs=0.2)
+    assert 2.4 < said[2] < 3.1  # the tail's shape is cautious: never rarer than it is
+    np.add.at(counts[0], alarm.counted(np.array([12.0, 15.0])), 1)
+    assert alarm.rarity(np.array([[4.0]]), alarm.body(counts))[0, 0] > 5.0
+
+
+def test_counts_are_halved_when_enough_is_remembered() -> None:
+    counts = np.full((2, alarm.BINS), 10, np.uint16)
+    counts[0] = alarm.REMEMBERED // alarm.BINS
+    alarm.forgotten(counts)
+    assert counts[0].sum() == alarm.REMEMBERED // 2
+    assert counts[1].sum() == 10 * alarm.BINS
+
+
+def test_a_level_is_never_laxer_than_one_row_in_two_hundred() -> None:
+    assert alarm.levels(5.0, np.ones(1)) == alarm.levels(200.0, np.ones(1))
+    assert np.diff([alarm.levels(b, np.ones(4))[0] for b in (1e3, 1e4)]) == pytest.approx(1.0)
+
+
+def test_what_others_know_of_a_channel_is_taken_from_it() -> None:
+    rng = np.random.default_rng(3)
+    sources = rng.normal(0, 1, (2000, 2))
+    x = np.c_[sources, sources.sum(axis=1), rng.normal(0, 1, 2000)] + rng.normal(0, 0.05, (2000, 4))
+    weights = conditional.fit(x)
+    left = conditional.residual(x, weights)
+    assert left[:, :3].std(axis=0).max() < 0.25
+    assert left[:, 3].std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_an_autoregression_knows_a_cycle_and_what_is_wild_does_not_spoil_it() -> None:
+    x = np.sin(2 * np.pi * np.arange(1000) / 37)[:, None] + np.random.default_rng(4).normal(0, 0.05, (1000, 1))
+    x[500] += 100.0
+    weights = autoregression.fit(x)
+    past = np.lib.stride_tricks.sliding_window_view(x[600:-1, 0], 48)
+    assert np.abs(x[648:, 0] - past @ weights[:, 0]).mean() < 0.08
