@@ -124,8 +124,11 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
     def unmarked(name: str) -> str:
         return re.sub(r"_(utc|ms|millis|us|ns|s|seconds|micros|nanos|gmt|local)$", "", plain(name))
 
-    usual = sorted((n for n in cells.names if unmarked(n) in place), key=lambda n: place[unmarked(n)])
+    usual = sorted(
+        (n for n in cells.names if unmarked(n) in place), key=lambda n: ("utc" not in words(n), place[unmarked(n)])
+    )
     likely = [n for n in cells.names if n not in usual and words(n) & names.TIME_WORDS]
+    likely.sort(key=lambda n: "utc" not in words(n))
     others = [n for n in cells.names if n not in usual and n not in likely]
     found = next((n for n in usual if _tells_time(cells, n)), None)
     found = found or next((n for n in likely if _looks_dated(cells, n) or _since_1970(cells, n)), None)
@@ -134,7 +137,21 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
         found = next((n for n in cells.names if _since_1970(cells, n) and _goes_on(cells, n)), None)
     if found is None:
         return _calendar(cells)
-    return _with_clock(cells, found)
+    return _with_zone(cells, _with_clock(cells, found))
+
+
+def _with_zone(cells: Cells, found: tuple[str, ...]) -> tuple[str, ...]:
+    """With the column of offsets from UTC, where there is one and the times do not say theirs."""
+    zone = next(
+        (n for n in cells.names if n not in found and cells.is_text(n) and _all_match(cells, n, dates.ONLY_ZONE)), None
+    )
+    if (
+        zone is None
+        or not cells.is_text(found[-1])
+        or cells.present(found[-1], 100).str.contains(r"[zZ]$|[+-]\d\d:?\d\d$").any()
+    ):
+        return found
+    return (*found, zone)
 
 
 def unread_time(cells: Cells) -> str | None:
@@ -193,9 +210,19 @@ def _hours_tell(cells: Cells, date: str) -> bool:
     return bool(numbers.between(0, 24).all() and (numbers % 1 == 0).all())
 
 
+_PARTS = {"YY": "year", "YYYY": "year", "yyyy": "year", "yr": "year", "MM": "month", "mo": "month", "DD": "day", "dd": "day", "hh": "hour", "HH": "hour",
+    "hr": "hour", "mm": "minute", "mi": "minute", "min": "minute", "ss": "second", "SS": "second"}  # fmt: skip
+"""Short names of the parts of a date, as they are written."""
+
+
+def part_of_date(name: str) -> str:
+    """`year`, `month`, ... for a column of such a name, else the plain name."""
+    return _PARTS.get(name.strip("<># "), plain(name))
+
+
 def _calendar(cells: Cells) -> tuple[str, ...]:
     """Columns year, month and, where there are, day, hour, minute and second."""
-    by_name = {plain(n): n for n in cells.names}
+    by_name = {part_of_date(n): n for n in cells.names}
     parts = [by_name[p] for p in ("year", "month", "day", "hour", "minute", "second") if p in by_name]
     return tuple(parts) if {"year", "month"} <= set(by_name) and all(map(cells.is_numeric, parts)) else ()
 

@@ -36,7 +36,7 @@ _NUMERIC = re.compile(
     rf"^(0?[1-9]|[12]\d|3[01])([/.\-])(0?[1-9]|[12]\d|3[01])\2(\d{{4}}|\d{{2}})(?:[ T,]+({_CLOCK}))?({_ZONE})$"
 )
 _YEAR_FIRST = re.compile(
-    rf"^\d{{4}}([-/.])\d{{1,2}}(?:\1\d{{1,2}}(?:(?:[ T]+|, ){_CLOCK}{_ZONE}|[ T]\d{{2}}(?:\d{{2}})*Z?)?)?$"
+    rf"^(?!\d{{4}}\.\d{{1,2}}$)\d{{4}}([-/.])\d{{1,2}}(?:\1\d{{1,2}}(?:(?:[ T]+|, ){_CLOCK}{_ZONE}|[ T]\d{{2}}(?:\d{{2}})*Z?)?)?$"
 )
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _NAMED = re.compile(
@@ -46,8 +46,9 @@ _NAMED = re.compile(
 )
 _QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
 _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
-_ZONED = r"(?:[zZ]|:\d\d(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
+_ZONED = r"(?:[zZ]|[T ]\d\d(?::?\d\d){0,2}(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
 _POINTS = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
+ONLY_ZONE = re.compile(r"^(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
 ONLY_CLOCK = re.compile(rf"^{_CLOCK}$|^(?:[01]?\d|2[0-3])\.[0-5]\d\.[0-5]\d$")
 DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
 _ANY = (_YEAR_FIRST, _NUMERIC, _NAMED, _QUARTER, _WEEK)
@@ -140,6 +141,17 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
         ms = np.zeros(len(number), np.int64)
         ms[~wrong] = text
         return Times(ms, wrong, form)
+    if unit is None and "year" in name.lower() and len(good) and good.min() >= 1500 and good.max() <= 2200:
+        whole = np.floor(np.where(wrong, 1970.0, number))
+        first, after = (
+            ((whole + add).astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[ms]").astype(np.int64)
+            for add in (0, 1)
+        )
+        return Times(
+            _whole((first + (number - whole) * (after - first)).astype(np.float64), wrong),
+            wrong,
+            "years and their parts",
+        )
     if unit is None:
         sizes = np.abs(good)
         if len(sizes) and sizes.min() > 1e8 and sizes.max() > 200 * sizes.min():
@@ -207,8 +219,7 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
 
 
 def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
-    zoned = bool(text.str.contains(_ZONED, regex=True).any())
-    parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=zoned)
+    parsed = _as_iso(text)
     if parsed[~missing].notna().all():
         return parsed
     plain = text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", r"\1-\2-\3", regex=True)
@@ -217,8 +228,7 @@ def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Times
         r"(\d) +(Z|[+-]\d)", r"\1\2", regex=True
     )
     plain = plain.str.replace(r"(:\d{2}),(\d+)", r"\1.\2", regex=True)
-    zoned = bool(plain.str.contains(_ZONED, regex=True).any())
-    parsed = pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=zoned)
+    parsed = _as_iso(plain)
     rest = parsed.isna() & text.map(looks_like_time)
     if rest.any() and rest.sum() > 0.5 * len(text):  # 2024-1-5 3:04 PM
         clocks = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
@@ -227,6 +237,16 @@ def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Times
             if again.isna().sum() < parsed.isna().sum():
                 parsed = again
     return parsed
+
+
+def _as_iso(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+    """ISO 8601 as pandas reads it; a time without a zone among others that have one is none."""
+    zoned = text.str.contains(_ZONED, regex=True)
+    try:
+        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
+    except ValueError:
+        return pd.Series(pd.NaT, text.index, dtype="datetime64[us]")
+    return parsed.where(zoned) if zoned.any() else parsed
 
 
 def _numeric(
@@ -267,6 +287,8 @@ def _numeric(
         else:
             whole = whole.str.replace(r" (\d):", r" 0\1:", regex=True)
             parsed = pd.to_datetime(whole + zoned, format="ISO8601", errors="coerce", utc=bool((zoned != "").any()))
+        if (zoned != "").any():
+            parsed = parsed.where(zoned != "")
         found[form] = parsed.where(pd.Series(good, text.index))
     whole_ones = {form: parsed for form, parsed in found.items() if parsed[good].notna().all()}
     if len(whole_ones) == 1 or len(found) == 1:
@@ -319,6 +341,8 @@ def _by_name(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.T
         if one == two or re.match(rf"^{_MONTH}[-/ ]\d{{4}}$", cleaned, re.IGNORECASE):
             read[str(cell)] = pd.Timestamp(one)
     zoned = any(t is not None and t.tzinfo is not None for t in read.values())
+    if zoned:
+        read = {cell: t for cell, t in read.items() if t is not None and t.tzinfo is not None}
     return pd.to_datetime(text.map(read.get), utc=zoned)
 
 

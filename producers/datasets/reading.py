@@ -18,6 +18,7 @@ from producers.datasets.base import Labels, Layout, Series, Window, usual_step
 from producers.datasets.columns import Cells
 from producers.datasets.numbers import Ambiguous
 from producers.datasets.tables import Sheet, listed, turned
+from producers.datasets.unpacking import STDIN
 from producers.datasets.values import cell_at, missing_notes, values_in
 from producers.errors import DataError
 
@@ -112,8 +113,8 @@ def read(path: Path, sheet: Sheet, layout: Layout) -> Part:
     )
     rows = int((~wrong).sum())
     lines = (
-        f"{path}: {sheet.form}, {rows:,} rows"
-        + (f" of {sheet.name}" if sheet.name != path.name and str(path) != "-" else ""),
+        f"{'standard input' if str(path) == STDIN else path}: {sheet.form}, {rows:,} rows"
+        + (f" of {sheet.name}" if sheet.name != path.name and str(path) != STDIN else ""),
         _time_line(time, form, parts, series, chosen, layout, found=found_series),
         _judged_line(chosen, units, left_out),
     )
@@ -172,7 +173,11 @@ def _found_series(
         cells = Cells(kept, layout.corrections)
     found, again = columns.series_columns(cells, timestamps, taken)
     if not found and again > columns.AGAIN:
-        near = [n for n in cells.names if n not in taken and cells.different(n) <= len(timestamps) // 2]
+        near = [
+            n
+            for n in cells.names
+            if n not in taken and not cells.is_numeric(n) and cells.different(n) <= len(timestamps) // 2
+        ]
         meant = f"--series-column {near[0]}" if near else "--series-column NAME"
         msg = (
             f"{path}: {again:.0%} of the rows have the time of another row, and no column was found that tells series apart; name it: "
@@ -209,8 +214,17 @@ def _times(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -> 
 
 def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[dates.Times, pd.Series[str]]:
     chosen, name = layout.corrections, names[0]
-    if len(names) > 2 or (len(names) == 2 and columns.plain(names[1]) == "month"):
-        parts = {columns.plain(n): pd.to_numeric(cells.text(n)[0], errors="coerce") for n in names}
+    if len(names) > 1 and all(map(dates.ONLY_ZONE.match, cells.present(names[-1], 100))):
+        texts = [cells.text(n) for n in names]
+        whole = texts[0][0]
+        for text, _ in texts[1:-1]:
+            whole = whole + " " + dates.with_colons(text)
+        whole = whole + texts[-1][0]
+        return dates.from_text(
+            whole, np.logical_or.reduce([none for _, none in texts]), layout.time_zone, chosen
+        ), whole
+    if len(names) > 1 and columns.part_of_date(names[1]) == "month":
+        parts = {columns.part_of_date(n): pd.to_numeric(cells.text(n)[0], errors="coerce") for n in names}
         parsed = pd.to_datetime(pd.DataFrame({"day": 1} | parts), errors="coerce")
         text = pd.Series([" ".join(row) for row in zip(*(cells.text(n)[0] for n in names), strict=True)])
         iso = parsed.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("")
@@ -331,7 +345,7 @@ def _split(
     for k, name in enumerate(map(str, uniques)):
         rows = order[starts[k] : starts[k + 1]]
         times = timestamps[kept[rows]]
-        step = usual_step(times) if metric else 0
+        step = usual_step(np.sort(times)) if metric else 0
         some = {channel: column[kept[rows]] for channel, column in values.items()}
         if layout.wide:
             for c, (channel, column) in enumerate(some.items()):

@@ -91,7 +91,7 @@ def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         return _prometheus(path, name, text)
     if start.startswith(("{", "[")) and not re.match(r"\[[^\]\n]*\]\s*\n\s*[^\[{\s]", start):
         return _json(path, name, text)
-    if start.startswith("<"):
+    if re.match(r"<(?:\?xml|!|html|svg|table)", start, re.IGNORECASE):
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
     lines = lines_of(path, text)

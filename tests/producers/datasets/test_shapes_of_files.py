@@ -488,6 +488,35 @@ SHAPES: dict[str, Shape] = {
         series=TWO,
     ),
     "a log": Shape(rows(lambda i: f"{iso(i)} INFO took {LOAD[i]} ms", ""), channels=("column 5",)),
+    "years and their parts": Shape(
+        rows(lambda i: f"{1700 + i}.5;{LOAD[i]}", "year;load"),
+        times=[
+            int(
+                np.datetime64(str(1700 + i), "ms").astype(int)
+                + (366 if (1700 + i) % 4 == 0 and 1700 + i not in (1700, 1800) else 365) * 43_200_000
+            )
+            for i in range(N)
+        ],
+    ),
+    "a column of offsets": Shape(
+        rows(lambda i: f"{TIMES[i] + pd.Timedelta(hours=2):%Y-%m-%d,%H:%M:%S},+02:00,{LOAD[i]}", "date,time,tz,load")
+    ),
+    "UTC beside local time": Shape(
+        rows(
+            lambda i: f"{TIMES[i] + pd.Timedelta(hours=2):%Y-%m-%d %H:%M},{iso(i)},{LOAD[i]}",
+            "local_time,utc_time,load",
+        )
+    ),
+    "short names for the parts of a date": Shape(
+        rows(lambda i: f"{TIMES[i]:%Y %m %d %H 00} {LOAD[i]}", "#YY MM DD hh mm load"), said="a column for each part"
+    ),
+    "newest first": Shape(
+        "timestamp,load\n" + "".join(f"{iso(i)},{LOAD[i]}\n" for i in reversed(range(N))),
+        series={"load": LOAD[::-1]},
+        times=MS[::-1],
+        said="a step of 1 h",
+    ),
+    "names in angles": Shape(rows(lambda i: f"{iso(i)},{LOAD[i]}", "<DATE>,<CLOSE>"), channels=("<CLOSE>",)),
 }
 
 
@@ -570,6 +599,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a time that is none": (rows(lambda i: f"morning {i},{LOAD[i]}"), "is called a time"),
     "a line of InfluxDB": (rows(lambda i: f"cpu,host=a load={LOAD[i]} {MS[i]}000000", ""), "line protocol"),
     "lists of different lengths": (json.dumps({"a": [1, 2], "b": [1, 2, 3]}), "no list of rows"),
+    "zones now and then": (rows(lambda i: f"{iso(i)}{'Z' if i % 2 else ''},{LOAD[i]}"), "not a time like the others"),
     "HTML": ("<html></html>", "is XML or HTML"),
     "bytes": (bytes(range(256)) * 20, "is no text"),
     "old Excel": (b"\xd0\xcf\x11\xe0" + bytes(600), "old Excel"),
