@@ -8,16 +8,17 @@ predecessor came: then records before it are read back quietly, and nothing of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
 from pipeline.errors import BrokerError
-from pipeline.kafka.clients import broker_error
+from pipeline.kafka.clients import broker_error, librdkafka_config
 from pipeline.settings import KafkaSettings
 
 _NOT_YET = (
@@ -62,6 +63,7 @@ class Offsets:
 
     def __init__(self, admin: AdminClient, kafka: KafkaSettings) -> None:
         self._admin = admin
+        self._kafka = kafka
         self._timeout = kafka.request_timeout.total_seconds()
 
     def bounds(self, topic: str, partitions: Iterable[int]) -> dict[int, Bounds]:
@@ -96,20 +98,13 @@ class Offsets:
 
     def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Committed offsets of a group; partitions without one are left out."""
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
-        found = self._of_group(
-            f"ask for the offsets of group {group}",
-            lambda seconds: self._admin.list_consumer_group_offsets([asked], request_timeout=seconds)[group],
-        )
-        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+        asked = [TopicPartition(topic, p) for p in partitions]
+        with self._reading_as(f"ask for the offsets of group {group}", group) as found:
+            return {tp.partition: tp.offset for tp in found(asked)}
 
     def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Move a group that is empty. Raises BrokerError where somebody is in it."""
-        moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
-        self._of_group(
-            f"move group {group}",
-            lambda seconds: self._admin.alter_consumer_group_offsets([moved], request_timeout=seconds)[group],
-        )
+        self._move(f"move group {group}", group, [TopicPartition(topic, p, o) for p, o in offsets.items()])
 
     def forget(self, group: str, topic: str, partitions: Iterable[int]) -> None:
         """Take away a group's committed offsets, as if it had never read these partitions. Raises BrokerError where it has members.
@@ -119,24 +114,57 @@ class Offsets:
         """
         gone = {(topic, partition) for partition in partitions}
         doing = f"forget offsets of group {group}"
-        everything = ConsumerGroupTopicPartitions(group)
-        held = [
-            tp
-            for tp in self._of_group(
-                doing,
-                lambda seconds: self._admin.list_consumer_group_offsets([everything], request_timeout=seconds)[group],
-            )
-            if tp.offset >= 0
-        ]
+        with self._reading_as(doing, group) as found:
+            held = found(self._everything(doing))
         kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
         if len(kept) == len(held):
             return
         self._delete(doing, group)
         if kept:
-            moved = ConsumerGroupTopicPartitions(group, kept)
-            self._of_group(
-                doing, lambda seconds: self._admin.alter_consumer_group_offsets([moved], request_timeout=seconds)[group]
-            )
+            self._move(doing, group, kept)
+
+    def _everything(self, doing: str) -> list[TopicPartition]:
+        """Every partition of every topic that this user may see."""
+        try:
+            topics = self._admin.list_topics(timeout=self._timeout).topics
+        except KafkaException as error:
+            raise broker_error(doing, error) from error
+        return [TopicPartition(name, partition) for name, known in topics.items() for partition in known.partitions]
+
+    @contextmanager
+    def _reading_as(self, doing: str, group: str) -> Iterator[Callable[[list[TopicPartition]], list[TopicPartition]]]:
+        """What the group has committed of given partitions, by a client that never joins it."""
+
+        def found(asked: list[TopicPartition]) -> list[TopicPartition]:
+            if not asked:
+                return []
+            return [tp for tp in _sound(doing, consumer.committed(asked, timeout=self._timeout)) if tp.offset >= 0]
+
+        consumer = self._client_of(group)
+        try:
+            yield found
+        except KafkaException as error:
+            raise broker_error(doing, error) from error
+        finally:
+            consumer.close()
+
+    def _move(self, doing: str, group: str, offsets: list[TopicPartition]) -> None:
+        consumer = self._client_of(group)
+        try:
+            _sound(doing, consumer.commit(offsets=offsets, asynchronous=False) or [])
+        except KafkaException as error:
+            raise broker_error(doing, error) from error
+        finally:
+            consumer.close()
+
+    def _client_of(self, group: str) -> Consumer:
+        """A consumer of the group that reads and moves its offsets and joins nothing.
+
+        Not the admin client: where the group's coordinator has only just become it, librdkafka 2.16 answers NOT_COORDINATOR with a
+        segmentation fault there (its issue 5040: it looks for the group's own state, which an admin client has not).
+        """
+        own = {"group.id": group, "enable.auto.commit": False, "allow.auto.create.topics": False}
+        return Consumer(librdkafka_config(self._kafka) | own)
 
     def _delete(self, doing: str, group: str) -> None:
         try:
@@ -148,10 +176,6 @@ class Offsets:
         except BrokerError as error:
             if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:  # else a question whose answer was lost has done it
                 raise
-
-    def _of_group(self, doing: str, ask: Callable[[float], Any]) -> list[TopicPartition]:
-        """The partitions of an answer about a group."""
-        return self._once_it_settled(lambda seconds: _sound(doing, _result(doing, ask(seconds)).topic_partitions))
 
     def _once_it_settled(self, ask: Callable[[float], T]) -> T:
         """What `ask`, given the seconds to wait, returns; asked again, in `kafka.request_timeout` in all, while it is not known yet."""
