@@ -31,11 +31,11 @@ def life(series, *, start=0.0, values=(5.0, 7.0, 0.1, 0.1, 0.1)):
     """An alert with a window that rises at its end, an expected value and a band."""
     log = Log(stream(), metric_model(interval_ms={series: 300_000}))
     rows = scores(series, values, start=start, observed=(30.0,), expected=(20.0,))
-    observations, scored, watermarks = log.columns(rows)
+    observations, heard, scored = log.columns(rows)
     scored.windows.packed[:] = 20 + np.sin(np.arange(len(scored.windows.packed)))[:, None]
     scored.windows.packed[2::3] = 30.0
     scored.margins = lambda at: np.full((len(at), 1), 4.0)
-    return log.life.advance(log.state, observations, scored, watermarks)
+    return log.life.advance(log.state, observations, heard, scored)
 
 
 def row_alerts():
