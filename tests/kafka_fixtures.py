@@ -7,10 +7,12 @@ is impossible the tests are skipped with what to do about it; under CI they fail
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.embedded import kafka as broker
@@ -72,3 +74,19 @@ def new_topic(kafka: str) -> Iterator[Callable[..., str]]:
     if made:
         for done in admin.delete_topics(made).values():
             done.result(20)
+
+
+def committed_offsets(brokers: str, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """A group's offsets as Kafka has them; -1001 where there is none. (librdkafka's admin client may crash: `pipeline.kafka.offsets`.)"""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    asked, end = [TopicPartition(topic, p) for p in partitions], time.monotonic() + 60
+    try:
+        while True:
+            try:
+                return {tp.partition: int(tp.offset) for tp in consumer.committed(asked, timeout=10)}
+            except KafkaException:  # the group's coordinator is not there yet, or not any more
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+    finally:
+        consumer.close()

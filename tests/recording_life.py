@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from kafka_fixtures import committed_offsets
 
 from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
@@ -150,8 +149,5 @@ async def until(true: Callable[[], object], what: str = "", *, timeout: float = 
 
 def committed(kafka: str, group: str, topic: str, partition: int = 0) -> int | None:
     """The group's committed offset, as Kafka has it."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
-    (answer,) = admin.list_consumer_group_offsets([asked]).values()
-    offset = answer.result(20).topic_partitions[0].offset
-    return None if offset < 0 else int(offset)
+    offset = committed_offsets(kafka, group, topic, [partition])[partition]
+    return None if offset < 0 else offset

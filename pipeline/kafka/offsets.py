@@ -27,8 +27,9 @@ _NOT_YET = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._TIMED_OUT,  # noqa: SLF001  a public name of librdkafka
+    KafkaError._WAIT_COORD,  # noqa: SLF001  likewise
 )
-"""A group's coordinator has only just become it, or is about to: librdkafka's consumers wait for it, its admin client tells."""
+"""A group's coordinator has only just become it, or is about to: librdkafka waits for it once, then tells."""
 
 _FIRST_WAIT = 0.125
 """Share of `kafka.request_timeout` that the first question about a group is given. A question that was asked before there was a
@@ -99,8 +100,7 @@ class Offsets:
     def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Committed offsets of a group; partitions without one are left out."""
         asked = [TopicPartition(topic, p) for p in partitions]
-        with self._reading_as(f"ask for the offsets of group {group}", group) as found:
-            return {tp.partition: tp.offset for tp in found(asked)}
+        return {tp.partition: tp.offset for tp in self._read(f"ask for the offsets of group {group}", group, asked)}
 
     def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Move a group that is empty. Raises BrokerError where somebody is in it."""
@@ -114,8 +114,7 @@ class Offsets:
         """
         gone = {(topic, partition) for partition in partitions}
         doing = f"forget offsets of group {group}"
-        with self._reading_as(doing, group) as found:
-            held = found(self._everything(doing))
+        held = self._read(doing, group, self._everything(doing))
         kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
         if len(kept) == len(held):
             return
@@ -131,40 +130,33 @@ class Offsets:
             raise broker_error(doing, error) from error
         return [TopicPartition(name, partition) for name, known in topics.items() for partition in known.partitions]
 
-    @contextmanager
-    def _reading_as(self, doing: str, group: str) -> Iterator[Callable[[list[TopicPartition]], list[TopicPartition]]]:
-        """What the group has committed of given partitions, by a client that never joins it."""
-
-        def found(asked: list[TopicPartition]) -> list[TopicPartition]:
-            if not asked:
-                return []
-            return [tp for tp in _sound(doing, consumer.committed(asked, timeout=self._timeout)) if tp.offset >= 0]
-
-        consumer = self._client_of(group)
-        try:
-            yield found
-        except KafkaException as error:
-            raise broker_error(doing, error) from error
-        finally:
-            consumer.close()
+    def _read(self, doing: str, group: str, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """What the group has committed of these partitions."""
+        if not asked:
+            return []
+        with self._client_of(group) as client:
+            found = self._once_it_settled(
+                lambda seconds: _told(doing, lambda: client.committed(asked, timeout=seconds))
+            )
+        return [tp for tp in found if tp.offset >= 0]
 
     def _move(self, doing: str, group: str, offsets: list[TopicPartition]) -> None:
-        consumer = self._client_of(group)
-        try:
-            _sound(doing, consumer.commit(offsets=offsets, asynchronous=False) or [])
-        except KafkaException as error:
-            raise broker_error(doing, error) from error
-        finally:
-            consumer.close()
+        with self._client_of(group) as client:
+            self._once_it_settled(lambda _: _told(doing, lambda: client.commit(offsets=offsets, asynchronous=False)))
 
-    def _client_of(self, group: str) -> Consumer:
+    @contextmanager
+    def _client_of(self, group: str) -> Iterator[Consumer]:
         """A consumer of the group that reads and moves its offsets and joins nothing.
 
         Not the admin client: where the group's coordinator has only just become it, librdkafka 2.16 answers NOT_COORDINATOR with a
         segmentation fault there (its issue 5040: it looks for the group's own state, which an admin client has not).
         """
         own = {"group.id": group, "enable.auto.commit": False, "allow.auto.create.topics": False}
-        return Consumer(librdkafka_config(self._kafka) | own)
+        client = Consumer(librdkafka_config(self._kafka) | own)
+        try:
+            yield client
+        finally:
+            client.close()
 
     def _delete(self, doing: str, group: str) -> None:
         try:
@@ -223,6 +215,13 @@ def _code(error: BrokerError) -> int | None:
 def _result(doing: str, answer: Any) -> Any:
     try:
         return answer.result()
+    except KafkaException as error:
+        raise broker_error(doing, error) from error
+
+
+def _told(doing: str, ask: Callable[[], list[TopicPartition] | None]) -> list[TopicPartition]:
+    try:
+        return _sound(doing, ask() or [])
     except KafkaException as error:
         raise broker_error(doing, error) from error
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import redis
 import tomli_w
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from faults.recording import PARTITIONS, PROBATION, Recording
+from kafka_fixtures import committed_offsets
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from producers.publisher import Publisher
@@ -189,9 +190,7 @@ class World:
 
     def committed(self) -> dict[int, int]:
         """The group's offsets."""
-        asked = ConsumerGroupTopicPartitions(self.name, [TopicPartition(self.topic, p) for p in range(self.partitions)])
-        answer = self.admin.list_consumer_group_offsets([asked])[self.name].result(30)
-        return {tp.partition: tp.offset for tp in answer.topic_partitions}
+        return committed_offsets(self.brokers, self.name, self.topic, range(self.partitions))
 
     # Records in
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic
 from kafka_fixtures import skip_or_fail
 
 from pipeline.embedded import kafka as broker
@@ -60,4 +61,27 @@ def test_a_broker_that_has_never_had_a_group_tells_that_it_is_empty() -> None:
         skip_or_fail(missing)
     with broker.Cluster(heap_mb=256) as cluster:
         kafka = KafkaSettings(brokers=cluster.bootstrap, request_timeout=60)  # type: ignore[arg-type]
-        assert Offsets(connect_admin(kafka), kafka).group("g").empty
+        offsets = Offsets(connect_admin(kafka), kafka)
+        assert offsets.group("g").empty
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_offsets_of_the_first_group_of_a_broker_are_read_moved_and_forgotten() -> None:
+    """On a fresh broker each question meets a coordinator that has only just become it."""
+    if missing := broker.missing_tools():
+        skip_or_fail(missing)
+    with broker.Cluster(heap_mb=256) as cluster:
+        kafka = KafkaSettings(brokers=cluster.bootstrap, request_timeout=60)  # type: ignore[arg-type]
+        admin = connect_admin(kafka)
+        for answer in admin.create_topics([NewTopic("t", 3), NewTopic("u", 1)]).values():
+            answer.result(30)
+        offsets = Offsets(admin, kafka)
+        assert offsets.committed("g", "t", range(3)) == {}
+        offsets.commit("g", "t", {0: 5, 2: 7})
+        offsets.commit("g", "u", {0: 1})
+        assert offsets.committed("g", "t", range(3)) == {0: 5, 2: 7}
+        offsets.forget("g", "t", [0, 1])
+        assert offsets.committed("g", "t", range(3)) == {2: 7}
+        assert offsets.committed("g", "u", [0]) == {0: 1}
+        assert offsets.committed("h", "t", range(3)) == {}
