@@ -52,8 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
-    jars = "".join(f"{path} {len(body)} {hashlib.sha256(body).hexdigest()}\n" for path, body in CONTENT.items())
-    (tmp_path / "jars.txt").write_text(f"# two\n{jars}")
+    listed = "".join(f"{path} {len(body)} {hashlib.sha256(body).hexdigest()}\n" for path, body in CONTENT.items())
+    (tmp_path / "jars.txt").write_text(f"# two\n{listed}")
     monkeypatch.setattr(jars, "_LIST", tmp_path / "jars.txt")
     monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TIDEWATCH_OFFLINE", raising=False)
