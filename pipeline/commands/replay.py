@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipeline.commands.reading import (
+from pipeline.commands.options.files import (
     AsTable,
     Read,
     SeriesColumn,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.reading import (
+from pipeline.commands.options.files import (
     AsTable,
     Read,
     SeriesColumn,

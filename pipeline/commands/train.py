@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from pipeline.commands.reading import (
+from pipeline.commands.options.files import (
     AsTable,
     Read,
     SeriesColumn,

@@ -84,7 +84,8 @@ class Run:
     def flood(self, records: Iterator[tuple[bytes | None, bytes | None]], total: int) -> None:
         """Start the worker, send, and watch its memory until all is committed."""
         topic = self.topics["topic"]
-        AdminClient({"bootstrap.servers": self.kafka}).create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
+        admin = AdminClient({"bootstrap.servers": self.kafka})  # held: what it was asked ends with it
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
         with (self.folder / "worker.log").open("w") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "worker"],
