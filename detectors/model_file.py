@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -25,6 +25,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from detectors import calibration, registry
 from detectors.base import Detector, DetectorError
@@ -102,27 +103,28 @@ class Header(_Table):
         return self
 
 
-def save(model: Model, path: Path) -> Model:
+def save(model: Model, path: Path | str) -> Model:
     """Write `model` to `path`, in place of a file that is there, and return it with the file's hash.
 
     Raises
     ------
     ModelFileError
-        A detector has not been fitted, or the file cannot be written.
+        A detector has not been fitted, facts or names are not JSON, or the file cannot be written.
     """
+    path = Path(path)
     data = to_bytes(model)
-    beside = path.with_name(path.name + ".part")
     try:
+        beside = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(data)
         beside.replace(path)
-    except OSError as error:
-        msg = f"cannot write model file {path}: {error.strerror or error}"
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        msg = f"cannot write model file {path}: {getattr(error, 'strerror', None) or error}"
         raise ModelFileError(msg) from error
     return replace(model, hash=hashlib.sha256(data).hexdigest())
 
 
-def load(path: Path, sha256: str | None = None) -> Model:
+def load(path: Path | str, sha256: str | None = None) -> Model:
     """Read a model file.
 
     Parameters
@@ -135,10 +137,12 @@ def load(path: Path, sha256: str | None = None) -> Model:
     ModelFileError
         The file is missing, has another hash, is no model file, is damaged, or needs another version.
     """
+    path = Path(path)
     try:
         data = path.read_bytes()
-    except OSError as error:
-        msg = f"cannot read model file {path}: {error.strerror or error} (`tidewatch train` writes one)"
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        why = getattr(error, "strerror", None) or error
+        msg = f"cannot read model file {path}: {why} (`tidewatch train` writes one)"
         raise ModelFileError(msg) from error
     actual = hashlib.sha256(data).hexdigest()
     if sha256 is not None and sha256.lower() != actual:
@@ -166,7 +170,17 @@ def to_bytes(model: Model) -> bytes:
         if name in model.scaling.known:
             scaling[i] = model.scaling.known[name]
     tensors |= {"series.calibration": states, "series.scaling": scaling}
-    header = Header(
+    try:
+        header = _header_of(model, names).model_dump_json()
+    except (ValidationError, PydanticSerializationError) as error:
+        msg = f"the model cannot be written: {_line(error)}; facts hold JSON only, and names are Unicode text"
+        raise ModelFileError(msg) from error
+    # One key only: safetensors writes several in any order.
+    return _sealed(safetensors.numpy.save(tensors, metadata={_KEY: header}))
+
+
+def _header_of(model: Model, names: Sequence[str]) -> Header:
+    return Header(
         format=FORMAT,
         kind=model.kind,
         detectors=tuple(
@@ -191,8 +205,6 @@ def to_bytes(model: Model) -> bytes:
         facts=dict(model.facts),
         sha256=_UNSEALED,
     )
-    # One key only: safetensors writes several in any order.
-    return _sealed(safetensors.numpy.save(tensors, metadata={_KEY: header.model_dump_json()}))
 
 
 def _sealed(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from detectors import registry
 from detectors.base import DetectorError
@@ -22,6 +22,7 @@ from detectors.training import (
     Member,
     OnProgress,
     accepted,
+    as_arrays,
     metric_training_rows,
     table_training_rows,
     train_metric,
@@ -155,7 +156,7 @@ class Recipe:
 
     def train_metric(
         self,
-        series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+        series: Mapping[str, tuple[ArrayLike, ArrayLike]],
         *,
         training_rows: Callable[[int], int] = metric_training_rows,
         seed: int = 0,
@@ -166,13 +167,14 @@ class Recipe:
         Raises
         ------
         DetectorError
-            Too few rows to learn from.
+            Too few rows to learn from; not arrays of a metric (`detectors.training.as_arrays`).
         """
-        room = self.room(series, training_rows)
-        channels = max((values.shape[1] for _, values in series.values()), default=1)
+        arrays = as_arrays(series)
+        room = self.room(arrays, training_rows)
+        channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
         return train_metric(
-            series,
+            arrays,
             recipe.detectors,
             create(self.calibrator, self.calibration),
             training_rows=training_rows,

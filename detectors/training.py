@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from detectors import registry
 from detectors.base import Detector, DetectorError, Progress, TrainingReport
@@ -120,8 +120,9 @@ def train_metric(
     Raises
     ------
     DetectorError
-        No series is long enough; a setting does not fit; series differ in their channels.
+        No series is long enough; a setting does not fit; series differ in their channels; `as_arrays`.
     """
+    series = as_arrays(series)
     scale = SeriesScaling(method=scaling)
     known: dict[str, NDArray[np.float64]] = {}
     parts: dict[str, _Part] = {}
@@ -318,6 +319,41 @@ def _facts(member: Detector, report: TrainingReport, windows: int) -> dict[str, 
         "train_loss": report.train_loss,
         "validation_loss": report.validation_loss,
     }
+
+
+def as_arrays(
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Recorded metrics as times (n,) in ms since the epoch and values (n, C), from what a notebook has.
+
+    Times may be `datetime64` (UTC) too, values (n,) are one channel.
+
+    Raises
+    ------
+    DetectorError
+        Not numbers; shapes do not fit each other; a time that is missing. The message names the series.
+    """
+    found = {}
+    for name, (given, recorded) in series.items():
+        try:
+            times, values = np.asarray(given), np.asarray(recorded, np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"series {name!r}: values are not numbers: {error}"
+            raise DetectorError(msg) from error
+        if values.ndim == 1:
+            values = values[:, None]
+        if times.ndim != 1 or values.ndim != 2 or len(times) != len(values) or not values.shape[1]:
+            msg = f"series {name!r}: times {times.shape} and values {values.shape} are not (n,) and (n, C)"
+            raise DetectorError(msg)
+        if not len(times):
+            times = times.astype(np.int64)
+        if times.dtype.kind == "M" and not np.isnat(times).any():
+            times = times.astype("datetime64[ms]")
+        elif times.dtype.kind not in "iu":
+            msg = f"series {name!r}: times are {times.dtype}, not whole milliseconds since 1970 or datetime64 without gaps"
+            raise DetectorError(msg)
+        found[name] = (times.astype(np.int64), values)
+    return found
 
 
 def accepted(times: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.intp]:

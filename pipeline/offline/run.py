@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from detectors.model import Model
 from pipeline.alerts.records import Alert
+from pipeline.errors import SettingsError
 from pipeline.partition.stream import Settled, Step, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.steps.batches import Observations
+from pipeline.wrong_settings import in_words
 
 BATCH = 16_384
 """Observations pushed at a time; no result depends on it."""
@@ -65,9 +68,12 @@ class Verdicts:
 
 
 def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | None = None) -> Stream:
-    """A stream over recorded data with this model; settings as in tidewatch.toml, the product's defaults otherwise."""
+    """A stream over recorded data with this model; settings as in tidewatch.toml, the product's defaults otherwise. Raises SettingsError."""
     if not isinstance(settings, StreamSettings):
-        settings = StreamSettings(name="offline", model=Path("none"), **dict(settings or {}))
+        try:
+            settings = StreamSettings(name="offline", model=Path("none"), **dict(settings or {}))
+        except ValidationError as error:
+            raise SettingsError(in_words(error, StreamSettings, None)) from error
     # Different series of a file may speak of different years: none is silent or idle because another one went on.
     years = {"silence": "3650d"} | settings.alerts.model_dump(exclude={"silence"}, exclude_unset=True)
     settings = settings.model_copy(update={"alerts": AlertSettings.model_validate(years)})

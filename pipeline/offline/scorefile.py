@@ -19,13 +19,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from detectors.base import DetectorError
 from detectors.model import Model
 from detectors.recipes import METRIC, TABLE, Recipe
 from detectors.training import OnProgress, metric_training_rows, table_training_rows
+from pipeline.errors import ModelError
 from pipeline.offline.run import Verdicts, offline_stream, run
 from pipeline.steps.batches import Observations
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
+from producers.errors import DataError
 
 OnScored = Callable[[int, int], None]
 """Told how many of how many rows are scored."""
@@ -61,6 +64,8 @@ class ScoredRows:
     model: Model
     notes: tuple[str, ...] = ()
     """What a user should know of the file, a line each."""
+    expected: NDArray[np.float64] | None = None
+    """(n, C) of a metric: what a detector expected, in the file's unit, NaN where nothing; None where no detector expects anything."""
 
     def frame(self) -> pd.DataFrame:
         """As the table that is written."""
@@ -108,8 +113,19 @@ def score_dataset(
     Raises
     ------
     DetectorError
-        Too few rows to learn from; no such detector.
+        Too few rows to learn from; no such detector; `train_rows` is no number of rows.
+    DataError
+        The data set has no rows, or a metric's column is a category.
+    ModelError
+        `model` was learnt from another kind of data, or other columns.
+    SettingsError
+        The recipe's settings are none of a stream.
     """
+    if not len(data):
+        msg = f"{data.name} has no rows to score"
+        raise DataError(msg)
+    if model is not None:
+        _check_fit(data, model)
     recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
     data, notes = _tidied(data, _training_rows(data, train_rows))
     model = model or train(
@@ -136,7 +152,7 @@ def train(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Model:
-    """A model of a recipe (or of one detector) from the first rows of each series."""
+    """A model of a recipe (or of one detector) from the first rows of each series. Raises DetectorError, DataError."""
     recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
     if detector:
         recipe = recipe.of(detector)
@@ -151,8 +167,25 @@ def train(
     return recipe.train_metric(metric, training_rows=count, seed=seed, on_progress=on_progress)
 
 
+def _check_fit(data: Dataset, model: Model) -> None:
+    """Refuse a model that would score the data set's columns as if they were others."""
+    wrong = ""
+    if model.kind != data.kind:
+        wrong = f"of a {model.kind}, and {data.name} is a {data.kind}"
+    elif model.features is not None and model.features.names != data.channels:
+        wrong = f"of the columns {', '.join(model.features.names)}, and {data.name} has {', '.join(data.channels)}"
+    elif model.features is None and model.channels != len(data.channels):
+        wrong = f"of {model.channels} channels, and {data.name} has {len(data.channels)}"
+    if wrong:
+        msg = f"the model is {wrong}; train one on data of this form, or choose its columns (Layout)"
+        raise ModelError(msg)
+
+
 def _training_rows(data: Dataset, chosen: int | None) -> Callable[[int], int]:
     if chosen is not None:
+        if not isinstance(chosen, int | np.integer) or chosen < 1:
+            msg = f"train_rows={chosen!r}: give a whole number of rows, 1 or more, or None for the usual share"
+            raise DetectorError(msg)
         return lambda n: min(chosen, n)
     return metric_training_rows if data.kind == "metric" else table_training_rows
 
@@ -253,7 +286,11 @@ def _per_row(
         raw[s.positions] = _carried(raw[s.positions])
         calibrated[s.positions] = _carried(calibrated[s.positions])
     fired = len({a.id for a in verdicts.alerts if a.fired})
-    return ScoredRows(times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes)
+    expected = None
+    if data.kind == "metric" and np.isfinite(verdicts.expected).any():
+        expected = np.full((n, len(data.channels)), np.nan)
+        expected[rows] = verdicts.expected
+    return ScoredRows(times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes, expected)
 
 
 def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> NDArray[np.float64]:

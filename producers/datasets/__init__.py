@@ -89,7 +89,10 @@ def open_dataset(name: str, *, synthetic_ok: bool = False) -> Dataset:
 
 
 def open_file(path: Path | str, layout: Layout | None = None) -> Dataset:
-    """A user's file, folder or glob; `-` is the standard input; see `producers.datasets.files`."""
+    """A user's file, folder or glob; `-` is the standard input; see `producers.datasets.files`. Raises DataError."""
+    if not str(path) or "\0" in str(path):  # Path("") would be the folder that we stand in
+        msg = f"{str(path)!r} is no name of a file; give a file, a folder, a glob, or - for the standard input"
+        raise DataError(msg)
     from producers.datasets import files  # brings pandas, a second that the recorded sets do not need
 
     return files.load(Path(path), layout)

@@ -40,6 +40,11 @@ class Series:
         The usual step; 0 = irregular.
     positions : (n,) int64
         Which row of the source each observation is, from 0.
+
+    Raises
+    ------
+    DataError
+        A column has another length than the times.
     """
 
     name: str
@@ -49,6 +54,10 @@ class Series:
     positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
+        if any(len(c) != len(self.timestamps) for c in self.columns):
+            lengths = ", ".join(f"{len(c):,}" for c in self.columns)
+            msg = f"series {self.name}: {len(self.timestamps):,} times, but columns of {lengths} values"
+            raise DataError(msg)
         if len(self.positions) != len(self.timestamps):
             object.__setattr__(self, "positions", np.arange(len(self.timestamps), dtype=np.int64))
 
