@@ -13,6 +13,54 @@ The folders follow the way of a record, each above what it uses; `make lint` hol
     settings.py, settings_reference.py, addresses.py, wrong_settings.py, embedded/, errors.py, logs.py     the ground
 
 Begin with `pipeline.partition.stream` (the steps in order), then `pipeline.partition.loop`. docs/architecture.md walks through all of it.
+As a library: `score_dataset`, `train`, `plot`, `AlertSubscriber` and what else `__all__` lists; docs/library.md shows them in use.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 import detectors  # noqa: F401  # before any module here loads torch: it sets how MKL sums
+
+__all__ = [
+    "Alert",
+    "AlertSubscriber",
+    "ScoredRows",
+    "TidewatchError",
+    "load_settings",
+    "plot",
+    "score_dataset",
+    "train",
+]
+
+_HOME = {
+    "score_dataset": "pipeline.offline.scorefile",
+    "train": "pipeline.offline.scorefile",
+    "ScoredRows": "pipeline.offline.scorefile",
+    "plot": "pipeline.offline.picture",
+    "AlertSubscriber": "pipeline.alerts.subscribe",
+    "Alert": "pipeline.alerts.records",
+    "load_settings": "pipeline.settings",
+    "TidewatchError": "pipeline.errors",
+}
+"""Where each name is made; it is brought when it is first asked for."""
+
+if TYPE_CHECKING:
+    from pipeline.alerts.records import Alert
+    from pipeline.alerts.subscribe import AlertSubscriber
+    from pipeline.errors import TidewatchError
+    from pipeline.offline.picture import plot
+    from pipeline.offline.scorefile import ScoredRows, score_dataset, train
+    from pipeline.settings import load_settings
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
