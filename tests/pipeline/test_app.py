@@ -237,7 +237,11 @@ def test_a_missing_broker_is_one_line_and_exit_code_2(world: World) -> None:
         ({"streams": []}, SettingsError, "no stream is configured"),
         ({"streams": [{"name": "x", "model": "/nowhere"}]}, ModelError, "model file /nowhere"),
         ({"worker": {"device": "cuda:7"}}, SettingsError, "worker.device is cuda:7"),
-        ({}, BrokerError, r"Kafka has no topic x\w+\.observations( \(did you mean .*\?\))?; .*`tidewatch topics create`"),
+        (
+            {},
+            BrokerError,
+            r"Kafka has no topic x\w+\.observations( \(did you mean .*\?\))?; .*`tidewatch topics create`",
+        ),
     ],
 )
 def test_whatever_is_missing_is_told_before_work_starts(
