@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pipeline.operations.dead_letters import DeadLetters, Letter, Round, Selection
-    from pipeline.operations.mending import Mend
+    from pipeline.operations.dead_letters.mending import Mend
+    from pipeline.operations.dead_letters.reading import DeadLetters, Letter, Round, Selection
 
 
 def register(app: typer.Typer) -> None:
@@ -68,8 +68,8 @@ def replay_dead_letters(
     from functools import partial
 
     from pipeline.errors import TidewatchError
-    from pipeline.operations.dead_letters import DeadLetters, Selection
-    from pipeline.operations.mending import apply, edited, read_file
+    from pipeline.operations.dead_letters.mending import apply, edited, read_file
+    from pipeline.operations.dead_letters.reading import DeadLetters, Selection
     from pipeline.operations.state_admin import configured
     from pipeline.settings import load_settings
 
@@ -134,7 +134,7 @@ def _export(letters: DeadLetters, selection: Selection, path: Path) -> None:
 
 
 def _write(letters: DeadLetters, selection: Selection, file: BinaryIO) -> tuple[int, list[Round]]:
-    from pipeline.operations.mending import lines_of
+    from pipeline.operations.dead_letters.mending import lines_of
 
     count, rounds = 0, []
     for some in letters.rounds(selection):

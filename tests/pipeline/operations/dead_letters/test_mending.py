@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TidewatchError
-from pipeline.operations.dead_letters import Letter, Progress
-from pipeline.operations.mending import apply, lines_of, read_lines
+from pipeline.operations.dead_letters.mending import apply, lines_of, read_lines
+from pipeline.operations.dead_letters.reading import Letter, Progress
 
 
 def letter(
