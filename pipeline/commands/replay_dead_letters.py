@@ -10,8 +10,9 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pipeline.operations.dead_letters.letters import Letter, Round, Selection
     from pipeline.operations.dead_letters.mending import Mend
-    from pipeline.operations.dead_letters.reading import DeadLetters, Letter, Round, Selection
+    from pipeline.operations.dead_letters.replay import DeadLetters
 
 
 def register(app: typer.Typer) -> None:
@@ -68,8 +69,9 @@ def replay_dead_letters(
     from functools import partial
 
     from pipeline.errors import TidewatchError
+    from pipeline.operations.dead_letters.letters import Selection
     from pipeline.operations.dead_letters.mending import apply, edited, read_file
-    from pipeline.operations.dead_letters.reading import DeadLetters, Selection
+    from pipeline.operations.dead_letters.replay import DeadLetters
     from pipeline.operations.state_admin import configured
     from pipeline.settings import load_settings
 

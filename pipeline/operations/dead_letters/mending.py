@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import TidewatchError
-from pipeline.operations.dead_letters.reading import Letter
+from pipeline.operations.dead_letters.letters import Letter
 
 Mend = Callable[[Sequence[Letter]], list[Letter]]
 """Letters with their keys and values mended; those left out are not sent."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from confluent_kafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TidewatchError
+from pipeline.operations.dead_letters.letters import Letter
 from pipeline.operations.dead_letters.mending import apply, lines_of, read_lines
-from pipeline.operations.dead_letters.reading import Letter, Progress
 
 
 def letter(
@@ -65,38 +64,3 @@ def test_base64_that_is_none_names_the_letter() -> None:
     lines = read_lines(b'{"dead_letter": [2, 0], "reason": "x", "value_base64": "?"}', "here")
     with pytest.raises(TidewatchError, match="dead letter 2:0 is not base64"):
         apply(lines, [letter()])
-
-
-def test_progress_of_one_reason_leaves_the_others_and_all_reasons_take_it_up() -> None:
-    progress = Progress(3)
-    progress.advance(10, {"x"}, left=5)
-    assert [progress.done(letter(o, "x")) for o in (4, 9, 10)] == [True, True, False]
-    assert [progress.done(letter(o, "y")) for o in (4, 5, 9)] == [True, False, False]
-    stored = progress.position("t", 0)
-    assert (stored.offset, stored.metadata) == (5, '{"x":10}')
-    assert Progress.of(stored, 0) == progress
-    progress.advance(10, (), left=None)
-    assert progress == Progress(10)
-
-
-@given(
-    st.lists(st.sampled_from("xyz"), min_size=1, max_size=12),
-    st.lists(st.tuples(st.sets(st.sampled_from("xyz")), st.integers(0, 12)), max_size=6),
-)
-def test_whatever_runs_there_were_each_letter_is_dealt_with_once(
-    reasons: list[str], runs: list[tuple[set[str], int]]
-) -> None:
-    progress, dealt = Progress(0), []
-    for wanted, to in [*runs, (set(), len(reasons))]:
-        letters = [letter(o, r) for o, r in enumerate(reasons[:to])][progress.base :]
-        undone = [x for x in letters if not progress.done(x)]
-        dealt += [x.offset for x in undone if not wanted or x.reason in wanted]
-        left = [x.offset for x in undone if wanted and x.reason not in wanted]
-        progress.advance(max(to, progress.base), wanted, min(left, default=None))
-        progress = Progress.of(progress.position("t", 0), 0)
-    assert sorted(dealt) == list(range(len(reasons)))
-
-
-def test_what_a_stranger_committed_counts_for_its_offset_only() -> None:
-    assert Progress.of(TopicPartition("t", 0, 7, "not ours"), 3) == Progress(7)
-    assert Progress.of(TopicPartition("t", 0, -1001), 3) == Progress(3)

@@ -1,0 +1,74 @@
+"""Dead letters sent: their records to the input topic, in order, each acknowledged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.kafka.clients import broker_error, librdkafka_config
+from pipeline.operations.dead_letters.letters import Letter
+from pipeline.settings import KafkaSettings
+
+_REPORTED_WITHIN = 0.5  # s
+_LARGEST = 64 << 20  # bytes of one record; the topic's own limit is to decide
+
+_quiet = logging.getLogger("librdkafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+def send(kafka: KafkaSettings, to: str, letters: Sequence[Letter]) -> None:
+    """Send records to the input topic `to` in order, and wait until the broker has acknowledged all.
+
+    Raises
+    ------
+    BrokerError
+        Kafka does not answer or refuses one; none that follows it is sent.
+    """
+    failed: list[KafkaError] = []
+    producer = _producer(kafka)
+
+    def reported(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error)
+            producer.purge(
+                in_queue=True, in_flight=True, blocking=False
+            )  # what follows waits for its turn in a later run
+
+    try:
+        for letter in letters:
+            # Where it goes is its key's business, as for every producer; without a key it stays in its partition.
+            stays = letter.key is None and letter.topic == to
+            where: dict[str, Any] = {"partition": letter.source_partition} if stays else {}
+            headers: list[Any] = letter.sent_headers
+            producer.produce(to, letter.value, letter.key, headers=headers, on_delivery=reported, **where)
+            producer.poll(0)
+        while len(producer) and not failed:  # not flush: with a fatal error it calls back with an exception under way
+            producer.poll(_REPORTED_WITHIN)
+    except KafkaException as error:  # fatal after a refusal; the report of that one says more
+        with suppress(KafkaException):
+            producer.poll(_REPORTED_WITHIN)
+        failed.append(error.args[0])
+    if failed:
+        producer.purge(in_queue=True, in_flight=True, blocking=False)  # what follows waits for a later run
+        raise broker_error(f"publish to {to}", KafkaException(failed[0]))
+
+
+def _producer(kafka: KafkaSettings) -> Producer:
+    return Producer(
+        librdkafka_config(kafka)
+        | {
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": True,  # after a refused record none that follows it, or it would come too late
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "message.max.bytes": _LARGEST,
+            "message.timeout.ms": 60_000,
+            "logger": _quiet,
+        }
+    )
