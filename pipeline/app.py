@@ -35,7 +35,8 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.control import append, count_partitions
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topic_watch import TopicWatch
-from pipeline.operations.metrics import WorkerMetrics, serve
+from pipeline.operations.metrics import WorkerMetrics
+from pipeline.operations.serving import serve
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Claim, Identity, Store

@@ -1,7 +1,7 @@
-"""What a worker measures, for Prometheus, and whether it is well.
+"""What a worker measures, for Prometheus.
 
 Metrics are made over a registry that is handed in, carry the fixed prefix `tidewatch_` and base units (seconds, bytes), and
-are updated once per batch and checkpoint, never per record. `serve` answers `/metrics` and `/healthz`.
+are updated once per batch and checkpoint, never per record. `pipeline.operations.serving` answers `/metrics` with them.
 
     tidewatch_records_total, tidewatch_observations_total         read; decoded
     tidewatch_dead_letters_total{reason}                          records that could not be used
@@ -27,33 +27,15 @@ series begins with it.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, get_args
+from typing import get_args
 
-import msgspec
-import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import choose_encoder
 
 from pipeline.alerts.records import Severity, Status
-from pipeline.errors import SettingsError
-from pipeline.operations.exposure import bearer, check_exposure, named_loopback, same
-from pipeline.operations.listening import listening_in_a_thread
+from pipeline.operations.health import Health
 from pipeline.operations.progress import Progress
 from producers.formats.base import Reason
-
-log = structlog.get_logger(__name__)
-
-PATIENCE = 30.0
-"""Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""
-
-REMEMBERED = 600.0
-"""Seconds for which a worker is not well after a detector could not score something."""
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 """Cases of the time policy, counted by `pipeline.steps.windows`."""
@@ -72,78 +54,6 @@ STAGES = ("decode", "score", "batch")
 
 REASONS = (*Reason, "series limit", "not scorable")
 """Why a record becomes a dead letter: its format's reasons, and those of later steps."""
-
-
-class Health:
-    """Well, or degraded: a partition with lag does not advance, its store does not answer, or its detectors cannot score all of it.
-
-    Parameters
-    ----------
-    patience
-        Seconds without an advance that are still well.
-    """
-
-    def __init__(self, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
-        self._patience = patience
-        self._clock = clock
-        self._lock = threading.Lock()  # asked by the server's thread
-        self._positions: dict[tuple[str, int], int] = {}
-        self._stalled: dict[tuple[str, int], float] = {}
-        self._waiting: dict[tuple[str, int], float] = {}
-        self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
-
-    def position(self, stream: str, partition: int, position: int, lag: int) -> None:
-        """Where a partition stands and how many records wait behind that."""
-        key = (stream, partition)
-        with self._lock:
-            if lag <= 0 or position > self._positions.get(key, -1):
-                self._stalled.pop(key, None)
-            if lag > 0:
-                self._stalled.setdefault(key, self._clock())
-            self._positions[key] = position
-
-    def waiting(self, stream: str, partition: int, store: bool) -> None:
-        """Whether a partition waits for its store."""
-        with self._lock:
-            if store:
-                self._waiting.setdefault((stream, partition), self._clock())
-            else:
-                self._waiting.pop((stream, partition), None)
-
-    def unscorable(self, stream: str, partition: int, observations: int) -> None:
-        """Observations became dead letters because no number came of them."""
-        now, key = self._clock(), (stream, partition)
-        with self._lock:
-            before, last = self._unscorable.get(key, (0, now))
-            self._unscorable[key] = (observations + (before if now - last <= REMEMBERED else 0), now)
-
-    def forget(self, stream: str, partition: int) -> None:
-        """The partition was given away."""
-        with self._lock:
-            key = (stream, partition)
-            self._positions.pop(key, None)
-            self._stalled.pop(key, None)
-            self._waiting.pop(key, None)
-            self._unscorable.pop(key, None)
-
-    def problems(self) -> list[str]:
-        """One line for each thing that is not well; empty: all is well."""
-        now = self._clock()
-        with self._lock:
-            stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
-            waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
-            unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
-            at = dict(self._positions)
-        lines = [
-            f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
-            for (s, p), age in stalled.items()
-        ]
-        lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
-        lines += [
-            f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
-            for (s, p), (n, age) in unscorable.items()
-        ]
-        return sorted(lines)
 
 
 class WorkerMetrics:
@@ -296,68 +206,6 @@ class WorkerMetrics:
                 _remove(self._open, *labels, status, severity)
         self.health.forget(stream, partition)
         self.progress.forget(stream, partition)
-
-
-@contextmanager
-def serve(
-    registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1", token: str = ""
-) -> Iterator[int]:
-    """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
-
-    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`. With a token, `/metrics` and the
-    problems are for who sends it (`Authorization: Bearer ...`); the bare status is for everybody, so that probes need none.
-
-    Raises
-    ------
-    SettingsError
-        The address cannot be bound, or would be open to other machines without a token.
-    """
-    check_exposure(host, token, server="worker.metrics_host", mend="worker.metrics_token")
-    with ExitStack() as stack:
-        try:
-            bound = stack.enter_context(
-                listening_in_a_thread(lambda: _app(registry, health, token), host=host, port=port, name="metrics")
-            )
-        except OSError as error:
-            msg = f"{host}:{port} cannot be bound for /metrics ({error.strerror}): set worker.metrics_port to another port"
-            raise SettingsError(msg) from error
-        log.info("metrics are served", host=host, port=bound, guarded_by="token" if token else "loopback")
-        yield bound
-
-
-def _app(registry: CollectorRegistry, health: Health, token: str) -> web.Application:
-    def known(request: web.Request) -> bool:
-        return not token or same(bearer(request.headers.get("Authorization")), token)
-
-    @web.middleware
-    async def guarded(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if not token and not named_loopback(request.headers.get("Host")):
-            raise web.HTTPForbidden(text="this server answers to a loopback address only\n")
-        if request.path != "/healthz" and not known(request):
-            raise web.HTTPUnauthorized(
-                text="send Authorization: Bearer with worker.metrics_token\n", headers={"WWW-Authenticate": "Bearer"}
-            )
-        return await handler(request)
-
-    async def healthz(request: web.Request) -> web.Response:
-        problems = health.problems()
-        body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
-        if problems and known(request):
-            body["problems"] = problems
-        return web.Response(
-            status=503 if problems else 200, body=msgspec.json.encode(body), content_type="application/json"
-        )
-
-    async def metrics(request: web.Request) -> web.Response:
-        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encoder(registry), headers={"Content-Type": content_type})
-
-    app = web.Application(middlewares=[guarded], client_max_size=1024)
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/metrics", metrics)
-    return app
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

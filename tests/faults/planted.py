@@ -25,7 +25,7 @@ from detectors.base import Scores
 from detectors.baselines import ZScore
 from pipeline.cli import main
 from pipeline.kafka.publisher import KafkaPublisher
-from pipeline.operations.metrics import Health
+from pipeline.operations.health import Health
 from pipeline.partition import stream
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox

@@ -17,8 +17,10 @@ from prometheus_client import CollectorRegistry
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import PAGE_HEADERS, create_app, require_token
 from pipeline.errors import SettingsError
+from pipeline.operations.health import Health
 from pipeline.operations.listening import listening_in_a_thread
-from pipeline.operations.metrics import Health, WorkerMetrics, serve
+from pipeline.operations.metrics import WorkerMetrics
+from pipeline.operations.serving import serve
 
 PROJECT = Path(__file__).parents[2]
 TOKEN = "a-token-of-this-test-only"
@@ -91,7 +93,7 @@ def test_with_a_token_only_who_sends_it_is_answered(server) -> None:
 def test_tokens_are_compared_in_constant_time() -> None:
     text = (PROJECT / "pipeline/operations/exposure.py").read_text()
     assert "hmac.compare_digest(" in text
-    for file in ("pipeline/operations/metrics.py", "pipeline/dashboard/server.py"):
+    for file in ("pipeline/operations/serving.py", "pipeline/dashboard/server.py"):
         assert not re.search(r"[!=]= *(self\.)?token|token *[!=]=", (PROJECT / file).read_text()), file
 
 

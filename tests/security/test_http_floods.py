@@ -233,7 +233,8 @@ import json, resource, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
 from prometheus_client import CollectorRegistry
 from pipeline import logs
-from pipeline.operations.metrics import Health, serve
+from pipeline.operations.health import Health
+from pipeline.operations.serving import serve
 logs.configure("json")
 with serve(CollectorRegistry(), Health(), port=0) as port:
     print(port, flush=True)

@@ -1,23 +1,17 @@
-"""Metrics move once per batch by the batch's counts; health is about advance, not about being alive."""
+"""Metrics move once per batch by the batch's counts."""
 
 from __future__ import annotations
 
-import inspect
-import json
 import re
-import urllib.error
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.errors import SettingsError
-from pipeline.operations.metrics import PATIENCE, POLICY, REASONS, STAGES, Health, WorkerMetrics, serve
+from pipeline.operations.metrics import POLICY, REASONS, STAGES, WorkerMetrics
 from pipeline.partition import stream
 from pipeline.steps import decoding, windows
-from pipeline.steps.scoring import Scorer
 from producers.formats.base import Reason
 
 
@@ -119,100 +113,3 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
 
 def test_all_counts_of_the_time_policy_have_their_case() -> None:
     assert set(POLICY) == set(windows._COUNTS)
-
-
-class _Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_no_advance_with_lag_is_degraded_and_an_advance_heals_it() -> None:
-    clock = _Clock()
-    health = Health(patience=60, clock=clock)
-    health.position("taxi", 0, 10, lag=5)
-    clock.now = 59
-    assert health.problems() == []
-    clock.now = 61
-    health.position("taxi", 0, 10, lag=9)
-    assert health.problems() == ["taxi[0] stands at offset 10 for 61 s with records waiting"]
-    health.position("taxi", 0, 11, lag=8)
-    assert health.problems() == []
-
-
-def test_standing_still_without_lag_is_well_and_the_patience_starts_when_records_come() -> None:
-    clock = _Clock()
-    health = Health(patience=60, clock=clock)
-    health.position("taxi", 0, 10, lag=0)
-    clock.now = 1000
-    assert health.problems() == []
-    health.position("taxi", 0, 10, lag=1)
-    assert health.problems() == []
-    clock.now = 1061
-    assert len(health.problems()) == 1
-    health.forget("taxi", 0)
-    assert health.problems() == []
-
-
-def test_a_store_that_does_not_answer_for_long_is_degraded() -> None:
-    clock = _Clock()
-    health = Health(patience=60, clock=clock)
-    health.waiting("taxi", 0, store=True)
-    clock.now = 61
-    health.waiting("taxi", 0, store=True)
-    assert health.problems() == ["taxi[0] waits for the state store since 61 s"]
-    health.waiting("taxi", 0, store=False)
-    assert health.problems() == []
-
-
-def test_what_no_detector_could_score_is_degraded_for_a_while() -> None:
-    clock = _Clock()
-    metrics = WorkerMetrics(CollectorRegistry(), Health(clock=clock))
-    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_undecodable": 4}), {})
-    assert metrics.health.problems() == []
-    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 2}), {})
-    clock.now = 500
-    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
-    told = "observations that a detector could not score are dead letters, the last"
-    assert metrics.health.problems() == [f"taxi[0]: 3 {told} 0 s ago"]
-    clock.now = 1101
-    assert metrics.health.problems() == []
-    metrics.batch("taxi", 0, Counter({"records": 9, "rejected_not scorable": 1}), {})
-    assert metrics.health.problems() == [f"taxi[0]: 1 {told} 0 s ago"]
-    metrics.forget("taxi", 0)
-    assert metrics.health.problems() == []
-
-
-def test_health_tells_of_a_detector_that_hangs_before_it_ends_the_process() -> None:
-    ends = inspect.signature(Scorer).parameters["timeout"].default.total_seconds()
-    assert ends / 2 >= PATIENCE
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def test_the_server_answers_metrics_health_and_nothing_else() -> None:
-    clock, registry = _Clock(), CollectorRegistry()
-    metrics = WorkerMetrics(registry, Health(patience=60, clock=clock))
-    with serve(registry, metrics.health, port=0) as port:
-        metrics.batch("taxi", 0, Counter(records=3), {})
-        status, text = get(port, "/metrics")
-        assert status == 200
-        assert 'tidewatch_records_total{partition="0",stream="taxi"} 3.0' in text
-        assert get(port, "/healthz") == (200, '{"status":"ok"}')
-        metrics.position("taxi", 0, 3, 10)
-        clock.now = 61
-        status, text = get(port, "/healthz?verbose=1")
-        assert (status, json.loads(text)["status"]) == (503, "degraded")
-        assert get(port, "/table")[0] == 404
-        with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port} cannot be bound .* worker\.metrics_port"):
-            serve(registry, metrics.health, port=port).__enter__()
-    with pytest.raises(OSError, match="refused"):
-        get(port, "/healthz")

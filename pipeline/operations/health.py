@@ -1,0 +1,88 @@
+"""Whether a worker is well: its partitions advance, its store answers, its detectors can score.
+
+Told by the metrics, asked by the server in its thread. Knows no Prometheus; the clock is handed in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+PATIENCE = 30.0
+"""Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""
+
+REMEMBERED = 600.0
+"""Seconds for which a worker is not well after a detector could not score something."""
+
+
+class Health:
+    """Well, or degraded: a partition with lag does not advance, its store does not answer, or its detectors cannot score all of it.
+
+    Parameters
+    ----------
+    patience
+        Seconds without an advance that are still well.
+    """
+
+    def __init__(self, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()  # asked by the server's thread
+        self._positions: dict[tuple[str, int], int] = {}
+        self._stalled: dict[tuple[str, int], float] = {}
+        self._waiting: dict[tuple[str, int], float] = {}
+        self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
+
+    def position(self, stream: str, partition: int, position: int, lag: int) -> None:
+        """Where a partition stands and how many records wait behind that."""
+        key = (stream, partition)
+        with self._lock:
+            if lag <= 0 or position > self._positions.get(key, -1):
+                self._stalled.pop(key, None)
+            if lag > 0:
+                self._stalled.setdefault(key, self._clock())
+            self._positions[key] = position
+
+    def waiting(self, stream: str, partition: int, store: bool) -> None:
+        """Whether a partition waits for its store."""
+        with self._lock:
+            if store:
+                self._waiting.setdefault((stream, partition), self._clock())
+            else:
+                self._waiting.pop((stream, partition), None)
+
+    def unscorable(self, stream: str, partition: int, observations: int) -> None:
+        """Observations became dead letters because no number came of them."""
+        now, key = self._clock(), (stream, partition)
+        with self._lock:
+            before, last = self._unscorable.get(key, (0, now))
+            self._unscorable[key] = (observations + (before if now - last <= REMEMBERED else 0), now)
+
+    def forget(self, stream: str, partition: int) -> None:
+        """The partition was given away."""
+        with self._lock:
+            key = (stream, partition)
+            self._positions.pop(key, None)
+            self._stalled.pop(key, None)
+            self._waiting.pop(key, None)
+            self._unscorable.pop(key, None)
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is not well; empty: all is well."""
+        now = self._clock()
+        with self._lock:
+            stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
+            waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
+            unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
+            at = dict(self._positions)
+        lines = [
+            f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
+            for (s, p), age in stalled.items()
+        ]
+        lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
+        lines += [
+            f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
+            for (s, p), (n, age) in unscorable.items()
+        ]
+        return sorted(lines)
