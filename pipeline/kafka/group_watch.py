@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pipeline.kafka.clients import broker_error, librdkafka_config
+from pipeline.kafka.offsets import committed_by
 from pipeline.settings import KafkaSettings
+
+DOING = "ask for the group's offsets"
 
 
 class GroupWatch:
@@ -25,9 +28,9 @@ class GroupWatch:
                 for topic in topics
                 for partition in self._consumer.list_topics(topic, timeout=self._timeout).topics[topic].partitions
             ]
-            return sum(max(at.offset, 0) for at in self._consumer.committed(asked, timeout=self._timeout))
+            return sum(max(at.offset, 0) for at in committed_by(self._consumer, DOING, asked, self._timeout))
         except KafkaException as error:
-            raise broker_error("ask for the group's offsets", error) from error
+            raise broker_error(DOING, error) from error
 
     def close(self) -> None:
         """Give the connection back."""

@@ -89,7 +89,7 @@ class Offsets:
             return _result(doing, self._admin.describe_consumer_groups([name], request_timeout=seconds)[name])
 
         try:
-            found = self._once_it_settled(ask)
+            found = _once_it_settled(self._timeout, ask)
         except BrokerError as error:
             if _code(error) == KafkaError.GROUP_ID_NOT_FOUND:
                 return Group(name, "dead", ())
@@ -135,14 +135,14 @@ class Offsets:
         if not asked:
             return []
         with self._client_of(group) as client:
-            found = self._once_it_settled(
-                lambda seconds: _told(doing, lambda: client.committed(asked, timeout=seconds))
-            )
+            found = committed_by(client, doing, asked, self._timeout)
         return [tp for tp in found if tp.offset >= 0]
 
     def _move(self, doing: str, group: str, offsets: list[TopicPartition]) -> None:
         with self._client_of(group) as client:
-            self._once_it_settled(lambda _: _told(doing, lambda: client.commit(offsets=offsets, asynchronous=False)))
+            _once_it_settled(
+                self._timeout, lambda _: _told(doing, lambda: client.commit(offsets=offsets, asynchronous=False))
+            )
 
     @contextmanager
     def _client_of(self, group: str) -> Iterator[Consumer]:
@@ -160,28 +160,15 @@ class Offsets:
 
     def _delete(self, doing: str, group: str) -> None:
         try:
-            self._once_it_settled(
+            _once_it_settled(
+                self._timeout,
                 lambda seconds: _result(
                     doing, self._admin.delete_consumer_groups([group], request_timeout=seconds)[group]
-                )
+                ),
             )
         except BrokerError as error:
             if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:  # else a question whose answer was lost has done it
                 raise
-
-    def _once_it_settled(self, ask: Callable[[float], T]) -> T:
-        """What `ask`, given the seconds to wait, returns; asked again, in `kafka.request_timeout` in all, while it is not known yet."""
-        end = time.monotonic() + self._timeout
-        wait = self._timeout * _FIRST_WAIT
-        while True:
-            left = end - time.monotonic()
-            try:
-                return ask(max(min(wait, left), 0.1))
-            except BrokerError as error:
-                if _code(error) not in _NOT_YET or time.monotonic() >= end:
-                    raise
-            wait *= 2
-            time.sleep(0.1)
 
     def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
         if not partitions:
@@ -190,6 +177,29 @@ class Offsets:
         answers = self._admin.list_offsets(asked, request_timeout=self._timeout)
         doing = f"ask for the offsets of {topic}"
         return {tp.partition: int(_result(doing, answer).offset) for tp, answer in answers.items()}
+
+
+def committed_by(client: Consumer, doing: str, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+    """What the client's group has committed of these partitions, waiting `timeout` s in all for the group's coordinator.
+
+    Raises BrokerError where Kafka does not answer or forbids it.
+    """
+    return _once_it_settled(timeout, lambda seconds: _told(doing, lambda: client.committed(asked, timeout=seconds)))
+
+
+def _once_it_settled(timeout: float, ask: Callable[[float], T]) -> T:
+    """What `ask`, given the seconds to wait, returns; asked again, in `timeout` s in all, while it is not known yet."""
+    end = time.monotonic() + timeout
+    wait = timeout * _FIRST_WAIT
+    while True:
+        left = end - time.monotonic()
+        try:
+            return ask(max(min(wait, left), 0.1))
+        except BrokerError as error:
+            if _code(error) not in _NOT_YET or time.monotonic() >= end:
+                raise
+        wait *= 2
+        time.sleep(0.1)
 
 
 def require_nobody(group: Group) -> None:

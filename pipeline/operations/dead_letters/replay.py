@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.kafka import rights, topics
 from pipeline.kafka.clients import connect_admin, librdkafka_config
+from pipeline.kafka.offsets import committed_by
 from pipeline.operations.dead_letters.letters import Letter, Progress, Round, Selection
 from pipeline.operations.dead_letters.reading import Reader, Records, translated
 from pipeline.operations.dead_letters.sending import send
@@ -80,7 +81,7 @@ class DeadLetters:
 
     def _progress(self, bounds: Mapping[int, tuple[int, int]]) -> dict[int, Progress]:
         asked = [TopicPartition(self._topic, p) for p in bounds]
-        committed = self._letters.committed(asked, timeout=self._timeout)
+        committed = committed_by(self._letters, f"ask how far {self._topic} was replayed", asked, self._timeout)
         return {tp.partition: Progress.of(tp, bounds[tp.partition][0]) for tp in committed}
 
     def _consumer(self) -> Consumer:
