@@ -117,7 +117,7 @@ class Checkpoints:
         changed = self._changed(state)
         ahead = None
         try:
-            self._claim = await self._patiently(partial(self._save, offset, changed, growth))
+            await self._saved(offset, changed, growth)
         except Refused as refused:
             ahead = await self._refused(refused, offset, state, growth)
         return sum(map(len, changed.values())), ahead
@@ -133,6 +133,10 @@ class Checkpoints:
 
     def _changed(self, state: PartitionState) -> dict[str, bytes]:
         return state.snapshot(everything=self.rewrite)
+
+    async def _saved(self, offset: int, changed: dict[str, bytes], growth: tuple[int, int, int]) -> None:
+        self._claim = await self._patiently(partial(self._save, offset, changed, growth))
+        self.rewrite = False
 
     async def _save(self, offset: int, changed: dict[str, bytes], growth: tuple[int, int, int]) -> Claim:
         claim = self._claim
@@ -162,7 +166,7 @@ class Checkpoints:
                 self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
                 return stored
             try:
-                self._claim = await self._patiently(partial(self._save, offset, self._changed(state), growth))
+                await self._saved(offset, self._changed(state), growth)
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue

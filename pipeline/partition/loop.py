@@ -301,8 +301,9 @@ class PartitionLoop:
 
     def _adopt(self, stored: Checkpoint) -> None:
         self.checkpoints.check(stored)
-        self.core = self.stream.core(self.partition)
-        self.core.state.restore(stored.fields, written=stored.identity.format)
+        core = self.stream.core(self.partition)
+        core.state.restore(stored.fields, written=stored.identity.format)
+        self.core = core
         self._partitions = stored.identity.partitions
         self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
         self.position = self.checkpointed = stored.offset
@@ -310,7 +311,6 @@ class PartitionLoop:
 
     def _written(self, size: int, started: float) -> None:
         self.core.state.clean()
-        self.checkpoints.rewrite = False
         self.checkpointed = self.position
         self._since_checkpoint = 0
         self._checkpointed_at = self._clock()

@@ -179,6 +179,48 @@ async def test_a_stored_state_that_is_ahead_is_adopted(world: World) -> None:
     assert await world.is_stored(60)
 
 
+async def test_of_a_state_ahead_in_an_older_format_every_page_is_written_anew(world: World) -> None:
+    """Else fields of two formats would lie in one hash."""
+    newer = IDENTITY.model_copy(update={"format": IDENTITY.format + 1})
+    behind, ahead = world.loop(identity=newer), world.loop()
+    await behind.assigned()
+    await behind.batch(world.records(0, 20))
+    await ahead.assigned()
+    await ahead.batch(world.records(0, 40))
+    await ahead.checkpoint()
+    await behind.checkpoint()
+    save, replaced = world.store.save, []
+
+    async def watched(*arguments: Any, **options: Any) -> Claim:
+        replaced.append(options["replace"])
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    world.store.save = watched
+    for first, last in ((40, 50), (50, 60)):
+        await behind.batch(world.records(first, last))
+        await behind.checkpoint()
+    assert replaced == [True, False]
+    assert await world.is_stored(60)
+
+
+@pytest.mark.parametrize("harm", ["foreign", "damaged"])
+async def test_a_state_ahead_that_cannot_be_adopted_is_left_as_it_is(world: World, harm: str) -> None:
+    ahead = world.loop(identity=IDENTITY.model_copy(update={"topic_id": "another"} if harm == "foreign" else {}))
+    behind = world.loop()
+    await behind.assigned()
+    await behind.batch(world.records(0, 20))
+    await ahead.assigned()
+    await ahead.batch(world.records(0, 40))
+    await ahead.checkpoint()
+    if harm == "damaged":
+        del world.store._hashes["sim", 0].fields["page:0"]
+    before = await world.stored()
+    with pytest.raises(ForeignState):
+        await behind.checkpoint()
+    await behind.revoked()
+    assert await world.stored() == before
+
+
 async def test_whoever_is_not_the_owner_any_more_lets_go(world: World) -> None:
     loop = world.loop()
     await loop.assigned()
