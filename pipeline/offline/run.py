@@ -45,7 +45,8 @@ class Verdicts:
     live : (N,) bool
         Scored, and past training part and probation.
     alert_ids : list of N str
-        The alert whose span, from first to last anomalous observation, an observation lies in; "" for none.
+        The alert whose span, from first to last anomalous observation, an observation lies in; "" for none. Of an alert that is open
+        an observation is anomalous down to `threshold.hysteresis` below the level, so spans may reach further than `anomalous`.
     alerts
         Every record of every alert, in order.
     counts
