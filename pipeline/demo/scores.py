@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from pipeline.alerts.records import Score, decode_score
-from pipeline.errors import BrokerError
-from pipeline.kafka.clients import broker_error, librdkafka_config
+from pipeline.kafka.reader import read_to_the_end
 from pipeline.settings import KafkaSettings
-
-_BATCH = 20_000
-_PATIENCE = 15.0
-"""Seconds without any record, before the end is reached, that are an error."""
 
 
 @dataclass(frozen=True)
@@ -74,42 +67,8 @@ def as_columns(records: Iterable[Score]) -> dict[str, Scores]:
 
 def read_scores(kafka: KafkaSettings, topic: str) -> Iterator[Score]:
     """All records of the topic, to where it ends now; nobody may be writing to it. Raises BrokerError."""
-    consumer = Consumer(
-        {
-            **librdkafka_config(kafka),
-            "group.id": "tidewatch-demo-report",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 5,
-        }
-    )
-    try:
-        yield from _to_the_end(consumer, topic, kafka.request_timeout.total_seconds())
-    except KafkaException as error:
-        raise broker_error(f"read topic {topic}", error) from error
-    finally:
-        consumer.close()
-
-
-def _to_the_end(consumer: Consumer, topic: str, timeout: float) -> Iterator[Score]:
-    unread = set(consumer.list_topics(topic, timeout=timeout).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
-    heard = time.monotonic()
-    while unread:
-        messages = consumer.consume(_BATCH, timeout=0.2)
-        for message in messages:
-            error, value = message.error(), message.value()
-            if error is None and value is not None:
-                yield decode_score(value)
-            elif error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its only name)
-                unread.discard(message.partition())
-            elif error is not None:
-                raise KafkaException(error)
-        if messages:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _PATIENCE:
-            msg = f"topic {topic} could not be read to its end: {len(unread)} partitions send nothing more"
-            raise BrokerError(msg)
+    for batch in read_to_the_end(kafka, topic):
+        yield from (decode_score(value) for value in batch.values if value is not None)
 
 
 def _first(channels: list[float | None] | None) -> float | None:

@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from detectors.calibration import Empirical
 from detectors.model_file import save
@@ -31,6 +30,7 @@ from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin, librdkafka_config
 from pipeline.kafka.group_watch import GroupWatch
+from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
 from pipeline.operations.processes import Children
 from pipeline.partition.stores.redis import RedisStore
@@ -116,17 +116,7 @@ def _judged(alerts: set[str], dead_letters: int) -> str:
 
 
 def _dead_letters(settings: Settings, topic: str) -> int:
-    config = {"group.id": "tidewatch-doctor", "enable.auto.commit": False}
-    consumer = Consumer(librdkafka_config(settings.kafka) | config)
-    try:
-        known = consumer.list_topics(topic, timeout=settings.kafka.request_timeout.total_seconds()).topics[topic]
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in known.partitions])
-        found, deadline = 0, time.monotonic() + 15.0
-        while not found and time.monotonic() < deadline:
-            found += sum(m.error() is None for m in consumer.consume(10, timeout=0.5))
-        return found
-    finally:
-        consumer.close()
+    return sum(len(batch.values) for batch in read_to_the_end(settings.kafka, topic))
 
 
 async def _forget(settings: Settings, name: str) -> None:
