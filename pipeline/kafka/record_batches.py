@@ -34,6 +34,8 @@ KNOWN = frozenset({"0.12.0", "0.13.0", "0.14.0"})
 
 QUICK = 4 << 20
 """Bytes up to which the compiled reader reads a batch: it makes objects of headers too, one for every two bytes at worst."""
+HEADERS = 1_000
+"""Headers that a record may have for whoever asks for them: where it has more, none are told."""
 HEAD = 1024
 """Bytes of a value that could not be read whole, for whoever looks at the dead letter."""
 
@@ -55,7 +57,7 @@ class Record(NamedTuple):
     value: bytes | None
     timestamp_type: int | None = None
     checksum: int | None = None
-    headers: tuple[()] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class _Unreadable(Exception):
@@ -107,25 +109,28 @@ class BoundedBatch:
             return bool(zlib.crc32(memoryview(self._raw)[_MAGIC_AT:]) == self._crc)
         return bool(calc_crc32c(memoryview(self._raw)[_V2_CRC_FROM:]) == self._crc)
 
-    def records(self) -> Iterator[Any]:
-        """The records; an error of some kind where one cannot be read: then `careful` says how far it goes."""
+    def records(self, *, headers: bool = False) -> Iterator[Any]:
+        """The records; an error of some kind where one cannot be read: then `careful` says how far it goes.
+
+        Without `headers` a record may come without its own.
+        """
         if self.magic < 2:
             return self.careful()
         if self._attributes & _CODEC == NONE and len(self._raw) <= QUICK:
             return iter(DefaultRecordBatch(self._raw))
         unpacked = self._unpack()
         if unpacked.fault or len(unpacked.data) > QUICK:
-            return self.careful()
+            return self.careful(headers=headers)
         head = bytearray(self._raw[: _V2.size])
         struct.pack_into(">h", head, _V2_CRC_FROM, self._attributes & ~_CODEC)
         return iter(DefaultRecordBatch(bytes(head) + unpacked.data))
 
-    def careful(self) -> Iterator[Record]:
+    def careful(self, *, headers: bool = False) -> Iterator[Record]:
         """The records up to the first that cannot be read; `refused` is set where there is such a one."""
         last = -1 if self.magic < 2 else self.base_offset - 1
         why = ""
         try:
-            for record in self._legacy() if self.magic < 2 else self._default():
+            for record in self._legacy() if self.magic < 2 else self._default(headers=headers):
                 if not last < record.offset < self.next_offset:
                     why = f"the offset {record.offset} stands out of order"
                     break
@@ -150,11 +155,11 @@ class BoundedBatch:
         """What aiokafka itself hands on to whoever reads one by one: a log line for what cannot be read."""
         done = 0
         try:
-            for record in self.records():
+            for record in self.records(headers=True):
                 yield record
                 done += 1
         except Exception:  # whatever the compiled reader stumbles over
-            yield from islice(self.careful(), done, None)
+            yield from islice(self.careful(headers=True), done, None)
         if self.refused is not None:
             log.warning(
                 "records that cannot be read are passed over", offset=self.refused.offset, reason=self.refused.detail
@@ -169,8 +174,8 @@ class BoundedBatch:
             )
         return self._unpacked
 
-    def _default(self) -> Iterator[Record]:
-        """Records of format 2; their headers are passed over."""
+    def _default(self, *, headers: bool) -> Iterator[Record]:
+        """Records of format 2."""
         data, at = self._unpack().data, 0
         for _ in range(self._count):
             self._at = at
@@ -186,7 +191,8 @@ class BoundedBatch:
             if after > end:
                 msg = "its fields reach beyond the record"
                 raise _Unreadable(msg)
-            yield Record(self.base_offset + delta, self._timestamp(stamp), key, value)
+            own = _headers(data, after, end) if headers else ()
+            yield Record(self.base_offset + delta, self._timestamp(stamp), key, value, headers=own)
             at = end
         if self._count < 0 or at < len(data):
             msg = f"the batch says that it has {self._count} records and holds something else"
@@ -261,6 +267,22 @@ def _fields(data: bytes, at: int) -> tuple[int, int, bytes | None, bytes | None,
     size, at = _varint(data, at)
     value = data[at : at + size] if size >= 0 else None
     return stamp, delta, key, value, at + max(size, 0)
+
+
+def _headers(data: bytes, at: int, end: int) -> tuple[tuple[str, bytes | None], ...]:
+    """What lies between a record's value and its end; nothing where that is not what it says, or is too many."""
+    found = []
+    try:
+        count, at = _varint(data, at)
+        for _ in range(count if count <= HEADERS else 0):
+            size, at = _varint(data, at)
+            name, at = data[at : at + max(size, 0)].decode(), at + max(size, 0)
+            size, at = _varint(data, at)
+            found.append((name, data[at : at + size] if size >= 0 else None))
+            at += max(size, 0)
+    except (_Unreadable, IndexError, UnicodeDecodeError):
+        return ()
+    return tuple(found) if at == end else ()
 
 
 def _glance(data: bytes, at: int) -> tuple[int, bytes | None, bytes]:

@@ -73,13 +73,13 @@ async def test_bombs_of_every_codec_are_dead_letters_and_the_worker_lives(kafka:
         try:
             process = psutil.Process(worker.pid)
             run._until(lambda: "worker started" in run.log, worker, 120)
-            before = _peak_mb(worker.pid)
+            before = peak_mb(worker.pid)
             room = process.memory_info().vms + (ROOM_MB << 20)
             resource.prlimit(worker.pid, resource.RLIMIT_AS, (room, room))
             offsets = await send(kafka, run.topics["topic"], everything)
             end = offsets[-1] + 1
             run._until(lambda: run.committed() >= end, worker, 300)
-            peak = _peak_mb(worker.pid)
+            peak = peak_mb(worker.pid)
             worker.terminate()
             assert worker.wait(30) == 0, run.log
         finally:
@@ -91,6 +91,6 @@ async def test_bombs_of_every_codec_are_dead_letters_and_the_worker_lives(kafka:
         assert int(letters[0]["value_length"]) > 950 << 20
 
 
-def _peak_mb(pid: int) -> float:
+def peak_mb(pid: int) -> float:
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024

@@ -1,7 +1,7 @@
 """Dead letters as values: one letter, how far they are done, which are wanted, and those that are dealt with in one go.
 
 Nothing here reads or sends. A letter holds no headers of its record and not how often it was sent already;
-`Letter.with_record` takes both from the record itself.
+`Letter.with_headers` has both from the record itself.
 """
 
 from __future__ import annotations
@@ -91,9 +91,8 @@ class Letter:
         marks[_MARK + "attempt"] = str(self.attempt).encode()
         return [h for h in self.headers if not h[0].startswith(_MARK)] + list(marks.items())
 
-    def with_record(self, record: Message) -> Letter:
+    def with_headers(self, headers: Headers) -> Letter:
         """With what only its record tells: the headers, and by them how often it was sent."""
-        headers = _headers(record)
         before = dict(headers).get(_MARK + "attempt") or b"0"
         counted = before.isdigit() and len(before) < _ATTEMPT_DIGITS  # whoever may write may write anything
         return replace(self, headers=headers, attempt=int(before) + 1 if counted else 1)

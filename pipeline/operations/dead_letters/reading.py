@@ -5,15 +5,24 @@ How far a pass came is committed, for a consumer group of its own, only when it 
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
+from types import TracebackType
+from typing import Any, Self
 
+from aiokafka import TopicPartition as Place
+from aiokafka.errors import KafkaError as AIOKafkaError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.kafka.clients import broker_error
+from pipeline.kafka.clients import aiokafka_consumer, broker_error
 from pipeline.operations.dead_letters.letters import Letter, Progress, Round, Selection
+from pipeline.settings import KafkaSettings
+from producers.formats.base import Reason
 
 ROUND = 5_000
 """Letters that are put in order, sent and remembered in one go."""
@@ -21,6 +30,7 @@ ROUND_BYTES = 64 << 20
 """The same for the bytes of their values."""
 
 _NEAR = 500  # records that are read over rather than sought over
+_FEW = 20  # records of a stranger's that are held at a time: each may be of some megabytes
 
 
 class Reader:
@@ -132,44 +142,84 @@ class Reader:
 
 
 class Records:
-    """The records that letters name, as long as retention keeps them."""
+    """The records that letters name, as long as retention keeps them; a context manager.
 
-    def __init__(self, consumer: Consumer, timeout: float) -> None:
-        self._consumer = consumer
-        self._timeout = timeout
+    Whoever may write observations has made what lies beside them in a batch, so they are read within the worker's bounds
+    (`pipeline.kafka.record_batches`).
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._timeout = kafka.request_timeout.total_seconds()
+
+    def __enter__(self) -> Self:
+        self._runner = asyncio.Runner()
+        try:
+            self._runner.run(self._open())
+        except BaseException:
+            self._runner.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._runner as runner:
+            runner.run(self._consumer.stop())
 
     def told(self, letters: Iterable[Letter]) -> list[Letter]:
         """The letters, in the order of their records, with what only the records themselves tell."""
+        return self._runner.run(self._told(sorted(letters, key=lambda letter: letter.source)))
+
+    async def _open(self) -> None:
+        self._consumer = aiokafka_consumer(
+            self._kafka, enable_auto_commit=False, auto_offset_reset="latest", isolation_level="read_committed"
+        )
+        await self._consumer.start()
+
+    async def _told(self, letters: list[Letter]) -> list[Letter]:
         found = []
-        letters = sorted(letters, key=lambda letter: letter.source)
-        for (topic, partition), of_one in groupby(letters, key=lambda letter: letter.source[:2]):
-            found += self._of_partition(topic, partition, list(of_one))
+        cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001  asked of a topic alone, it waits for it
+        for (topic, partition), group in groupby(letters, key=lambda letter: letter.source[:2]):
+            of_one = list(group)
+            if partition in (cluster.partitions_for_topic(topic) or ()):
+                of_one = await self._of_partition(Place(topic, partition), of_one)
+            found += of_one
         return found
 
-    def _of_partition(self, topic: str, partition: int, letters: list[Letter]) -> list[Letter]:
-        try:
-            first, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
-        except KafkaException:  # the topic is no more
-            return letters
-        found = []
-        message: Message | None = None
-        at = first - _NEAR - 1  # where the last message that was read stands
+    async def _of_partition(self, place: Place, letters: list[Letter]) -> list[Letter]:
+        consumer, found = self._consumer, []
+        first, end = [(await ask([place]))[place] for ask in (consumer.beginning_offsets, consumer.end_offsets)]
+        consumer.assign([place])
+        read: deque[Any] = deque()  # records that come next; the first may be the one that was read last
+        at = first - _NEAR - 1
         for letter in letters:
             wanted = letter.source_offset
-            if not first <= wanted < end:
+            if not first <= wanted < end or letter.reason == Reason.DAMAGED:  # that one nobody can read
                 found.append(letter)
                 continue
             if not 0 <= wanted - at <= _NEAR:
-                self._consumer.assign([TopicPartition(topic, partition, wanted)])
-                at = wanted - 1
-            while at < wanted:
-                message = self._consumer.poll(self._timeout)
-                if message is None or message.error() is not None:
-                    at = first - _NEAR - 1
+                consumer.seek(place, wanted)
+                read.clear()
+            while not read or read[0].offset < wanted:
+                if read:
+                    read.popleft()
+                elif not await self._more(place, end, read):
                     break
-                at = message.offset() or 0
-            found.append(letter.with_record(message) if message is not None and at == wanted else letter)
+            at = read[0].offset if read else first - _NEAR - 1
+            found.append(letter.with_headers(tuple(read[0].headers)) if at == wanted else letter)
         return found
+
+    async def _more(self, place: Place, end: int, read: deque[Any]) -> bool:
+        """Read on; False at the end, and where nothing comes."""
+        give_up = time.monotonic() + self._timeout
+        while time.monotonic() < give_up:
+            read.extend((await self._consumer.getmany(place, timeout_ms=500, max_records=_FEW)).get(place, ()))
+            if read:
+                return True
+            if await self._consumer.position(place) >= end:
+                break
+        return False
 
 
 @contextmanager
@@ -177,5 +227,5 @@ def translated(doing: str) -> Iterator[None]:
     """What Kafka refuses meanwhile becomes a BrokerError that says what was being done."""
     try:
         yield
-    except KafkaException as error:
+    except (KafkaException, AIOKafkaError) as error:
         raise broker_error(doing, error) from error

@@ -55,8 +55,7 @@ class DeadLetters:
         with ExitStack() as stack:
             self._letters = self._consumer()
             stack.callback(self._letters.close)
-            self._records = self._consumer()
-            stack.callback(self._records.close)
+            self._records = stack.enter_context(Records(self._kafka))
             self._opened = stack.pop_all()
         return self
 
@@ -69,10 +68,9 @@ class DeadLetters:
         """The wanted letters up to where the topic ended at first, a few thousand at a time."""
         with translated(f"read {self._topic}"):
             reader = Reader(self._letters, self._topic, self._timeout)
-            records = Records(self._records, self._timeout)
             reader.open(self._progress(reader.bounds), selection)
             while (some := reader.round(selection)) is not None:
-                some.letters = records.told(some.letters)
+                some.letters = self._records.told(some.letters)
                 yield some
 
     def send(self, letters: Sequence[Letter]) -> None:

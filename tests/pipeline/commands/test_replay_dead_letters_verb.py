@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_bytes import batch, record, send, varint, zeros
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from hostile.test_bombs import huge, peak_mb
 from operated_stream import OperatedStream, observations, write_model
 
 from pipeline.alerts.records import DeadLetter
 from pipeline.embedded.servers import start_redis
+from pipeline.kafka.unpacking import GZIP
 
 pytestmark = pytest.mark.kafka
 
@@ -105,6 +111,26 @@ def test_a_record_keeps_its_headers_and_counts_how_often_it_was_sent(stream: Ope
     assert headers(twice) == {**origin, "tidewatch.replay.attempt": b"2"}
     assert (once.partition(), twice.partition()) == (1, 1)  # without a key it stays where it was
     assert len(once.headers() or []) == 6
+
+
+async def test_what_lies_beside_its_record_is_not_unpacked_beyond_bounds(stream: OperatedStream) -> None:
+    """A record's headers are read from the log, where its batch may hold a bomb; and of a large batch they are told as of any."""
+    trace = varint(1) + varint(5) + b"trace" + varint(2) + b"t1"
+    now, size = int(time.time() * 1000), 600 << 20
+    bomb = zeros(GZIP, record(0, b"broken", key=None, headers=trace) + huge(1, size), size)
+    large = b"".join(record(i, b"x" * 100_000, key=None, headers=trace) for i in range(50))
+    first, then = await send(
+        stream.kafka,
+        stream.topic,
+        [batch(bomb, 2, codec=GZIP, stamp=now), batch(gzip.compress(large), 50, codec=GZIP, stamp=now)],
+        partition=1,
+    )
+    bury(stream, ("undecodable", 1, first, None, b"broken"), ("undecodable", 1, then + 7, None, b"worse"))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_mb(os.getpid())
+    assert "2 records sent" in await asyncio.to_thread(replay, stream)
+    assert peak_mb(os.getpid()) - before < 300
+    assert [headers(m)["trace"] for m in stream.messages(stream.topic)[-2:]] == [b"t1", b"t1"]
 
 
 def test_what_a_person_mends_in_a_file_is_what_is_sent(stream: OperatedStream) -> None:

@@ -15,6 +15,7 @@ import cramjam
 import lz4.frame
 import pytest
 from aiokafka.codec import snappy_encode
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch, LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from batch_bytes import batch, record, varint, zeros
@@ -22,7 +23,7 @@ from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.record_batches import QUICK, BoundedBatch, FetchedBatches
+from pipeline.kafka.record_batches import HEADERS, QUICK, BoundedBatch, FetchedBatches
 from pipeline.kafka.transport.fetching import Columns, held, take
 from pipeline.kafka.unpacking import GZIP, LZ4, MOST, NONE, SNAPPY, ZSTD, unpack, zstd
 from producers.formats.base import Reason
@@ -189,6 +190,39 @@ async def test_headers_that_lie_and_time_stamps_beyond_all_time_do_no_harm() -> 
     parts = read(batch(b"".join(records), 3))
     assert all_of(parts) == ([0, 1, 2], [b"a", b"b", b"c"], {})
     assert all(-(2**63) <= t < 2**63 for p in parts for t in p.timestamps)
+
+
+def header(name: bytes, value: bytes | None) -> bytes:
+    return varint(len(name)) + name + (varint(-1) if value is None else varint(len(value)) + value)
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [(b"a", b"1"), (b"a", None), ("\u00fc".encode(), b"")], [(b"", b"x")] * HEADERS]
+)
+def test_whoever_asks_for_headers_has_those_that_aiokafka_s_reader_tells(
+    headers: list[tuple[bytes, bytes | None]],
+) -> None:
+    packed = varint(len(headers)) + b"".join(header(*h) for h in headers)
+    raw = batch(record(0, b"v", headers=packed) + record(1, b"w"), 2)
+    told = [r.headers for r in BoundedBatch(raw).careful(headers=True)]
+    assert told == [tuple(map(tuple, r.headers)) for r in DefaultRecordBatch(raw)]
+    assert [r.headers for r in BoundedBatch(raw).careful()] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        varint(HEADERS + 1) + header(b"", b"") * (HEADERS + 1),
+        varint(2**40),
+        varint(1) + varint(99) + b"short" + varint(-1),
+        varint(1) + header(b"\xff", b""),
+        varint(1) + header(b"a", b"1") + b"more",
+        varint(-1),
+    ],
+)
+def test_headers_that_are_too_many_or_lie_are_not_told(headers: bytes) -> None:
+    raw = batch(record(0, b"v", headers=headers) + record(1, b"w"), 2)
+    assert [(r.value, r.headers) for r in BoundedBatch(raw).careful(headers=True)] == [(b"v", ()), (b"w", ())]
 
 
 async def test_millions_of_headers_make_no_objects() -> None:

@@ -65,7 +65,7 @@ def test_a_message_that_names_no_record_is_no_letter(missing: str) -> None:
 
 
 def test_its_record_goes_with_its_own_headers_and_where_it_was_first() -> None:
-    first = letter().with_record(record([("trace", b"1"), ("trace", None)]))
+    first = letter().with_headers((("trace", b"1"), ("trace", None)))
     assert first.sent_headers == [
         ("trace", b"1"),
         ("trace", None),
@@ -74,14 +74,14 @@ def test_its_record_goes_with_its_own_headers_and_where_it_was_first() -> None:
         ("tidewatch.replay.offset", b"10"),
         ("tidewatch.replay.attempt", b"1"),
     ]
-    again = replace(letter(90), source_offset=100).with_record(record(first.sent_headers))
+    again = replace(letter(90), source_offset=100).with_headers(tuple(first.sent_headers))
     assert again.attempt == 2
     assert again.sent_headers == [*first.sent_headers[:-1], ("tidewatch.replay.attempt", b"2")]
 
 
 @pytest.mark.parametrize("attempt", [b"", b"many", b"-1", b"9" * 10, b"1.5", None])
 def test_an_attempt_that_is_no_count_starts_from_the_first(attempt: bytes | None) -> None:
-    assert letter().with_record(record([("tidewatch.replay.attempt", attempt)])).attempt == 1
+    assert letter().with_headers((("tidewatch.replay.attempt", attempt),)).attempt == 1
 
 
 @pytest.mark.parametrize(
