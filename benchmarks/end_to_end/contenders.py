@@ -249,8 +249,8 @@ def tidewatch(args: argparse.Namespace) -> None:
     async def batch(self: PartitionLoop, records: Any) -> None:
         tally["started"] = tally["started"] or time.perf_counter()
         await plain_batch(self, records)
-        # The last record of a partition is only done when a checkpoint covers it.
-        if self.position >= args.ends[self.partition] > self.checkpointed:
+        # The last record of a partition is only done when a checkpoint covers it; the loop's own may have.
+        if self.position >= args.ends[self.partition]:
             await self.checkpoint()
 
     async def checkpoint(self: PartitionLoop) -> int:

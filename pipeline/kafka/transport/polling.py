@@ -127,7 +127,7 @@ class Poller:
             )
             lane.damaged = 0
         except CorruptRecordException as error:
-            if not lane.damaged:
+            if lane.damaged == 1:  # once is no news: a broker may read what was appended after it looked where the log ends
                 log.warning(
                     "damaged batch, fetching it again", topic=lane.tp.topic, partition=lane.tp.partition,
                     offset=lane.next_offset, reason=str(error),
