@@ -127,7 +127,8 @@ class Poller:
             )
             lane.damaged = 0
         except CorruptRecordException as error:
-            if lane.damaged == 1:  # once is no news: a broker may read what was appended after it looked where the log ends
+            # Once is no news: a broker may read what was appended after it looked where the log ends.
+            if lane.damaged == 1:
                 log.warning(
                     "damaged batch, fetching it again", topic=lane.tp.topic, partition=lane.tp.partition,
                     offset=lane.next_offset, reason=str(error),
