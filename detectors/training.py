@@ -27,21 +27,13 @@ from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
 from detectors.networks import fingerprint, limited_threads
 from detectors.scaling import SeriesScaling
+from detectors.training_part import metric_training_rows as metric_training_rows
+from detectors.training_part import table_training_rows as table_training_rows
 from detectors.windowing import covariates, infer_interval, windows
 
 Member = str | tuple[str, Mapping[str, Any]]
 """A detector's name, or name and settings; channels, covariates and seed are filled in."""
 OnProgress = Callable[[Detector, Progress], None]
-
-
-def metric_training_rows(n: int) -> int:
-    """NAB's probation: 15 % of a metric's n observations, 750 at most."""
-    return min(int(0.15 * n), 750)
-
-
-def table_training_rows(n: int) -> int:
-    """15 % of a table's n rows."""
-    return int(0.15 * n)
 
 
 class _Windows(NamedTuple):

@@ -29,6 +29,7 @@ COMMANDS = (
     "train",
     "detectors",
     "evaluate",
+    "look",
     "score",
     "doctor",
     "config",

@@ -17,10 +17,10 @@ from pipeline.commands.options.files import (
     TimeZone,
     ValueColumns,
     Wide,
+    check_writable,
     layout_of,
     say,
 )
-from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,22 +92,6 @@ def score(
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
     console.print(_summary(data, result.alerts, int(result.anomalous.sum()), out), markup=False)
-
-
-def check_writable(out: Path) -> None:
-    """Refuse an output that cannot be written before minutes are spent on it."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise IsADirectoryError(21, "it is a folder; name a file in it")
-        existed = out.exists()
-        with out.open("ab"):
-            pass
-        if not existed:
-            out.unlink()
-    except OSError as error:
-        msg = f"--out {out}: cannot be written: {error.strerror or error}"
-        raise SettingsError(msg) from error
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,3 +73,36 @@ def say(console: Console, data: Dataset) -> None:
     """What was taken for what in a user's file, before the work."""
     for line in data.reading:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def opened(data: str, layout: Layout) -> Dataset:
+    """What `data` names: a recorded data set by its name, else a user's file, folder or glob. Raises DataError."""
+    from producers.datasets import NAMES, open_dataset, open_file
+
+    there = Path(data).exists()
+    if data in NAMES and not there:
+        return open_dataset(data)
+    if data == "-" or there or Path(data).suffix or any(sign in data for sign in "/*?["):
+        return open_file(data, layout)
+    return open_dataset(data)
+
+
+def check_writable(out: Path, option: str = "--out", endings: Sequence[str] = ()) -> None:
+    """Refuse an output that cannot be written before minutes are spent on it. Raises SettingsError."""
+    from pipeline.errors import SettingsError
+
+    if endings and out.suffix.lower() not in endings:
+        msg = f"{option} {out}: its name must end with {' or '.join(endings)}"
+        raise SettingsError(msg)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise IsADirectoryError(21, "it is a folder; name a file in it")
+        existed = out.exists()
+        with out.open("ab"):
+            pass
+        if not existed:
+            out.unlink()
+    except OSError as error:
+        msg = f"{option} {out}: cannot be written: {error.strerror or error}"
+        raise SettingsError(msg) from error
