@@ -37,7 +37,7 @@ def draw(data: Dataset, looks: Sequence[SeriesLook], path: Path) -> None:
             if data.kind == "metric":
                 panel.axvspan(
                     np.datetime64(window.first, "ms"), np.datetime64(window.last, "ms"), color="#f5d76e", alpha=0.5
-                )  # type: ignore[arg-type]
+                )
         found = sorted({span(s.period) for n in look.numbers for s in n.seasons})
         told = f"; seasons: {', '.join(found)}" if found else ""
         panel.set_title(f"{look.name}{told}".replace("$", r"\$"), loc="left", fontsize=9)

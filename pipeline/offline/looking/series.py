@@ -180,7 +180,7 @@ def _numbers(
     finite = np.isfinite(values)
     known = values[finite]
     if not len(known):
-        return Numbers(name, 0, len(values), *(3 * [float("nan")]), constant=False)
+        return Numbers(name, 0, len(values), np.nan, np.nan, np.nan, constant=False)
     low, high = float(known.min()), float(known.max())
     constant = low == high
     found: tuple[Season, ...] = ()
