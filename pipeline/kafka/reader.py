@@ -38,10 +38,15 @@ _FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the nex
 _LOOK = 1.0
 
 
-def read_to_the_end(kafka: KafkaSettings, topic: str) -> Iterator[RecordBatch]:
+def read_to_the_end(kafka: KafkaSettings, topic: str, *, newest: int | None = None) -> Iterator[RecordBatch]:
     """All that the topic holds now, each partition in order, in batches of at most 20,000 records. No group, no offset is committed.
 
     Records that cannot be read are left out, with a line in the log for each stretch of them.
+
+    Parameters
+    ----------
+    newest
+        Only so many of each partition, as its offsets count them.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def read_to_the_end(kafka: KafkaSettings, topic: str) -> Iterator[RecordBatch]:
         The topic is not there, or cannot be read to its end.
     """
     with asyncio.Runner() as runner:
-        reading = _Reading(kafka, topic)
+        reading = _Reading(kafka, topic, newest)
         try:
             runner.run(reading.open())
             while (batch := runner.run(reading.next())) is not None:
@@ -63,8 +68,9 @@ def read_to_the_end(kafka: KafkaSettings, topic: str) -> Iterator[RecordBatch]:
 class _Reading:
     """One pass over a topic."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, newest: int | None) -> None:
         self._kafka = kafka
+        self._newest = newest
         self._topic = topic
         self._unread: dict[TopicPartition, int] = {}  # and where each ends
         self._damaged: Counter[TopicPartition] = Counter()
@@ -90,7 +96,7 @@ class _Reading:
         self._unread = {tp: ends[tp] for tp in partitions if first[tp] < ends[tp]}
         consumer.assign(list(self._unread))
         for tp in self._unread:
-            consumer.seek(tp, first[tp])
+            consumer.seek(tp, first[tp] if self._newest is None else max(first[tp], ends[tp] - self._newest))
 
     async def next(self) -> RecordBatch | None:
         """The next records of one partition; None where all is read."""

@@ -1,6 +1,6 @@
 """Whether a worker is well: its partitions advance, its store answers, its detectors can score.
 
-Told by the metrics, asked by the server in its thread. Knows no Prometheus; the clock is handed in.
+Or its input is not as scoring needs it. Told by the metrics, asked by the server in its thread. Knows no Prometheus; the clock is handed in.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+
+from pipeline.partition.home import Verdict
 
 PATIENCE = 30.0
 """Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""
@@ -17,7 +19,8 @@ REMEMBERED = 600.0
 
 
 class Health:
-    """Well, or degraded: a partition with lag does not advance, its store does not answer, or its detectors cannot score all of it.
+    """Well, or degraded: a partition with lag does not advance, its store does not answer, its detectors cannot score all of it, or
+    its series lie in pieces in several partitions.
 
     Parameters
     ----------
@@ -33,6 +36,7 @@ class Health:
         self._stalled: dict[tuple[str, int], float] = {}
         self._waiting: dict[tuple[str, int], float] = {}
         self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
+        self._in_pieces: dict[tuple[str, int], Verdict] = {}
 
     def position(self, stream: str, partition: int, position: int, lag: int) -> None:
         """Where a partition stands and how many records wait behind that."""
@@ -59,6 +63,14 @@ class Health:
             before, last = self._unscorable.get(key, (0, now))
             self._unscorable[key] = (observations + (before if now - last <= REMEMBERED else 0), now)
 
+    def homes(self, stream: str, partition: int, verdict: Verdict | None) -> None:
+        """Whether the series of a partition are where they belong (None); series that are whole are well, whoever hashed their keys."""
+        with self._lock:
+            if verdict is not None and verdict.in_pieces:
+                self._in_pieces[stream, partition] = verdict
+            else:
+                self._in_pieces.pop((stream, partition), None)
+
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away."""
         with self._lock:
@@ -67,6 +79,7 @@ class Health:
             self._stalled.pop(key, None)
             self._waiting.pop(key, None)
             self._unscorable.pop(key, None)
+            self._in_pieces.pop(key, None)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not well; empty: all is well."""
@@ -75,7 +88,7 @@ class Health:
             stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
             waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
             unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
-            at = dict(self._positions)
+            at, in_pieces = dict(self._positions), dict(self._in_pieces)
         lines = [
             f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
             for (s, p), age in stalled.items()
@@ -85,4 +98,5 @@ class Health:
             f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
             for (s, p), (n, age) in unscorable.items()
         ]
+        lines += [f"{s}[{p}]: {verdict}" for (s, p), verdict in in_pieces.items()]
         return sorted(lines)

@@ -18,6 +18,7 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_checkpoint_seconds, tidewatch_checkpoint_bytes
     tidewatch_checkpoint_offset, tidewatch_position, tidewatch_lag_records
     tidewatch_series{state}                                       warming, live
+    tidewatch_series_away_ratio                                   share of the series looked at that are not where their key says
     tidewatch_store_waiting                                       1 while the state store does not answer
     tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
 
@@ -35,6 +36,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pipeline.alerts.records import Severity, Status
 from pipeline.operations.health import Health
 from pipeline.operations.progress import Progress
+from pipeline.partition.home import Verdict
 from producers.formats.base import Reason
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
@@ -103,6 +105,9 @@ class WorkerMetrics:
         self._position = gauge("position", "Next offset to process.")
         self._lag = gauge("lag_records", "Records of the partition that are not processed yet.")
         self._series = gauge("series", "Series held, by state.", "state")
+        self._away = gauge(
+            "series_away_ratio", "Share of the series looked at that are not in the partition of their key."
+        )
         self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
         self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
 
@@ -174,6 +179,12 @@ class WorkerMetrics:
         """Records expired before they were read."""
         self._missed.labels(stream, str(partition)).inc(records)
 
+    def homes(self, stream: str, partition: int, share: float, verdict: Verdict | None) -> None:
+        """Which share of the series looked at is not where it belongs, and what is to be said of it."""
+        self._away.labels(stream, str(partition)).set(share)
+        self.health.homes(stream, partition, verdict)
+        self.progress.homes(stream, partition, verdict)
+
     def position(self, stream: str, partition: int, position: int, end: int) -> None:
         """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""
         lag = max(end - position, 0)
@@ -197,7 +208,7 @@ class WorkerMetrics:
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away: its gauges go, its counters stay."""
         labels = (stream, str(partition))
-        for gauge in (self._offset, self._position, self._lag, self._waiting):
+        for gauge in (self._offset, self._position, self._lag, self._waiting, self._away):
             _remove(gauge, *labels)
         for state in ("warming", "live"):
             _remove(self._series, *labels, state)

@@ -5,6 +5,7 @@
     first record scored       of each stream
     first alert               of each stream
     progress                  every 30 s in which records came: series, rate, lag, alerts
+    series not at home        every minute, of each stream whose series are not where they belong
 
 Told once per batch and checkpoint like the metrics (`pipeline.operations.metrics`), never per record. The clock is handed in.
 """
@@ -17,10 +18,15 @@ from collections.abc import Callable
 
 import structlog
 
+from pipeline.partition.home import Verdict
+
 log = structlog.get_logger(__name__)
 
 EVERY = 30.0
 """Seconds from one `progress` line of a stream to the next."""
+
+WARN_EVERY = 60.0
+"""Seconds from one `series not at home` line of a stream to the next."""
 
 PATIENCE = 3.0
 """Seconds of waiting that are not worth a line."""
@@ -38,6 +44,8 @@ class Progress:
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._lag: dict[tuple[str, int], int] = {}
         self._series: dict[tuple[str, int], tuple[int, int]] = {}
+        self._homes: dict[tuple[str, int], Verdict] = {}
+        self._warned: dict[str, float] = {}
 
     def batch(self, stream: str, counts: Counter[str]) -> None:
         """One batch: what happened how often."""
@@ -53,6 +61,13 @@ class Progress:
         """How many series are held, in probation and out of it."""
         self._series[stream, partition] = (warming, live)
 
+    def homes(self, stream: str, partition: int, verdict: Verdict | None) -> None:
+        """Whether the series of a partition are where they belong (None)."""
+        if verdict is None:
+            self._homes.pop((stream, partition), None)
+        else:
+            self._homes[stream, partition] = verdict
+
     def position(self, stream: str, partition: int, lag: int) -> None:
         """How many records of an open partition are not processed yet."""
         self._lag[stream, partition] = lag
@@ -61,11 +76,13 @@ class Progress:
         """The partition was given away."""
         self._lag.pop((stream, partition), None)
         self._series.pop((stream, partition), None)
+        self._homes.pop((stream, partition), None)
 
     def tick(self, *, given: int, opened: int) -> None:
         """Call it about once a second, with how many partitions the group has given, and how many of them are open."""
         now = self._clock()
         self._tell_waiting(now, given, opened)
+        self._tell_homes(now)
         if now - self._told >= EVERY:
             self._tell_progress(now - self._told)
             self._told = now
@@ -80,6 +97,21 @@ class Progress:
                 log.info("waiting for partitions", why="the group waits for other members, or has more than partitions")
             else:
                 log.info("waiting for records", why="the input topics are read to their end")
+
+    def _tell_homes(self, now: float) -> None:
+        for stream in {name for name, _ in self._homes}:
+            if now - self._warned.get(stream, -WARN_EVERY) < WARN_EVERY:
+                continue
+            self._warned[stream] = now
+            found = {p: v for (name, p), v in self._homes.items() if name == stream}
+            worst = max(found, key=lambda p: (found[p].in_pieces, found[p].away))
+            log.warning(
+                "series not at home",
+                stream=stream,
+                partitions=sorted(found)[:16],
+                partition=worst,
+                why=str(found[worst]),
+            )
 
     def _tell_progress(self, seconds: float) -> None:
         for stream, counts in self._counts.items():

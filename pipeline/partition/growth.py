@@ -15,6 +15,7 @@ since and the record is read again: after a crash right behind it, or when a los
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.partition.stores.base import Identity
@@ -43,6 +44,15 @@ class Growth:
     def at(self, offset: int) -> int:
         """The count that holds for the record at an offset."""
         return self.held or (self.begun if offset >= self.history else 0)
+
+    def possible(self, offset: int, partition: int) -> Sequence[int]:
+        """The counts by which a record of a partition at an offset may have come there; empty: nobody knows.
+
+        Producers hear of added partitions minutes later. What is older than the state may have come at any count.
+        """
+        if held := self.at(offset):
+            return sorted({n for n in (self.begun, self.held, held) if n > partition})
+        return range(partition + 1, self.counted + 1)
 
     @classmethod
     def stored(cls, identity: Identity) -> Growth:

@@ -28,13 +28,14 @@ from pipeline.alerts.records import Alert
 from pipeline.errors import BrokerError, Dropped, TidewatchError
 from pipeline.partition.checkpoints import Checkpoints
 from pipeline.partition.growth import Growth
+from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
 from pipeline.partition.reports import LoopMetrics, Reports
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import Patience
-from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.partition.stream import PartitionCore, Step, Stream
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.records import PartitionsAdded, decode_control, encode_control
@@ -113,6 +114,7 @@ class PartitionLoop:
         self._append = append
         self._count_partitions = count_partitions
         self._growth = Growth()
+        self._homes = Homes(partition, clock)
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
@@ -230,6 +232,7 @@ class PartitionLoop:
         counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):
             step = self.core.push(part)
+            self._look_at_homes(records, step)
             before = self._clock()
             scores = await self.stream.scorer.score(step.pushed.windows.x)
             scoring += self._clock() - before
@@ -249,6 +252,12 @@ class PartitionLoop:
         self._reports.batch(counts, seconds)
         if any(name.startswith("alerts_") for name in counts):
             self._tell_state()
+
+    def _look_at_homes(self, records: RecordBatch, step: Step) -> None:
+        """Whether the series belong to this partition; told where they do not, they are scored all the same."""
+        counts = self._growth.possible(records.next_offset - 1, self.partition)
+        if self._homes.look(records, step.observations, step.rows, counts):
+            self._reports.homes(self._homes.share, self._homes.verdict)
 
     async def idle(self) -> None:
         """Make a checkpoint where one is due; called after each batch and about once a second without one."""
@@ -323,6 +332,7 @@ class PartitionLoop:
         self._rebuild = None
         self.outbox.forget()
         self._growth = Growth()
+        self._homes = Homes(self.partition, self._clock)
         self.core = self.stream.core(self.partition)
         self._reports.forget()
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Protocol
 
 from pipeline.alerts.records import Severity, Status
+from pipeline.partition.home import Verdict
 from pipeline.partition.stream import PartitionCore
 
 
@@ -38,6 +39,10 @@ class LoopMetrics(Protocol):
 
     def missed(self, stream: str, partition: int, records: int) -> None:
         """Records expired before they were read."""
+        ...
+
+    def homes(self, stream: str, partition: int, share: float, verdict: Verdict | None) -> None:
+        """Which share of the series looked at is not where it belongs, and what is to be said of it; when it changes."""
         ...
 
 
@@ -75,6 +80,11 @@ class Reports:
         """Records expired before they were read."""
         if self._metrics is not None:
             self._metrics.missed(*self._of, records)
+
+    def homes(self, share: float, verdict: Verdict | None) -> None:
+        """Which share of the series looked at is not where it belongs, and what is to be said of it."""
+        if self._metrics is not None:
+            self._metrics.homes(*self._of, share, verdict)
 
     def forget(self) -> None:
         """The partition is not this worker's any more."""

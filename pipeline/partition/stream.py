@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -28,6 +27,7 @@ from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
+from pipeline.partition.home import AT_HOME, hash_of
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps.bands import Remembered, band_member, margins
@@ -39,9 +39,6 @@ from pipeline.steps.windows import SeriesWindows
 
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
-
-AT_HOME = 0.9
-"""Share of the series whose name must hash to their partition before any is held to have moved."""
 
 _ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
 
@@ -309,7 +306,7 @@ class PartitionCore:
         can say which moved, and nothing is done.
         """
         rows = self.state.rows()
-        hashes = np.array([_hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
+        hashes = np.array([hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
         at_home = hashes % before == self.partition
         if np.count_nonzero(at_home) < AT_HOME * len(rows):
             return []
@@ -353,11 +350,6 @@ class PartitionCore:
         """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
         if self.stream.model.kind == "table":
             self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
-
-
-def _hash_of(series: str) -> int:
-    """What Kafka's usual partitioner makes of a series' name as a key; the partition is its remainder."""
-    return int(murmur2(series.encode())) & 0x7FFFFFFF
 
 
 def _slice(o: Observations, start: int, stop: int) -> Observations:

@@ -71,7 +71,7 @@ def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     assert "/secrets/metrics/token" in config
     (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
-    assert "14 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert "15 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
@@ -91,6 +91,9 @@ tests:
       - {series: 'tidewatch_lag_records{stream="s", partition="2"}', values: '0x20'}
       - {series: 'tidewatch_position{stream="s", partition="2"}', values: '100x20'}
       - {series: 'tidewatch_store_waiting{stream="s", partition="1"}', values: '1x20'}
+      - {series: 'tidewatch_series_away_ratio{stream="s", partition="0"}', values: '0x20'}
+      - {series: 'tidewatch_series_away_ratio{stream="s", partition="1"}', values: '0.75x20'}
+      - {series: 'tidewatch_series_away_ratio{stream="t", partition="0"}', values: '0.05x20'}
       - {series: 'tidewatch_records_missed_total{stream="s", partition="0", instance="a"}', values: '_x5 40x60'}
       - {series: 'tidewatch_records_missed_total{stream="s", partition="1", instance="a"}', values: '0x9 90x60'}
       - {series: 'tidewatch_records_missed_total{stream="s", partition="2", instance="a"}', values: '0x60'}
@@ -112,6 +115,13 @@ tests:
             exp_annotations:
               summary: "s[0] stands, with 7 records waiting."
               description: /healthz of its worker says why; most often Redis or the broker does not answer.
+      - alertname: TidewatchSeriesNotAtHome
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: warning, stream: s}
+            exp_annotations:
+              summary: Series of s do not lie in the partition of their key.
+              description: A series that lies in pieces is judged in pieces; /healthz and the log of its worker say why, and what mends it.
       - alertname: TidewatchStateStoreAway
         eval_time: 15m
         exp_alerts:

@@ -16,7 +16,7 @@ import torch
 from detectors.base import Detector, DetectorError
 from detectors.model import Model
 from pipeline.errors import TidewatchError
-from pipeline.operations.doctor import kafka, states
+from pipeline.operations.doctor import homes, kafka, states
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.settings import Settings
@@ -56,9 +56,12 @@ def examine(settings: Settings, looking: Callable[[str], None] = lambda what: No
         looking(f"Kafka at {settings.kafka.brokers} (each answer at most {settings.kafka.request_timeout.seconds} s)")
         found = asked.result()
     yield from found
+    there = not any((f.what, f.state) == ("kafka", "failed") for f in found)
+    if there and streams:
+        looking("the newest records of each input topic")
+        yield from homes.examine(settings, streams)
     looking(f"Redis, and what it holds (each answer at most {settings.redis.timeout.seconds} s)")
     # Without Kafka nothing can be said of what belongs to its topics.
-    there = not any((f.what, f.state) == ("kafka", "failed") for f in found)
     yield from asyncio.run(states.examine(settings, streams if there else {}))
 
 

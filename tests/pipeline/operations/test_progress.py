@@ -6,7 +6,8 @@ from collections import Counter
 
 from structlog.testing import capture_logs
 
-from pipeline.operations.progress import EVERY, PATIENCE, Progress
+from pipeline.operations.progress import EVERY, PATIENCE, WARN_EVERY, Progress
+from pipeline.partition.home import Verdict
 
 
 class Clock:
@@ -100,3 +101,22 @@ def test_a_line_every_half_minute_in_which_something_came_and_none_otherwise() -
         clock.now += EVERY
         progress.tick(given=1, opened=1)
         assert [line["lag"] for line in lines if line["event"] == "progress"] == [12, 5]
+
+
+def test_series_that_are_not_at_home_are_told_once_a_minute_for_a_stream_until_they_are() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    with capture_logs() as lines:
+        progress.homes("shops", 0, Verdict("CRC32", 9, 10, "a"))
+        progress.homes("shops", 1, Verdict("keyless", 2, 10, "b"))
+        for _ in range(int(WARN_EVERY) + 1):
+            progress.tick(given=2, opened=2)
+            clock.now += 1
+        told = [line for line in lines if line["event"] == "series not at home"]
+        assert [(line["stream"], line["partitions"], line["partition"]) for line in told] == [("shops", [0, 1], 1)] * 2
+        assert "2 of 10 series looked at are not at home ('b'): their records have no key" in told[0]["why"]
+        progress.homes("shops", 0, None)
+        progress.forget("shops", 1)
+        clock.now += 2 * WARN_EVERY
+        progress.tick(given=2, opened=2)
+    assert sum(line["event"] == "series not at home" for line in lines) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 
 import numpy as np
@@ -53,6 +54,37 @@ async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: 
     assert loop.core.warming == len(loop.core.state) > 0
     await loop.batch(world.records(5, 60))
     assert 0 < loop.core.warming < len(loop.core.state)
+
+
+async def test_series_in_pieces_are_told_by_metric_health_and_log_and_scored_all_the_same(world: World) -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    loop = world.loop(metrics=metrics)
+    await loop.assigned()
+    await loop.begin(Standing(0, 0, None, partitions=7))
+    with capture_logs() as lines:
+        keyed = world.records(0, 40)
+        keyless = dataclasses.replace(keyed, keys=[None] * len(keyed))
+        await loop.batch(keyless)
+        for _ in range(5):
+            metrics.progress.tick(given=1, opened=1)
+    (problem,) = metrics.health.problems()
+    assert "sim[0]: " in problem
+    assert "their records have no key" in problem
+    assert [line["partition"] for line in lines if line["event"] == "series not at home"] == [0]
+    assert (registry.get_sample_value("tidewatch_series_away_ratio", {"stream": "sim", "partition": "0"}) or 0) > 0.1
+    assert len(loop.core.state) > 0
+    await loop.revoked()
+    assert metrics.health.problems() == []
+
+
+async def test_series_at_home_are_no_matter(world: World) -> None:
+    metrics = WorkerMetrics(CollectorRegistry())
+    loop = world.loop(metrics=metrics)
+    await loop.assigned()
+    await loop.begin(world.standing())
+    await loop.batch(world.records(0, 60))
+    assert metrics.health.problems() == []
 
 
 # A past with a hole

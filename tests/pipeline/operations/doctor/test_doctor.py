@@ -30,6 +30,7 @@ from pipeline.operations.doctor.states import redis_itself
 from pipeline.operations.state_admin import Administration, opened
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.settings import Settings, load_settings
+from producers.records import Observation, encode
 
 
 class Inverted(ZScore):
@@ -246,6 +247,22 @@ def test_more_partitions_are_warned_of_before_they_are_added_and_many_dead_lette
     assert "has 2 partitions, kafka.partitions is 8: adding partitions moves most series" in told["partitions"][0]
     (letters,) = told[f"dead letters {stream.name}"]
     assert letters.startswith("warning: 1 in the last hour, of 1 record; see why with `tidewatch replay-dead-letters")
+
+
+@pytest.mark.kafka
+def test_a_topic_of_records_without_keys_is_told_with_the_mend(stream: OperatedStream) -> None:
+    assert stream.run("topics", "create").exit_code == 0
+    what = f"series {stream.name}"
+    code, told = diagnosed(stream)
+    assert (code, told[what]) == (0, ["ok: no observation yet"])
+    producer = Producer({"bootstrap.servers": stream.kafka, "log_level": 0})
+    for i in range(400):
+        producer.produce(stream.topic, encode(Observation(f"s{i % 20}", START + i, 1.0)), partition=i % 2 ^ i // 20 % 2)
+    assert producer.flush(20) == 0
+    code, told = diagnosed(stream)
+    assert code == 2
+    assert told[what][0].startswith("failed: 20 of 20 lie in several partitions")
+    assert "routing_tag" in told[what][0]
 
 
 def test_servers_that_are_not_there_are_named() -> None:

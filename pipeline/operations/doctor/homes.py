@@ -1,0 +1,93 @@
+"""The doctor's look at the newest records of each stream: whether its series are whole, each in one partition.
+
+A worker sees one partition at a time (`pipeline.partition.home`); here all are side by side, so a series in pieces is seen as such.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from pipeline.errors import TidewatchError
+from pipeline.kafka import topics
+from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.reader import read_to_the_end
+from pipeline.operations.doctor.findings import Finding
+from pipeline.partition.home import AT_HOME, Homes, Verdict
+from pipeline.partition.stream import Stream
+from pipeline.settings import Settings
+from pipeline.steps.batches import Observations, RecordBatch
+
+NEWEST = 500
+"""Records of each partition that are looked at."""
+
+
+def examine(settings: Settings, streams: Mapping[str, Stream]) -> Iterator[Finding]:
+    """One finding for each stream whose input topic has several partitions."""
+    try:
+        facts = topics.describe(
+            connect_admin(settings.kafka), settings.kafka, [s.settings.input_topic for s in streams.values()]
+        )
+    except TidewatchError as error:
+        yield Finding("series", "warning", f"not looked at: {error}")
+        return
+    for name, stream in streams.items():
+        fact = facts.get(stream.settings.input_topic)
+        if fact is None or (count := fact.partitions) < 2:
+            continue
+        try:
+            look = Look(stream, count)
+            for batch in read_to_the_end(settings.kafka, stream.settings.input_topic, newest=NEWEST):
+                look.take(batch)
+        except TidewatchError as error:
+            yield Finding(f"series {name}", "warning", f"not looked at: {error}")
+            continue
+        yield look.finding()
+
+
+class Look:
+    """What the newest records of a topic show."""
+
+    def __init__(self, stream: Stream, partitions: int) -> None:
+        self._stream = stream
+        self._partitions = partitions
+        self._homes: dict[int, Homes] = {}
+        self._where: dict[str, set[int]] = defaultdict(set)
+
+    def take(self, batch: RecordBatch) -> None:
+        """Records of one partition."""
+        observations, _ = self._stream.decoder.decode(batch)
+        for series in observations.series:
+            self._where[series].add(batch.partition)
+        homes = self._homes.setdefault(batch.partition, Homes(batch.partition))
+        for start in range(0, len(observations), 64):  # the whole of it, in the pieces that a look takes
+            part = slice(start, start + 64)
+            some = Observations(
+                observations.offsets[part], observations.series[part], observations.timestamps[part], observations.values[part]
+            )  # fmt: skip
+            # Of a topic that has grown, the newest records may be of a time when it had fewer partitions.
+            homes.look(batch, some, np.zeros(len(some), np.intp), range(batch.partition + 1, self._partitions + 1))
+
+    def finding(self) -> Finding:
+        """What is to be said."""
+        what, verdict, series = f"series {self._stream.name}", self._worst(), len(self._where)
+        if verdict is None:
+            return Finding(
+                what, "ok", f"{series:,}, each in the partition of its key" if series else "no observation yet"
+            )
+        split = [name for name, where in self._where.items() if len(where) > 1]
+        if len(split) > (1 - AT_HOME) * series:
+            told = f"{len(split):,} of {series:,} lie in several partitions ({split[0][:80]!r})"
+            why = (
+                str(verdict).partition(": ")[2]
+                if verdict.in_pieces
+                else "have producers with one and the same partitioner write them"
+            )
+            return Finding(what, "failed", f"{told}: {why}")
+        return Finding(what, "failed" if verdict.in_pieces else "warning", str(verdict))
+
+    def _worst(self) -> Verdict | None:
+        verdicts = [h.verdict for h in self._homes.values() if h.verdict is not None]
+        return max(verdicts, key=lambda v: (v.in_pieces, v.away), default=None)
