@@ -123,6 +123,7 @@ class Log:
         expected = [r.expected for r in picked]
         contributions = [r.contributions for r in picked]
         score = np.array([r.score for r in picked], np.float64)
+        level = np.array([r.level for r in picked], np.float64)
         scored = Scored(
             index=at,
             rows=state_rows[at],
@@ -135,9 +136,11 @@ class Log:
             score=score,
             expected=np.array(expected, np.float64) if picked and expected[0] is not None else None,
             contributions=np.array(contributions, np.float32) if picked and contributions[0] is not None else None,
-            level=np.array([r.level for r in picked], np.float64),
+            level=level,
+            alarm=score - level,
             live=np.array([r.live for r in picked], np.bool_),
-            windows=windows,
+            packed=packed,
+            spans=np.stack([index, index + T], axis=1).astype(np.intp),
         )
         self.offset += len(rows)
         if len(watermarks):

@@ -41,7 +41,7 @@ class Attention:
     def judged(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> Judged | None:
         """The observations of all series that have an alert or are to get one; None where there is no such series."""
         lives = state.arrays["alerts"][: len(state.names)]
-        opens = scored.live & (scored.score >= scored.level) & (scored.score > 0)
+        opens = scored.live & (scored.alarm >= 0) & (scored.score > 0)
         if opens.any():
             at = np.flatnonzero(opens)
             opens[at] = self._deviates(scored, at)

@@ -141,13 +141,13 @@ class RecordWriter:
     ) -> Evidence:
         b = step.window
         if self._model.kind == "metric":
-            start = int(scored.windows.starts[b])
+            first, behind = scored.spans[b].tolist()
             several = scored.contributions is not None and scored.observed.shape[1] > 1
             return Evidence(
                 self._topic,
                 self._partition,
                 step.offset,
-                window=scored.windows.packed[start : start + self._model.window].tolist(),
+                window=scored.packed[first:behind].tolist(),
                 interval_ms=self._model.interval_ms.get(series) or None,
                 contributions=scored.contributions[b].tolist()
                 if several and scored.contributions is not None
@@ -172,10 +172,7 @@ class RecordWriter:
 
     def _bands(self, scored: Scored, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Lower and upper edge (k, C) of windows `at`; None where there is no notion of them."""
-        if scored.expected is None or scored.margins is None or self._model.kind == "table":
-            return None
-        margins = scored.margins(at)
-        return None if margins is None else (scored.expected[at] - margins, scored.expected[at] + margins)
+        return None if self._model.kind == "table" else scored.band(at)
 
 
 def _number(value: float) -> float | None:

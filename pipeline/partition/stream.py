@@ -242,8 +242,10 @@ class PartitionCore:
             expected=None if scores.expected is None else self.stream.windows.unscale(state, rows, scores.expected),
             contributions=scores.contributions,
             level=level,
+            alarm=score - level,
             live=usable & (windows.ordinals > admission["probation"]),
-            windows=windows,
+            packed=windows.packed,
+            spans=step.pushed.spans[windows.index],
             margins=None
             if m is None or remembered is None
             else partial(

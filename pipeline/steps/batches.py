@@ -184,6 +184,12 @@ class Pushed:
     vouched : (N,) bool
         Accepted, and near the one before it in its series: only such event times should move the partition's, or one
         wrong clock would make every other series look silent.
+    anew : (N,) bool
+        Accepted, and the series' window starts anew with it (or with the held one that it confirms).
+    ordinals : (N,) int64
+        Of the accepted ones, see `Windows`; 0 for the others.
+    packed : (P, C) float64, spans : (N, 2) intp
+        What the window of an accepted observation holds so far, at most T rows in the unit of the input: `packed[a:b]`.
     counts
         `late`, `duplicate`, `first_total`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how
         many.
@@ -192,7 +198,17 @@ class Pushed:
     windows: Windows
     accepted: NDArray[np.bool_]
     vouched: NDArray[np.bool_]
+    anew: NDArray[np.bool_]
+    ordinals: NDArray[np.int64]
+    packed: NDArray[np.float64]
+    spans: NDArray[np.intp]
     counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, n: int, windows: Windows, counts: dict[str, int], packed: NDArray[np.float64]) -> Pushed:
+        """None of n observations accepted yet."""
+        accepted, vouched, anew = np.zeros((3, n), np.bool_)
+        return cls(windows, accepted, vouched, anew, np.zeros(n, np.int64), packed, np.zeros((n, 2), np.intp), counts)
 
 
 @dataclass(slots=True)
@@ -226,19 +242,24 @@ class Scored:
     observed : (B, C) float64
     raw, calibrated : (B, M) float64
     score : (B,) float64
-        The aggregated calibrated score, 0..12.
+        Ranks. Where the members alone decide, the aggregated calibrated score, 0..12.
     expected : (B, C) float64 or None
         NaN where a member has none.
     contributions : (B, C) float32 or None
     level : (B,) float64
-        The threshold (calibrated score) that holds for each; `score >= level` is anomalous.
+        The threshold (calibrated score) that holds for each; NaN where no threshold of the score decides.
+    alarm : (B,) float64
+        Decides: by how many decades an observation is rarer than what is let pass; from 0 on it is anomalous. Where the members alone
+        decide, `score - level`.
     live : (B,) bool
         False in probation: scored, but can raise no alert.
-    windows
-        The windows these scores are of (evidence).
+    packed, spans
+        What the detectors saw of each, see `Pushed` (evidence).
     margins
         Given indices (k,) into these columns: how far each channel may deviate from `expected` before the level is
         reached, (k, C) in the unit of the input (`pipeline.steps.bands`). None where there is no notion of it.
+    floor : (B, C) float64 or None
+        What a band does not go below: 0 for what was never negative, else -inf.
     """
 
     index: NDArray[np.intp]
@@ -253,9 +274,20 @@ class Scored:
     expected: NDArray[np.float64] | None
     contributions: NDArray[np.float32] | None
     level: NDArray[np.float64]
+    alarm: NDArray[np.float64]
     live: NDArray[np.bool_]
-    windows: Windows
+    packed: NDArray[np.float64]
+    spans: NDArray[np.intp]
     margins: Callable[[NDArray[np.intp]], NDArray[np.float64] | None] | None = None
+    floor: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def band(self, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Lower and upper edge (k, C) of the band of observations `at` (k,); None where there is no notion of it."""
+        margins = None if self.expected is None or self.margins is None else self.margins(at)
+        if margins is None or self.expected is None:
+            return None
+        lower, upper = self.expected[at] - margins, self.expected[at] + margins
+        return lower if self.floor is None else np.maximum(lower, self.floor[at]), upper

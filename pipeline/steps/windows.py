@@ -115,9 +115,10 @@ class SeriesWindows:
         keep = self._rates(state.arrays[COMPONENT], observations, rows, counts)
         pushed = self._push(state, times[keep], values[keep], rows[keep], counts)
         pushed.windows.index = keep[pushed.windows.index]
-        accepted, vouched = np.zeros(len(times), np.bool_), np.zeros(len(times), np.bool_)
-        accepted[keep], vouched[keep] = pushed.accepted, pushed.vouched
-        return Pushed(pushed.windows, accepted, vouched, counts)
+        whole = Pushed.none(len(times), pushed.windows, counts, pushed.packed)
+        for name in ("accepted", "vouched", "anew", "ordinals", "spans"):
+            getattr(whole, name)[keep] = getattr(pushed, name)
+        return whole
 
     def _push(
         self,
@@ -127,20 +128,20 @@ class SeriesWindows:
         rows: NDArray[np.intp],
         counts: dict[str, int],
     ) -> Pushed:
-        accepted, vouched = np.zeros(len(times), np.bool_), np.zeros(len(times), np.bool_)
-        pushed = Pushed(self._no_windows(), accepted, vouched, counts)
+        pushed = Pushed.none(len(times), self._no_windows(), counts, np.zeros((0, self.C)))
         if not len(times):
             return pushed
         slots = state.arrays[COMPONENT]
         batch = Sorted.of(rows, times)
         values = values[batch.order]
         verdict = self._judge.judge(slots, batch, values, counts)
-        accepted[batch.order] = verdict.accepted
-        vouched[batch.order] = self._judge.vouched(slots, batch, verdict)
+        pushed.accepted[batch.order] = verdict.accepted
+        pushed.vouched[batch.order] = self._judge.vouched(slots, batch, verdict)
+        pushed.anew[batch.order] = verdict.anew & verdict.accepted
         if verdict.accepted.any():
             packed = Packed.of(slots, batch, verdict, values, H=self.T - 1, timed=self.F > 0)
-            pushed.windows = self._move_on(slots, batch, verdict, packed)
-        counts["warming"] = int(np.count_nonzero(accepted)) - len(pushed.windows)
+            self._move_on(slots, batch, verdict, packed, pushed)
+        counts["warming"] = int(np.count_nonzero(pushed.accepted)) - len(pushed.windows)
         return pushed
 
     def _rates(
@@ -205,8 +206,8 @@ class SeriesWindows:
             self._scales.admit(slots, row, name)
             self._judge.admit(slots, row, name)
 
-    def _move_on(self, slots: NDArray[Any], batch: Sorted, verdict: Verdict, packed: Packed) -> Windows:
-        """Write the series' new state, and cut the windows that are to be scored."""
+    def _move_on(self, slots: NDArray[Any], batch: Sorted, verdict: Verdict, packed: Packed, pushed: Pushed) -> None:
+        """Write the series' new state, and cut the windows that are to be scored into `pushed`."""
         T, H, rows, begin, at, segment = self.T, self.T - 1, packed.rows, packed.begin, packed.at, packed.segment
         fills = verdict.fills[packed.accepted]
 
@@ -238,11 +239,13 @@ class SeriesWindows:
         slots["tainted"][rows] = np.maximum(H - since_filled[ends], 0)
 
         index = batch.order[packed.accepted]
+        pushed.packed, pushed.ordinals[index] = packed.values, ordinal
+        pushed.spans[index] = np.stack([at + 1 - np.minimum(size, T), at + 1], axis=1)
         chosen = np.flatnonzero(full)
         chosen = chosen[np.argsort(index[chosen])]  # log order
         if not len(chosen):
-            return self._no_windows()
-        return Windows(
+            return
+        pushed.windows = Windows(
             index=index[chosen],
             rows=rows[segment[chosen]],
             x=strided(self._inputs(slots, packed), T)[at[chosen] - H],
