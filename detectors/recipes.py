@@ -34,6 +34,8 @@ FIT = 0.7
 """Share of the training part that is fitted on; the rest calibrates."""
 FEW_OBSERVATIONS = 36
 """Observations of a metric to fit on below which there is no network; above, a window may be half of them."""
+FEW_SCORES = 8
+"""Scores that calibrate where there are no more: how rare a score is, is then a coarse guess, but no score of 0 for everything."""
 LEAST_METRIC, LEAST_TABLE = 5, 5
 """Training rows without which nothing can be learnt."""
 _DAY_MS = 86_400_000
@@ -74,11 +76,12 @@ class Room:
             if len(known) < 2:
                 continue
             step = infer_interval(known)
+            fitted = int(FIT * len(known))
+            least = min(window, max(fitted // 2, 3))  # what `for_room` makes of it
             runs = np.diff(np.r_[0, np.flatnonzero(np.diff(known) > 4 * step) + 1, len(known)])
-            if step and np.maximum(runs - window + 1, 0).sum() < 0.5 * max(len(known) - window + 1, 1):
+            if step and np.maximum(runs - least + 1, 0).sum() < 0.5 * max(len(known) - least + 1, 1):
                 step = 0
             intervals[name] = step
-            fitted = int(FIT * len(known))
             rows.append(fitted if not step else min(fitted, int(runs.max())))
             spans.append(float(known[max(fitted - 1, 0)] - known[0]))
         return cls(max(rows), float(np.median(spans[1:] or spans)), intervals)
@@ -121,7 +124,7 @@ class Recipe:
         if rows < LEAST_TABLE:
             msg = (
                 f"{rows} training rows are too few to learn from: at least {LEAST_TABLE} are needed, "
-                f"{_needed(LEAST_TABLE)} rows in the file; give more rows, or more of them to learn from (--train-rows)"
+                f"{-(-LEAST_TABLE * 100 // 15)} rows in the file; give more rows, or more of them to learn from (--train-rows)"
             )
             raise DetectorError(msg)
         return self
@@ -139,15 +142,18 @@ class Recipe:
         least = int(FIT * LEAST_METRIC)
         if room.rows < least:
             msg = (
-                f"no series has {LEAST_METRIC} training rows with values to learn from, which takes {_needed(LEAST_METRIC)} rows in order of "
+                f"no series has {LEAST_METRIC} training rows with values to learn from, which takes {2 * LEAST_METRIC} rows in order of "
                 "time; give longer series, or more rows to learn from (--train-rows)"
             )
             raise DetectorError(msg)
-        if room.rows < FEW_OBSERVATIONS and not self.chosen:
-            shortest = ("zscore", {"window": max(room.rows // 3, 3)})
-            return replace(self, detectors=(shortest,), time_features=(), aggregation="mean")
+        recipe = self.with_known_times(room)
+        if room.rows < FEW_OBSERVATIONS:
+            recipe = replace(recipe, calibration={**self.calibration, "minimum": FEW_SCORES})
+            if not self.chosen:
+                shortest = ("zscore", {"window": max(room.rows // 2, 3)})
+                return replace(recipe, detectors=(shortest,), time_features=(), aggregation="mean")
         longest = max(room.rows // 2, 3)
-        return replace(self.with_known_times(room), detectors=tuple(_shortened(m, longest) for m in self.detectors))
+        return replace(recipe, detectors=tuple(_shortened(m, longest) for m in self.detectors))
 
     def with_known_times(self, room: Room) -> Recipe:
         """Without the times of day and week of which the fitted rows saw too few cycles."""
@@ -176,7 +182,7 @@ class Recipe:
         return train_metric(
             arrays,
             recipe.detectors,
-            create(self.calibrator, self.calibration),
+            create(recipe.calibrator, recipe.calibration),
             training_rows=training_rows,
             fit_fraction=FIT,
             scaling=self.scaling,
@@ -209,11 +215,6 @@ class Recipe:
             seed=seed,
             on_progress=on_progress,
         )
-
-
-def _needed(training: int) -> int:
-    """Rows of a file of which 15 % are so many."""
-    return -(-training * 100 // 15)
 
 
 def _window(member: Member) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+SHORT = 30
+"""Observations that are learnt from where there are twice as many."""
+
 
 def metric_training_rows(n: int) -> int:
-    """NAB's probation: 15 % of a metric's n observations, 750 at most."""
-    return min(int(0.15 * n), 750)
+    """NAB's probation: 15 % of a metric's n observations, 750 at most; of a short one half, up to 30, for less tells nothing."""
+    return min(max(int(0.15 * n), min(n // 2, SHORT)), 750)
 
 
 def table_training_rows(n: int) -> int:

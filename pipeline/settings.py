@@ -47,7 +47,7 @@ FILE_VARIABLE = "TIDEWATCH_CONFIG"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI")  # others need more than settings
-_LONGEST = timedelta(days=36_500)
+LONGEST = timedelta(days=36_500)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
@@ -59,8 +59,8 @@ def _duration(value: object) -> object:
         msg = f"{value[:40]!r} is not a duration; write 200ms, 90s, 5m, 6h or 7d"
         raise ValueError(msg)
     seconds = float(match[1]) * _UNITS[match[2] or "s"]
-    if seconds > _LONGEST.total_seconds():
-        msg = f"a duration of more than {_LONGEST.days} days is no setting of anybody's"
+    if seconds > LONGEST.total_seconds():
+        msg = f"a duration of more than {LONGEST.days} days is no setting of anybody's"
         raise ValueError(msg)
     return timedelta(seconds=seconds)
 
@@ -79,8 +79,8 @@ def duration_text(duration: timedelta) -> str:
 
 
 def _bounded(value: timedelta) -> timedelta:
-    if not timedelta(0) <= value <= _LONGEST:
-        msg = f"a duration lies between 0 and {_LONGEST.days} days"
+    if not timedelta(0) <= value <= LONGEST:
+        msg = f"a duration lies between 0 and {LONGEST.days} days"
         raise ValueError(msg)
     return value
 

@@ -24,6 +24,7 @@ from detectors.model import Model
 from detectors.recipes import METRIC, TABLE, Recipe
 from detectors.training import OnProgress, metric_training_rows, table_training_rows
 from pipeline.errors import ModelError
+from pipeline.offline import time_limits
 from pipeline.offline.run import Verdicts, offline_stream, run
 from pipeline.steps.batches import Observations
 from producers.cells import plain_cell
@@ -132,7 +133,9 @@ def score_dataset(
         data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress
     )
     observations, rows = _observations(data, model)
-    verdicts = run(offline_stream(model, recipe.settings), observations, on_scored)
+    verdicts = run(offline_stream(model, {**time_limits.of_file(data), **recipe.settings}), observations, on_scored)
+    _some_scored(data, observations, verdicts, model)
+    notes += _unscored(observations, verdicts, model)
     if repeated := verdicts.counts["duplicate"]:
         notes.append(
             f"{repeated:,} rows have the time stamp of another row of their series and were not scored "
@@ -195,7 +198,7 @@ def _tidied(data: Dataset, training_rows: Callable[[int], int]) -> tuple[Dataset
     notes: list[str] = []
     parts = dict(data.series())
     if data.kind == "metric":
-        untidy = [name for name, s in parts.items() if _share_late(s.timestamps) > UNTIDY]
+        untidy = [name for name, s in parts.items() if len(s) and time_limits.in_order(s).mean() < 1 - UNTIDY]
         parts |= {name: parts[name].take(np.argsort(parts[name].timestamps, kind="stable")) for name in untidy}
         if untidy:
             notes.append(
@@ -210,11 +213,6 @@ def _tidied(data: Dataset, training_rows: Callable[[int], int]) -> tuple[Dataset
             how = "the column's last value" if data.kind == "metric" else "the column's median"
             notes.append(f"{missing:,} cells are missing; {how} stands for each")
     return replace(data, all_series=parts), notes
-
-
-def _share_late(timestamps: NDArray[np.int64]) -> float:
-    newest = np.maximum.accumulate(timestamps)
-    return float((timestamps[1:] < newest[:-1]).mean()) if len(timestamps) > 1 else 0.0
 
 
 def _filled_in(series: Series, learnt_from: int, *, last: bool) -> Series:
@@ -260,6 +258,47 @@ def _observations(data: Dataset, model: Model) -> tuple[Observations, NDArray[np
         originals=None if originals is None else [originals[i] for i in order.tolist()],
     )
     return observations, position[order]
+
+
+def _some_scored(data: Dataset, observations: Observations, verdicts: Verdicts, model: Model) -> None:
+    """Raise DataError, with the reason, where no row has a score: an empty column of scores would be taken for a quiet one."""
+    if np.isfinite(verdicts.score[verdicts.live]).any():
+        return
+    n, counts = len(observations), verdicts.counts
+    learnt = sum(model.training_rows.values())
+    if not n:
+        why = "every row lacks a number"
+    elif learnt >= 0.9 * n:
+        why = f"{learnt:,} of its {n:,} rows are learnt from; leave more of them with a smaller --train-rows"
+    elif counts["late"] + counts["duplicate"] > n // 2:
+        why = "most rows are not newer than the row before them; name the column that tells series apart with --series-column"
+    elif model.kind == "metric":
+        why = (
+            f"nowhere do {model.window:,} rows follow each other behind the {learnt:,} that are learnt from; give more rows, a shorter "
+            "--window, or take the rows in their order: --table"
+        )
+    else:
+        why = "no row is like those that were learnt from"
+    msg = f"{data.name}: no row could be scored: {why}"
+    raise DataError(msg)
+
+
+def _unscored(observations: Observations, verdicts: Verdicts, model: Model) -> list[str]:
+    """What is told of rows that were not scored although nothing is wrong with them, and of series without any score."""
+    notes = []
+    counts = verdicts.counts
+    if dropped := counts["dropped_future"]:
+        notes.append(f"{dropped:,} rows have a time far ahead of the rows behind them and were not scored")
+    if gaps := counts["restarted"] + counts["confirmed"]:
+        notes.append(
+            f"gaps in time that are too long to be filled in: {gaps:,}; behind each, up to {model.window - 1:,} rows are not scored"
+        )
+    names = np.asarray(observations.series, object)
+    silent = sorted(set(names.tolist()) - set(names[verdicts.live & np.isfinite(verdicts.score)].tolist()))
+    if silent:
+        some = ", ".join(silent[:3]) + (", ..." if len(silent) > 3 else "")
+        notes.append(f"{len(silent):,} series are too short to be scored: {some}")
+    return notes
 
 
 def _per_row(

@@ -45,7 +45,7 @@ class Watching(Empirical):
 
 
 def test_the_training_part_is_nabs_probation() -> None:
-    assert [metric_training_rows(n) for n in (0, 100, 4032, 5000, 22695)] == [0, 15, 604, 750, 750]
+    assert [metric_training_rows(n) for n in (0, 10, 40, 100, 4032, 5000, 22695)] == [0, 5, 20, 30, 604, 750, 750]
 
 
 def test_70_percent_of_the_training_part_are_fitted_on_and_the_rest_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
