@@ -56,7 +56,7 @@ def train(
     ] = None,
     training_rows: Annotated[
         int | None,
-        typer.Option(min=2, help="First rows of each series to train on. Default: min(15 %, 750); tables 15 %."),
+        typer.Option(min=2, help="First rows of each series to train on. Default: as `score`."),
     ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.1, max=0.95, help="Share of them to fit on; the rest calibrates.")

@@ -73,6 +73,7 @@ def seasons(times: NDArray[np.int64], values: NDArray[np.float64], step: int) ->
     times, values = times[known], values[known]
     if len(times) < 8:
         return ()
+    values = values / (np.abs(values).max() or 1.0)  # squares of what is huge overflow
     one = float(steady_step(step) if step else (times[-1] - times[0]) / (len(times) - 1))
     if one <= 0:
         return ()

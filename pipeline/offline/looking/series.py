@@ -98,7 +98,10 @@ def look_at(data: Dataset, series: Series, *, deep: bool = True) -> SeriesLook:
             in_order = column if order is None else column[order]
             told = any(f" in {channel};" in line and "--read missing=" in line for line in data.reading)
             number = in_order.astype(np.float64, copy=False)
-            numbers.append(_numbers(channel, ordered, number, steps, deep=deep, marks_told=told))
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # differences of the largest floats: no number is too large to be told
+                numbers.append(_numbers(channel, ordered, number, steps, deep=deep, marks_told=told))
     labels = data.all_labels.get(series.name)
     return SeriesLook(
         series.name,

@@ -103,6 +103,12 @@ def test_many_series_are_a_few_lines_with_the_suspicious_first() -> None:
     assert "29 more series" in said
 
 
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_no_unit_is_too_large_or_too_small(scale: float) -> None:
+    [season] = look(wave(600) * scale).numbers[0].seasons
+    assert season.period == 24 * HOUR
+
+
 def test_json_holds_no_nan() -> None:
 
     found = look(np.full(50, np.nan))
