@@ -296,6 +296,12 @@ class StreamSettings(_Table):
     topic: str = Field("", description="Input topic; default `<name>.observations`.")
     model: Path = Field(description="Model file (`tidewatch train` writes one).")
     format: Literal["native", "telegraf", "prometheus", "otlp"] = Field("native", description="Format of the records.")
+    counter: tuple[str, ...] = Field(
+        (),
+        description="Series that are counters, by globs over their names (with labels or without): judged by their rate per second. "
+        "Known as such without it: Prometheus names in _total, _count, _sum, _bucket, and OTLP's sums.",
+    )
+    gauge: tuple[str, ...] = Field((), description="Series that are no counters, whatever their name or format says.")
     threshold: ThresholdSettings = Field(default_factory=ThresholdSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     alert_topic: str = Field("tidewatch.alerts", description="Topic that alerts are published to.")

@@ -29,6 +29,8 @@ from pipeline.steps.batches import RecordBatch
 from producers.records import Observation, encode
 
 MINUTE = 60_000
+KINDS = ("metric", "table", "otlp")
+"""The third is in files of format 3 and later."""
 KNOWN = ("s0", "s1", "s2")
 RECORDS = 240
 CUT = 155
@@ -49,10 +51,10 @@ def stream_of(kind: str) -> Stream:
     calibrator = GaussianTail()
     known = {name: np.array([[10.0], [1.0]]) for name in KNOWN}
     model = Model(
-        kind=kind,  # type: ignore[arg-type]
+        kind="table" if kind == "table" else "metric",
         detectors=(detector,),
         calibrator=calibrator,
-        scaling=SeriesScaling("standard", known, learn_rows=3) if kind == "metric" else SeriesScaling("none"),
+        scaling=SeriesScaling("none") if kind == "table" else SeriesScaling("standard", known, learn_rows=3),
         features=features,
         time_features=(),
         aggregation="mean",
@@ -65,6 +67,7 @@ def stream_of(kind: str) -> Stream:
         name="frozen",
         topic="in",
         model=Path("none"),
+        format="otlp" if kind == "otlp" else "native",
         probation=6,
         future_limit=timedelta(minutes=30),
         threshold=ThresholdSettings(level=0.7 if kind == "table" else 2.0),
@@ -79,6 +82,7 @@ def log_of(kind: str) -> list[bytes]:
     """Values of its records, one at each offset from 0 on."""
     chance = random.Random(7)
     now, out = 1_000_000 * MINUTE, []
+    totals = dict.fromkeys(("s3", "s4"), 0.0)
     for _ in range(RECORDS):
         now += chance.choice((0, MINUTE, MINUTE))
         series = f"s{chance.choice((0, 0, 0, 1, 1, 2, 3, 4))}"
@@ -87,8 +91,19 @@ def log_of(kind: str) -> list[bytes]:
             out.append(encode(Observation(series=series, timestamp=now, values=values)))
         else:
             value = chance.gauss(10, 1) + (chance.choice((8, -9)) if chance.random() < 0.12 else 0)
+            if kind == "otlp":
+                if series in totals:
+                    totals[series] = value = totals[series] + 60 * value
+                out.append(_export(series, now, value, total=series in totals))
+                continue
             out.append(encode(Observation(series=series, timestamp=now, value=value)))
     return out
+
+
+def _export(series: str, time: int, value: float, *, total: bool) -> bytes:
+    points = {"dataPoints": [{"asDouble": value, "timeUnixNano": str(time * 1_000_000)}]}
+    content = {"sum": {**points, "aggregationTemporality": 2, "isMonotonic": True}} if total else {"gauge": points}
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": series, **content}]}]}]}).encode()
 
 
 def process(core: PartitionCore, values: list[bytes], first: int) -> list[bytes]:
@@ -103,7 +118,7 @@ def process(core: PartitionCore, values: list[bytes], first: int) -> list[bytes]
 def freeze(file: Path) -> None:
     """Write the states that this version would store."""
     frozen = {}
-    for kind in ("metric", "table"):
+    for kind in KINDS:
         values = log_of(kind)
         core = stream_of(kind).core(0)
         process(core, values[:CUT], 0)

@@ -26,10 +26,11 @@ from detectors.thresholds import Threshold, from_settings
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME, hash_of
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
+from pipeline.steps import kinds
 from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches import Heard, Observations, Pushed, Scored
 from pipeline.steps.decoding import Decoder
@@ -79,7 +80,8 @@ class Stream:
 
 def settings_hash(settings: StreamSettings) -> str:
     """Hash of the settings that decide about results; topics for output and the path of the model file do not."""
-    body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"})
+    unset = {name for name in ("counter", "gauge") if not getattr(settings, name)}  # as they were before there were any
+    body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"} | unset)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
@@ -95,6 +97,9 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
     """
     if recommended := dict(model.facts).get("settings"):
         settings = _recommended(settings, recommended)
+    if settings.counter and (model.kind, model.channels) != ("metric", 1):
+        msg = f"stream {settings.name} sets counter, which is for metrics with one channel; its model takes other ones"
+        raise SettingsError(msg)
     return Stream(
         settings=settings,
         model=model,
@@ -157,6 +162,8 @@ class PartitionCore:
         self.partition = partition
         model = stream.model
         self._band_member = band_member(model)
+        self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
+        self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
         self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
         self.state = PartitionState(
             {
@@ -188,7 +195,8 @@ class PartitionCore:
         while start < total:
             seen = self.state.scalars.get("observations", 0)
             stop = min(total, start + EVICT_EVERY - seen % EVICT_EVERY)
-            yield observations if (start, stop) == (0, total) else _slice(observations, start, stop)
+            stop = kinds.same(observations, start, stop)
+            yield observations if (start, stop) == (0, total) else observations.part(start, stop)
             start = stop
 
     def push(self, observations: Observations) -> Step:
@@ -197,13 +205,14 @@ class PartitionCore:
         self._evict()
         rejected: list[tuple[int, str, str]] = []
         rows, new = state.rows_of(observations.series)
-        for row in new:
-            self._admit(row)
         if (rows < 0).any():
             limit = f"this partition holds {state.max_series} series already (max_series)"
             rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
             keep = np.flatnonzero(rows >= 0)
-            observations, rows = _take(observations, keep), rows[keep]
+            observations, rows = observations.take(keep), rows[keep]
+        new += self._change_kinds(observations, rows, new)
+        for row in new:
+            self._admit(row)
         pushed = stream.windows.push(state, observations, rows, new)
         times = np.where(pushed.vouched, observations.timestamps, np.iinfo(np.int64).min)
         watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], times]))[1:]
@@ -296,6 +305,7 @@ class PartitionCore:
         """
         state = self.state
         _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
+        self._kinds.admit(state, new)
         for row in new:
             self._admit(row)
         self.stream.windows.admit(state, new)
@@ -325,14 +335,35 @@ class PartitionCore:
             done.append((step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))))
         return done
 
+    def _change_kinds(self, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> list[int]:
+        """Say what each observation's kind is; the rows of series whose kind is another from here on: only their alerts go on."""
+        if not self.stream.windows.counts:
+            observations.kinds = None
+            return []
+        observations.kinds = self._kinds.of(self.state, observations, rows, new)
+        stored = self.state.arrays["windows"]["kind"]
+        if self._counting is None:
+            self._counting = bool(stored.any())
+        if observations.kinds is None and not self._counting:
+            return []
+        changed = kinds.changed(stored, observations.kinds, rows)
+        for row, kind in changed.items():
+            for name, array in self.state.arrays.items():
+                if name != "alerts":
+                    array[row] = np.zeros((), array.dtype)
+            self.state.arrays["windows"]["kind"][row] = kind
+        self._counting |= bool(changed)
+        return [row for row in changed if row not in new]
+
     def _admit(self, row: int) -> None:
         name, state, model = self.state.names[row], self.state, self.stream.model
         assert name is not None
         admission = state.arrays["admission"][row]
-        trained = model.training_rows.get(name)
+        known = not (self.stream.windows.counts and state.arrays["windows"]["kind"][row])  # by its values, not its rates
+        trained = model.training_rows.get(name) if known else None
         admission["training"] = trained or 0
         admission["probation"] = self.stream.settings.probation if trained is None else trained
-        if (calibration := model.calibrations.get(name)) is not None:
+        if known and (calibration := model.calibrations.get(name)) is not None:
             state.arrays["calibration"]["members"][row] = calibration
 
     def _evict(self) -> None:
@@ -352,17 +383,3 @@ class PartitionCore:
         """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
         if self.stream.model.kind == "table":
             self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
-
-
-def _slice(o: Observations, start: int, stop: int) -> Observations:
-    part = slice(start, stop)
-    originals = None if o.originals is None else o.originals[part]
-    totals = None if o.totals is None else o.totals[part]
-    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals, totals)
-
-
-def _take(o: Observations, keep: NDArray[np.intp]) -> Observations:
-    index = keep.tolist()
-    originals = None if o.originals is None else [o.originals[i] for i in index]
-    series, totals = [o.series[i] for i in index], None if o.totals is None else o.totals[keep]
-    return Observations(o.offsets[keep], series, o.timestamps[keep], o.values[keep], originals, totals)

@@ -126,8 +126,10 @@ class Observations:
         Channels of a metric, or the encoded features of a row (finite).
     originals
         For tables: the N rows as they came, for the evidence in alerts. None for metrics.
-    totals : (N,) bool or None
-        Which values are running totals (cumulative counters); None: none of them.
+    kinds : (N,) uint8 or None
+        Gauge, counter or delta (`producers.formats.base`); None: all are gauges.
+    begun : (N,) int64 or None
+        Since when counters and deltas count, ms; 0: not known. None: of none of them.
     """
 
     offsets: NDArray[np.int64]
@@ -135,10 +137,37 @@ class Observations:
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
     originals: list[list[float | str]] | None = None
-    totals: NDArray[np.bool_] | None = None
+    kinds: NDArray[np.uint8] | None = None
+    begun: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.series)
+
+    def part(self, start: int, stop: int) -> Observations:
+        """Those from start up to stop; columns are shared."""
+        of = slice(start, stop)
+        return Observations(
+            self.offsets[of],
+            self.series[of],
+            self.timestamps[of],
+            self.values[of],
+            None if self.originals is None else self.originals[of],
+            None if self.kinds is None else self.kinds[of],
+            None if self.begun is None else self.begun[of],
+        )
+
+    def take(self, keep: NDArray[np.intp]) -> Observations:
+        """Those at the indices `keep`; columns are copies."""
+        index = keep.tolist()
+        return Observations(
+            self.offsets[keep],
+            [self.series[i] for i in index],
+            self.timestamps[keep],
+            self.values[keep],
+            None if self.originals is None else [self.originals[i] for i in index],
+            None if self.kinds is None else self.kinds[keep],
+            None if self.begun is None else self.begun[keep],
+        )
 
 
 @dataclass(slots=True)

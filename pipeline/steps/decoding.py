@@ -165,13 +165,15 @@ class Decoder:
                 first, others = parsed.refused[0], len(parsed.refused) - 1
                 detail = f"{first.detail} (and {others} more points)" if others else first.detail
                 rejected.append(Rejected(int(index[i]), first.reason, detail))
-        totals = np.fromiter([p.total for p in points], np.bool_, len(points))
+        kinds = np.fromiter([p.kind for p in points], np.uint8, len(points))
+        begun = np.fromiter([p.begun for p in points], np.int64, len(points))
         return Observations(
             offsets=batch.offsets[np.repeat(index, counts)],
             series=[p.series for p in points],
             timestamps=np.fromiter([p.timestamp for p in points], np.int64, len(points)),
             values=np.fromiter([p.value for p in points], np.float64, len(points)).reshape(-1, 1),
-            totals=totals if totals.any() else None,
+            kinds=kinds if kinds.any() else None,
+            begun=begun if begun.any() else None,
         )
 
 

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
 
-FORMAT = 3
+FORMAT = 4
 """State format that is written.
 
 1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
-from the partition's event time at which a series was last heard of (alerts.heard_at).
+from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
+(windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -197,23 +198,43 @@ def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str,
 
 def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Alerts had no `id`: theirs follows from their onset, which zeros say."""
-    return _relaid(fields, _without(components, "id", "heard_at"), _without(components, "heard_at"))
+    old = _stored(fields, components, alerts=("id", "heard_at"))
+    return _relaid(fields, old, {**old, "alerts": _without(components["alerts"], "heard_at")})
 
 
 def _from_2(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Silence counted from the series' own event time."""
-    return _relaid(fields, _without(components, "heard_at"), components, begun_as={"heard_at": "heard"})
+    old = _stored(fields, components, alerts=("heard_at",))
+    return _relaid(fields, old, {**old, "alerts": components["alerts"]}, {"heard_at": lambda alerts: alerts["heard"]})
 
 
-def _without(components: Mapping[str, np.dtype[Any]], *columns: str) -> dict[str, np.dtype[Any]]:
-    """The components as they were before alerts had these columns."""
-    alerts = components["alerts"]
-    return {**components, "alerts": np.dtype([(n, alerts[n]) for n in alerts.names or () if n not in columns])}
+def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
+    """Only OTLP's series had room for a running total; which of them had one, its time says."""
+    old = _stored(fields, components)
+    counted = "total_at" in (old["windows"].names or ())
+    return _relaid(fields, old, components, {"kind": lambda windows: windows["total_at"] != 0} if counted else {})
+
+
+def _stored(
+    fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]], alerts: Sequence[str] = ()
+) -> dict[str, np.dtype[Any]]:
+    """The components as a format before 4 had them, without these columns of alerts; which of two layouts, the pages say."""
+    older = {**components, "alerts": _without(components["alerts"], *alerts)}
+    kinds = (("kind",), ("kind", "total", "total_at"))
+    otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)
+    pages = (packed for field, packed in fields.items() if field.startswith(_PAGE))
+    return otlp if next(pages, b"").startswith(_layout(otlp)) else other
+
+
+def _without(component: np.dtype[Any], *columns: str) -> np.dtype[Any]:
+    """The component as it was before it had these columns."""
+    return np.dtype([(n, component[n]) for n in component.names or () if n not in columns])
 
 
 MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]], Mapping[str, bytes]]] = {
     1: _from_1,
     2: _from_2,
+    3: _from_3,
 }
 """Format -> how its fields become those of the next, given the components of this version."""
 
@@ -222,9 +243,9 @@ def _relaid(
     fields: Mapping[str, bytes],
     old: Mapping[str, np.dtype[Any]],
     new: Mapping[str, np.dtype[Any]],
-    begun_as: Mapping[str, str] = MappingProxyType({}),
+    begun_as: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType({}),
 ) -> dict[str, bytes]:
-    """Pages of components `old` as pages of `new`; new columns are a copy of the one that they were `begun_as`, else zero."""
+    """Pages of components `old` as pages of `new`; new columns are what `begun_as` makes of the component's old rows, else zero."""
     out = dict(fields)
     for field in fields:
         if not field.startswith(_PAGE):
@@ -238,7 +259,7 @@ def _relaid(
                 for column in old[name].names or ():
                     changed[column] = rows[column]
                 for column in set(begun_as) & set(changed.dtype.names or ()):
-                    changed[column] = rows[begun_as[column]]
+                    changed[column] = begun_as[column](rows)
             packed.append(changed.tobytes())
         out[field] = b"".join(packed)
     return out

@@ -29,6 +29,7 @@ from pipeline.steps.packing import Packed
 from pipeline.steps.policy import NEVER, Policy
 from pipeline.steps.scales import Scales
 from pipeline.steps.state import PartitionState
+from producers.formats.base import COUNTER, DELTA
 
 COMPONENT = "windows"
 
@@ -58,7 +59,7 @@ class SeriesWindows:
     """Windows of all series of a partition, for one model and one stream's policy.
 
     What is kept of a series is one record of `dtype` (component "windows" of the partition's state): the last T - 1 values, and
-    beside them 48 + 24 C bytes (16 more for OTLP); where the time of day is a covariate, 2 more for each position.
+    beside them 48 + 24 C bytes (17 more where C = 1); where the time of day is a covariate, 2 more for each position.
     """
 
     def __init__(self, model: Model, settings: StreamSettings) -> None:
@@ -69,7 +70,7 @@ class SeriesWindows:
         limit = round(settings.future_limit.total_seconds() * 1000) or NEVER
         self.policy = Policy(settings.fill_gaps, limit, gaps=self.T > 1) if model.kind == "metric" else None
         self.gaps = self.policy is not None and self.policy.gaps
-        self.totals = settings.format == "otlp"
+        self.counts = model.kind == "metric" and self.C == 1
         self._scales = Scales(model.scaling)
         self.dtype = self._dtype()
         self._judge = Judge(self.policy, limit, model.interval_ms, self.dtype.names or ())
@@ -88,7 +89,7 @@ class SeriesWindows:
         fields += [("last", "<i8"), ("ordinal", "<i8"), ("size", "<u4"), ("tainted", "<u4"), ("learnt", "<u4")]
         if self.gaps:
             fields += [("decided", "u1"), ("agree", "u1"), ("against", "u1"), ("tried", "u1")]
-        if self.totals:
+        if self.counts:
             fields += totals.FIELDS
         if H and self.F:
             fields += [("minutes", "<u2", (H,))]
@@ -97,7 +98,7 @@ class SeriesWindows:
     def push(self, state: PartitionState, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> Pushed:
         """Judge N observations and move their series' windows on.
 
-        Running totals are replaced by their rates, in `observations.values`; those that have none are not accepted.
+        Counts are replaced by their rates, in `observations.values`; those that have none are not accepted.
 
         Parameters
         ----------
@@ -110,7 +111,7 @@ class SeriesWindows:
         counts = dict.fromkeys(_COUNTS, 0)
         times, values = observations.timestamps, observations.values
         state.touch(rows)
-        if observations.totals is None:
+        if observations.kinds is None:
             return self._push(state, times, values, rows, counts)
         keep = self._rates(state.arrays[COMPONENT], observations, rows, counts)
         pushed = self._push(state, times[keep], values[keep], rows[keep], counts)
@@ -147,15 +148,18 @@ class SeriesWindows:
     def _rates(
         self, slots: NDArray[Any], observations: Observations, rows: NDArray[np.intp], counts: dict[str, int]
     ) -> NDArray[np.intp]:
-        """Put rates in the place of totals; returns which observations (of all) have a value now."""
-        assert observations.totals is not None
-        of = np.flatnonzero(observations.totals)
-        values, times = observations.values, observations.timestamps
-        rate, elapsed = totals.rates(slots, rows[of], times[of], values[of, 0])
+        """Put rates in the place of counts; returns which observations (of all) have a value now."""
+        values, times, kinds = observations.values, observations.timestamps, observations.kinds
+        begun = np.zeros(len(times), np.int64) if observations.begun is None else observations.begun
+        of = np.flatnonzero(kinds == DELTA)
+        values[of, 0] = totals.rates_of_deltas(times[of], values[of, 0], begun[of])
+        timeless = int(np.count_nonzero(np.isnan(values[of, 0])))
+        of = np.flatnonzero(kinds == COUNTER)
+        rate, elapsed = totals.rates(slots, rows[of], times[of], values[of, 0], begun[of])
         values[of, 0] = rate
         counts["late"] += int(np.count_nonzero(elapsed < 0))
         counts["duplicate"] += int(np.count_nonzero(elapsed == 0))
-        counts["first_total"] = int(np.count_nonzero(np.isnan(rate) & (elapsed > 0)))
+        counts["first_total"] = int(np.count_nonzero(np.isnan(rate) & (elapsed > 0))) + timeless
         return np.flatnonzero(~np.isnan(values[:, 0]))
 
     def unscale(
@@ -199,11 +203,11 @@ class SeriesWindows:
         state.touch(state.rows())
 
     def admit(self, state: PartitionState, new: list[int]) -> None:
-        """Put what the model knows of new series into their rows."""
+        """Put what the model knows of new series into their rows; it knows values, not rates."""
         slots = state.arrays[COMPONENT]
         for row in new:
             name = state.names[row] or ""
-            self._scales.admit(slots, row, name)
+            self._scales.admit(slots, row, "" if self.counts and slots["kind"][row] else name)
             self._judge.admit(slots, row, name)
 
     def _move_on(self, slots: NDArray[Any], batch: Sorted, verdict: Verdict, packed: Packed, pushed: Pushed) -> None:

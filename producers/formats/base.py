@@ -46,16 +46,18 @@ class Unusable(ValueError):
         self.detail = detail
 
 
-class Point(NamedTuple):
-    """One value of one series; `timestamp` in ms since the epoch.
+GAUGE, COUNTER, DELTA = range(3)
+"""Kinds of a point: it stands for itself; it is a running total; it is what was counted since `begun`. Counts become rates per second."""
 
-    `total` marks a running total (a cumulative counter): what it says is the difference to the point before it.
-    """
+
+class Point(NamedTuple):
+    """One value of one series; `timestamp` in ms since the epoch, and `begun`, since when it counts (0: not known)."""
 
     series: str
     timestamp: int
     value: float
-    total: bool = False
+    kind: int = GAUGE
+    begun: int = 0
 
 
 @dataclass(slots=True)

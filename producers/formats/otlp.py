@@ -3,9 +3,10 @@
 - Series: `metric{labels}`; the labels are the attributes of resource and point, and `otel_scope_name` where a scope is named.
   Where both have an attribute of one name, the resource's is written as `resource.NAME`.
 - Time: `timeUnixNano`, cut to ms. 64-bit integers may come as decimal strings, as proto3 JSON has it, or as numbers.
-- Gauges, delta sums and sums that are not monotonic: the value as it is.
-- Cumulative monotonic sums: the value is a running total; `Point.total` says so, and the pipeline takes the rate per second
-  between two points (`pipeline.steps.totals`).
+- Gauges, and cumulative sums that are not monotonic: the value as it is.
+- Cumulative monotonic sums: the value is a running total, and the pipeline takes the rate per second between two points
+  (`pipeline.steps.totals`); a `startTimeUnixNano` behind the point before is a restart.
+- Delta sums: the rate per second since their `startTimeUnixNano`; where they name none, the value as it is.
 - Points that say "no recorded value" (flag 1, NaN) are counted as `stale`. Histograms, exponential histograms and summaries
   are not one number; their points are counted as `histogram` and left out.
 """
@@ -19,6 +20,9 @@ from typing import Any
 import msgspec
 
 from producers.formats.base import (
+    COUNTER,
+    DELTA,
+    GAUGE,
     Parsed,
     Point,
     Reason,
@@ -30,6 +34,7 @@ from producers.formats.base import (
     shown,
 )
 
+_DELTA = (1, "AGGREGATION_TEMPORALITY_DELTA")
 _CUMULATIVE = (2, "AGGREGATION_TEMPORALITY_CUMULATIVE")
 _DIGITS = re.compile(r"-?\d{1,20}", re.ASCII)
 
@@ -46,6 +51,7 @@ class _Attributes(msgspec.Struct, gc=False):
 
 class _Number(msgspec.Struct, gc=False, rename="camel"):
     time_unix_nano: int | str = 0
+    start_time_unix_nano: int | str = 0
     as_double: float | str | None = None
     as_int: int | str | None = None
     attributes: list[_Attribute] = []
@@ -104,7 +110,7 @@ def _read(metric: _Metric, outer: dict[str, str], scoped: dict[str, str], parsed
     for others in (metric.histogram, metric.exponential_histogram, metric.summary):
         if others is not None and others.data_points:
             parsed.skip("histogram", len(others.data_points))
-    for number, total in _numbers(metric):
+    for number, counts in _numbers(metric):
         try:
             content = _content(number)
             if content is None:
@@ -113,19 +119,25 @@ def _read(metric: _Metric, outer: dict[str, str], scoped: dict[str, str], parsed
             own = _texts(number.attributes)
             labels = {f"resource.{k}" if k in own else k: v for k, v in outer.items()} | scoped | own
             timestamp = checked_time(_integer(number.time_unix_nano) // 1_000_000)
-            parsed.points.append(Point(series_name(metric.name, labels), timestamp, content, total))
+            begun = max(_integer(number.start_time_unix_nano) // 1_000_000, 0)
+            kind = GAUGE if counts == DELTA and not begun else counts
+            parsed.points.append(Point(series_name(metric.name, labels), timestamp, content, kind, begun if kind else 0))
         except Unusable as error:
             parsed.refused.append(error)
 
 
-def _numbers(metric: _Metric) -> Iterator[tuple[_Number, bool]]:
+def _numbers(metric: _Metric) -> Iterator[tuple[_Number, int]]:
     if metric.gauge is not None:
         for number in metric.gauge.data_points:
-            yield number, False
+            yield number, GAUGE
     if metric.sum is not None:
-        total = metric.sum.is_monotonic and metric.sum.aggregation_temporality in _CUMULATIVE
+        kind = GAUGE
+        if metric.sum.aggregation_temporality in _DELTA:
+            kind = DELTA
+        elif metric.sum.is_monotonic and metric.sum.aggregation_temporality in _CUMULATIVE:
+            kind = COUNTER
         for number in metric.sum.data_points:
-            yield number, total
+            yield number, kind
 
 
 def _content(number: _Number) -> float | None:

@@ -4,6 +4,7 @@
 
 - Series: `up{job="api"}`. The adapter sets no key: let it, or whatever copies the topic, key by series, or one series spreads
   over all partitions.
+- Kind: names that end in `_total`, `_count`, `_sum` or `_bucket` are counters, as Prometheus names them; the stream's `gauge` says where not.
 - Time: RFC 3339, which the adapter cuts to whole seconds; of samples within one second the first one counts.
 - Value: a decimal number in a string. NaN, which is also how Prometheus marks a series that has gone stale, is no observation
   and is counted as `stale`; an infinite value is refused.
@@ -16,6 +17,8 @@ import re
 import msgspec
 
 from producers.formats.base import (
+    COUNTER,
+    GAUGE,
     Parsed,
     Point,
     Reason,
@@ -48,7 +51,12 @@ def parse(value: bytes) -> Parsed:
     labels = sample.labels
     name = sample.name or labels.get("__name__", "")
     series = series_name(name, {k: v for k, v in labels.items() if k != "__name__"})
-    return Parsed([Point(series, milliseconds(sample.timestamp), _number(sample.value))])
+    return Parsed([Point(series, milliseconds(sample.timestamp), _number(sample.value), kind_of(name))])
+
+
+def kind_of(name: str) -> int:
+    """Counter or gauge, by the suffixes that Prometheus gives to counters, histograms and summaries."""
+    return COUNTER if name.endswith(("_total", "_count", "_sum", "_bucket")) else GAUGE
 
 
 def _number(text: str) -> float:

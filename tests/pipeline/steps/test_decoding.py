@@ -275,9 +275,9 @@ def test_running_totals_are_marked() -> None:
     decoder = Decoder("metric", 1, format="otlp")
     o, rejected = decoder.decode(batch([value]))
     assert (o.series, rejected) == (["requests", "load"], [])
-    assert o.totals is not None
-    assert o.totals.tolist() == [True, False]
-    assert decoder.decode(batch([None]))[0].totals is None
+    assert o.kinds is not None
+    assert o.kinds.tolist() == [1, 0]
+    assert decoder.decode(batch([None]))[0].kinds is None
 
 
 def test_settings_that_do_not_fit_are_named() -> None:

@@ -112,21 +112,21 @@ def test_rows_of_a_table_do_not_depend_on_the_cut(seed: int, n: int, edges: set[
 
 def test_running_totals_are_scored_as_rates() -> None:
     run = Run(model(2, method="none"), StreamSettings(name="s", model="m", format="otlp"))  # type: ignore[arg-type]
-    values = [100.0, 400.0, 1000.0, 60.0, 7.0]
+    values = [100.0, 400.0, 1000.0, 60.0, 360.0, 7.0]
     observations = Observations(
-        offsets=np.arange(5),
-        series=["known"] * 4 + ["gauge"],
-        timestamps=START + np.arange(5) * STEP,
+        offsets=np.arange(6),
+        series=["known"] * 5 + ["gauge"],
+        timestamps=START + np.arange(6) * STEP,
         values=np.array(values)[:, None],
-        totals=np.array([True, True, True, True, False]),
+        kinds=np.array([1, 1, 1, 1, 1, 0], np.uint8),
     )
     rows, new = run.state.rows_of(observations.series)
     pushed = run.windows.push(run.state, observations, rows, new)
-    assert pushed.accepted.tolist() == [False, True, True, True, True]
-    assert pushed.counts["first_total"] == 1
-    assert pushed.windows.index.tolist() == [2, 3]
-    assert windows_of(pushed) == [[1.0, 2.0], [2.0, 0.2]]
-    assert observations.values[1:, 0].tolist() == [1.0, 2.0, 0.2, 7.0]
+    assert pushed.accepted.tolist() == [False, True, True, False, True, True]
+    assert pushed.counts["first_total"] == 2
+    assert pushed.windows.index.tolist() == [2, 4]
+    assert windows_of(pushed) == [[1.0, 2.0], [2.0, 1.0]]
+    assert observations.values[[1, 2, 4, 5], 0].tolist() == [1.0, 2.0, 1.0, 7.0]
 
 
 def test_status_says_how_far_a_series_is_and_why_not_further() -> None:
@@ -155,7 +155,7 @@ def test_idle_rows_are_those_far_behind_the_watermark() -> None:
 def test_what_is_kept_beside_the_window_is_small() -> None:
     for C in (1, 3):
         extra = SeriesWindows(model(48, C), stream()).dtype.itemsize - 47 * 8 * C
-        assert extra == 48 + 24 * C
+        assert extra == 48 + 24 * C + 17 * (C == 1)
 
 
 def test_pages_of_the_series_are_marked_as_written() -> None:
