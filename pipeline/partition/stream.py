@@ -359,7 +359,9 @@ class PartitionCore:
         name, state, model = self.state.names[row], self.state, self.stream.model
         assert name is not None
         admission = state.arrays["admission"][row]
-        known = not (self.stream.windows.counts and state.arrays["windows"]["kind"][row])  # by its values, not its rates
+        known = not (
+            self.stream.windows.counts and state.arrays["windows"]["kind"][row]
+        )  # by its values, not its rates
         trained = model.training_rows.get(name) if known else None
         admission["training"] = trained or 0
         admission["probation"] = self.stream.settings.probation if trained is None else trained

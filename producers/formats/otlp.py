@@ -121,7 +121,9 @@ def _read(metric: _Metric, outer: dict[str, str], scoped: dict[str, str], parsed
             timestamp = checked_time(_integer(number.time_unix_nano) // 1_000_000)
             begun = max(_integer(number.start_time_unix_nano) // 1_000_000, 0)
             kind = GAUGE if counts == DELTA and not begun else counts
-            parsed.points.append(Point(series_name(metric.name, labels), timestamp, content, kind, begun if kind else 0))
+            parsed.points.append(
+                Point(series_name(metric.name, labels), timestamp, content, kind, begun if kind else 0)
+            )
         except Unusable as error:
             parsed.refused.append(error)
 
