@@ -38,6 +38,10 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from detectors.budget import METRIC as METRIC_BUDGET
+from detectors.budget import TABLE as TABLE_BUDGET
+from detectors.budget import Budget
+from detectors.budget import parse as parse_budget
 from pipeline.addresses import host_list, redis_address
 from pipeline.errors import SettingsError
 from pipeline.wrong_settings import in_words
@@ -235,14 +239,20 @@ class ThresholdSettings(_Table):
     """When a score is anomalous."""
 
     method: Literal["fixed", "quantile", "pot"] = Field(
-        "fixed", description="fixed level, the series' own quantile, or POT."
+        "fixed",
+        description="fixed: the level that the false-alarm budget asks for, or `level`; else the series' own quantile, or POT.",
     )
-    level: float = Field(
-        4.0,
+    false_alarms: str | None = Field(
+        None,
+        description='How many alerts there may be that are none: `"1 per series per month"` (day, week and year too, `"per 3 months"`), `"2 per week"` '
+        'of the whole stream, shared among the series that live in it, or `"1 per 10000 rows"`. It becomes a level by the usual step of each '
+        "series, never laxer than one alert in 200 observations. Where nothing is said: `1 per series per month`, of tables `1 per 10000 rows`.",
+    )
+    level: float | None = Field(
+        None,
         ge=0,
         le=12,
-        description="fixed: the calibrated score from which on an observation is anomalous (4 = 1 in 10,000). Where it is not set, "
-        "a model file's own recommendation holds: 2.5 for the default mixes, whose mean is high less often than one score.",
+        description="fixed, in place of a budget: the calibrated score from which on an observation is anomalous (4 = 1 in 10,000).",
     )
     probability: float = Field(1e-4, gt=0, lt=1, description="quantile, pot: the tail probability that is anomalous.")
     hysteresis: float = Field(
@@ -250,6 +260,38 @@ class ThresholdSettings(_Table):
         ge=0,
         description="A firing alert stays anomalous down to this much below the threshold (calibrated score).",
     )
+
+    @field_validator("false_alarms")
+    @classmethod
+    def _is_a_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
+        return text
+
+    @model_validator(mode="after")
+    def _stated_once(self) -> Self:
+        if self.false_alarms is not None and self.level is not None:
+            raise ValueError("false_alarms and level both say from when on a score is anomalous: leave one of them out")
+        if self.false_alarms is not None and self.method != "fixed":
+            msg = f"false_alarms is for method fixed; {self.method} takes a probability: leave one of them out"
+            raise ValueError(msg)
+        return self
+
+    def budget(self, kind: Literal["metric", "table"]) -> Budget:
+        """What is stated, or what holds for such a stream where nothing is.
+
+        Raises
+        ------
+        ValueError
+            Of a table, whose rows have no time between them, it speaks of time.
+        """
+        if self.false_alarms is None:
+            return parse_budget(METRIC_BUDGET if kind == "metric" else TABLE_BUDGET)
+        budget = parse_budget(self.false_alarms)
+        if kind == "table" and budget.period_ms is not None:
+            msg = f"the rows of a table have no time between them: write false_alarms in rows, as {TABLE_BUDGET!r}"
+            raise ValueError(msg)
+        return budget
 
 
 class AlertSettings(_Table):
@@ -333,6 +375,10 @@ class StreamSettings(_Table):
         return self.dead_letter_topic or f"{self.input_topic}.dlq"
 
 
+_STATED = ("false_alarms", "level")
+"""Ways to say from when on a score is anomalous; one excludes the other."""
+
+
 def with_recommended(settings: StreamSettings, recommended: Mapping[str, Any]) -> StreamSettings:
     """The settings of a stream, and where they say nothing of threshold and alerts, what its model file recommends.
 
@@ -350,7 +396,12 @@ def with_recommended(settings: StreamSettings, recommended: Mapping[str, Any]) -
     for name in ("threshold", "alerts"):
         table = getattr(settings, name)
         given = {field: getattr(table, field) for field in table.model_fields_set}
-        tables[name] = type(table).model_validate({**recommended.get(name, {}), **given})
+        proposed = dict(recommended.get(name, {}))
+        if any(given.get(field) is not None for field in _STATED):  # one of them is stated: no other takes its place
+            proposed = {field: value for field, value in proposed.items() if field not in _STATED}
+        tables[name] = type(table).model_validate(
+            {**given, **proposed, **{k: v for k, v in given.items() if v is not None}}
+        )
     return settings.model_copy(update=tables)
 
 

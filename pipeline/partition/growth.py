@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.partition.stores.base import Identity
 from producers.records import PartitionsAdded
 
@@ -44,6 +47,10 @@ class Growth:
     def at(self, offset: int) -> int:
         """The count that holds for the record at an offset."""
         return self.held or (self.begun if offset >= self.history else 0)
+
+    def counts(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`at` for each of offsets (N,); 1 where nobody knows."""
+        return np.maximum(self.held or np.where(offsets >= self.history, self.begun, 0), 1)
 
     def possible(self, offset: int, partition: int) -> Sequence[int]:
         """The counts by which a record of a partition at an offset may have come there; empty: nobody knows.

@@ -79,9 +79,14 @@ class Stream:
 
 
 def settings_hash(settings: StreamSettings) -> str:
-    """Hash of the settings that decide about results; topics for output and the path of the model file do not."""
-    unset = {name for name in ("counter", "gauge") if not getattr(settings, name)}  # as they were before there were any
+    """Hash of the settings that decide about results; topics for output and the path of the model file do not.
+
+    Settings that are not made count as they did before there were any: a stored state goes on.
+    """
+    unset = {name for name in ("counter", "gauge") if not getattr(settings, name)}
     body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"} | unset)
+    if settings.threshold.false_alarms is None:
+        body = body.replace('"false_alarms":null,', "").replace('"level":null', '"level":4.0')
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
@@ -100,13 +105,18 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
     if settings.counter and (model.kind, model.channels) != ("metric", 1):
         msg = f"stream {settings.name} sets counter, which is for metrics with one channel; its model takes other ones"
         raise SettingsError(msg)
+    try:
+        budget = settings.threshold.budget(model.kind)
+    except ValueError as error:
+        msg = f"streams.threshold of stream {settings.name}: {error}"
+        raise SettingsError(msg) from error
     return Stream(
         settings=settings,
         model=model,
         scorer=scorer if scorer is not None else Scorer(model),
         decoder=Decoder(model.kind, channels=model.channels, features=model.features, format=settings.format),
         windows=SeriesWindows(model, settings),
-        threshold=from_settings(settings.threshold),
+        threshold=from_settings(settings.threshold, budget),
     )
 
 
@@ -141,6 +151,8 @@ class Step:
     rows: NDArray[np.intp]
     pushed: Pushed
     watermarks: NDArray[np.int64]
+    living: NDArray[np.int64]
+    """(N,) series that lived in the stream at each observation: a budget of the whole stream is shared among them."""
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
 
 
@@ -203,6 +215,7 @@ class PartitionCore:
         """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
         state, stream = self.state, self.stream
         self._evict()
+        before = len(state)
         rejected: list[tuple[int, str, str]] = []
         rows, new = state.rows_of(observations.series)
         if (rows < 0).any():
@@ -219,7 +232,7 @@ class PartitionCore:
         if len(watermarks):
             state.scalars["watermark"] = int(watermarks[-1])
         state.scalars["observations"] = state.scalars.get("observations", 0) + len(observations) + len(rejected)
-        return Step(observations, rows, pushed, watermarks, rejected)
+        return Step(observations, rows, pushed, watermarks, _living(before, rows, new), rejected)
 
     def settle(self, step: Step, scores: MemberScores) -> Settled:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
@@ -236,8 +249,15 @@ class PartitionCore:
         for k in range(calibrated.shape[1]):
             calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
         score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
-        level = self.stream.threshold.apply(state.arrays["threshold"], rows, score, learn)
         observations = step.observations
+        level = self.stream.threshold.apply(
+            state.arrays["threshold"],
+            rows,
+            score,
+            learn,
+            None if model.kind == "table" else observations.timestamps[windows.index],
+            step.living[windows.index],
+        )
         scored = Scored(
             index=windows.index,
             rows=rows,
@@ -365,6 +385,7 @@ class PartitionCore:
         trained = model.training_rows.get(name) if known else None
         admission["training"] = trained or 0
         admission["probation"] = self.stream.settings.probation if trained is None else trained
+        self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0))
         if known and (calibration := model.calibrations.get(name)) is not None:
             state.arrays["calibration"]["members"][row] = calibration
 
@@ -385,3 +406,12 @@ class PartitionCore:
         """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
         if self.stream.model.kind == "table":
             self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
+
+
+def _living(before: int, rows: NDArray[np.intp], new: list[int]) -> NDArray[np.int64]:
+    """How many series are known at each of the observations of `rows` (N,), `new` ones among them."""
+    first = np.zeros(len(rows), np.int64)
+    if new:
+        at = np.flatnonzero(np.isin(rows, new))
+        first[at[np.unique(rows[at], return_index=True)[1]]] = 1
+    return before + np.cumsum(first)

@@ -31,7 +31,8 @@ FORMAT = 4
 
 1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
-(windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind).
+(windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
+the usual step of its series (threshold.interval).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -215,11 +216,17 @@ def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]
     return _relaid(fields, old, components, {"kind": lambda windows: windows["total_at"] != 0} if counted else {})
 
 
+_LEVEL_OF_3 = np.dtype([("unused", "u1")])
+"""Before there were budgets, where no level was stated there was one for all."""
+
+
 def _stored(
     fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]], alerts: Sequence[str] = ()
 ) -> dict[str, np.dtype[Any]]:
     """The components as a format before 4 had them, without these columns of alerts; which of two layouts, the pages say."""
-    older = {**components, "alerts": _without(components["alerts"], *alerts)}
+    budget = "interval" in (components["threshold"].names or ())
+    threshold = _LEVEL_OF_3 if budget else components["threshold"]
+    older = {**components, "alerts": _without(components["alerts"], *alerts), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
     otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)
     pages = (packed for field, packed in fields.items() if field.startswith(_PAGE))
@@ -256,7 +263,7 @@ def _relaid(
             if old[name] == new[name]:
                 changed = rows
             else:
-                for column in old[name].names or ():
+                for column in set(old[name].names or ()) & set(changed.dtype.names or ()):
                     changed[column] = rows[column]
                 for column in set(begun_as) & set(changed.dtype.names or ()):
                     changed[column] = begun_as[column](rows)

@@ -7,16 +7,19 @@ from hypothesis import strategies as st
 from naive_alerts import NaivePot, NaiveQuantile
 
 from detectors.base import DetectorError
-from detectors.thresholds import STEP, FixedThreshold, PotThreshold, QuantileThreshold, from_settings
+from detectors.budget import parse
+from detectors.thresholds import STEP, BudgetThreshold, FixedThreshold, PotThreshold, QuantileThreshold, from_settings
 
-THRESHOLDS = [FixedThreshold(4.0), QuantileThreshold(1e-2), PotThreshold(1e-3)]
+MONTHLY = parse("1 per series per month")
+THRESHOLDS = [FixedThreshold(4.0), BudgetThreshold(MONTHLY), QuantileThreshold(1e-2), PotThreshold(1e-3)]
 LEARNING = [(QuantileThreshold, NaiveQuantile), (PotThreshold, NaivePot)]
 
 
 def run(threshold, rows, scores, learn, cuts=()):
     state = np.zeros(int(rows.max(initial=0)) + 1, threshold.dtype)
+    times = 1_000_000 + 300_000 * np.arange(len(rows))
     levels = [
-        threshold.apply(state, rows[a:b], scores[a:b], learn[a:b])
+        threshold.apply(state, rows[a:b], scores[a:b], learn[a:b], times[a:b])
         for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)
     ]
     return np.concatenate(levels), state
@@ -115,15 +118,43 @@ def test_what_is_old_fades(kind):
     assert levels[-1] < levels[70_000] - 0.7
 
 
+def test_a_budget_becomes_a_level_by_the_usual_step_of_each_series():
+    month = BudgetThreshold(MONTHLY)
+    state = np.zeros(3, month.dtype)
+    month.admit(state, 0, 300_000)
+    month.admit(state, 1, 60_000)
+    rows, score, learn = np.arange(3), np.zeros(3), np.ones(3, bool)
+    levels = month.apply(state, rows, score, learn, np.full(3, 10**12))
+    np.testing.assert_allclose(10**levels, [8640, 43_200, 10_000])
+    shared = BudgetThreshold(parse("1 per month")).apply(
+        state, rows, score, learn, np.full(3, 10**12), series=np.array([1, 10, 1])
+    )
+    np.testing.assert_allclose(10**shared, [8640, 432_000, 10_000])
+
+
+def test_a_budgets_level_follows_a_changed_step_but_no_gap():
+    month = BudgetThreshold(MONTHLY)
+    state = np.zeros(1, month.dtype)
+    times = 10**12 + np.cumsum(np.r_[np.full(640, 15_000), np.full(640, 60_000)])
+    times[300:] += 86_400_000  # a day without observations
+    n = len(times)
+    levels = month.apply(state, np.zeros(n, np.intp), np.zeros(n), np.ones(n, bool), times)
+    rows = 10**levels
+    np.testing.assert_allclose(rows[64:300], 172_800)
+    assert rows[300:].min() > 172_800 / 4.1  # no laxer than two steps' worth
+    np.testing.assert_allclose(rows[[600, -1]], [172_800, 43_200])
+
+
 def test_settings_choose_the_threshold():
-    def made(method):
-        return from_settings(SimpleNamespace(method=method, level=3.5, probability=1e-3))
+    def made(method, level=3.5):
+        return from_settings(SimpleNamespace(method=method, level=level, probability=1e-3), parse("1 per 10000 rows"))
 
     assert isinstance(made("quantile"), QuantileThreshold)
     assert isinstance(made("pot"), PotThreshold)
     fixed = made("fixed")
     assert isinstance(fixed, FixedThreshold)
     assert fixed.level == 3.5
+    assert isinstance(made("fixed", None), BudgetThreshold)
 
 
 def test_wrong_settings_are_named():

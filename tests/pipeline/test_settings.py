@@ -156,6 +156,42 @@ def test_what_a_model_file_recommends_holds_where_nobody_set_anything() -> None:
     assert with_recommended(own, {}) == own
 
 
+def test_a_stated_budget_and_a_stated_level_each_take_the_place_of_a_recommendation() -> None:
+    def stated(**threshold: object) -> StreamSettings:
+        return StreamSettings(name="s", model=Path("m"), threshold=threshold)  # type: ignore[arg-type]
+
+    monthly = "1 per series per month"
+    found = with_recommended(stated(false_alarms=monthly), {"threshold": {"level": 2.5, "hysteresis": 0.5}}).threshold
+    assert (found.false_alarms, found.level, found.hysteresis) == (monthly, None, 0.5)
+    found = with_recommended(stated(level=3.0), {"threshold": {"false_alarms": "1 per week"}}).threshold
+    assert (found.false_alarms, found.level) == (None, 3.0)
+    written_out = StreamSettings.model_validate(stated().model_dump())  # all fields given, none stated
+    assert with_recommended(written_out, {"threshold": {"level": 2.5}}).threshold.level == 2.5
+
+
+@pytest.mark.parametrize(
+    ("threshold", "told"),
+    [
+        ({"false_alarms": "1 per week", "level": 3.0}, "leave one of them out"),
+        ({"false_alarms": "1 per week", "method": "pot"}, "pot takes a probability"),
+        ({"false_alarms": "often"}, "'often' is no false-alarm budget; write it as"),
+        ({"false_alarms": 3}, "string"),
+    ],
+)
+def test_a_budget_is_stated_once_and_as_it_is_written(threshold: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        StreamSettings(name="s", model=Path("m"), threshold=threshold)  # type: ignore[arg-type]
+
+
+def test_the_default_budget_is_of_the_kind_of_stream_and_a_table_has_no_time() -> None:
+    default = StreamSettings(name="s", model=Path("m")).threshold
+    assert default.budget("metric").period_ms == 30 * 86_400_000
+    assert default.budget("table").rows == 10_000
+    timed = StreamSettings(name="s", model=Path("m"), threshold={"false_alarms": "1 per week"}).threshold  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="write false_alarms in rows"):
+        timed.budget("table")
+
+
 def test_a_recommendation_that_is_no_setting_is_an_error() -> None:
     with pytest.raises(ValidationError, match="levle"):
         with_recommended(StreamSettings(name="s", model=Path("m")), {"threshold": {"levle": 2.5}})

@@ -78,7 +78,9 @@ def run(model, cuts=(), method="fixed", shift=MappingProxyType({}), hold="0s"):
     policy = StreamSettings(
         name="waves",
         model=Path("unused"),
-        threshold=ThresholdSettings(method=method, level=3.0, probability=1e-3),
+        threshold=ThresholdSettings(false_alarms=method)
+        if " per " in method
+        else ThresholdSettings(method=method, level=3.0, probability=1e-3),
         alerts=AlertSettings(hold=hold, silence="20m", update_every="5m", resolve_count=2),
     )
     core = create_stream(policy, model).core(3)
@@ -90,7 +92,7 @@ def run(model, cuts=(), method="fixed", shift=MappingProxyType({}), hold="0s"):
     return [encode(a) for a in alerts], [encode(s) for s in scores], core.state.snapshot(everything=True)
 
 
-@pytest.mark.parametrize("method", ["fixed", "quantile", "pot"])
+@pytest.mark.parametrize("method", ["fixed", "quantile", "pot", "3 per day"])
 def test_bytes_of_alerts_scores_and_state_are_the_same_for_every_cut(model, method):
     whole = run(model, method=method)
     assert len(whole[0]) > 5

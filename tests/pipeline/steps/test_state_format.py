@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from frozen_states import KINDS, frozen, log_of, process, stream_of
 
+from detectors.budget import parse
+from detectors.thresholds import BudgetThreshold
 from pipeline.errors import ForeignState
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Identity, check_identity
@@ -54,6 +57,16 @@ async def test_the_first_checkpoint_of_the_new_version_leaves_nothing_of_the_old
     again = stream.core(0)
     again.state.restore(stored.fields)
     assert again.state.snapshot(everything=True) == loop.core.state.snapshot(everything=True)
+
+
+def test_a_state_of_before_there_were_budgets_goes_on_under_one() -> None:
+    _, offset, log, fields = frozen(DATA / "state_format_3.json", "metric")
+    stream = replace(stream_of("metric"), threshold=BudgetThreshold(parse("1 per series per month")))
+    core = stream.core(0)
+    core.state.restore(fields, written=3)
+    assert not core.state.arrays["threshold"]["seen"].any()
+    process(core, log[offset:], offset)
+    assert core.state.arrays["threshold"]["seen"].max() > 0
 
 
 def test_every_older_format_has_a_way_to_the_next() -> None:
