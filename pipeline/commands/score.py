@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from detectors.base import Detector
     from detectors.base import Progress as Epoch
+    from detectors.model import Model
     from detectors.training import OnProgress
     from pipeline.offline.scorefile import OnScored
     from producers.datasets import Dataset
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20
 """Series whose seasons are looked for before the work."""
+MOST_TOLD = 20
+"""Alerts that are told at the terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,9 +46,9 @@ def register(app: typer.Typer) -> None:
 
 def score(
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="CSV, JSON, Excel or Parquet file, packed or not; a folder, a glob; - for the standard input."
+            help="CSV, JSON, Excel or Parquet file, packed or not; a folder, a glob; - for the standard input; or a data set: nab, taxi, ..."
         ),
     ],
     out: Annotated[
@@ -63,14 +66,32 @@ def score(
     ] = None,
     detector: Annotated[
         str,
-        typer.Option(help="A detector of `tidewatch detectors`; default: the product's mix for the kind of file."),
+        typer.Option(
+            help="A detector of `tidewatch detectors`, several as lstm+tcn; default: the product's mix for the kind of file."
+        ),
     ] = "",
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Rows in a window, of metrics. Default: the detector's.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of the stream, as threshold.level=3 or alerts.resolve_count=10, or of the detectors, as hidden=48; may be "
+            "given again.",
+        ),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model file of `tidewatch train`; nothing is learnt.")] = None,
+    alerts: Annotated[
+        Path | None, typer.Option(help="List of alerts, what, when, how much, why: .csv, .parquet or .json.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Report with pictures to zoom into: .html.")] = None,
     table: AsTable = False,
     time_zone: TimeZone = "UTC",
     wide: Wide = False,
     read: Read = None,
 ) -> None:
-    """Score every row of a file with what was learnt from its first rows.
+    """Score every row of a file with what was learnt from its first rows, and list the alerts.
 
     Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id. Scores are empty while learning;
     a row that the time policy does not score (late, repeated, missing value) repeats the last score of its series.
@@ -79,25 +100,65 @@ def score(
     """
     from rich.console import Console
 
+    from pipeline.commands.options.files import opened
     from pipeline.commands.train import known_detectors
+    from pipeline.offline import alert_list
+    from pipeline.offline.choosing import recipe_of, recipe_of_model
     from pipeline.offline.scorefile import score_dataset, write
-    from producers.datasets import open_file
 
-    check_writable(out)
+    check_writable(out, "--out", (".csv", ".parquet"))
+    for option, path, endings in (
+        ("--alerts", alerts, (".csv", ".parquet", ".json")),
+        ("--report", report, (".html",)),
+    ):
+        if path is not None:
+            check_writable(path, option, endings)
     if detector:
         known_detectors(detector)
+    trained = None if model is None else _model(model, detector, window, train_rows)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
-    data = open_file(file, layout)
+    data = opened(file, layout)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     say(console, data)
-    for note in _season_notes(data, train_rows):
-        console.print(f"note: {note}", markup=False)
+    if trained is None:
+        for note in _season_notes(data, train_rows):
+            console.print(f"note: {note}", markup=False)
+        recipe = recipe_of(data, detector=detector, window=window, settings=settings or (), train_rows=train_rows)
+    else:
+        recipe = recipe_of_model(data, trained, settings or ())
     with progress(console) as (learning, scoring):
-        result = score_dataset(data, train_rows=train_rows, detector=detector, on_progress=learning, on_scored=scoring)
+        result = score_dataset(
+            data, train_rows=train_rows, recipe=recipe, model=trained, on_progress=learning, on_scored=scoring
+        )
     write(result, out)
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
-    console.print(_summary(data, result.alerts, int(result.anomalous.sum()), out), markup=False)
+    found = alert_list.alert_rows(data, result)
+    for line in alert_list.lines(found, MOST_TOLD):
+        console.print(line, markup=False)
+    if alerts is not None:
+        alert_list.write(found, alerts)
+    if report is not None:
+        from pipeline.offline.report.scored import write_report
+
+        write_report(data, result, found, report)
+    console.print(_summary(data, len(found), int(result.anomalous.sum()), (out, alerts, report)), markup=False)
+
+
+def _model(path: Path, detector: str, window: int | None, train_rows: int | None) -> Model:
+    """The model file. Raises SettingsError, DetectorError."""
+    from detectors import load
+    from pipeline.errors import SettingsError
+
+    for option, given in (
+        ("--detector", bool(detector)),
+        ("--window", window is not None),
+        ("--train-rows", train_rows is not None),
+    ):
+        if given:
+            msg = f"--model and {option} exclude each other: the model file says what it is made of and learnt from"
+            raise SettingsError(msg)
+    return load(path)
 
 
 def _season_notes(data: Dataset, train_rows: int | None) -> list[str]:
@@ -139,5 +200,6 @@ def progress(console: Console) -> Iterator[tuple[OnProgress, OnScored]]:
         yield learning, scoring
 
 
-def _summary(data: Dataset, alerts: int, anomalous: int, out: Path) -> str:
-    return f"{len(data):,} rows of {len(data.all_series)} series: {anomalous:,} anomalous, {alerts:,} alerts; written to {out}"
+def _summary(data: Dataset, alerts: int, anomalous: int, written: Sequence[Path | None]) -> str:
+    where = ", ".join(str(path) for path in written if path is not None)
+    return f"{len(data):,} rows of {len(data.all_series)} series: {anomalous:,} anomalous, {alerts:,} alerts; written to {where}"

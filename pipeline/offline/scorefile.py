@@ -23,6 +23,7 @@ from detectors.base import DetectorError
 from detectors.model import Model
 from detectors.recipes import METRIC, TABLE, Recipe
 from detectors.training import OnProgress, metric_training_rows, table_training_rows
+from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
 from pipeline.offline import time_limits
 from pipeline.offline.run import Verdicts, offline_stream, run
@@ -67,6 +68,8 @@ class ScoredRows:
     """What a user should know of the file, a line each."""
     expected: NDArray[np.float64] | None = None
     """(n, C) of a metric: what a detector expected, in the file's unit, NaN where nothing; None where no detector expects anything."""
+    records: Sequence[Alert] = ()
+    """Every record of every alert, in order; `pipeline.offline.alert_list` makes one row of each."""
 
     def frame(self) -> pd.DataFrame:
         """As the table that is written."""
@@ -329,7 +332,9 @@ def _per_row(
     if data.kind == "metric" and np.isfinite(verdicts.expected).any():
         expected = np.full((n, len(data.channels)), np.nan)
         expected[rows] = verdicts.expected
-    return ScoredRows(times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes, expected)
+    return ScoredRows(
+        times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes, expected, verdicts.alerts
+    )
 
 
 def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> NDArray[np.float64]:

@@ -159,7 +159,7 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
     return replace(
         recipe,
         settings=recipe.settings if own else {},
-        detectors=_with_settings(recipe.detectors, choices, source.kind),
+        detectors=with_settings(recipe.detectors, choices, source.kind),
         time_features=() if source.kind == "table" else time_features,
         scaling=choices.scaling or recipe.scaling,
         calibrator=choices.calibrator or recipe.calibrator,
@@ -263,7 +263,7 @@ def _count(choices: Choices, rule: Callable[[int], int]) -> Callable[[int], int]
     return rule if first is None else lambda n: min(first, n)
 
 
-def _with_settings(members: Sequence[Member], choices: Choices, kind: Literal["metric", "table"]) -> tuple[Member, ...]:
+def with_settings(members: Sequence[Member], choices: Choices, kind: Literal["metric", "table"]) -> tuple[Member, ...]:
     """Members with the user's settings; `hidden=48` goes to all that have it, `lstm.hidden=48` to one."""
     given = [(member, {}) if isinstance(member, str) else (member[0], dict(member[1])) for member in members]
     names = [name for name, _ in given]
@@ -274,7 +274,7 @@ def _with_settings(members: Sequence[Member], choices: Choices, kind: Literal["m
             if "windows" in registry.find(name).kinds:
                 settings["window"] = choices.window
     for text in choices.settings:
-        path, value = _parsed(text)
+        path, value = parsed(text)
         aimed = path[0] in names and len(path) > 1
         hit = [(n, s) for n, s in given if (n == path[0] if aimed else path[0] in registry.find(n).Config.model_fields)]
         if not hit:
@@ -282,11 +282,11 @@ def _with_settings(members: Sequence[Member], choices: Choices, kind: Literal["m
             msg = f"--set {text}: no such setting of {' or '.join(names)}; there are: {have}"
             raise DetectorError(msg)
         for _, settings in hit:
-            _put(settings, path[1:] if aimed else path, value)
+            put(settings, path[1:] if aimed else path, value)
     return tuple(given)
 
 
-def _parsed(text: str) -> tuple[list[str], Any]:
+def parsed(text: str) -> tuple[list[str], Any]:
     """`training.epochs=10` -> (["training", "epochs"], 10); a value that is no JSON is text."""
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
@@ -298,7 +298,8 @@ def _parsed(text: str) -> tuple[list[str], Any]:
         return key.split("."), value
 
 
-def _put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value in tables within tables."""
     for key in path[:-1]:
         settings = settings.setdefault(key, {})
     settings[path[-1]] = value

@@ -91,7 +91,7 @@ def check_writable(out: Path, option: str = "--out", endings: Sequence[str] = ()
     """Refuse an output that cannot be written before minutes are spent on it. Raises SettingsError."""
     from pipeline.errors import SettingsError
 
-    if endings and out.suffix.lower() not in endings:
+    if endings and not out.is_dir() and out.suffix.lower() not in endings:
         msg = f"{option} {out}: its name must end with {' or '.join(endings)}"
         raise SettingsError(msg)
     try:

@@ -321,3 +321,46 @@ def test_a_channel_that_leaves_the_others_company_is_seen(tmp_path: Path) -> Non
     frame.loc[480:500, "b"] *= -1  # within its range, but against the others
     scores, _ = _score(_file(tmp_path, frame), detector="")
     assert scores["score"].idxmax() in range(480, 510)
+
+
+def test_alerts_and_report_are_written_and_told(tmp_path: Path) -> None:
+    alerts, report = tmp_path / "new/alerts.csv", tmp_path / "new/report.html"
+    _, said = _score(_file(tmp_path, _frame()), "--alerts", str(alerts), "--report", str(report))
+    [first, *_] = pd.read_csv(alerts).to_dict("records")
+    assert first["series"] == "load"
+    assert first["why"] in said
+    assert "Content-Security-Policy" in report.read_text()
+
+
+def test_settings_of_stream_and_detector_reach_the_scores(tmp_path: Path) -> None:
+    usual, _ = _score(_file(tmp_path, _frame()))
+    none, _ = _score(_file(tmp_path, _frame()), "--set", "threshold.level=12")
+    other, _ = _score(_file(tmp_path, _frame()), "--window", "8", "--set", "floor=0.5")
+    assert usual["anomalous"].any()
+    assert not none["anomalous"].any()
+    assert (usual["score"] == none["score"])[usual["score"].notna()].all()
+    assert (usual["score"] != other["score"]).any()
+
+
+def test_a_model_file_scores_a_file_without_learning(tmp_path: Path) -> None:
+    file, model = _file(tmp_path, _frame()), tmp_path / "load.tidewatch"
+    done = CliRunner().invoke(create_cli(), ["train", "zscore", "--data", str(file), "--out", str(model)])
+    assert done.exit_code == 0, done.output
+    scores, said = _score(file, "--model", str(model), detector="")
+    assert _spike_is_highest(scores)
+    assert "learnt from" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--set", "threshold.levl=3"), "threshold.levl"),
+        (("--set", "hiden=3"), "no such setting of zscore"),
+        (("--window", "500"), "--train-rows of at least"),
+        (("--model", "nowhere.tidewatch"), "exclude each other"),
+        (("--alerts", "a.xlsx"), "must end with"),
+        (("--report", "a.pdf"), "must end with"),
+    ],
+)
+def test_wrong_choices_are_one_line(tmp_path: Path, options: tuple[str, ...], told: str) -> None:
+    assert told in _refused(_file(tmp_path, _frame()), *options)

@@ -1,0 +1,184 @@
+"""The alerts of a scored data set as a list for people: what, when, how much, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.alerts.records import Alert, rfc3339
+from pipeline.offline.scorefile import ScoredRows
+from producers.cells import plain_cell
+from producers.datasets import Dataset, Series
+
+MOST_REASONS = 3
+"""Columns that are named as the reason."""
+
+
+@dataclass(frozen=True)
+class AlertRow:
+    """One alert that fired; for a table, the times are empty and rows count.
+
+    Attributes
+    ----------
+    first_row, last_row
+        Of its anomalous rows, counted from 1 in the file; `rows` are the rows in between of its series.
+    severity, score
+        By the highest calibrated score, 0..12.
+    channel, observed, expected
+        The column that is furthest from what it should be, its value there, and what the detector expected, NaN where it expects nothing.
+    why
+        A sentence of it.
+    """
+
+    alert: str
+    series: str
+    starts_at: str
+    ends_at: str
+    first_row: int
+    last_row: int
+    rows: int
+    severity: str
+    score: float
+    channel: str
+    observed: float | str
+    expected: float
+    why: str
+
+
+def alert_rows(data: Dataset, scored: ScoredRows) -> list[AlertRow]:
+    """The alerts of `score_dataset(data)`, in the order of their first row."""
+    ids = np.asarray(scored.alert_ids, object)
+    codes, names = pd.factorize(ids)
+    order = np.argsort(codes, kind="stable")
+    cuts = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    last: dict[str, Alert] = {}
+    onset: dict[str, Alert] = {}
+    for record in scored.records:
+        if record.fired:
+            onset.setdefault(record.id, record)
+            last[record.id] = record
+    found = []
+    for k, name in enumerate(names):
+        if name and name in last:
+            rows = np.sort(order[cuts[k] : cuts[k + 1]])
+            found.append(_row(data, scored, rows, onset[name], last[name]))
+    return sorted(found, key=lambda a: (a.first_row, a.series))
+
+
+def lines(alerts: Sequence[AlertRow], most: int) -> Iterator[str]:
+    """A line each for the terminal, the highest scores where there are more than `most`."""
+    shown = sorted(sorted(alerts, key=lambda a: -a.score)[:most], key=lambda a: (a.first_row, a.series))
+    for a in shown:
+        when = (
+            f"{_short(a.starts_at)} to {_short(a.ends_at)}"
+            if a.starts_at
+            else f"rows {a.first_row:,} to {a.last_row:,}"
+        )
+        yield f"alert, {a.severity} ({a.score:.1f}): {a.series}, {when}: {a.why}"
+    if len(alerts) > most:
+        yield f"{len(alerts) - most:,} more alerts of lower scores (--alerts FILE has all)"
+
+
+def _short(time: str) -> str:
+    return time.removesuffix("Z").removesuffix(".000").removesuffix(":00").replace("T", " ")
+
+
+def frame(alerts: Sequence[AlertRow]) -> pd.DataFrame:
+    """As a table."""
+    return pd.DataFrame([asdict(a) for a in alerts], columns=list(AlertRow.__dataclass_fields__))
+
+
+def write(alerts: Sequence[AlertRow], out: Path) -> None:
+    """Write them as .csv (no text of it runs as a formula in a spreadsheet), .parquet or .json."""
+    table = frame(alerts)
+    if out.suffix == ".json":
+        table.to_json(out, orient="records", indent=1, force_ascii=False)
+    elif out.suffix == ".parquet":
+        table.astype({"observed": str}).to_parquet(out, index=False)
+    else:
+        table.map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell).to_csv(out, index=False)
+
+
+def _row(data: Dataset, scored: ScoredRows, rows: NDArray[np.intp], onset: Alert, last: Alert) -> AlertRow:
+    series = data.all_series[onset.series]
+    metric = data.kind == "metric"
+    order = np.argsort(series.positions, kind="stable")
+    at = order[np.searchsorted(series.positions[order], rows)]
+    told = _metric_reasons(data, series, scored, at, rows) if metric else _table_reasons(data, series, at, onset)
+    channel, observed, expected, _ = told[0] if told else ("", float("nan"), float("nan"), "")
+    times = np.sort(scored.timestamps[rows])
+    return AlertRow(
+        last.id,
+        last.series,
+        rfc3339(int(times[0])) if metric else "",
+        rfc3339(int(times[-1])) if metric else "",
+        int(rows[0]) + 1,
+        int(rows[-1]) + 1,
+        len(rows),
+        last.severity,
+        round(last.peak_score, 2),
+        channel,
+        observed,
+        expected,
+        "; ".join(reason[3] for reason in told),
+    )
+
+
+_Reason = tuple[str, float | str, float, str]
+
+
+def _metric_reasons(
+    data: Dataset, series: Series, scored: ScoredRows, at: NDArray[np.intp], rows: NDArray[np.intp]
+) -> list[_Reason]:
+    """Channels at the row where each is furthest from what was expected, or else from what is usual; the furthest first.
+
+    How far is told in widths of what is usual, the middle nine tenths of the series. `at` (k,) are places in the series, `rows` in the file.
+    """
+    found: list[tuple[float, _Reason]] = []
+    for c, channel in enumerate(data.channels):
+        column = series.columns[c]
+        values = column[at]
+        low, middle, high = np.nanquantile(column, [0.05, 0.5, 0.95])
+        width = max(float(high - low), 1e-12 * max(abs(middle), 1e-300))
+        expected = np.full(len(at), np.nan) if scored.expected is None else scored.expected[rows, c]
+        off = np.where(np.isfinite(expected), np.abs(values - expected), np.maximum(low - values, values - high))
+        if not np.isfinite(off).any():
+            continue
+        k = int(np.nanargmax(off))
+        value, foreseen = float(values[k]), float(expected[k])
+        if np.isfinite(foreseen):
+            why = f"{channel} was {value:.5g} where {foreseen:.5g} was expected"
+        else:
+            why = f"{channel} was {value:.5g}; nine times in ten it is between {low:.5g} and {high:.5g}"
+            why += ", but seldom in this order" if low <= value <= high else ""
+        found.append((float(off[k]) / width, (channel, value, foreseen, why)))
+    ordered = [reason for _, reason in sorted(found, key=lambda f: -f[0])]
+    return ordered[: 1 if len(ordered) < MOST_REASONS else MOST_REASONS]
+
+
+def _table_reasons(data: Dataset, series: Series, at: NDArray[np.intp], onset: Alert) -> list[_Reason]:
+    """The columns that contributed most at the onset."""
+    found: list[_Reason] = []
+    features = onset.evidence.features or []
+    total = sum(abs(f.contribution) for f in features) or 1.0
+    for feature in features[:MOST_REASONS]:
+        value: Any = "" if feature.value is None else feature.value
+        shown = f"{value:.5g}" if isinstance(value, float) else value
+        found.append(
+            (
+                feature.name,
+                value,
+                float("nan"),
+                f"{feature.name} is {shown} ({abs(feature.contribution) / total:.0%} of it)",
+            )
+        )
+    if not found and len(data.channels) == 1:
+        value = series.columns[0][at[0]]
+        found.append((data.channels[0], value, float("nan"), f"{data.channels[0]} is {value}"))
+    return found

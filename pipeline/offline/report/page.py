@@ -1,0 +1,176 @@
+"""One HTML file from tables, lines and charts; strict about what may run in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from pipeline.errors import TidewatchError
+
+UPLOT = {
+    "uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+    "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+}
+"""SHA-256 of uPlot 1.6.32 as the npm registry has it."""
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart; y (n,) may hold NaN."""
+
+    name: str
+    y: NDArray[np.float64]
+    kind: Literal["value", "expected", "score", "level", "marks"] = "value"
+    colour: int = 0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over x (n,), seconds since 1970 or rows; `shades` are (from, to, "alert" or "label")."""
+
+    x: NDArray[np.float64]
+    time: bool
+    lines: tuple[Line, ...]
+    shades: tuple[tuple[float, float, str], ...] = ()
+    kind: Literal["values", "scores"] = "values"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with lines and charts that are zoomed together."""
+
+    id: str
+    title: str
+    lines: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells; a click on it zooms `section` to from..to. The `marked` cell has the colour of the severity."""
+
+    cells: tuple[str, ...]
+    zoom: tuple[str, float, float] | None = None
+    severity: str = ""
+    marked: int = -1
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is on the page."""
+
+    title: str
+    lines: tuple[str, ...]
+    tiles: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...] = ()
+    sections: tuple[Section, ...] = ()
+    reading: tuple[str, ...] = field(default=())
+    banner: str = ""
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the page. Raises TidewatchError where uPlot is not the file that was shipped."""
+    uplot, uplot_css = (_vendored(name) for name in UPLOT)
+    style, script = uplot_css + _own("report.css"), _own("report.js")
+    charts: list[dict[str, Any]] = []
+    sections = []
+    for section in report.sections:
+        numbers = range(len(charts), len(charts) + len(section.charts))
+        charts += [_plain(chart, section.id) for chart in section.charts]
+        sections.append({"id": section.id, "title": section.title, "lines": section.lines, "charts": numbers})
+    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in (uplot, script))
+    policy = f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; base-uri 'none'; form-action 'none'"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(_own("report.html.j2")).render(
+        title=report.title,
+        lines=report.lines,
+        banner=report.banner,
+        tiles=report.tiles,
+        tables=[_table(t) for t in report.tables],
+        sections=sections,
+        reading=report.reading,
+        policy=policy,
+        style=Markup(style),  # noqa: S704  # our own files
+        uplot=Markup(uplot),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        data=Markup(_in_script(charts)),  # noqa: S704  # no < is left in it
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _table(table: Table) -> dict[str, Any]:
+    rows = [
+        {
+            "cells": r.cells,
+            "severity": r.severity,
+            "marked": r.marked,
+            "zoom": "" if r.zoom is None else json.dumps(r.zoom),
+        }
+        for r in table.rows
+    ]
+    return {"title": table.title, "columns": table.columns, "rows": rows, "note": table.note}
+
+
+def _plain(chart: Chart, key: str) -> dict[str, Any]:
+    lines = [{"name": n.name, "kind": n.kind, "colour": n.colour, "y": _numbers(n.y)} for n in chart.lines]
+    return {
+        "key": key,
+        "kind": chart.kind,
+        "time": chart.time,
+        "x": chart.x.tolist(),
+        "lines": lines,
+        "shades": chart.shades,
+    }
+
+
+def _numbers(y: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{v:.{DIGITS}g}") if np.isfinite(v) else None for v in y.tolist()]
+
+
+def _in_script(value: Any) -> str:
+    """JSON that ends no script element: names come from anybody's file."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _own(name: str) -> str:
+    return files("pipeline.offline.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _vendored(name: str) -> str:
+    content = files("pipeline.offline.report").joinpath(name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != UPLOT[name]:
+        msg = f"{name} of the installed package is not the one that was shipped; install tidewatch anew"
+        raise TidewatchError(msg)
+    return content.decode()
+
+
+def identifiers(names: Sequence[str]) -> dict[str, str]:
+    """An id for each name that is one in HTML."""
+    return {name: f"s{number}" for number, name in enumerate(names)}

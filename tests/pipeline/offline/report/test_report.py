@@ -1,0 +1,92 @@
+"""The report is one file that loads nothing, runs only its own code, and draws in a real browser; names in it stay names."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import TidewatchError
+from pipeline.offline import alert_list
+from pipeline.offline.report import page
+from pipeline.offline.report.scored import write_report
+from pipeline.offline.scorefile import score_dataset
+from producers.datasets import Dataset, Series
+
+EVIL = "</script><script>document.title='broken'</script>"
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    times = 1_767_225_600_000 + np.arange(30_000) * 60_000
+    values = 50 + rng.normal(size=30_000)
+    values[20_000] += 80
+    data = Dataset("d", "metric", ("<b>load</b>",), "here", {EVIL: Series(EVIL, times, (values,))})
+    scored = score_dataset(data, detector="zscore")
+    path = tmp_path / "report.html"
+    write_report(data, scored, alert_list.alert_rows(data, scored), path)
+    return path
+
+
+def test_nothing_is_loaded_and_only_its_own_code_runs(report: Path) -> None:
+    text = report.read_text()
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert "default-src &#39;none&#39;" in policy
+    assert "unsafe" not in policy
+    assert not re.findall(r'(?:src|href)="', text)
+    assert EVIL not in text
+    assert text.count("<script") == 3
+
+
+def test_no_spike_is_lost_where_points_are_left_out(report: Path) -> None:
+    data = re.search(r'id="data">(.*?)</script>', report.read_text(), re.DOTALL)
+    assert data is not None
+    values = json.loads(data[1])[0]["lines"][0]["y"]
+    assert len(values) < 30_000
+    assert max(values) > 120
+
+
+def test_what_is_vendored_is_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, digest in page.UPLOT.items():
+        assert sha256(files("pipeline.offline.report").joinpath(name).read_bytes()).hexdigest() == digest
+    assert "MIT License" in files("pipeline.offline.report").joinpath("LICENSE-uPlot.txt").read_text()
+    monkeypatch.setitem(page.UPLOT, "uPlot.min.css", "0" * 64)
+    with pytest.raises(TidewatchError, match="install tidewatch anew"):
+        page.write(page.Report("t", (), ()), Path("never.html"))
+
+
+def test_all_of_it_is_in_the_wheel() -> None:
+    project = Path(__file__).parents[4]
+    shipped = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["pipeline"]
+    own = [p for p in (project / "pipeline/offline/report").iterdir() if p.is_file() and p.suffix != ".py"]
+    assert len(own) == 6
+    assert [p.name for p in own if not any(p.match(pattern.replace("**/", "")) for pattern in shipped)] == []
+
+
+async def test_it_draws_in_a_browser_and_the_names_stay_names(report: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on the PATH: install it to draw the report")
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = await browser.new_page()
+        wrong: list[str] = []
+        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        await tab.goto(report.as_uri())
+        await tab.locator("tr.link").first.click()
+        await tab.wait_for_selector(".chart canvas")
+        assert await tab.locator(".chart canvas").count() == 2
+        assert await tab.title() == "Tidewatch: d"
+        assert wrong == []
+        await browser.close()
