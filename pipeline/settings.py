@@ -337,7 +337,11 @@ class StreamSettings(_Table):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the stream, part of keys, ids and topics.")
     topic: str = Field("", description="Input topic; default `<name>.observations`.")
     model: Path = Field(description="Model file (`tidewatch train` writes one).")
-    format: Literal["native", "telegraf", "prometheus", "otlp"] = Field("native", description="Format of the records.")
+    format: Literal[
+        "native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "auto"
+    ] = Field(
+        "native", description="Format of the records (docs/formats.md); auto: told apart one by one, by their content."
+    )
     counter: tuple[str, ...] = Field(
         (),
         description="Series that are counters, by globs over their names (with labels or without): judged by their rate per second. "

@@ -120,6 +120,8 @@ def _default(field: FieldInfo) -> str:
         default = default.get_secret_value()
     if isinstance(default, timedelta):
         return f"`{duration_text(default)}`"
+    if default == ():
+        return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default}`" if default not in (None, "") else "none"

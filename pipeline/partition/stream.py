@@ -379,9 +379,8 @@ class PartitionCore:
         name, state, model = self.state.names[row], self.state, self.stream.model
         assert name is not None
         admission = state.arrays["admission"][row]
-        known = not (
-            self.stream.windows.counts and state.arrays["windows"]["kind"][row]
-        )  # by its values, not its rates
+        counts = self.stream.windows.counts and state.arrays["windows"]["kind"][row]
+        known = not counts  # a model knows series by their values, not by their rates
         trained = model.training_rows.get(name) if known else None
         admission["training"] = trained or 0
         admission["probation"] = self.stream.settings.probation if trained is None else trained

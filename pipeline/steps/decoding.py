@@ -1,9 +1,8 @@
 """Bytes to columns: a poll's records become observations, or dead letters with a reason; no bytes make it raise.
 
     RecordBatch ──▶ native      each record read alone by msgspec, columns by list comprehension  ──▶ Observations
-                    telegraf                                                                      ──▶ Rejected[]
-                    prometheus  a parser of producers.formats, any number of points per record
-                    otlp
+                    telegraf    a parser of producers.formats, any number of points per record    ──▶ Rejected[]
+                    otlp ...
 
 Every record is read from its own bytes. To join many and read them in one go looks faster and is not (77-byte records,
 one core: join 65, check 82, read 141 ns a record; one by one 160 ns), and it needs care that one record's bytes cannot reach
@@ -28,6 +27,7 @@ from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from producers.formats import FOREIGN
 from producers.formats.base import Parser, Point, Reason, Unusable, checked_series, shown
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
+from producers.formats.packed import GZIP, unpacked
 from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
 
 CONTROL = "control record"
@@ -87,6 +87,7 @@ class Decoder:
         self.width = len(features.names) if features is not None else channels
         self.skipped: Counter[str] = Counter()
         self._foreign: Parser | None = FOREIGN.get(format)
+        self._unnamed = format in ("auto", "cloudevents", "csv")  # they may leave the name to the key
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
 
@@ -153,7 +154,9 @@ class Decoder:
         counts = np.zeros(len(values), np.intp)
         for i, value in enumerate(values):
             try:
-                parsed = parse(value)
+                parsed = parse(unpacked(value) if value.startswith(GZIP) else value)
+                if self._unnamed:
+                    parsed.points = [_keyed(p, batch.keys[index[i]]) for p in parsed.points]
             except Unusable as error:
                 rejected.append(Rejected(int(index[i]), error.reason, error.detail))
                 continue
@@ -246,6 +249,11 @@ def _named(
         else:
             keep.append(i)
     return names, [items[i] for i in keep], index[keep]
+
+
+def _keyed(point: Point, key: bytes | None) -> Point:
+    """The point, named by the record's key where it names no series itself."""
+    return point if point.series else point._replace(series=checked_series(_key(key)))
 
 
 def _key(key: bytes | None) -> str:

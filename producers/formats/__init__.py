@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from producers.formats import otlp, prometheus, telegraf
 from producers.formats.base import Parser
+from producers.formats.detect import PARSERS, parse
 
-FOREIGN: dict[str, Parser] = {"telegraf": telegraf.parse, "prometheus": prometheus.parse, "otlp": otlp.parse}
+FOREIGN: dict[str, Parser] = {name: parser for name, parser in PARSERS.items() if name != "native"} | {"auto": parse}
 """Parsers of all formats but the native one, which is read in columns."""

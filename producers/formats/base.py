@@ -23,6 +23,12 @@ T = TypeVar("T")
 _NOT_FINITE = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
 
 
+MAX_POINTS = 100_000
+"""Points of one message."""
+MAX_LABELS = 128
+"""Labels of one series: the shortest ones of more would make a name that is too long."""
+
+
 class Reason(StrEnum):
     """Why a record is a dead letter; the whole list."""
 
@@ -101,10 +107,17 @@ def series_name(name: str, labels: Mapping[str, str]) -> str:
     """
     if not name:
         raise Unusable(Reason.NO_SERIES, "the metric has no name")
+    check_labels(len(labels))
     if labels:
         pairs = ",".join(f'{label}="{_escaped(labels[label])}"' for label in sorted(labels))
         name = f"{name}{{{pairs}}}"
     return checked_series(name)
+
+
+def check_labels(count: int) -> None:
+    """Raises Unusable where there are too many to be worth sorting, for each point of a message anew."""
+    if count > MAX_LABELS:
+        raise Unusable(Reason.TOO_LARGE, f"{count} labels; the limit is {MAX_LABELS}")
 
 
 def checked_series(name: str) -> str:
@@ -120,6 +133,14 @@ def checked_time(milliseconds: int) -> int:
     if not EARLIEST <= milliseconds < LATEST:
         raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(milliseconds)} ms lies outside 1971 to 2200")
     return milliseconds
+
+
+def time_of_any_unit(stamp: float) -> int:
+    """A number of s, ms, us or ns to ms, cut; which unit it is follows from its size, for the years 1971 to 2200 do not overlap in them."""
+    for per_second in (1, 1_000, 1_000_000, 1_000_000_000):
+        if EARLIEST * per_second <= stamp * 1_000 < LATEST * per_second:
+            return checked_time(int(stamp * 1_000 // per_second))
+    raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(stamp)} lies outside 1971 to 2200 in s, ms, us and ns")
 
 
 def milliseconds(text: str) -> int:

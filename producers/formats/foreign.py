@@ -18,7 +18,9 @@ import msgspec
 
 _LOOKED_AT = 4096  # bytes of a text, and of a walk through protobuf or CBOR
 
-_PLAIN = "the stream reads JSON in plain bytes, Kafka's own compression.type packs it without a trace"
+_PLAIN = (
+    "Kafka's own compression.type packs values without a trace, and gzip is unpacked here; send them plain, or in gzip"
+)
 _JSON = "have the producer write JSON"
 
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
@@ -27,7 +29,7 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x00\x00\xfe\xff", "UTF-32 with a byte-order mark", "write UTF-8 without one"),
     (b"\xff\xfe", "UTF-16 with a byte-order mark", "write UTF-8 without one"),
     (b"\xfe\xff", "UTF-16 with a byte-order mark", "write UTF-8 without one"),
-    (b"\x1f\x8b", "gzip", _PLAIN),
+    (b"\x1f\x8b", "gzip", "it is unpacked here unless it is damaged or too large"),
     (b"\x28\xb5\x2f\xfd", "zstd", _PLAIN),
     (b"\x04\x22\x4d\x18", "lz4", _PLAIN),
     (b"\x02\x21\x4c\x18", "lz4", _PLAIN),
@@ -92,7 +94,7 @@ def _text(text: str) -> str:
     if _EXPOSITION.fullmatch(first):
         return "Prometheus's text format: send it by prometheus-kafka-adapter, and set the stream's format = prometheus"
     if _INFLUX.fullmatch(first):
-        return "Influx lines: have Telegraf write data_format = json, and set the stream's format = telegraf"
+        return "Influx lines: set the stream's format = influx"
     if _GRAPHITE.fullmatch(first):
         return f"Graphite's text format: {_JSON}"
     if _STATSD.fullmatch(first):
@@ -100,7 +102,9 @@ def _text(text: str) -> str:
     for sign, name in ((";", "semicolon"), ("\t", "tab"), (",", "comma")):
         counts = {line.count(sign) for line in lines[:5] if line}
         if len(counts) == 1 and counts != {0} and any(_NUMBER.search(line) for line in lines[:2]):
-            return f"CSV ({name}-separated): {_JSON}, or replay the file: tidewatch replay csv FILE"
+            return (
+                f"CSV ({name}-separated): set the stream's format = csv, or replay the file: tidewatch replay csv FILE"
+            )
     if _BASE64.fullmatch(text):
         return "base64: send what it holds as it is"
     return ""
@@ -151,7 +155,7 @@ def _binary(value: bytes) -> str:
     if _is_cbor(value):
         return f"CBOR: {_JSON}"
     if _is_otlp(value):
-        return "OTLP in protobuf: have the collector write encoding otlp_json, and set the stream's format = otlp"
+        return "OTLP in protobuf: set the stream's format = otlp"
     if _is_protobuf(value):
         return f"protobuf: {_JSON}"
     letters = sum(32 <= byte < 127 for byte in value[:_LOOKED_AT])

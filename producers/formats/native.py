@@ -14,6 +14,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, cast
 import msgspec
 
 from producers.formats.base import Reason, Unusable, checked_time, decoded, finite, shown
+from producers.formats.packed import GZIP, unpacked
 from producers.records import EARLIEST, LATEST
 
 Kind = Literal["metric", "table"]
@@ -82,6 +83,8 @@ class Reader(Generic[Item]):
 
     def reread(self, value: bytes) -> Item:
         """Read what `decode` failed on. Raises Unusable with the first reason found."""
+        if value.startswith(GZIP):
+            return self._packed(value)
         message = _members(value)
         timestamp = _timestamp(message.timestamp)
         series = message.series
@@ -90,6 +93,15 @@ class Reader(Generic[Item]):
         values = _values(message, self.kind, self.width)
         content = {"value": values[0]} if self._single else {"values": values}
         return self._struct(timestamp=timestamp, series=series, **content)
+
+    def _packed(self, value: bytes) -> Item:
+        plain = unpacked(value)
+        if plain.startswith(GZIP):
+            raise Unusable(Reason.UNDECODABLE, "gzip within gzip")
+        try:
+            return self.decode(plain)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self.reread(plain)
 
 
 def reader_of_one() -> Reader[One]:

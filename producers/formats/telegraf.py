@@ -22,14 +22,13 @@ from producers.formats.base import (
     Point,
     Reason,
     Unusable,
-    checked_time,
     decoded,
     finite,
     milliseconds,
     series_name,
     shown,
+    time_of_any_unit,
 )
-from producers.records import EARLIEST, LATEST
 
 
 class _Metric(msgspec.Struct, gc=False):
@@ -77,10 +76,7 @@ def parse(value: bytes) -> Parsed:
 def _time(stamp: int | str) -> int:
     if isinstance(stamp, str):
         return milliseconds(stamp)
-    for per_second in (1, 1_000, 1_000_000, 1_000_000_000):
-        if EARLIEST * per_second <= stamp * 1_000 < LATEST * per_second:
-            return checked_time(stamp * 1_000 // per_second)
-    raise Unusable(Reason.ABSURD_TIMESTAMP, f"{shown(stamp)} lies outside 1971 to 2200 in s, ms, us and ns")
+    return time_of_any_unit(stamp)
 
 
 def _number(field: str, content: object) -> float:

@@ -88,8 +88,107 @@ def _otlp(chance: random.Random) -> bytes:
     return b'{"resourceMetrics":[{"scopeMetrics":[' + scopes + b"]}]}"
 
 
+def _influx(chance: random.Random) -> bytes:
+    def line() -> bytes:
+        names = [n.strip(b'"').replace(b" ", b"\\ ") or b"m" for n in chance.choices(_NAMES, k=3)]
+        tags = b"".join(b",t%d=%s" % (i, names[1]) for i in range(chance.choice((0, 1, 40))))
+        values = [*_NUMBERS, b"1i", b"2u", b"t", b"False", b'"a b"', b'"a\nb"', b'"open', b"9" * 30 + b"i", b"-1u"]
+        fields = b",".join(b"f%d=%s" % (i, chance.choice(values)) for i in range(chance.choice((0, 1, 2, 300))))
+        return names[0] + tags + b" " + fields + b" " + chance.choice([*_TIMES, b"1404172800000000000", b""])
+
+    return b"\n".join(line() for _ in range(chance.choice((0, 1, 1, 3, 50))))
+
+
+def _csv(chance: random.Random) -> bytes:
+    sign = chance.choice((b",", b",", b";", b"\t"))
+    columns = chance.sample(
+        [b"timestamp", b"series", b"value", b"host", b"load", b"load", b"_time", b'a"b'], k=chance.randint(1, 6)
+    )
+    lines = [sign.join(columns)] if chance.random() < 0.7 else []
+    for _ in range(chance.choice((0, 1, 3, 300))):
+        cells = [chance.choice((*_NUMBERS, *_TIMES, *_NAMES, b"1404172800000", b"1", b"")) for _ in columns]
+        lines.append(sign.join(cells[: chance.choice((None, None, None, 1))]))
+    return b"\n".join(lines)
+
+
+def _series_of(chance: random.Random, message: object, add: Callable[[object, str, float, int], None]) -> None:
+    for _ in range(chance.choice((0, 1, 1, 3, 200))):
+        name = chance.choice(("a", "", "n" * 600, "\0", "é" * 300, "a\nb", "x_total"))
+        value = chance.choice((0.0, -1.5, 1e308, float("nan"), float("inf"), 5e-324))
+        add(message, name, value, chance.choice((0, -1, T0, T0, T0, 2**62, 31_536_000_000 - 1)))
+
+
+def _remote_write(chance: random.Random) -> bytes:
+    import cramjam
+
+    from producers.formats.remote_write import WriteRequest
+
+    def add(request: object, name: str, value: float, time: int) -> None:
+        series = request.timeseries.add()  # type: ignore[attr-defined]
+        for i in range(chance.choice((0, 1, 3, 300))):
+            series.labels.add(name="__name__" if not i else f"l{i}", value=name)
+        series.samples.add(value=value, timestamp=time)
+
+    request = WriteRequest()
+    _series_of(chance, request, add)
+    packed = bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+    return (
+        packed
+        if chance.random() < 0.9
+        else chance.choice((b"\xff\xff\xff\xff\x0f", b"\x80\x80\x04", b"\x0a")) + packed[1:]
+    )
+
+
+def _otlp_protobuf(chance: random.Random) -> bytes:
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+    def add(scope: object, name: str, value: float, time: int) -> None:
+        metric = scope.metrics.add(name=name)  # type: ignore[attr-defined]
+        kind = chance.choice(("gauge", "sum", "histogram", "exponential_histogram", "summary"))
+        point = getattr(metric, kind).data_points.add(
+            time_unix_nano=max(time, 0) * chance.choice((1, 1, 10**6 if time < 10**13 else 1))
+        )
+        if kind in ("gauge", "sum"):
+            point.as_double = value
+            point.start_time_unix_nano = chance.choice((0, 1, 2**64 - 1))
+        else:
+            point.count, point.sum = chance.choice((0, 1, 2**64 - 1)), value
+        if kind not in ("gauge", "summary"):
+            getattr(metric, kind).aggregation_temporality = chance.choice((0, 1, 2))
+        attribute = point.attributes.add(key=name).value
+        for _ in range(chance.choice((0, 0, 1, 50))):
+            attribute = attribute.array_value.values.add()
+        attribute.string_value = name
+
+    request = ExportMetricsServiceRequest()
+    _series_of(chance, request.resource_metrics.add().scope_metrics.add(), add)
+    return request.SerializeToString()
+
+
+def _cloudevents(chance: random.Random) -> bytes:
+    import base64
+
+    data = chance.choice((_native, _telegraf, _otlp, _influx, _csv, _otlp_protobuf, _remote_write))(chance)[:5000]
+    members = [
+        b'"specversion":"1.0"',
+        b'"data":' + data if chance.random() < 0.5 else b'"data_base64":"' + base64.b64encode(data) + b'"',
+        b'"time":' + chance.choice(_TIMES),
+        b'"subject":' + chance.choice(_NAMES),
+    ]
+    return b"{" + b",".join(members[: chance.randint(1, 4)]) + b"}"
+
+
+def _auto(chance: random.Random) -> bytes:
+    import gzip
+
+    shape = chance.choice([shape for name, shape in SHAPED.items() if name != "auto"])
+    value = shape(chance)
+    return gzip.compress(value) if chance.random() < 0.2 else value
+
+
 SHAPED: dict[str, Callable[[random.Random], bytes]] = {
-    "native": _native, "telegraf": _telegraf, "prometheus": _prometheus, "otlp": _otlp,
+    "native": _native, "telegraf": _telegraf, "prometheus": _prometheus, "otlp": _otlp, "influx": _influx, "csv": _csv,
+    "remote-write": _remote_write, "otlp-protobuf": _otlp_protobuf, "cloudevents": _cloudevents, "auto": _auto,
 }  # fmt: skip
 
 
@@ -140,6 +239,30 @@ def attacks(seed: int, format_: str, count: int) -> Iterator[tuple[bytes | None,
 
 def good(format_: str, series: str, timestamp: int, value: float) -> bytes:
     """A record that every rule of its format accepts."""
+    if format_ in ("influx", "auto"):
+        return f"{series} value={value!r} {timestamp * 1_000_000}".encode()
+    if format_ == "csv":
+        return f"{series},{timestamp},{value!r}".encode()
+    if format_ == "remote-write":
+        import cramjam
+
+        from producers.formats.remote_write import WriteRequest
+
+        write = WriteRequest()
+        of = write.timeseries.add()
+        of.labels.add(name="__name__", value=series)
+        of.samples.add(value=value, timestamp=timestamp)
+        return bytes(cramjam.snappy.compress_raw(write.SerializeToString()))
+    if format_ == "otlp-protobuf":
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+        export = ExportMetricsServiceRequest()
+        metric = export.resource_metrics.add().scope_metrics.add().metrics.add(name=series)
+        metric.gauge.data_points.add(time_unix_nano=timestamp * 1_000_000, as_double=value)
+        return export.SerializeToString()
+    if format_ == "cloudevents":
+        data = {"series": series, "timestamp": timestamp, "value": value}
+        return json.dumps({"specversion": "1.0", "data": data}).encode()
     if format_ == "native":
         message: object = {"series": series, "timestamp": timestamp, "value": value}
     elif format_ == "telegraf":

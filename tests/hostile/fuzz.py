@@ -15,7 +15,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
-FORMATS = ("native", "three", "table", "telegraf", "prometheus", "otlp")
+FORMATS = (
+    "native", "three", "table", "telegraf", "prometheus", "otlp", "influx", "csv", "remote-write", "otlp-protobuf", "cloudevents", "auto",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -27,7 +27,9 @@ DECODERS: dict[str, tuple[str, Decoder]] = {
     "native": ("native", Decoder("metric", 1)),
     "native, three channels": ("native", Decoder("metric", 3)),
     "native, a table": ("native", Decoder("table", FEATURES.channels, FEATURES)),
-    **{name: (name, Decoder("metric", 1, format=name)) for name in ("telegraf", "prometheus", "otlp")},
+    **{
+        name: (name, Decoder("metric", 1, format=name.removesuffix("-protobuf"))) for name in SHAPED if name != "native"
+    },
 }
 REASONS = {*Reason, CONTROL}
 Record = tuple[bytes | None, bytes | None]
@@ -141,7 +143,27 @@ def bomb(name: str) -> bytes:
     if name == "prometheus":
         return b'{"timestamp":"2014-07-01T00:00:00Z","value":"1","name":"a","labels":{' + b",".join(
             b'"%d":""' % i for i in range(size // 11)) + b"}}"  # fmt: skip
+    if name == "influx":
+        return b"a " + b",".join(b"%06d=1" % i for i in range(size // 9 - 9)) + b" 1404172800"
+    if name in ("csv", "auto"):
+        return b"timestamp,a\n" + b"1404172800,1\n" * (size // 13)
+    if name == "remote-write":
+        return _stored(b"\x0a\x00" * (size * 30 // 62))
+    if name == "otlp-protobuf":
+        point = b"\x0a\x04\x3a\x02\x0a\x00"  # of an attribute without anything
+        return b"\x0a\x06\x12\x04\x12\x02\x0a\x00" * (size // 16) + point * (size // 2 // len(point))
+    if name == "cloudevents":
+        return b'{"specversion":"1.0","data":"' + b"a,1404172800,1\\n" * (size // 17) + b'"}'
     return b'{"series":"a","timestamp":%d,"values":[' % T0 + b",".join([b"1"] * (size // 2 - 40)) + b"]}"
+
+
+def _stored(data: bytes) -> bytes:
+    """A block of Snappy that holds the data as it is: its length, and literals of 60 bytes."""
+    length, left = b"", len(data)
+    while left > 127:
+        length, left = length + bytes([left & 127 | 128]), left >> 7
+    parts = (data[i : i + 60] for i in range(0, len(data), 60))
+    return length + bytes([left]) + b"".join(bytes([len(p) - 1 << 2]) + p for p in parts)
 
 
 @pytest.mark.parametrize("which", DECODERS)

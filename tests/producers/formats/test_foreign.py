@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import json
 import lzma
 import pickle
@@ -42,7 +41,6 @@ def parquet() -> bytes:
         (b"\0" + ID + b"\x02\x06abc\x00\x00", "Confluent's schema registry, schema id 7: Avro or protobuf follows"),
         (b"\0" + struct.pack(">q", 9) + JSON, "Apicurio's schema registry, schema id 9"),
         (b"\3\0" + bytes(range(16)) + b"abc", "AWS Glue's schema registry, schema 00010203-0405-0607"),
-        (gzip.compress(JSON), "gzip"),
         (bytes(cramjam.zstd.compress(JSON)), "zstd"),
         (bytes(cramjam.lz4.compress(JSON)), "lz4"),
         (bytes(cramjam.snappy.compress(JSON)), "snappy"),

@@ -1,0 +1,134 @@
+"""Influx line protocol (Telegraf's default, `data_format = "influx"`): any number of lines per message, one series per numeric field.
+
+    cpu,host=a,cpu=cpu0 usage_user=3.1,usage_idle=96i 1458229140000000000
+
+- Series: `cpu_usage_user{cpu="cpu0",host="a"}`; a field called `value` is left out of the name, as for Telegraf's JSON.
+- Time: an integer of ns (or s, ms, us: which one follows from its size, as the years 1971 to 2200 do not overlap). A line
+  without one is refused: when it was written nobody knows.
+- Fields: floats, integers (`3i`), unsigned ones (`3u`), booleans as 1 and 0; texts are counted as `text field`.
+- Empty lines and comments (`#`) are passed over. Backslash escapes blank, comma, equals sign; in texts, quote and itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+from producers.formats.base import (
+    MAX_POINTS,
+    Parsed,
+    Point,
+    Reason,
+    Unusable,
+    finite,
+    series_name,
+    shown,
+    time_of_any_unit,
+)
+
+# Each character fits one alternative only, so what a line costs grows with its length alone.
+_LINE = re.compile(
+    r"(?P<key>(?:[^\s\\]|\\.)+)[ \t]+(?P<fields>(?:\"(?:[^\"\\]|\\.)*\"|[^\s\"\\]|\\.)+)(?:[ \t]+(?P<time>\S+))?",
+    re.DOTALL,
+)
+_KEY = re.compile(r"(?:[^\\,]|\\.)+", re.DOTALL)
+_FIELD = re.compile(r"(?P<name>(?:[^\s\\,=]|\\.)+)=(?P<content>\"(?:[^\"\\]|\\.)*\"|[^\s,\"]+)(?:,|$)", re.DOTALL)
+_ESCAPED = re.compile(r"\\([ ,=\\])")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,20}[iu]", re.ASCII)
+_TIME = re.compile(r"-?\d{1,20}", re.ASCII)
+_TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False", "FALSE")
+
+
+def parse(value: bytes) -> Parsed:
+    """Points of all lines. Raises Unusable where no line is one of the protocol; single bad lines are refused points."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
+    if text.lstrip().startswith("{"):
+        raise Unusable(
+            Reason.UNDECODABLE, "it is JSON, not line protocol; set the stream's format to the one that it has"
+        )
+    parsed, lines, at = Parsed(), text.split("\n"), 0
+    while at < len(lines):
+        first, line = at, lines[at].strip(" \t\r")
+        at += 1
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None and _quotes(line) % 2:  # a text with line breaks in it; what it does not end is one bad line
+            quotes = _quotes(lines[first])
+            while at < len(lines) and quotes % 2:
+                quotes += _quotes(lines[at])
+                at += 1
+            line = "\n".join(lines[first:at]).strip(" \t\r")
+            match = _LINE.fullmatch(line)
+        if match is None:
+            why = f"line {first + 1} is not line protocol: {shown(line[:60])}"
+            parsed.refused.append(Unusable(Reason.UNDECODABLE, why))
+        else:
+            _read_or_refuse(match, parsed)
+        if len(parsed.points) > MAX_POINTS:
+            raise Unusable(Reason.TOO_LARGE, f"more than {MAX_POINTS:,} points in one message")
+    if parsed.refused and not parsed.points and not parsed.skipped:
+        raise parsed.refused[0]
+    return parsed
+
+
+def _quotes(line: str) -> int:
+    return line.replace("\\\\", "").replace('\\"', "").count('"')
+
+
+def _read_or_refuse(match: re.Match[str], parsed: Parsed) -> None:
+    try:
+        _read(match, parsed)
+    except Unusable as error:
+        parsed.refused.append(error)
+
+
+def _read(match: re.Match[str], parsed: Parsed) -> None:
+    measurement, *tags = (m.group() for m in _KEY.finditer(match["key"]))
+    labels = {}
+    for tag in tags:
+        name, found, content = _halves(tag)
+        if not found:
+            raise Unusable(Reason.UNDECODABLE, f"tag {shown(tag)} has no value")
+        labels[_plain(name)] = _plain(content)
+    if match["time"] is None:
+        raise Unusable(Reason.ABSURD_TIMESTAMP, "the line has no time; have the writer set it")
+    if not _TIME.fullmatch(match["time"]):
+        raise Unusable(Reason.ABSURD_TIMESTAMP, f"the time {shown(match['time'])} is not an integer")
+    timestamp = time_of_any_unit(int(match["time"]))
+    at, fields = 0, match["fields"]
+    while at < len(fields):
+        field = _FIELD.match(fields, at)
+        if field is None:
+            raise Unusable(Reason.UNDECODABLE, f"field {shown(fields[at : at + 60])} is not name=value")
+        at = field.end()
+        if field["content"].startswith('"'):
+            parsed.skip("text field")
+            continue
+        name, number = _plain(field["name"]), _content(field["content"])
+        series = _plain(measurement) if name == "value" else f"{_plain(measurement)}_{name}"
+        parsed.points.append(Point(series_name(series, labels), timestamp, number))
+
+
+def _content(text: str) -> float:
+    if _NUMBER.fullmatch(text):
+        return finite(float(text))
+    if _INTEGER.fullmatch(text):
+        return finite(int(text[:-1]))
+    if text in _TRUE or text in _FALSE:
+        return float(text in _TRUE)
+    reason = Reason.NOT_FINITE if text.lstrip("+-").lower() in ("nan", "inf", "infinity") else Reason.WRONG_TYPE
+    raise Unusable(reason, f"the value {shown(text)} is neither number, boolean nor text")
+
+
+def _halves(tag: str) -> tuple[str, str, str]:
+    """A tag at its first equals sign that is not escaped."""
+    match = re.match(r"((?:[^\\=]|\\.)+)=(.+)", tag, re.DOTALL)
+    return (match[1], "=", match[2]) if match else (tag, "", "")
+
+
+def _plain(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
