@@ -35,6 +35,7 @@ COMMANDS = (
     "config",
     "state",
     "topics",
+    "formats",
 )
 """Modules of `pipeline.commands`, in the order of `tidewatch --help`."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from pipeline.kafka.reader import read_to_the_end
 from pipeline.settings import KafkaSettings
 from pipeline.steps.batches import Observations
 from pipeline.steps.decoding import Decoder
+from pipeline.steps.kinds import Kinds
+from pipeline.steps.totals import FIELDS, rates, rates_of_deltas
+from producers.formats.base import COUNTER, DELTA
 
 
 def read_metrics(
@@ -22,10 +26,17 @@ def read_metrics(
     *,
     channels: int = 1,
     format: str = "native",  # noqa: A002  # the setting's name
+    counter: Sequence[str] = (),
+    gauge: Sequence[str] = (),
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order.
 
-    Records that are no observation are left out, as the stream would. No offset is committed.
+    Records that are no observation are left out, as the stream would; of counters there are the rates. No offset is committed.
+
+    Parameters
+    ----------
+    format, counter, gauge
+        As the settings of a stream have them.
 
     Raises
     ------
@@ -34,19 +45,48 @@ def read_metrics(
     SettingsError
         The format cannot bring so many channels.
     """
-    decoder = Decoder("metric", channels, format=format)
+    decoder, kinds = Decoder("metric", channels, format=format), Kinds(counter, gauge)
     connect_admin(kafka)  # says in words why no broker answers
     times: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
     values: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    totals: dict[str, NDArray[Any]] = {}
     for batch in read_to_the_end(kafka, topic):
         observations, _ = decoder.decode(batch)
         for name, rows in _by_series(observations):
+            if channels == 1:
+                rows = _counted(observations, name, rows, kinds, totals)  # those that have a value
             times[name].append(observations.timestamps[rows])
             values[name].append(observations.values[rows])
+    times = {name: of for name, of in times.items() if any(map(len, of))}
     if not times:
         msg = f"topic {topic} holds no observation to train on; send some first, or name another"
         raise BrokerError(msg)
     return {name: (np.concatenate(times[name]), np.concatenate(values[name])) for name in sorted(times)}
+
+
+def _counted(
+    observations: Observations, name: str, rows: NDArray[np.intp], kinds: Kinds, totals: dict[str, NDArray[Any]]
+) -> NDArray[np.intp]:
+    """Put rates in the place of one series' counts; those of the rows that have a value.
+
+    Parameters
+    ----------
+    totals
+        Series -> its last total.
+    """
+    of = kinds.of_series(
+        name, np.zeros(len(rows), np.uint8) if observations.kinds is None else observations.kinds[rows]
+    )
+    if not of.any():
+        return rows
+    begun = np.zeros(len(rows), np.int64) if observations.begun is None else observations.begun[rows]
+    values, at = observations.values, observations.timestamps[rows]
+    deltas, counters = of == DELTA, of == COUNTER
+    values[rows[deltas], 0] = rates_of_deltas(at[deltas], values[rows[deltas], 0], begun[deltas])
+    slot = totals.setdefault(name, np.zeros(1, FIELDS))
+    none = np.zeros(int(counters.sum()), np.intp)
+    values[rows[counters], 0], _ = rates(slot, none, at[counters], values[rows[counters], 0], begun[counters])
+    return np.asarray(rows[~np.isnan(values[rows, 0])])
 
 
 def _by_series(observations: Observations) -> Iterator[tuple[str, NDArray[np.intp]]]:

@@ -116,7 +116,10 @@ def open_source(
         from pipeline.kafka.history import read_metrics
 
         topic = data.removeprefix(KAFKA)
-        metric = read_metrics(load_settings(config).kafka, topic, channels=channels)
+        settings = load_settings(config)
+        stream = next((s for s in settings.streams if s.input_topic == topic), None)
+        form = {} if stream is None else {"format": stream.format, "counter": stream.counter, "gauge": stream.gauge}
+        metric = read_metrics(settings.kafka, topic, channels=channels, **form)  # type: ignore[arg-type]
         chosen = {n: of for n, of in metric.items() if not series or any(fnmatchcase(n, glob) for glob in series)}
         if not chosen:
             msg = f"no series of topic {topic} matches {' or '.join(series)}; it holds {', '.join(list(metric)[:3])}"

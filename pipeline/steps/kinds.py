@@ -41,10 +41,12 @@ class Kinds:
         if not (self._counter or self._gauge):
             return observations.kinds
         self.admit(state, new)
-        said = self._of_row[rows]
         told = np.zeros(len(rows), np.uint8) if observations.kinds is None else observations.kinds
-        counted = (said == COUNTER) & (told == DELTA)  # it counts already, and says since when
-        return np.where((said == _AS_FORMAT) | counted, told, said).astype(np.uint8)
+        return _settled(self._of_row[rows], told)
+
+    def of_series(self, name: str, told: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Kinds (N,) of observations of one series, of which the format has told them."""
+        return _settled(np.full(len(told), self._said(name), np.int8), told)
 
     def admit(self, state: PartitionState, new: Sequence[int]) -> None:
         """Find what the settings say of new series, and of all where there was nobody to ask before."""
@@ -61,6 +63,11 @@ class Kinds:
             if any(fnmatchcase(name, glob) for glob in globs for name in names):
                 return kind
         return _AS_FORMAT
+
+
+def _settled(said: NDArray[np.int8], told: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    counted = (said == COUNTER) & (told == DELTA)  # it counts already, and says since when
+    return np.where((said == _AS_FORMAT) | counted, told, said).astype(np.uint8)
 
 
 def same(observations: Observations, start: int, stop: int) -> int:

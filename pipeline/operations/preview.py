@@ -1,0 +1,157 @@
+"""What the messages of a topic or a file would become, before a stream reads them: series, kinds, keys, dead letters and why.
+
+It reads with the stream's own decoder and kinds, so nothing is said that a worker would not do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from pipeline.errors import SettingsError
+from pipeline.partition.home import Homes, Verdict
+from pipeline.steps.batches import RecordBatch
+from pipeline.steps.decoding import CONTROL, Decoder
+from pipeline.steps.kinds import Kinds
+from producers.formats.base import Unusable
+from producers.formats.detect import format_of
+from producers.formats.packed import unpacked
+from producers.records import MAX_VALUE_BYTES
+
+KINDS = ("gauge", "counter", "delta")
+"""Names of the kinds of `producers.formats.base`."""
+MOST_BYTES = 64 << 20
+"""Of a file that are read."""
+
+
+@dataclass(slots=True)
+class SeriesSeen:
+    """What is seen of one series."""
+
+    kind: str
+    observations: int = 0
+    timestamp: int = 0
+    value: float = 0.0
+    partitions: set[int] = field(default_factory=set)
+    keys: set[bytes | None] = field(default_factory=set)
+
+
+class Preview:
+    """Takes messages, keeps what they would become.
+
+    Attributes
+    ----------
+    formats
+        Which format the messages have, by their content: how many of each; empty text: none that is known.
+    letters
+        Reason and detail -> how many dead letters, and where the first lies.
+    """
+
+    def __init__(
+        self,
+        format: str = "auto",  # noqa: A002  # the setting's name
+        counter: Sequence[str] = (),
+        gauge: Sequence[str] = (),
+        *,
+        partitions: int = 1,
+    ) -> None:
+        self.records = 0
+        self.formats: Counter[str] = Counter()
+        self.series: dict[str, SeriesSeen] = {}
+        self.letters: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self.keyless = 0
+        self._decoder = Decoder("metric", 1, format=format)
+        self._kinds = Kinds(counter, gauge)
+        self._partitions = partitions
+        self._homes: dict[int, Homes] = {}
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """What is left out by a rule, and how often."""
+        return self._decoder.skipped
+
+    @property
+    def observations(self) -> int:
+        """All of them."""
+        return sum(s.observations for s in self.series.values())
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether series are not where they belong."""
+        found = [h.verdict for h in self._homes.values() if h.verdict is not None]
+        return max(found, key=lambda v: (v.in_pieces, v.away), default=None)
+
+    def take(self, batch: RecordBatch) -> None:
+        """Messages of one partition."""
+        self.records += len(batch)
+        self.keyless += sum(not key for key in batch.keys)
+        self.formats.update(_format(value) for value in batch.values if value is not None)
+        observations, rejected = self._decoder.decode(batch)
+        for r in rejected:
+            if r.reason != CONTROL:
+                self.letters[r.reason, r.detail].append(int(batch.offsets[r.index]))
+        told = np.zeros(len(observations), np.uint8) if observations.kinds is None else observations.kinds
+        keys = [batch.keys[i] for i in np.searchsorted(batch.offsets, observations.offsets).tolist()]
+        values, times = observations.values[:, 0].tolist(), observations.timestamps.tolist()
+        for i, name in enumerate(observations.series):
+            kind = KINDS[int(self._kinds.of_series(name, told[i : i + 1])[0])]
+            seen = self.series.setdefault(name, SeriesSeen(kind))
+            seen.kind, seen.timestamp, seen.value = kind, times[i], values[i]
+            seen.observations += 1
+            seen.partitions.add(batch.partition)
+            if len(seen.keys) < 3:
+                seen.keys.add(keys[i])
+        homes = self._homes.setdefault(batch.partition, Homes(batch.partition))
+        counts = range(batch.partition + 1, self._partitions + 1)
+        for start in range(0, len(observations), 64):
+            part = observations.part(start, min(start + 64, len(observations)))
+            homes.look(batch, part, np.zeros(len(part), np.intp), counts)
+
+
+def _format(value: bytes) -> str:
+    if len(value) > MAX_VALUE_BYTES:
+        return ""
+    try:
+        return format_of(unpacked(value))
+    except Unusable:
+        return ""
+
+
+def messages_of(file: Path) -> Iterator[RecordBatch]:
+    """The messages in a file: one where all of it is one (protobuf, one JSON document, CSV, lines of Influx), else one a line.
+
+    Raises SettingsError where it is too large to be looked at.
+    """
+    if file.stat().st_size > MOST_BYTES:
+        msg = f"{file} is larger than {MOST_BYTES >> 20} MiB; cut some of it: head -c 1000000 {file} > part"
+        raise SettingsError(msg)
+    values = _messages(file.read_bytes())
+    n = len(values)
+    yield RecordBatch(str(file), 0, np.arange(n), n, [None] * n, values, np.zeros(n, np.int64))
+
+
+def _messages(content: bytes) -> list[bytes]:
+    name = _format(content)
+    if (name in ("influx", "csv") and len(content) <= MAX_VALUE_BYTES) or name in ("otlp", "remote-write"):
+        return [content]
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        lines = [line for line in content.split(b"\n") if line.strip()]
+        return lines if all(_is_text(line) for line in lines[:100]) else [content]
+    return [content]
+
+
+def _is_text(line: bytes) -> bool:
+    return not any(byte < 9 or 13 < byte < 32 for byte in line[:4096])
+
+
+def settled_format(formats: Mapping[str, int]) -> str:
+    """The format to set for messages of these: the one that all have, else auto; empty where none is known."""
+    known = [name for name, count in formats.items() if name and count]
+    return "" if not known else known[0] if len(known) == 1 else "auto"

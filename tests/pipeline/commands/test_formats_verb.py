@@ -1,0 +1,127 @@
+"""What messages would become, and settings for a topic that is there."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from typer.testing import CliRunner
+
+from pipeline.cli import create_cli
+from pipeline.operations.preview import Preview
+from pipeline.steps.batches import RecordBatch
+from producers.records import Observation, encode
+
+T = 1_714_564_800_000
+INFLUX = b'cpu,host=a usage=3.1,state="x" 1714564800000000000\ncpu,host=b usage=x 1714564800000000000\nnet,host=a n=5i 1714564800000000000\n'
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(create_cli(), list(arguments))
+
+
+def told(run, *arguments: str) -> list[dict[str, object]]:
+    done = run("formats", *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_file_of_influx_lines_is_one_message(run, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(INFLUX)
+    head, *series, letter = told(run, "in")
+    assert head == {"messages": 1, "formats": {"influx": 1}, "observations": 2, "left_out": {"text field": 1}}
+    assert [(s["series"], s["kind"], s["value"]) for s in series] == [
+        ('cpu_usage{host="a"}', "gauge", 3.1), ('net_n{host="a"}', "gauge", 5.0),
+    ]  # fmt: skip
+    assert (letter["dead_letters"], letter["reason"], letter["first"]) == (1, "wrong type", 0)
+    text = run("formats", "in").stdout
+    assert 'set format = "influx"' in text
+    assert "dead letters: 1 wrong type: the value 'x' is neither number" in text
+
+
+def test_lines_of_json_are_a_message_each_and_of_several_formats_auto_is_to_be_set(run, tmp_path: Path) -> None:
+    lines = [
+        encode(Observation("a", T, 1.0)),
+        b'{"fields":{"v":1},"name":"m","timestamp":1714564800}',
+        b'{"timestamp":"2024-05-01T12:00:00Z","value":"5","name":"http_requests_total","labels":{}}',
+        b"{",
+    ]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    head, *rest = told(run, "in.jsonl")
+    assert (head["messages"], head["formats"]) == (4, {"native": 2, "telegraf": 1, "prometheus": 1})
+    assert [(r["series"], r["kind"]) for r in rest if "series" in r] == [
+        ("a", "gauge"), ("http_requests_total", "counter"), ("m_v", "gauge"),
+    ]  # fmt: skip
+    assert 'set format = "auto"' in run("formats", "in.jsonl").stdout
+    assert told(run, "in.jsonl", "--format", "telegraf")[0]["observations"] == 1
+
+
+def test_a_binary_message_with_line_breaks_in_it_is_whole(run, tmp_path: Path) -> None:
+    from producers.formats.remote_write import WriteRequest
+
+    request = WriteRequest()
+    series = request.timeseries.add()
+    series.labels.add(name="__name__", value="up\nand\ndown")
+    series.samples.add(value=1.0, timestamp=T)
+    import cramjam
+
+    (tmp_path / "in.bin").write_bytes(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
+    assert told(run, "in.bin")[0]["formats"] == {"remote-write": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("formats", "missing"), "missing"),
+        (("formats", "in", "--format", "excel"), "unknown input format 'excel'; choose one of native"),
+        (("init", "topic"), "init reads a topic: write kafka:topic"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_told(run, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    (tmp_path / "in").write_bytes(INFLUX)
+    done = run(*arguments)
+    assert done.exit_code != 0
+    assert says in str(done.exception)
+
+
+def test_keys_that_lead_elsewhere_are_told_before_a_stream_reads_them() -> None:
+    seen = Preview("native", partitions=4)
+    names = [f"s{i}" for i in range(40)]
+    values = [encode(Observation(n, T + i, 1.0)) for i, n in enumerate(names)]
+    for p in range(4):
+        seen.take(RecordBatch("t", p, np.arange(40), 40, [None] * 40, values, np.zeros(40, np.int64)))
+    assert seen.verdict is not None
+    assert seen.verdict.kind == "keyless"
+    assert {len(s.partitions) for s in seen.series.values()} == {4}
+
+
+@pytest.mark.kafka
+def test_settings_are_written_for_a_topic_that_is_there(kafka: str, run, tmp_path: Path) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin.create_topics([NewTopic("Web.Metrics.observations", 2, 1)])["Web.Metrics.observations"].result()
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "partitioner": "murmur2_random"})
+    for i in range(50):
+        producer.produce("Web.Metrics.observations", b"m value=%d %d" % (i, (T + i) * 10**6), key="m")
+    assert producer.flush(20) == 0
+    (line,) = (line for line in told(run, "kafka:Web.Metrics.observations", "--brokers", kafka) if "series" in line)
+    assert (line["series"], line["observations"], line["keys"]) == ("m", 50, ["m"])
+    done = run("init", "kafka:Web.Metrics.observations", "--brokers", kafka)
+    assert done.exit_code == 0, done.output
+    assert "format influx, 1 series seen" in done.stdout
+    written = tomllib.loads((tmp_path / "tidewatch.toml").read_text())
+    stream = {
+        "name": "web-metrics",
+        "topic": "Web.Metrics.observations",
+        "format": "influx",
+        "model": "web-metrics.tidewatch",
+    }
+    assert written == {"kafka": {"brokers": kafka}, "streams": [stream]}
+    assert "exists already" in str(run("init", "kafka:Web.Metrics.observations", "--brokers", kafka).exception)
+    assert "no-such" in str(run("formats", "kafka:no-such", "--brokers", kafka).exception)

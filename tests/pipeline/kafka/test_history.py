@@ -1,0 +1,52 @@
+"""What a topic holds as series to train on, in its stream's format: of counters the rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pipeline.kafka import history
+from pipeline.settings import KafkaSettings
+from pipeline.steps.batches import RecordBatch
+from producers.records import Observation, encode
+
+T = 1_714_564_800_000
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch):
+    def reading(values: list[bytes], cut: int, **options: object):
+        def batches(*_: object) -> Iterator[RecordBatch]:
+            for start in range(0, len(values), cut):
+                some = values[start : start + cut]
+                n = len(some)
+                yield RecordBatch("t", 0, np.arange(n), n, [None] * n, some, np.zeros(n, np.int64))
+
+        monkeypatch.setattr(history, "connect_admin", lambda _: None)
+        monkeypatch.setattr(history, "read_to_the_end", batches)
+        series = history.read_metrics(KafkaSettings(), "t", **options)  # type: ignore[arg-type, call-arg]
+        return {name: (times.tolist(), values[:, 0].tolist()) for name, (times, values) in series.items()}
+
+    return reading
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100])
+def test_counters_are_trained_on_by_their_rates_however_they_are_read(read, cut: int) -> None:
+    totals = [60.0, 120.0, 240.0, 30.0, 90.0]  # the fourth after a restart
+    lines = [b"m_total,host=a value=%f %d" % (v, T + 60_000 * i) for i, v in enumerate(totals)]
+    gauges = [b"load,host=a value=%f %d" % (v, T + 60_000 * i) for i, v in enumerate(totals)]
+    found = read(
+        [line for pair in zip(lines, gauges, strict=True) for line in pair], cut, format="influx", counter=["m_*"]
+    )
+    minutes = [T + 60_000 * i for i in range(5)]
+    assert found == {
+        'load{host="a"}': (minutes, totals),
+        'm_total{host="a"}': ([minutes[1], minutes[2], minutes[4]], [1.0, 2.0, 1.0]),
+    }
+
+
+def test_native_series_are_as_they_are(read) -> None:
+    values = [encode(Observation("a_total", T + i, float(i))) for i in range(3)]
+    assert read(values, 2) == {"a_total": ([T, T + 1, T + 2], [0.0, 1.0, 2.0])}
