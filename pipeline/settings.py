@@ -298,14 +298,25 @@ class AlertSettings(_Table):
     """The life of this stream's alerts, all in event time."""
 
     hold: Duration = Field(timedelta(0), description="How long an anomaly must last before pending becomes firing.")
-    resolve_after: Duration = Field(
-        timedelta(0), description="How long a series must be normal before its alert resolves; 0 = at 3 observations."
-    )
     resolve_count: int = Field(
-        3,
+        5,
         ge=1,
         description="Normal observations in a row that resolve an alert (with resolve_after). Where it is not set, a model file's own "
-        "recommendation holds: 100 for the default mix of metrics.",
+        "recommendation holds: 3 for the default mix of tables.",
+    )
+    resolve_after: Duration = Field(
+        timedelta(0),
+        description="How long a series must be normal, besides, before its alert resolves; 0 = resolve_count alone decides.",
+    )
+    quiet: Duration = Field(
+        timedelta(hours=6),
+        description="What comes back within this time after an alert resolved, as the same kind of thing, opens the same alert again. "
+        "0: it is a new one. Metrics only.",
+    )
+    split: bool = Field(
+        True,
+        description="An alert ends where what is wrong becomes lastingly something else (another direction or kind), and the next one "
+        "begins. false: the same alert goes on.",
     )
     suppression: Duration = Field(
         timedelta(0),
@@ -327,8 +338,20 @@ class AlertSettings(_Table):
     min_relative_deviation: float = Field(
         0.0, ge=0, description="Smallest deviation relative to the expected value that counts."
     )
-    warning: float = Field(0.0, ge=0, le=12, description="Score from which on severity is warning (below: info).")
-    critical: float = Field(6.0, ge=0, le=12, description="Score from which on severity is critical.")
+    warning: float | None = Field(
+        None,
+        ge=0,
+        le=12,
+        description="Score from which on severity is warning (below: info). Not set: ten times as rare as the level asks for, or ten "
+        "observations at the level.",
+    )
+    critical: float | None = Field(
+        None,
+        ge=0,
+        le=12,
+        description="Score from which on severity is critical. Not set: a hundred times as rare, or a hundred observations; each tenfold "
+        "of the one makes up for a tenfold of the other.",
+    )
 
 
 class StreamSettings(_Table):

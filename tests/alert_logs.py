@@ -22,6 +22,8 @@ T0 = 1_404_172_800_000  # 2014-07-01T00:00:00Z
 
 
 def stream(hysteresis=1.0, name="taxi", **policy):
+    """A policy of which a story is short: three normal observations end an alert, none comes back, severity goes by the score."""
+    policy = {"resolve_count": 3, "quiet": 0, "warning": 0.0, "critical": 6.0} | policy
     durations = {
         k: timedelta(minutes=v) if isinstance(v, (int, float)) and k in _DURATIONS else v for k, v in policy.items()
     }
@@ -33,7 +35,7 @@ def stream(hysteresis=1.0, name="taxi", **policy):
     )
 
 
-_DURATIONS = ("hold", "resolve_after", "suppression", "silence", "update_every")
+_DURATIONS = ("hold", "resolve_after", "quiet", "suppression", "silence", "update_every")
 
 
 def metric_model(**changes):
@@ -86,7 +88,7 @@ class Log:
         self.watermark = 0
         self.offset = 100
         self.ordinals = {}
-        self.seen = []
+        self.history = {}
 
     def columns(self, rows):
         """Observations, Heard and Scored of a batch."""
@@ -109,7 +111,8 @@ class Log:
         at = np.array([i for i, r in enumerate(rows) if r.score is not None], np.intp)
         picked = [rows[i] for i in at]
         T = self.model.window
-        packed = np.concatenate([np.tile(values[i], (T, 1)) for i in at]) if len(at) else np.zeros((0, values.shape[1]))
+        windows_of = [self.window(r.series, r.observed, T) for r in rows]
+        packed = np.concatenate([windows_of[i] for i in at]) if len(at) else np.zeros((0, values.shape[1]))
         index = np.arange(len(at)) * T
         windows = Windows(
             at,
@@ -146,6 +149,13 @@ class Log:
         if len(watermarks):
             self.watermark = int(watermarks[-1])
         return observations, Heard(state_rows, accepted, watermarks), scored
+
+    def window(self, series, observed, T):
+        """The last T observations of a series; its first one stands for those before it."""
+        held = self.history.setdefault(series, [observed] * T)
+        held.append(observed)
+        del held[:-T]
+        return np.array(held, np.float64)
 
     def batch(self, rows):
         return self.life.advance(self.state, *self.columns(rows))

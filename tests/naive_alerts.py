@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from detectors.thresholds import STEP, PotThreshold, QuantileThreshold
+from pipeline.alerts import kinds
 
 
 class NaiveQuantile:
@@ -129,37 +130,73 @@ class NaiveLife:
             self.advance(records, row, clock, scored)
         return sorted(records, key=lambda r: r["row"])
 
+    def look(self, s, since, usual):
+        """Kind, observed, expected. The rule of kinds is not written down twice: it has tests of its own."""
+        window = np.array(s["window"])
+        expected = math.nan if s["expected"] is None else s["expected"][0]
+        if math.isnan(expected):
+            expected = float(np.median(window[:-1])) if math.isnan(usual) else usual
+        kind = kinds.UNUSUAL if since is None else kinds.kind_of(window, expected, since)
+        return kind, s["observed"][0], expected
+
+    def begin(self, clock, s, look):
+        now = s["time"]
+        return {
+            "onset": now, "ordinal": s["ordinal"], "last": now, "heard": now, "heard_at": clock, "peak": s["score"], "normal": [],
+            "sequence": 0, "severity": "info", "since": now, "updated": now, "quiet_until": None, "kind": look[0], "count": 1,
+            "usual": look[2], "at_peak": (now, *look[1:]), "until": None,
+        }  # fmt: skip
+
+    def take_in(self, life, s, look):
+        """An anomalous observation; whether it is twice as far out as any before."""
+        life["last"] = max(life["last"], s["time"])
+        life["count"] += 1
+        far, before = abs(look[1] - look[2]), abs(life["at_peak"][1] - life["at_peak"][2])
+        if far > before:
+            life["at_peak"] = (s["time"], *look[1:])
+        life["peak"] = max(life["peak"], s["score"])
+        return far >= 2 * before > 0
+
     def advance(self, records, row, clock, s):
-        life = self.lives.setdefault(row, {"status": INACTIVE, "until": None})
+        life = self.lives.setdefault(row, {"status": INACTIVE, "until": None, "quiet_until": None})
         now, score, level = s["time"], s["score"], s["level"]
         far = self.deviates(s)
         if life["status"] == INACTIVE:
             suppressed = life["until"] is not None and now < life["until"]
-            if score >= level and score > 0 and far and not suppressed:
-                life.update(
-                    onset=now,
-                    ordinal=s["ordinal"],
-                    last=now,
-                    heard=now,
-                    heard_at=clock,
-                    peak=score,
-                    normal=[],
-                    sequence=0,
-                )
-                life["severity"] = self.severity(score)
-                life["status"] = PENDING if self.ms("hold") else FIRING
-                life["updated"] = now
-                self.record(records, row, "anomaly", now)
+            if not (score >= level and score > 0 and far and not suppressed):
+                return
+            look = self.look(s, 0, math.nan)
+            again = life["quiet_until"] is not None and now < life["quiet_until"] and kinds.same(life["kind"], look[0])
+            if again:
+                self.take_in(life, s, look)
+                life.update(heard=now, heard_at=clock, normal=[], since=now)
+            else:
+                life = self.lives[row] = self.begin(clock, s, look)
+            life["severity"] = self.worst(life, s)
+            life["status"] = PENDING if self.ms("hold") else FIRING
+            life["updated"] = now
+            self.record(records, row, "reopened" if again else "anomaly", now)
             return
         reason = None
         if score >= max(level - self.hysteresis, level / 2) and score > 0 and far:
+            since = s["ordinal"] - life["ordinal"]
+            look = self.look(s, None if since % kinds.LASTING else since, life["usual"])
+            if self.p.split and life["status"] == FIRING and kinds.another(life["kind"], look[0]):
+                self.record(records, row, "changed", now)
+                life = self.lives[row] = self.begin(clock, s, look)
+                life.update(status=FIRING, severity=self.worst(life, s))
+                self.record(records, row, "anomaly", now)
+                return
+            life["kind"] = kinds.refined(life["kind"], look[0])
             life["normal"] = []
-            life["last"] = max(life["last"], now)
-            life["peak"] = max(life["peak"], score)
-            if self.severity(life["peak"]) != life["severity"]:
-                life["severity"] = self.severity(life["peak"])
+            twice = self.take_in(life, s, look)
+            severity = self.worst(life, s)
+            if severity != life["severity"]:
+                life["severity"] = severity
                 reason = "severity"
-            if life["status"] == PENDING and now - life["onset"] >= self.ms("hold"):
+            elif twice and life["status"] == FIRING:
+                reason = "worse"
+            if life["status"] == PENDING and now - max(life["onset"], life["since"]) >= self.ms("hold"):
                 life["status"] = FIRING
                 life["updated"] = now
                 reason = "held"
@@ -194,17 +231,26 @@ class NaiveLife:
                 return True
         return False
 
-    def severity(self, score):
-        return "critical" if score >= self.p.critical else "warning" if score >= self.p.warning else "info"
+    def worst(self, life, s):
+        weight = s["score"] - s["level"] + math.log10(life["count"])
+        critical = weight >= 2 if self.p.critical is None else s["score"] >= self.p.critical
+        warning = weight >= 1 if self.p.warning is None else s["score"] >= self.p.warning
+        now = "critical" if critical else "warning" if warning else "info"
+        return max(now, life["severity"], key=SEVERITIES.index)
 
-    def record(self, records, row, reason, now, ended=None):
+    def record(self, records, row, change, now, ended=None):
         life = self.lives[row]
-        resolved = reason in ("normal", "withdrawn", "silence")
+        resolved = change in ("normal", "withdrawn", "silence", "changed")
+        ended = now if ended is None else ended
+        quiet = life["quiet_until"]
+        if resolved and life["status"] == FIRING:
+            quiet = ended + self.ms("quiet") if self.ms("quiet") and change != "changed" else None
         records.append(
             {
                 "row": row,
                 "status": "resolved" if resolved else life["status"],
-                "reason": reason,
+                "change": change,
+                "reason": {"reopened": "anomaly", "worse": "update", "changed": "normal"}.get(change, change),
                 "severity": life["severity"],
                 "sequence": life["sequence"],
                 "as_of": now,
@@ -212,10 +258,15 @@ class NaiveLife:
                 "last_seen": life["last"],
                 "ends_at": life["last"] if resolved else None,
                 "peak_score": life["peak"],
+                "kind": kinds.KINDS[life["kind"]],
+                "observations": life["count"],
+                "peak": tuple(None if v != v else v for v in life["at_peak"]),
+                "reopens_until": quiet if resolved else None,
             }
         )
         life["sequence"] += 1
         if resolved:
             suppress = life["status"] == FIRING and self.ms("suppression")
-            until = (now if ended is None else ended) + self.ms("suppression")
-            self.lives[row] = {"status": INACTIVE, "until": until if suppress else None}
+            left = life if quiet is not None else {}
+            until = ended + self.ms("suppression") if suppress else None
+            self.lives[row] = {**left, "status": INACTIVE, "until": until, "quiet_until": quiet}

@@ -1,7 +1,7 @@
 """Which observations of a batch an alert depends on: those of series that have an alert, or are to get one.
 
 An observation is anomalous when its score reaches the level and it deviates enough from what was expected. Whether that is so is one comparison of
-arrays for all; only what is chosen here goes through Python, one observation at a time (`pipeline.alerts.lifecycle`).
+arrays for all; only what is chosen here goes through Python, one observation at a time (`pipeline.alerts.lifecycle`); what one looks like is worked out when it asks (`looks`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.lifecycle import Judged
+from detectors.model import Model
+from pipeline.alerts.looks import Looks
+from pipeline.alerts.row import Judged
 from pipeline.settings import AlertSettings
 from pipeline.steps.batches import Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
@@ -27,14 +29,17 @@ class Attention:
     ----------
     policy
         Which deviations matter.
+    model
+        What it says of an observation, see `Looks`.
     hysteresis
         How far below the level a score keeps an alert going.
     silence
         Milliseconds of event time after which a series that says nothing is looked at all the same; 0: never.
     """
 
-    def __init__(self, policy: AlertSettings, hysteresis: float, silence: int) -> None:
+    def __init__(self, policy: AlertSettings, model: Model, hysteresis: float, silence: int) -> None:
         self._policy = policy
+        self._model = model
         self._hysteresis = hysteresis
         self._silence = silence
 
@@ -57,6 +62,7 @@ class Attention:
         window_of = np.full(len(observations), -1)
         window_of[scored.index[live]] = live
         windows = window_of[at]
+        looks = Looks(self._model, scored)
         spoken = np.flatnonzero(windows >= 0)
         of = windows[spoken]
 
@@ -74,10 +80,12 @@ class Attention:
             observations.offsets[at].tolist(),
             column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
             column(scored.score[of]),
+            column(scored.score[of] - scored.level[of]),
             column(opens[of]),
             column(self._keeps(scored, of, opens[of])),
             heard.watermarks[at].tolist(),
             self._parts(lives, active, heard.rows[at], int(heard.watermarks[-1])),
+            lambda i, since, usual: looks.at(int(windows[i]), since, usual),
         )
 
     def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:

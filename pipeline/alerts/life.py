@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts.attention import Attention
-from pipeline.alerts.lifecycle import (
-    DTYPE,
-    FIRING,
-    INACTIVE,
-    PENDING,
-    SEVERITIES,
-    Life,
-    Lifecycle,
-    Step,
-    silent_step,
-)
-from pipeline.alerts.records import Alert, Reason, Severity, Status
+from pipeline.alerts.kinds import KINDS
+from pipeline.alerts.lifecycle import Lifecycle, silent_step
+from pipeline.alerts.records import Alert, Change, Moment, Severity, Status
+from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Heard, Observations, Scored
@@ -45,13 +37,13 @@ class AlertLife:
     """
 
     def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
-        self._lifecycle = Lifecycle(stream.alerts)
-        self._attention = Attention(stream.alerts, stream.threshold.hysteresis, self._lifecycle.silence)
+        self._lifecycle = Lifecycle(stream.alerts, reopens=model.kind == "metric")
+        self._attention = Attention(stream.alerts, model, stream.threshold.hysteresis, self._lifecycle.silence)
         self.records = RecordWriter(stream, model, topic, partition)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """112 bytes; all zeros is a series without an alert."""
+        """176 bytes; all zeros is a series without an alert, and without one to open again."""
         return DTYPE
 
     def active(self, state: PartitionState, row: int) -> bool:
@@ -133,10 +125,10 @@ class AlertLife:
             alert = told.get(name)
             if alert is None:
                 life = Life()
-            elif alert.status == "resolved":
-                life = Life(suppressed_until=self._lifecycle.suppressed_until(_at(alert.as_of), fired=alert.fired))
-            elif held.status and held.sequence == alert.sequence + 1 and self.records.id_of(name, held) == alert.id:
+            elif held.sequence == alert.sequence + 1 and self.records.id_of(name, held) == alert.id:
                 continue  # one and the same
+            elif alert.status == "resolved":
+                life = self._resolved(alert)
             else:
                 life = self._continued(alert, int(newest[row]), now)
                 taken.append(name)
@@ -153,30 +145,83 @@ class AlertLife:
         alerts = []
         for row in rows[lives["status"][rows] != INACTIVE].tolist():
             life = Life.of(lives, row)
-            reason: Reason = "moved" if life.status == FIRING else "withdrawn"
-            step = silent_step(life, row, 0, max(now, life.heard), reason)
+            change: Change = "moved" if life.status == FIRING else "withdrawn"
+            step = silent_step(life, row, 0, max(now, life.heard), change)
             alerts.append(self.records.unspoken(step, cast("str", state.names[row])))
             lives[row] = Life().values()
         return alerts
 
+    def absent(self, state: PartitionState, rows: NDArray[np.intp], now: NDArray[np.int64], clock: int) -> list[Alert]:
+        """Series in `rows` (k,) should have said something and have not: each gets an alert of the kind *no data*.
+
+        To be called where it is a function of the log (at a tick, or at a fixed count of observations), with rows that are to have such
+        an alert; nothing happens to one that has it. An open alert of another kind ends as `changed`, naming the new one. The series'
+        next observation ends it, scored or not, and is then judged as any other; so does `silence` from here on.
+
+        Parameters
+        ----------
+        now : (k,)
+            As of when in each series' own event time, ms: the onset, and with it part of the id.
+        clock
+            The partition's event time.
+        """
+        lives = state.arrays["alerts"]
+        steps: list[Step] = []
+        for row, at in zip(rows.tolist(), now.tolist(), strict=True):
+            life = Life.of(lives, row)
+            self._lifecycle.absent(life, row, 0, at, clock, steps)
+            lives[row] = life.values()
+        state.touch(rows)
+        return [self.records.unspoken(step, cast("str", state.names[step.row])) for step in steps]
+
     def _continued(self, alert: Alert, newest: int, now: int) -> Life:
         as_of = _at(alert.as_of)
         heard = max(as_of, newest)
-        life = Life(
-            onset=_at(alert.starts_at),
-            anomalous_at=_at(alert.last_seen),
-            heard=heard,
-            heard_at=max(heard, now),
-            offset=alert.evidence.offset,
-            peak=alert.peak_score,
-            sequence=alert.sequence + 1,
-            status=FIRING if alert.status == "firing" else PENDING,
-            severity=SEVERITIES.index(alert.severity),
-            id=bytes.fromhex(alert.id),
-        )
+        life = self._remembered(alert)
+        life.heard, life.heard_at = heard, max(heard, now)
+        life.status = FIRING if alert.status == "firing" else PENDING
         if life.status == FIRING:
             self._lifecycle.schedule(life, as_of)
         return life
+
+    def _resolved(self, alert: Alert) -> Life:
+        """What is left of an alert that the topic says is over: as little as where it can be opened again no more."""
+        life = Life() if alert.reopens_until is None else self._remembered(alert)
+        life.quiet_until = 0 if alert.reopens_until is None else _at(alert.reopens_until)
+        life.suppressed_until = self._lifecycle.suppressed_until(_at(alert.as_of), fired=alert.fired)
+        return life
+
+    def _remembered(self, alert: Alert) -> Life:
+        """The fields of a row that its last record tells."""
+        kind = KINDS.index(alert.kind) if alert.kind in KINDS else 0
+        life = Life(
+            onset=_at(alert.starts_at),
+            anomalous_at=_at(alert.last_seen),
+            offset=alert.evidence.offset,
+            peak=alert.peak_score,
+            sequence=alert.sequence + 1,
+            severity=SEVERITIES.index(alert.severity),
+            id=bytes.fromhex(alert.id),
+            kind=kind,
+            anomalous=alert.observations,
+            members=sum(1 << m for m, d in enumerate(self.records.members) if d in alert.members),
+        )
+        if alert.onset is not None:
+            life.begun_as = max(kind, 1)
+            life.onset_channel, life.onset_observed, life.onset_expected = self._moment(alert.onset)
+        numbers = {name: c for c, name in enumerate(self.records.names)}
+        shares = [(numbers[s.name], s.share) for s in alert.channels if s.name in numbers]
+        if alert.peak is not None:
+            channel, life.peak_observed, life.peak_expected = self._moment(alert.peak)
+            life.peak_at = _at(alert.peak.at)
+            shares = shares or [(channel, 1.0)]
+        life.leading = packed_shares(shares)
+        return life
+
+    def _moment(self, moment: Moment) -> tuple[int, float, float]:
+        numbers = (np.nan if v is None else v for v in (moment.observed, moment.expected))
+        names = self.records.names
+        return names.index(moment.channel) if moment.channel in names else 0, *numbers  # type: ignore[return-value]
 
 
 def _at(text: str) -> int:

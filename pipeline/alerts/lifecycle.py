@@ -1,140 +1,59 @@
 """The life of one series' alert, observation after observation: which step it takes, and when.
 
                     anomaly, hold > 0             lasted for hold
-       inactive ───────────────────────▶ pending ─────────────────▶ firing ◀──┐ severity rises, update_every
-          ▲  │                              │                        │  └─────┘
-          │  └──────── anomaly, hold = 0 ───┼───────────────────────▶│
-          │            withdrawn: normal    │                        │ resolved: normal for resolve_count observations
-          └─────────────────────────────────┴────────────────────────┘ and resolve_after, or silent for silence
+       inactive ───────────────────────▶ pending ─────────────────▶ firing ◀──┐ severity rises, twice as far out,
+          ▲  │                              │                        │ │└─────┘ update_every
+          │  └──────── anomaly, hold = 0 ───┼───────────────────────▶│ └─ lastingly of another kind: changed,
+          │            withdrawn: normal    │                        │    and the next one begins
+          └─────────────────────────────────┴────────────────────────┘ resolved: normal for resolve_count observations
+                                                                       and resolve_after, or silent for silence
+
+What comes back within `quiet` of the end, as the same kind of thing, opens the same alert again: same id, next sequence number.
 
 Event time alone decides. Silent is a series of which nothing was heard, scored or not, while the *partition's* event time went
 on by `silence`; how far the series' own times are behind or ahead does not matter, so a silence never ends before the
 observation that was heard last. Plain Python: `pipeline.alerts.attention` brings only series here that have an anomaly or an alert.
+What is kept is `pipeline.alerts.row`, what is seen `pipeline.alerts.kinds`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from math import log10
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.records import Reason, Severity, Status
+from pipeline.alerts.kinds import LASTING, NO_DATA, Look, another, refined, same
+from pipeline.alerts.records import Change, Status
+from pipeline.alerts.row import FIRING, INACTIVE, PENDING, Judged, Life, Step, packed_shares
 from pipeline.settings import AlertSettings
 
-INACTIVE, PENDING, FIRING = 0, 1, 2
-SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _NEVER = 1 << 62
+_MANY = (1 << 32) - 1
+_ENDS: frozenset[Change] = frozenset({"normal", "withdrawn", "silence", "moved", "changed"})
 
-DTYPE = np.dtype(
-    [
-        ("onset", "<i8"),  # event time of the first anomalous observation
-        ("ordinal", "<i8"),  # its ordinal
-        ("anomalous_at", "<i8"),  # event time of the last anomalous observation
-        ("heard", "<i8"),  # the series' own event time when it was last heard of
-        ("heard_at", "<i8"),  # the partition's event time then
-        ("offset", "<i8"),  # of the last observation that was scored
-        ("normal_since", "<i8"),  # event time of the first of the normal observations in a row
-        ("next_update", "<i8"),
-        ("suppressed_until", "<i8"),  # the only one that outlives an alert
-        ("peak", "<f8"),
-        ("sequence", "<u4"),  # of the next record
-        ("normal", "<u4"),  # normal observations in a row
-        ("status", "u1"),
-        ("severity", "u1"),
-        ("spare", "V6"),
-        ("id", "V16"),  # of an alert taken up from the alert topic; zeros: it follows from the onset
-    ]
-)
-"""What is kept of a series; all zeros: no alert."""
-COMPUTED_ID = bytes(16)
-
-
-@dataclass(slots=True)
-class Life:
-    """One series' element of `DTYPE` while it is worked on; fields in the same order."""
-
-    onset: int = 0
-    ordinal: int = 0
-    anomalous_at: int = 0
-    heard: int = 0
-    heard_at: int = 0
-    offset: int = 0
-    normal_since: int = 0
-    next_update: int = 0
-    suppressed_until: int = 0
-    peak: float = 0.0
-    sequence: int = 0
-    normal: int = 0
-    status: int = INACTIVE
-    severity: int = 0
-    spare: bytes = b""
-    id: bytes = COMPUTED_ID
-
-    @classmethod
-    def of(cls, lives: NDArray[Any], row: int) -> Life:
-        """The life of a row of (rows,) `DTYPE`."""
-        return cls(*lives[row].item())
-
-    def values(self) -> tuple[Any, ...]:
-        """What is kept of it: an element of `DTYPE`."""
-        return tuple(getattr(self, field) for field in Life.__slots__)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A record to be published: which observation caused it, and the life as it was then."""
-
-    cause: int
-    row: int
-    window: int  # index into Scored, -1 after silence
-    status: Status
-    reason: Reason
-    as_of: int
-    sequence: int
-    severity: int
-    onset: int
-    ordinal: int
-    anomalous_at: int
-    offset: int
-    peak: float
-    id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The observations that are looked at, series by series, as columns of plain Python values."""
-
-    windows: list[int]
-    """Index into Scored; -1: not scored, or in probation, and heard of all the same."""
-    causes: list[int]
-    times: list[int]
-    accepted: list[bool]
-    """Whether the time policy believes the event time."""
-    offsets: list[int]
-    ordinals: list[int]
-    scores: list[float]
-    opens: list[bool]
-    """Anomalous at the level: begins an alert."""
-    keeps: list[bool]
-    """Anomalous at the level less the hysteresis: keeps one going."""
-    clock: list[int]
-    """The partition's event time at each."""
-    parts: list[tuple[int, int, int]]
-    """(row, first, behind the last) of each series; rows rise. An empty part: its alert may have fallen silent."""
+WARNING, CRITICAL = 1.0, 2.0
+"""Severity where the settings name no score: decades beyond the level, and as many more as the anomaly has lasted decades of
+observations. A warning is ten times as rare as the level asks for, or ten observations at the level; critical is that squared."""
 
 
 class Lifecycle:
-    """An alert policy, as the steps that it makes a series' life take."""
+    """An alert policy, as the steps that it makes a series' life take.
 
-    def __init__(self, policy: AlertSettings) -> None:
+    Parameters
+    ----------
+    reopens
+        Whether what comes back opens the same alert again. Rows of a table have no common event: each run of them is its own.
+    """
+
+    def __init__(self, policy: AlertSettings, *, reopens: bool = True) -> None:
         self._policy = policy
         self._hold = _ms(policy.hold)
         self._resolve_after = _ms(policy.resolve_after)
         self._suppression = _ms(policy.suppression)
         self._update_every = _ms(policy.update_every)
+        self._quiet = _ms(policy.quiet) if reopens else 0
         self.silence = _ms(policy.silence)
 
     def walk(
@@ -153,10 +72,15 @@ class Lifecycle:
             if life.status == INACTIVE:
                 i = self._next_onset(life, judged, i, last)
                 if i < last:
-                    self._open(life, row, judged, i, steps)
+                    self._begin(life, row, judged, i, steps)
                     i += 1
             elif self.silence and judged.clock[i] > life.heard_at + self.silence:
                 self._fall_silent(life, row, watermarks, steps)
+            elif life.kind == NO_DATA:  # there is data: over; the observation itself is judged as any other
+                self._hear(life, judged, i)
+                until = self.reopens_until(life, judged.times[i])
+                steps.append(_step(life, row, judged, i, "normal", until=until))
+                self._close(life, judged.times[i])
             else:
                 self._hear(life, judged, i)
                 if judged.windows[i] >= 0:
@@ -176,18 +100,29 @@ class Lifecycle:
                 return i
             i += 1
 
-    def _open(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
+    # Beginning
+
+    def _begin(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
+        """An anomaly of a series without an open alert: the last one again, or a new one."""
         now = judged.times[i]
-        life.onset = life.anomalous_at = life.heard = now
-        life.heard_at = judged.clock[i]
-        life.ordinal, life.offset = judged.ordinals[i], judged.offsets[i]
-        life.peak = judged.scores[i]
-        life.severity = self._severity(life.peak)
+        look = judged.look(i, 0, np.nan)
+        again = now < life.quiet_until and same(life.kind, look.kind)
+        if not again:
+            life.become(_begun(judged, i, look))
+        self._open(life, now, judged.clock[i])
+        if again:
+            life.normal_since = now  # a hold duration counts from here
+            self._take_in(life, judged, i, look)
+        life.severity = max(life.severity, self._severity(judged, i, life))
+        steps.append(_step(life, row, judged, i, "reopened" if again else "anomaly"))
+
+    def _open(self, life: Life, now: int, clock: int) -> None:
+        life.heard, life.heard_at = now, clock
+        life.normal, life.suppressed_until = 0, 0
         if self._hold:
             life.status = PENDING
         else:
             self._fire(life, now)
-        steps.append(_step(life, row, judged, i, "anomaly"))
 
     def _fire(self, life: Life, now: int) -> None:
         life.status = FIRING
@@ -197,6 +132,8 @@ class Lifecycle:
         """Set the next update: the first step of `update_every` from the onset on that lies after now."""
         every = self._update_every
         life.next_update = life.onset + every * ((now - life.onset) // every + 1) if every else _NEVER
+
+    # Going on
 
     def _hear(self, life: Life, judged: Judged, i: int) -> None:
         """Any observation breaks the silence. Whose event time is not believed leaves the partition's to say how much went by."""
@@ -208,33 +145,60 @@ class Lifecycle:
     def _go_on(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
         """Take one more scored observation of a series that has an alert."""
         now = judged.times[i]
+        if judged.keeps[i]:
+            since = judged.ordinals[i] - life.ordinal
+            look = judged.look(
+                i, since if since % LASTING == 0 else None, life.onset_expected if life.peak_at else np.nan
+            )
+            if self._policy.split and life.status == FIRING and another(life.kind, look.kind):
+                self._change(life, row, judged, i, _begun(judged, i, look), steps)
+                return
+            life.kind = refined(life.kind, look.kind)
+            change = self._stay(life, judged, i, look)
+        else:
+            change = self._calm(life, now)
         life.offset = judged.offsets[i]
-        reason: Reason | None = self._stay(life, now, judged.scores[i]) if judged.keeps[i] else self._calm(life, now)
         if life.status == FIRING and now >= life.next_update:
-            reason = reason or "update"
+            change = change or "update"
             self.schedule(life, now)
-        if reason is None:
+        if change is None:
             return
-        steps.append(_step(life, row, judged, i, reason))
-        if reason in ("normal", "withdrawn"):
+        until = self.reopens_until(life, now) if change in ("normal", "withdrawn") else 0
+        steps.append(_step(life, row, judged, i, change, until=until))
+        if change in ("normal", "withdrawn"):
             self._close(life, now)
 
-    def _stay(self, life: Life, now: int, score: float) -> Reason | None:
+    def _stay(self, life: Life, judged: Judged, i: int, look: Look) -> Change | None:
         """An anomalous observation."""
+        now = judged.times[i]
         life.normal = 0
-        life.anomalous_at = max(life.anomalous_at, now)
-        risen = False
-        if score > life.peak:
-            life.peak = score
-            severity = self._severity(score)
-            risen = severity > life.severity
-            life.severity = severity
-        if life.status == PENDING and now - life.onset >= self._hold:
+        far = self._take_in(life, judged, i, look)
+        severity = self._severity(judged, i, life)
+        risen = severity > life.severity
+        life.severity = max(life.severity, severity)
+        if life.status == PENDING and now - max(life.onset, life.normal_since) >= self._hold:
             self._fire(life, now)
             return "held"
-        return "severity" if risen else None
+        if risen:
+            return "severity"
+        return "worse" if far and life.status == FIRING else None
 
-    def _calm(self, life: Life, now: int) -> Reason | None:
+    def _take_in(self, life: Life, judged: Judged, i: int, look: Look) -> bool:
+        """What an anomalous observation adds to what is known of the alert; whether it is twice as far out as any before."""
+        life.anomalous_at = max(life.anomalous_at, judged.times[i])
+        life.offset = judged.offsets[i]
+        life.anomalous = min(life.anomalous + 1, _MANY)
+        life.members |= look.members
+        higher = judged.scores[i] > life.peak
+        life.peak = max(life.peak, judged.scores[i])
+        off, before = abs(look.observed - look.expected), abs(life.peak_observed - life.peak_expected)
+        # Channels have no common unit: of several, the score says which observation is the worst.
+        worse = higher if look.shares or off != off else off > before
+        if not life.peak_at or worse or before != before:
+            _set_peak(life, judged.times[i], look)
+        return bool(not look.shares and 0 < 2 * before <= off)
+
+    def _calm(self, life: Life, now: int) -> Change | None:
         """A normal observation."""
         if life.status == PENDING:
             return "withdrawn"
@@ -244,74 +208,146 @@ class Lifecycle:
         enough = life.normal >= self._policy.resolve_count and now - life.normal_since >= self._resolve_after
         return "normal" if enough else None
 
+    # Ending
+
+    def _change(self, life: Life, row: int, judged: Judged, i: int, begun: Life, steps: list[Step]) -> None:
+        """One alert ends with an observation, and the next begins with it."""
+        now = judged.times[i]
+        self._open(begun, now, judged.clock[i])
+        if begun.status == PENDING:  # the series has been anomalous for longer than that
+            self._fire(begun, now)
+        begun.severity = self._severity(judged, i, begun)
+        steps.append(_step(life, row, judged, i, "changed", following=begun.copy()))
+        life.become(begun)
+        steps.append(_step(life, row, judged, i, "anomaly"))
+
+    def absent(self, life: Life, row: int, cause: int, now: int, clock: int, steps: list[Step]) -> None:
+        """A series that should have said something has not: an alert of the kind *no data*, as of `now` in the series' own time.
+
+        It is new where the series has none (or, within `quiet`, the last one of this kind again), and follows an open one, which ends
+        as `changed`; nothing happens where there is one already. Any observation of the series ends it, `silence` from `now` on too.
+
+        Parameters
+        ----------
+        cause
+            Place in the batch of the observation that carried the time here.
+        clock
+            The partition's event time.
+        """
+        if life.kind == NO_DATA and life.status != INACTIVE:
+            return
+        begun = Life(
+            onset=now,
+            ordinal=life.ordinal if life.status != INACTIVE else 0,
+            anomalous_at=now,
+            offset=life.offset,
+            kind=NO_DATA,
+            begun_as=NO_DATA,
+            onset_observed=np.nan,
+            onset_expected=np.nan,
+            peak_observed=np.nan,
+            peak_expected=np.nan,
+            severity=1,
+        )
+        again = life.status == INACTIVE and now < life.quiet_until and life.kind == NO_DATA
+        if life.status != INACTIVE:
+            ends: Change = "withdrawn" if life.status == PENDING else "changed"
+            steps.append(
+                silent_step(life, row, cause, now, ends, following=begun.copy() if ends == "changed" else None)
+            )
+        if not again:
+            life.become(begun)
+        life.status, life.heard, life.heard_at, life.suppressed_until = FIRING, now, clock, 0
+        self.schedule(life, now)
+        steps.append(silent_step(life, row, cause, now, "reopened" if again else "anomaly"))
+        life.sequence += 1
+
     def _fall_silent(self, life: Life, row: int, watermarks: NDArray[np.int64], steps: list[Step]) -> None:
         """End an alert whose series was not heard of for `silence`, as of that very moment in the series' own time."""
         cause = int(np.searchsorted(watermarks, life.heard_at + self.silence, side="right"))
-        reason: Reason = "silence" if life.status == FIRING else "withdrawn"
-        steps.append(silent_step(life, row, cause, life.heard + self.silence, reason))
+        change: Change = "silence" if life.status == FIRING else "withdrawn"
         # A time ahead of the partition's may be a wrong clock's: it must not suppress what comes at the right time.
-        self._close(life, min(life.heard, life.heard_at) + self.silence)
+        ended = min(life.heard, life.heard_at) + self.silence
+        deadline = life.heard + self.silence
+        steps.append(silent_step(life, row, cause, deadline, change, until=self.reopens_until(life, ended)))
+        life.sequence += 1
+        self._close(life, ended)
 
     def _close(self, life: Life, now: int) -> None:
-        fired = life.status == FIRING
-        for field, value in zip(Life.__slots__, Life().values(), strict=True):
-            setattr(life, field, value)
-        life.suppressed_until = self.suppressed_until(now, fired=fired)
+        """What is left of an alert that ended at `now`: what it takes to open it again, and until when there is no other."""
+        fired, until = life.status == FIRING, self.reopens_until(life, now)
+        left = life.copy() if until else Life()
+        left.status, left.normal, left.normal_since, left.next_update = INACTIVE, 0, 0, 0
+        left.quiet_until = until
+        left.suppressed_until = self.suppressed_until(now, fired=fired)
+        life.become(left)
+
+    def reopens_until(self, life: Life, now: int) -> int:
+        """Until when what comes back is this alert, which ends at `now`; 0: it never is. Who was withdrawn has what it had before."""
+        if life.status != FIRING:
+            return life.quiet_until
+        return now + self._quiet if self._quiet else 0
 
     def suppressed_until(self, now: int, *, fired: bool) -> int:
         """Until when a series that resolved its alert at `now` gets no other; 0: it may at once."""
         return now + self._suppression if fired and self._suppression else 0
 
-    def _severity(self, peak: float) -> int:
-        if peak >= self._policy.critical:
+    def _severity(self, judged: Judged, i: int, life: Life) -> int:
+        """By the settings' scores where they name them, else by how far beyond the level and for how long."""
+        policy, score = self._policy, judged.scores[i]
+        weight = judged.beyond[i] + log10(max(life.anomalous, 1))
+        if score >= policy.critical if policy.critical is not None else weight >= CRITICAL:
             return 2
-        return 1 if peak >= self._policy.warning else 0
+        return int(score >= policy.warning if policy.warning is not None else weight >= WARNING)
 
 
-def _step(life: Life, row: int, judged: Judged, i: int, reason: Reason) -> Step:
-    status: Status = "resolved" if reason in ("normal", "withdrawn") else _name(life.status)
+def _begun(judged: Judged, i: int, look: Look) -> Life:
+    """An alert that begins with observation i, but for its status and severity."""
+    now = judged.times[i]
+    life = Life(
+        onset=now,
+        ordinal=judged.ordinals[i],
+        anomalous_at=now,
+        offset=judged.offsets[i],
+        peak=judged.scores[i],
+        kind=look.kind,
+        begun_as=look.kind,
+        onset_channel=look.channel,
+        onset_observed=look.observed,
+        onset_expected=look.expected,
+        anomalous=1,
+        members=look.members,
+    )
+    _set_peak(life, now, look)
+    return life
+
+
+def _set_peak(life: Life, now: int, look: Look) -> None:
+    life.peak_at, life.peak_observed, life.peak_expected = now, look.observed, look.expected
+    life.leading = packed_shares(look.shares or [(look.channel, 1.0)])
+
+
+def _step(
+    life: Life, row: int, judged: Judged, i: int, change: Change, *, following: Life | None = None, until: int = 0
+) -> Step:
+    """The step that observation i takes."""
+    window, now, offset = judged.windows[i], judged.times[i], judged.offsets[i]
     step = Step(
-        judged.causes[i],
-        row,
-        judged.windows[i],
-        status,
-        reason,
-        judged.times[i],
-        life.sequence,
-        life.severity,
-        life.onset,
-        life.ordinal,
-        life.anomalous_at,
-        judged.offsets[i],
-        life.peak,
-        life.id,
+        judged.causes[i], row, window, _status(life, change), change, now, offset, life.copy(), following, until
     )
     life.sequence += 1
     return step
 
 
-def silent_step(life: Life, row: int, cause: int, deadline: int, reason: Reason) -> Step:
-    """The last step of an alert that no observation ends."""
-    return Step(
-        cause,
-        row,
-        -1,
-        "resolved",
-        reason,
-        deadline,
-        life.sequence,
-        life.severity,
-        life.onset,
-        life.ordinal,
-        life.anomalous_at,
-        life.offset,
-        life.peak,
-        life.id,
-    )
+def silent_step(
+    life: Life, row: int, cause: int, deadline: int, change: Change, *, following: Life | None = None, until: int = 0
+) -> Step:
+    """A step that no observation of the series takes; the sequence number is the caller's to move on."""
+    return Step(cause, row, -1, _status(life, change), change, deadline, life.offset, life.copy(), following, until)
 
 
-def _name(status: int) -> Literal["pending", "firing"]:
-    return "pending" if status == PENDING else "firing"
+def _status(life: Life, change: Change) -> Status:
+    return "resolved" if change in _ENDS else "pending" if life.status == PENDING else "firing"
 
 
 def _ms(duration: timedelta) -> int:

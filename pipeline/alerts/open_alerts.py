@@ -99,5 +99,13 @@ def keep_newest(of: dict[str, Alert], alert: Alert) -> None:
     Not the last one in the topic: what a crash repeats stands behind newer records.
     """
     held = of.get(alert.series)
-    if held is None or (held.evidence.offset, held.sequence) <= (alert.evidence.offset, alert.sequence):
+    if held is None or _not_older(alert, held):
         of[alert.series] = alert
+
+
+def _not_older(one: Alert, other: Alert) -> bool:
+    if one.id == other.id:
+        return one.sequence >= other.sequence
+    if one.id == other.next_id or other.id == one.next_id:  # one observation ended the one and began the other
+        return one.id == other.next_id
+    return (one.evidence.offset, one.as_of) >= (other.evidence.offset, other.as_of)

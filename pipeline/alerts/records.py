@@ -7,7 +7,7 @@ of all three stand in docs/schemas (`python -m pipeline.alerts.schemas` writes t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -20,6 +20,12 @@ from pipeline.steps.batches import RecordBatch, Rejected
 Headers = tuple[tuple[str, bytes], ...]
 Status = Literal["pending", "firing", "resolved"]
 Reason = Literal["anomaly", "held", "severity", "update", "normal", "silence", "withdrawn", "moved"]
+"""A closed set, as readers of v1 know it."""
+Change = Literal[
+    "anomaly", "reopened", "held", "severity", "worse", "update", "normal", "silence", "withdrawn", "moved", "changed"
+]
+"""What a record tells of; grows, so on the wire it is any text. `REASONS` is how those of v1 read the ones that came later."""
+REASONS: Mapping[Change, Reason] = {"reopened": "anomaly", "worse": "update", "changed": "normal"}
 Severity = Literal["info", "warning", "critical"]
 Channels = list[float | None]
 
@@ -108,6 +114,25 @@ class Evidence(msgspec.Struct, frozen=True):
     ] = None
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """One observation of an alert, of the channel that led."""
+
+    at: Annotated[Time, Meta(description="Its event time.")]
+    observed: Annotated[float | None, Meta(description="Observed, in the unit of the input.")]
+    expected: Annotated[
+        float | None,
+        Meta(description="Expected; of a detector that expects nothing, the median of the window before it."),
+    ]
+    channel: Annotated[str | None, Meta(description="Name of the channel; None where there is one.")] = None
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A channel, or a column of a table, and its share."""
+
+    name: Annotated[str, Meta(description="Its name.")]
+    share: Annotated[float, Meta(ge=0, le=1, description="Its share in the score at the peak.")]
+
+
 class Alert(msgspec.Struct, frozen=True):
     """One step in the life of an alert."""
 
@@ -117,8 +142,13 @@ class Alert(msgspec.Struct, frozen=True):
     fingerprint: Annotated[str, Meta(description="The same for all alerts of one series of one stream; the Kafka key.")]
     sequence: Annotated[int, Meta(ge=0, description="0, 1, 2, ... within the alert; (id, sequence) is unique.")]
     status: Annotated[Status, Meta(description="pending (hold duration runs), firing, resolved.")]
-    reason: Annotated[Reason, Meta(description="Why this record was written.")]
-    severity: Annotated[Severity, Meta(description="By the highest score so far; never falls within an alert.")]
+    reason: Annotated[
+        Reason,
+        Meta(description="Why this record was written; `change` says it more exactly, with words that may grow."),
+    ]
+    severity: Annotated[
+        Severity, Meta(description="By how far beyond the threshold and for how long; never falls within an alert.")
+    ]
     stream: Annotated[str, Meta(description="Name of the stream.")]
     series: Annotated[str, Meta(description="Name of the series.")]
     as_of: Annotated[Time, Meta(description="Event time of this record: of its observation, or of the silence's end.")]
@@ -139,6 +169,50 @@ class Alert(msgspec.Struct, frozen=True):
     threshold: Annotated[float | None, Meta(description="Threshold that held for the observation. None after silence.")]
     detector: DetectorRef
     evidence: Evidence
+    change: Annotated[
+        str,
+        Meta(
+            description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
+            "withdrawn, moved, changed; later versions may add to it."
+        ),
+    ] = ""
+    kind: Annotated[
+        str,
+        Meta(
+            description="What it looks like: spike, drop, level up, level down, drift up, drift down, noise, flat, missing cycle, "
+            "out of range, no data, unusual; later versions may add to it."
+        ),
+    ] = ""
+    direction: Annotated[
+        Literal["up", "down"] | None, Meta(description="Where the observation at the peak lies of what was expected.")
+    ] = None
+    deviation: Annotated[
+        float | None, Meta(description="Observed less expected at the peak, in the unit of the input.")
+    ] = None
+    deviation_percent: Annotated[
+        float | None, Meta(description="The same in per cent of what was expected; None where that is next to nothing.")
+    ] = None
+    onset: Annotated[Moment | None, Meta(description="Metrics: the first anomalous observation.")] = None
+    peak: Annotated[
+        Moment | None,
+        Meta(
+            description="Metrics: the observation farthest from what was expected; of several channels, of the highest score."
+        ),
+    ] = None
+    lasted_ms: Annotated[int, Meta(ge=0, description="From `starts_at` to `last_seen`.")] = 0
+    observations: Annotated[int, Meta(ge=0, description="Anomalous observations so far.")] = 0
+    members: Annotated[list[str], Meta(description="Members of the detector that have said so by themselves.")] = []
+    channels: Annotated[
+        list[Share],
+        Meta(description="Several channels, or columns: those that led at the peak, the greatest share first."),
+    ] = []
+    reopens_until: Annotated[
+        Time | None, Meta(description="Resolved: what comes back as the same kind before then opens this alert again.")
+    ] = None
+    next_id: Annotated[
+        str | None, Meta(description="`changed`: the alert that begins where this one ended for it.")
+    ] = None
+    summary: Annotated[str, Meta(description="All of it in one sentence, times in UTC.")] = ""
 
     @property
     def event_type(self) -> str:

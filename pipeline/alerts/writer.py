@@ -1,21 +1,40 @@
-"""From the steps of an alert's life, and from scores, to what is published: ids, evidence, bands."""
+"""From the steps of an alert's life, and from scores, to what is published: ids, what was wrong, evidence, bands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
-from pipeline.alerts.lifecycle import COMPUTED_ID, SEVERITIES, Life, Step
-from pipeline.alerts.records import Alert, Band, Channels, DetectorRef, Evidence, Feature, Score, rfc3339, stable_hash
+from pipeline.alerts import words
+from pipeline.alerts.kinds import KINDS
+from pipeline.alerts.records import (
+    REASONS,
+    Alert,
+    Band,
+    Channels,
+    DetectorRef,
+    Evidence,
+    Feature,
+    Moment,
+    Reason,
+    Score,
+    Share,
+    rfc3339,
+    stable_hash,
+)
+from pipeline.alerts.row import COMPUTED_ID, SEVERITIES, Life, Step, shares_of
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Scored
 from pipeline.steps.state import PartitionState
 
 TOP_FEATURES = 5
+_PERCENT = 100_000.0
+"""Per cents from which on they say nothing."""
 
 
 class RecordWriter:
@@ -37,6 +56,8 @@ class RecordWriter:
         self._topic = topic
         self._partition = partition
         self._detector = DetectorRef(model.detector_name, model.detector_version, model.hash)
+        self.names = names_of(model)
+        self.members = tuple(d.name for d in model.detectors[:32])
 
     def scores(self, state: PartitionState, scored: Scored) -> Iterator[Score]:
         """The score record of every scored observation, in order."""
@@ -97,39 +118,74 @@ class RecordWriter:
     def _record(
         self, step: Step, series: str, evidence: Evidence, scored: Scored | None = None, band: Band | None = None
     ) -> Alert:
-        stream, b = self._stream.name, step.window
+        stream, b, life = self._stream.name, step.window, step.life
         metric = scored is not None and self._model.kind == "metric"
-        return Alert(
-            id=self.id_of(series, step),
+        alert = Alert(
+            id=self.id_of(series, life),
             fingerprint=stable_hash(stream, series),
-            sequence=step.sequence,
+            sequence=life.sequence,
             status=step.status,
-            reason=step.reason,
-            severity=SEVERITIES[step.severity],
+            reason=cast("Reason", REASONS.get(step.change, step.change)),
+            severity=SEVERITIES[life.severity],
             stream=stream,
             series=series,
             as_of=rfc3339(step.as_of),
-            starts_at=rfc3339(step.onset),
-            last_seen=rfc3339(step.anomalous_at),
-            ends_at=rfc3339(step.anomalous_at) if step.status == "resolved" else None,
+            starts_at=rfc3339(life.onset),
+            last_seen=rfc3339(life.anomalous_at),
+            ends_at=rfc3339(life.anomalous_at) if step.status == "resolved" else None,
             observed=_channels(scored.observed[b]) if scored is not None and metric else None,
             expected=(
                 _channels(scored.expected[b]) if scored is not None and metric and scored.expected is not None else None
             ),
             band=band,
             score=None if scored is None else float(scored.score[b]),
-            peak_score=step.peak,
+            peak_score=life.peak,
             threshold=None if scored is None else float(scored.level[b]),
             detector=self._detector,
             evidence=evidence,
+            change=step.change,
+            **self._description(life),
+            reopens_until=rfc3339(step.reopens_until) if step.reopens_until else None,
+            next_id=None if step.next is None else self.id_of(series, step.next),
         )
+        return msgspec.structs.replace(alert, summary=words.summary(alert))
 
-    def id_of(self, series: str, of: Step | Life) -> str:
-        """The id of an alert: the one it was taken up with, else the hash of what it is about and where it began."""
+    def _description(self, life: Life) -> dict[str, Any]:
+        """What was wrong: fields of an alert, from what its row remembers."""
+        shares = shares_of(life.leading)
+        told: dict[str, Any] = {
+            "kind": KINDS[life.kind],
+            "lasted_ms": max(life.anomalous_at - life.onset, 0),
+            "observations": life.anomalous,
+            "members": [name for m, name in enumerate(self.members) if life.members >> m & 1],
+        }
+        names = self.names
+        if len(names) > 1:
+            told["channels"] = [Share(names[c], share) for c, share in shares if c < len(names)]
+        if self._model.kind == "table" or not life.peak_at:
+            return told
+        deviation = life.peak_observed - life.peak_expected
+        told["peak"] = self._moment(life.peak_at, shares[0][0] if shares else 0, life.peak_observed, life.peak_expected)
+        if life.begun_as:
+            told["onset"] = self._moment(life.onset, life.onset_channel, life.onset_observed, life.onset_expected)
+        if deviation == deviation:
+            told["direction"] = None if not deviation else "up" if deviation > 0 else "down"
+            told["deviation"] = _number(deviation)
+            told["deviation_percent"] = _percent(deviation, life.peak_expected)
+        return told
+
+    def _moment(self, at: int, channel: int, observed: float, expected: float) -> Moment:
+        name = self.names[channel] if 1 < len(self.names) > channel else None
+        return Moment(rfc3339(at), _number(observed), _number(expected), name)
+
+    def id_of(self, series: str, of: Life) -> str:
+        """The id of an alert: the one it was taken up with, else the hash of what it is about, where it began and as what."""
         if of.id != COMPUTED_ID:
             return of.id.hex()
         begun = of.ordinal if self._model.kind == "table" else of.onset
-        return stable_hash(self._stream.name, series, self._detector.name, self._detector.version, begun)
+        # Alerts from before kinds have none in their id, and keep it.
+        kind = (KINDS[of.begun_as],) if of.begun_as else ()
+        return stable_hash(self._stream.name, series, self._detector.name, self._detector.version, begun, *kind)
 
     def _evidence(
         self,
@@ -173,6 +229,20 @@ class RecordWriter:
     def _bands(self, scored: Scored, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Lower and upper edge (k, C) of windows `at`; None where there is no notion of them."""
         return None if self._model.kind == "table" else scored.band(at)
+
+
+def names_of(model: Model) -> tuple[str, ...]:
+    """Names of a model's channels, or of a table's columns."""
+    if model.features is not None:
+        return tuple(model.features.names)
+    known = dict(model.facts).get("channels", ())
+    return tuple(known) if len(known) == model.channels else tuple(f"channel {c + 1}" for c in range(model.channels))
+
+
+def _percent(deviation: float, expected: float) -> float | None:
+    """Of what was expected; None where it says nothing because that is next to nothing."""
+    percent = 100 * deviation / abs(expected) if expected else np.inf
+    return round(percent, 1) if abs(percent) <= _PERCENT else None
 
 
 def _number(value: float) -> float | None:

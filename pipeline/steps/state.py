@@ -32,7 +32,8 @@ FORMAT = 4
 1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
-the usual step of its series (threshold.interval).
+the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
+stands beside it).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -199,19 +200,19 @@ def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str,
 
 def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Alerts had no `id`: theirs follows from their onset, which zeros say."""
-    old = _stored(fields, components, alerts=("id", "heard_at"))
-    return _relaid(fields, old, {**old, "alerts": _without(components["alerts"], "heard_at")})
+    old = _stored(fields, components, 1)
+    return _relaid(fields, old, {**old, "alerts": _alerts_of(components, 2)})
 
 
 def _from_2(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Silence counted from the series' own event time."""
-    old = _stored(fields, components, alerts=("heard_at",))
-    return _relaid(fields, old, {**old, "alerts": components["alerts"]}, {"heard_at": lambda alerts: alerts["heard"]})
+    old = _stored(fields, components, 2)
+    return _relaid(fields, old, {**old, "alerts": _alerts_of(components, 3)}, {"heard_at": lambda alerts: alerts["heard"]})
 
 
 def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
-    """Only OTLP's series had room for a running total; which of them had one, its time says."""
-    old = _stored(fields, components)
+    """Only OTLP's series had room for a running total; which of them had one, its time says. Alerts did not remember what they were."""
+    old = _stored(fields, components, 3)
     counted = "total_at" in (old["windows"].names or ())
     return _relaid(fields, old, components, {"kind": lambda windows: windows["total_at"] != 0} if counted else {})
 
@@ -220,13 +221,27 @@ _LEVEL_OF_3 = np.dtype([("unused", "u1")])
 """Before there were budgets, where no level was stated there was one for all."""
 
 
+_ALERTS_OF_3 = (
+    "onset", "ordinal", "anomalous_at", "heard", "heard_at", "offset", "normal_since", "next_update", "suppressed_until", "peak",
+    "sequence", "normal", "status", "severity", "spare", "id",
+)  # fmt: skip
+_CAME_WITH = {"id": 2, "heard_at": 3}
+
+
+def _alerts_of(components: Mapping[str, np.dtype[Any]], number: int) -> np.dtype[Any]:
+    """What was kept of an alert in format 1, 2 or 3."""
+    alerts = components["alerts"]
+    columns = [n for n in _ALERTS_OF_3 if _CAME_WITH.get(n, 1) <= number]
+    return np.dtype([(n, "V6" if n == "spare" else alerts[n]) for n in columns])
+
+
 def _stored(
-    fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]], alerts: Sequence[str] = ()
+    fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]], number: int
 ) -> dict[str, np.dtype[Any]]:
-    """The components as a format before 4 had them, without these columns of alerts; which of two layouts, the pages say."""
+    """The components as a format before 4 had them; which of two layouts, the pages say."""
     budget = "interval" in (components["threshold"].names or ())
     threshold = _LEVEL_OF_3 if budget else components["threshold"]
-    older = {**components, "alerts": _without(components["alerts"], *alerts), "threshold": threshold}
+    older = {**components, "alerts": _alerts_of(components, number), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
     otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)
     pages = (packed for field, packed in fields.items() if field.startswith(_PAGE))
@@ -263,7 +278,7 @@ def _relaid(
             if old[name] == new[name]:
                 changed = rows
             else:
-                for column in set(old[name].names or ()) & set(changed.dtype.names or ()):
+                for column in set(old[name].names or ()) & set(changed.dtype.names or ()) - {"spare"}:
                     changed[column] = rows[column]
                 for column in set(begun_as) & set(changed.dtype.names or ()):
                     changed[column] = begun_as[column](rows)

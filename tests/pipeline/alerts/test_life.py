@@ -1,5 +1,7 @@
 """Time lines: a character per observation, 5 minutes apart. `.` normal, `!` anomalous."""
 
+from datetime import timedelta
+
 import msgspec
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_alerts import NaiveLife
 
+from detectors.baselines import Constant
 from detectors.features import FeatureEncoder
-from pipeline.alerts.records import encode
+from pipeline.alerts.records import Moment, encode, stable_hash
+from pipeline.settings import AlertSettings
 
 NORMAL, ANOMALOUS = 0.5, 5.0
 
@@ -279,11 +283,15 @@ def test_rows_of_one_instant_have_alerts_of_their_own():
     assert alerts[0].id != alerts[2].id
 
 
-def test_a_state_is_small_and_empty_when_nothing_is_wrong():
+def test_a_state_is_small_and_empty_when_nothing_was_wrong():
     log = Log(stream())
-    assert log.life.dtype.itemsize <= 128
+    assert log.life.dtype.itemsize == 176
     log.run(line("....!..."))
-    assert log.state.arrays["alerts"].tobytes() == bytes(log.state.arrays["alerts"].nbytes)
+    assert log.state.arrays["alerts"].tobytes() == bytes(log.state.arrays["alerts"].nbytes)  # nothing comes back here
+    log = Log(stream(quiet=60))
+    log.run(line("....!..."))
+    assert not log.state.arrays["alerts"]["status"].any()
+    assert log.state.arrays["alerts"]["quiet_until"][0] == T0 + (20 + 15 + 60) * MINUTE
 
 
 def test_only_pages_of_series_with_alerts_are_marked_as_changed():
@@ -300,13 +308,20 @@ POLICIES = st.fixed_dictionaries(
         "resolve_after": st.sampled_from([0, 0, 12]),
         "resolve_count": st.sampled_from([1, 2, 3]),
         "suppression": st.sampled_from([0, 25]),
+        "quiet": st.sampled_from([0, 30, 300]),
+        "split": st.booleans(),
         "silence": st.sampled_from([0, 5, 20, 40]),
         "update_every": st.sampled_from([0, 10, 33]),
         "direction": st.sampled_from(["both", "up", "down"]),
         "min_deviation": st.sampled_from([0.0, 1.0]),
-        "warning": st.just(4.5),
+        "warning": st.sampled_from([4.5, None]),
+        "critical": st.sampled_from([6.0, None]),
     }
 )
+
+
+LONG = {"detectors": (Constant(Constant.Config(window=20)),)}
+"""A window in which more than a spike can be seen."""
 
 
 def random_log(seed, n, series, *, with_expected):
@@ -333,7 +348,7 @@ def random_log(seed, n, series, *, with_expected):
                 level=float(rng.choice([4.0, 4.5])),
                 live=bool(rng.random() < 0.95),
                 accepted=accepted,
-                observed=(float(rng.integers(-2, 3)),),
+                observed=(float(rng.choice([0, 40, -30] if mood[s] and rng.random() < 0.9 else [-2, -1, 0, 1, 2])),),
                 expected=(float(rng.choice([0.0, 1.0, np.nan])),) if with_expected else None,
             )
         )
@@ -342,16 +357,17 @@ def random_log(seed, n, series, *, with_expected):
 
 def naive(log, rows, hysteresis):
     slow, clock, records, ordinals = NaiveLife(log.settings.alerts, hysteresis), 0, [], {}
+    held = Log(log.settings)
     for row in rows:
         (at,), _ = log.state.rows_of([row.series])
         ordinals[at] = ordinals.get(at, 0) + 1
-        scored = None
+        scored, window = None, held.window(row.series, row.observed, log.model.window)[:, 0]
         if row.accepted:
             clock = max(clock, row.time)
         if row.score is not None:
             scored = {
                 "live": row.live, "time": row.time, "score": row.score, "level": row.level,
-                "observed": row.observed, "expected": row.expected, "ordinal": ordinals[at],
+                "observed": row.observed, "expected": row.expected, "ordinal": ordinals[at], "window": window,
             }  # fmt: skip
         records += slow.observe(int(at), clock, row.time, row.accepted, scored)
     return records
@@ -363,8 +379,12 @@ def plain(log, alert):
 
     return {
         "row": log.state.row_of(alert.series),
-        **{f: at(getattr(alert, f)) for f in ("as_of", "starts_at", "last_seen", "ends_at")},
-        **{f: getattr(alert, f) for f in ("status", "reason", "severity", "sequence", "peak_score")},
+        **{f: at(getattr(alert, f)) for f in ("as_of", "starts_at", "last_seen", "ends_at", "reopens_until")},
+        **{
+            f: getattr(alert, f)
+            for f in ("status", "change", "reason", "severity", "sequence", "peak_score", "kind", "observations")
+        },
+        "peak": (at(alert.peak.at), alert.peak.observed, alert.peak.expected),
     }
 
 
@@ -375,7 +395,7 @@ def assert_in_order(alerts):
         known = of.setdefault(alert.id, [])
         assert alert.sequence == len(known)
         # Onsets of one time, which a series has only here, have one id.
-        of[alert.id] = [] if alert.status == "resolved" else [*known, alert]
+        of[alert.id] = [] if alert.status == "resolved" and alert.reopens_until is None else [*known, alert]
 
 
 @settings(deadline=None, max_examples=120)
@@ -385,7 +405,7 @@ def test_every_cut_gives_the_bytes_of_the_whole_and_the_records_of_the_slow_vers
 ):
     rows = random_log(seed, n, series, with_expected=data.draw(st.booleans()))
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=10)))
-    whole, cut = (Log(stream(hysteresis, **policy)) for _ in range(2))
+    whole, cut = (Log(stream(hysteresis, **policy), metric_model(**LONG)) for _ in range(2))
     alerts = whole.run(rows)
     assert [encode(a) for a in cut.run(rows, cuts)] == [encode(a) for a in alerts]
     assert cut.state.arrays["alerts"].tobytes() == whole.state.arrays["alerts"].tobytes()
@@ -394,10 +414,197 @@ def test_every_cut_gives_the_bytes_of_the_whole_and_the_records_of_the_slow_vers
     assert [plain(whole, a) for a in alerts] == records
 
 
-def test_random_logs_reach_every_reason():
-    reasons = set()
+def test_random_logs_reach_every_change():
+    changes, found = set(), set()
     for seed in range(60):
-        policy = {"hold": 7 * (seed % 2), "silence": 20, "update_every": 10, "suppression": 25, "warning": 4.5}
-        log = Log(stream(**policy))
-        reasons |= {a.reason for a in log.run(random_log(seed, 120, 3, with_expected=False))}
-    assert reasons == {"anomaly", "held", "severity", "update", "normal", "silence", "withdrawn"}
+        policy = {
+            "hold": 7 * (seed % 2),
+            "silence": 20,
+            "update_every": 10,
+            "suppression": 25 * (seed % 3 > 1),
+            "quiet": 30,
+        }
+        log = Log(stream(**policy, warning=4.5), metric_model(**LONG))
+        for alert in log.run(random_log(seed, 300, 3, with_expected=seed % 4 == 0)):
+            changes.add(alert.change)
+            found.add(alert.kind)
+    assert changes == {
+        "anomaly",
+        "reopened",
+        "held",
+        "severity",
+        "worse",
+        "update",
+        "normal",
+        "silence",
+        "withdrawn",
+        "changed",
+    }
+    assert found >= {"spike", "drop", "level up", "level down", "noise", "unusual"}
+
+
+# An alert that comes back, and one that becomes another
+
+
+def values(numbers, start=0, **facts):
+    """Observations 5 minutes apart of which 10 is expected; farther than 5 from it is anomalous, the farther the more."""
+    return [
+        Row("a", start + 5 * i, 4.0 + abs(v - 10) / 50 if abs(v - 10) > 5 else 0.5, observed=(float(v),), expected=(10.0,), **facts)
+        for i, v in enumerate(numbers)
+    ]  # fmt: skip
+
+
+def changes(alerts):
+    return [(a.status, a.change, a.kind, minute(a.as_of)) for a in alerts]
+
+
+def policy(**more):
+    return stream(**{"resolve_count": 5, "quiet": 360, "warning": None, "critical": None, "update_every": 0} | more)
+
+
+CALM = [10, 11, 9, 10, 12, 9, 10, 8]
+
+
+def test_by_default_five_normal_observations_end_an_alert_and_six_hours_let_it_come_back():
+    defaults = AlertSettings()
+    assert (defaults.resolve_count, defaults.quiet, defaults.split) == (5, timedelta(hours=6), True)
+
+
+def test_what_comes_back_within_the_quiet_time_is_the_same_alert():
+    alerts = Log(policy()).run(values([*CALM, 60, *CALM, 70, *CALM]))
+    assert changes(alerts) == [
+        ("firing", "anomaly", "spike", 40),
+        ("resolved", "normal", "spike", 65),
+        ("firing", "reopened", "spike", 85),
+        ("resolved", "normal", "spike", 110),
+    ]
+    assert [(a.id == alerts[0].id, a.sequence) for a in alerts] == [(True, 0), (True, 1), (True, 2), (True, 3)]
+    assert [a.reopens_until for a in alerts] == [None, "2014-07-01T07:05:00.000Z", None, "2014-07-01T07:50:00.000Z"]
+    assert {a.starts_at for a in alerts} == {alerts[0].starts_at}
+    # Who knows only what v1 began with goes by the status of the highest sequence number.
+    assert [a.reason for a in alerts] == ["anomaly", "normal", "anomaly", "normal"]
+    assert alerts[2].event_type == "io.tidewatch.alert.firing.v1"
+    assert "again" in alerts[2].summary
+
+
+def test_what_comes_later_or_is_something_else_is_a_new_alert():
+    late = Log(policy()).run([*values([*CALM, 60, *CALM]), *values([60], start=65 + 360)])
+    assert [a.change for a in late] == ["anomaly", "normal", "anomaly"]
+    assert late[2].id != late[0].id
+    other = Log(policy()).run(values([*CALM, 60, *CALM, -40, *CALM]))
+    assert changes(other)[2] == ("firing", "anomaly", "drop", 85)
+    assert other[2].id != other[0].id
+    none = Log(policy(quiet=0)).run(values([*CALM, 60, *CALM, 60, *CALM]))
+    assert [a.change for a in none] == ["anomaly", "normal"] * 2
+
+
+def test_rows_of_a_table_do_not_come_back():
+    rows = [Row("http", i / 60, v, observed=(0.0,)) for i, v in enumerate([5, *[0.1] * 5, 5])]
+    alerts = Log(policy(), metric_model(kind="table")).run(rows)
+    assert [a.change for a in alerts] == ["anomaly", "normal", "anomaly"]
+    assert alerts[0].id != alerts[2].id
+
+
+def test_an_alert_that_comes_back_is_held_again_and_may_be_withdrawn_again():
+    alerts = Log(policy(hold=10)).run(values([*CALM, 60, 60, 60, *CALM, 60, 10, 10, 60, 60, 60, *CALM]))
+    assert [(a.status, a.change) for a in alerts] == [
+        ("pending", "anomaly"),
+        ("firing", "held"),
+        ("resolved", "normal"),
+        ("pending", "reopened"),
+        ("resolved", "withdrawn"),
+        ("pending", "reopened"),
+        ("firing", "held"),
+        ("resolved", "normal"),
+    ]
+    assert len({a.id for a in alerts}) == 1
+    assert alerts[4].reopens_until == alerts[2].reopens_until
+
+
+def test_an_alert_that_becomes_something_else_ends_and_the_next_begins_with_the_same_observation():
+    log = Log(policy(), metric_model(**LONG))
+    alerts = log.run(
+        values(
+            [*CALM, *CALM, *[60, 62, 58, 61, 60, 59, 61], *[-40, -41, -39, -42, -40, -38, -41, -40, -39, -40], *CALM]
+        )
+    )
+    assert changes(alerts) == [
+        ("firing", "anomaly", "spike", 80),
+        ("resolved", "changed", "level up", 130),
+        ("firing", "anomaly", "level down", 130),
+        ("resolved", "normal", "level down", 185),
+    ]
+    first, *_, ended, begun, last = alerts
+    assert ended.id == first.id != begun.id == last.id
+    assert ended.next_id == begun.id
+    assert ended.reason == "normal"
+    assert ended.reopens_until is None
+    assert (begun.sequence, last.direction, ended.direction) == (0, "down", "up")
+    assert ended.last_seen < begun.starts_at == ended.as_of
+    whole = Log(policy(split=False), metric_model(**LONG)).run(values([*CALM, *[60] * 7, *[-40] * 10, *CALM]))
+    assert len({a.id for a in whole}) == 1
+
+
+def test_an_alert_from_before_kinds_keeps_its_id():
+    log = Log(policy())
+    log.run(values([*CALM, 60]))
+    log.state.arrays["alerts"]["begun_as"] = 0
+    old = log.run(values(CALM, start=45))[-1]
+    assert old.id == stable_hash("taxi", "a", "constant", "1", T0 + 40 * MINUTE)
+
+
+def test_what_is_larger_is_told():
+    alerts = Log(policy(warning=9.0)).run(values([*CALM, 20, 21, 35, 36]))
+    assert [a.change for a in alerts] == ["anomaly", "worse"]
+    assert alerts[1].peak.observed == 35
+    assert alerts[1].reason == "update"
+
+
+def test_severity_grows_with_how_far_and_how_long():
+    def of(*scores_):
+        rows = scores("a", [0, 0, *scores_])
+        return Log(policy()).run(rows)[-1].severity
+
+    assert of(4.0) == of(4.9) == of(*[4.0] * 9) == "info"
+    assert of(5.0) == of(*[4.0] * 10) == of(5.9) == "warning"
+    assert of(6.0) == of(*[5.0] * 10) == of(*[4.0] * 100) == "critical"
+
+
+def test_an_alert_that_is_over_says_what_was_wrong():
+    alert = Log(policy(), metric_model(**LONG)).run(values([*CALM, 60, 85, 70, *CALM]))[-1]
+    assert (alert.kind, alert.direction, alert.deviation, alert.deviation_percent) == ("spike", "up", 75.0, 750.0)
+    assert alert.onset == Moment("2014-07-01T00:40:00.000Z", 60.0, 10.0)
+    assert alert.peak == Moment("2014-07-01T00:45:00.000Z", 85.0, 10.0)
+    assert (alert.lasted_ms, alert.observations, alert.members) == (10 * MINUTE, 3, ["constant"])
+    assert alert.summary == (
+        "a jumped to 85, 750 % above the expected 10, from 2014-07-01 00:40 to 00:50 UTC (10 min)."
+    )
+
+
+def test_of_several_channels_those_that_led_are_named():
+    facts = {"observed": (30.0, 1.0, 4.0), "expected": (20.0, 1.0, 5.0), "contributions": (0.25, 0.0, 0.75)}
+    rows = [Row("a", 0, 5.0, **facts), *(Row("a", 5 * i, 0.0, **facts) for i in range(1, 6))]
+    model = metric_model(
+        detectors=(Constant(Constant.Config(window=3, channels=3)),), facts={"channels": ["cpu", "disk", "net"]}
+    )
+    alert = Log(policy(), model).run(rows)[-1]
+    assert [(s.name, s.share) for s in alert.channels] == [("net", 0.75), ("cpu", 0.25)]
+    assert (alert.peak.channel, alert.peak.observed, alert.deviation) == ("net", 4.0, -1.0)
+    assert alert.summary == "a net fell to 4, 20 % below the expected 5 (net 75%, cpu 25%), at 2014-07-01 00:00 UTC."
+
+
+def test_a_series_that_is_absent_gets_an_alert_and_ends_it_when_it_is_back():
+    log = Log(policy())
+    log.run(values(CALM))
+    rows = log.state.rows()
+    now = np.array([T0 + 60 * MINUTE])
+    (begun,) = log.life.absent(log.state, rows, now, log.watermark)
+    assert log.life.absent(log.state, rows, now + 1, log.watermark) == []
+    assert (begun.status, begun.change, begun.kind, begun.sequence) == ("firing", "anomaly", "no data", 0)
+    assert begun.summary == "a sent no data, since 2014-07-01 01:00 UTC."
+    ended, spike = log.run(values([60], start=70))
+    assert (ended.id, ended.status, ended.change, ended.kind) == (begun.id, "resolved", "normal", "no data")
+    assert (spike.change, spike.kind) == ("anomaly", "spike")
+    changed, absent = log.life.absent(log.state, rows, now + 20 * MINUTE, log.watermark)
+    assert (changed.change, changed.kind, changed.next_id) == ("changed", "spike", absent.id)
+    assert absent.kind == "no data"

@@ -1,0 +1,182 @@
+"""What kind of anomaly a window shows: one bounded rule over the newest rows of one channel and what was expected of the last one.
+
+    window (T,) ── before the onset ──┬── since, at most STRETCH rows ──┐
+                        reference     │                                 ▼
+                        (spread,      └── expected, or what was usual ──▶ first rule that fits: kind
+                         range)
+
+The rules stand in docs/alerts.md as a table, in the order in which they are tried. They are for people and for telling one anomaly
+from the next; whether something is anomalous at all was decided before. Nothing is learnt and nothing remembered here: equal windows
+give equal answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = (
+    "", "unusual", "spike", "drop", "level up", "level down", "drift up", "drift down", "noise", "flat", "missing cycle", "missing cycle",
+    "out of range", "no data",
+)  # fmt: skip
+"""By number; 0: not told. The order is part of the state's format: new ones come at the end."""
+_SIDES = (0, 0, 1, -1, 1, -1, 1, -1, 0, 0, -1, 1, 0, 0)
+"""Of each: 1 is above what was expected, -1 below, 0 neither. A cycle's missing peak is below, a missing trough above."""
+(
+    UNUSUAL,
+    SPIKE,
+    DROP,
+    LEVEL_UP,
+    LEVEL_DOWN,
+    DRIFT_UP,
+    DRIFT_DOWN,
+    NOISE,
+    FLAT,
+    NO_PEAK,
+    NO_TROUGH,
+    OUT_OF_RANGE,
+    NO_DATA,
+) = range(1, 14)
+_PASSING = frozenset({0, UNUSUAL, SPIKE, DROP})
+
+LASTING = 5
+"""Newest rows that must lie on one side for a level; between two looks at an alert that goes on."""
+STRETCH = 8
+"""Newest rows in which a stuck value or noise is looked for."""
+_REFERENCE = 8
+"""Rows before the onset from which on they say what is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one observation looks like.
+
+    Attributes
+    ----------
+    kind
+        Number in `KINDS`.
+    channel
+        The one that leads.
+    observed, expected
+        Of that channel; NaN where not known. Where the detector expects nothing, what is usual in the window before it.
+    shares
+        Channel (or column) and share in the score, 0..1, the greatest first; empty where there is one channel, or no member tells.
+    members
+        Bit m: member m says so.
+    """
+
+    kind: int
+    channel: int = 0
+    observed: float = float("nan")
+    expected: float = float("nan")
+    shares: list[tuple[int, float]] = field(default_factory=list)
+    members: int = 0
+
+
+def side(kind: int) -> int:
+    """1 up, -1 down, 0 neither."""
+    return _SIDES[kind]
+
+
+def same(one: int, other: int) -> bool:
+    """Whether an anomaly of the one kind may come back as the other: same side, or the same shape; what is not told may be anything.
+
+    >>> same(SPIKE, LEVEL_UP), same(SPIKE, DROP), same(SPIKE, NOISE), same(UNUSUAL, NOISE)
+    (True, False, False, True)
+    """
+    return min(one, other) <= UNUSUAL or one == other or _SIDES[one] == _SIDES[other] != 0
+
+
+def refined(kind: int, look: int) -> int:
+    """The kind of an alert that goes on, after another look at it: what passes may turn out to be something that lasts."""
+    return look if kind in _PASSING and look not in _PASSING and _may_become(kind, look) else kind
+
+
+def another(kind: int, look: int) -> bool:
+    """Whether a look at an alert shows that it is lastingly about something else now."""
+    return look not in _PASSING and not same(kind, look) and not _may_become(kind, look)
+
+
+def _may_become(kind: int, look: int) -> bool:
+    """A first far value may have been the beginning of noise, of being stuck, or of a level on its own side."""
+    return kind in _PASSING and (_SIDES[look] == 0 or _SIDES[kind] in (0, _SIDES[look]))
+
+
+def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: float = float("nan")) -> int:
+    """The kind of what the last row of a window shows.
+
+    Parameters
+    ----------
+    window : (T,)
+        One channel in the unit of the input, oldest first; the last one is the observation.
+    expected
+        What it should have been; NaN: not known.
+    since
+        Rows between the alert's onset and the last row; 0: it is the onset.
+    floor
+        Below which the series cannot go; NaN: not known.
+    """
+    n, now = len(window), window[-1]
+    before = window[: max(n - since - 1, 0)]
+    new = window[-min(since + 1, LASTING) :]
+    if now < floor:
+        return OUT_OF_RANGE
+    if _stuck(window):
+        return FLAT
+    if since >= LASTING and _noisy(window):
+        return NOISE
+    off = np.median(new) - expected if len(new) == LASTING else now - expected
+    if not off or off != off:
+        return UNUSUAL
+    if _drifting(window, abs(off)):
+        return DRIFT_UP if off > 0 else DRIFT_DOWN
+    if len(new) == LASTING:
+        beyond = (new - expected) / off
+        if np.count_nonzero(beyond > 0.5) >= LASTING - 1:
+            return LEVEL_UP if off > 0 else LEVEL_DOWN
+    elif not since and len(before) >= _REFERENCE and _not_moved(before, now, off):
+        return NO_TROUGH if off > 0 else NO_PEAK
+    return SPIKE if off > 0 else DROP
+
+
+def usual(before: NDArray[np.float64]) -> float:
+    """What a channel usually is by the rows before (k,); NaN where there are none."""
+    return float(np.median(before)) if len(before) else float("nan")
+
+
+def _stuck(window: NDArray[np.float64]) -> bool:
+    """The newest rows are one value, inside the range of those before, which hardly ever repeat."""
+    new, before = window[-STRETCH:], window[:-STRETCH]
+    if len(before) < _REFERENCE or np.ptp(new):
+        return False
+    return bool(before.min() < new[-1] < before.max() and np.count_nonzero(np.diff(before) == 0) * 5 <= len(before))
+
+
+def _noisy(window: NDArray[np.float64]) -> bool:
+    """The newest rows jump three times as far as those before, to and fro."""
+    new, before = np.diff(window[-STRETCH:]), np.abs(np.diff(window[: -STRETCH + 1]))
+    if len(before) < _REFERENCE:
+        return False
+    turns = np.count_nonzero(new[1:] * new[:-1] < 0)
+    return bool(np.median(np.abs(new)) > 3 * np.median(before) and turns >= 3)
+
+
+def _drifting(window: NDArray[np.float64], off: float) -> bool:
+    """The window goes one way, evenly, and by as much as at least half of the deviation."""
+    n = len(window)
+    if n < 2 * _REFERENCE:
+        return False
+    t = np.arange(n) - (n - 1) / 2
+    slope = (window * t).sum() / (t * t).sum()
+    left = window - window.mean() - slope * t
+    moved, spread = abs(slope) * (n - 1), np.ptp(window)
+    even = (left * left).sum() <= 0.15 * ((window - window.mean()) ** 2).sum()
+    return bool(moved >= off / 2 and even and np.abs(np.diff(window)).max() <= spread / 4)
+
+
+def _not_moved(before: NDArray[np.float64], now: float, off: float) -> bool:
+    """The last row is where the rows just before it were, within what is common: what was expected has gone away from it."""
+    near = abs(now - np.median(before[-4:])) <= abs(off) / 4
+    return bool(near and before.min() <= now <= before.max())

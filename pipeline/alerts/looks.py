@@ -1,0 +1,88 @@
+"""What a scored observation looks like: which channel leads, what was seen and expected of it, who says so, and of which kind it is.
+
+In: the columns of a batch (`Scored`), out: a `Look` at one of them when it is asked for. Few are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.model import Model
+from pipeline.alerts import kinds
+from pipeline.alerts.kinds import Look
+from pipeline.steps.batches import Scored
+
+_MEMBERS = 32
+"""Bits that there are for members."""
+
+
+class Looks:
+    """Looks at the observations of one batch; writes nothing, and none depends on the others.
+
+    Parameters
+    ----------
+    model
+        Its kind, members, and the columns of a table.
+    """
+
+    def __init__(self, model: Model, scored: Scored) -> None:
+        self._model = model
+        self._scored = scored
+
+    def at(self, b: int, since: int | None, usual: float) -> Look:
+        """A look at observation b of `Scored`.
+
+        Parameters
+        ----------
+        since
+            Observations since the alert began, 0 for its onset; None: do not tell the kind.
+        usual
+            What the leading channel usually was when the alert began, for detectors that expect nothing; NaN at the onset.
+        """
+        shares, members = self.shares(b), self._members(b)
+        if self._model.kind == "table":
+            return Look(kinds.UNUSUAL, shares[0][0] if shares else 0, shares=shares, members=members)
+        scored, window = self._scored, self._window(b)
+        channel = shares[0][0] if shares else self._farthest(b, window)
+        observed = float(scored.observed[b, channel])
+        expected = np.nan if scored.expected is None else float(scored.expected[b, channel])
+        if expected != expected:
+            expected = usual if usual == usual else kinds.usual(window[:-1, channel])
+        kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since)
+        return Look(kind, channel, observed, expected, shares, members)
+
+    def shares(self, b: int) -> list[tuple[int, float]]:
+        """Channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""
+        contributions = self._scored.contributions
+        if contributions is None:
+            return []
+        parts = contributions[b]
+        if self._model.features is not None:
+            parts = self._model.features.by_feature(parts[None])[0]
+        total = float(parts.sum(dtype=np.float64))
+        if len(parts) < 2 or not 0 < total < np.inf:
+            return []
+        order = np.argsort(-parts, kind="stable")
+        return [(int(k), float(parts[k]) / total) for k in order.tolist() if parts[k] > 0]
+
+    def _members(self, b: int) -> int:
+        """Members whose own calibrated score reaches the level."""
+        said = self._scored.calibrated[b, :_MEMBERS] >= self._scored.level[b]
+        return int(sum(1 << m for m in np.flatnonzero(said).tolist()))
+
+    def _window(self, b: int) -> NDArray[np.float64]:
+        """(T, C) in the unit of the input."""
+        windows = self._scored.windows
+        start = int(windows.starts[b])
+        return windows.packed[start : start + self._model.window]
+
+    def _farthest(self, b: int, window: NDArray[np.float64]) -> int:
+        """The channel that is farthest from what was expected, or from what is usual, by its own spread in the window."""
+        if window.shape[1] == 1:
+            return 0
+        middle = np.median(window, axis=0)
+        spread = np.median(np.abs(window - middle), axis=0)
+        expected = middle if self._scored.expected is None else self._scored.expected[b]
+        off = np.abs(self._scored.observed[b] - np.where(np.isnan(expected), middle, expected))
+        return int(np.argmax(np.nan_to_num(off / np.maximum(spread, 1e-9 * np.abs(middle) + 1e-300))))

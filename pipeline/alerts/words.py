@@ -1,0 +1,105 @@
+"""An alert in one sentence: which series, what, by how much, since when or how long. Times in UTC."""
+
+from __future__ import annotations
+
+from pipeline.alerts.records import Alert, Moment
+
+_VERBS = {
+    "spike": "jumped to {observed}",
+    "drop": "fell to {observed}",
+    "level up": "rose to a new level, {observed} at its highest",
+    "level down": "fell to a new level, {observed} at its lowest",
+    "drift up": "drifted up to {observed}",
+    "drift down": "drifted down to {observed}",
+    "noise": "became noisy, {observed} at its worst",
+    "flat": "stuck at {observed}",
+    "missing cycle": "stayed at {observed}",
+    "out of range": "went out of its range, to {observed}",
+}
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
+
+def summary(alert: Alert) -> str:
+    """The sentence.
+
+    Numbers are of the peak: what was farthest from what was expected. Nothing in it is newer than the record.
+    """
+    return f"{alert.series}{_channel(alert.peak)} {_what(alert)}{_because(alert)}{_when(alert)}."
+
+
+def _what(alert: Alert) -> str:
+    if alert.kind == "no data":
+        return "sent no data"
+    peak = alert.peak
+    if peak is None or peak.observed is None or alert.kind not in _VERBS:
+        return "was anomalous" if alert.status == "resolved" else "is anomalous"
+    return _VERBS[alert.kind].format(observed=number(peak.observed)) + _compared(alert, peak)
+
+
+def _compared(alert: Alert, peak: Moment) -> str:
+    if peak.expected is None or alert.deviation is None or alert.kind == "flat":
+        return ""
+    if alert.deviation_percent is None or abs(alert.deviation_percent) >= 1000:
+        by = f"{number(abs(alert.deviation))}"
+    else:
+        by = f"{abs(alert.deviation_percent):.3g} %"
+    return f", {by} {'above' if alert.deviation > 0 else 'below'} the expected {number(peak.expected)}"
+
+
+def _because(alert: Alert) -> str:
+    """Channels and columns that led, where no single one says it all."""
+    if alert.peak is not None and len(alert.channels) < 2:
+        return ""
+    told = ", ".join(f"{s.name} {s.share:.0%}" for s in alert.channels)
+    return f" ({told})" if told else ""
+
+
+def _when(alert: Alert) -> str:
+    since = when(alert.starts_at)
+    if alert.status != "resolved":
+        also = ", again" if alert.change == "reopened" else ""
+        lasted = f", for {span(alert.lasted_ms)} so far" if alert.lasted_ms else ""
+        return f"{also}, since {since} UTC{lasted}"
+    if not alert.lasted_ms:
+        return f", at {since} UTC"
+    return f", from {since} to {when(alert.last_seen, after=alert.starts_at)} UTC ({span(alert.lasted_ms)})"
+
+
+def _channel(peak: Moment | None) -> str:
+    return f" {peak.channel}" if peak is not None and peak.channel else ""
+
+
+def number(value: float) -> str:
+    """With four significant digits, more only for whole numbers.
+
+    >>> number(1234567.0), number(0.123456), number(98.7654321), number(-3.0)
+    ('1,234,567', '0.1235', '98.77', '-3')
+    """
+    if abs(value) < 1e15 and (value == round(value) or abs(value) >= 10_000):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def span(ms: int) -> str:
+    """How long, in its two greatest units.
+
+    >>> span(7_500_000), span(59_000), span(250), span(90_000_000)
+    ('2 h 5 min', '59 s', '250 ms', '1 d 1 h')
+    """
+    parts = []
+    for unit, name in _UNITS:
+        if ms >= unit or parts:
+            count, ms = divmod(ms, unit)
+            parts.append(f"{count} {name}" if count else "")
+    return " ".join(p for p in parts[:2] if p) or f"{ms} ms"
+
+
+def when(text: str, *, after: str = "") -> str:
+    """A time of a record to the minute, or as exact as it is; without the date where that is the one of `after`.
+
+    >>> when("2014-07-01T12:35:00.000Z"), when("2014-07-01T12:35:01.500Z", after="2014-07-01T12:00:00.000Z")
+    ('2014-07-01 12:35', '12:35:01.500')
+    """
+    date, _, time = text.removesuffix("Z").partition("T")
+    time = time.removesuffix(".000").removesuffix(":00") if time.endswith(":00.000") else time.removesuffix(".000")
+    return time if after.partition("T")[0] == date else f"{date} {time}"
