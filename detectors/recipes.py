@@ -241,16 +241,15 @@ METRIC = Recipe(
     (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
     several=(("pca", {"window": 4}),),
     time_features=("day",),
-    settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 100}},
+    settings={"threshold": {"level": 2.5}},
 )
-"""Three networks that see a stretch that runs wrong, not a noisy point; an alert ends after a hundred normal observations, so that
-an event is one alert. Where there are several channels, a look at the last four observations besides: which of them has left the
-others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
+"""Three networks that see a stretch that runs wrong, not a noisy point. Where there are several channels, a look at the last four
+observations besides: which of them has left the others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
 TABLE = Recipe(
     ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
     aggregation="rms",
     calibration={"adapt_after": 60_000},
-    settings={"threshold": {"level": 2.5}},
+    settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 3}},
 )
 """What lies far from all that was seen, what few cuts isolate, what breaks the columns' habits together: what one of them finds at once
 another cannot see at all (a forest no broken correlation, a distance no count among wild columns), so the mean of squares, by which

@@ -72,7 +72,14 @@ def stream_of(kind: str) -> Stream:
         future_limit=timedelta(minutes=30),
         threshold=ThresholdSettings(level=0.7 if kind == "table" else 2.0),
         alerts=AlertSettings(
-            hold=timedelta(minutes=2), silence=timedelta(minutes=20), suppression=timedelta(minutes=5)
+            hold=timedelta(minutes=2),
+            silence=timedelta(minutes=20),
+            suppression=timedelta(minutes=5),
+            resolve_count=3,  # these as they were by default when the first states were frozen
+            quiet=timedelta(0),
+            split=False,
+            warning=0.0,
+            critical=6.0,
         ),
     )
     return create_stream(settings, model)

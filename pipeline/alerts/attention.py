@@ -80,7 +80,7 @@ class Attention:
             observations.offsets[at].tolist(),
             column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
             column(scored.score[of]),
-            column(scored.score[of] - scored.level[of]),
+            column(scored.alarm[of]),
             column(opens[of]),
             column(self._keeps(scored, of, opens[of])),
             heard.watermarks[at].tolist(),

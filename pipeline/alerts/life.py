@@ -151,7 +151,9 @@ class AlertLife:
             lives[row] = Life().values()
         return alerts
 
-    def absent(self, state: PartitionState, rows: NDArray[np.intp], now: NDArray[np.int64], clock: int) -> list[Alert]:
+    def absent(
+        self, state: PartitionState, rows: NDArray[np.intp], now: NDArray[np.int64], *, clock: int, offset: int
+    ) -> list[Alert]:
         """Series in `rows` (k,) should have said something and have not: each gets an alert of the kind *no data*.
 
         To be called where it is a function of the log (at a tick, or at a fixed count of observations), with rows that are to have such
@@ -164,11 +166,14 @@ class AlertLife:
             As of when in each series' own event time, ms: the onset, and with it part of the id.
         clock
             The partition's event time.
+        offset
+            Of the record that brought it there: what orders these alerts among others of their series.
         """
         lives = state.arrays["alerts"]
         steps: list[Step] = []
         for row, at in zip(rows.tolist(), now.tolist(), strict=True):
             life = Life.of(lives, row)
+            life.offset = max(life.offset, offset)
             self._lifecycle.absent(life, row, 0, at, clock, steps)
             lives[row] = life.values()
         state.touch(rows)

@@ -49,7 +49,8 @@ class Looks:
         expected = np.nan if scored.expected is None else float(scored.expected[b, channel])
         if expected != expected:
             expected = usual if usual == usual else kinds.usual(window[:-1, channel])
-        kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since)
+        floor = np.nan if scored.floor is None else float(scored.floor[b, channel])
+        kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since, floor=floor)
         return Look(kind, channel, observed, expected, shares, members)
 
     def shares(self, b: int) -> list[tuple[int, float]]:
@@ -72,10 +73,9 @@ class Looks:
         return int(sum(1 << m for m in np.flatnonzero(said).tolist()))
 
     def _window(self, b: int) -> NDArray[np.float64]:
-        """(T, C) in the unit of the input."""
-        windows = self._scored.windows
-        start = int(windows.starts[b])
-        return windows.packed[start : start + self._model.window]
+        """What the detectors saw, at most (T, C), in the unit of the input."""
+        first, behind = self._scored.spans[b].tolist()
+        return self._scored.packed[first:behind]
 
     def _farthest(self, b: int, window: NDArray[np.float64]) -> int:
         """The channel that is farthest from what was expected, or from what is usual, by its own spread in the window."""

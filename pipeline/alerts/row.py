@@ -172,7 +172,7 @@ class Judged:
     ordinals: list[int]
     scores: list[float]
     beyond: list[float]
-    """How far beyond the level, in decades; below 0: short of it."""
+    """The alarm: how many decades rarer than what is let pass."""
     opens: list[bool]
     """Anomalous at the level: begins an alert."""
     keeps: list[bool]

@@ -131,19 +131,20 @@ def _write(verdicts: Verdicts, step: Step, settled: Settled) -> None:
 
 
 def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:
-    """Give the observations between an alert's first and last anomalous one its id."""
-    first: dict[str, Alert] = {}
-    last: dict[str, Alert] = {}
+    """Give the observations between an alert's first and last anomalous one its id; of one that came back, each time by itself."""
+    spans: dict[tuple[str, int], tuple[Alert, Alert]] = {}
+    times_over: Counter[str] = Counter()
     for alert in verdicts.alerts:
-        first.setdefault(alert.id, alert)
-        last[alert.id] = alert
+        span = (alert.id, times_over[alert.id])
+        spans[span] = spans.get(span, (alert, alert))[0], alert
+        times_over[alert.id] += alert.status == "resolved"
     rows = _rows_by_series(observations.series)
-    for name, alert in first.items():
-        of_series = rows[alert.series]
+    for first, last in spans.values():
+        of_series = rows[first.series]
         times = observations.timestamps[of_series]
-        within = (of_series >= alert.evidence.offset) & (times <= _ms(last[name].last_seen))
+        within = (of_series >= first.evidence.offset) & (times <= _ms(last.last_seen))
         for row in of_series[within & verdicts.live[of_series]].tolist():
-            verdicts.alert_ids[row] = name
+            verdicts.alert_ids[row] = first.id
 
 
 def _rows_by_series(series: Sequence[str]) -> dict[str, NDArray[np.intp]]:

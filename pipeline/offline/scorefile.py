@@ -11,9 +11,10 @@ Recorded files are less tidy than streams, so before the stream's steps run:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,7 @@ def score_dataset(
     detector: str = "",
     recipe: Recipe | None = None,
     model: Model | None = None,
+    alerts: Mapping[str, Any] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     on_scored: OnScored | None = None,
@@ -113,6 +115,8 @@ def score_dataset(
         None: the product's default for this kind of data.
     model
         Learnt from these rows before (`train`); None: learnt now.
+    alerts
+        Settings of the life of alerts, over what the recipe says; as in tidewatch.toml.
 
     Raises
     ------
@@ -136,7 +140,9 @@ def score_dataset(
         data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress
     )
     observations, rows = _observations(data, model)
-    verdicts = run(offline_stream(model, {**time_limits.of_file(data), **recipe.settings}), observations, on_scored)
+    settings = {**time_limits.of_file(data), **recipe.settings}
+    settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
+    verdicts = run(offline_stream(model, settings), observations, on_scored)
     _some_scored(data, observations, verdicts, model)
     notes += _unscored(observations, verdicts, model)
     if repeated := verdicts.counts["duplicate"]:

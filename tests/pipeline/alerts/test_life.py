@@ -598,13 +598,13 @@ def test_a_series_that_is_absent_gets_an_alert_and_ends_it_when_it_is_back():
     log.run(values(CALM))
     rows = log.state.rows()
     now = np.array([T0 + 60 * MINUTE])
-    (begun,) = log.life.absent(log.state, rows, now, log.watermark)
-    assert log.life.absent(log.state, rows, now + 1, log.watermark) == []
+    (begun,) = log.life.absent(log.state, rows, now, clock=log.watermark, offset=log.offset)
+    assert log.life.absent(log.state, rows, now + 1, clock=log.watermark, offset=log.offset) == []
     assert (begun.status, begun.change, begun.kind, begun.sequence) == ("firing", "anomaly", "no data", 0)
     assert begun.summary == "a sent no data, since 2014-07-01 01:00 UTC."
     ended, spike = log.run(values([60], start=70))
     assert (ended.id, ended.status, ended.change, ended.kind) == (begun.id, "resolved", "normal", "no data")
     assert (spike.change, spike.kind) == ("anomaly", "spike")
-    changed, absent = log.life.absent(log.state, rows, now + 20 * MINUTE, log.watermark)
+    changed, absent = log.life.absent(log.state, rows, now + 20 * MINUTE, clock=log.watermark, offset=log.offset)
     assert (changed.change, changed.kind, changed.next_id) == ("changed", "spike", absent.id)
     assert absent.kind == "no data"

@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
-from alert_logs import Log, scores, stream
+from alert_logs import Log, Row, metric_model, scores, stream
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from faust.types import TP
 from recording_life import Book, settings_of, until, worker
 
-from pipeline.alerts.lifecycle import FIRING
+from detectors.baselines import Constant
 from pipeline.alerts.open_alerts import OpenAlerts, keep_newest
 from pipeline.alerts.records import Alert
+from pipeline.alerts.row import FIRING
 from pipeline.errors import BrokerError
 from pipeline.kafka.control import append
 from pipeline.kafka.transport.driver import Consumer as KafkaConsumer
@@ -38,6 +40,63 @@ def test_the_newest_record_of_a_series_counts_also_where_a_crash_repeats_older_o
         for alert in order:
             keep_newest(kept, alert)
         assert kept == {"a": alerts[-1]}
+
+
+def test_of_an_alert_and_the_one_that_followed_it_with_the_same_observation_the_second_counts() -> None:
+    log = Log(stream(split=True), metric_model(detectors=(Constant(Constant.Config(window=20)),)))
+    values = [10.0 + i % 2 for i in range(16)] + [60.0] * 6 + [-40.0] * 8 + [10.0] * 3
+    alerts = log.run(
+        [
+            Row("a", 5 * i, 5.0 if abs(v - 10) > 5 else 0.0, observed=(v,), expected=(10.0,))
+            for i, v in enumerate(values)
+        ]
+    )
+    changes = [a.change for a in alerts]
+    at = changes.index("changed")
+    assert alerts[at].evidence.offset == alerts[at + 1].evidence.offset
+    for end in range(1, len(alerts) + 1):
+        told = alerts[:end]
+        for order in (told, told[::-1], told + told[:1], told + told[at : at + 1] * (end > at)):
+            kept: dict[str, Alert] = {}
+            for alert in order:
+                keep_newest(kept, alert)
+            assert kept == {"a": told[-1]}
+
+
+def test_an_alert_whose_series_fell_silent_may_be_followed_by_one_that_no_observation_tells_of() -> None:
+    log = Log(stream())
+    ended = log.run([*scores("a", ANOMALIES[:8])])[-1]
+    now = np.array([log.watermark + 60_000])
+    (absent,) = log.life.absent(log.state, log.state.rows(), now, clock=log.watermark, offset=log.offset - 1)
+    assert (ended.status, ended.evidence.offset) == ("resolved", absent.evidence.offset)
+    for order in ([ended, absent], [absent, ended]):
+        kept: dict[str, Alert] = {}
+        for alert in order:
+            keep_newest(kept, alert)
+        assert kept == {"a": absent}
+
+
+@pytest.mark.parametrize("end", [3, 8, 11, 14, 16, 20])
+def test_what_the_topic_tells_is_all_that_an_alert_needs_to_go_on(end: int) -> None:
+    """Whoever lost the state behind a record, and takes it up, goes on as if nothing had happened."""
+    whole = Log(stream(quiet=90, suppression=0, update_every=0, warning=9.0))
+    rows = [
+        Row("a", 5 * i, float(v), observed=(10.0 + 5 * v + i % 3,), expected=(10.0,))
+        for i, v in enumerate([*ANOMALIES, 0, 0, 0, 0, 9, 9, 0, 0, 0, *[0] * 20, 9, 0, 0, 0])
+    ]
+    before = whole.run(rows[:end])
+    assert before[-1].evidence.offset == whole.offset - 1
+    other = Log(stream(quiet=90, suppression=0, update_every=0, warning=9.0))
+    other.offset, other.watermark = whole.offset, whole.watermark
+    other.ordinals, other.history = dict(whole.ordinals), {"a": list(whole.history["a"])}
+    other.state.rows_of(["a"])
+    told = {"a": before[-1]} if before else {}
+    other.life.take_up(other.state, told, np.array([whole.watermark]), whole.watermark)
+    here, there = whole.run(rows[end:]), other.run(rows[end:])
+    assert [(a.id, a.sequence, a.status, a.reason, a.kind) for a in there] == [
+        (a.id, a.sequence, a.status, a.reason, a.kind) for a in here
+    ]
+    assert "reopened" in {a.change for a in (*before, *here)}
 
 
 def test_what_was_taken_up_goes_on_as_the_same_alert() -> None:

@@ -107,7 +107,7 @@ def test_the_default_mix_carries_its_level_into_the_stream_and_other_detectors_n
     said = train("default", *columns(metric), "--out", settings.model, "--set", "training.epochs=3", "--window", 12)
     assert "recommended where your settings do not say: threshold.level = 2.5" in said
     stream = create_stream(settings, load_model(settings.model))
-    assert (stream.settings.threshold.level, stream.settings.alerts.resolve_count) == (2.5, 100)
+    assert (stream.settings.threshold.level, stream.settings.alerts.resolve_count) == (2.5, 5)
     train("autoencoder", *columns(metric), "--out", settings.model, *QUICK)
     assert create_stream(settings, load_model(settings.model)).settings == settings
 

@@ -81,7 +81,7 @@ def run(model, cuts=(), method="fixed", shift=MappingProxyType({}), hold="0s"):
         threshold=ThresholdSettings(false_alarms=method)
         if " per " in method
         else ThresholdSettings(method=method, level=3.0, probability=1e-3),
-        alerts=AlertSettings(hold=hold, silence="20m", update_every="5m", resolve_count=2),
+        alerts=AlertSettings(hold=hold, silence="20m", update_every="5m", resolve_count=2, quiet="0s"),
     )
     core = create_stream(policy, model).core(3)
     whole, alerts, scores = log(shift), [], []

@@ -8,8 +8,8 @@ from aiokafka.partitioner import murmur2
 from frozen_states import log_of, process, stream_of
 
 from pipeline.alerts.attention import ORDINAL_BASE
-from pipeline.alerts.lifecycle import FIRING, PENDING
 from pipeline.alerts.records import Alert, decode_alert
+from pipeline.alerts.row import FIRING, PENDING
 from pipeline.partition.stream import PartitionCore
 
 SERIES = ("s0", "s1", "s2", "s3", "s4")
