@@ -86,7 +86,7 @@ def span(ms: int) -> str:
     >>> span(7_500_000), span(59_000), span(250), span(90_000_000)
     ('2 h 5 min', '59 s', '250 ms', '1 d 1 h')
     """
-    parts = []
+    parts: list[str] = []
     for unit, name in _UNITS:
         if ms >= unit or parts:
             count, ms = divmod(ms, unit)
