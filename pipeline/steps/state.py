@@ -207,14 +207,18 @@ def _from_1(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]
 def _from_2(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Silence counted from the series' own event time."""
     old = _stored(fields, components, 2)
-    return _relaid(fields, old, {**old, "alerts": _alerts_of(components, 3)}, {"heard_at": lambda alerts: alerts["heard"]})
+    return _relaid(
+        fields, old, {**old, "alerts": _alerts_of(components, 3)}, {"alerts.heard_at": lambda alerts: alerts["heard"]}
+    )
 
 
 def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]) -> dict[str, bytes]:
     """Only OTLP's series had room for a running total; which of them had one, its time says. Alerts did not remember what they were."""
     old = _stored(fields, components, 3)
     counted = "total_at" in (old["windows"].names or ())
-    return _relaid(fields, old, components, {"kind": lambda windows: windows["total_at"] != 0} if counted else {})
+    return _relaid(
+        fields, old, components, {"windows.kind": lambda windows: windows["total_at"] != 0} if counted else {}
+    )
 
 
 _LEVEL_OF_3 = np.dtype([("unused", "u1")])
@@ -267,7 +271,7 @@ def _relaid(
     new: Mapping[str, np.dtype[Any]],
     begun_as: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType({}),
 ) -> dict[str, bytes]:
-    """Pages of components `old` as pages of `new`; new columns are what `begun_as` makes of the component's old rows, else zero."""
+    """Pages of components `old` as pages of `new`; new columns are what `begun_as` (component.column) makes of the old rows."""
     out = dict(fields)
     for field in fields:
         if not field.startswith(_PAGE):
@@ -280,8 +284,9 @@ def _relaid(
             else:
                 for column in set(old[name].names or ()) & set(changed.dtype.names or ()) - {"spare"}:
                     changed[column] = rows[column]
-                for column in set(begun_as) & set(changed.dtype.names or ()):
-                    changed[column] = begun_as[column](rows)
+                for column in changed.dtype.names or ():
+                    if (begin := begun_as.get(f"{name}.{column}")) is not None:
+                        changed[column] = begin(rows)
             packed.append(changed.tobytes())
         out[field] = b"".join(packed)
     return out
