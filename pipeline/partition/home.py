@@ -34,6 +34,8 @@ ROUND = 60.0
 """Seconds of a round."""
 ENOUGH = 16
 """Records of series that are not at home: fewer are strays (somebody tried something), no verdict."""
+SATED = 2048
+"""Records that a round looks at; what comes until its end is not looked at."""
 _LOOKED_AT = 1024  # observations at the beginning of a batch, among which the round's series are looked for
 _SIGHTINGS = 64  # of them, in one batch
 
@@ -130,8 +132,10 @@ class Homes:
         """
         if not len(rows) or not counts or max(counts) == 1:
             return False
-        if self._over(rows):
+        if self._sightings >= 4 * ENOUGH and self._clock() - self._begun >= ROUND:
             self._next_round(int(rows.max()) + 1)
+        elif self._sightings >= SATED:
+            return False
         near = rows[:_LOOKED_AT]
         turn = np.flatnonzero(near % self._stride == self._rounds % self._stride)[:_SIGHTINGS]
         index = np.searchsorted(records.offsets, observations.offsets[turn])
@@ -142,9 +146,6 @@ class Homes:
         if self._sightings == before or self._sightings // ENOUGH == before // ENOUGH:
             return False
         return self._judge()
-
-    def _over(self, rows: NDArray[np.intp]) -> bool:
-        return self._sightings >= 4 * ENOUGH and self._clock() - self._begun >= ROUND
 
     def _next_round(self, series: int) -> None:
         self._judge(whole=True)

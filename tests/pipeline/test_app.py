@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -280,3 +284,35 @@ def test_a_worker_creates_only_what_it_writes_to(
     assert f"no topic {topic[:-1]} (did you mean {topic}?)" in run(topic=topic[:-1])
     assert not {t for t in admin.list_topics(timeout=10).topics if t.startswith((name, f"{topic[:-1]}."))}
     assert "create topic" in run(topic=topic)  # its own, refused for the five replicas
+
+
+@pytest.mark.kafka
+def test_records_without_keys_degrade_the_workers_health_with_the_mend(world: World) -> None:
+    world.create_topic()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    worker = world.start(TIDEWATCH_WORKER__METRICS_PORT=str(port))
+    producer = Producer({"bootstrap.servers": world.kafka, "log_level": 0})
+    for i in range(400):  # as Telegraf without a routing tag: each series now here, now there
+        value = b'{"series":"s%d","timestamp":%d,"value":1}' % (i % 20, START + STEP * i)
+        producer.produce(f"{world.name}.observations", value, partition=(i + i // 20) % 2)
+    assert producer.flush(20) == 0
+    end, health = time.monotonic() + 60, b""
+    while b"their records have no key" not in health and time.monotonic() < end and worker.poll() is None:
+        time.sleep(0.2)
+        with suppress(URLError, ConnectionError):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5)
+            except HTTPError as error:
+                health = error.read()
+    assert b"degraded" in health
+    assert b"routing_tag" in health
+    metrics = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    away = re.findall(r"tidewatch_series_away_ratio\{.*\} (\S+)", metrics)
+    assert max(map(float, away)) > 0.1
+    assert worker.stderr is not None
+    assert any("series not at home" in line for line in worker.stderr)  # it is told within a second or two
+    worker.terminate()
+    _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 0, errors
+    assert "series not at home" not in errors
