@@ -30,10 +30,11 @@ from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME, hash_of
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
-from pipeline.steps import kinds
+from pipeline.steps import event_time, kinds
 from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches import Heard, Observations, Pushed, Scored
 from pipeline.steps.decoding import Decoder
+from pipeline.steps.event_time import EventTime
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
 from pipeline.steps.windows import SeriesWindows
@@ -180,6 +181,7 @@ class PartitionCore:
         self.state = PartitionState(
             {
                 "admission": _ADMISSION,
+                event_time.COMPONENT: event_time.DTYPE,
                 "windows": stream.windows.dtype,
                 "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
                 "threshold": stream.threshold.dtype,
@@ -187,11 +189,12 @@ class PartitionCore:
             },
             max_series=stream.settings.max_series,
         )
+        self.clock = EventTime(self.state)
 
     @property
     def watermark(self) -> int:
-        """The partition's event time in ms: the newest time that its series vouches for (`Pushed.vouched`); 0 before the first."""
-        return self.state.scalars.get("watermark", 0)
+        """The partition's event time in ms (`pipeline.steps.event_time`); 0 before the first."""
+        return self.clock.now
 
     @property
     def warming(self) -> int:
@@ -217,22 +220,40 @@ class PartitionCore:
         self._evict()
         before = len(state)
         rejected: list[tuple[int, str, str]] = []
+        places = state.scalars.get("observations", 0) + np.arange(len(observations))
+        seen = state.scalars.get("observations", 0) + len(observations)
         rows, new = state.rows_of(observations.series)
         if (rows < 0).any():
             limit = f"this partition holds {state.max_series} series already (max_series)"
             rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
             keep = np.flatnonzero(rows >= 0)
-            observations, rows = observations.take(keep), rows[keep]
+            observations, rows, places = observations.take(keep), rows[keep], places[keep]
         new += self._change_kinds(observations, rows, new)
         for row in new:
             self._admit(row)
         pushed = stream.windows.push(state, observations, rows, new)
-        times = np.where(pushed.vouched, observations.timestamps, np.iinfo(np.int64).min)
-        watermarks = np.maximum.accumulate(np.concatenate([[self.watermark], times]))[1:]
-        if len(watermarks):
-            state.scalars["watermark"] = int(watermarks[-1])
-        state.scalars["observations"] = state.scalars.get("observations", 0) + len(observations) + len(rejected)
+        watermarks = self._event_times(rows, places, observations.timestamps, pushed.vouched, seen)
+        state.scalars["observations"] = seen
         return Step(observations, rows, pushed, watermarks, _living(before, rows, new), rejected)
+
+    def _event_times(
+        self,
+        rows: NDArray[np.intp],
+        places: NDArray[np.int64],
+        times: NDArray[np.int64],
+        vouched: NDArray[np.bool_],
+        seen: int,
+    ) -> NDArray[np.int64]:
+        """The partition's event time after each observation; where it begins among them, all of before is as if it was then."""
+        begins = not self.clock.now
+        watermarks = self.clock.advance(rows, places, times, vouched, seen)
+        if not (begins and self.clock.now):
+            return watermarks
+        lives = self.state.arrays["alerts"]
+        unheard = np.flatnonzero((lives["status"] != 0) & (lives["heard_at"] == 0))
+        lives["heard_at"][unheard] = self.clock.begun
+        self.state.touch(unheard)
+        return np.where(watermarks > 0, watermarks, self.clock.begun)
 
     def settle(self, step: Step, scores: MemberScores) -> Settled:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
@@ -393,7 +414,7 @@ class PartitionCore:
         seen = self.state.scalars.get("observations", 0)
         if seen and seen % EVICT_EVERY == 0:
             idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
-            idle = self.stream.windows.idle_rows(self.state, self.watermark, idle_after)
+            idle = self.clock.idle_rows(idle_after)
             self._forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
 
     def _forget(self, rows: NDArray[np.intp]) -> None:

@@ -33,7 +33,7 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it).
+stands beside it); series vote for the partition's event time (component `clock`).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -216,9 +216,20 @@ def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]
     """Only OTLP's series had room for a running total; which of them had one, its time says. Alerts did not remember what they were."""
     old = _stored(fields, components, 3)
     counted = "total_at" in (old["windows"].names or ())
-    return _relaid(
-        fields, old, components, {"windows.kind": lambda windows: windows["total_at"] != 0} if counted else {}
-    )
+    known_kind = {"windows.kind": lambda windows: windows["total_at"] != 0} if counted else {}
+    return _relaid(fields, old, components, known_kind, {"clock": _votes})
+
+
+def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What series would have voted: their newest time, where there is one before it that vouches for it."""
+    windows, clocks = stored["windows"], np.zeros(PAGE, dtype)
+    known = windows["ordinal"] > 1
+    clocks["vote"] = np.where(known, windows["last"], 0)
+    clocks["votes"] = known
+    clocks["heard_at"] = windows["last"]
+    if "decided" in (windows.dtype.names or ()):
+        clocks["step"] = np.where(windows["decided"] != 0, windows["interval"], 0)
+    return clocks
 
 
 _LEVEL_OF_3 = np.dtype([("unused", "u1")])
@@ -245,6 +256,7 @@ def _stored(
     """The components as a format before 4 had them; which of two layouts, the pages say."""
     budget = "interval" in (components["threshold"].names or ())
     threshold = _LEVEL_OF_3 if budget else components["threshold"]
+    components = {name: dtype for name, dtype in components.items() if name != "clock"}
     older = {**components, "alerts": _alerts_of(components, number), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
     otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)
@@ -270,16 +282,24 @@ def _relaid(
     old: Mapping[str, np.dtype[Any]],
     new: Mapping[str, np.dtype[Any]],
     begun_as: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType({}),
+    added: Mapping[str, Callable[[Mapping[str, NDArray[Any]], np.dtype[Any]], NDArray[Any]]] = MappingProxyType({}),
 ) -> dict[str, bytes]:
-    """Pages of components `old` as pages of `new`; new columns are what `begun_as` (component.column) makes of the old rows."""
+    """Pages of components `old` as pages of `new`.
+
+    New columns are what `begun_as` (component.column) makes of the component's old rows, else zero; new components what is `added` given the rows of all.
+    """
     out = dict(fields)
     for field in fields:
         if not field.startswith(_PAGE):
             continue
         packed = [_layout(new)]
-        for name, rows in _unpacked(fields[field], old).items():
-            changed = np.zeros(PAGE, new[name])
-            if old[name] == new[name]:
+        stored = _unpacked(fields[field], old)
+        for name, dtype in new.items():
+            if name not in stored:
+                packed.append(added[name](stored, dtype).tobytes())
+                continue
+            rows, changed = stored[name], np.zeros(PAGE, dtype)
+            if old[name] == dtype:
                 changed = rows
             else:
                 for column in set(old[name].names or ()) & set(changed.dtype.names or ()) - {"spare"}:

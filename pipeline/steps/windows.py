@@ -168,11 +168,6 @@ class SeriesWindows:
         """Scaled values (B, C) of series in `rows` (B,) in the unit of the input."""
         return self._scales.take_off(state.arrays[COMPONENT], rows, scaled)
 
-    def idle_rows(self, state: PartitionState, watermark: int, idle_after: int) -> NDArray[np.intp]:
-        """Rows of series whose newest observation is more than `idle_after` ms older than `watermark`, rising."""
-        rows = state.rows()
-        return rows[state.arrays[COMPONENT]["last"][rows] < watermark - idle_after]
-
     def status(self, state: PartitionState) -> list[Progress]:
         """How far each series is from being scored, in the order of their rows."""
         rows = state.rows()

@@ -144,14 +144,6 @@ def test_status_says_how_far_a_series_is_and_why_not_further() -> None:
     assert str(run.windows.status(run.state)[0]) == "warming 2/4, 2 more needed (scaling)"
 
 
-def test_idle_rows_are_those_far_behind_the_watermark() -> None:
-    run = Run(model(3))
-    run.push([*at(0), *at(5, series="a"), *at(9, series="b")])
-    assert run.windows.idle_rows(run.state, START + 9 * STEP, 4 * STEP).tolist() == [0]
-    run.state.drop([0])
-    assert run.windows.idle_rows(run.state, START + 9 * STEP, 3 * STEP).tolist() == [1]
-
-
 def test_what_is_kept_beside_the_window_is_small() -> None:
     for C in (1, 3):
         extra = SeriesWindows(model(48, C), stream()).dtype.itemsize - 47 * 8 * C

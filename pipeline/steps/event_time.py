@@ -1,0 +1,296 @@
+"""A partition's event time: what the series that vote for it vouch for, and when each series was last heard of by it.
+
+    observations ──┬── border ──┬── border ──┬── border ──▶        at fixed counts of observations
+                   │  votes     │  votes     │  votes
+                   └────────────┴────────────┴─▶ lower median of the votes, which never falls
+
+- A series' *vote* is its newest event time that the one before it vouches for (`Pushed.vouched`). The partition's event time is the lower
+  median of the votes: of fewer than three it is the slowest. So a minority of clocks that run ahead or behind, by any amount, changes
+  nothing for the others.
+- A series votes while it was heard of lately, or those that are gone would stop the clock. Lately is measured by *progress*: at each border
+  the lower median of how far the series that were heard of since the one before moved on, each by its own clock. By how much a clock is wrong
+  drops out of it; so it tells the time that went by where no clock can be believed, live and where years of history are read in a second
+  (Kafka's own time stamps stand still there, and are a producer's clock by default). A step counts as at most twice the one before: when all
+  were away, who comes back first must not outlive the votes of the others.
+- Until `LATELY` went by there is no event time: one wrong clock that is the first to be heard of would have set it.
+- Borders come about once per vote: where V series vote, every V observations, rounded up to a power of two, looked at anew now and then.
+  A batch's borders are worked out together, as arrays of borders by series; that costs as much as the batch has records.
+
+All is a function of the log: where a batch begins and ends changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.steps.judging import Sorted
+from pipeline.steps.state import PartitionState
+
+COMPONENT = "clock"
+
+LATELY = 300_000
+"""Milliseconds of progress for which a series votes after it was heard of, at least..."""
+STEPS = 3
+"""...or so many times its own last step."""
+
+BORDERS = 64
+"""Between two looks at how far apart borders should be; ..."""
+OBSERVATIONS = 4096
+"""...and no fewer observations than this, as soon as the partition has had so many."""
+
+_TOGETHER = 1 << 18
+"""Elements of the arrays of borders by series that are worked out at once."""
+_NONE = np.iinfo(np.int64).max
+
+DTYPE = np.dtype(
+    [
+        ("vote", "<i8"),  # newest event time that was vouched for, 0: none yet
+        ("step", "<i8"),  # from the vote before to this one
+        ("moved", "<i8"),  # progress since the last border
+        ("at", "<i8"),  # progress at the border behind the vote
+        ("heard_at", "<i8"),  # the partition's event time when anything was last heard of the series
+        ("fresh", "u1"),  # it voted anew since the last border
+        ("votes", "u1"),
+    ]
+)
+"""What is kept of a series; all zeros: nothing was heard of it."""
+
+
+class EventTime:
+    """The clock of one partition. What it knows is in the component "clock" and in the scalars of the partition's state."""
+
+    def __init__(self, state: PartitionState) -> None:
+        self._state = state
+
+    @property
+    def now(self) -> int:
+        """The partition's event time in ms since the epoch; 0 before the first vote."""
+        return self._state.scalars.get("watermark", 0)
+
+    @property
+    def begun(self) -> int:
+        """What it was when there first was one; 0 before, and where that was before this was kept."""
+        return self._state.scalars.get("begun", 0)
+
+    @property
+    def voters(self) -> int:
+        """How many series voted at the last border."""
+        return self._state.scalars.get("voters", 0)
+
+    def advance(
+        self,
+        rows: NDArray[np.intp],
+        places: NDArray[np.int64],
+        times: NDArray[np.int64],
+        vouched: NDArray[np.bool_],
+        stop: int,
+    ) -> NDArray[np.int64]:
+        """Take N observations; returns the partition's event time after each, (N,).
+
+        Parameters
+        ----------
+        rows, times, vouched : (N,)
+            Of the observations in log order: their series' rows, event times, and whether the one before vouches for the time.
+        places : (N,)
+            The how-manyeth of the partition's observations each is, from 0.
+        stop
+            How many observations the partition will have had.
+        """
+        clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
+        schedule = _Schedule.of(scalars)
+        concerned = np.zeros(len(clocks), np.bool_)
+        if schedule.next <= stop:
+            concerned |= (clocks["votes"] | clocks["fresh"]) != 0
+        concerned[rows] = True
+        columns = np.flatnonzero(concerned)
+        watermarks = np.empty(len(rows), np.int64)
+        most, done = max(_TOGETHER // max(len(columns), 1), 1), 0
+        while done < len(rows) or schedule.next <= stop:
+            borders, whole = schedule.borders(stop, most)
+            end = len(rows) if whole else int(np.searchsorted(places, borders.last))
+            part = slice(done, end)
+            watermarks[part] = self._piece(columns, borders, rows[part], places[part], times[part], vouched[part])
+            if borders.count:
+                schedule.passed(borders.last, self.voters)
+            done = end
+        schedule.keep(scalars)
+        return watermarks
+
+    def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
+        """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""
+        rows = self._state.rows()
+        return rows[self._state.arrays[COMPONENT]["heard_at"][rows] < self.now - idle_after]
+
+    def apart(self, least: int) -> list[tuple[str, int]]:
+        """Series that vote and whose clock is `least` ms or more from the median of the votes: name, and how far ahead; farthest first."""
+        clocks = self._state.arrays[COMPONENT]
+        voting = np.flatnonzero(clocks["votes"][: len(self._state.names)])
+        if len(voting) < 3:  # of two that differ nobody can say which is wrong
+            return []
+        votes = clocks["vote"][voting]
+        ahead = votes - np.sort(votes)[(len(votes) - 1) // 2]
+        far = np.flatnonzero(np.abs(ahead) >= np.maximum(least, 2 * STEPS * clocks["step"][voting]))
+        found = [(self._state.names[row] or "", by) for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)]
+        return sorted(found, key=lambda f: (-abs(f[1]), f[0]))
+
+    def _piece(
+        self,
+        columns: NDArray[np.intp],
+        borders: _Borders,
+        rows: NDArray[np.intp],
+        places: NDArray[np.int64],
+        times: NDArray[np.int64],
+        vouched: NDArray[np.bool_],
+    ) -> NDArray[np.int64]:
+        """Move on over n observations and the K borders among and behind them; the event time after each of the observations."""
+        clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
+        K, S = borders.count, len(columns)
+        block = borders.up_to(places)  # so many lie before each
+        place_of = np.empty(len(clocks), np.intp)
+        place_of[columns] = np.arange(S)
+        column = place_of[rows]
+        known = clocks[columns]
+        steps, moves = _steps(clocks, rows, times, vouched)
+
+        newest = np.zeros((K + 1, S), np.intp)  # which observation is the newest vouched one up to each border, from 1
+        which = np.flatnonzero(vouched)
+        newest[block[which], column[which]] = which + 1
+        np.maximum.accumulate(newest, axis=0, out=newest)
+        behind, newest = newest[-1], newest[:-1]
+        event_times = np.full(K + 1, self.now)
+        if K:
+            event_times[1:] = self._votes(known, newest, times, steps, moves)
+
+        heard = np.zeros(S, np.intp)
+        heard[column] = np.arange(1, len(rows) + 1)
+        said = np.flatnonzero(heard)
+        last = heard[said] - 1
+        at = event_times[block[last]]
+        known["heard_at"][said] = np.where(at > 0, at, times[last])
+        voted = np.flatnonzero(behind)
+        known["vote"][voted] = times[behind[voted] - 1]
+        known["step"][voted] = steps[behind[voted] - 1]
+        anew = np.flatnonzero(behind > (newest[-1] if K else 0))
+        known["fresh"][anew] = 1
+        known["moved"][voted] += moves[behind[voted] - 1]
+        changed = np.flatnonzero(known != clocks[columns])
+        clocks[columns[changed]] = known[changed]
+        self._state.touch(columns[changed])
+        if not self.now and event_times[-1]:
+            scalars["begun"] = int(event_times[event_times > 0][0])
+        scalars["watermark"] = int(event_times[-1])
+        return np.asarray(event_times[borders.up_to(places + 1)])
+
+    def _votes(
+        self,
+        known: NDArray[np.void],
+        newest: NDArray[np.intp],
+        times: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        moves: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The partition's event time at each border (K,); of `known` (S,), what says where the last border was is moved on to it."""
+        scalars = self._state.scalars
+
+        def at_borders(values: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.where(newest > 0, np.append(values, 0)[newest - 1], before)
+
+        vote, step = at_borders(times, known["vote"]), at_borders(steps, known["step"])
+        moved = np.diff(at_borders(moves, np.zeros_like(known["moved"])), axis=0, prepend=-known["moved"][None])
+        anew = np.diff(newest, axis=0, prepend=0) > 0
+        anew[0] |= known["fresh"] != 0
+
+        progress = scalars.get("progress", 0) + np.cumsum(_lower_median(np.where(anew & (moved > 0), moved, _NONE)))
+        at = np.maximum(np.maximum.accumulate(np.where(anew, progress[:, None], 0), axis=0), known["at"])
+        votes = (vote > 0) & (progress[:, None] - at <= np.maximum(LATELY, STEPS * step))
+        told = _lower_median(np.where(votes, vote, _NONE))
+        if not self.now:
+            told[progress < LATELY] = 0
+
+        known["at"], known["votes"], known["fresh"] = at[-1], votes[-1], 0
+        known["moved"] = -at_borders(moves, np.zeros_like(known["moved"]))[-1]
+        scalars["progress"] = int(progress[-1])
+        scalars["voters"] = int(np.count_nonzero(votes[-1]))
+        return np.asarray(np.maximum.accumulate(np.maximum(told, self.now)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Borders:
+    """So many borders from the first on, as counts of the partition's observations."""
+
+    first: int
+    spacing: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.first + (self.count - 1) * self.spacing
+
+    def up_to(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many lie at or before each of these counts."""
+        return np.clip((counts - self.first) // self.spacing + 1, 0, self.count)
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """Where borders come: the next one, how far apart, and at which that is looked at anew."""
+
+    next: int
+    spacing: int
+    look: int
+
+    @classmethod
+    def of(cls, scalars: dict[str, int]) -> _Schedule:
+        if "border" not in scalars:
+            count = scalars.get("observations", 0)
+            return cls(count + 1, 1, count + BORDERS)
+        return cls(scalars["border"], scalars["spacing"], scalars["look"])
+
+    def keep(self, scalars: dict[str, int]) -> None:
+        scalars.update(border=self.next, spacing=self.spacing, look=self.look)
+
+    def borders(self, stop: int, most: int) -> tuple[_Borders, bool]:
+        """The next borders up to `stop` and up to where the distance is looked at anew, at most so many; whether that is all."""
+        until = min(stop, self.look)
+        count = max((until - self.next) // self.spacing + 1, 0)
+        return _Borders(self.next, self.spacing, min(count, most)), count <= most and stop < self.look
+
+    def passed(self, border: int, voters: int) -> None:
+        if border >= self.look:
+            self.spacing = 1 << max(voters - 1, 0).bit_length()
+            observations = max(BORDERS * self.spacing, min(border, OBSERVATIONS))
+            self.look = border + -(-observations // self.spacing) * self.spacing
+        self.next = border + self.spacing
+
+
+def _steps(
+    clocks: NDArray[np.void], rows: NDArray[np.intp], times: NDArray[np.int64], vouched: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """From each series' vote to the next (N,), 0 for the first and where there is none; and by how much it moved on up to there."""
+    steps, moves = np.zeros((2, len(rows)), np.int64)
+    which = np.flatnonzero(vouched)
+    if not len(which):
+        return steps, moves
+    batch = Sorted.of(rows[which], times[which])
+    known = clocks[batch.rows]
+    step = np.maximum(batch.steps(known["vote"]), 0)
+    step[batch.first[known["vote"] == 0]] = 0
+    before = np.roll(step, 1)
+    before[batch.first] = known["step"]
+    counted = np.cumsum(np.where(before > 0, np.minimum(step, 2 * before), step))
+    counted -= np.repeat(np.append(0, counted)[batch.first], batch.lengths)
+    at = which[batch.order]
+    steps[at], moves[at] = step, counted
+    return steps, moves
+
+
+def _lower_median(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each row of (K, S) the lower median of what is not `_NONE`; 0 where all is."""
+    counts = np.count_nonzero(values != _NONE, axis=1)
+    if not values.shape[1]:
+        return np.zeros(len(values), np.int64)
+    middle = np.sort(values, axis=1)[np.arange(len(values)), np.maximum(counts - 1, 0) // 2]
+    return np.where(counts > 0, middle, 0)
