@@ -50,9 +50,7 @@ class NaiveEventTime:
             if voter.fresh:
                 voter.at = self.progress
             voter.moved, voter.fresh = 0, False
-        votes = [
-            v.vote for v in self.voters.values() if v.vote and self.progress - v.at <= max(LATELY, STEPS * v.step)
-        ]
+        votes = [v.vote for v in self.voters.values() if v.vote and self.progress - v.at <= max(LATELY, STEPS * v.step)]
         if self.progress >= LATELY:
             self.now = max(self.now, lower_median(votes))
         if self.count == self.look:

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.partition.home import Verdict
+from pipeline.steps.event_time import told
 
 PATIENCE = 30.0
 """Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""
 
 REMEMBERED = 600.0
 """Seconds for which a worker is not well after a detector could not score something."""
+
+
+ENDED = 900.0
+"""Seconds without a record, and none waiting, after which a stream's input is said to have ended."""
+
+NAMED = 5
+"""Series with a wrong clock that are named, of each partition."""
 
 
 class Health:
@@ -37,6 +45,8 @@ class Health:
         self._waiting: dict[tuple[str, int], float] = {}
         self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
         self._in_pieces: dict[tuple[str, int], Verdict] = {}
+        self._came: dict[tuple[str, int], float] = {}
+        self._apart: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
 
     def position(self, stream: str, partition: int, position: int, lag: int) -> None:
         """Where a partition stands and how many records wait behind that."""
@@ -44,6 +54,8 @@ class Health:
         with self._lock:
             if lag <= 0 or position > self._positions.get(key, -1):
                 self._stalled.pop(key, None)
+            if lag > 0 or position > self._positions.get(key, -1):
+                self._came[key] = self._clock()
             if lag > 0:
                 self._stalled.setdefault(key, self._clock())
             self._positions[key] = position
@@ -71,6 +83,11 @@ class Health:
             else:
                 self._in_pieces.pop((stream, partition), None)
 
+    def clocks(self, stream: str, partition: int, apart: Sequence[tuple[str, int]]) -> None:
+        """The series of a partition whose clock is far from its event time, farthest first, and by how many ms."""
+        with self._lock:
+            self._apart[stream, partition] = len(apart), list(apart[:NAMED])
+
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away."""
         with self._lock:
@@ -80,6 +97,27 @@ class Health:
             self._waiting.pop(key, None)
             self._unscorable.pop(key, None)
             self._in_pieces.pop(key, None)
+            self._came.pop(key, None)
+            self._apart.pop(key, None)
+
+    def notes(self) -> list[str]:
+        """One line for each thing about the input that somebody should look at, and no worker can mend: it is well all the same."""
+        now = self._clock()
+        with self._lock:
+            quiet: dict[str, float] = {}
+            for (stream, _), at in self._came.items():
+                quiet[stream] = min(quiet.get(stream, now - at), now - at)
+            apart = dict(self._apart)
+        lines = [
+            f"{stream}: input ended, no record for {age / 60:.0f} min: see to its producers"
+            for stream, age in quiet.items()
+            if age >= ENDED
+        ]
+        for (stream, partition), (count, named) in apart.items():
+            lines += [f"{stream}[{partition}]: the clock of series {n[:200]!r} is {told(by)}" for n, by in named]
+            if count > len(named):
+                lines.append(f"{stream}[{partition}]: {count - len(named)} more series have a wrong clock")
+        return sorted(lines)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not well; empty: all is well."""

@@ -20,6 +20,8 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_series{state}                                       warming, live
     tidewatch_series_away_ratio                                   share of the series looked at that are not where their key says
     tidewatch_store_waiting                                       1 while the state store does not answer
+    tidewatch_event_time_seconds                                  the partition's event time
+    tidewatch_clocks_apart                                        series whose clock is far from it
     tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
 
 Counters exist with every value of their labels before the first record comes: `increase()` does not see a first burst whose
@@ -29,6 +31,7 @@ series begins with it.
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Sequence
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -109,6 +112,8 @@ class WorkerMetrics:
             "series_away_ratio", "Share of the series looked at that are not in the partition of their key."
         )
         self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
+        self._apart = gauge("clocks_apart", "Series whose clock is 15 minutes or more from the partition's event time.")
+        self._event_time = gauge("event_time_seconds", "The partition's event time, in seconds since the epoch.")
         self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
 
         def of_stream(name: str, text: str) -> Gauge:
@@ -185,6 +190,13 @@ class WorkerMetrics:
         self.health.homes(stream, partition, verdict)
         self.progress.homes(stream, partition, verdict)
 
+    def clocks(self, stream: str, partition: int, event_time: int, apart: Sequence[tuple[str, int]]) -> None:
+        """The partition's event time (0: none yet), and the series whose clock is far from it: only how many; their names are in /healthz."""
+        self._apart.labels(stream, str(partition)).set(len(apart))
+        if event_time:
+            self._event_time.labels(stream, str(partition)).set(event_time / 1000)
+        self.health.clocks(stream, partition, apart)
+
     def position(self, stream: str, partition: int, position: int, end: int) -> None:
         """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""
         lag = max(end - position, 0)
@@ -208,7 +220,9 @@ class WorkerMetrics:
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away: its gauges go, its counters stay."""
         labels = (stream, str(partition))
-        for gauge in (self._offset, self._position, self._lag, self._waiting, self._away):
+        for gauge in (
+            self._offset, self._position, self._lag, self._waiting, self._away, self._apart, self._event_time
+        ):  # fmt: skip
             _remove(gauge, *labels)
         for state in ("warming", "live"):
             _remove(self._series, *labels, state)

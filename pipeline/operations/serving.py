@@ -26,8 +26,9 @@ def serve(
 ) -> Iterator[int]:
     """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
 
-    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`. With a token, `/metrics` and the
-    problems are for who sends it (`Authorization: Bearer ...`); the bare status is for everybody, so that probes need none.
+    `/healthz` says 200 `{"status": "ok"}`, or 503 `{"status": "degraded", "problems": [...]}`; with either, `"notes"` of what is odd about
+    the input. With a token, `/metrics`, problems and notes are for who sends it (`Authorization: Bearer ...`); the bare status is for
+    everybody, so that probes need none.
 
     Raises
     ------
@@ -66,8 +67,9 @@ def _app(registry: CollectorRegistry, health: Health, token: str) -> web.Applica
     async def healthz(request: web.Request) -> web.Response:
         problems = health.problems()
         body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
-        if problems and known(request):
-            body["problems"] = problems
+        if known(request):
+            body |= {"problems": problems} if problems else {}
+            body |= {"notes": notes} if (notes := health.notes()) else {}
         return web.Response(
             status=503 if problems else 200, body=msgspec.json.encode(body), content_type="application/json"
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.alerts.records import Severity, Status
 from pipeline.partition.home import Verdict
 from pipeline.partition.stream import PartitionCore
+from pipeline.steps.event_time import APART
 
 
 class LoopMetrics(Protocol):
@@ -41,6 +43,10 @@ class LoopMetrics(Protocol):
         """Records expired before they were read."""
         ...
 
+    def clocks(self, stream: str, partition: int, event_time: int, apart: Sequence[tuple[str, int]]) -> None:
+        """The partition's event time (ms since the epoch; 0: none yet), and the series whose clock is far from it: by how many ms."""
+        ...
+
     def homes(self, stream: str, partition: int, share: float, verdict: Verdict | None) -> None:
         """Which share of the series looked at is not where it belongs, and what is to be said of it; when it changes."""
         ...
@@ -70,6 +76,7 @@ class Reports:
         warming = core.warming
         self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming)
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
+        self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
 
     def waiting(self, waiting: bool) -> None:
         """Whether the partition waits for the store."""

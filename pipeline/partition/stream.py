@@ -189,7 +189,11 @@ class PartitionCore:
             },
             max_series=stream.settings.max_series,
         )
-        self.clock = EventTime(self.state)
+
+    @property
+    def clock(self) -> EventTime:
+        """The partition's event time, and who votes for it."""
+        return EventTime(self.state)
 
     @property
     def watermark(self) -> int:

@@ -36,6 +36,9 @@ LATELY = 300_000
 STEPS = 3
 """...or so many times its own last step."""
 
+APART = 900_000
+"""Milliseconds from which on a clock is said to be wrong."""
+
 BORDERS = 64
 """Between two looks at how far apart borders should be; ..."""
 OBSERVATIONS = 4096
@@ -133,7 +136,10 @@ class EventTime:
         votes = clocks["vote"][voting]
         ahead = votes - np.sort(votes)[(len(votes) - 1) // 2]
         far = np.flatnonzero(np.abs(ahead) >= np.maximum(least, 2 * STEPS * clocks["step"][voting]))
-        found = [(self._state.names[row] or "", by) for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)]
+        found = [
+            (self._state.names[row] or "", by)
+            for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)
+        ]
         return sorted(found, key=lambda f: (-abs(f[1]), f[0]))
 
     def _piece(
@@ -153,6 +159,8 @@ class EventTime:
         place_of[columns] = np.arange(S)
         column = place_of[rows]
         known = clocks[columns]
+        changed = known["fresh"] != 0
+        voted_before = known["votes"].copy()
         steps, moves = _steps(clocks, rows, times, vouched)
 
         newest = np.zeros((K + 1, S), np.intp)  # which observation is the newest vouched one up to each border, from 1
@@ -176,7 +184,8 @@ class EventTime:
         anew = np.flatnonzero(behind > (newest[-1] if K else 0))
         known["fresh"][anew] = 1
         known["moved"][voted] += moves[behind[voted] - 1]
-        changed = np.flatnonzero(known != clocks[columns])
+        changed |= known["votes"] != voted_before
+        changed[said] = True
         clocks[columns[changed]] = known[changed]
         self._state.touch(columns[changed])
         if not self.now and event_times[-1]:
@@ -285,6 +294,17 @@ def _steps(
     at = which[batch.order]
     steps[at], moves[at] = step, counted
     return steps, moves
+
+
+def told(ahead: int) -> str:
+    """How far a clock is ahead (ms; below 0: behind), for people: `8 h ahead`.
+
+    >>> told(8 * 3_600_000 + 5), told(-20 * 60_000), told(-50 * 86_400_000)
+    ('8 h ahead', '20 min behind', '50 d behind')
+    """
+    minutes = abs(ahead) // 60_000
+    size = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
+    return f"{size} {'ahead' if ahead > 0 else 'behind'}"
 
 
 def _lower_median(values: NDArray[np.int64]) -> NDArray[np.int64]:

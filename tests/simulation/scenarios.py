@@ -62,10 +62,12 @@ def name(who: str, partition: int) -> str:
 
 @contextmanager
 def small_numbers() -> Iterator[None]:
-    """Pages of two series, a look for idle ones every 16 observations, few unacknowledged messages: borders everywhere."""
+    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, few unacknowledged messages: borders everywhere."""
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
         patch("pipeline.partition.stream.EVICT_EVERY", 16),
+        patch("pipeline.steps.event_time.BORDERS", 2),
+        patch("pipeline.steps.event_time.OBSERVATIONS", 1),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
         yield

@@ -17,9 +17,13 @@ from pipeline.operations.state_admin import Administration, checkpoints, opened
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
 from pipeline.settings import Settings
+from pipeline.steps.event_time import APART, told
 
 NEARLY_FULL = 0.8
 """Share of maxmemory that may be in use."""
+
+QUIET = timedelta(minutes=15)
+"""Without a record for so long, by Kafka's time, a stream's input is said to have ended."""
 
 NEARLY_EXPIRED = 0.1
 """Share of a log that must lie before a checkpoint, where retention has begun to take it away."""
@@ -109,12 +113,38 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
     if here.cluster.startswith(TANSU):
         yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}")
         return
+    yield from _clocks(stream, stored)
+    yield from _input(here, stream, bounds)
     lag = sum(max(bounds[p].end - c.offset, 0) for p, c in stored.items())
     yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}, {counted(lag, 'record')} behind")
     for partition, checkpoint in stored.items():
         if (finding := judged(checkpoint.offset, bounds[partition], late.get(partition, 0))) is not None:
             state, told = finding
             yield Finding(what, state, f"{topic}[{partition}]: {told}")
+
+
+def _clocks(stream: Stream, stored: Mapping[int, Checkpoint]) -> Iterator[Finding]:
+    """Series whose clock is far from what the others of their partition say."""
+    for partition, checkpoint in stored.items():
+        core = stream.core(partition)
+        try:
+            core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
+        except ForeignState:  # said elsewhere
+            continue
+        if apart := core.clock.apart(APART):
+            named = ", ".join(f"{name[:80]!r} is {told(by)}" for name, by in apart[:3])
+            more = f" (and {len(apart) - 3} more)" if len(apart) > 3 else ""
+            text = f"wrong clocks in partition {partition}: {named}{more}: their windows are right, the times in their alerts are not"
+            yield Finding(f"clocks {stream.name}", "warning", text)
+
+
+def _input(here: Administration, stream: Stream, bounds: Mapping[int, Bounds]) -> Iterator[Finding]:
+    """Whether anything came in lately."""
+    written = {p: b for p, b in bounds.items() if b.end > b.first}
+    since = here.targets(datetime.now(UTC) - QUIET, list(written))
+    if written and all(since[p] >= b.end for p, b in written.items()):
+        text = f"input ended: no record for {QUIET.seconds // 60} min or more, in none of {counted(len(bounds), 'partition')}: see to its producers"
+        yield Finding(f"input {stream.name}", "warning", text)
 
 
 def judged(offset: int, bounds: Bounds, due: int) -> tuple[Literal["warning", "failed"], str] | None:

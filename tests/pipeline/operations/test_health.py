@@ -78,3 +78,45 @@ def test_what_no_detector_could_score_is_degraded_for_a_while() -> None:
 def test_health_tells_of_a_detector_that_hangs_before_it_ends_the_process() -> None:
     ends = inspect.signature(Scorer).parameters["timeout"].default.total_seconds()
     assert ends / 2 >= PATIENCE
+
+
+def test_an_input_that_ended_is_noted_for_the_whole_stream_and_is_well_all_the_same() -> None:
+    clock = _Clock()
+    health = Health(clock=clock)
+    health.position("taxi", 0, 10, lag=0)
+    health.position("taxi", 1, 10, lag=0)
+    clock.now = 600
+    health.position("taxi", 0, 10, lag=0)
+    health.position("taxi", 1, 11, lag=0)
+    clock.now = 1000
+    assert health.notes() == []  # partition 0 has been quiet for long, 1 has not
+    clock.now = 600 + 20 * 60
+    assert health.notes() == ["taxi: input ended, no record for 20 min: see to its producers"]
+    assert health.problems() == []
+    health.position("taxi", 0, 12, lag=0)
+    assert health.notes() == []
+
+
+def test_records_that_wait_are_no_input_that_ended() -> None:
+    clock = _Clock()
+    health = Health(clock=clock)
+    for minute in range(30):
+        clock.now = 60.0 * minute
+        health.position("taxi", 0, 10, lag=5)
+    assert health.notes() == []
+
+
+def test_wrong_clocks_are_named_and_only_some_of_many() -> None:
+    hour = 3_600_000
+    health = Health()
+    health.clocks("taxi", 3, [("x", 8 * hour), ("y", -50 * 24 * hour)])
+    assert health.notes() == [
+        "taxi[3]: the clock of series 'x' is 8 h ahead",
+        "taxi[3]: the clock of series 'y' is 50 d behind",
+    ]
+    health.clocks("taxi", 3, [(f"s{i}", hour) for i in range(1000)])
+    assert len(health.notes()) == 6
+    assert "taxi[3]: 995 more series have a wrong clock" in health.notes()
+    assert health.problems() == []
+    health.forget("taxi", 3)
+    assert health.notes() == []

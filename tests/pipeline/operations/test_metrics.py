@@ -113,3 +113,15 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
 
 def test_all_counts_of_the_time_policy_have_their_case() -> None:
     assert set(POLICY) == set(windows._COUNTS)
+
+
+def test_event_time_and_how_many_clocks_are_far_from_it() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.clocks("taxi", 3, 0, [])
+    assert value(registry, "tidewatch_event_time_seconds", partition="3") is None
+    metrics.clocks("taxi", 3, 1_500, [("x", 10**9), ("y", -(10**9))])
+    assert value(registry, "tidewatch_event_time_seconds", partition="3") == 1.5
+    assert value(registry, "tidewatch_clocks_apart", partition="3") == 2
+    metrics.forget("taxi", 3)
+    assert value(registry, "tidewatch_clocks_apart", partition="3") is None

@@ -72,7 +72,9 @@ def test_of_two_series_the_slower_one_tells_the_time() -> None:
     assert clock.time.now == T0 + 99 * MINUTE
 
 
-def test_series_that_are_gone_do_not_stop_the_clock_even_most_of_them_and_even_where_history_is_read_in_a_second() -> None:
+def test_series_that_are_gone_do_not_stop_the_clock_even_most_of_them_and_even_where_history_is_read_in_a_second() -> (
+    None
+):
     clock = Clock()
     clock.take(every(1, 100, dict.fromkeys(range(20), 0)))
     went_on = [(n, t + 100 * MINUTE, v) for n, t, v in every(1, 60, dict.fromkeys(range(4), 0))]
