@@ -2,7 +2,7 @@
 
     "1 per series per month"   of each series; also day, week and year, and "per 3 months"
     "2 per week"               of the whole stream, shared among the series that live in it
-    "1 per 10000 rows"         of a table, whose rows have no time between them; of a metric too
+    "1 per 1000 rows"         of a table, whose rows have no time between them; of a metric too
 
 A month is 30 days, a year 365. Rows per false alert are what a level is made of, here and in `detectors.judgement`.
 """
@@ -21,14 +21,14 @@ LEAST_ROWS = 200.0
 """No level is laxer than one false alert in so many rows of a series, whatever budget is stated."""
 UNTIMED_ROWS = 10_000.0
 """Rows per false alert where a budget speaks of time and a series has no usual step."""
-METRIC, TABLE = "1 per series per month", "1 per 10000 rows"
+METRIC, TABLE = "1 per series per month", "1 per 1000 rows"
 """Budgets where nobody states one."""
 _DAY = 86_400_000
 _UNITS = {"day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "year": 365 * _DAY}
 _BUDGET = re.compile(
     r"(?P<alerts>\d{1,9}(?:\.\d{1,9})?) per (?:(?P<whose>series|stream) per )?(?:(?P<count>[1-9]\d{0,11}) )?(?P<unit>day|week|month|year|row)s?"
 )
-_EXAMPLES = '"1 per series per month", "2 per week" (of the whole stream) or "1 per 10000 rows"; day, week, month and year are known'
+_EXAMPLES = '"1 per series per month", "2 per week" (of the whole stream) or "1 per 1000 rows"; day, week, month and year are known'
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def parse(text: str) -> Budget:
     --------
     >>> parse("1 per series per week")
     Budget(alerts=1.0, period_ms=604800000, rows=None, shared=False)
-    >>> parse("1 per 10000 rows").rows
-    10000
+    >>> parse("1 per 1000 rows").rows
+    1000
     """
     found = _BUDGET.fullmatch(" ".join(text.split()))
     if found is None or not float(found["alerts"]) or (found["unit"] == "row" and not found["count"]):

@@ -249,7 +249,7 @@ TABLE = Recipe(
     ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
     aggregation="rms",
     calibration={"adapt_after": 60_000},
-    settings={"threshold": {"level": 2.5}, "alerts": {"resolve_count": 3}},
+    settings={"alerts": {"resolve_count": 3}},
 )
 """What lies far from all that was seen, what few cuts isolate, what breaks the columns' habits together: what one of them finds at once
 another cannot see at all (a forest no broken correlation, a distance no count among wild columns), so the mean of squares, by which

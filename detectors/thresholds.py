@@ -3,7 +3,7 @@
 A calibrated score says how rare a score is in its series' own history (`detectors.calibration`). What is wanted is stated as a
 false-alarm budget (`detectors.budget`), which is so many rows of a series per false alert; whoever wants a level or a probability states that.
 
-    budget     -log10 of one in the budget's rows
+    budget     what the series' own alerts of before say that the budget asks for (`detectors.budget_threshold`)
     fixed      the level of the settings, for all series and all time
     quantile   the level that `probability` of the series' own scores reach, from a histogram of 12 counts
     pot        the same by extreme value theory: a generalised Pareto tail over the peaks (SPOT)
@@ -17,28 +17,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import DetectorError
-from detectors.budget import Budget, budget_rows
 from detectors.calibration import MAX_CALIBRATED
 
 STEP = 64
 """Scores of a series after which its level moves on."""
-
-
-class ThresholdChoice(Protocol):
-    """What `from_settings` reads: `pipeline.settings.ThresholdSettings`, which this package does not import."""
-
-    @property
-    def method(self) -> Literal["fixed", "quantile", "pot"]: ...  # noqa: D102
-    @property
-    def level(self) -> float | None: ...  # noqa: D102
-    @property
-    def probability(self) -> float: ...  # noqa: D102
 
 
 class Threshold(ABC):
@@ -49,7 +37,7 @@ class Threshold(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """Structured, fixed size (at most 32 bytes), little-endian; all zeros is a valid empty state."""
+        """Structured, fixed size (at most 108 bytes), little-endian; all zeros is a valid empty state."""
 
     def admit(self, state: NDArray[Any], row: int, interval_ms: int) -> None:  # noqa: B027  # most know nothing
         """Put what is known of a new series into its record: its usual step in ms, 0 where there is none."""
@@ -125,64 +113,6 @@ class FixedThreshold(Threshold):
         return np.full(len(rows), self.level)
 
 
-class BudgetThreshold(Threshold):
-    """The level that a false-alarm budget asks for: one in so many rows of a series, by its own usual step.
-
-    The usual step is what the model knows, then the mean of the last `STEP` scores, which no single gap more than doubles.
-
-    16 bytes: time of the last score of the step before i8, usual step f4, seen u4.
-    """
-
-    name = "budget"
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """16 bytes."""
-        return np.dtype([("since", "<i8"), ("interval", "<f4"), ("seen", "<u4")])
-
-    def admit(self, state: NDArray[Any], row: int, interval_ms: int) -> None:
-        """See `Threshold.admit`."""
-        state["interval"][row] = interval_ms
-
-    def apply(
-        self,
-        state: NDArray[Any],
-        rows: NDArray[np.intp],
-        score: NDArray[np.float64],
-        learn: NDArray[np.bool_],
-        times: NDArray[np.int64] | None = None,
-        series: NDArray[np.int64] | int = 1,
-    ) -> NDArray[np.float64]:
-        """See `Threshold.apply`."""
-        interval = np.empty(len(rows))
-        counted = learn & np.isfinite(score)
-        for part in _steps(state["seen"], rows, counted):
-            interval[part] = state["interval"][rows[part]]
-            known = part[counted[part]]
-            if times is not None:
-                self._pace(state, rows[known], times[known])
-        return np.minimum(np.log10(budget_rows(self.budget, interval, series)), MAX_CALIBRATED)
-
-    @staticmethod
-    def _pace(state: NDArray[Any], rows: NDArray[np.intp], times: NDArray[np.int64]) -> None:
-        """Count scores at their times, all of one step of their series, and renew the usual step of those whose step is full."""
-        touched, first, counts = np.unique(rows, return_index=True, return_counts=True)
-        begins = state["seen"][touched] == 0
-        state["since"][touched[begins]] = times[first[begins]]
-        state["seen"][touched] += counts.astype(np.uint32)
-        full = state["seen"][touched] % STEP == 0
-        if full.any():
-            last = len(rows) - 1 - np.unique(rows[::-1], return_index=True)[1][full]
-            row, usual = touched[full], state["interval"][touched[full]].astype(np.float64)
-            apart = np.where(state["seen"][row] == STEP, STEP - 1, STEP)
-            mean = (times[last] - state["since"][row]) / apart
-            state["interval"][row] = np.where(usual > 0, np.clip(mean, usual / 2, usual * 2), mean)
-            state["since"][row] = times[last]
-
-
 class _SteppedThreshold(Threshold):
     """A level per series that moves on after every `STEP` learnt scores of that series.
 
@@ -211,7 +141,7 @@ class _SteppedThreshold(Threshold):
         """See `Threshold.apply`; scores are taken step by step, all series at once."""
         level = np.empty(len(rows))
         counted = learn & np.isfinite(score)
-        for part in _steps(state["seen"], rows, counted):
+        for part in steps_of(state["seen"], rows, counted):
             held = state["level"][rows[part]].astype(np.float64)
             held[held == 0] = self._start
             level[part] = held
@@ -241,8 +171,8 @@ class _SteppedThreshold(Threshold):
         """New levels of `rows`, whose step is full; forgets where it is time to."""
 
 
-def _steps(seen: NDArray[np.uint32], rows: NDArray[np.intp], counted: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Places of B scores, step by step of their series, in stream order."""
+def steps_of(seen: NDArray[np.uint32], rows: NDArray[np.intp], counted: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Places of B scores, one step of each series after the other, in stream order; `seen` (S,) says how many each has counted so far."""
     step = step_of_each(seen, rows, counted, STEP)
     order = np.argsort(step, kind="stable")
     bounds = np.searchsorted(step[order], np.arange(int(step.max(initial=0)) + 2))
@@ -393,12 +323,3 @@ class PotThreshold(_SteppedThreshold):
         small = np.abs(gamma) < 1e-6
         shape = np.where(small, -ratio, np.expm1(-gamma * ratio) / np.where(small, 1.0, gamma))
         return np.asarray(self.PEAK + first * (1 - gamma) * shape)
-
-
-def from_settings(settings: ThresholdChoice, budget: Budget) -> Threshold:
-    """Make the threshold that the settings of a stream ask for; the budget holds where they state no level and no other method."""
-    if settings.method == "quantile":
-        return QuantileThreshold(settings.probability)
-    if settings.method == "pot":
-        return PotThreshold(settings.probability)
-    return BudgetThreshold(budget) if settings.level is None else FixedThreshold(settings.level)

@@ -245,8 +245,8 @@ class ThresholdSettings(_Table):
     false_alarms: str | None = Field(
         None,
         description='How many alerts there may be that are none: `"1 per series per month"` (day, week and year too, `"per 3 months"`), `"2 per week"` '
-        'of the whole stream, shared among the series that live in it, or `"1 per 10000 rows"`. It becomes a level by the usual step of each '
-        "series, never laxer than one alert in 200 observations. Where nothing is said: `1 per series per month`, of tables `1 per 10000 rows`.",
+        'of the whole stream, shared among the series that live in it, or `"1 per 1000 rows"`. It becomes a level by the usual step of each '
+        "series, never laxer than one alert in 200 observations. Where nothing is said: `1 per series per month`, of tables `1 per 1000 rows`.",
     )
     level: float | None = Field(
         None,

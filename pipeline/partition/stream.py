@@ -22,7 +22,8 @@ from detectors import numerics
 from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
-from detectors.thresholds import Threshold, from_settings
+from detectors.threshold_choice import from_settings
+from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
@@ -117,7 +118,7 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
         scorer=scorer if scorer is not None else Scorer(model),
         decoder=Decoder(model.kind, channels=model.channels, features=model.features, format=settings.format),
         windows=SeriesWindows(model, settings),
-        threshold=from_settings(settings.threshold, budget),
+        threshold=from_settings(settings.threshold, budget, settings.alerts.resolve_count),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from frozen_states import KINDS, frozen, log_of, process, stream_of
 
 from detectors.budget import parse
-from detectors.thresholds import BudgetThreshold
+from detectors.budget_threshold import BudgetThreshold
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import Life
 from pipeline.errors import ForeignState

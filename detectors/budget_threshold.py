@@ -1,0 +1,167 @@
+"""From a false-alarm budget to a level of calibrated scores, by counting alerts as an alert lives.
+
+How often a score is high is one thing, how often an alert begins another: several members' mean is high less often than one of them, and what is high stays
+high for a while. So each series counts, at eight edges, the alerts that it would have had with a level there: one begins at a score that reaches
+the edge and lasts while scores reach the edge less the hysteresis, with fewer than so many others in a row. The level is read off the line
+through the highest edges that enough alerts began at: the few highest scores, which may be true anomalies, do not move it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.budget import Budget, budget_rows
+from detectors.calibration import MAX_CALIBRATED
+from detectors.thresholds import STEP, Threshold, steps_of
+
+EDGES = np.array([1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0])
+PRIOR = 1000.0
+"""Imaginary scores that are calibrated exactly, at the lowest edge: the level begins at -log10 of one in the budget's rows."""
+ENOUGH = 16.0
+"""Alerts at an edge from which on it is believed; above, the line goes on as it came."""
+SLOPES = 0.7, 3.0
+"""Decades of fewer alerts for one of a higher level, at least and at most, where the line goes on. One is what calibration promises."""
+ABOVE = 1.0
+"""How far the level may rise over where it began: whoever has many incidents keeps being told of them."""
+LOWEST = 1.0
+MEMORY = 1 << 15
+"""Scores at which the counts of a series are halved: what is older fades."""
+
+
+class BudgetThreshold(Threshold):
+    """The level at which a series has as many false alerts as the budget says, by its own usual step.
+
+    The usual step is what the model knows, then the mean of the last `STEP` scores, which no single gap more than doubles.
+
+    Parameters
+    ----------
+    budget
+        What is wanted.
+    hysteresis
+        A score so far below the level keeps an alert going (at most half the level).
+    calm
+        Scores below that, in a row, that end one.
+
+    Notes
+    -----
+    108 bytes: time of the last score of the step before i8, usual step f4, seen u4, counted u4, and of each edge how rare alerts are there f4,
+    the last score that kept one going u4, alerts u2, whether one is open u1.
+    """
+
+    name = "budget"
+
+    def __init__(self, budget: Budget, hysteresis: float = 1.0, calm: int = 3) -> None:
+        self.budget = budget
+        self.calm = calm
+        self._keeps = np.maximum(EDGES - hysteresis, EDGES / 2)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """108 bytes."""
+        K = len(EDGES)
+        edges = [("rare", "<f4", (K,)), ("kept", "<u4", (K,)), ("alerts", "<u2", (K,)), ("open", "u1", (K,))]
+        return np.dtype([("since", "<i8"), ("interval", "<f4"), ("seen", "<u4"), ("counted", "<u4"), *edges])
+
+    def admit(self, state: NDArray[Any], row: int, interval_ms: int) -> None:
+        """See `Threshold.admit`."""
+        state["interval"][row] = interval_ms
+
+    def apply(
+        self,
+        state: NDArray[Any],
+        rows: NDArray[np.intp],
+        score: NDArray[np.float64],
+        learn: NDArray[np.bool_],
+        times: NDArray[np.int64] | None = None,
+        series: NDArray[np.int64] | int = 1,
+    ) -> NDArray[np.float64]:
+        """See `Threshold.apply`."""
+        interval, rare = np.empty(len(rows)), np.empty((len(rows), len(EDGES)))
+        counted = learn & np.isfinite(score)
+        for part in steps_of(state["seen"], rows, counted):
+            interval[part], rare[part] = state["interval"][rows[part]], state["rare"][rows[part]]
+            known = part[counted[part]]
+            if len(known):
+                known = known[np.argsort(rows[known], kind="stable")]
+                self._learn(state, rows[known], score[known])
+                self._move_on(state, rows[known], None if times is None else times[known])
+        wanted = np.log10(budget_rows(self.budget, interval, series))
+        level = _levels(np.where(rare[:, :1] > 0, rare, EDGES), wanted)
+        return np.clip(level, LOWEST, np.minimum(wanted + ABOVE, MAX_CALIBRATED))
+
+    def _learn(self, state: NDArray[Any], rows: NDArray[np.intp], score: NDArray[np.float64]) -> None:
+        """Count the alerts that began among scores (n,) of one step, sorted by series, at each edge."""
+        begins = np.flatnonzero(np.diff(rows, prepend=-1))
+        place = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+        place = place + state["seen"][rows] + 1
+        hot = np.flatnonzero(score >= self._keeps[0])
+        for k, (edge, keep) in enumerate(zip(EDGES, self._keeps, strict=True)):
+            hot = hot[score[hot] >= keep]
+            if not len(hot):
+                return
+            of, at = rows[hot], place[hot]
+            first = np.diff(of, prepend=-1) != 0
+            before = np.where(first, state["kept"][of, k], np.concatenate([[0], at[:-1]]))
+            new = (before == 0) | (at - before > self.calm)
+            runs = np.flatnonzero(new | first)
+            series = of[runs]
+            going_on = first[runs] & ~new[runs] & (state["open"][series, k] != 0)
+            opened = np.logical_or.reduceat(score[hot] >= edge, runs)
+            np.add.at(state["alerts"], (series[opened & ~going_on], k), np.uint16(1))
+            last = np.diff(series, append=-1) != 0
+            state["open"][series[last], k] = (opened | going_on)[last]
+            ends = np.diff(of, append=-1) != 0
+            state["kept"][of[ends], k] = at[ends]
+
+    @staticmethod
+    def _move_on(state: NDArray[Any], rows: NDArray[np.intp], times: NDArray[np.int64] | None) -> None:
+        """Count scores of one step, sorted by series; where the step is full, renew the usual step and how rare alerts are."""
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        counts = np.diff(first, append=len(rows)).astype(np.uint32)
+        touched = rows[first]
+        if times is not None:
+            begins = state["seen"][touched] == 0
+            state["since"][touched[begins]] = times[first[begins]]
+        state["seen"][touched] += counts
+        state["counted"][touched] += counts
+        full = np.flatnonzero(state["seen"][touched] % STEP == 0)
+        row = touched[full]
+        if times is not None and len(row):
+            last, usual = times[first[full] + counts[full] - 1], state["interval"][row].astype(np.float64)
+            mean = (last - state["since"][row]) / np.where(state["seen"][row] == STEP, STEP - 1, STEP)
+            state["interval"][row] = np.where(usual > 0, np.clip(mean, usual / 2, usual * 2), mean)
+            state["since"][row] = last
+        old = row[state["counted"][row] >= MEMORY]
+        state["alerts"][old] >>= np.uint16(1)
+        state["counted"][old] >>= np.uint32(1)
+        if len(row):
+            state["rare"][row] = _rare(state["alerts"][row], state["counted"][row])
+
+
+def _rare(alerts: NDArray[np.uint16], counted: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """log10 of the scores per alert at each edge (S, K), of alerts there (S, K) among counted scores (S,); rises strictly."""
+    # More cannot begin at a higher edge; there seem to be where alerts run into each other at a lower one.
+    held = np.maximum.accumulate(alerts[:, ::-1].astype(np.float64), axis=1)[:, ::-1]
+    out = np.empty(held.shape)
+    out[:, 0] = np.log10((counted + PRIOR) / (held[:, 0] + PRIOR * 10.0 ** -EDGES[0]))
+    slope = np.ones(len(held))
+    for k in range(1, len(EDGES)):
+        apart = EDGES[k] - EDGES[k - 1]
+        fewer = (held[:, k] + ENOUGH * 10.0 ** (-apart * slope)) / (held[:, k - 1] + ENOUGH)
+        steep = np.where(held[:, k] >= ENOUGH, np.maximum(-np.log10(fewer) / apart, 0.01), slope)
+        out[:, k] = out[:, k - 1] + apart * np.minimum(steep, SLOPES[1])
+        slope = np.clip(steep, *SLOPES)
+    return out
+
+
+def _levels(rare: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the broken lines through (edge, rare) (B, K), with (0, 0) before and the last piece's slope behind, reach `wanted` (B,)."""
+    edges = np.concatenate([[0.0], EDGES])
+    known = np.concatenate([np.zeros((len(rare), 1)), rare], axis=1)
+    left = np.minimum((known < wanted[:, None]).sum(axis=1) - 1, len(EDGES) - 1).clip(0)
+    at = np.arange(len(known))
+    slope = (known[at, left + 1] - known[at, left]) / (edges[left + 1] - edges[left])
+    return np.asarray(edges[left] + (wanted - known[at, left]) / slope)
