@@ -120,6 +120,8 @@ class Detector(ABC):
     """Whether `fit` needs labels."""
     learns: ClassVar[bool] = True
     """Whether `fit` looks at its windows. One that does not is calibrated on all training rows."""
+    fixed_window: ClassVar[bool] = False
+    """Whether its window means something, a season say, so that no shorter one will do where there are few rows."""
     residual: bool = False
     """Whether `raw` is the distance between the last position and `expected`, the root of its mean square over the
     channels: then a band can be drawn around `expected`."""

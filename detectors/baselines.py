@@ -143,6 +143,7 @@ class SeasonalNaive(_Weightless):
     Config = SeasonalNaiveConfig
     config: SeasonalNaiveConfig
     residual = True
+    fixed_window = True
     unit_test_params = MappingProxyType({"window": 25})
 
     def __init__(self, config: SeasonalNaiveConfig | None = None) -> None:

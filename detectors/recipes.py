@@ -227,7 +227,7 @@ def _shortened(member: Member, longest: int) -> Member:
     """The member with a window of at most `longest`, and a horizon that leaves three quarters of it for the context."""
     name, settings = (member, {}) if isinstance(member, str) else member
     window = min(_window(member), longest)
-    if window == _window(member):
+    if window == _window(member) or registry.find(name).fixed_window:
         return member
     shorter = {**settings, "window": window}
     if "horizon" in settings:

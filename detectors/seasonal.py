@@ -61,6 +61,7 @@ class Seasonal(Detector):
     Config = SeasonalConfig
     config: SeasonalConfig
     learns = False
+    fixed_window = True
     unit_test_params = MappingProxyType({"window": 50, "period": 24, "seasons": 2, "span": 2})
 
     def __init__(self, config: SeasonalConfig | None = None) -> None:

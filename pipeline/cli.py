@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "look",
     "score",
+    "tune",
     "doctor",
     "config",
     "state",

@@ -21,13 +21,18 @@ from pipeline.commands.options.files import (
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.offline.comparing import Figures
     from pipeline.offline.evaluation import MetricFigures, TableFigures
     from producers.datasets import Dataset, Layout
+
+
+WIDE = 130
+"""Signs of a line at least, or tables of figures are cut where nobody looks at a terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,9 +50,20 @@ def register(app: typer.Typer) -> None:
             ),
         ] = "nab",
         detector: Annotated[
-            str,
-            typer.Option(help="A detector of `tidewatch detectors`; default: the product's mix for the kind of data."),
-        ] = "",
+            list[str] | None,
+            typer.Option(
+                help="A detector of `tidewatch detectors`, several as lstm+tcn, `default` the product's mix for the kind of data, which is what "
+                "there is without it; given again, they are compared."
+            ),
+        ] = None,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", help="As in `tidewatch score`; may be given again.")
+        ] = None,
+        budget: Annotated[
+            list[str] | None,
+            typer.Option(help="Alerts that may be none, as '1 per series per week'; given again, they are compared."),
+        ] = None,
+        train_rows: Annotated[int | None, typer.Option(min=2, help="As in `tidewatch score`.")] = None,
         series: Annotated[
             list[str] | None, typer.Option("--series", help="Only series that match this glob; repeatable.")
         ] = None,
@@ -64,40 +80,99 @@ def register(app: typer.Typer) -> None:
         Every series of metrics gets a model of its own, fitted on its own first min(15 %, 750) rows; a table one model, fitted on
         its first 15 %. Written to OUT: series.csv and nab.csv, or figures.csv and scores.csv, a picture, and metrics also
         in NAB's own layout (OUT/nab/category/file.csv), for its own tool.
+
+        With several detectors or budgets, or with --set or --train-rows, a line and a row of OUT/compare.csv for each, and OUT/compare.png: alerts a
+        week, labelled and false, events found, with intervals of a block bootstrap, VUS-PR, delays, and what it costs in time.
         """
         from rich.console import Console
 
         from pipeline.commands.train import known_detectors
-        from producers.datasets import open_dataset
 
         layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
-        if detector:
-            known_detectors(detector)
-        console = Console()
-        whole = _labelled(data, layout, console) if Path(data).suffix or "/" in data else open_dataset(data)
+        for name in detector or ():
+            known_detectors(name)
+        console = Console(width=max(Console().width, WIDE))
+        whole = labelled_data(data, layout, console)
         labelled = whole.select(*(series or ()))
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             msg = f"--out {out}: cannot be made a folder: {error.strerror or error}"
             raise SettingsError(msg) from error
-        if labelled.kind == "table":
-            _table(labelled, detector, out, console)
+        names = [n if n != "default" else "" for n in detector or [""]]
+        if len(names) > 1 or budget or settings or train_rows:
+            _compare(labelled, names, settings or (), budget or [""], train_rows, out, console)
+        elif labelled.kind == "table":
+            _table(labelled, names[0], out, console)
         else:
-            _metrics(labelled, detector, out, console)
+            _metrics(labelled, names[0], out, console)
 
 
-def _labelled(file: str, layout: Layout, console: Console) -> Dataset:
-    """A user's own file with its labels. Raises DataError where it has none."""
-    from producers.datasets import open_file
+def labelled_data(name: str, layout: Layout, console: Console) -> Dataset:
+    """A data set by name, or a user's own file, with its labels. Raises DataError where it has none."""
+    from pipeline.commands.options.files import opened
     from producers.errors import DataError
 
-    data = open_file(file, layout)
+    data = opened(name, layout)
     say(console, data)
     if not data.all_labels:
-        msg = f"{file}: no column of labels was found in it; name it: --read labels=COLUMN"
+        msg = f"{name}: no column of labels was found in it; name it: --read labels=COLUMN"
+        raise DataError(msg)
+    if not any(labels.anomalous.any() for labels in data.all_labels.values()):
+        msg = f"{name}: its labels name no anomaly, so there is nothing to be found; name another column of labels: --read labels=COLUMN"
         raise DataError(msg)
     return data
+
+
+def _compare(
+    data: Dataset,
+    detectors: Sequence[str],
+    settings: Sequence[str],
+    budgets: Sequence[str],
+    train_rows: int | None,
+    out: Path,
+    console: Console,
+) -> None:
+    from pipeline.offline import comparing
+
+    candidates = [comparing.Candidate(d, tuple(settings), b) for d in detectors for b in budgets]
+    left_out: list[str] = []
+    with console.status("") as status:
+        outcomes = comparing.try_out(
+            data, candidates, train_rows=train_rows, on_candidate=status.update, on_left_out=left_out.append
+        )
+    for line in left_out:
+        console.print(f"left out: {line}", markup=False, soft_wrap=True)
+    found = [comparing.figures(o) for o in outcomes]
+    comparing.frame(found).to_csv(out / "compare.csv", index=False)
+    comparing.draw(found, data.kind, out / "compare.png")
+    console.print(comparison(found, data.kind))
+    for one in found:
+        console.print(comparing.in_words(one, data.kind), markup=False, soft_wrap=True, highlight=False)
+    console.print(f"table and picture: {out}", markup=False, soft_wrap=True)
+
+
+def comparison(found: Sequence[Figures], kind: str) -> Table:
+    """A row for each candidate."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    per = "a week" if kind == "metric" else "in 1,000 rows"
+    table = Table(title=f"behind what was learnt from: {found[0].events} labelled events", title_justify="left")
+    for head in ("", "found", "alerts", f"false {per}", "delay, rows", "VUS-PR", "learning, s", "rows/s"):
+        table.add_column(head, justify="left" if not head else "right")
+    for f in found:
+        table.add_row(
+            escape(f.candidate),
+            f"{f.found} ({f.found_low:.0%} to {f.found_high:.0%})" if f.events else "-",
+            f"{f.alerts}",
+            f"{f.false_a_week:.2g} ({f.false_low:.2g} to {f.false_high:.2g})",
+            "-" if f.delay_rows != f.delay_rows else f"{f.delay_rows:.0f}",
+            f"{f.vus_pr:.3f} ({f.prevalence:.3f})",
+            f"{f.learning_seconds:.1f}",
+            f"{f.rows_a_second:,.0f}",
+        )
+    return table
 
 
 def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> None:

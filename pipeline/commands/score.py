@@ -81,6 +81,12 @@ def score(
             "given again.",
         ),
     ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Alerts that there may be that are none: '1 per series per week', '2 per month', '1 per 10000 rows'."
+        ),
+    ] = "",
     model: Annotated[Path | None, typer.Option(help="A model file of `tidewatch train`; nothing is learnt.")] = None,
     alerts: Annotated[
         Path | None, typer.Option(help="List of alerts, what, when, how much, why: .csv, .parquet or .json.")
@@ -103,7 +109,7 @@ def score(
     from pipeline.commands.options.files import opened
     from pipeline.commands.train import known_detectors
     from pipeline.offline import alert_list
-    from pipeline.offline.choosing import recipe_of, recipe_of_model
+    from pipeline.offline.choosing import in_the_files_time, recipe_of, recipe_of_model
     from pipeline.offline.scorefile import score_dataset, write
 
     check_writable(out, "--out", (".csv", ".parquet"))
@@ -123,9 +129,12 @@ def score(
     if trained is None:
         for note in _season_notes(data, train_rows):
             console.print(f"note: {note}", markup=False)
-        recipe = recipe_of(data, detector=detector, window=window, settings=settings or (), train_rows=train_rows)
+        recipe = recipe_of(
+            data, detector=detector, window=window, settings=settings or (), budget=budget, train_rows=train_rows
+        )
+        recipe, train_rows = in_the_files_time(data, recipe, train_rows)
     else:
-        recipe = recipe_of_model(data, trained, settings or ())
+        recipe = recipe_of_model(data, trained, settings or (), budget)
     with progress(console) as (learning, scoring):
         result = score_dataset(
             data, train_rows=train_rows, recipe=recipe, model=trained, on_progress=learning, on_scored=scoring

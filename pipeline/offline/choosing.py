@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from detectors.base import DetectorError
 from detectors.model import Model
 from detectors.recipes import METRIC, TABLE, Recipe
 from detectors.training_part import metric_training_rows
 from pipeline.errors import SettingsError
+from pipeline.offline.looking.seasons import steady_step
+from pipeline.offline.looking.spans import span
 from pipeline.offline.training_job import Choices, parsed, put, with_settings
 from producers.datasets import Dataset
 
@@ -24,6 +28,7 @@ def recipe_of(
     detector: str = "",
     window: int | None = None,
     settings: Sequence[str] = (),
+    budget: str = "",
     train_rows: int | None = None,
 ) -> Recipe:
     """The recipe that scores `data`.
@@ -32,6 +37,8 @@ def recipe_of(
     ----------
     detector
         One of `detectors.DETECTORS`, several as lstm+tcn; empty: the product's mix.
+    budget
+        How many alerts there may be that are none, as `threshold.false_alarms`: `1 per series per week`.
     settings
         `threshold.level=3` of the stream; `hidden=48`, `lstm.hidden=48`, `training.epochs=5` of the detectors.
 
@@ -46,7 +53,7 @@ def recipe_of(
         recipe = recipe.of(detector)
     elif names:
         recipe = replace(recipe, detectors=tuple(recipe.of(n).detectors[0] for n in names), several=(), chosen=True)
-    own, of_stream = _parted(settings)
+    own, of_stream = _parted(settings, budget)
     if window is not None or own:
         recipe = recipe.for_channels(len(data.channels))
         members = with_settings(recipe.detectors, Choices(window=window, settings=own), data.kind)
@@ -56,9 +63,50 @@ def recipe_of(
     return replace(recipe, settings=_merged(recipe.settings, of_stream))
 
 
-def recipe_of_model(data: Dataset, model: Model, settings: Sequence[str]) -> Recipe:
+WEEK, DAY = 7 * 86_400_000, 86_400_000
+SPAN = 6
+"""Observations whose mean the seasonal memory judges; less where a season has few."""
+
+
+def in_the_files_time(data: Dataset, recipe: Recipe, train_rows: int | None) -> tuple[Recipe, int | None]:
+    """The recipe with a seasonal memory of a week, or of a day where there are no three weeks, in the steps of the file; and training rows that hold it.
+
+    Untouched where the recipe has no such detector, or its period was said (`--set period=48`).
+    """
+    given = {m if isinstance(m, str) else m[0]: {} if isinstance(m, str) else m[1] for m in recipe.detectors}
+    if data.kind == "table" or "seasonal" not in given or {"period", "window"} & set(given["seasonal"]):
+        return recipe, train_rows
+    parts = [s for s in data.series().values() if s.interval_ms]
+    if not parts:
+        msg = f"{data.name}: seasonal needs a usual step between the rows, and there is none"
+        raise DetectorError(msg)
+    step = steady_step(int(np.median([s.interval_ms for s in parts])))
+    longest = max(int(s.timestamps.max() - s.timestamps.min()) for s in parts)
+    seasons = int(given["seasonal"].get("seasons", 2))
+    for season in (WEEK, DAY):
+        period = round(season / step)
+        if period >= 2 and longest >= (seasons + 1) * season - step:
+            break
+    else:
+        msg = (
+            f"{data.name}: seasonal compares with {seasons} weeks or days before, and {span(longest)} in steps of {span(step)} hold too few; name a "
+            "season in rows: --set period=12"
+        )
+        raise DetectorError(msg)
+    width = int(given["seasonal"].get("span", max(1, min(SPAN, period // 4))))
+    window = seasons * period + width
+    changed = {**given["seasonal"], "period": period, "span": width, "window": window}
+    members = tuple(("seasonal", changed) if n == "seasonal" else (n, s) for n, s in given.items())
+    return replace(recipe, detectors=members), train_rows or window + min(period // 2, LEARNT)
+
+
+LEARNT = 200
+"""Rows behind the first whole window of a seasonal memory that calibrate it."""
+
+
+def recipe_of_model(data: Dataset, model: Model, settings: Sequence[str], budget: str = "") -> Recipe:
     """The recipe around a model that is there: what it recommends to a stream, and what was chosen."""
-    own, of_stream = _parted(settings)
+    own, of_stream = _parted(settings, budget)
     if own:
         msg = f"--set {own[0]} is of a detector, and --model has them trained already; there are {', '.join(STREAM)}"
         raise SettingsError(msg)
@@ -66,7 +114,7 @@ def recipe_of_model(data: Dataset, model: Model, settings: Sequence[str]) -> Rec
     return replace(recipe, settings=_merged(model.facts.get("settings", {}), of_stream))
 
 
-def _parted(settings: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def _parted(settings: Sequence[str], budget: str) -> tuple[list[str], dict[str, Any]]:
     """Settings of detectors as they are, and those of the stream as tables."""
     own: list[str] = []
     of_stream: dict[str, Any] = {}
@@ -76,12 +124,18 @@ def _parted(settings: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             put(of_stream, path, value)
         else:
             own.append(text)
+    if budget:
+        put(of_stream, ["threshold", "false_alarms"], budget)
     return own, of_stream
 
 
 def _merged(usual: Any, chosen: dict[str, Any]) -> dict[str, Any]:
     """Tables of settings, one over the other."""
     out = {name: dict(table) if isinstance(table, dict) else table for name, table in dict(usual).items()}
+    threshold = chosen.get("threshold", {})
+    if isinstance(threshold, dict) and {"false_alarms", "level", "method"} & set(threshold):
+        for stated in ("false_alarms", "level"):  # one of them says from when on a score is anomalous
+            out.get("threshold", {}).pop(stated, None)
     for name, table in chosen.items():
         out[name] = {**out.get(name, {}), **table} if isinstance(table, dict) else table
     return out
