@@ -215,7 +215,11 @@ class PartitionLoop:
         await self.idle()
 
     async def _process(self, records: RecordBatch) -> None:
-        """One batch, or what lies of it before a border of a rebuild."""
+        """One batch, or what lies of it before a border of a rebuild, no more of it at a time than memory has room for."""
+        for portion in self.stream.decoder.portions(records):
+            await self._process_portion(portion)
+
+    async def _process_portion(self, records: RecordBatch) -> None:
         started = self._clock()
         self._midway = True
         records = records.since(self.position)

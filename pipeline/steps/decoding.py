@@ -12,7 +12,7 @@ into the next: to msgspec's `decode_lines` a line break is white space also insi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, cast
@@ -25,7 +25,7 @@ from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from producers.formats import FOREIGN
-from producers.formats.base import Parser, Point, Reason, Unusable, checked_series, shown
+from producers.formats.base import MAX_POINTS, Parser, Point, Reason, Unusable, checked_series, shown
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
 from producers.formats.packed import GZIP, unpacked
 from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
@@ -35,6 +35,11 @@ CONTROL = "control record"
 
 TOMBSTONE = "tombstone"
 """What is `skipped` of records without a value: the way in which Kafka's compacted topics say that a key is gone."""
+
+MAX_BATCH_POINTS = 1_000_000
+"""Points that are decoded before they are scored; some 250 bytes each."""
+
+_BEST_RATIO = 1032  # of deflate
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -82,6 +87,7 @@ class Decoder:
             msg = f"a model of kind {kind} {'needs' if kind == 'table' else 'has no'} fitted features; train it again"
             raise SettingsError(msg)
         self.kind = kind
+        self.format = format
         self.channels = channels
         self.features = features
         self.width = len(features.names) if features is not None else channels
@@ -90,6 +96,24 @@ class Decoder:
         self._unnamed = format in ("auto", "cloudevents", "csv")  # they may leave the name to the key
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
+
+    def portions(self, batch: RecordBatch) -> Iterator[RecordBatch]:
+        """The batch in pieces that hold at most `MAX_BATCH_POINTS`, or one record; nearly always it is the one piece.
+
+        A foreign record holds any number of points, and what it unpacks to is not seen from outside: so it is bounded, not counted.
+        """
+        if self._foreign is None or not len(batch):
+            yield batch
+            return
+        most = np.cumsum([_most_points(value, self.format) for value in batch.values])
+        start, before = 0, 0
+        while start < len(batch):
+            stop = max(int(np.searchsorted(most, before + MAX_BATCH_POINTS, side="right")), start + 1)
+            piece = batch if stop >= len(batch) else batch.before(int(batch.offsets[stop]))
+            yield piece.since(int(batch.offsets[start]))
+            if stop < len(batch):
+                before = int(most[stop - 1])
+            start = stop
 
     def decode(self, batch: RecordBatch) -> tuple[Observations, list[Rejected]]:
         """Observations in log order, and the records (each at most once, in log order) that hold what is none.
@@ -178,6 +202,20 @@ class Decoder:
             kinds=kinds if kinds.any() else None,
             begun=begun if begun.any() else None,
         )
+
+
+def _most_points(value: bytes | None, format: str) -> int:  # noqa: A002  # the setting's name
+    """Points of two bytes each, the shortest that any format has; where it may be packed, of as much as the best packer unpacks to."""
+    if not value:
+        return 0
+    packed = value.startswith(GZIP)
+    if (
+        format in ("remote-write", "auto") and value[0] > 127
+    ):  # Snappy says its length first: here, of 128 bytes or more
+        packed = True
+    if format in ("cloudevents", "auto") and (b"data_base64" in value or b"\\u" in value):
+        packed = True
+    return min((len(value) * _BEST_RATIO if packed else len(value)) // 2 + 1, MAX_POINTS)
 
 
 def _readable(

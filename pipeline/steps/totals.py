@@ -53,7 +53,8 @@ def rates(
     elapsed = times - since
     with np.errstate(over="ignore"):
         rate = (values - before) / np.where(elapsed > 0, elapsed, 1) * 1000.0
-    begun_anew = (values < before) | (begun[order] > since)
+    start = begun[order]  # one that is not before its own point says nothing
+    begun_anew = (values < before) | ((start > since) & (start < times))
     rate[(since == 0) | (elapsed <= 0) | begun_anew | ~np.isfinite(rate)] = np.nan
     last = np.append(first[1:], len(rows)) - 1
     slots["total_at"][heads], slots["total"][heads] = times[last], values[last]

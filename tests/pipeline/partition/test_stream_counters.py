@@ -19,7 +19,7 @@ from detectors.baselines import ZScore, ZScoreConfig
 from detectors.scaling import SeriesScaling
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
-from pipeline.partition.stream import PartitionCore, Stream, create_stream, settings_hash
+from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.steps.batches import RecordBatch
 from producers.records import Observation, encode
 
@@ -96,12 +96,6 @@ def test_the_settings_say_of_any_format_what_is_a_counter_and_what_is_none() -> 
 def test_counters_of_a_table_are_a_settings_error(kind: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         stream(kind=kind, counter=("a*",))
-
-
-def test_states_of_before_there_were_these_settings_are_still_of_the_same_settings() -> None:
-    frozen = stream_of("metric").settings
-    assert settings_hash(frozen) == "72f170dd741a420d"
-    assert settings_hash(frozen.model_copy(update={"counter": ("a",)})) != settings_hash(frozen)
 
 
 def test_a_gauge_of_before_that_is_a_counter_now_begins_anew_without_an_alert() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import cramjam
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -12,6 +15,7 @@ from naive_decoding import naive_decode
 
 from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
+from pipeline.steps import decoding
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL, Decoder
 from producers.formats import FOREIGN
@@ -339,3 +343,39 @@ def test_without_the_reserved_key_its_value_is_a_dead_letter_and_with_it_an_obse
 def test_a_control_record_that_says_nothing_known_is_recognised(value: bytes) -> None:
     assert is_control(CONTROL_RECORD[0], value)
     assert decode_control(value) is None
+
+
+def test_a_batch_of_packed_values_is_decoded_in_portions_and_nothing_of_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "MAX_BATCH_POINTS", 250_000)
+    packed = gzip.compress(b"m v=1 1404172800\n" * 20_000)
+    small, plain = b"m v=1 1404172800", [b"m v=1,w=2 1404172800"] * 100
+    values = [packed, packed, small, packed, None, *plain, packed, small]
+    whole = batch(values, start=7)
+    decoder = Decoder("metric", 1, format="influx")
+    portions = list(decoder.portions(whole))
+    assert [len(p) for p in portions] == [3, len(values) - 3]
+    assert [o for p in portions for o in p.offsets.tolist()] == whole.offsets.tolist()
+    assert [p.next_offset for p in portions] == [*(int(p.offsets[0]) for p in portions[1:]), whole.next_offset]
+    rows_of = [(decoder.decode(p)[0].offsets.tolist()) for p in portions]
+    assert list(chain.from_iterable(rows_of)) == decoder.decode(whole)[0].offsets.tolist()
+    assert max(map(len, rows_of)) <= 250_000
+    assert [p.values for p in Decoder("metric", 1, format="influx").portions(batch(plain))] == [plain]
+    assert len(list(Decoder("metric", 1).portions(whole))) == 1
+    assert [len(p) for p in decoder.portions(batch([]))] == [0]
+
+
+@pytest.mark.parametrize(
+    ("format_", "value"),
+    [
+        ("remote-write", bytes(cramjam.snappy.compress_raw(b"x" * 1000))),
+        ("auto", bytes(cramjam.snappy.compress_raw(b"x" * 1000))),
+        ("auto", gzip.compress(b"x" * 1000)),
+        ("cloudevents", b'{"data_base64":"H4sI"}'),
+        ("auto", b'{"data\\u005fbase64":"H4sI"}'),
+    ],
+)
+def test_what_may_be_packed_counts_as_what_it_may_unpack_to(format_: str, value: bytes) -> None:
+    assert decoding._most_points(value, format_) >= 500 * len(value)
+    assert decoding._most_points(b"m v=1 1404172800", format_) < 20

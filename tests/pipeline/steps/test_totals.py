@@ -51,6 +51,12 @@ def test_a_count_that_began_behind_the_point_before_has_no_rate_though_it_is_hig
     assert rate.tolist() == pytest.approx([np.nan, 2.0, np.nan, 2.0], nan_ok=True)
 
 
+def test_a_sender_that_gives_each_point_its_own_time_as_its_start_says_nothing_by_it() -> None:
+    slots, rows, times = np.zeros(1, FIELDS), np.zeros(3, np.intp), np.array([10_000, 20_000, 30_000], np.int64)
+    rate, _ = rates(slots, rows, times, np.array([5.0, 25.0, 35.0]), times)
+    assert rate.tolist() == pytest.approx([np.nan, 2.0, 1.0], nan_ok=True)
+
+
 def test_deltas_are_rates_over_their_own_time() -> None:
     times, begun = np.array([10_000, 30_000, 30_000, 40_000]), np.array([0, 10_000, 30_000, 50_000])
     out = rates_of_deltas(times, np.array([20.0, 20.0, 1.0, 1.0]), begun)
