@@ -6,6 +6,7 @@
 - Time: an integer of ns (or s, ms, us: which one follows from its size, as the years 1971 to 2200 do not overlap). A line
   without one is refused: when it was written nobody knows.
 - Fields: floats, integers (`3i`), unsigned ones (`3u`), booleans as 1 and 0; texts are counted as `text field`.
+- Kinds: as for Telegraf's JSON.
 - Empty lines and comments (`#`) are passed over. Backslash escapes blank, comma, equals sign; in texts, quote and itself.
 """
 
@@ -24,6 +25,7 @@ from producers.formats.base import (
     shown,
     time_of_any_unit,
 )
+from producers.formats.prometheus import kind_of_field
 
 # Each character fits one alternative only, so what a line costs grows with its length alone.
 _LINE = re.compile(
@@ -110,7 +112,8 @@ def _read(match: re.Match[str], parsed: Parsed) -> None:
             continue
         name, number = _plain(field["name"]), _content(field["content"])
         series = _plain(measurement) if name == "value" else f"{_plain(measurement)}_{name}"
-        parsed.points.append(Point(series_name(series, labels), timestamp, number))
+        kind = kind_of_field(_plain(measurement), name)
+        parsed.points.append(Point(series_name(series, labels), timestamp, number, kind))
 
 
 def _content(text: str) -> float:

@@ -59,6 +59,16 @@ def kind_of(name: str) -> int:
     return COUNTER if name.endswith(("_total", "_count", "_sum", "_bucket")) else GAUGE
 
 
+def kind_of_field(measurement: str, field: str) -> int:
+    """The kind of what Telegraf took from Prometheus: a field `counter` (metric_version 1), or by its name in a measurement of all (2).
+
+    Of others a name says nothing: Telegraf's own `mem_total` is a gauge.
+    """
+    if measurement in ("prometheus", "prometheus_remote_write"):
+        return kind_of(field)
+    return COUNTER if field == "counter" else GAUGE
+
+
 def _number(text: str) -> float:
     if _DECIMAL.fullmatch(text):  # float() alone would also take " 1_0 "
         return finite(float(text))

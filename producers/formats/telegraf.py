@@ -8,6 +8,7 @@
   years 1971 to 2200 do not overlap in these units. (`10ms` and `100ms` cannot be told apart from them and must not be set.)
   A string, from `json_timestamp_format`, is read as RFC 3339.
 - Fields: numbers as they are, true and false as 1 and 0; texts are no observations and are counted as `text field`.
+- Kinds: what Telegraf took from Prometheus is a counter by Prometheus' rules; of others the stream's setting `counter` says it.
 - The batch form, `{"metrics": [...]}`, is read too.
 """
 
@@ -29,6 +30,7 @@ from producers.formats.base import (
     shown,
     time_of_any_unit,
 )
+from producers.formats.prometheus import kind_of_field
 
 
 class _Metric(msgspec.Struct, gc=False):
@@ -67,7 +69,8 @@ def parse(value: bytes) -> Parsed:
                 continue
             try:
                 name = metric.name if field == "value" else f"{metric.name}_{field}"
-                parsed.points.append(Point(series_name(name, metric.tags), timestamp, _number(field, content)))
+                kind = kind_of_field(metric.name, field)
+                parsed.points.append(Point(series_name(name, metric.tags), timestamp, _number(field, content), kind))
             except Unusable as error:
                 parsed.refused.append(error)
     return parsed

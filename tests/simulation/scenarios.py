@@ -62,12 +62,14 @@ def name(who: str, partition: int) -> str:
 
 @contextmanager
 def small_numbers() -> Iterator[None]:
-    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, few unacknowledged messages: borders everywhere."""
+    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, small portions of foreign messages, few
+    unacknowledged messages: borders everywhere."""
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
         patch("pipeline.partition.stream.EVICT_EVERY", 16),
         patch("pipeline.steps.event_time.BORDERS", 2),
         patch("pipeline.steps.event_time.OBSERVATIONS", 1),
+        patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
         yield

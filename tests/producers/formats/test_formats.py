@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from producers.formats import otlp, prometheus, telegraf
-from producers.formats.base import Point, Reason, Unusable, series_name
+from producers.formats import influx, otlp, prometheus, telegraf
+from producers.formats.base import COUNTER, GAUGE, Point, Reason, Unusable, series_name
 
 T = 1_458_229_140
 CPU: dict[str, Any] = {"fields": {"usage": 3.1}, "name": "cpu", "tags": {"host": "a", "cpu": "cpu0"}, "timestamp": T}
@@ -48,6 +48,15 @@ def test_telegraf_time_out_of_the_world_is_refused(stamp: int | str) -> None:
     parsed = telegraf.parse(json.dumps({**CPU, "timestamp": stamp}).encode())
     assert [r.reason for r in parsed.refused] == [Reason.ABSURD_TIMESTAMP]
     assert parsed.points == []
+
+
+def test_what_telegraf_took_from_prometheus_is_a_counter_by_its_rules_and_nothing_else_is() -> None:
+    for name, field, kind in (
+        ("prometheus", "http_requests_total", COUNTER), ("prometheus", "go_goroutines", GAUGE), ("prometheus_remote_write", "x_sum", COUNTER),
+        ("http_requests_total", "counter", COUNTER), ("mem", "total", GAUGE), ("processes_total", "value", GAUGE), ("net", "bytes_count", GAUGE),
+    ):  # fmt: skip
+        assert telegraf_points(name=name, fields={field: 5})[0].kind == kind
+        assert influx.parse(f"{name} {field}=5 {T}".encode()).points[0].kind == kind
 
 
 def test_telegraf_says_what_is_wrong() -> None:
