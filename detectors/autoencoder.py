@@ -6,8 +6,9 @@ Departure: the training loss is trimmed (`detectors.networks`).
 
     autoencoder              T*C + F ── 32 ── 8 ── 32 ── T*C
     deep-autoencoder         T*C + F ── 64 ── 32 ── 16 ── 8 ── 16 ── 32 ── 64 ── T*C
-    sparse-autoencoder       the same with a wide code, of which an L1 penalty lets only a little be used at a time
-                             (Ng, "Sparse autoencoder", CS294A lecture notes, 2011, with L1 for his KL)
+    sparse-autoencoder       the same with a wide code, of which a penalty lets only a little be used at a time: L1 of each window's code, or
+                             `penalty="kl"`, the divergence of each unit's mean use from `target` (Ng, "Sparse autoencoder", CS294A lecture
+                             notes, 2011)
     denoising-autoencoder    the same, shown its input with noise in training: it must know what belongs there
                              (Vincent, Larochelle, Bengio, Manzagol, ICML 2008)
 
@@ -61,6 +62,8 @@ class _Network(nn.Module):
         for a, b in pairwise(widths):
             steps += [nn.Linear(a, b), _ACTIVATIONS[config.activation]()]
         code = 2 * (len(config.layers) // 2 + 1)
+        if getattr(config, "penalty", "l1") == "kl":  # a mean activation is a chance only between 0 and 1
+            steps[code - 1] = nn.Sigmoid()
         self.encoder = nn.Sequential(*steps[:code])
         self.decoder = nn.Sequential(*steps[code:-1])
 
@@ -113,14 +116,28 @@ class SparseAutoencoderConfig(AutoencoderConfig):
     layers: tuple[Width, ...] = Field((64,), min_length=1, max_length=32)
     activation: Activation = "relu"
     sparsity: float = Field(0.2, ge=0)
-    """Weight of the mean absolute activation of the code beside the mean squared error."""
+    """Weight of the penalty beside the loss: of the code's absolute activations, or of its divergence."""
+    penalty: Literal["l1", "kl"] = "l1"
+    """`kl`: units pass through a sigmoid, and the Kullback-Leibler divergence of their mean over a batch from `target` is the penalty."""
+    target: float = Field(0.05, gt=0, lt=1)
+    """Mean activation of a unit that `kl` asks for."""
+
+
+def divergence(used: Tensor, target: float) -> Tensor:
+    """Sum over units of KL(target || used), both taken as the chance that a unit is on; `used` (K,) in 0..1.
+
+    >>> round(float(divergence(torch.tensor([0.05, 0.5]), 0.05)), 4)
+    0.4946
+    """
+    used = used.clamp(1e-6, 1 - 1e-6)
+    return (target * (target / used).log() + (1 - target) * ((1 - target) / (1 - used)).log()).sum()
 
 
 class SparseAutoencoder(Autoencoder):
     """The dense autoencoder with a wide code that is penalised for each unit it uses."""
 
     name = "sparse-autoencoder"
-    summary = "dense autoencoder with a wide code under an L1 penalty: reconstruction error of windows or rows"
+    summary = "dense autoencoder with a wide code under an L1 or KL penalty: reconstruction error of windows or rows"
     Config = SparseAutoencoderConfig
     config: SparseAutoencoderConfig
     unit_test_params = MappingProxyType(
@@ -130,7 +147,9 @@ class SparseAutoencoder(Autoencoder):
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         values, seen = self.flat(batch.x)
         code = network.encoder(seen)
-        error = (network.decoder(code) - values).square().mean(dim=1)
+        error = self.differences(network.decoder(code), values)
+        if self.config.penalty == "kl":
+            return error + self.config.sparsity * divergence(code.mean(dim=0), self.config.target) / values.shape[1]
         return error + self.config.sparsity * code.abs().sum(dim=1) / values.shape[1]  # type: ignore[no-any-return]
 
 
@@ -153,4 +172,4 @@ class DenoisingAutoencoder(Autoencoder):
         values, seen = self.flat(batch.x)
         noise = torch.randn(seen.shape, generator=batch.noise).to(seen.device)
         rebuilt: Tensor = network(seen + self.config.noise * noise)
-        return (rebuilt - values).square().mean(dim=1)
+        return self.differences(rebuilt, values)

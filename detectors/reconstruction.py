@@ -16,6 +16,7 @@ from torch import Tensor
 from detectors.networks import Batch, NetworkConfig, NetworkDetector
 
 Judged = Literal["window", "last"]
+Loss = Literal["squared", "absolute"]
 
 
 class ReconstructionConfig(NetworkConfig):
@@ -23,6 +24,8 @@ class ReconstructionConfig(NetworkConfig):
 
     judged: Judged = "window"
     """Whose difference is the score: the whole window's, or its last position's."""
+    loss: Loss = "squared"
+    """What training makes small: the mean squared difference, or the mean absolute one, to which a wild value counts less."""
     limit: float = 8.0
     """The encoder is shown values clipped to this many scaled units; the difference is taken to those that came."""
 
@@ -57,7 +60,12 @@ class Reconstruction(NetworkDetector):
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         values, seen = self.flat(batch.x)
-        return (self._rebuild(network, seen) - values).square().mean(dim=1)
+        return self.differences(self._rebuild(network, seen), values)
+
+    def differences(self, rebuilt: Tensor, values: Tensor) -> Tensor:
+        """Losses (B,) of rebuilt values (B, T*C), by `loss`."""
+        off = rebuilt - values
+        return off.abs().mean(dim=1) if self.config.loss == "absolute" else off.square().mean(dim=1)
 
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         values, seen = self.flat(x)

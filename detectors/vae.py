@@ -101,13 +101,16 @@ class VAE(Reconstruction):
         network.noise.copy_(torch.randn(network.noise.shape))
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
-        """Minus the bound with a learnt common variance, divergence weighed by beta, per value."""
+        """Minus the bound with a learnt common scale (normal, or Laplace by `loss`), divergence weighed by beta, per value."""
         values, seen = self.flat(batch.x)
         mean, log_variance = network.posterior(seen)
         noise = torch.randn(mean.shape, generator=batch.noise).to(mean.device)
         rebuilt = network.decoder(mean + (log_variance / 2).exp() * noise)
-        error = (rebuilt - values).square().mean(dim=1)
-        likelihood = 0.5 * error * (-2.0 * network.log_scale).exp() + network.log_scale
+        error = self.differences(rebuilt, values)
+        if self.config.loss == "absolute":
+            likelihood = error * (-network.log_scale).exp() + network.log_scale
+        else:
+            likelihood = 0.5 * error * (-2.0 * network.log_scale).exp() + network.log_scale
         return likelihood + self.config.beta * _divergence(mean, log_variance) / values.shape[1]  # type: ignore[no-any-return]
 
     def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
