@@ -43,6 +43,7 @@ def look(
         int, typer.Option(min=1, help="Series that are told one by one, those with something suspicious first.")
     ] = 10,
     picture: Annotated[Path | None, typer.Option(help="Draw the series: .png, .svg or .pdf.")] = None,
+    html: Annotated[Path | None, typer.Option(help="One file with pictures to zoom into: .html.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all that was found, of every series.")] = None,
     timestamp_column: TimestampColumn = None,
     value_columns: ValueColumns = "",
@@ -63,7 +64,11 @@ def look(
     from pipeline.offline.looking.words import as_json, lines, season_notes
 
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
-    for option, path, endings in (("--picture", picture, (".png", ".svg", ".pdf")), ("--json", json_file, ())):
+    for option, path, endings in (
+        ("--picture", picture, (".png", ".svg", ".pdf")),
+        ("--html", html, (".html",)),
+        ("--json", json_file, ()),
+    ):
         if path is not None:
             check_writable(path, option, endings)
     data = opened(file, layout)
@@ -73,7 +78,8 @@ def look(
     looks = [look_at(chosen, s, deep=k < DEEP) for k, s in enumerate(chosen.series().values())]
     for line in lines(looks, most):
         console.print(line, markup=False)
-    for note in season_notes(looks):
+    notes = list(season_notes(looks))
+    for note in notes:
         console.print(f"note: {note}", markup=False)
     if len(looks) > DEEP:
         console.print(
@@ -85,6 +91,11 @@ def look(
 
         draw(chosen, looks, picture)
         console.print(f"picture: {picture}", markup=False)
+    if html is not None:
+        from pipeline.offline.report.looked import write_look
+
+        write_look(chosen, looks, notes, html)
+        console.print(f"report: {html}", markup=False)
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(chosen, looks), ensure_ascii=False, indent=1), encoding="utf-8")
         console.print(f"all of it: {json_file}", markup=False)

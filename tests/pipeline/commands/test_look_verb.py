@@ -42,6 +42,15 @@ def test_a_file_is_told_drawn_and_written(tmp_path: Path) -> None:
     assert series["steps"]["missing"] == 60
 
 
+def test_a_report_holds_what_is_said_and_the_lines(tmp_path: Path) -> None:
+    file, out = load(tmp_path / "load.csv"), tmp_path / "look.html"
+    said(str(file), "--html", str(out))
+    page = out.read_text()
+    assert "season of 1 d" in page
+    [chart] = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert len(chart["x"]) == len(chart["lines"][0]["y"]) == 900
+
+
 def test_a_table_has_columns_and_no_times(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     pd.DataFrame({"a": np.arange(40) % 7, "kind": ["x", "y"] * 20}).to_csv(file, index=False)
