@@ -41,6 +41,9 @@ MAX_BATCH_POINTS = 1_000_000
 
 _BEST_RATIO = 1032  # of deflate
 
+_KEYED = frozenset({"auto"} | {"csv"} | {"cloudevents"})
+"""Formats whose messages may leave the name to the key."""
+
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -93,7 +96,7 @@ class Decoder:
         self.width = len(features.names) if features is not None else channels
         self.skipped: Counter[str] = Counter()
         self._foreign: Parser | None = FOREIGN.get(format)
-        self._unnamed = format in ("auto", "cloudevents", "csv")  # they may leave the name to the key
+        self._unnamed = format in _KEYED
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
 
