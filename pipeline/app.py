@@ -27,22 +27,27 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
+from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, TidewatchError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.agents import App, PartitionLife
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.control import append, count_partitions
+from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topic_watch import TopicWatch
+from pipeline.operations.deciding import Deciding, found_model
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.operations.serving import serve
+from pipeline.partition.decisions import Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Claim, Identity, Store
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
-from pipeline.settings import Settings, StreamSettings
+from pipeline.partition.streams import Streams
+from pipeline.settings import Settings, StreamSettings, load_settings
 from pipeline.steps.scoring import Scorer, ScoringHung
 
 log = structlog.get_logger(__name__)
@@ -78,6 +83,7 @@ def create_app(
     publisher: Publisher,
     identities: Mapping[str, Identity],
     metrics: WorkerMetrics | None = None,
+    deciding: Deciding | None = None,
 ) -> App:
     """Faust's app over the streams' input topics, with a `PartitionLoop` for each partition that it is assigned.
 
@@ -85,6 +91,8 @@ def create_app(
     ----------
     identities
         Stream name -> what its states belong to.
+    deciding
+        None: nothing is decided, each stream is as it is here.
     """
     by_topic = {stream.settings.input_topic: stream for stream in streams}
     worker = settings.worker
@@ -94,6 +102,17 @@ def create_app(
         topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
     ) -> PartitionLife:
         stream = by_topic[topic]
+        decisions = streams_of = None
+        if deciding is not None:
+            streams_of = deciding.streams[stream.name]
+            decisions = Decisions(
+                stream.name,
+                partition,
+                log=identities[stream.name].topic_id,
+                listed=deciding.listings[stream.name],
+                journal=deciding.journal(stream.name, partition),
+                still_owner=still_owner,
+            )
         return PartitionLoop(
             stream,
             partition,
@@ -109,13 +128,20 @@ def create_app(
             append=partial(append, settings.kafka, topic, partition),
             count_partitions=partial(count_partitions, settings.kafka, topic),
             rebuild_records=worker.rebuild_records,
+            decisions=decisions,
+            streams=streams_of,
         )
 
     return App.create(settings, by_topic, make)
 
 
-def run_worker(settings: Settings) -> int:
+def run_worker(settings: Settings, file: Path | None = None) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code.
+
+    Parameters
+    ----------
+    file
+        Where the settings were read from: looked at while the worker runs. None: they are never read again.
 
     Raises
     ------
@@ -130,7 +156,7 @@ def run_worker(settings: Settings) -> int:
         for handler in logging.getLogger().handlers:
             handler.addFilter(Seldom())
     try:
-        asyncio.run(_work(settings))
+        asyncio.run(_work(settings, file))
     except ScoringHung as hung:
         _leave(hung)
     except TidewatchError:
@@ -174,7 +200,7 @@ def _calm_collector() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, file: Path | None) -> None:
     if not settings.streams:
         msg = "no stream is configured; add [[streams]] with a name and a model to tidewatch.toml"
         raise SettingsError(msg)
@@ -198,7 +224,20 @@ async def _work(settings: Settings) -> None:
             stack.enter_context(
                 serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host, token=token)
             )
-        app = create_app(settings, streams, store=store, publisher=publisher, identities=identities, metrics=metrics)
+        deciding = _deciding(settings, file, streams, executor, identities=identities, store=store, publisher=publisher)
+        await deciding.begin()
+        app = create_app(
+            settings,
+            streams,
+            store=store,
+            publisher=publisher,
+            identities=identities,
+            metrics=metrics,
+            deciding=deciding,
+        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, deciding.reload)
+        watching = asyncio.create_task(deciding.run())
+        stack.callback(watching.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop, app, number)
         names = {stream.settings.input_topic: stream.name for stream in streams}
@@ -219,6 +258,49 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     return create_stream(stream, model, scorer)
 
 
+def _deciding(
+    settings: Settings,
+    file: Path | None,
+    streams: Iterable[Stream],
+    executor: ThreadPoolExecutor,
+    *,
+    identities: Mapping[str, Identity],
+    store: RedisStore,
+    publisher: KafkaPublisher,
+) -> Deciding:
+    """What this worker does about decisions; models that are not in its settings are looked for where they lay, and beside its own."""
+    worker, device = settings.worker, _device(settings.worker.device)
+
+    beside = sorted({s.settings.model.parent for s in streams})
+
+    def scorer(model: Model) -> Scorer:
+        return Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
+
+    async def load() -> list[Stream]:
+        return await asyncio.to_thread(
+            lambda: [_create_stream(settings, s, executor) for s in load_settings(file).streams]
+        )
+
+    return Deciding(
+        {
+            s.name: Streams(s, find_model=partial(found_model, beside=beside, device=device), scorer=scorer)
+            for s in streams
+        },
+        register=store,
+        topics=_decision_topics(settings, streams),
+        publisher=publisher,
+        logs={name: identity.topic_id for name, identity in identities.items()},
+        files=lambda: [] if file is None else [file, *(s.settings.model for s in streams)],
+        load=None if file is None else load,
+    )
+
+
+def _decision_topics(settings: Settings, streams: Iterable[Stream]) -> dict[str, DecisionTopic]:
+    """By stream; several streams share a topic, and one reader of it."""
+    topics = {name: DecisionTopic(settings.kafka, name) for name in {s.settings.decision_topic for s in streams}}
+    return {s.name: topics[s.settings.decision_topic] for s in streams}
+
+
 def _device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -233,8 +315,10 @@ def _identities(settings: Settings, streams: list[Stream]) -> tuple[dict[str, Id
     kafka = settings.kafka
     admin = connect_admin(kafka)
     inputs = {s.name: s.settings.input_topic for s in streams}
-    outputs = {t for s in streams for t in (s.settings.alert_topic, s.settings.dlq, s.settings.score_topic) if t}
-    rights.require(admin, kafka, read=inputs.values(), write=outputs, group=settings.worker.group)
+    of = [s.settings for s in streams]
+    outputs = {t for s in of for t in (s.alert_topic, s.dlq, s.score_topic, s.decision_topic) if t}
+    read = {*inputs.values(), *(s.decision_topic for s in of)}
+    rights.require(admin, kafka, read=read, write=outputs, group=settings.worker.group)
     facts = topics.require(admin, kafka, inputs.values())
     if created := topics.create(admin, kafka, topics.own_plan(s.settings for s in streams)):
         log.info("topics created", topics=created)

@@ -35,6 +35,8 @@ COMMANDS = (
     "doctor",
     "config",
     "state",
+    "apply",
+    "decisions",
     "topics",
     "formats",
 )

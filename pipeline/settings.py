@@ -376,6 +376,9 @@ class StreamSettings(_Table):
     alert_topic: str = Field("tidewatch.alerts", description="Topic that alerts are published to.")
     dead_letter_topic: str = Field("", description="Topic for records that cannot be used; default `<topic>.dlq`.")
     score_topic: str = Field("", description="Topic for the score of every observation; empty: none are published.")
+    decision_topic: str = Field(
+        "tidewatch.decisions", description="Topic that says which decision each partition took at which offset."
+    )
     probation: int = Field(256, ge=0, description="Observations of an unknown series before it can raise an alert.")
     max_series: int = Field(
         100_000, ge=1, description="Series per partition; observations of further ones go to dead letters."
@@ -532,6 +535,7 @@ def _crossed_topics(streams: Iterable[StreamSettings]) -> Iterator[str]:
             ("alert_topic", s.alert_topic),
             ("dead_letter_topic", s.dlq),
             ("score_topic", s.score_topic),
+            ("decision_topic", s.decision_topic),
         )
         if topic
     ]

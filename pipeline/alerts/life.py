@@ -139,16 +139,16 @@ class AlertLife:
         state.touch(np.array(touched, np.intp))
         return taken, withdrawn
 
-    def moved(self, state: PartitionState, rows: NDArray[np.intp], now: int) -> list[Alert]:
-        """End the alerts of series in `rows` (k,), which belong to another partition as of event time `now`."""
+    def ended(self, state: PartitionState, rows: NDArray[np.intp], now: int, change: Change) -> list[Alert]:
+        """End the alerts of series in `rows` (k,) as of the partition's event time `now`: `moved`, `closed` or `forgotten`."""
         lives = state.arrays["alerts"]
         alerts = []
         for row in rows[lives["status"][rows] != INACTIVE].tolist():
             life = Life.of(lives, row)
-            change: Change = "moved" if life.status == FIRING else "withdrawn"
-            step = silent_step(life, row, 0, max(now, life.heard), change)
+            step = silent_step(life, row, 0, max(now, life.heard), change if life.status == FIRING else "withdrawn")
             alerts.append(self.records.unspoken(step, cast("str", state.names[row])))
             lives[row] = Life().values()
+        state.touch(rows)
         return alerts
 
     def absent(
@@ -178,6 +178,47 @@ class AlertLife:
             lives[row] = life.values()
         state.touch(rows)
         return [self.records.unspoken(step, cast("str", state.names[step.row])) for step in steps]
+
+    def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, by: str) -> list[Alert]:
+        """Mark the firing alerts of series in `rows` as looked after, each with a record that says so."""
+        lives, marks = state.arrays["alerts"], self.records.marks
+        alerts = []
+        for row in rows[lives["status"][rows] == FIRING].tolist():
+            life, name = Life.of(lives, row), cast("str", state.names[row])
+            marks.acknowledged = {**marks.acknowledged, self.records.id_of(name, life): by}
+            step = silent_step(life, row, 0, max(now, life.heard), "acknowledged")
+            alerts.append(self.records.unspoken(step, name))
+            life.sequence += 1
+            lives[row] = life.values()
+        state.touch(rows)
+        return alerts
+
+    def open_ids(self, state: PartitionState) -> set[str]:
+        """Ids of the alerts that are pending or firing."""
+        lives = state.arrays["alerts"]
+        rows = state.rows()
+        active = rows[lives["status"][rows] != INACTIVE].tolist()
+        return {self.records.id_of(cast("str", state.names[row]), Life.of(lives, row)) for row in active}
+
+    def keep_ids(self, state: PartitionState) -> None:
+        """Write the ids of alerts that are open, or may open again, into their lives: they would follow from another detector's name from here on."""
+        lives = state.arrays["alerts"]
+        rows = state.rows()
+        active = rows[(lives["status"][rows] != INACTIVE) | (lives["quiet_until"][rows] != 0)]
+        for row in active.tolist():
+            lives["id"][row] = bytes.fromhex(self.records.id_of(cast("str", state.names[row]), Life.of(lives, row)))
+        state.touch(active)
+
+    def reschedule(self, state: PartitionState) -> None:
+        """The steps at which firing alerts are published again are others now."""
+        lives = state.arrays["alerts"]
+        rows = state.rows()
+        firing = rows[lives["status"][rows] == FIRING]
+        for row in firing.tolist():
+            life = Life.of(lives, row)
+            self._lifecycle.schedule(life, max(life.heard, life.onset))
+            lives[row] = life.values()
+        state.touch(firing)
 
     def _continued(self, alert: Alert, newest: int, now: int) -> Life:
         as_of = _at(alert.as_of)

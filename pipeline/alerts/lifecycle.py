@@ -31,7 +31,7 @@ from pipeline.settings import AlertSettings
 
 _NEVER = 1 << 62
 _MANY = (1 << 32) - 1
-_ENDS: frozenset[Change] = frozenset({"normal", "withdrawn", "silence", "moved", "changed"})
+_ENDS: frozenset[Change] = frozenset({"normal", "withdrawn", "silence", "moved", "changed", "closed", "forgotten"})
 
 WARNING, CRITICAL = 1.0, 2.0
 """Severity where the settings name no score: decades beyond the level, and as many more as the anomaly has lasted decades of

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from pipeline.steps.batches import RecordBatch, Rejected
 
@@ -22,10 +22,30 @@ Status = Literal["pending", "firing", "resolved"]
 Reason = Literal["anomaly", "held", "severity", "update", "normal", "silence", "withdrawn", "moved"]
 """A closed set, as readers of v1 know it."""
 Change = Literal[
-    "anomaly", "reopened", "held", "severity", "worse", "update", "normal", "silence", "withdrawn", "moved", "changed"
+    "anomaly",
+    "reopened",
+    "held",
+    "severity",
+    "worse",
+    "update",
+    "normal",
+    "silence",
+    "withdrawn",
+    "moved",
+    "changed",
+    "closed",
+    "forgotten",
+    "acknowledged",
 ]
 """What a record tells of; grows, so on the wire it is any text. `REASONS` is how those of v1 read the ones that came later."""
-REASONS: Mapping[Change, Reason] = {"reopened": "anomaly", "worse": "update", "changed": "normal"}
+REASONS: Mapping[Change, Reason] = {
+    "reopened": "anomaly",
+    "worse": "update",
+    "changed": "normal",
+    "closed": "normal",
+    "forgotten": "normal",
+    "acknowledged": "update",
+}
 Severity = Literal["info", "warning", "critical"]
 Channels = list[float | None]
 
@@ -173,7 +193,7 @@ class Alert(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
-            "withdrawn, moved, changed; later versions may add to it."
+            "withdrawn, moved, changed, closed, forgotten, acknowledged; later versions may add to it."
         ),
     ] = ""
     kind: Annotated[
@@ -213,6 +233,11 @@ class Alert(msgspec.Struct, frozen=True):
         str | None, Meta(description="`changed`: the alert that begins where this one ended for it.")
     ] = None
     summary: Annotated[str, Meta(description="All of it in one sentence, times in UTC.")] = ""
+    silenced: Annotated[
+        bool | UnsetType,
+        Meta(description="True: somebody silenced the series up to a later time; nobody is to be told."),
+    ] = UNSET
+    acknowledged: Annotated[str | UnsetType, Meta(description="Who said that they look after it.")] = UNSET
 
     @property
     def event_type(self) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.alerts import words
 from pipeline.alerts.kinds import KINDS
+from pipeline.alerts.marks import Marks
 from pipeline.alerts.records import (
     REASONS,
     Alert,
@@ -55,6 +56,7 @@ class RecordWriter:
         self._model = model
         self._topic = topic
         self._partition = partition
+        self.marks = Marks()
         self._detector = DetectorRef(model.detector_name, model.detector_version, model.hash)
         self.names = names_of(model)
         self.members = tuple(d.name for d in model.detectors[:32])
@@ -119,9 +121,10 @@ class RecordWriter:
         self, step: Step, series: str, evidence: Evidence, scored: Scored | None = None, band: Band | None = None
     ) -> Alert:
         stream, b, life = self._stream.name, step.window, step.life
+        id_ = self.id_of(series, life)
         metric = scored is not None and self._model.kind == "metric"
         alert = Alert(
-            id=self.id_of(series, life),
+            id=id_,
             fingerprint=stable_hash(stream, series),
             sequence=life.sequence,
             status=step.status,
@@ -147,6 +150,8 @@ class RecordWriter:
             **self._description(life),
             reopens_until=rfc3339(step.reopens_until) if step.reopens_until else None,
             next_id=None if step.next is None else self.id_of(series, step.next),
+            silenced=self.marks.silenced(series, step.as_of),
+            acknowledged=self.marks.by(id_),
         )
         return msgspec.structs.replace(alert, summary=words.summary(alert))
 

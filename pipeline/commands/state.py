@@ -326,6 +326,7 @@ def _table(partitions: list[PartitionReport]) -> Table:
         "bytes",
         "claimed",
         "model",
+        "decision",
     )
     table = Table(*names, "topic", "cluster")
     for p in partitions:
@@ -337,7 +338,8 @@ def _table(partitions: list[PartitionReport]) -> Table:
             str(p.partition),
             *("?" if n is None else f"{n:,}" for n in numbers),
             _ago(p.claimed_at),
-            p.identity["model_hash"][:12] or "unsaved",
+            (p.model or "unsaved")[:12],
+            "?" if p.decision is None else str(p.decision),
             p.identity["topic_id"],
             p.identity["cluster_id"],
         )

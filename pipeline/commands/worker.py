@@ -20,13 +20,14 @@ def register(app: typer.Typer) -> None:
         """Score the configured streams until SIGTERM or Ctrl-C; workers of one group share the partitions.
 
         Exit code: 0 after an orderly stop, 2 after an expected error (one line), 1 after a bug. Start it again after
-        either: it resumes from its checkpoints.
+        either: it resumes from its checkpoints. A settings file or model file that changes while it runs is proposed to all workers
+        of the stream, without a restart (docs/decisions.md).
         """
         from pipeline import logs
-        from pipeline.settings import load_settings
+        from pipeline.settings import config_file, load_settings
 
         settings = load_settings(config)
         logs.configure(settings.worker.log_format, settings.worker.log_level)
         from pipeline.app import run_worker  # torch and Faust: not before the settings are known to be right
 
-        raise typer.Exit(run_worker(settings))
+        raise typer.Exit(run_worker(settings, config or config_file()))

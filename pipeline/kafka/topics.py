@@ -6,6 +6,7 @@
 | alerts | `kafka.partitions` | compact | the last alert of each key, for ever |
 | dead letters | `kafka.partitions` | delete | 14 days: time to mend and replay them |
 | scores | `kafka.partitions` | delete | 7 days |
+| decisions | 1, so that all has one order | delete | for ever: a log that is read back needs them |
 
 All with `kafka.replication` and `kafka.min_insync_replicas`. A topic that exists is left as it is. A worker creates what it writes
 to; an input topic is somebody else's, and one that is missing is more often a mistyped name than a new stream.
@@ -38,6 +39,8 @@ class TopicPlan:
 
     name: str
     config: dict[str, str] = field(default_factory=dict)
+    partitions: int | None = None
+    """None: as many as the settings say."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ def input_plan(name: str) -> TopicPlan:
 def _written_by(stream: StreamSettings) -> list[TopicPlan]:
     written = [
         TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
+        TopicPlan(
+            stream.decision_topic, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}, 1
+        ),
         TopicPlan(stream.dlq, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)}),
     ]
     if stream.score_topic:
@@ -95,7 +101,7 @@ def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan])
     missing = [
         NewTopic(
             t.name,
-            num_partitions=kafka.partitions,
+            num_partitions=t.partitions or kafka.partitions,
             replication_factor=kafka.replication,
             config={"min.insync.replicas": str(kafka.min_insync_replicas), **t.config},
         )

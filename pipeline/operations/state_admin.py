@@ -17,13 +17,22 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal
 
+import msgspec
+
 from pipeline.errors import ForeignState, SettingsError, TidewatchError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Bounds, Group, Offsets, require_nobody
+from pipeline.kafka.publisher import KafkaPublisher
+from pipeline.operations.deciding import Journal, found_model, taken_by_partition
+from pipeline.partition.carrying import applied, check_model, differing, in_force_of, shape_of
+from pipeline.partition.decisions import IN_FORCE, InForce, Reset, Taken, together
+from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Checkpoint, Identity, check_identity
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
+from pipeline.partition.streams import Streams
 from pipeline.settings import Settings, StreamSettings
 
 Target = int | datetime | Literal["earliest", "latest"]
@@ -154,12 +163,30 @@ class Administration:
 
     async def seek(self, store: RedisStore, moves: Iterable[Move], stored: Mapping[int, Checkpoint | None]) -> None:
         """Write the states of `moves` at their new offsets, and move the group there."""
-        made = {move.partition: self._moved(move, stored.get(move.partition)) for move in moves}
+        taken = await self._taken()
+        made = {m.partition: self._moved(m, stored.get(m.partition), taken.get(m.partition, ())) for m in moves}
         await self.put(store, made)
 
+    def _journal(self, publisher: Publisher | None = None) -> Journal | None:
+        """The stream's lines in the topic of decisions; None where there is none yet."""
+        kafka, topic = self.settings.kafka, self.stream.decision_topic
+        if topic not in topics.names(self._admin, kafka):
+            return None
+        return Journal(DecisionTopic(kafka, topic), publisher, self.stream.name)
+
+    async def _taken(self) -> dict[int, list[Taken]]:
+        journal = self._journal()
+        return {} if journal is None else taken_by_partition(await journal.read(), self.facts.topic_id)
+
     async def reset(self, store: RedisStore, partitions: Iterable[int]) -> None:
-        """Forget states, and that the group ever read these partitions: else workers would take the states for lost."""
+        """Forget states, what they took of decisions, and that the group ever read these partitions: else workers would take the states for lost."""
         partitions = list(partitions)
+        publisher = KafkaPublisher(self.settings.kafka)
+        try:
+            if (journal := self._journal(publisher)) is not None:
+                await journal.write([Reset(self.stream.name, p) for p in partitions])
+        finally:
+            await publisher.close()
         self._offsets.forget(self.settings.worker.group, self.stream.input_topic, partitions)
         for partition in partitions:
             await store.delete(self.stream.name, partition)
@@ -194,6 +221,18 @@ class Administration:
             )
             raise ForeignState(msg)
         check_identity(identity, own)
+        held = in_force_of(checkpoint)
+        if held.settings is None:
+            check_model(identity, self.steps)
+        stream = Streams(self.steps, find_model=found_model)(held)  # or nobody here could go on with it
+        if why := differing(shape_of(stream), shape_of(self.steps)):
+            msg = f"the file's state is of other settings: stream {self.stream.name} has {why}"
+            raise ForeignState(msg)
+        fields = dict(checkpoint.fields)
+        if (
+            adopt_topic and held.settings is not None
+        ):  # serials are those of another list: here everything is to be taken anew
+            fields[IN_FORCE] = msgspec.structs.replace(held, serial=0, offset=0).packed()
         first, end = self._bounds_of(partition)
         if not first <= checkpoint.offset <= end:
             msg = (
@@ -201,7 +240,7 @@ class Administration:
                 f"{first:,} to {end:,}: it is of other records; start anew, or seek where it was exported first"
             )
             raise ForeignState(msg)
-        return Checkpoint(checkpoint.offset, checkpoint.sequence, identity, checkpoint.fields)
+        return Checkpoint(checkpoint.offset, checkpoint.sequence, identity, fields)
 
     def _bounds_of(self, partition: int) -> Bounds:
         if partition not in self.bounds:
@@ -209,16 +248,25 @@ class Administration:
             raise ForeignState(msg)
         return self.bounds[partition]
 
-    def _moved(self, move: Move, stored: Checkpoint | None) -> Checkpoint:
-        core, identity = self.steps.core(move.partition), self.identity
+    def _moved(self, move: Move, stored: Checkpoint | None, taken: Sequence[Taken]) -> Checkpoint:
+        streams, identity, held = Streams(self.steps, find_model=found_model), self.identity, InForce()
+        core = self.steps.core(move.partition)
         if stored is not None and move.kept:
             check_identity(stored.identity, identity)
+            held = in_force_of(stored)
+            core = streams(held).core(move.partition)
             core.state.restore(stored.fields, written=stored.identity.format)
             kept = {"numerics": stored.identity.numerics, "partitions": stored.identity.partitions}
             identity = identity.model_copy(update=kept)
             core.miss(move.to - stored.offset)
         else:
             core.miss(move.to)  # rows of tables are counted from there, as if all before had been of every series
+        # What was taken on the way holds there, or the state would be one that passed over it.
+        for one in together(
+            [t for t in taken if t.serial > held.serial and t.offset <= move.to], empty=not len(core.state)
+        ):
+            effect = applied(core, held, one, streams)
+            core, held = effect.core, effect.in_force
         sequence = 0 if stored is None else stored.sequence + 1
         return Checkpoint(move.to, sequence, identity, core.state.snapshot(everything=True))
 

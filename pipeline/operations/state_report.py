@@ -12,9 +12,12 @@ import numpy as np
 
 from detectors.base import DetectorError
 from pipeline.errors import TidewatchError
+from pipeline.operations.deciding import found_model
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
+from pipeline.partition.carrying import in_force_of
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
+from pipeline.partition.streams import Streams
 from pipeline.settings import Settings
 from pipeline.steps.state import series_of
 
@@ -31,6 +34,8 @@ class PartitionReport:
         Records from there to the log's end.
     warming, open_alerts
         Series that no alert can come of yet; alerts pending or firing.
+    decision, model
+        Serial of the last decision that is in force, and the hash of the model file.
     claimed_at
         When its owner claimed it, s since the epoch.
     """
@@ -45,6 +50,8 @@ class PartitionReport:
     open_alerts: int | None = None
     bytes: int | None = None
     identity: dict[str, Any] | None = None
+    decision: int | None = None
+    model: str | None = None
 
 
 async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport], list[str]]:
@@ -74,6 +81,8 @@ async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport]
                 open_alerts=None if core is None else _open_alerts(core),
                 bytes=sum(map(len, checkpoint.fields.values())),
                 identity=checkpoint.identity.model_dump(),
+                decision=(held := in_force_of(checkpoint)).serial,
+                model=held.model or checkpoint.identity.model_hash,
             )
         )
     return told, notes
@@ -97,8 +106,8 @@ def _steps(settings: Settings, stream: str, notes: list[str]) -> Stream | None:
 
 
 def _restored(steps: Stream, partition: int, checkpoint: Checkpoint, notes: list[str]) -> PartitionCore | None:
-    core = steps.core(partition)
     try:
+        core = Streams(steps, find_model=found_model)(in_force_of(checkpoint)).core(partition)
         core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
     except TidewatchError as error:
         notes.append(f"warming and open alerts of partition {partition} unknown: {error}")

@@ -34,6 +34,8 @@ class Checkpoints:
         Whether the group still counts this worker as the partition's owner (confirmed by a commit).
     patiently
         How a store that does not answer is waited for.
+    trusts
+        Whether a stored state is one of this partition's history (`pipeline.partition.decisions`).
 
     Attributes
     ----------
@@ -51,6 +53,7 @@ class Checkpoints:
         generation: int,
         still_owner: Callable[[], Awaitable[bool]],
         patiently: Patience,
+        trusts: Callable[[Checkpoint], bool] = lambda _: True,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.identity = identity
@@ -61,6 +64,7 @@ class Checkpoints:
         self._generation = generation
         self._still_owner = still_owner
         self._patiently = patiently
+        self._trusts = trusts
         self._log = log
         self._claim: Claim | None = None
 
@@ -68,6 +72,11 @@ class Checkpoints:
     def claimed(self) -> bool:
         """Whether this worker has claimed the partition and not let go of it."""
         return self._claim is not None
+
+    @property
+    def nonce(self) -> str:
+        """Of the claim; empty where there is none."""
+        return "" if self._claim is None else self._claim.nonce
 
     async def load(self) -> Checkpoint | None:
         """Claim the partition and load what is stored; None where nothing is.
@@ -162,7 +171,13 @@ class Checkpoints:
             # Still the owner: a stale claim got in between, or the store went back in time. Memory is the truth, unless
             # what is stored is ahead of it.
             stored = await self.load()
-            if stored is not None and stored.offset > offset:
+            if stored is not None and stored.offset > offset and not self._trusts(stored):
+                self._log.warning(
+                    "stored state is ahead and passed over a decision: written over", stored=stored.offset, held=offset
+                )
+                await self._patiently(lambda: self._store.delete(self._stream, self._partition))
+                await self.load()
+            elif stored is not None and stored.offset > offset:
                 self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
                 return stored
             try:

@@ -10,7 +10,8 @@ alerts of those records are acknowledged. So whoever loads it goes on as if noth
 twice is identical to the byte. Faust calls this in production; a seed-driven simulation calls the same code.
 
 Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`; what goes out and how it is counted in
-`messages`; what the loop says of itself in `reports`. Where nothing is stored, or Kafka has not kept what comes next, the past has a
+`messages`; what the loop says of itself in `reports`. What people decide, settings among it, takes effect at an offset:
+`pipeline.partition.decisions`. Where nothing is stored, or Kafka has not kept what comes next, the past has a
 hole: `pipeline.partition.rebuild`.
 """
 
@@ -25,8 +26,10 @@ from dataclasses import replace
 import structlog
 
 from pipeline.alerts.records import Alert
-from pipeline.errors import BrokerError, Dropped, TidewatchError
+from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
+from pipeline.partition.carrying import applied, check_model, hold, in_force_after, in_force_of, last_settings
 from pipeline.partition.checkpoints import Checkpoints
+from pipeline.partition.decisions import Decision, Decisions, InForce
 from pipeline.partition.growth import Growth
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
@@ -36,6 +39,7 @@ from pipeline.partition.reports import LoopMetrics, Reports
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import Patience
 from pipeline.partition.stream import PartitionCore, Step, Stream
+from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.records import PartitionsAdded, decode_control, encode_control
@@ -77,6 +81,10 @@ class PartitionLoop:
         Asked where a control record tells of more partitions than were counted when the loop began; None: then it is not believed.
     rebuild_records
         How many records before the committed offset are read again, at most, where the state was lost.
+    decisions
+        What was decided and is to be; None: nothing is, and `stream` holds (files, tests).
+    streams
+        The streams of what is in force; None: `stream` for everything.
     """
 
     def __init__(
@@ -98,6 +106,8 @@ class PartitionLoop:
         append: Append | None = None,
         count_partitions: CountPartitions | None = None,
         rebuild_records: int = 2_000_000,
+        decisions: Decisions | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self.stream = stream
         self.partition = partition
@@ -115,6 +125,9 @@ class PartitionLoop:
         self._count_partitions = count_partitions
         self._growth = Growth()
         self._homes = Homes(partition, clock)
+        self._decisions = decisions
+        self._streams = Streams(stream) if streams is None else streams
+        self._sleep = sleep
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
@@ -122,6 +135,7 @@ class PartitionLoop:
         self._checkpointed_at = clock()
         self._midway = False
         self._log = log.bind(stream=stream.name, partition=partition)
+        self._patiently = Patience(sleep, self._reports.waiting, self._log)
         self.checkpoints = Checkpoints(
             store,
             stream.name,
@@ -129,7 +143,8 @@ class PartitionLoop:
             identity=identity,
             generation=generation,
             still_owner=still_owner,
-            patiently=Patience(sleep, self._reports.waiting, self._log),
+            patiently=self._patiently,
+            trusts=self._trusts,
             log=self._log,
         )
 
@@ -147,6 +162,12 @@ class PartitionLoop:
             self._drop()
             raise
         self._checkpointed_at = self._clock()
+        if self._decisions is not None:
+            await self._decisions.claim(self.checkpoints.nonce)
+            self._decisions.holds(InForce())
+        if stored is not None and not self._trusts(stored):
+            self._log.warning("stored state passed over a decision: not taken", stored=stored.offset)
+            stored = None
         if stored is None:
             return None
         self._adopt(stored)
@@ -177,6 +198,7 @@ class PartitionLoop:
             raise BrokerError(msg)
         hole = Hole.between(self.position, now, most=self._rebuild_records)
         if hole is None:
+            await self._apply_due()
             self._tell_state()
             return now.first if self.position < 0 else self.position
         self.position = hole.start
@@ -206,9 +228,14 @@ class PartitionLoop:
         """
         if records.missed:
             await self._missed(records.missed)
+        if self._decisions is not None:
+            await self._apply_due()
+            await self._take()
         parts = [records] if self._rebuild is None else self._rebuild.cut(records, self.position)
         for part in parts:
-            await self._process(part)
+            for piece in [part] if self._decisions is None else self._decisions.cut(part, self.position):
+                await self._process(piece)
+                await self._apply_due()
             await self._end_rebuild()
         if self.outbox.full:
             await self.outbox.acknowledged()
@@ -265,7 +292,8 @@ class PartitionLoop:
             self._reports.homes(self._homes.share, self._homes.verdict)
 
     async def idle(self) -> None:
-        """Make a checkpoint where one is due; called after each batch and about once a second without one."""
+        """Take what was decided, and make a checkpoint where one is due; called after each batch and about once a second without one."""
+        await self._take()
         age = self._clock() - self._checkpointed_at
         if self.position > self.checkpointed:
             if age >= self._every or self._since_checkpoint >= self._records:
@@ -315,9 +343,14 @@ class PartitionLoop:
 
     def _adopt(self, stored: Checkpoint) -> None:
         self.checkpoints.check(stored)
-        core = self.stream.core(self.partition)
+        in_force = in_force_of(stored)
+        stream = self._streams(in_force)
+        if in_force.settings is None:
+            check_model(stored.identity, stream)
+        core = stream.core(self.partition)
         core.state.restore(stored.fields, written=stored.identity.format)
-        self.core = core
+        self._use(stream, core)
+        self._hold(in_force)
         self._partitions = stored.identity.partitions
         self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
         self.position = self.checkpointed = stored.offset
@@ -339,12 +372,81 @@ class PartitionLoop:
         self._growth = Growth()
         self._homes = Homes(self.partition, self._clock)
         self.core = self.stream.core(self.partition)
+        if self._decisions is not None:
+            self._decisions.holds(InForce())
         self._reports.forget()
 
     def _tell_state(self) -> None:
         """Tell the metrics what the state holds; nothing while it is read back, for then it is not the whole one."""
         if self._rebuild is None:
             self._reports.state(self.core)
+
+    # Decisions
+
+    def _trusts(self, stored: Checkpoint) -> bool:
+        """Whether a stored state knows of every decision that this partition took before its offset."""
+        return self._decisions is None or self._decisions.trusts(stored.offset, in_force_of(stored))
+
+    def _use(self, stream: Stream, core: PartitionCore) -> None:
+        self.stream, self.core = stream, core
+        self._messages = Messages(stream, self.outbox)
+
+    def _hold(self, in_force: InForce) -> None:
+        """Let the state, and what is said of alerts, be of what is in force now."""
+        hold(self.core, in_force)
+        if self._decisions is not None:
+            self._decisions.holds(in_force)
+
+    async def _take(self) -> None:
+        """Take what the list holds and this partition has not taken, where nothing of it is in flight."""
+        decisions = self._decisions
+        if decisions is None or self._rebuild is not None or self._midway or not self.checkpoints.claimed:
+            return
+        while decisions.none_yet:  # a worker's settings are the first decision, and are on their way
+            await self._sleep(0.1)
+        if not decisions.wanted:
+            return
+        await self.checkpoint()  # so that whoever comes next does not need what is not in force any more
+        if not (following := self._possible(await self._patiently(decisions.following))):
+            return
+        await decisions.take(following, self.position)
+        await self._apply_due()
+        if self.position >= 0:
+            await self._checkpoint()
+
+    def _possible(self, following: Sequence[Decision]) -> Sequence[Decision]:
+        """The decisions that can be taken here: those before the first settings whose model is not at hand, nor overruled by later ones."""
+        assert self._decisions is not None
+        while (at := last_settings(following)) is not None:
+            try:
+                self._streams(in_force_after(InForce(), following[at], 0))
+                break
+            except (ModelError, SettingsError) as error:
+                if not self._decisions.in_force.serial and not at:
+                    raise  # a partition cannot begin with nothing in force
+                self._decisions.waits_at = following[-1].serial
+                self._log.warning("a decision waits", serial=following[at].serial, why=str(error))
+                following = following[:at]
+        return following
+
+    async def _apply_due(self) -> None:
+        """Let what was taken at this position take effect."""
+        decisions, upto = self._decisions, self.position
+        if self._rebuild is not None:  # what was taken where it ends is about the alerts that are taken up there
+            upto = min(upto, self._rebuild.end - 1)
+        while decisions is not None and (taken := decisions.due(upto, empty=not len(self.core.state))):
+            effect = applied(self.core, decisions.in_force, taken, self._streams)
+            self._use(effect.core.stream, effect.core)
+            self._hold(effect.in_force)
+            if effect.refused:
+                self._log.warning("settings refused", why=effect.refused, serial=taken.serial)
+            self._log.info("decisions in force", serial=taken.serial, since=taken.offset)
+            counts: Counter[str] = Counter()
+            if not self._alerts_are_out:
+                self._messages.alerts(effect.alerts, counts)
+            if counts:
+                self._reports.batch(counts, {})
+            self._tell_state()
 
     # A past with a hole
 
@@ -354,6 +456,7 @@ class PartitionLoop:
         self._rebuild = Rebuild(self.position, until, until, complete, begun=self._clock())
         if not complete:
             await self._ask_alerts(self._rebuild, end)
+        await self._apply_due()
         await self._end_rebuild()
 
     async def _ask_alerts(self, rebuild: Rebuild, end: int) -> None:
@@ -375,6 +478,7 @@ class PartitionLoop:
             self._rebuild.complete = False
             if self._rebuild.told is None:
                 await self._ask_alerts(self._rebuild, 1 << 62)
+            await self._apply_due()
             await self._end_rebuild()
 
     def _tell_missed(self, records: int, **where: int) -> None:
@@ -395,6 +499,7 @@ class PartitionLoop:
             "state rebuilt", offset=self.position, records=self.position - rebuild.start, complete=rebuild.complete,
             series=len(self.core.state), seconds=round(self._clock() - rebuild.begun, 1), **facts,
         )  # fmt: skip
+        await self._apply_due()
         await self._checkpoint()
 
     @property

@@ -6,7 +6,6 @@ the simulation and offline evaluation all run this code; nothing in it may depen
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -73,23 +72,9 @@ class Stream:
             cluster_id=cluster_id,
             topic_id=topic_id,
             stream=self.name,
-            model_hash=self.model.hash,
-            settings_hash=settings_hash(self.settings),
             numerics=numerics.describe(device),
             format=FORMAT,
         )
-
-
-def settings_hash(settings: StreamSettings) -> str:
-    """Hash of the settings that decide about results; topics for output and the path of the model file do not.
-
-    Settings that are not made count as they did before there were any: a stored state goes on.
-    """
-    unset = {name for name in ("counter", "gauge") if not getattr(settings, name)}
-    body = settings.model_dump_json(exclude={"model", "alert_topic", "dead_letter_topic", "score_topic"} | unset)
-    if settings.threshold.false_alarms is None:
-        body = body.replace('"false_alarms":null,', "").replace('"level":null', '"level":4.0')
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None = None) -> Stream:
@@ -369,8 +354,8 @@ class PartitionCore:
         if np.count_nonzero(at_home) < AT_HOME * len(rows):
             return []
         gone = rows[at_home & (hashes % after != self.partition)]
-        alerts = self.life.moved(self.state, gone, self.watermark)
-        self._forget(gone)
+        alerts = self.life.ended(self.state, gone, self.watermark, "moved")
+        self.forget(gone)
         return alerts
 
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
@@ -420,9 +405,10 @@ class PartitionCore:
         if seen and seen % EVICT_EVERY == 0:
             idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
             idle = self.clock.idle_rows(idle_after)
-            self._forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
+            self.forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
 
-    def _forget(self, rows: NDArray[np.intp]) -> None:
+    def forget(self, rows: NDArray[np.intp]) -> None:
+        """Drop series."""
         if len(rows):
             self._skip_ordinals(int(self.state.arrays["windows"]["ordinal"][rows].max()))
             self.state.drop(rows.tolist())

@@ -4,6 +4,7 @@ Windows, calibrators, thresholds and alerts are *components*: each names a numpy
 the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
 checkpoint.
 
+    in_force    what was decided, up to a serial (`pipeline.partition.decisions`); read before the rows
     scalars     JSON object of integers
     names:<n>   JSON list: the series' names of page n, null for a free row
     page:<n>    8 bytes that tell the layout, then 128 rows of each component
@@ -33,12 +34,13 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it); series vote for the partition's event time (component `clock`).
+stands beside it); series vote for the partition's event time (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity.
 """
 PAGE = 128
 _NAMES = "names:"
 _PAGE = "page:"
 _SCALARS = "scalars"
+_IN_FORCE = "in_force"
 _MEND = "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
 
 
@@ -59,6 +61,7 @@ class PartitionState:
         self.names: list[str | None] = []
         self.arrays: dict[str, NDArray[Any]] = {n: np.zeros(PAGE, d) for n, d in self.components.items()}
         self.scalars: dict[str, int] = {}
+        self.in_force = b""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._dirty: set[int] = set()
@@ -117,6 +120,8 @@ class PartitionState:
         pages = set(range(-(-len(self.names) // PAGE))) if everything else self._dirty
         named = pages if everything else self._dirty_names
         fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
+        if self.in_force:
+            fields[_IN_FORCE] = self.in_force
         for page in sorted(pages):
             fields[f"{_PAGE}{page}"] = self._pack(page)
         for page in sorted(named):
@@ -148,9 +153,25 @@ class PartitionState:
             msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
             raise ForeignState(msg) from error
         self.scalars, self.names, self.arrays = scalars, names, arrays
+        self.in_force = fields.get(_IN_FORCE, b"")
         self._rows = {n: r for r, n in enumerate(names) if n is not None}
         self._free = [r for r in reversed(range(len(names))) if names[r] is None]
         self.clean()
+
+    def carried(self, components: Mapping[str, np.dtype[Any]], *, max_series: int) -> PartitionState:
+        """The same series under components of which some are laid out otherwise: these start empty. This one is given up."""
+        other = PartitionState(components, max_series=max_series)
+        rows = len(next(iter(self.arrays.values())))
+        other.names, other.scalars, other.in_force = self.names, self.scalars, self.in_force
+        other.arrays = {
+            name: self.arrays[name] if self.components.get(name) == dtype else np.zeros(rows, dtype)
+            for name, dtype in other.components.items()
+        }
+        other._rows, other._free = self._rows, self._free
+        other._dirty, other._dirty_names = self._dirty, self._dirty_names
+        if other._layout != self._layout:
+            other._dirty = set(range(-(-len(self.names) // PAGE)))
+        return other
 
     def _add(self, name: str) -> int:
         if self._free:

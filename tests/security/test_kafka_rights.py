@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 Right = tuple[str, str, str, str]
 """Who, operation, kind of resource, placeholder of its name."""
 
-USERS = ("producer", "worker", "subscriber", "dashboard", "doctor", "operator", "viewer", "keeper", "mender")
+USERS = ("producer", "worker", "subscriber", "dashboard", "doctor", "operator", "viewer", "keeper", "mender", "decider")
 PASSWORDS = {user: f"canary-of-{user}" for user in USERS}
 ANY_RIGHT = AclBindingFilter(
     ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
@@ -74,6 +74,7 @@ class Place:
         name = f"acl-{uuid.uuid4().hex[:8]}"
         self.names = {
             "INPUT": f"{name}.in", "ALERTS": f"{name}.alerts", "DEAD_LETTERS": f"{name}.dlq", "SCORES": f"{name}.scores",
+            "DECISIONS": f"{name}.decisions",
             "GROUP": f"{name}-workers", "SINK_GROUP": f"{name}-sink",
             "MENDING_GROUP": f"{name}-workers.dead-letters.acl",
         }  # fmt: skip
@@ -118,7 +119,7 @@ class Place:
     def stream(self) -> dict[str, Any]:
         return {
             "name": "acl", "topic": self.names["INPUT"], "alert_topic": self.names["ALERTS"], "model": "small.model",
-            "dead_letter_topic": self.names["DEAD_LETTERS"], "score_topic": self.names["SCORES"], "probation": 0,
+            "dead_letter_topic": self.names["DEAD_LETTERS"], "score_topic": self.names["SCORES"], "decision_topic": self.names["DECISIONS"], "probation": 0,
         }  # fmt: skip
 
     def config(self, user: str) -> Path:

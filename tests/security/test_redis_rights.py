@@ -17,7 +17,7 @@ from pipeline.settings import RedisSettings
 
 PASSWORD = "canary-of-redis"
 IDENTITY = Identity(
-    cluster_id="c", topic_id="t", stream="s", model_hash="m", settings_hash="h", numerics="n", format=2
+    cluster_id="c", topic_id="t", stream="s", numerics="n", format=2
 )  # fmt: skip
 
 

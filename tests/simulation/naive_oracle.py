@@ -6,15 +6,18 @@ branches there may be, the simulation says; what each of them leads to is worked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
+from pipeline.partition.carrying import applied, hold
+from pipeline.partition.decisions import IN_FORCE, Taken, unpacked
 from pipeline.partition.growth import Growth
 from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected
 from producers.records import decode_control, is_control
 
@@ -57,6 +60,8 @@ class Oracle:
     """[n]: how many messages the first n records lead to."""
     states: list[dict[str, bytes] | None] = field(default_factory=list)
     """[n]: everything the state holds after the first n records; None where none may be stored yet."""
+    taken: dict[int, list[dict[str, bytes]]] = field(default_factory=dict)
+    """n -> the states at the same place, behind each decision that was taken there."""
 
 
 def undisturbed(
@@ -65,36 +70,72 @@ def undisturbed(
     log: Partition,
     branch: Branch | None = None,
     known: tuple[Oracle, int] | None = None,
+    decided: Sequence[Taken] = (),
+    streams: Streams | None = None,
 ) -> Oracle:
-    """Push one record at a time. `known`: an oracle of a log whose first so many records were the same."""
-    core = stream.core(partition)
+    """Push one record at a time.
+
+    Parameters
+    ----------
+    known
+        An oracle of a log whose first so many records were the same, and what was decided before them.
+    decided
+        What the partition took, in order.
+    """
+    streams = Streams(stream) if streams is None else streams
     oracle, same = Oracle(), 0
+    state = None if branch is None else branch.state
+    if known is not None and known[0].states[known[1]] is not None:
+        state = known[0].states[known[1]]
+    core = streams(unpacked((state or {}).get(IN_FORCE))).core(partition)
     growth = Growth() if branch is None else replace(branch.growth)
-    if branch is not None:
-        core.state.restore(branch.state)
-    begun = branch is None
-    if known is not None and (state := known[0].states[known[1]]) is not None:
-        before, same = known
+    if state is not None:
         core.state.restore(state)
+        hold(core, unpacked(core.state.in_force))
+    begun = branch is None
+    if known is not None and known[0].states[known[1]] is not None:
+        before, same = known
         begun = True
-        oracle = Oracle(before.messages[: before.published[same]], before.published[: same + 1], before.states[:same])
+        taken = {n: states for n, states in before.taken.items() if n < same}
+        messages = before.messages[: before.published[same]]
+        oracle = Oracle(messages, before.published[: same + 1], before.states[:same], taken)
+    ahead = [t for t in decided if t.serial > unpacked(core.state.in_force).serial]
     for record in log.records[:same]:
         if branch is None or record.offset >= branch.start:
             _grown(growth, record)
     for record in log.records[same:]:
         if branch is not None and not begun and record.offset >= branch.end:
+            core, _ = _decide(core, ahead, branch.end - 1, streams, None)
             _take_up(core, branch)
             begun = True
         oracle.states.append(core.state.snapshot(everything=True) if begun else None)
         if branch is None or record.offset >= branch.start:
-            alerts, others = _record(stream, core, growth, record)
-            oracle.messages += alerts if begun else []
+            core, said = _decide(core, ahead, record.offset, streams, oracle if begun else None)
+            alerts, others = _record(core.stream, core, growth, record)
+            oracle.messages += said + alerts if begun else []
             oracle.messages += others if branch is None or record.offset >= branch.until else []
         oracle.published.append(len(oracle.messages))
     if branch is not None and not begun:
+        core, _ = _decide(core, ahead, branch.end - 1, streams, None)
         _take_up(core, branch)
     oracle.states.append(core.state.snapshot(everything=True))
+    _, said = _decide(core, ahead, 1 << 62, streams, oracle)
+    oracle.messages += said
     return oracle
+
+
+def _decide(
+    core: PartitionCore, ahead: list[Taken], offset: int, streams: Streams, oracle: Oracle | None
+) -> tuple[PartitionCore, list[Message]]:
+    """Let what was taken up to an offset take effect."""
+    said: list[Message] = []
+    while ahead and ahead[0].offset <= offset:
+        effect = applied(core, unpacked(core.state.in_force), ahead.pop(0), streams)
+        core = effect.core
+        said += [a.message(core.stream.settings.alert_topic) for a in effect.alerts]
+        if oracle is not None:
+            oracle.taken.setdefault(len(oracle.states) - 1, []).append(core.state.snapshot(everything=True))
+    return core, said
 
 
 def _take_up(core: PartitionCore, branch: Branch) -> None:

@@ -20,15 +20,32 @@ from simulation.naive_oracle import Branch, Oracle, identity_of, undisturbed
 from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
 from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
 from simulation.worker import Worker
-from simulation.world import Broker, Network, PublisherClient, Redis, StoreClient, Violation
+from simulation.world import DECISIONS, Broker, JournalClient, Network, PublisherClient, Redis, StoreClient, Violation
 
 from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, Message, decode_alert
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, StoreError
+from pipeline.partition.decisions import (
+    IN_FORCE,
+    Acknowledge,
+    Close,
+    Decision,
+    Decisions,
+    Entry,
+    Forget,
+    Mark,
+    Silence,
+    Taken,
+    What,
+    decode_entry,
+    unpacked,
+)
 from pipeline.partition.growth import Growth
+from pipeline.partition.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
-from pipeline.partition.stream import PartitionCore
+from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
 from producers.records import decode_control, is_control
 
@@ -54,6 +71,8 @@ MOMENTS = (
     "rebalance",
     "records expire",
     "partition added",
+    "settings file changed",
+    "somebody decides",
 )
 ALL_DEAD = "all dead, store emptied"
 
@@ -100,6 +119,7 @@ class Parts:
 
     loop: type[PartitionLoop] = PartitionLoop
     store: type[StoreClient] = StoreClient
+    decisions: type[Decisions] = Decisions
     prepare: Callable[[Redis], None] = lambda _: None
 
 
@@ -195,6 +215,10 @@ class Simulation:
         self.stopping: set[int] = set()
         self.failure: Violation | None = None
         self._allowed: dict[tuple[str, ...], list[tuple[Message, Branch | None]]] = {}
+        self.entries: dict[int, list[Entry]] = defaultdict(list)
+        self.taken: dict[int, list[Taken]] = defaultdict(list)
+        self.own = Streams(self.scenario.stream)
+        self.files = [self.own] * WORKERS
         self._allow()
         self._seen: dict[tuple[str, ...], None] = {}
 
@@ -266,7 +290,13 @@ class Simulation:
             self.broker.expire(fault.target % PARTITIONS, fault.which)
         elif fault.kind == "partition added" and self.broker.count == PARTITIONS:
             self.broker.add_partition()
-            self.oracles.append([(None, undisturbed(self.scenario.stream, self.broker.count - 1, self.logs[-1]))])
+            self.oracles.append([(None, self._undisturbed(self.broker.count - 1, None))])
+        elif fault.kind == "settings file changed":
+            self.files[fault.target] = self._changed(fault.which)
+            operator = Process("operator")
+            operator.start(self.loop, self._restart_in_order(fault.target, fault.length))
+        elif fault.kind == "somebody decides":
+            Process("somebody").start(self.loop, self._decide(fault))
         elif fault.kind == ALL_DEAD:
             for worker, one in enumerate(self.processes):
                 if one is not None:
@@ -274,6 +304,41 @@ class Simulation:
                     self.processes[worker] = None
                 self._later(fault.length * (1.0 + 0.1 * worker), lambda w=worker: self._start(w))
             self._later(0.3, self.redis.empty)  # what the dead had sent is there by then
+
+    def _changed(self, which: float) -> Streams:
+        """A worker's settings as somebody wrote them anew; only what leaves the rows of series as they are."""
+        settings = self.scenario.stream.settings
+        threshold = settings.threshold.model_copy(
+            update={"level": round(1.0 + 2 * which, 1), "hysteresis": round(2 * which, 1)}
+        )
+        method = "fixed" if int(which * 100) % 2 else "quantile"
+        threshold = threshold.model_copy(update={"method": method})
+        alerts = settings.alerts.model_copy(update={"resolve_count": 1 + int(4 * which)})
+        changed = settings.model_copy(update={"threshold": threshold, "alerts": alerts, "probation": int(20 * which)})
+        stream = self.scenario.stream
+        return Streams(create_stream(changed, stream.model, stream.scorer))
+
+    async def _decide(self, fault: Fault) -> None:
+        """Somebody at a command line; tries until the store answers."""
+        kinds: list[What] = [
+            Silence("s[0-2]*", 1_000_000 * 60_000 + int(fault.which * 6e6)),
+            Acknowledge("*"),
+            Close("s*"),
+            Forget("s[01]*"),
+        ]
+        what = kinds[int(fault.which * 1000) % len(kinds)]
+        process = PROCESS.get()
+        assert process is not None
+        journal = JournalClient(self.broker, PublisherClient(self.broker, process))
+        listing = Listing("sim", StoreClient(self.redis), journal.read)
+        for _ in range(20):
+            try:
+                serial = await listing.propose(Decision(f"{fault.at}", what, "somebody", ""))
+            except StoreError:
+                await asyncio.sleep(1.0)
+            else:
+                self.network.tell(f"somebody decided {serial}: {what}")
+                return
 
     def _back_up(self) -> None:
         if self.loop.time() < FAULTS_UNTIL:
@@ -298,6 +363,8 @@ class Simulation:
             asked_to_stop=lambda: number in self.stopping,
             open_alerts=partial(self._told, number),
             rebuild_records=self.rebuild_records,
+            streams=self.files[number],
+            decisions=self.parts.decisions,
         )
         task = process.start(self.loop, worker.main())
 
@@ -383,7 +450,7 @@ class Simulation:
             self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, growth, rebuild.told, held))
 
     def _copy_of(self, loop: PartitionLoop) -> PartitionCore:
-        core = self.scenario.stream.core(loop.partition)
+        core = loop.stream.core(loop.partition)
         core.state.restore(loop.core.state.snapshot(everything=True))
         return core
 
@@ -413,17 +480,38 @@ class Simulation:
         self.network.tell(
             f"branch of partition {partition}: from {branch.start}, until {branch.until}, end {branch.end}"
         )
-        oracle = undisturbed(self.scenario.stream, partition, self.logs[partition], branch)
+        oracle = self._undisturbed(partition, branch)
         self.oracles[partition].append((branch, oracle))
         self._allow()
 
     def _appended(self, partition: int) -> None:
         """The log is another from here on."""
-        stream, log = self.scenario.stream, self.logs[partition]
+        log = self.logs[partition]
         same = max(i for i, r in enumerate(log.records) if r.at <= self.loop.time())  # where the control record stands
-        self.oracles[partition] = [
-            (b, undisturbed(stream, partition, log, b, (o, same))) for b, o in self.oracles[partition]
-        ]
+        self.oracles[partition] = [(b, self._undisturbed(partition, b, (o, same))) for b, o in self.oracles[partition]]
+        self._allow()
+
+    def _undisturbed(self, partition: int, branch: Branch | None, known: tuple[Oracle, int] | None = None) -> Oracle:
+        stream, log = self.scenario.stream, self.logs[partition]
+        return undisturbed(stream, partition, log, branch, known, self.taken[partition], self.own)
+
+    def _told_of(self, entry: Entry | None) -> None:
+        """A line of the topic of decisions: what counts is what the last owner took. From there on the partition's run is another."""
+        assert isinstance(entry, (Mark, Taken))
+        p = entry.partition
+        self.entries[p].append(entry)
+        if isinstance(entry, Mark):
+            return
+        marks = [e.owner for e in self.entries[p] if isinstance(e, Mark)]
+        serials = [t.serial for t in self.taken[p]]
+        if not marks or marks[-1] != entry.owner or entry.decisions[0].serial <= max(serials, default=0):
+            self.network.tell(f"taken by a zombie: {entry.serial} at {entry.offset} of partition {p}")
+            self.happened["taken by a zombie"] += 1
+            return
+        self.network.tell(f"partition {p} takes up to {entry.serial} at {entry.offset}")
+        self.taken[p].append(entry)
+        same = self.logs[p].count_before(entry.offset)
+        self.oracles[p] = [(b, self._undisturbed(p, b, (o, same))) for b, o in self.oracles[p]]
         self._allow()
 
     def _allow(self) -> None:
@@ -436,6 +524,9 @@ class Simulation:
     # The eye
 
     def _published(self, message: Message) -> None:
+        if message.topic == DECISIONS:
+            self._told_of(decode_entry(message.value or b""))
+            return
         identity = identity_of(message)
         self._seen.setdefault(identity)
         allowed = [branch for one, branch in self._allowed.get(identity, ()) if one == message]
@@ -470,7 +561,7 @@ class Simulation:
     ) -> list[tuple[Branch | None, Oracle]]:
         """Those that have this state at this offset, the last branch first."""
         n, fields = self.logs[partition].count_before(offset), dict(fields)
-        return [(b, o) for b, o in reversed(self.oracles[partition]) if o.states[n] == fields]
+        return [(b, o) for b, o in reversed(self.oracles[partition]) if fields in (o.states[n], *o.taken.get(n, ()))]
 
     def _missing(self, oracle: Oracle, n: int) -> list[tuple[str, ...]]:
         """What the first n records lead to and nobody has published."""
@@ -490,6 +581,13 @@ class Simulation:
         if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=ARRIVAL):
             return False
         ends = [log.records[-1].offset + 1 for log in self.logs[:PARTITIONS]]
+        newest = self.redis.store._lists["sim"].last if "sim" in self.redis.store._lists else 1 << 62
+        hashes = self.redis.store._hashes
+        held = [
+            unpacked(hashes["sim", p].fields.get(IN_FORCE)).serial for p in range(PARTITIONS) if ("sim", p) in hashes
+        ]
+        if any(serial < newest for serial in held):
+            return False
         return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))
 
     def _standing(self) -> str:
@@ -498,6 +596,7 @@ class Simulation:
 
     def _judge(self) -> None:
         """What the undisturbed run leads to was published, in its order, and the state is its state."""
+        self._judge_decisions()
         for p in range(PARTITIONS):
             stored = self.redis.store._hashes["sim", p]
             n = self.logs[p].count_before(stored.offset)
@@ -512,6 +611,14 @@ class Simulation:
                 self._judge_sequence(p)
             else:
                 self._judge_open(p, branch, oracle, stored.fields)
+
+    def _judge_decisions(self) -> None:
+        """All partitions stand at the newest settings that any of them took."""
+        newest = max((t.serial for taken in self.taken.values() for t in taken), default=0)
+        for p in range(PARTITIONS):
+            held = unpacked(self.redis.store._hashes["sim", p].fields.get(IN_FORCE))
+            if held.serial < newest:
+                raise Violation(f"partition {p} stands at decision {held.serial}, another one took {newest}")
 
     def _judge_order(self, partition: int, messages: list[Message]) -> None:
         wanted = [identity_of(m) for m in messages]
@@ -537,7 +644,7 @@ class Simulation:
 
     def _judge_open(self, partition: int, branch: Branch | None, oracle: Oracle, fields: Mapping[str, bytes]) -> None:
         """Whatever the topic says is open is open; but for what a worker that had lost the partition said behind its owner's back."""
-        core = self.scenario.stream.core(partition)
+        core = self.own(unpacked(fields.get(IN_FORCE))).core(partition)
         core.state.restore(fields)
         newest: dict[str, Alert] = {}
         for message in self.broker.out[self.scenario.stream.settings.alert_topic]:

@@ -12,6 +12,8 @@ from simulation.runs import Parts, Run, report, run_of, shortest, simulate
 from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
+from pipeline.partition.carrying import applied
+from pipeline.partition.decisions import Decision, Decisions, Taken
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity
@@ -47,6 +49,10 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "records expired before they were read",
         "partitions were added",
         "series moved",
+        "decisions in force",
+        "the list of decisions went back in time, filled up",
+        "taken by a zombie",
+        "stored state passed over a decision: not taken",
     ):
         assert happened[trouble] > 0, trouble
 
@@ -199,6 +205,41 @@ class Deaf(PartitionLoop):
         self.position = int(records.offsets[at]) + 1
 
 
+class Unread(Decisions):
+    """What was written is taken for what counts; a zombie goes on with it."""
+
+    async def take(self, decisions: Sequence[Decision], position: int) -> None:
+        taken = Taken(*self._of, self._owner, max(position, 0), tuple(decisions), self._log)
+        await self._journal.write([taken])
+        self._taken = [*self._taken, taken]
+        self._ahead = [t for t in self._taken if t.serial > self.in_force.serial]
+
+
+class Unasked(Decisions):
+    """Nobody reads what was taken before."""
+
+    async def claim(self, owner: str) -> None:
+        await super().claim(owner)
+        self._taken = []
+
+
+class Hasty(PartitionLoop):
+    """What was decided takes effect before it is taken."""
+
+    async def _take(self) -> None:
+        if self._decisions is not None and self._decisions.wanted:
+            following = await self._decisions.following()
+            position, take = self.position, self._decisions.take
+            taken = Taken("sim", self.partition, "", max(position, 0), tuple(following))
+            effect = applied(self.core, self._decisions.in_force, taken, self._streams)
+            self._messages.alerts(effect.alerts, Counter())
+            await take(following, position)
+        await super()._take()
+
+
+DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
+
+
 @pytest.mark.parametrize(
     ("parts", "only"),
     [
@@ -215,6 +256,9 @@ class Deaf(PartitionLoop):
         pytest.param(Parts(loop=Seamless), HOLES, id="windows across a hole"),
         pytest.param(Parts(loop=Silent), GROWTH, id="no control record"),
         pytest.param(Parts(loop=Deaf), GROWTH, id="control records passed over"),
+        pytest.param(Parts(decisions=Unread), DECIDING, id="a zombie's decision"),
+        pytest.param(Parts(decisions=Unasked), DECIDING, id="decisions forgotten"),
+        pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
     ],
 )
 def test_a_hole_is_found_by_one_of_the_seeds(parts: Parts, only: Sequence[str]) -> None:

@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from simulation.world import Broker, PublisherClient, StoreClient
+from simulation.world import Broker, JournalClient, PublisherClient, StoreClient
 
 from pipeline.alerts.records import Alert
-from pipeline.errors import Dropped
+from pipeline.errors import Dropped, StoreError
+from pipeline.partition.carrying import shape_of
+from pipeline.partition.decisions import Decision, Decisions, SettingsOf
+from pipeline.partition.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Identity
 from pipeline.partition.stream import Stream
+from pipeline.partition.streams import Streams, content_id, decided
 from pipeline.steps.state import FORMAT
 
-IDENTITY = Identity(
-    cluster_id="c", topic_id="t", stream="sim", model_hash="", settings_hash="", numerics="virtual", format=FORMAT
-)
+IDENTITY = Identity(cluster_id="c", topic_id="t", stream="sim", numerics="virtual", format=FORMAT)
 
 
 class Worker:
@@ -35,6 +37,8 @@ class Worker:
         asked_to_stop: Callable[[], bool],
         open_alerts: Callable[[int], Awaitable[Mapping[str, Alert]]],
         rebuild_records: int,
+        streams: Streams,
+        decisions: type[Decisions],
     ) -> None:
         self._name = f"w{number}"
         self._stream = stream
@@ -46,10 +50,14 @@ class Worker:
         self._asked_to_stop = asked_to_stop
         self._open_alerts = open_alerts
         self._rebuild_records = rebuild_records
+        self._streams = streams
+        self._decisions = decisions
+        self._listing = Listing("sim", store, JournalClient(broker, publisher).read)
         self._ending = False
 
     async def main(self) -> None:
-        """Join, work, hand over, rejoin; until asked to stop."""
+        """Propose the settings, join, work, hand over, rejoin; until asked to stop."""
+        self._loop.create_task(self._watch_decisions())
         while not self._asked_to_stop():
             generation, partitions = await self._broker.join(self._name)
             loops = [self._partition(p, generation) for p in partitions]
@@ -57,6 +65,23 @@ class Worker:
             await self._member(generation, tasks)
             await self._hand_over(loops, tasks)
         await self._broker.leave(self._name)
+
+    async def _watch_decisions(self) -> None:
+        """Propose what the settings file says, and look what others decide."""
+        own = self._streams.own
+        settings = decided(own.settings)
+        what = SettingsOf(settings, own.model.hash, shape_of(own))
+        proposed = False
+        while True:
+            try:
+                if not proposed:
+                    await self._listing.fill_up()
+                    await self._listing.propose(Decision(content_id(settings, own.model.hash), what, self._name, ""))
+                    proposed = True
+                await self._listing.look()
+            except StoreError:
+                pass
+            await asyncio.sleep(1.0)
 
     def _partition(self, partition: int, generation: int) -> PartitionLoop:
         async def still_owner() -> bool:
@@ -78,6 +103,15 @@ class Worker:
             append=partial(self._broker.append, partition),
             count_partitions=self._broker.counted,
             rebuild_records=self._rebuild_records,
+            decisions=self._decisions(
+                "sim",
+                partition,
+                log="t",
+                listed=self._listing,
+                journal=JournalClient(self._broker, self._publisher, partition),
+                still_owner=still_owner,
+            ),
+            streams=self._streams,
         )
 
     async def _member(self, generation: int, tasks: Sequence[asyncio.Task[None]]) -> None:

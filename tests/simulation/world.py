@@ -13,17 +13,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from simulation.virtual import WORLD, Process, VirtualLoop
 
 from pipeline.alerts.records import Message
 from pipeline.errors import BrokerError, StoreError
+from pipeline.partition.decisions import Entry, decode_entry
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.steps.batches import RecordBatch, Standing
 
 T = TypeVar("T")
 
+DECISIONS = "decisions"
 STORE_TIMEOUT = 2.0
 SESSION_TIMEOUT = 6.0
 REBALANCE_TIMEOUT = 5.0
@@ -113,7 +116,7 @@ class Redis:
 
     def back_up(self) -> None:
         """Keep a copy, as a snapshot file or a lagging replica does."""
-        self.backups.append(copy.deepcopy(self.store._hashes))
+        self.backups.append(copy.deepcopy((self.store._hashes, self.store._lists)))
 
     def restore(self, which: float) -> None:
         """Go back in time, to the start for 0 and to the newest copy for nearly 1."""
@@ -122,12 +125,13 @@ class Redis:
 
     def restore_copy(self, at: int) -> None:
         """Go to one of the copies."""
-        self.store._hashes = copy.deepcopy(self.backups[at])
+        self.store._hashes, self.store._lists = copy.deepcopy(self.backups[at])
         self.network.tell(f"redis: restored to copy {at + 1} of {len(self.backups)}")
 
     def empty(self) -> None:
         """Come up with nothing."""
         self.store._hashes.clear()
+        self.store._lists.clear()
         self.network.tell("redis: restarted empty")
 
     def claim_by_a_ghost(self, stream: str, partition: int) -> None:
@@ -182,6 +186,18 @@ class StoreClient:
 
     async def delete(self, stream: str, partition: int) -> bool:
         return await self._call(lambda: at_once(self._redis.store.delete(stream, partition)))
+
+    async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
+        return await self._call(lambda: at_once(self._redis.store.decide(stream, id, body, known=known)))
+
+    async def newest_decision(self, stream: str) -> int:
+        return await self._call(lambda: at_once(self._redis.store.newest_decision(stream)))
+
+    async def decisions(self, stream: str, after: int = 0) -> dict[int, bytes]:
+        return await self._call(lambda: at_once(self._redis.store.decisions(stream, after)))
+
+    async def remember(self, stream: str, decisions: Mapping[int, tuple[str, bytes]]) -> None:
+        return await self._call(lambda: at_once(self._redis.store.remember(stream, decisions)))
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -413,6 +429,25 @@ class Broker:
         await asyncio.sleep(self.network.delay())
         while self.network.during("broker away"):
             await asyncio.sleep(0.5)
+
+
+class JournalClient:
+    """A process's view of the topic of decisions: `pipeline.partition.decisions.Journal` of one partition, or of all (None)."""
+
+    def __init__(self, broker: Broker, publisher: PublisherClient, partition: int | None = None) -> None:
+        self._broker = broker
+        self._publisher = publisher
+        self._partition = partition
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        for sent in [self._publisher.send(DECISIONS, None, msgspec.json.encode(entry)) for entry in entries]:
+            await sent
+
+    async def read(self) -> Sequence[Entry]:
+        await self._broker._reach()
+        entries = [decode_entry(m.value or b"") for m in self._broker.out[DECISIONS]]
+        await asyncio.sleep(self._broker.network.delay())
+        return [e for e in entries if e is not None and self._partition in (None, e.partition)]
 
 
 class PublisherClient:

@@ -57,7 +57,9 @@ class AlertStates:
         key = (alert.fingerprint, alert.severity)
         before = self._told.get(key)
         resolved = alert.status == "resolved"
-        if resolved and before is None:  # it ended before anybody was told that it began
+        if before is None and (
+            resolved or alert.silenced is True
+        ):  # ended before anybody was told that it began; or nobody is to be
             return False
         self._told[key] = _Told(alert, self._now() if resolved else None)
         for (fingerprint, severity), told in self._told.items():

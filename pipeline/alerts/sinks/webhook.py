@@ -27,16 +27,29 @@ async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = Fa
     updates
         Also post the records that a firing alert writes at steps of `update_every`.
     """
+    begun: set[str] = set()
     async with poster, subscriber as records:
         log.info("webhook sink runs", receiver=poster.receiver)
         async for alert in records:
-            if not alert.fired or (alert.reason == "update" and not updates):
+            if not alert.fired or _is_silenced(alert, begun):
                 continue
+            if alert.reason == "update" and not updates and alert.id not in begun:
+                continue
+            begun.discard(alert.id)
             taken = await poster.post(body(alert))
             log.info(
                 "posted" if taken else "not taken", id=alert.id, sequence=alert.sequence, status=alert.status,
                 series=alert.series,
             )  # fmt: skip
+
+
+def _is_silenced(alert: Alert, begun: set[str]) -> bool:
+    """Whether nobody is to be told; `begun` are the alerts that began to fire in silence, of whose end nobody is told either."""
+    if alert.status == "resolved":
+        return alert.id in begun
+    if alert.silenced is True and alert.reason in ("anomaly", "held"):
+        begun.add(alert.id)
+    return alert.silenced is True
 
 
 def body(alert: Alert) -> bytes:

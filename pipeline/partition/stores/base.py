@@ -28,8 +28,6 @@ class Identity(BaseModel):
     cluster_id: str
     topic_id: str
     stream: str
-    model_hash: str
-    settings_hash: str
     numerics: str
     """Device, CPU features, torch version, dtype, tile: on other numerics scores agree to 1e-5 only."""
     format: int
@@ -38,14 +36,16 @@ class Identity(BaseModel):
     """Of the topic, as far as whoever wrote this knew; 0: not told. Compared by nobody here, see `pipeline.partition.loop`."""
     growth: tuple[int, int, int] | None = None
     """What the log has told of them up to the stored offset, see `pipeline.partition.growth`; None: written by a version without it."""
+    model_hash: str = ""
+    """Of formats up to 3: the model that the state is of. Later ones say so in what is in force (`pipeline.partition.decisions`)."""
+    settings_hash: str = ""
+    """Of formats up to 3, for information."""
 
 
 _MEANING = {
     "cluster_id": "Kafka cluster",
     "topic_id": "topic (deleted and created again?)",
     "stream": "stream",
-    "model_hash": "model file",
-    "settings_hash": "stream settings",
 }
 
 
@@ -171,4 +171,27 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Give connections back."""
+        ...
+
+
+class Register(Protocol):
+    """Lists of decisions, one per stream. All methods raise StoreError when the store cannot be reached."""
+
+    async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
+        """Append a decision in one atomic step; returns its serial, from 1: the same one for an id that is there already.
+
+        `known` is a serial that is known to be given: a list that lost its end gives none twice.
+        """
+        ...
+
+    async def newest_decision(self, stream: str) -> int:
+        """The last serial; 0 where nothing was decided."""
+        ...
+
+    async def decisions(self, stream: str, after: int = 0) -> dict[int, bytes]:
+        """Bodies of the decisions behind a serial, rising; serials that the list lost are left out."""
+        ...
+
+    async def remember(self, stream: str, decisions: Mapping[int, tuple[str, bytes]]) -> None:
+        """Fill the list up with what it lost (serial -> id, body); what it holds stays."""
         ...

@@ -23,8 +23,17 @@ class _Hash:
     fields: dict[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _List:
+    """What Redis holds of a stream's decisions."""
+
+    last: int = 0
+    serials: dict[str, int] = field(default_factory=dict)
+    bodies: dict[int, bytes] = field(default_factory=dict)
+
+
 class MemoryStore:
-    """A `Store` that forgets everything with the process.
+    """A `Store` and `Register` that forgets everything with the process.
 
     Parameters
     ----------
@@ -35,6 +44,7 @@ class MemoryStore:
     def __init__(self, new_nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
         self._new_nonce = new_nonce
         self._hashes: dict[tuple[str, int], _Hash] = {}
+        self._lists: dict[str, _List] = {}
 
     async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
         """See `Store.claim`."""
@@ -98,6 +108,32 @@ class MemoryStore:
     async def delete(self, stream: str, partition: int) -> bool:
         """See `Store.delete`."""
         return self._hashes.pop((stream, partition), None) is not None
+
+    async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
+        """See `Register.decide`."""
+        held = self._lists.setdefault(stream, _List())
+        if id not in held.serials:
+            held.last = max(held.last, known) + 1
+            held.serials[id], held.bodies[held.last] = held.last, body
+        return held.serials[id]
+
+    async def newest_decision(self, stream: str) -> int:
+        """See `Register.newest_decision`."""
+        return self._lists[stream].last if stream in self._lists else 0
+
+    async def decisions(self, stream: str, after: int = 0) -> dict[int, bytes]:
+        """See `Register.decisions`."""
+        held = self._lists.get(stream, _List())
+        return {serial: body for serial, body in sorted(held.bodies.items()) if serial > after}
+
+    async def remember(self, stream: str, decisions: Mapping[int, tuple[str, bytes]]) -> None:
+        """See `Register.remember`."""
+        held = self._lists.setdefault(stream, _List())
+        for serial, (id_, body) in decisions.items():
+            if serial not in held.bodies:
+                held.bodies[serial] = body
+                held.serials.setdefault(id_, serial)
+            held.last = max(held.last, serial)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -7,7 +7,9 @@ The hash `<prefix>:state:<stream>:<partition>` holds
     identity     JSON, see `Identity`               write      id of the last write
     f:<name>     the state's fields                            (so that a retry is known)
 
-Each script touches that one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
+The hash `<prefix>:decisions:<stream>` holds a stream's decisions: `last`, the last serial, then serial -> body and `id:<id>` -> serial.
+
+Each script touches one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
 ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha` (and what its cluster client asks). Every failure of Redis leaves here as a StoreError of one line that never holds the password.
 """
 
@@ -63,7 +65,7 @@ class _Script:
 
 
 class RedisStore:
-    """A `Store` in Redis or Redis Cluster.
+    """A `Store` and `Register` in Redis or Redis Cluster.
 
     Parameters
     ----------
@@ -83,6 +85,8 @@ class RedisStore:
         self._claim = _Script("claim")
         self._save = _Script("save")
         self._put = _Script("put")
+        self._decide = _Script("decide")
+        self._remember = _Script("remember")
 
     async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
         """See `Store.claim`."""
@@ -151,6 +155,37 @@ class RedisStore:
         async with self._translated():
             return bool(await _awaited(self._redis.delete(self._key(stream, partition))))
 
+    async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
+        """See `Register.decide`."""
+        async with self._translated():
+            return int(await self._decide(self._redis, self._list(stream), id, body, known))
+
+    async def newest_decision(self, stream: str) -> int:
+        """See `Register.newest_decision`."""
+        async with self._translated():
+            (last,) = await _awaited(self._redis.hmget(self._list(stream), ["last"]))
+        return int(last or 0)
+
+    async def decisions(self, stream: str, after: int = 0) -> dict[int, bytes]:
+        """See `Register.decisions`."""
+        found: dict[int, bytes] = {}
+        newest = await self.newest_decision(stream)
+        async with self._translated():
+            for start in range(after + 1, newest + 1, _FIELDS_PER_READ):
+                serials = range(start, min(start + _FIELDS_PER_READ, newest + 1))
+                bodies = await _awaited(self._redis.hmget(self._list(stream), [str(s) for s in serials]))
+                found |= {s: b for s, b in zip(serials, bodies, strict=True) if b is not None}
+        return found
+
+    async def remember(self, stream: str, decisions: Mapping[int, tuple[str, bytes]]) -> None:
+        """See `Register.remember`."""
+        items = sorted(decisions.items())
+        async with self._translated():
+            for start in range(0, len(items), _FIELDS_PER_READ):
+                some = items[start : start + _FIELDS_PER_READ]
+                arguments = [part for serial, (id_, body) in some for part in (serial, id_, body)]
+                await self._remember(self._redis, self._list(stream), *arguments)
+
     async def info(self) -> dict[str, Any]:
         """What the server says of itself (INFO); of a cluster, its first node's words. For people, not for workers."""
         async with self._translated():
@@ -183,6 +218,9 @@ class RedisStore:
 
     def _key(self, stream: str, partition: int) -> str:
         return f"{self._prefix}:state:{stream}:{partition}"
+
+    def _list(self, stream: str) -> str:
+        return f"{self._prefix}:decisions:{stream}"
 
     async def _read(self, key: str) -> tuple[list[bytes | None], dict[str, bytes]]:
         """What stands around the fields, and the fields; read again where a write came in between."""

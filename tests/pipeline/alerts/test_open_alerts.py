@@ -149,7 +149,7 @@ def test_a_series_that_moves_ends_its_alert_with_that_reason() -> None:
     log = Log(stream())
     log.run(scores("a", ANOMALIES[:4]))
     rows = log.state.rows()
-    (moved,) = log.life.moved(log.state, rows, log.watermark)
+    (moved,) = log.life.ended(log.state, rows, log.watermark, "moved")
     assert (moved.status, moved.reason, moved.sequence) == ("resolved", "moved", 1)
     assert moved.fired
     assert not log.state.arrays["alerts"]["status"].any()

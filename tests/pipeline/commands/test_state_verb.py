@@ -32,8 +32,6 @@ async def fill(url: str) -> None:
         cluster_id="cluster-1",
         topic_id="topic-1",
         stream="taxi",
-        model_hash="",
-        settings_hash="",
         numerics="",
         format=1,
     )

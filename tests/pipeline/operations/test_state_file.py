@@ -14,9 +14,7 @@ from pipeline.errors import ForeignState, StoreError
 from pipeline.operations.state_file import MAGIC, StateFile, StateFileWriter
 from pipeline.partition.stores.base import Checkpoint, Identity
 
-IDENTITY = Identity(
-    cluster_id="c", topic_id="t", stream="taxi", model_hash="m", settings_hash="s", numerics="cpu", format=1
-)
+IDENTITY = Identity(cluster_id="c", topic_id="t", stream="taxi", numerics="cpu", format=1)
 SOME = {0: Checkpoint(2**62, 7, IDENTITY, {"b": b"\x00\xff", "a": b""}), 3: Checkpoint(0, 0, IDENTITY, {})}
 
 

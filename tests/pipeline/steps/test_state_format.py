@@ -120,9 +120,7 @@ def test_every_older_format_has_a_way_to_the_next() -> None:
 
 
 def test_a_newer_format_is_refused_by_name_and_an_older_one_is_not() -> None:
-    own = Identity(
-        cluster_id="c", topic_id="t", stream="s", model_hash="m", settings_hash="h", numerics="n", format=FORMAT
-    )
+    own = Identity(cluster_id="c", topic_id="t", stream="s", numerics="n", format=FORMAT)
     check_identity(own.model_copy(update={"format": 1}), own)
     newer = own.model_copy(update={"format": FORMAT + 1})
     with pytest.raises(

@@ -24,9 +24,7 @@ from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
 
 pytestmark = pytest.mark.embedded
-IDENTITY = Identity(
-    cluster_id="c", topic_id="t", stream="taxi", model_hash="m", settings_hash="s", numerics="cpu", format=1
-)
+IDENTITY = Identity(cluster_id="c", topic_id="t", stream="taxi", numerics="cpu", format=1)
 PASSWORD, OF_SENTINELS = "pass/word#1", "s3ntinel@"
 
 

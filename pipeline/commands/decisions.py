@@ -1,0 +1,200 @@
+"""`tidewatch decisions`, and the verbs that make one: ack, snooze, silence, lift, close, forget."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.operations.desk import Line
+    from pipeline.partition.decisions import What
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
+]
+StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")]
+Series = Annotated[str, typer.Argument(metavar="SERIES", help="Name of the series, or a pattern: *, ?, [a-z].")]
+Why = Annotated[str, typer.Option("--why", help="A word for those who read `tidewatch decisions`.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Say when and at which offset each partition took it.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds after which that is an error.")]
+For = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long from now on, as 30m, 2h, 7d.")]
+_PIPE_WIDTH = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (decisions, ack, snooze, silence, lift, close, forget):
+        app.command()(verb)
+
+
+def decisions(
+    stream: StreamName,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each decision.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """List what was decided about a stream: who, when, what, and at which offset each partition took it (partition:offset)."""
+    import asyncio
+
+    import msgspec
+
+    from pipeline.operations.desk import at_desk
+    from pipeline.settings import load_settings
+
+    async def lines() -> list[Line]:
+        async with at_desk(load_settings(config), stream) as desk:
+            return await desk.lines()
+
+    found = asyncio.run(lines())
+    if as_json:
+        for line in found:
+            typer.echo(msgspec.json.encode({**msgspec.to_builtins(line.decision), "taken": line.taken}).decode())
+    elif found:
+        _print(found)
+    else:
+        typer.echo(f"nothing was decided about stream {stream} yet")
+
+
+def ack(
+    stream: StreamName,
+    series: Series,
+    why: Why = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """Say that you look after the firing alerts of a series: their records carry it from then on."""
+    from pipeline.partition.decisions import Acknowledge
+
+    _decide(stream, Acknowledge(series, why), wait=wait, timeout=timeout, config=config)
+
+
+def snooze(
+    stream: StreamName,
+    series: Annotated[str, typer.Argument(metavar="SERIES", help="Name of the one series.")],
+    duration: For = "1h",
+    why: Why = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """Silence one series for a while."""
+    from glob import escape
+
+    from pipeline.partition.decisions import Silence
+
+    _decide(stream, Silence(escape(series), _until(duration, ""), why), wait=wait, timeout=timeout, config=config)
+
+
+def silence(
+    stream: StreamName,
+    series: Series,
+    duration: For = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="TIME", help="Event time at which it ends, as 2026-11-22T14:00Z.")
+    ] = "",
+    why: Why = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """Silence all series that match, up to a time. Their alerts are published all the same, marked, and no sink tells of them."""
+    from pipeline.partition.decisions import Silence
+
+    _decide(stream, Silence(series, _until(duration, until), why), wait=wait, timeout=timeout, config=config)
+
+
+def lift(
+    stream: StreamName,
+    serial: Annotated[int, typer.Argument(metavar="SERIAL", help="Of the silence, from `tidewatch decisions`.")],
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """End a silence before its time."""
+    from pipeline.partition.decisions import Lift
+
+    _decide(stream, Lift(serial), wait=wait, timeout=timeout, config=config)
+
+
+def close(
+    stream: StreamName,
+    series: Series,
+    why: Why = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """End the open alerts of a series, one whose source is gone for example; what comes next may begin another."""
+    from pipeline.partition.decisions import Close
+
+    _decide(stream, Close(series, why), wait=wait, timeout=timeout, config=config)
+
+
+def forget(
+    stream: StreamName,
+    series: Series,
+    why: Why = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """Forget series: their alerts end, and what was learnt of them goes. One that comes again is a new one, in probation."""
+    from pipeline.partition.decisions import Forget
+
+    _decide(stream, Forget(series, why), wait=wait, timeout=timeout, config=config)
+
+
+def _decide(stream: str, what: What, *, wait: bool, timeout: float, config: Path | None) -> None:
+    import asyncio
+
+    from pipeline.operations.desk import at_desk
+    from pipeline.settings import load_settings
+
+    async def decide() -> None:
+        async with at_desk(load_settings(config), stream) as desk:
+            serial = await desk.decide(what)
+            typer.echo(f"decision {serial} of stream {stream}")
+            if wait:
+                for partition, offset in sorted((await desk.wait(serial, timeout=timeout)).items()):
+                    typer.echo(f"partition {partition} took it at offset {offset}")
+
+    asyncio.run(decide())
+
+
+def _until(duration: str, until: str) -> int:
+    """Event time in ms. Raises TidewatchError."""
+    import time
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from pipeline.errors import TidewatchError
+    from pipeline.settings import Duration
+    from producers.times import typed_time
+
+    if bool(duration) == bool(until):
+        msg = "say how long with --for 2h, or up to which time with --until 2026-11-22T14:00Z"
+        raise TidewatchError(msg)
+    if until:
+        return int(typed_time(until).timestamp() * 1000)
+    try:
+        return int((time.time() + TypeAdapter(Duration).validate_python(duration).total_seconds()) * 1000)
+    except ValidationError:
+        msg = f"--for {duration} is no duration; write 30m, 2h or 7d"
+        raise TidewatchError(msg) from None
+
+
+def _print(lines: list[Line]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.operations.desk import at_offsets, told
+
+    table = Table("serial", "when", "who", "what", "taken at")
+    for line in lines:
+        decision = line.decision
+        where = ", ".join(at_offsets(line.taken)) or "nowhere yet"
+        table.add_row(str(decision.serial), decision.at, decision.by, told(decision.what), where)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

@@ -1,0 +1,75 @@
+"""The topic of decisions: where each partition writes which decision it took at which offset (`pipeline.partition.decisions`).
+
+One partition, so that all lines have one order; kept for ever, for a log that is read back needs them. Little is ever written: a line for each
+assignment of a partition, and one for each decision that it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.errors import BrokerError
+from pipeline.kafka.clients import aiokafka_consumer, broker_error
+from pipeline.kafka.topics import no_topic
+from pipeline.settings import KafkaSettings
+
+_POLL_MS = 200
+
+
+class DecisionTopic:
+    """Reads the topic's lines; each call reads what came since the one before. Used on one event loop."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self.name = topic
+        self._kafka = kafka
+        self._bodies: list[bytes] = []
+        self._next = 0
+        self._begun = 0
+        self._reading = asyncio.Lock()
+
+    async def read(self) -> Sequence[bytes]:
+        """All lines that the topic holds when this is called, at least; several who ask at a time are served by one reading.
+
+        Raises
+        ------
+        BrokerError
+            Kafka does not answer, there is no such topic, or reading it is not allowed.
+        """
+        before = self._begun
+        async with self._reading:
+            if self._begun == before:
+                self._begun += 1
+                try:
+                    await self._read()
+                except (KafkaError, TimeoutError) as error:
+                    raise broker_error(f"read topic {self.name}", error) from error
+        return self._bodies
+
+    async def _read(self) -> None:
+        seconds = self._kafka.request_timeout.total_seconds()
+        consumer = aiokafka_consumer(self._kafka, enable_auto_commit=False, auto_offset_reset="earliest")
+        tp = TopicPartition(self.name, 0)
+        try:
+            async with asyncio.timeout(seconds):
+                await consumer.start()
+                if self.name not in await consumer.topics():
+                    raise no_topic([self.name], ())
+                first = (await consumer.beginning_offsets([tp]))[tp]
+                end = (await consumer.end_offsets([tp]))[tp]
+            if end < self._next:
+                msg = f"topic {self.name} ends at offset {end} and held {self._next} records: it was deleted or lost records; start the worker again"
+                raise BrokerError(msg)
+            self._next = max(self._next, first)
+            consumer.assign([tp])
+            consumer.seek(tp, self._next)
+            while self._next < end:
+                async with asyncio.timeout(seconds):
+                    records = (await consumer.getmany(tp, timeout_ms=_POLL_MS)).get(tp, ())
+                    self._bodies += [record.value for record in records if record.value]
+                    self._next = await consumer.position(tp)
+        finally:
+            await consumer.stop()

@@ -1,0 +1,236 @@
+"""A worker's part in decisions: it proposes what its settings file says, and looks what others decide.
+
+    settings file ──changed (mtime), SIGHUP──▶ propose ──▶ list in the store ◀── look, once a second ──▶ partitions take
+
+A content that is in the list already is never added again, whoever restarts with it: its id is the hash of settings and model. So workers with
+an old file and workers with a new one may restart in any order, and all partitions end on the newer one; only a person brings an older content
+back (`tidewatch apply`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from detectors.model import Model
+from pipeline.errors import BrokerError, SettingsError, StoreError, TidewatchError
+from pipeline.kafka.decisions import DecisionTopic
+from pipeline.partition.carrying import differing, shape_of
+from pipeline.partition.decisions import (
+    Decision,
+    Entry,
+    SettingsOf,
+    Taken,
+    decode_entry,
+    valid,
+)
+from pipeline.partition.listing import Listing
+from pipeline.partition.outbox import Publisher
+from pipeline.partition.stores.base import Register
+from pipeline.partition.stream import Stream, load_model
+from pipeline.partition.streams import Streams, content_id, decided
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the list and at the settings file."""
+
+
+class Journal:
+    """Lines of one stream, of one partition or of all (None), in the topic of decisions."""
+
+    def __init__(
+        self, topic: DecisionTopic, publisher: Publisher | None, stream: str, partition: int | None = None
+    ) -> None:
+        self._topic = topic
+        self._publisher = publisher
+        self._stream = stream
+        self._partition = partition
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Append, in order; ends when the broker has acknowledged all. Raises BrokerError."""
+        assert self._publisher is not None
+        sent = [self._publisher.send(self._topic.name, self._stream.encode(), msgspec.json.encode(e)) for e in entries]
+        for one in sent:
+            await one
+
+    async def read(self) -> Sequence[Entry]:
+        """All that the topic held when this was called, at least. Raises BrokerError."""
+        return [e for body in await self._topic.read() if (e := decode_entry(body)) is not None and self._is_ours(e)]
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return entry.stream == self._stream and self._partition in (None, entry.partition)
+
+
+def taken_by_partition(entries: Sequence[Entry], log_id: str) -> dict[int, list[Taken]]:
+    """What each partition has taken, of the lines of one stream; `log_id` is Kafka's id of its topic."""
+    by_partition: dict[int, list[Entry]] = {}
+    for entry in entries:
+        by_partition.setdefault(entry.partition, []).append(entry)
+    return {p: valid(lines, log_id) for p, lines in sorted(by_partition.items())}
+
+
+def settings_decision(stream: Stream, *, again: str = "") -> Decision:
+    """Settings and model of a stream, as a decision; `again`: a text that makes it another one than those of the same content before."""
+    settings = decided(stream.settings)
+    what = SettingsOf(settings, stream.model.hash, shape_of(stream), str(stream.settings.model.resolve()))
+    return Decision(content_id(settings, stream.model.hash) + again, what, by=who(), at=now())
+
+
+def require_same_shape(stream: Stream, taken: Mapping[int, Sequence[Taken]]) -> None:
+    """Raise SettingsError where partitions hold states that this stream cannot take over."""
+    for partition, lines in taken.items():
+        settings = [d.what for line in lines for d in line.decisions if isinstance(d.what, SettingsOf)]
+        if settings and (why := differing(settings[-1].shape, shape_of(stream))):
+            msg = (
+                f"stream {stream.name} has {why} (partition {partition}): put the old model back, or give the stream another name and let both run, "
+                f"or forget what was learnt (`tidewatch state reset {stream.name}`)"
+            )
+            raise SettingsError(msg)
+
+
+def found_model(model: str, path: Path, *, beside: Sequence[Path] = (), device: str = "cpu") -> Model | None:
+    """The model with this hash: where it lay when it was decided, or in one of the folders `beside`; None where it is not there."""
+    for file in [path, *(p for folder in beside for p in sorted(folder.glob("*")))]:
+        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == model:
+            return load_model(file, device=device)
+    return None
+
+
+def who() -> str:
+    """Who decides: the user and the host."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name, in a container
+        return socket.gethostname()
+
+
+def now() -> str:
+    """The wall clock, for people."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Deciding:
+    """The decisions of one worker's streams.
+
+    Parameters
+    ----------
+    streams, topics, logs
+        By stream; `logs` are Kafka's ids of the input topics.
+    files
+        What to watch: the settings file and the model files.
+    load
+        Reads the settings anew; the streams as they are there. Raises TidewatchError.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Streams],
+        *,
+        register: Register,
+        topics: Mapping[str, DecisionTopic],
+        publisher: Publisher,
+        logs: Mapping[str, str],
+        files: Callable[[], Sequence[Path]] = lambda: (),
+        load: Callable[[], Awaitable[Sequence[Stream]]] | None = None,
+    ) -> None:
+        self.streams = streams
+        self.listings: dict[str, Listing] = {}
+        self._topics = topics
+        self._publisher = publisher
+        self._logs = logs
+        self._files = files
+        self._load = load
+        self._seen = self._times()
+        self._asked = False
+        for name in streams:
+            self.listings[name] = Listing(name, register, Journal(topics[name], publisher, name).read)
+
+    def journal(self, stream: str, partition: int) -> Journal:
+        """Lines of one partition."""
+        return Journal(self._topics[stream], self._publisher, stream, partition)
+
+    async def begin(self) -> None:
+        """Fill the lists up, and propose what the settings say.
+
+        Raises
+        ------
+        SettingsError
+            The settings cannot go on with what was learnt.
+        """
+        for streams in self.streams.values():
+            await self._propose(streams.own)
+
+    async def run(self) -> None:
+        """Look at lists and files until cancelled; what does not answer is asked again."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            for listing in self.listings.values():
+                try:
+                    await listing.look()
+                except (StoreError, BrokerError) as error:
+                    log.debug("the list of decisions does not answer", reason=str(error))
+            if self._load is not None and (self._asked or self._changed()):
+                self._asked = False
+                await self._reload()
+
+    def reload(self) -> None:
+        """Read the settings again at the next look (SIGHUP)."""
+        self._asked = True
+
+    async def _reload(self) -> None:
+        assert self._load is not None
+        try:
+            for stream in await self._load():
+                if (streams := self.streams.get(stream.name)) is not None:
+                    await self._propose(stream)
+                    streams.add(stream)
+        except TidewatchError as error:
+            log.error("new settings are not taken, the old stay", reason=str(error))  # noqa: TRY400  one line
+
+    async def _propose(self, stream: Stream) -> None:
+        listing = self.listings[stream.name]
+        entries = await Journal(self._topics[stream.name], None, stream.name).read()
+        require_same_shape(stream, taken_by_partition(entries, self._logs[stream.name]))
+        await listing.fill_up()
+        newest = listing.newest
+        serial = await listing.propose(settings_decision(stream))
+        if serial > newest:
+            log.info("settings proposed", stream=stream.name, serial=serial)
+        elif (last := await self._last_settings(listing)) != serial:
+            log.warning(
+                "settings of this worker were replaced since, the newer ones hold; `tidewatch apply` brings these back",
+                stream=stream.name, own=serial, newer=last,
+            )  # fmt: skip
+
+    @staticmethod
+    async def _last_settings(listing: Listing) -> int:
+        return max((d.serial for d in await listing.after(0) if isinstance(d.what, SettingsOf)), default=0)
+
+    def _times(self) -> dict[Path, int]:
+        found = {}
+        for file in self._files():
+            try:
+                found[file] = file.stat().st_mtime_ns
+            except OSError:
+                found[file] = 0
+        return found
+
+    def _changed(self) -> bool:
+        """Whether a file is another than at the last look, and has been so for one look: whoever writes it may need a moment."""
+        times = self._times()
+        if times != self._seen:
+            self._seen, self._unsettled = times, True
+            return False
+        changed, self._unsettled = self._unsettled, False
+        return changed
+
+    _unsettled = False

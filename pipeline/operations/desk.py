@@ -1,0 +1,179 @@
+"""Where people decide: what the list of a stream holds, where each partition took it, and what is added to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from pipeline.errors import SettingsError, TidewatchError
+from pipeline.kafka import rights, topics
+from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.decisions import DecisionTopic
+from pipeline.operations.deciding import (
+    Journal,
+    now,
+    require_same_shape,
+    settings_decision,
+    taken_by_partition,
+    who,
+)
+from pipeline.operations.state_admin import configured, opened
+from pipeline.partition.decisions import Decision, Lift, SettingsOf, Silence, Taken, What
+from pipeline.partition.listing import Listing
+from pipeline.partition.stores.base import Register
+from pipeline.partition.stream import create_stream, load_model
+from pipeline.settings import Settings
+
+_POLL = 0.25
+
+
+@dataclass(frozen=True)
+class Line:
+    """A decision, and partition -> offset at which it was taken."""
+
+    decision: Decision
+    taken: Mapping[int, int]
+
+
+class Desk:
+    """The decisions of one stream, for one command. All methods raise StoreError and BrokerError.
+
+    Raises
+    ------
+    SettingsError
+        The stream is not configured.
+    """
+
+    def __init__(self, settings: Settings, stream: str, register: Register) -> None:
+        self.stream = configured(settings, stream)
+        self._admin, kafka = connect_admin(settings.kafka), settings.kafka
+        topic = self.stream.decision_topic
+        rights.require(self._admin, kafka, read=[topic])
+        self._input = topics.require(self._admin, kafka, [self.stream.input_topic, topic])[self.stream.input_topic]
+        self._journal = Journal(DecisionTopic(kafka, topic), None, stream)
+        self._listing = Listing(stream, register, self._journal.read)
+
+    async def lines(self) -> list[Line]:
+        """All decisions, in order, each with where it was taken."""
+        await self._listing.fill_up()
+        taken = await self._taken()
+        where: dict[int, dict[int, int]] = {}
+        for partition, lines in taken.items():
+            for line in lines:
+                for decision in line.decisions:
+                    where.setdefault(decision.serial, {})[partition] = line.offset
+        return [Line(d, where.get(d.serial, {})) for d in await self._listing.after(0)]
+
+    async def decide(self, what: What) -> int:
+        """Add a decision of whoever runs this; returns its serial. Raises TidewatchError where it says nothing."""
+        if isinstance(what, Lift):
+            known = [line.decision for line in await self.lines()]
+            if not any(d.serial == what.silence and isinstance(d.what, Silence) for d in known):
+                msg = f"decision {what.silence} of stream {self.stream.name} is no silence; `tidewatch decisions {self.stream.name}` lists them"
+                raise TidewatchError(msg)
+        await self._listing.fill_up()
+        return await self._listing.propose(Decision(uuid4().hex, what, by=who(), at=now()))
+
+    async def changes(self) -> tuple[Decision, dict[str, tuple[Any, Any]]]:
+        """The settings of the file as a decision, and what differs from the newest that were decided: name -> (then, now).
+
+        Raises
+        ------
+        SettingsError, ModelError
+            They cannot take over what was learnt; the model file is not there.
+        """
+        stream = create_stream(self.stream, load_model(self.stream.model))
+        require_same_shape(stream, await self._taken())
+        await self._listing.fill_up()
+        newest = [d.what for d in await self._listing.after(0) if isinstance(d.what, SettingsOf)]
+        decision = settings_decision(stream, again=f"-{uuid4().hex[:8]}")
+        assert isinstance(decision.what, SettingsOf)
+        then = dict(_flat(newest[-1].settings)) | {"model": newest[-1].model} if newest else {}
+        new = dict(_flat(decision.what.settings)) | {"model": decision.what.model}
+        return decision, {k: (then.get(k), new.get(k)) for k in sorted(then | new) if then.get(k) != new.get(k)}
+
+    async def apply(self, decision: Decision) -> int:
+        """Add settings that `changes` made, also where their content was replaced before."""
+        return await self._listing.propose(decision)
+
+    async def wait(self, serial: int, *, timeout: float) -> dict[int, int]:
+        """Partition -> the offset at which it took a decision, once all have.
+
+        Raises
+        ------
+        TidewatchError
+            After `timeout` s some have not.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            taken = await self._taken()
+            found = {
+                p: next(line.offset for line in lines if line.serial >= serial)
+                for p, lines in taken.items()
+                if lines and lines[-1].serial >= serial
+            }
+            missing = [p for p in range(self._input.partitions) if p not in found]
+            if not missing:
+                return found
+            if time.monotonic() >= end:
+                msg = (
+                    f"decision {serial} of stream {self.stream.name} is in the list, and partition{'s' if len(missing) > 1 else ''} "
+                    f"{', '.join(map(str, missing))} did not take it within {timeout:.0f} s: start a worker, or see in its log what it waits for"
+                )
+                raise TidewatchError(msg)
+            await asyncio.sleep(_POLL)
+
+    async def _taken(self) -> dict[int, list[Taken]]:
+        return taken_by_partition(await self._journal.read(), self._input.topic_id)
+
+
+@asynccontextmanager
+async def at_desk(settings: Settings, stream: str) -> AsyncIterator[Desk]:
+    """The desk of a stream; the store is closed at the end."""
+    async with opened(settings) as store:
+        yield Desk(settings, stream, store)
+
+
+def told(what: What) -> str:
+    """A decision in words.
+
+    >>> told(Silence("host-*", 1_700_000_000_000, "maintenance"))
+    'silence host-* until 2023-11-14T22:13:20.000Z: maintenance'
+    """
+    from pipeline.alerts.records import rfc3339
+
+    if isinstance(what, SettingsOf):
+        threshold = what.settings.get("threshold", {})
+        level = threshold.get("level") if threshold.get("method") == "fixed" else threshold.get("probability")
+        return f"settings: model {what.model[:12] or 'unsaved'}, threshold {threshold.get('method')} {level}"
+    if isinstance(what, Lift):
+        return f"lift silence {what.silence}"
+    until = f" until {rfc3339(what.until)}" if isinstance(what, Silence) else ""
+    return f"{type(what).__name__.lower()} {what.series}{until}{f': {what.why}' if what.why else ''}"
+
+
+def only_stream(settings: Settings) -> str:
+    """The stream that is meant where none is named. Raises SettingsError where there is not exactly one."""
+    if len(settings.streams) == 1:
+        return settings.streams[0].name
+    names = ", ".join(s.name for s in settings.streams) or "none"
+    msg = f"name a stream (configured: {names})"
+    raise SettingsError(msg)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def at_offsets(taken: Mapping[int, int]) -> Sequence[str]:
+    """Where a decision was taken, `partition:offset` each."""
+    return [f"{p}:{offset}" for p, offset in sorted(taken.items())]

@@ -1,0 +1,250 @@
+"""What a decision does to the state of a partition: what is carried over, what starts anew, what is refused.
+
+| what changes | what becomes of the state |
+|---|---|
+| level, hysteresis, probability | judged by it from the next observation on (a learnt level moves at its series' next step of 64) |
+| threshold method | its levels start anew in every series; windows, calibration and alerts stay |
+| alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
+| probation | holds for new series, and for those that are in probation |
+| the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again |
+| the model, another shape | refused: what is kept of a series is of the old one |
+
+docs/decisions.md has the table for users, a test holds each row of it. Everything here is a function of the state and the decision alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.alerts.marks import Marks
+from pipeline.alerts.records import Alert, Change
+from pipeline.errors import ForeignState
+from pipeline.partition.decisions import (
+    IN_FORCE,
+    Acknowledge,
+    Close,
+    Decision,
+    Forget,
+    InForce,
+    Lift,
+    SettingsOf,
+    Silence,
+    Silenced,
+    Taken,
+    unpacked,
+)
+from pipeline.partition.stores.base import Checkpoint, Identity
+from pipeline.partition.stream import PartitionCore, Stream
+
+_WORDS = {
+    "kind": "a model of kind",
+    "window": "a window of",
+    "channels": "channels:",
+    "members": "detectors",
+    "calibration": "a calibration of",
+    "kept": "series kept as",
+}
+
+
+def shape_of(stream: Stream) -> dict[str, str]:
+    """What two streams must have in common for one to take over the other's state."""
+    model = stream.model
+    return {
+        "kind": model.kind,
+        "window": str(model.window),
+        "channels": str(model.channels),
+        "members": model.detector_name,
+        "calibration": str(model.calibrator.dtype.descr),
+        "kept": str(stream.windows.dtype.descr),
+    }
+
+
+def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """Why a state of shape `old` cannot go on as `new`, in words; empty where it can."""
+    for name, meaning in _WORDS.items():
+        if old.get(name, "") != new.get(name, ""):
+            if name in ("calibration", "kept"):  # numbers nobody wants to read
+                return "another calibration" if name == "calibration" else "another form of records or of scaling"
+            return f"{meaning} {new.get(name, '')}, and the state is of {old.get(name, '')}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What decisions led to: the partition as it is now, what is in force, alert records; why settings were refused, "" where none were."""
+
+    core: PartitionCore
+    in_force: InForce
+    alerts: list[Alert]
+    refused: str
+
+
+def applied(core: PartitionCore, held: InForce, taken: Taken, streams: Callable[[InForce], Stream]) -> Effect:
+    """Let decisions that were taken together take effect. Of several settings only the last are ever used.
+
+    Raises
+    ------
+    ModelError, SettingsError
+        What is in force now is not at hand.
+    """
+    last, alerts, refused = last_settings(taken.decisions), [], ""
+    for at, decision in enumerate(taken.decisions):
+        now = in_force_after(held, decision, taken.offset)
+        if at == last:
+            stream = streams(now)
+            if not len(core.state):
+                core = _begun(core, stream)
+            elif refused := differing(shape_of(core.stream), shape_of(stream)):
+                now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
+            else:
+                core = carried(core, stream)
+        elif isinstance(decision.what, SettingsOf):
+            now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
+        hold(core, now)
+        alerts += decide(core, decision)
+        if told := core.life.records.marks.acknowledged:
+            open_ids = core.life.open_ids(core.state)
+            now = msgspec.structs.replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
+            hold(core, now)
+        held = now
+    return Effect(core, held, alerts, refused)
+
+
+def hold(core: PartitionCore, in_force: InForce) -> None:
+    """Let the state, and what is said of alerts, be of what is in force."""
+    core.state.in_force = in_force.packed() if in_force != InForce() else b""
+    silences = tuple((s.series, s.until) for s in in_force.silences)
+    core.life.records.marks = Marks(silences, in_force.acknowledged)
+
+
+def last_settings(decisions: Sequence[Decision]) -> int | None:
+    """Where the last settings stand among decisions; None where there are none."""
+    return max((i for i, d in enumerate(decisions) if isinstance(d.what, SettingsOf)), default=None)
+
+
+def in_force_after(held: InForce, decision: Decision, offset: int) -> InForce:
+    """What is in force when a decision was taken at an offset."""
+    what = decision.what
+    now: dict[str, Any] = {"serial": decision.serial, "offset": offset}
+    if isinstance(what, SettingsOf):
+        now |= {"settings": what.settings, "model": what.model, "path": what.path}
+    elif isinstance(what, Silence):
+        now["silences"] = (*held.silences, Silenced(decision.serial, what.series, what.until))
+    elif isinstance(what, Lift):
+        now["silences"] = tuple(s for s in held.silences if s.serial != what.silence)
+    return msgspec.structs.replace(held, **now)
+
+
+def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
+    """The same partition under other settings, or another model of the same shape.
+
+    `core` is not to be used any more. Open alerts keep their ids, also where these would follow from another detector's name now.
+    """
+    old, new = core.stream, PartitionCore(stream, core.partition)
+    state = new.state = core.state.carried(new.state.components, max_series=stream.settings.max_series)
+    if old.threshold.dtype != stream.threshold.dtype:
+        _begin_threshold(new)
+    if (old.model.detector_name, old.model.detector_version) != (
+        stream.model.detector_name,
+        stream.model.detector_version,
+    ):
+        core.life.keep_ids(state)
+    if old.settings.probation != stream.settings.probation:
+        _set_probation(new)
+    if old.model.hash != stream.model.hash:
+        _set_model(new)
+    if old.settings.alerts.update_every != stream.settings.alerts.update_every:
+        new.life.reschedule(state)
+    return new
+
+
+def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
+    """Let people's word about alerts and series take effect; the records that follow from it. Settings are `carried`."""
+    what, state = decision.what, core.state
+    if not isinstance(what, (Acknowledge, Close, Forget)):
+        return []
+    rows = _matching(core, what.series)
+    if isinstance(what, Acknowledge):
+        return core.life.acknowledge(state, rows, core.watermark, decision.by)
+    change: Change = "closed" if isinstance(what, Close) else "forgotten"
+    alerts = core.life.ended(state, rows, core.watermark, change)
+    if isinstance(what, Forget):
+        core.forget(rows)
+    return alerts
+
+
+def _begun(core: PartitionCore, stream: Stream) -> PartitionCore:
+    """A partition without a series, under other settings: nothing is to be carried but how far rows were counted."""
+    new = PartitionCore(stream, core.partition)
+    new.state.scalars = core.state.scalars
+    return new
+
+
+def in_force_of(stored: Checkpoint) -> InForce:
+    """What was in force when a state was stored."""
+    try:
+        return unpacked(stored.fields.get(IN_FORCE))
+    except msgspec.MsgspecError as error:
+        msg = f"the stored state says what is in force in a way that this version cannot read ({error}): start the version that wrote it"
+        raise ForeignState(msg) from error
+
+
+def check_model(identity: Identity, stream: Stream) -> None:
+    """Of formats up to 3 nobody knows the model but by its hash: another one cannot take over its calibration."""
+    if identity.model_hash and stream.model.hash and identity.model_hash != stream.model.hash:
+        msg = (
+            f"the stored state of stream {stream.name} is of model file {identity.model_hash[:12]} and of a version before decisions, here is "
+            f"{stream.model.hash[:12]}: start this version once with the model file that it ran with, then change it"
+        )
+        raise ForeignState(msg)
+
+
+def _matching(core: PartitionCore, pattern: str) -> NDArray[np.intp]:
+    rows = core.state.rows()
+    names = core.state.names
+    return rows[[fnmatchcase(cast("str", names[row]), pattern) for row in rows.tolist()]] if len(rows) else rows
+
+
+def _begin_threshold(core: PartitionCore) -> None:
+    """Another method learns anew; the usual step of each series is known."""
+    state, slots = core.state, core.state.arrays["windows"]
+    known = "interval" in (slots.dtype.names or ())
+    for row in state.rows().tolist():
+        interval = (
+            int(slots["interval"][row]) if known else core.stream.model.interval_ms.get(state.names[row] or "", 0)
+        )
+        core.stream.threshold.admit(state.arrays["threshold"], row, interval)
+
+
+def _set_probation(core: PartitionCore) -> None:
+    rows = core.state.rows()
+    admission, ordinals = core.state.arrays["admission"], core.state.arrays["windows"]["ordinal"]
+    waiting = rows[(ordinals[rows] <= admission["probation"][rows]) & (admission["training"][rows] == 0)]
+    admission["probation"][waiting] = core.stream.settings.probation
+    core.state.touch(waiting)
+
+
+def _set_model(core: PartitionCore) -> None:
+    state, model = core.state, core.stream.model
+    rows = state.rows()
+    admission, ordinals = state.arrays["admission"], state.arrays["windows"]["ordinal"]
+    for row in rows.tolist():
+        name, ordinal = cast("str", state.names[row]), int(ordinals[row])
+        calibration = model.calibrations.get(name)
+        members = state.arrays["calibration"]["members"]
+        if calibration is None:
+            members[row] = np.zeros((), members.dtype)
+            admission[row] = (0, ordinal + core.stream.settings.probation)
+        else:
+            members[row] = calibration
+            trained = min(model.training_rows.get(name) or 0, ordinal)
+            admission[row] = (trained, trained)
+    core.stream.windows.admit(state, rows.tolist())
+    state.touch(rows)

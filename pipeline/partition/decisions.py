@@ -1,0 +1,343 @@
+"""What people decide, as a partition takes it: which decision holds from which offset on, and why that is one answer for ever.
+
+A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed) has an id and a serial; one script in the
+store appends it to one list per stream (`pipeline.partition.stores.base.Register`), so there is one order. Each partition takes the
+decisions in that order, each at an offset of its own: records before it know nothing of the decision, those from it on do.
+
+    list in the store      1 ── 2 ── 3                                  what was decided
+    topic of decisions     owner a · taken 1 at 0 · owner b · taken 2 at 740 · taken 3 at 741          where a partition took it
+    state in the store     in_force: serial 3, since offset 741         folded in by the next checkpoint
+
+The topic of decisions is the one place that says where a decision was taken; it has one partition, so all that is written there has an order:
+
+- Whoever is assigned a partition writes a *mark* with its nonce there, waits until the broker has acknowledged it, and reads the topic up to it.
+  What was taken before the mark holds: it is replayed, from the stored offset on with the old, from the decision's offset on with the new.
+- Then the worker asks the group whether the partition is still its own (`PartitionLoop.begin` is followed by a commit), so a mark that is the
+  last one stays the last one until the group has given the partition to another, whose mark comes later.
+- An owner takes a decision by writing it with its offset and its nonce, waiting for the acknowledgement, and reading the topic up to there.
+  *It counts only where the last mark before it is of the same nonce* (`valid`). Nothing that the decision leads to is published before that is seen.
+
+So a zombie takes nothing: its line stands behind another's mark, nobody believes it, and it sees so itself before anything goes out. An owner
+that dies behind the write has taken the decision, one that dies before it has not. The store may be emptied or go back in time at any
+moment: a state that is older than a decision meets it in the topic, at the offset where it was taken. A list that lost entries is filled up from the
+topic (`Register.remember`), and the next serial is never one that the topic knows.
+
+One thing the store's travels can do: make the nonce of a zombie valid again, which then stores a state that passed the offset of a decision
+without it. Such a state is not trusted (`Decisions.trusts`): its owner writes over it, whoever starts reads the log back.
+
+What a decision does to the state of a partition is told in `pipeline.partition.carrying`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from pipeline.errors import Dropped
+from pipeline.steps.batches import RecordBatch
+
+IN_FORCE = "in_force"
+"""The state's field that is read before its rows."""
+
+
+class SettingsOf(msgspec.Struct, frozen=True, tag="settings"):
+    """Settings and model that hold from here on.
+
+    `settings` is complete: defaults and the model's recommendations are filled in. `shape` is what cannot change under a state
+    (`pipeline.partition.carrying.shape_of`), for whoever has not the model at hand; `path`, where the model file lay.
+    """
+
+    settings: dict[str, Any]
+    model: str
+    shape: dict[str, str]
+    path: str = ""
+
+
+class Silence(msgspec.Struct, frozen=True, tag="silence"):
+    """Alerts of series that match are published as silenced, up to an event time (ms since the epoch)."""
+
+    series: str
+    until: int
+    why: str = ""
+
+
+class Lift(msgspec.Struct, frozen=True, tag="lift"):
+    """The silence with this serial ends."""
+
+    silence: int
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
+    """Somebody looks after the open alerts of series that match."""
+
+    series: str
+    why: str = ""
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """The open alerts of series that match end."""
+
+    series: str
+    why: str = ""
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Series that match are forgotten: their alerts end, and what was learnt of them goes."""
+
+    series: str
+    why: str = ""
+
+
+What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One decision. `by` is who made it, `at` when by the wall clock (RFC 3339, UTC): no result depends on either."""
+
+    id: str
+    what: What
+    by: str
+    at: str
+    serial: int = 0
+
+    def numbered(self, serial: int) -> Decision:
+        """With the serial that the list gave it."""
+        return msgspec.structs.replace(self, serial=serial)
+
+
+class Mark(msgspec.Struct, frozen=True, tag="owner"):
+    """From here on only what this owner takes counts."""
+
+    stream: str
+    partition: int
+    owner: str
+    log: str = ""
+    """Kafka's id of the input topic: what was taken in another log of that name counts for nothing."""
+
+
+class Taken(msgspec.Struct, frozen=True, tag="taken"):
+    """A partition took decisions, in order: they hold for the records from `offset` on. Of several settings the last hold."""
+
+    stream: str
+    partition: int
+    owner: str
+    offset: int
+    decisions: tuple[Decision, ...]
+    log: str = ""
+
+    @property
+    def serial(self) -> int:
+        """Of the last of them."""
+        return self.decisions[-1].serial
+
+
+class Reset(msgspec.Struct, frozen=True, tag="reset"):
+    """The state of a partition was forgotten on purpose (`tidewatch state reset`): what it had taken counts no more."""
+
+    stream: str
+    partition: int
+
+
+Entry = Mark | Taken | Reset
+_entries = msgspec.json.Decoder(Entry)
+_decisions = msgspec.json.Decoder(Decision)
+
+
+def decode_entry(body: bytes) -> Entry | None:
+    """A line of the topic of decisions; None for what this version cannot read (anybody may have written it)."""
+    try:
+        entry: Entry = _entries.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return None if isinstance(entry, Taken) and not entry.decisions else entry
+
+
+def decode_decision(body: bytes, serial: int) -> Decision:
+    """A decision as the list holds it. Raises msgspec.MsgspecError."""
+    return _decisions.decode(body).numbered(serial)
+
+
+def valid(entries: Iterable[Entry], log: str) -> list[Taken]:
+    """What one partition of a log has taken, in order: of each serial the first that its owner wrote behind its own mark."""
+    owner, newest = "", 0
+    taken: list[Taken] = []
+    for entry in entries:
+        if isinstance(entry, Reset):
+            owner, newest, taken = "", 0, []
+        elif entry.log != log:
+            continue
+        elif isinstance(entry, Mark):
+            owner = entry.owner
+        elif entry.owner == owner and entry.decisions[0].serial > newest:
+            taken.append(entry)
+            newest = entry.serial
+    return taken
+
+
+def together(taken: Sequence[Taken], *, empty: bool) -> Sequence[Taken]:
+    """What was taken, as one where the state is `empty`: no series could tell which settings held when.
+
+    So nobody asks for the model of settings that came and went before a partition began.
+    """
+    if not empty or not taken:
+        return taken
+    return [msgspec.structs.replace(taken[-1], decisions=tuple(d for t in taken for d in t.decisions))]
+
+
+class Silenced(msgspec.Struct, frozen=True):
+    """A silence that is in force."""
+
+    serial: int
+    series: str
+    until: int
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """What is in force in a partition: everything up to `serial`, the last of it since `offset`. Serial 0: nothing was decided yet."""
+
+    serial: int = 0
+    offset: int = 0
+    settings: dict[str, Any] | None = None
+    model: str = ""
+    path: str = ""
+    silences: tuple[Silenced, ...] = ()
+    acknowledged: dict[str, str] = {}
+
+    def packed(self) -> bytes:
+        """As the state's field."""
+        return msgspec.json.encode(self, order="deterministic")
+
+
+def unpacked(field: bytes | None) -> InForce:
+    """From the state's field; None or empty: a state of a version without decisions. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(field, type=InForce) if field else InForce()
+
+
+class Listed(Protocol):
+    """The list of one stream, as the loop asks for it; kept fresh by somebody else (`pipeline.operations.deciding`)."""
+
+    newest: int
+    """Serial of its last decision, as far as is known; 0: nothing was decided yet."""
+
+    async def after(self, serial: int) -> Sequence[Decision]:
+        """Decisions behind a serial, in order. Raises StoreError."""
+        ...
+
+
+class Journal(Protocol):
+    """The topic of decisions, of one stream and partition."""
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Append, in order; ends when the broker has acknowledged all. Raises BrokerError."""
+        ...
+
+    async def read(self) -> Sequence[Entry]:
+        """All that the topic held when this was called, at least, in its order. Raises BrokerError."""
+        ...
+
+
+class Decisions:
+    """Decisions of one partition: those that were taken and are still ahead of it, and those that are to be taken.
+
+    Parameters
+    ----------
+    log
+        Kafka's id of the input topic.
+    still_owner
+        Whether the group counts this worker as the partition's owner.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        partition: int,
+        *,
+        log: str,
+        listed: Listed,
+        journal: Journal,
+        still_owner: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self.in_force = InForce()
+        self._of = stream, partition
+        self._log = log
+        self._listed = listed
+        self._journal = journal
+        self._still_owner = still_owner
+        self._owner = ""
+        self._taken: list[Taken] = []
+        self._ahead: list[Taken] = []
+        self.waits_at = 0
+        """Newest serial that cannot be taken here, for its model is not at hand; asked for again when there is a newer one."""
+
+    async def claim(self, owner: str) -> None:
+        """Leave a mark, and read what was taken before it."""
+        self._owner = owner
+        await self._journal.write([Mark(*self._of, owner, self._log)])
+        self._taken = valid(await self._journal.read(), self._log)
+
+    def holds(self, in_force: InForce) -> None:
+        """Take note of what is in force now; what was taken behind it is ahead."""
+        self.in_force = in_force
+        self._ahead = [t for t in self._taken if t.serial > in_force.serial]
+
+    def trusts(self, offset: int, in_force: InForce) -> bool:
+        """Whether a state of an offset knows of all that its partition took before it."""
+        return not in_force.serial or all(t.offset >= offset or t.serial <= in_force.serial for t in self._taken)
+
+    # What was taken, by others or before a crash
+
+    def due(self, position: int, *, empty: bool) -> Taken | None:
+        """The next decisions that were taken at this position or before; all of them where the state is `empty`."""
+        due = [t for t in self._ahead if t.offset <= max(position, 0)]
+        if not due:
+            return None
+        if not empty:
+            del due[1:]
+        del self._ahead[: len(due)]
+        return together(due, empty=empty)[0]
+
+    def cut(self, records: RecordBatch, position: int) -> Iterator[RecordBatch]:
+        """A batch, cut where decisions were taken; later parts hold the earlier ones."""
+        for offset in sorted({t.offset for t in self._ahead}):
+            if position < offset < records.next_offset:
+                yield records.before(offset)
+        yield records
+
+    # What is to be taken now
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the list holds what was not taken yet; one comparison, asked at each batch."""
+        return not self._ahead and self._listed.newest > max(self.in_force.serial, self.waits_at)
+
+    @property
+    def none_yet(self) -> bool:
+        """Whether nothing at all is in force or ahead: a partition begins with its settings, and these are a decision."""
+        return not self.in_force.serial and not self._ahead and not self._listed.newest
+
+    async def following(self) -> Sequence[Decision]:
+        """The decisions of the list that come next."""
+        return await self._listed.after(self.in_force.serial)
+
+    async def take(self, decisions: Sequence[Decision], position: int) -> None:
+        """Take decisions at a position; when this returns the first of them at least is taken for ever, here or by an owner before.
+
+        Raises
+        ------
+        Dropped
+            The partition is another worker's.
+        """
+        taken = Taken(*self._of, self._owner, max(position, 0), tuple(decisions), self._log)
+        while True:
+            await self._journal.write([taken])
+            self._taken = valid(await self._journal.read(), self._log)
+            if self._taken and self._taken[-1].serial >= decisions[0].serial:
+                break
+            # Another mark stands before it: a late one, or the next owner's.
+            if not await self._still_owner():
+                msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
+                raise Dropped(msg)
+            await self._journal.write([Mark(*self._of, self._owner, self._log)])
+        self._ahead = [t for t in self._taken if t.serial > self.in_force.serial]

@@ -1,0 +1,74 @@
+"""Nobody is told of what is silenced, and everybody of what goes on when the silence ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Self
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from pipeline.alerts.records import Alert, DetectorRef, Evidence, Reason
+from pipeline.alerts.sinks import webhook
+from pipeline.alerts.sinks.alertmanager import AlertStates
+
+
+class Records:
+    """Both ends of a sink: what it reads, and what it posts."""
+
+    receiver = "here"
+
+    def __init__(self, alerts: Sequence[Alert]) -> None:
+        self.alerts = alerts
+        self.posted: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def __aiter__(self) -> AsyncIterator[Alert]:
+        for alert in self.alerts:
+            yield alert
+
+    async def post(self, body: bytes) -> bool:
+        self.posted.append(msgspec.json.decode(body)["status"])
+        return True
+
+
+def record(sequence: int, reason: Reason, *, silenced: bool) -> Alert:
+    at = "2026-01-01T00:00:00.000Z"
+    return Alert(
+        "0" * 32, "1" * 32, sequence, "resolved" if reason == "normal" else "firing", reason, "info", "s", "a", at, at, at, None, None, None,
+        None, None, 5.0, None, DetectorRef("d", "1", ""), Evidence("in", 0, sequence), silenced=True if silenced else UNSET,
+    )  # fmt: skip
+
+
+LIVES: list[tuple[list[tuple[Reason, bool]], list[str]]] = [
+    ([("anomaly", False), ("normal", False)], ["firing", "resolved"]),
+    ([("anomaly", True), ("update", True), ("normal", False)], []),
+    ([("anomaly", True), ("update", False), ("update", False), ("normal", False)], ["firing", "resolved"]),
+    ([("anomaly", False), ("severity", True), ("normal", True)], ["firing", "resolved"]),
+    ([("anomaly", False), ("update", False), ("update", False)], ["firing"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("life", "told"), LIVES, ids=["never", "all of it", "ended before", "begun before", "acknowledged"]
+)
+def test_a_webhook_tells_of_what_is_not_silenced(life: list[tuple[Reason, bool]], told: list[str]) -> None:
+    records: Any = Records([record(n, reason, silenced=silenced) for n, (reason, silenced) in enumerate(life)])
+    asyncio.run(webhook.run(records, records))
+    assert records.posted == told
+
+
+def test_alertmanager_is_told_when_a_silence_ends_and_not_before() -> None:
+    states = AlertStates()
+    assert not states.take(record(0, "anomaly", silenced=True))
+    assert states.take(record(1, "update", silenced=False))
+    assert states.take(record(2, "update", silenced=True))  # told of already
+    quiet = AlertStates()
+    assert not quiet.take(record(0, "anomaly", silenced=True))
+    assert not quiet.take(record(1, "normal", silenced=False))

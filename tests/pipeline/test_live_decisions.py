@@ -1,0 +1,195 @@
+"""Settings and word of people under a live worker: real Kafka, real Redis, a settings file that changes, kills, a store that forgets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from operated_stream import OperatedStream, observations, write_model
+
+from detectors.calibration import create
+from detectors.model_file import save
+from detectors.training import train_metric
+from pipeline.embedded.servers import EmbeddedServer, start_redis
+
+pytestmark = pytest.mark.kafka
+
+
+@dataclass
+class FiledStream(OperatedStream):
+    """An operated stream whose settings stand in a file."""
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "tidewatch.toml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        given = super().environment
+        del given["TIDEWATCH_STREAMS"]
+        return given | {"TIDEWATCH_CONFIG": str(self.file)}
+
+    def write(self, *, level: float = 3.0, resolve_count: int = 400, model: Path | None = None) -> None:
+        self.file.write_text(
+            f'[[streams]]\nname = "{self.name}"\nmodel = "{model or self.model}"\nalert_topic = "{self.name}.alerts"\nprobation = 50\n'
+            f'decision_topic = "{self.name}.decisions"\n[streams.threshold]\nlevel = {level}\n[streams.alerts]\nresolve_count = {resolve_count}\n'
+        )
+
+    def offset(self) -> int | None:
+        """Of the stored state, which a commit follows; the group's coordinator need not be there yet."""
+        return next((p["offset"] for p in self.shown()), None)
+
+    def decided(self) -> list[dict[str, Any]]:
+        done = self.run("decisions", self.name, "--json")
+        assert done.exit_code == 0, (done.output, done.exception)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def taken(self, serial: int) -> bool:
+        return len(self.decided()) >= serial and "0" in self.decided()[serial - 1]["taken"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with start_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def stream(kafka: str, server: EmbeddedServer, tmp_path: Path) -> Iterator[FiledStream]:
+    with ExitStack() as running:
+        made = FiledStream(tmp_path, kafka, server.url, write_model(tmp_path / "quiet.model"), running=running)
+        made.write()
+        made.create_topic()
+        yield made
+
+
+def once(alerts: list[dict[str, Any]]) -> dict[tuple[str, int], str]:
+    """Each record once; repeated ones are equal to the byte."""
+    found: dict[tuple[str, int], str] = {}
+    for alert in alerts:
+        body = json.dumps(alert)
+        assert found.setdefault((alert["id"], alert["sequence"]), body) == body
+    return found
+
+
+def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
+    stream: FiledStream, server: EmbeddedServer
+) -> None:
+    worker = stream.start()
+    stream.send(*observations(0, 1300, 1200))
+    stream.wait(lambda: stream.offset() == 1300, worker)
+    fired = stream.alerts()[0]
+    assert (fired["status"], fired["threshold"]) == ("firing", 3.0)
+
+    stream.write(level=2.5, resolve_count=3)  # the alert would go on for 400 observations
+    stream.wait(lambda: stream.taken(2), worker)
+    stream.send(*observations(1300, 1310))
+    stream.wait(lambda: stream.offset() == 1310, worker)
+    resolved = stream.alerts()[-1]
+    assert (resolved["id"], resolved["status"], resolved["threshold"]) == (fired["id"], "resolved", 2.5)
+    assert len(once(stream.alerts())) == len(stream.alerts())  # nothing was read again
+    assert (stream.shown()[0]["decision"], stream.shown()[0]["series"]) == (2, 1)
+
+    # Killed, all that Redis held gone, and started again with the old file.
+    before = once(stream.alerts())
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    stream.write()
+    worker = stream.start()
+    stream.wait(lambda: stream.offset() == 1310, worker)
+    stream.send(*observations(1310, 1400, 1380))
+    stream.wait(lambda: stream.offset() == 1400, worker)
+    assert [d["id"] for d in stream.decided()] == [d["id"] for d in stream.decided()][:2]
+    assert stream.shown()[0]["decision"] == 2
+    after = once(stream.alerts())
+    assert before.items() <= after.items()
+    assert {json.loads(body)["threshold"] for key, body in after.items() if key not in before} == {2.5}
+
+    # Only a person brings the older content back.
+    told = stream.run("apply", "--dry-run").output
+    assert "threshold.level: 2.5 -> 3.0" in told
+    done = stream.run("apply", "--wait")
+    assert "partition 0 took it at offset 1400" in done.output, (done.output, done.exception)
+    assert stream.run("apply", "--dry-run").output == f"stream {stream.name}: these settings hold already\n"
+    stream.stop(worker)
+
+
+def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> None:
+    worker = stream.start()
+    stream.send(*observations(0, 1210, 1200))
+    stream.wait(lambda: stream.offset() == 1210, worker)
+    steps: list[tuple[tuple[str, ...], Callable[[dict[str, Any]], bool]]] = [
+        (("ack", stream.name, "quiet"), lambda a: a["change"] == "acknowledged" and "@" in a["acknowledged"]),
+        (
+            ("close", stream.name, "qui*", "--why", "gone"),
+            lambda a: (a["status"], a["change"]) == ("resolved", "closed"),
+        ),
+    ]
+    for words, holds in steps:
+        done = stream.run(*words, "--wait")
+        assert "partition 0 took it at offset 1210" in done.output, (done.output, done.exception)
+        end = time.monotonic() + 20
+        while not holds(stream.alerts()[-1]) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert holds(stream.alerts()[-1])
+    assert stream.run("silence", stream.name, "q*", "--until", "2300-01-01T00:00Z", "--wait").exit_code == 0
+    stream.send(*observations(1210, 1300, 1290))
+    stream.wait(lambda: stream.offset() == 1300, worker)
+    assert stream.alerts()[-1]["silenced"] is True
+    assert stream.run("lift", stream.name, "4", "--wait").exit_code == 0
+    assert stream.run("forget", stream.name, "quiet", "--wait").exit_code == 0
+    stream.wait(lambda: stream.shown()[0]["series"] == 0, worker)
+    assert (stream.alerts()[-1]["change"], "silenced" in stream.alerts()[-1]) == ("forgotten", False)
+    assert [d["what"]["type"] for d in stream.decided()] == [
+        "settings", "acknowledge", "close", "silence", "lift", "forget",
+    ]  # fmt: skip
+    assert "is no silence" in stream.refused("lift", stream.name, "1")
+    assert "nothing" not in stream.run("decisions", stream.name).output
+    stream.stop(worker)
+    assert "did not take it within 1 s" in stream.refused("ack", stream.name, "*", "--wait", "--timeout", "1")
+
+
+def test_a_model_of_another_window_is_refused_with_the_mend_and_reset_lets_it_begin(stream: FiledStream) -> None:
+    stream.send(*observations(0, 100))
+    stream.work_until(100)
+    import numpy as np
+
+    times, noise = 1_700_000_000_000 + 60_000 * np.arange(-1000, 0), np.random.default_rng(0).normal(10, 1, (1000, 1))
+    wider = stream.folder / "wider.model"
+    save(train_metric({"quiet": (times, noise)}, [("zscore", {"window": 48})], create("empirical")), wider)
+    stream.write(model=wider)
+    worker = stream.start()
+    _, errors = worker.communicate(timeout=60)
+    assert worker.returncode == 2
+    assert "a window of 48, and the state is of 24" in " ".join(errors.split())
+    assert "tidewatch state reset" in errors
+    assert "a window of 48" in stream.refused("apply")
+    assert stream.run("state", "reset", stream.name, "--yes").exit_code == 0
+    stream.work_until(100)
+    assert stream.shown()[0]["offset"] == 100
+
+
+def test_two_workers_with_two_files_end_on_the_newer_whoever_restarts(stream: FiledStream) -> None:
+    stream.send(*observations(0, 50))
+    old: subprocess.Popen[str] = stream.start()
+    stream.wait(lambda: stream.offset() == 50, old)
+    stream.stop(old)
+    for level, replaced in ((2.0, False), (3.0, True), (2.0, False), (3.0, True)):
+        stream.write(level=level)
+        claimed = stream.shown()[0]["claimed_at"]
+        worker = stream.start()
+        stream.wait(lambda before=claimed: stream.shown()[0]["claimed_at"] != before and stream.taken(2), worker)
+        assert ("were replaced since" in stream.stop(worker)) == replaced
+        assert stream.shown()[0]["decision"] == 2
+    assert len(stream.decided()) == 2
