@@ -35,7 +35,6 @@ COMMANDS = (
     "doctor",
     "config",
     "state",
-    "apply",
     "decisions",
     "topics",
     "formats",

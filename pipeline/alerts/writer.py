@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts import words
 from pipeline.alerts.kinds import KINDS
-from pipeline.alerts.marks import Marks
 from pipeline.alerts.records import (
     REASONS,
     Alert,
@@ -36,6 +38,30 @@ from pipeline.steps.state import PartitionState
 TOP_FEATURES = 5
 _PERCENT = 100_000.0
 """Per cents from which on they say nothing."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """What people said about alerts, as it stands on the records of one partition; nothing of it reaches a score or the life of an alert.
+
+    Attributes
+    ----------
+    silences
+        (pattern of series, event time in ms before which it holds).
+    acknowledged
+        Alert id -> who looks after it.
+    """
+
+    silences: Sequence[tuple[str, int]] = ()
+    acknowledged: Mapping[str, str] = field(default_factory=dict)
+
+    def silenced(self, series: str, as_of: int) -> bool | UnsetType:
+        """True where a silence covers a record; else the record does not speak of it."""
+        return any(as_of < until and fnmatchcase(series, pattern) for pattern, until in self.silences) or UNSET
+
+    def by(self, alert: str) -> str | UnsetType:
+        """Who acknowledged an alert."""
+        return self.acknowledged.get(alert, UNSET)
 
 
 class RecordWriter:

@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.marks import Marks
 from pipeline.alerts.records import Alert, Change
+from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState
 from pipeline.partition.decisions import (
     IN_FORCE,

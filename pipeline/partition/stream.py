@@ -340,7 +340,11 @@ class PartitionCore:
         for row in new:
             self._admit(row)
         self.stream.windows.admit(state, new)
-        return self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
+        taken = self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
+        if not self.clock.now:  # they are heard of when it begins (`push`), however the stream is cut
+            lives = state.arrays["alerts"]
+            lives["heard_at"][lives["status"] != 0] = 0
+        return taken
 
     def partitions_added(self, before: int, after: int) -> list[Alert]:
         """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
