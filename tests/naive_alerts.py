@@ -152,10 +152,12 @@ class NaiveLife:
         life["last"] = max(life["last"], s["time"])
         life["count"] += 1
         far, before = abs(look[1] - look[2]), abs(life["at_peak"][1] - life["at_peak"][2])
-        if far > before:
+        way = kinds.side(life["kind"]) if self.p.split else 0
+        worse = far > before and (not way or way == math.copysign(1, look[1] - look[2]))
+        if worse:
             life["at_peak"] = (s["time"], *look[1:])
         life["peak"] = max(life["peak"], s["score"])
-        return far >= 2 * before > 0
+        return worse and far >= 2 * before > 0
 
     def advance(self, records, row, clock, s):
         life = self.lives.setdefault(row, {"status": INACTIVE, "until": None, "quiet_until": None})
@@ -181,7 +183,9 @@ class NaiveLife:
         if score >= max(level - self.hysteresis, level / 2) and score > 0 and far:
             since = s["ordinal"] - life["ordinal"]
             look = self.look(s, None if since % kinds.LASTING else since, life["usual"])
-            if self.p.split and life["status"] == FIRING and kinds.another(life["kind"], look[0]):
+            peak = abs(life["at_peak"][1] - life["at_peak"][2])
+            small = kinds.side(look[0]) and abs(look[1] - look[2]) < peak / 4
+            if self.p.split and life["status"] == FIRING and kinds.another(life["kind"], look[0]) and not small:
                 self.record(records, row, "changed", now)
                 life = self.lives[row] = self.begin(clock, s, look)
                 life.update(status=FIRING, severity=self.worst(life, s))

@@ -95,8 +95,9 @@ def refined(kind: int, look: int) -> int:
 
 
 def another(kind: int, look: int) -> bool:
-    """Whether a look at an alert shows that it is lastingly about something else now."""
-    return look not in _PASSING and not same(kind, look) and not _may_become(kind, look)
+    """Whether a look at an alert shows that it is lastingly about something else now. Noise goes to either side."""
+    to_a_side = kind == NOISE and _SIDES[look]
+    return look not in _PASSING and not same(kind, look) and not _may_become(kind, look) and not to_a_side
 
 
 def _may_become(kind: int, look: int) -> bool:
@@ -125,7 +126,7 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
         return OUT_OF_RANGE
     if _stuck(window):
         return FLAT
-    if since >= LASTING and _noisy(window):
+    if since >= LASTING and _noisy(window[-STRETCH:], before):
         return NOISE
     off = np.median(new) - expected if len(new) == LASTING else now - expected
     if not off or off != off:
@@ -134,7 +135,8 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
         return DRIFT_UP if off > 0 else DRIFT_DOWN
     if len(new) == LASTING:
         beyond = (new - expected) / off
-        if np.count_nonzero(beyond > 0.5) >= LASTING - 1:
+        clear = abs(off) > 3 * _step(before if len(before) >= _REFERENCE else window)
+        if clear and beyond[-1] > 0.5 and np.count_nonzero(beyond > 0.5) >= LASTING - 1:
             return LEVEL_UP if off > 0 else LEVEL_DOWN
     elif not since and len(before) >= _REFERENCE and _not_moved(before, now, off):
         return NO_TROUGH if off > 0 else NO_PEAK
@@ -154,13 +156,18 @@ def _stuck(window: NDArray[np.float64]) -> bool:
     return bool(before.min() < new[-1] < before.max() and np.count_nonzero(np.diff(before) == 0) * 5 <= len(before))
 
 
-def _noisy(window: NDArray[np.float64]) -> bool:
-    """The newest rows jump three times as far as those before, to and fro."""
-    new, before = np.diff(window[-STRETCH:]), np.abs(np.diff(window[: -STRETCH + 1]))
-    if len(before) < _REFERENCE:
+def _noisy(new: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
+    """The newest rows jump to and fro, five of the seven jumps twice as far as is usual: a single spike makes two."""
+    if len(before) <= _REFERENCE:
         return False
-    turns = np.count_nonzero(new[1:] * new[:-1] < 0)
-    return bool(np.median(np.abs(new)) > 3 * np.median(before) and turns >= 3)
+    jumps = np.diff(new)
+    turns = np.count_nonzero(jumps[1:] * jumps[:-1] < 0)
+    return bool(np.sort(np.abs(jumps))[2] > 2 * _step(before) > 0 and turns >= 3)
+
+
+def _step(rows: NDArray[np.float64]) -> float:
+    """How far it usually is from one row to the next."""
+    return float(np.median(np.abs(np.diff(rows))))
 
 
 def _drifting(window: NDArray[np.float64], off: float) -> bool:

@@ -24,7 +24,7 @@ from math import log10
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.kinds import LASTING, NO_DATA, Look, another, refined, same
+from pipeline.alerts.kinds import LASTING, NO_DATA, Look, another, refined, same, side
 from pipeline.alerts.records import Change, Status
 from pipeline.alerts.row import FIRING, INACTIVE, PENDING, Judged, Life, Step, packed_shares
 from pipeline.settings import AlertSettings
@@ -150,7 +150,7 @@ class Lifecycle:
             look = judged.look(
                 i, since if since % LASTING == 0 else None, life.onset_expected if life.peak_at else np.nan
             )
-            if self._policy.split and life.status == FIRING and another(life.kind, look.kind):
+            if self._policy.split and life.status == FIRING and _is_another(life, look):
                 self._change(life, row, judged, i, _begun(judged, i, look), steps)
                 return
             life.kind = refined(life.kind, look.kind)
@@ -193,10 +193,15 @@ class Lifecycle:
         life.peak = max(life.peak, judged.scores[i])
         off, before = abs(look.observed - look.expected), abs(life.peak_observed - life.peak_expected)
         # Channels have no common unit: of several, the score says which observation is the worst.
-        worse = higher if look.shares or off != off else off > before
+        worse = higher if look.shares or off != off else off > before and self._on_its_side(life, look)
         if not life.peak_at or worse or before != before:
             _set_peak(life, judged.times[i], look)
-        return bool(not look.shares and 0 < 2 * before <= off)
+        return bool(worse and not look.shares and 0 < 2 * before <= off)
+
+    def _on_its_side(self, life: Life, look: Look) -> bool:
+        """Whether an observation lies where the alert's kind says; what is on the other side for long is to be another alert."""
+        way = side(life.kind) if self._policy.split else 0
+        return not way or (look.observed > look.expected) == (way > 0)
 
     def _calm(self, life: Life, now: int) -> Change | None:
         """A normal observation."""
@@ -299,6 +304,15 @@ class Lifecycle:
         if score >= policy.critical if policy.critical is not None else weight >= CRITICAL:
             return 2
         return int(score >= policy.warning if policy.warning is not None else weight >= WARNING)
+
+
+def _is_another(life: Life, look: Look) -> bool:
+    """Whether an alert is about something else now, and not about what the end of it leaves behind: a quarter of the size at least."""
+    if not another(life.kind, look.kind):
+        return False
+    return not side(look.kind) or not 4 * abs(look.observed - look.expected) < abs(
+        life.peak_observed - life.peak_expected
+    )
 
 
 def _begun(judged: Judged, i: int, look: Look) -> Life:

@@ -7,11 +7,11 @@ from pipeline.alerts.records import Alert, Moment
 _VERBS = {
     "spike": "jumped to {observed}",
     "drop": "fell to {observed}",
-    "level up": "rose to a new level, {observed} at its highest",
-    "level down": "fell to a new level, {observed} at its lowest",
+    "level up": "moved to a higher level, at its worst {observed}",
+    "level down": "moved to a lower level, at its worst {observed}",
     "drift up": "drifted up to {observed}",
     "drift down": "drifted down to {observed}",
-    "noise": "became noisy, {observed} at its worst",
+    "noise": "became noisy, at its worst {observed}",
     "flat": "stuck at {observed}",
     "missing cycle": "stayed at {observed}",
     "out of range": "went out of its range, to {observed}",
@@ -56,10 +56,11 @@ def _because(alert: Alert) -> str:
 
 def _when(alert: Alert) -> str:
     since = when(alert.starts_at)
+    if alert.change == "reopened":
+        return f", again at {when(alert.as_of)} UTC (first at {when(alert.starts_at, after=alert.as_of)})"
     if alert.status != "resolved":
-        also = ", again" if alert.change == "reopened" else ""
         lasted = f", for {span(alert.lasted_ms)} so far" if alert.lasted_ms else ""
-        return f"{also}, since {since} UTC{lasted}"
+        return f", since {since} UTC{lasted}"
     if not alert.lasted_ms:
         return f", at {since} UTC"
     return f", from {since} to {when(alert.last_seen, after=alert.starts_at)} UTC ({span(alert.lasted_ms)})"

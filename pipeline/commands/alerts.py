@@ -45,18 +45,22 @@ class AlertSeverity(StrEnum):
 
 FIELDS = (
     "id", "sequence", "status", "severity", "stream", "series", "starts_at", "ends_at", "as_of", "reason", "peak_score", "score",
-    "observed", "expected",
+    "observed", "expected", "change", "kind", "direction", "deviation", "deviation_percent", "summary",
 )  # fmt: skip
 """Fields of a line into a pipe, in order; docs/alerts.md names them too. New ones come at the end."""
 
 _COLOURS = {
     "pending": "yellow", "firing": "red", "resolved": "green", "info": "cyan", "warning": "yellow", "critical": "bold red",
 }  # fmt: skip
-_COLUMNS = ("id", "status", "severity", "stream", "series", "starts at", "ends at", "peak", "observed", "expected")
-_FIRST_COME = ("status", "series", "starts at", "id", "severity", "stream", "peak", "ends at", "observed", "expected")
-"""Which columns a narrow terminal keeps: the first ones of these."""
+_COLUMNS = (
+    "id", "status", "severity", "kind", "stream", "series", "starts at", "ends at", "peak", "observed", "expected", "by",
+)  # fmt: skip
+_FIRST_COME = (
+    "status", "series", "starts at", "id", "severity", "kind", "stream", "observed", "expected", "by", "ends at", "peak",
+)  # fmt: skip
+"""Which columns a narrow terminal keeps: the first ones of these. Observed, expected and by how much are of the alert's worst moment."""
 _SHORT_ID, _SHORT_SERIES = 8, 12
-_NUMBERS = ("peak", "observed", "expected")
+_NUMBERS = ("peak", "observed", "expected", "by")
 _GAP = 2
 
 
@@ -100,7 +104,7 @@ def alerts(
 
     The table has the columns that fit the terminal. Into a pipe, each alert (with --follow each record) is one line of fields
     separated by tabs: id, sequence, status, severity, stream, series, starts_at, ends_at, as_of, reason, peak_score, score,
-    observed, expected; values of several channels are separated by commas, and what there is none of is empty.
+    observed, expected, change, kind, direction, deviation, deviation_percent, summary; values of several channels are separated by commas, and what there is none of is empty.
     """
     import asyncio
 
@@ -323,9 +327,11 @@ def _cell(a: Alert, name: str) -> str:
         case "peak":
             return f"{a.peak_score:.1f}"
         case "observed":
-            return _values(a.observed)
+            return _values(a.observed) if a.peak is None else _values([a.peak.observed])
         case "expected":
-            return _values(a.expected)
+            return _values(a.expected) if a.peak is None else _values([a.peak.expected])
+        case "by":
+            return "" if a.deviation_percent is None else f"{a.deviation_percent:+.3g} %"
         case _:
             return _plain(getattr(a, name))
 
@@ -343,16 +349,13 @@ def _unique_length(ids: Mapping[str, object]) -> int:
 def _line(a: Alert) -> Text:
     from rich.text import Text
 
-    score = f"score {a.peak_score if a.score is None else a.score:.1f}"
-    observed = "" if a.observed is None else f"  observed {_values(a.observed)}"
-    expected = "" if a.expected is None else f", expected {_values(a.expected)}"
     return Text.assemble(
         f"{_time(a.as_of)}  {a.id[:_SHORT_ID]}  ",
         (f"{a.status:<8}", _COLOURS[a.status]),
         "  ",
         (f"{a.severity:<8}", _COLOURS[a.severity]),
-        f"  {_plain(a.stream)}  {_plain(a.series)}  {score}{observed}{expected}  ",
-        (f"({a.reason}, since {_time(a.starts_at)})", "dim"),
+        f"  {_plain(a.stream)}  {_plain(a.summary or a.series)}  ",
+        (f"({a.change or a.reason}, score {a.peak_score if a.score is None else a.score:.1f})", "dim"),
     )
 
 

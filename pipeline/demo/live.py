@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.alerts.records import Alert
-from pipeline.demo.judge import milliseconds
 from pipeline.demo.watch import StreamState, begins, ends
 
 if TYPE_CHECKING:
@@ -208,13 +207,8 @@ def alert_line(alert: Alert) -> str:
     """An alert record for people, as markup."""
     colour = _COLOURS[alert.severity]
     what = f"[bold {colour}]FIRING  [/]" if begins(alert) else "[green]resolved[/]"
-    where = f"{alert.stream} [bold]{escape(alert.series.rpartition('/')[2])}[/]"
-    if begins(alert):
-        detail = f"[{colour}]{alert.severity}[/]  score {alert.peak_score:.1f}{deviation(alert)}"
-    else:
-        lasted = milliseconds(alert.last_seen) - milliseconds(alert.starts_at)
-        detail = f"lasted {span(lasted)}, peak score {alert.peak_score:.1f}"
-    return f"{what} {alert.starts_at[:16].replace('T', ' ')}  {where}  {detail}"
+    why = "" if alert.peak is not None else deviation(alert)
+    return f"{what} [{colour}]{alert.severity:<8}[/] {alert.stream}  {escape(alert.summary.rpartition('/')[2])}{why}"
 
 
 def deviation(alert: Alert) -> str:

@@ -74,15 +74,14 @@ def finding_row(finding: Finding, result: StreamResult) -> list[str]:
 
 
 def alert_row(one: Span) -> list[str]:
-    """Time, series, severity, highest score, observed and expected when it fired, how long."""
-    alert, onset = one.alert, one.onset
-    observed, expected = "", ""
-    if onset.observed and onset.observed[0] is not None:
-        observed = number(onset.observed[0])
-        expected = number(onset.expected[0]) if onset.expected and onset.expected[0] is not None else "-"
-    elif onset.evidence.features:
-        observed = deviation(onset).removeprefix(", because of ")
-    return [when(one.first), alert.series, alert.severity, f"{alert.peak_score:.1f}", observed, expected,
+    """Time, series, severity, kind, highest score, observed and expected at its worst, how long."""
+    alert, observed, expected = one.alert, "", ""
+    if alert.peak is not None and alert.peak.observed is not None:
+        observed = number(alert.peak.observed)
+        expected = "-" if alert.peak.expected is None else number(alert.peak.expected)
+    elif one.onset.evidence.features:
+        observed = deviation(one.onset).removeprefix(", because of ")
+    return [when(one.first), alert.series, alert.severity, alert.kind, f"{alert.peak_score:.1f}", observed, expected,
             span(one.last - one.first)]  # fmt: skip
 
 
@@ -116,6 +115,7 @@ def _alerts(result: StreamResult) -> Table:
     table.add_column("alert at", no_wrap=True)
     table.add_column("series", no_wrap=True, overflow="ellipsis", max_width=_NAME)
     table.add_column("severity", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     if rows:
         table.add_column("because of", no_wrap=True, overflow="ellipsis", max_width=56)
@@ -129,7 +129,7 @@ def _alerts(result: StreamResult) -> Table:
         cells[1] = _short(cells[1])
         cells[2] = f"[{_COLOURS[one.alert.severity]}]{cells[2]}[/]"
         if rows:
-            del cells[5]
+            del cells[6]
         table.add_row(*cells, "[magenta]false[/]" if one.alert.id in false else "[green]labelled[/]")
     return table
 

@@ -34,6 +34,8 @@ class AlertRow:
         The column that is furthest from what it should be, its value there, and what the detector expected, NaN where it expects nothing.
     why
         A sentence of it.
+    kind, deviation, deviation_percent, summary
+        As in the alert's last record (docs/alerts.md).
     """
 
     alert: str
@@ -49,6 +51,10 @@ class AlertRow:
     observed: float | str
     expected: float
     why: str
+    kind: str
+    deviation: float | None
+    deviation_percent: float | None
+    summary: str
 
 
 def alert_rows(data: Dataset, scored: ScoredRows) -> list[AlertRow]:
@@ -75,18 +81,10 @@ def lines(alerts: Sequence[AlertRow], most: int) -> Iterator[str]:
     """A line each for the terminal, the highest scores where there are more than `most`."""
     shown = sorted(sorted(alerts, key=lambda a: -a.score)[:most], key=lambda a: (a.first_row, a.series))
     for a in shown:
-        when = (
-            f"{_short(a.starts_at)} to {_short(a.ends_at)}"
-            if a.starts_at
-            else f"rows {a.first_row:,} to {a.last_row:,}"
-        )
-        yield f"alert, {a.severity} ({a.score:.1f}): {a.series}, {when}: {a.why}"
+        told = a.summary if a.starts_at else f"{a.series}, rows {a.first_row:,} to {a.last_row:,}: {a.why}"
+        yield f"alert, {a.severity} ({a.score:.1f}), {a.kind}: {told}"
     if len(alerts) > most:
         yield f"{len(alerts) - most:,} more alerts of lower scores (--alerts FILE has all)"
-
-
-def _short(time: str) -> str:
-    return time.removesuffix("Z").removesuffix(".000").removesuffix(":00").replace("T", " ")
 
 
 def frame(alerts: Sequence[AlertRow]) -> pd.DataFrame:
@@ -127,6 +125,10 @@ def _row(data: Dataset, scored: ScoredRows, rows: NDArray[np.intp], onset: Alert
         observed,
         expected,
         "; ".join(reason[3] for reason in told),
+        last.kind,
+        last.deviation,
+        last.deviation_percent,
+        last.summary,
     )
 
 

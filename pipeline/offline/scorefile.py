@@ -176,7 +176,8 @@ def train(
             table, data.channels, data.categorical, training_rows=lambda n: n, seed=seed, on_progress=on_progress
         )
     metric = {name: (s.timestamps, s.values) for name, s in data.series().items()}
-    return recipe.train_metric(metric, training_rows=count, seed=seed, on_progress=on_progress)
+    model = recipe.train_metric(metric, training_rows=count, seed=seed, on_progress=on_progress)
+    return model if len(data.channels) == 1 else replace(model, facts={**model.facts, "channels": list(data.channels)})
 
 
 def _check_fit(data: Dataset, model: Model) -> None:

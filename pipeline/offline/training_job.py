@@ -55,6 +55,8 @@ class Source:
         Series -> (n,) which observations are anomalous, where that is known.
     reading
         Of a user's file: what was taken for what, a line each.
+    channels
+        Names of a metric's several columns, where they have any.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     labels: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     synthetic: bool = False
     reading: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["metric", "table"]:
@@ -136,7 +139,16 @@ def open_source(
             found.name, found.source, table=found, labels=labels, synthetic=found.synthetic, reading=found.reading
         )
     metric = {name: (s.timestamps, s.values) for name, s in found.series().items()}
-    return Source(found.name, found.source, metric, labels=labels, synthetic=found.synthetic, reading=found.reading)
+    names = found.channels if len(found.channels) > 1 else ()
+    return Source(
+        found.name,
+        found.source,
+        metric,
+        labels=labels,
+        synthetic=found.synthetic,
+        reading=found.reading,
+        channels=names,
+    )
 
 
 def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
@@ -195,7 +207,8 @@ def run(
         "seed": choices.seed,
         "threads": choices.threads,
         "device": choices.device,
-        "facts": {"data": source.what, "synthetic": source.synthetic, "settings": dict(recipe.settings)},
+        "facts": {"data": source.what, "synthetic": source.synthetic, "settings": dict(recipe.settings)}
+        | ({"channels": list(source.channels)} if source.channels else {}),
         "on_progress": on_progress,
         "checkpoint": checkpoint,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.alerts.records import Alert
+from pipeline.alerts.records import Alert, Moment
+from pipeline.alerts.words import span
 
 ALERT_NAME = "TidewatchAnomaly"
 
@@ -27,6 +28,15 @@ def annotations_of(alert: Alert) -> dict[str, str]:
         "threshold": "" if alert.threshold is None else f"{alert.threshold:.2f}",
         "observed": _values(alert.observed),
         "expected": _values(alert.expected),
+        "kind": alert.kind,
+        "change": alert.change,
+        "deviation": _deviation(alert),
+        "onset": _moment(alert.onset),
+        "peak": _moment(alert.peak),
+        "lasted": span(alert.lasted_ms) if alert.lasted_ms else "",
+        "members": ", ".join(alert.members),
+        "channels": ", ".join(f"{c.name} {c.share:.0%}" for c in alert.channels),
+        "next_id": alert.next_id or "",
         "last_seen": alert.last_seen,
         "id": alert.id,
         "evidence": f"{alert.evidence.topic}[{alert.evidence.partition}]@{alert.evidence.offset}",
@@ -37,13 +47,25 @@ def annotations_of(alert: Alert) -> dict[str, str]:
 
 
 def summary_of(alert: Alert) -> str:
-    """One line: which series, since when, what was seen."""
-    text = f"{alert.series} is anomalous since {alert.starts_at}"
+    """The record's own sentence; of one that an older version wrote, which series and since when."""
+    if alert.summary:
+        return alert.summary
     if alert.status == "resolved":
-        text = f"{alert.series} was anomalous from {alert.starts_at} to {alert.ends_at}"
-    if alert.observed is not None and alert.expected is not None:
-        text += f": observed {_values(alert.observed)}, expected {_values(alert.expected)}"
-    return text
+        return f"{alert.series} was anomalous from {alert.starts_at} to {alert.ends_at}"
+    return f"{alert.series} is anomalous since {alert.starts_at}"
+
+
+def _deviation(alert: Alert) -> str:
+    if alert.deviation is None:
+        return ""
+    percent = "" if alert.deviation_percent is None else f" ({alert.deviation_percent:+.3g} %)"
+    return f"{alert.deviation:+.6g}{percent}"
+
+
+def _moment(moment: Moment | None) -> str:
+    if moment is None:
+        return ""
+    return f"{_values([moment.observed])}, expected {_values([moment.expected])}, at {moment.at}"
 
 
 def _values(values: list[float | None] | None) -> str:

@@ -97,7 +97,7 @@ function card(record, records) {
     element("span", { class: `mark ${record.status === "resolved" ? "resolved" : record.severity}` }, record.status),
     element("span", { class: "when" }, [time(record.starts_at), lasted].filter(Boolean).join(", ")),
     element("span", { class: "peak" }, record.peak_score.toFixed(1)),
-    element("span", { class: "what" }, `${record.stream} · ${record.severity} · ${records.length} record${records.length > 1 ? "s" : ""}`)));
+    element("span", { class: "what" }, `${record.stream} · ${record.severity}${record.kind ? ` · ${record.kind}` : ""} · ${records.length} record${records.length > 1 ? "s" : ""}`)));
 }
 
 function drawList() {
@@ -133,6 +133,7 @@ function drawDetail() {
       `stream ${last.stream} · `,
       element("span", { class: `mark ${last.status === "resolved" ? "resolved" : last.severity}` }, `${last.status}, ${last.severity}`),
       ` · since ${time(last.starts_at)}${last.ends_at ? ` until ${time(last.ends_at)}` : ""} UTC`),
+    ...(last.summary ? [element("p", { class: "summary" }, last.summary)] : []),
     timeline(records, record),
     ...charts(record),
     ...row(record),
@@ -147,8 +148,10 @@ function timeline(records, record) {
         type: "button",
         "aria-pressed": String(r === record),
         onclick: () => { shown.sequence = r.sequence; drawDetail(); },
-      }, `${r.sequence} · ${r.reason === r.status ? r.status : `${r.status} (${r.reason})`}`)));
+      }, `${r.sequence} · ${r.status} (${r.change || r.reason})`)));
 }
+
+const moment = (m) => m && `${m.channel ? `${m.channel} ` : ""}${m.observed === null ? "–" : number(m.observed)}, expected ${m.expected === null ? "–" : number(m.expected)}, ${time(m.at)} UTC`;
 
 function facts(record) {
   const evidence = record.evidence;
@@ -159,6 +162,14 @@ function facts(record) {
     ["expected band", record.band && record.band.lower.map((l, c) => `${number(l)} … ${number(record.band.upper[c])}`).join(", ")],
     ["score", record.score !== null && `${record.score.toFixed(2)} (threshold ${record.threshold.toFixed(2)})`],
     ["peak score", record.peak_score.toFixed(2)],
+    ["kind", record.kind && [record.kind, record.direction].filter(Boolean).join(", ")],
+    ["deviation", record.deviation !== null && `${number(record.deviation)}${record.deviation_percent === null ? "" : ` (${number(record.deviation_percent)} %)`}`],
+    ["at the onset", moment(record.onset)],
+    ["at the peak", moment(record.peak)],
+    ["lasted", record.lasted_ms > 0 && `${duration(record.lasted_ms)}, ${record.observations} anomalous observations`],
+    ["channels", record.channels.map((c) => `${c.name} ${Math.round(100 * c.share)} %`).join(", ")],
+    ["said by", record.members.join(", ")],
+    ["goes on as", record.next_id],
     ["last anomalous", `${time(record.last_seen)} UTC`],
     ["detector", `${record.detector.name}, version ${record.detector.version}`],
     ["model", record.detector.model.slice(0, 16)],

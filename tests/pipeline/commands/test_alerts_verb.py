@@ -85,6 +85,8 @@ def test_into_a_pipe_each_alert_is_a_line_of_tabs_with_its_newest_state(brokers)
         "id": ended.id, "sequence": str(ended.sequence), "status": "resolved", "severity": "warning", "stream": "taxi",
         "series": "a/cpu", "starts_at": night, "ends_at": night, "as_of": ended.as_of, "reason": ended.reason,
         "peak_score": "5.0", "score": "0.1", "observed": "0.25", "expected": "0.5",
+        "change": ended.change, "kind": ended.kind, "direction": ended.direction or "",
+        "deviation": str(ended.deviation), "deviation_percent": str(ended.deviation_percent), "summary": ended.summary,
     }  # fmt: skip
     assert second[FIELDS.index("series")] == "b/[red]"
     assert second[FIELDS.index("ends_at")] == second[FIELDS.index("expected")] == ""
