@@ -32,8 +32,8 @@ def life(series, *, start=0.0, values=(5.0, 7.0, 0.1, 0.1, 0.1)):
     log = Log(stream(), metric_model(interval_ms={series: 300_000}))
     rows = scores(series, values, start=start, observed=(30.0,), expected=(20.0,))
     observations, heard, scored = log.columns(rows)
-    scored.windows.packed[:] = 20 + np.sin(np.arange(len(scored.windows.packed)))[:, None]
-    scored.windows.packed[2::3] = 30.0
+    scored.packed[:] = 20 + np.sin(np.arange(len(scored.packed)))[:, None]
+    scored.packed[2::3] = 30.0
     scored.margins = lambda at: np.full((len(at), 1), 4.0)
     return log.life.advance(log.state, observations, heard, scored)
 
