@@ -11,8 +11,8 @@ belongs together. Reading and writing it is `detectors.model_file`, making it `d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,34 @@ from numpy.typing import NDArray
 from detectors.base import Detector
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
+from detectors.judgement import VERSION
 from detectors.scaling import SeriesScaling
 
+if TYPE_CHECKING:
+    from detectors.judgement.population import Population
+
 Aggregation = Literal["mean", "rms", "max", "vote"]
+
+
+@dataclass(frozen=True)
+class History:
+    """What the judgement of one series was learnt from.
+
+    Attributes
+    ----------
+    until
+        Event time of its last row, ms: no row up to there is news.
+    negative
+        Channels that were below zero at some time.
+    """
+
+    until: int
+    negative: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, times: NDArray[np.int64], values: NDArray[np.float64]) -> History:
+        """Of rows (n,), (n, C) in order of time."""
+        return cls(int(times[-1]), tuple(np.flatnonzero((values < 0).any(axis=0)).tolist()))
 
 
 @dataclass(frozen=True)
@@ -51,6 +76,12 @@ class Model:
         Known series -> (M,) array of `calibrator.dtype`: the calibration state after training.
     interval_ms
         Known series -> its usual step in event time; 0 = irregular, no gap policy.
+    judgement
+        Metrics: what judges each newest row beside the members (`detectors.judgement`); None: the members' calibrated scores alone decide.
+    histories
+        Series that `judgement` knows -> what it was learnt from.
+    time_zone
+        Whose day and week `judgement` learnt.
     hash
         SHA-256 of the model file, "" for a model that was not saved yet.
     facts
@@ -69,6 +100,9 @@ class Model:
     interval_ms: Mapping[str, int]
     hash: str = ""
     facts: Mapping[str, Any] = ()  # type: ignore[assignment]
+    judgement: Population | None = None
+    histories: Mapping[str, History] = field(default_factory=dict)
+    time_zone: str = "UTC"
 
     @property
     def window(self) -> int:
@@ -82,13 +116,15 @@ class Model:
 
     @property
     def detector_name(self) -> str:
-        """`lstm`, or `lstm+tcn+autoencoder` for several."""
-        return "+".join(d.name for d in self.detectors)
+        """`lstm`, or `lstm+tcn+autoencoder` for several; with a judgement `judgement+lstm+...`."""
+        return "+".join([*(["judgement"] if self.judgement is not None else []), *(d.name for d in self.detectors)])
 
     @property
     def detector_version(self) -> str:
         """Versions of the members' scores, part of every alert's id."""
-        return ".".join(str(d.version) for d in self.detectors)
+        return ".".join(
+            [*([str(VERSION)] if self.judgement is not None else []), *(str(d.version) for d in self.detectors)]
+        )
 
 
 def aggregate(calibrated: NDArray[np.float64], how: Aggregation) -> NDArray[np.float64]:

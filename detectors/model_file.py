@@ -2,6 +2,7 @@
 
     metadata  "tidewatch": Header as JSON (detectors' names and settings, scaling, features, calibrator, facts)
     tensors   detector.<m>.<name>   what member m learnt
+              judgement.<name>      what the judgement learnt, where there is one
               series.scaling        (S, 2, C) float64, centre and scale of the S known series
               series.calibration    (S, M, bytes) uint8, calibration states as they lie in memory
 
@@ -18,7 +19,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import safetensors
@@ -31,11 +32,15 @@ from detectors import calibration, registry
 from detectors.base import Detector, DetectorError
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
-from detectors.model import Aggregation, Model
+from detectors.judgement import VERSION
+from detectors.model import Aggregation, History, Model
 from detectors.scaling import SeriesScaling
 
-FORMAT = 2
-"""2 carries its hash; 1, which does not, is still read."""
+if TYPE_CHECKING:
+    from detectors.judgement.population import Population
+
+FORMAT = 3
+"""3 may hold a judgement; without one a file is of format 2, as before. 1, which does not carry its hash, is still read."""
 _KEY = "tidewatch"
 _UNSEALED = "0" * 64
 
@@ -80,10 +85,25 @@ class SeriesHeader(_Table):
     calibrated: bool
 
 
+class HistoryHeader(_Table):
+    """What one series' judgement was learnt from."""
+
+    until: int
+    negative: tuple[int, ...]
+
+
+class JudgementHeader(_Table):
+    """What judges beside the members; what it learnt are tensors."""
+
+    version: int
+    time_zone: str
+    histories: dict[str, HistoryHeader]
+
+
 class Header(_Table):
     """Everything of a model but its tensors."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     kind: Literal["metric", "table"]
     detectors: tuple[MemberHeader, ...]
     calibrator: CalibratorHeader
@@ -93,6 +113,7 @@ class Header(_Table):
     aggregation: Aggregation
     series: tuple[SeriesHeader, ...]
     facts: dict[str, JsonValue]
+    judgement: JudgementHeader | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
@@ -170,8 +191,10 @@ def to_bytes(model: Model) -> bytes:
         if name in model.scaling.known:
             scaling[i] = model.scaling.known[name]
     tensors |= {"series.calibration": states, "series.scaling": scaling}
+    if model.judgement is not None:
+        tensors |= {f"judgement.{name}": np.asarray(a, order="C") for name, a in model.judgement.arrays().items()}
     try:
-        header = _header_of(model, names).model_dump_json()
+        header = _header_of(model, names).model_dump_json(exclude={"judgement"} if model.judgement is None else None)
     except (ValidationError, PydanticSerializationError) as error:
         msg = f"the model cannot be written: {_line(error)}; facts hold JSON only, and names are Unicode text"
         raise ModelFileError(msg) from error
@@ -181,7 +204,7 @@ def to_bytes(model: Model) -> bytes:
 
 def _header_of(model: Model, names: Sequence[str]) -> Header:
     return Header(
-        format=FORMAT,
+        format=2 if model.judgement is None else FORMAT,
         kind=model.kind,
         detectors=tuple(
             MemberHeader(name=d.name, version=d.version, config=d.config.model_dump(mode="json"))
@@ -203,6 +226,13 @@ def _header_of(model: Model, names: Sequence[str]) -> Header:
             for name in names
         ),
         facts=dict(model.facts),
+        judgement=None
+        if model.judgement is None
+        else JudgementHeader(
+            version=VERSION,
+            time_zone=model.time_zone,
+            histories={n: HistoryHeader(until=h.until, negative=h.negative) for n, h in model.histories.items()},
+        ),
         sha256=_UNSEALED,
     )
 
@@ -278,7 +308,30 @@ def _assemble(header: Header, tensors: Mapping[str, NDArray[Any]]) -> Model:
         calibrations=_states(header.series, states, calibrator),
         interval_ms={s.name: s.interval_ms for s in header.series},
         facts=header.facts,
+        judgement=None if header.judgement is None else _judgement(header.judgement, tensors, C),
+        time_zone="UTC" if header.judgement is None else header.judgement.time_zone,
+        histories={}
+        if header.judgement is None
+        else {n: History(h.until, h.negative) for n, h in header.judgement.histories.items()},
     )
+
+
+def _judgement(header: JudgementHeader, tensors: Mapping[str, NDArray[Any]], channels: int) -> Population:
+    from detectors.judgement.population import Population
+
+    if header.version != VERSION:
+        msg = f"its judgement has version {header.version}, this program judges by version {VERSION}; train it again"
+        raise ModelFileError(msg)
+    arrays = {name.removeprefix("judgement."): a for name, a in tensors.items() if name.startswith("judgement.")}
+    try:
+        judgement = Population.from_arrays(arrays)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        msg = f"its judgement is incomplete ({_line(error)}); train it again with this version"
+        raise ModelFileError(msg) from error
+    if judgement.channels != channels:
+        msg = f"its judgement is of {judgement.channels} channels, its detectors of {channels}; train it again"
+        raise ModelFileError(msg)
+    return judgement
 
 
 def _detector(m: int, member: MemberHeader, tensors: Mapping[str, NDArray[Any]]) -> Detector:

@@ -101,13 +101,22 @@ class Recipe:
     scaling: str = "standard"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The stream's settings that go with it, as in tidewatch.toml."""
+    judgement: bool = False
+    """Metrics: whether each newest row is judged besides (`detectors.judgement`); its alarm then decides."""
     chosen: bool = False
     """Whether a user chose the detector: then no other takes its place."""
 
     def of(self, detector: str) -> Recipe:
         """The same with one detector, by name: as the recipe has it, else in its default settings."""
         named = {member if isinstance(member, str) else member[0]: member for member in self.detectors + self.several}
-        return replace(self, detectors=(named.get(detector, detector),), several=(), aggregation="mean", chosen=True)
+        return replace(
+            self,
+            detectors=(named.get(detector, detector),),
+            several=(),
+            aggregation="mean",
+            chosen=True,
+            judgement=False,
+        )
 
     def for_channels(self, channels: int) -> Recipe:
         """What of it judges series of so many channels."""
@@ -165,10 +174,16 @@ class Recipe:
         series: Mapping[str, tuple[ArrayLike, ArrayLike]],
         *,
         training_rows: Callable[[int], int] = metric_training_rows,
+        time_zone: str = "UTC",
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> Model:
         """Train on recorded metrics, with what of the recipe they allow; see `detectors.training.train_metric`.
+
+        Parameters
+        ----------
+        time_zone
+            Whose day and week the series keep, where there is a judgement.
 
         Raises
         ------
@@ -179,7 +194,7 @@ class Recipe:
         room = self.room(arrays, training_rows)
         channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
-        return train_metric(
+        model = train_metric(
             arrays,
             recipe.detectors,
             create(recipe.calibrator, recipe.calibration),
@@ -192,6 +207,25 @@ class Recipe:
             seed=seed,
             on_progress=on_progress,
         )
+        return self.judged(model, arrays, training_rows, time_zone)
+
+    def judged(
+        self,
+        model: Model,
+        series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+        training_rows: Callable[[int], int],
+        time_zone: str = "UTC",
+    ) -> Model:
+        """The trained model with its judgement, where the recipe has one."""
+        if not self.judgement:
+            return model
+        from detectors.judged import with_judgement
+
+        heads = {
+            n: (times[: training_rows(len(times))], values[: training_rows(len(times))])
+            for n, (times, values) in series.items()
+        }
+        return with_judgement(model, heads, time_zone=time_zone)
 
     def train_table(
         self,
@@ -245,6 +279,10 @@ METRIC = Recipe(
 )
 """Three networks that see a stretch that runs wrong, not a noisy point. Where there are several channels, a look at the last four
 observations besides: which of them has left the others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
+JUDGED = replace(METRIC, settings={}, judgement=True)
+"""The same members beside a judgement of each newest row that knows the day, the week and the company that channels keep: its alarm decides, and they have
+a say in the ranking score. By name, `judged`; not the default yet."""
+JUDGED_NAME = "judged"
 TABLE = Recipe(
     ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
     aggregation="rms",

@@ -27,6 +27,8 @@ from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
 from detectors.networks import fingerprint, limited_threads
 from detectors.scaling import SeriesScaling
+from detectors.training_part import all_rows as all_rows
+from detectors.training_part import history_rows as history_rows
 from detectors.training_part import metric_training_rows as metric_training_rows
 from detectors.training_part import table_training_rows as table_training_rows
 from detectors.windowing import covariates, infer_interval, windows

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 SHORT = 30
 """Observations that are learnt from where there are twice as many."""
+_FORTNIGHT = 14 * 86_400_000
+
+
+def all_rows(n: int) -> int:
+    """All of them: what is handed in is what is learnt from."""
+    return n
+
+
+def history_rows(times: NDArray[np.int64]) -> int:
+    """How many of a recorded metric's first rows (n,) are its history: half, or two weeks where half is less.
+
+    Never more than four fifths, so that there is something left to judge.
+    """
+    n, newest = len(times), np.maximum.accumulate(times)
+    if not n or newest[-1] - times[0] <= _FORTNIGHT:
+        return n // 2
+    fortnight = int(np.searchsorted(newest, times[0] + _FORTNIGHT))
+    return max(n // 2, min(fortnight, int(0.8 * n)))
 
 
 def metric_training_rows(n: int) -> int:

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -371,6 +372,11 @@ class StreamSettings(_Table):
         "Known as such without it: Prometheus names in _total, _count, _sum, _bucket, and OTLP's sums.",
     )
     gauge: tuple[str, ...] = Field((), description="Series that are no counters, whatever their name or format says.")
+    time_zone: str = Field(
+        "",
+        description="Whose midnight and weekend the series keep, as Europe/Berlin (summer time included); empty: as the model file says, UTC "
+        "where it was trained without.",
+    )
     threshold: ThresholdSettings = Field(default_factory=ThresholdSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     alert_topic: str = Field("tidewatch.alerts", description="Topic that alerts are published to.")
@@ -393,6 +399,17 @@ class StreamSettings(_Table):
     fill_gaps: int = Field(
         3, ge=0, description="A gap of up to this many intervals is filled; a longer one starts the window anew."
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _a_zone_that_there_is(cls, name: str) -> str:
+        try:
+            if name:
+                ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            msg = f"there is no time zone {name[:60]!r}; write it as Europe/Berlin, America/New_York or UTC"
+            raise ValueError(msg) from error
+        return name
 
     @property
     def input_topic(self) -> str:

@@ -30,6 +30,9 @@ class Outcome:
     x: NDArray[np.float32] | None = None
     window: list[list[float]] | None = None
     filled: bool = False
+    anew: bool = False
+    so_far: list[list[float]] = field(default_factory=list)
+    """What the window holds, full or not."""
 
 
 @dataclass
@@ -95,6 +98,12 @@ class NaiveWindows:
         if name not in self.series:
             self.series[name] = self._new(name)
         s = self.series[name]
+        start = s.start
+        outcome = self._pushed(s, time, values)
+        outcome.anew = s.start != start
+        return outcome
+
+    def _pushed(self, s: NaiveSeries, time: int, values: list[float]) -> Outcome:
         if s.held is not None:
             if time == s.held[0]:
                 self.counts["duplicate"] += 1
@@ -178,6 +187,7 @@ class NaiveWindows:
         s.ordinal += 1
         self._learn(s, values)
         outcome = Outcome(accepted=True, vouched=s.ordinal > 1, ordinal=s.ordinal)
+        outcome.so_far = [e.values for e in s.entries[max(s.start, len(s.entries) - self.T) :]]
         if len(s.entries) - s.start >= self.T and (s.scaling is not None or self.known_scaling is None):
             window = s.entries[-self.T :]
             outcome.x = self._x(s, window)

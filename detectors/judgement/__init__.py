@@ -8,3 +8,6 @@
 same bits however they are cut: what is recurrent goes row by row in arrays of fixed shape, what is slow moves on every `engine.BLOCK` rows of
 the series. Values are (n, C); event times are int64 ms; offsets of the local clock from UTC are handed in, so daylight saving is the caller's.
 """
+
+VERSION = 1
+"""Of what a judgement says; part of the version that alerts name where it decides."""

@@ -71,7 +71,7 @@ class Judge(Learnt):
             np.add.at(after.counts[k], alarm.counted(said.terms[ALARMS[k]] / usual[ALARMS[k]]), 1)
         while (after.counts.sum(axis=1, dtype=np.int64) >= alarm.REMEMBERED).any():
             alarm.forgotten(after.counts)
-        after.tails = alarm.body(after.counts)
+        after.tails = alarm.body(after.counts, _together(judge))
         return judge, after
 
     @classmethod
@@ -129,7 +129,11 @@ def _learn(judge: Judge, state: State) -> None:
     day, week = judge.bins.at(state.local)
     state.clock.learn(state.block.astype(np.float64), day, week, judge.bins)
     alarm.forgotten(state.counts)
-    state.tails = alarm.body(state.counts)
+    state.tails = alarm.body(state.counts, _together(judge))
+
+
+def _together(judge: Judge) -> Floats:
+    return np.array([rows_of(k, judge.bins) for k in ALARMS])
 
 
 def _sizes(judge: Judge, state: State, x: Floats, local: Times) -> Floats:
@@ -195,7 +199,7 @@ def _fitted(x: Floats, local: Times, blank: Judge) -> tuple[Judge, State]:
         block=np.zeros((BLOCK, C), np.float32),
         local=np.zeros(BLOCK, np.int64),
         counts=counts,
-        tails=alarm.body(counts),
+        tails=alarm.body(counts, _together(judge)),
     )
     return judge, state
 

@@ -91,10 +91,12 @@ class Attention:
     def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which of observations `at` are anomalous where there is an alert already.
 
-        The hysteresis is at most half the level: normal scores must be able to end an alert.
+        The hysteresis is at most half the level: normal scores must be able to end an alert. The alarm of a judgement needs none: its
+        terms see stretches.
         """
         score, level = scored.score[at], scored.level[at]
         keeps = (score >= np.maximum(level - self._hysteresis, level / 2)) & (score > 0)
+        keeps |= np.isnan(level) & opens
         near = np.flatnonzero(keeps & ~opens)
         keeps[near] = self._deviates(scored, at[near])
         return keeps

@@ -182,11 +182,24 @@ class Alert(msgspec.Struct, frozen=True):
         Channels | None, Meta(description="What the detector expected, per channel, where it has a notion of it.")
     ]
     band: Annotated[
-        Band | None, Meta(description="Expected value -+ the deviation that would have reached the threshold.")
+        Band | None,
+        Meta(
+            description="Expected value -+ the deviation that would have reached the threshold, or the alarm's level."
+        ),
     ]
-    score: Annotated[float | None, Meta(description="Calibrated score of the observation, 0..12. None after silence.")]
-    peak_score: Annotated[float, Meta(description="Highest calibrated score of the alert so far.")]
-    threshold: Annotated[float | None, Meta(description="Threshold that held for the observation. None after silence.")]
+    score: Annotated[
+        float | None,
+        Meta(
+            description="Ranks the observation: with a judgement its score, else the calibrated score, 0..12. None after silence."
+        ),
+    ]
+    peak_score: Annotated[float, Meta(description="Highest score of the alert so far.")]
+    threshold: Annotated[
+        float | None,
+        Meta(
+            description="Calibrated score that held as threshold for the observation. None after silence, and where a judgement's alarm decides."
+        ),
+    ]
     detector: DetectorRef
     evidence: Evidence
     change: Annotated[
@@ -238,6 +251,13 @@ class Alert(msgspec.Struct, frozen=True):
         Meta(description="True: somebody silenced the series up to a later time; nobody is to be told."),
     ] = UNSET
     acknowledged: Annotated[str | UnsetType, Meta(description="Who said that they look after it.")] = UNSET
+    alarm: Annotated[
+        float | UnsetType,
+        Meta(
+            description="Where a judgement decides: by how many decades the observation is rarer than the false-alarm budget lets pass; "
+            "anomalous from 0 on."
+        ),
+    ] = UNSET
 
     @property
     def event_type(self) -> str:
@@ -272,14 +292,19 @@ class Score(msgspec.Struct, frozen=True):
     timestamp: Annotated[int, Meta(description="Event time of the observation, ms since the epoch.")]
     partition: Annotated[int, Meta(description="Partition of the observation.")]
     offset: Annotated[int, Meta(description="Offset of the observation.")]
-    score: Annotated[float, Meta(description="Aggregated calibrated score, 0..12.")]
+    score: Annotated[
+        float, Meta(description="Ranks: with a judgement its score, else the aggregated calibrated score, 0..12.")
+    ]
     calibrated: Annotated[Channels, Meta(description="Calibrated score of each member.")]
     raw: Annotated[Channels, Meta(description="Raw score of each member.")]
-    threshold: Annotated[float, Meta(description="Threshold that held for it.")]
+    threshold: Annotated[
+        float | None, Meta(description="Threshold that held for it; None where a judgement's alarm decides.")
+    ]
     live: Annotated[bool, Meta(description="False in training part and probation: no alert can come of it.")]
     observed: Annotated[Channels | None, Meta(description="Metrics: the observation, per channel.")]
     expected: Annotated[Channels | None, Meta(description="As in an alert.")]
     band: Annotated[Band | None, Meta(description="As in an alert.")]
+    alarm: Annotated[float | msgspec.UnsetType, Meta(description="As in an alert.")] = msgspec.UNSET
 
     def message(self, topic: str) -> Message:
         """The record as a message for the score topic."""

@@ -100,9 +100,10 @@ class RecordWriter:
             scored.raw.tolist(),
             scored.level.tolist(),
             scored.live.tolist(),
+            scored.alarm.tolist(),
             strict=True,
         )
-        for b, (row, timestamp, offset, score, calibrated, raw, level, live) in enumerate(columns):
+        for b, (row, timestamp, offset, score, calibrated, raw, level, live, alarm) in enumerate(columns):
             yield Score(
                 stream=self._stream.name,
                 series=cast("str", names[row]),
@@ -112,8 +113,9 @@ class RecordWriter:
                 score=score,
                 calibrated=[_number(v) for v in calibrated],
                 raw=[_number(v) for v in raw],
-                threshold=level,
+                threshold=_number(level),
                 live=live,
+                alarm=_alarm(level, alarm),
                 observed=None if table else _channels(scored.observed[b]),
                 expected=None if table or scored.expected is None else _channels(scored.expected[b]),
                 band=None if bands is None else _band(bands[0][b], bands[1][b]),
@@ -169,7 +171,8 @@ class RecordWriter:
             band=band,
             score=None if scored is None else float(scored.score[b]),
             peak_score=life.peak,
-            threshold=None if scored is None else float(scored.level[b]),
+            threshold=None if scored is None else _number(float(scored.level[b])),
+            alarm=msgspec.UNSET if scored is None else _alarm(float(scored.level[b]), float(scored.alarm[b])),
             detector=self._detector,
             evidence=evidence,
             change=step.change,
@@ -278,6 +281,11 @@ def _percent(deviation: float, expected: float) -> float | None:
 
 def _number(value: float) -> float | None:
     return value if value - value == 0 else None  # NaN and infinity have no JSON
+
+
+def _alarm(level: float, alarm: float) -> float | msgspec.UnsetType:
+    """The alarm where it is a judgement's; elsewhere score and threshold say the same."""
+    return msgspec.UNSET if level - level == 0 or alarm - alarm != 0 else alarm
 
 
 def _channels(values: NDArray[np.float64]) -> Channels:

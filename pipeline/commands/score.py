@@ -61,7 +61,8 @@ def score(
         int | None,
         typer.Option(
             min=2,
-            help="First rows of each series to learn from; default: 15 %, of metrics at least 30 where there are twice as many, at most 750.",
+            help="First rows of each series to learn from; default: 15 %, of metrics at least 30 where there are twice as many, at most 750; judged: half, "
+            "or two weeks.",
         ),
     ] = None,
     detector: Annotated[
@@ -99,7 +100,9 @@ def score(
 ) -> None:
     """Score every row of a file with what was learnt from its first rows, and list the alerts.
 
-    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id. Scores are empty while learning;
+    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; by `--detector judged` also alarm, expected, lower
+    and upper (of several columns, one each: expected:NAME). The score ranks rows, the alarm decides: from 0 on a row is anomalous, 1 is ten times
+    rarer. Scores are empty while learning;
     a row that the time policy does not score (late, repeated, missing value) repeats the last score of its series.
     In CSV a name that a spreadsheet would run as a formula (`=...`, `+`, `-`, `@`) has an apostrophe before it; reading the file
     here takes it off again.
@@ -137,7 +140,13 @@ def score(
         recipe = recipe_of_model(data, trained, settings or (), budget)
     with progress(console) as (learning, scoring):
         result = score_dataset(
-            data, train_rows=train_rows, recipe=recipe, model=trained, on_progress=learning, on_scored=scoring
+            data,
+            train_rows=train_rows,
+            recipe=recipe,
+            model=trained,
+            time_zone=layout.time_zone,
+            on_progress=learning,
+            on_scored=scoring,
         )
     write(result, out)
     for note in result.notes:

@@ -39,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     detector: Annotated[
-        str, typer.Argument(help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix.")
+        str,
+        typer.Argument(
+            help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix; judged: see docs/judgement.md."
+        ),
     ],
     data: Annotated[
         str,
@@ -56,7 +59,10 @@ def train(
     ] = None,
     training_rows: Annotated[
         int | None,
-        typer.Option(min=2, help="First rows of each series to train on. Default: as `score`."),
+        typer.Option(
+            min=2,
+            help="First rows of each series to train on. Default: as `score`; judged: all that a topic holds.",
+        ),
     ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.1, max=0.95, help="Share of them to fit on; the rest calibrates.")
@@ -129,10 +135,11 @@ def train(
 
 def known_detectors(names: str) -> None:
     """Refuse a detector that there is not before data are looked for. Raises DetectorError."""
+    from detectors.recipes import JUDGED_NAME
     from detectors.registry import find
     from pipeline.commands.detectors import DEFAULT
 
-    if names != DEFAULT:
+    if names not in (DEFAULT, JUDGED_NAME):
         for name in names.split("+"):
             find(name)
 
@@ -172,6 +179,7 @@ def _train_one(recipe: Recipe, source: Source, choices: Choices, out: Path, cons
     curves = out.with_suffix(".curves.png")
     drawn = draw_curves(model, curves)
     _report(model, out, curves if drawn else None, console)
+    _say_unlearnt(model, source, choices, console)
 
 
 @contextmanager
@@ -191,6 +199,15 @@ def _bars(console: Console) -> Iterator[OnProgress]:
             progress.update(tasks[id(member)], completed=epoch.epoch, train=f"{epoch.train_loss:.4f}", held=held)
 
         yield show
+
+
+def _say_unlearnt(model: Model, source: Source, choices: Choices, console: Console) -> None:
+    if model.judgement is None:
+        return
+    from detectors.judged import unlearnt
+
+    for line in unlearnt(source.histories(choices.training_rows, judged=True), time_zone=model.time_zone):
+        console.print(f"note: {line}")
 
 
 def _report(model: Model, out: Path, curves: Path | None, console: Console) -> None:

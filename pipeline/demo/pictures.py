@@ -90,7 +90,8 @@ def _one_series(result: StreamResult) -> Figure:
     _score(lower, scores)
     _windows(lower, windows)
     _training(lower, result, name, values=False)
-    lower.set_ylabel("calibrated score")
+    if not np.isfinite(scores.alarm).any():
+        lower.set_ylabel("calibrated score")
     _dates(lower)
     for k, window in enumerate(zooms):
         _zoom(figure.add_subplot(grid[2, k]), scores, window, spans, result)
@@ -216,15 +217,30 @@ def _observed(axes: Axes, scores: Scores, *, width: float) -> None:
 
 
 def _score(axes: Axes, scores: Scores, *, labels: bool = True) -> None:
-    times = _times(scores.timestamps)
+    times, gaps = _times(scores.timestamps), _gaps(scores.timestamps)
+    if np.isfinite(scores.alarm).any():
+        _alarm(axes, times, scores, gaps, labels=labels)
+        return
     score = np.where(scores.live, scores.score, np.nan)
-    axes.fill_between(times, 0, _broken(score, _gaps(scores.timestamps)), color=QUIET, alpha=0.55, linewidth=0)
+    axes.fill_between(times, 0, _broken(score, gaps), color=QUIET, alpha=0.55, linewidth=0)
     axes.plot(times, scores.threshold, color=INK, linewidth=0.8, linestyle="--")
     hits = scores.anomalous
     axes.vlines(times[hits], 0, scores.score[hits], color=FOUND, linewidth=0.7)
     axes.set_ylim(0, _TOP)
     if labels:
         axes.set_yticks([0, 4, 8, 12])
+
+
+def _alarm(axes: Axes, times: NDArray[Any], scores: Scores, gaps: NDArray[np.bool_], *, labels: bool) -> None:
+    """Both outputs: the score that ranks, as an area, and the alarm that decides, as bars where it reaches its level."""
+    score = np.where(scores.live, scores.score, np.nan)
+    top = max(float(np.nanmax(score, initial=1.0)), 1.0)
+    axes.fill_between(times, 0, _broken(score, gaps), color=QUIET, alpha=0.55, linewidth=0)
+    hits = scores.anomalous
+    axes.vlines(times[hits], 0, scores.score[hits], color=FOUND, linewidth=0.7)
+    axes.set_ylim(0, 1.05 * top)
+    if labels:
+        axes.set_ylabel("score; red: alarm")
 
 
 def _windows(axes: Axes, windows: Iterable[Window], *, names: bool = False) -> None:
@@ -328,7 +344,6 @@ def _legend(figure: Figure) -> None:
         Patch(color=LABELLED, alpha=0.3, label="labelled window"),
         Line2D([], [], marker="v", color=FOUND, linestyle="", markersize=8, label="alert"),
         Line2D([], [], marker="v", color=FALSE, linestyle="", markersize=8, label="false alert"),
-        Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="threshold"),
     ]
     top = 1.0 - 0.1 / figure.get_figheight()
     figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.995, top), ncols=4, columnspacing=1.6)

@@ -21,7 +21,8 @@ class Scores:
     ----------
     timestamps : (n,) int64
         Event time in ms.
-    score, threshold, observed, expected, lower, upper : (n,) float64
+    score, threshold, alarm, observed, expected, lower, upper : (n,) float64
+        Either there is an alarm, which decides, or a threshold of the score; the other is NaN.
     live : (n,) bool
         Whether an alert could come of it.
     """
@@ -29,6 +30,7 @@ class Scores:
     timestamps: NDArray[np.int64]
     score: NDArray[np.float64]
     threshold: NDArray[np.float64]
+    alarm: NDArray[np.float64]
     observed: NDArray[np.float64]
     expected: NDArray[np.float64]
     lower: NDArray[np.float64]
@@ -37,8 +39,8 @@ class Scores:
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
-        """(n,) live and at or above the threshold."""
-        return self.live & (self.score >= self.threshold)
+        """(n,) live, and the alarm at 0 or the score at the threshold, or above."""
+        return self.live & ((self.score >= self.threshold) | (self.alarm >= 0))
 
 
 def as_columns(records: Iterable[Score]) -> dict[str, Scores]:
@@ -50,17 +52,18 @@ def as_columns(records: Iterable[Score]) -> dict[str, Scores]:
             continue
         seen.add((r.partition, r.offset))
         band = (None, None) if r.band is None else (r.band.lower[0], r.band.upper[0])
-        numbers = (_first(r.observed), _first(r.expected), *band)
+        alarm = r.alarm if isinstance(r.alarm, float) else None
+        numbers = (r.threshold, alarm, _first(r.observed), _first(r.expected), *band)
         rows.setdefault(r.series, []).append(
-            (r.timestamp, r.score, r.threshold, *(np.nan if x is None else x for x in numbers), r.live)
+            (r.timestamp, r.score, *(np.nan if x is None else x for x in numbers), r.live)
         )
     found = {}
     for series, listed in rows.items():
         table = np.array(listed, np.float64)  # ms of our time are exact in float64
         table = table[np.argsort(table[:, 0], kind="stable")]
-        times, score, threshold, observed, expected, lower, upper, live = table.T
+        times, score, threshold, told, observed, expected, lower, upper, live = table.T
         found[series] = Scores(
-            times.astype(np.int64), score, threshold, observed, expected, lower, upper, live.astype(np.bool_)
+            times.astype(np.int64), score, threshold, told, observed, expected, lower, upper, live.astype(np.bool_)
         )
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.base import DetectorError
 from detectors.model import Model
-from detectors.recipes import METRIC, TABLE, Recipe
+from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
 from detectors.training_part import metric_training_rows
 from pipeline.errors import SettingsError
 from pipeline.offline.looking.seasons import steady_step
@@ -49,7 +49,9 @@ def recipe_of(
     """
     recipe = METRIC if data.kind == "metric" else TABLE
     names = detector.split("+") if detector else []
-    if len(names) == 1:
+    if detector == JUDGED_NAME and data.kind == "metric":
+        recipe = JUDGED
+    elif len(names) == 1:
         recipe = recipe.of(detector)
     elif names:
         recipe = replace(recipe, detectors=tuple(recipe.of(n).detectors[0] for n in names), several=(), chosen=True)

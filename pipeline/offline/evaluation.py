@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
 from detectors.evaluation import delay, nab, ranges, ranking
+from detectors.training import metric_training_rows
+from pipeline.alerts.looks import AT_LEVEL
 from pipeline.offline.scorefile import ScoredRows, score_dataset
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Labels
@@ -58,7 +60,7 @@ class MetricFigures:
     affiliation_precision, affiliation_recall
         How near alerts and windows are to each other (Huet 2022); 0.5 is what random alerts get.
     vus_pr
-        Volume under the precision-recall surface of the calibrated score: needs no threshold (Paparrizos 2022).
+        Volume under the precision-recall surface of the score that ranks: needs no threshold (Paparrizos 2022).
     prevalence
         Share of labelled rows: what a random score's `vus_pr` would be, about.
 
@@ -113,7 +115,8 @@ def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -
     alerts = ONE_PER_EVENT if data.name.removeprefix("synthetic-") in NAB_DATA else None
     for name, series in data.series().items():
         on_series(name)
-        rows = score_dataset(data.select(_literal(name)), detector=detector, alerts=alerts)
+        first = max(metric_training_rows(len(series)), 1)  # NAB's protocol
+        rows = score_dataset(data.select(_literal(name)), detector=detector, train_rows=first, alerts=alerts)
         yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
 
 
@@ -135,8 +138,10 @@ def one_per_event(
 
 
 def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
-    """(n,) between 0 and 1: the score of the row that tells an event, at the product's default threshold; 0 elsewhere."""
-    return one_per_event(np.nan_to_num(result.rows.calibrated_score) / MAX_CALIBRATED, result.rows.anomalous)
+    """(n,) between 0 and 1: how rare the row is that tells an event, by the product's default; 0 elsewhere."""
+    rows = result.rows
+    rare = rows.calibrated_score if rows.alarm is None else AT_LEVEL + rows.alarm
+    return one_per_event(np.clip(np.nan_to_num(rare), 0.0, MAX_CALIBRATED) / MAX_CALIBRATED, rows.anomalous)
 
 
 def write_nab(result: SeriesResult, out: Path) -> None:
@@ -214,9 +219,14 @@ def profile_frame(profiles: Mapping[str, nab.NabScore]) -> pd.DataFrame:
     return pd.DataFrame([{"profile": name, **asdict(score)} for name, score in profiles.items()])
 
 
+def _ranks(rows: ScoredRows) -> NDArray[np.float64]:
+    """(n,) what ranks a metric's rows: a judgement's score, else the calibrated one. NaN while learning."""
+    return rows.calibrated_score if rows.alarm is None else rows.score
+
+
 def _judge(result: SeriesResult) -> delay.Judgement:
     rows = result.rows
-    watched = np.isfinite(rows.calibrated_score)
+    watched = np.isfinite(_ranks(rows))
     times = np.maximum.accumulate(rows.timestamps[watched]) if watched.any() else rows.timestamps[:0]
     ids = np.asarray(rows.alert_ids, object)
     spans = []
@@ -239,7 +249,7 @@ def alerted(ids: Sequence[str]) -> list[tuple[int, int]]:
 
 def _by_range(result: SeriesResult) -> dict[str, float]:
     """Figures of one series' watched rows that ask how much of an event was met; NaN where there is nothing to take them of."""
-    watched = np.isfinite(result.rows.calibrated_score)
+    watched = np.isfinite(_ranks(result.rows))
     windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
     y = (nab.labels(result.rows.timestamps, windows).window >= 0)[watched].astype(np.int8)
     real = delay.episodes(y)
@@ -247,7 +257,7 @@ def _by_range(result: SeriesResult) -> dict[str, float]:
         return dict.fromkeys(_RANGE_FIGURES, float("nan"))
     alerts = alerted(np.asarray(result.rows.alert_ids, object)[watched].tolist())
     by_range, near = ranges.range_precision_recall(real, alerts), ranges.affiliation(real, alerts, len(y))
-    volume = ranges.vus_pr(y, result.rows.calibrated_score[watched], buffer=BUFFER)
+    volume = ranges.vus_pr(y, _ranks(result.rows)[watched], buffer=BUFFER)
     found = (by_range.precision, by_range.recall, near.precision, near.recall, volume, float(y.mean()))
     return dict(zip(_RANGE_FIGURES, found, strict=True))
 

@@ -32,7 +32,7 @@ def plot(data: Dataset, scored: ScoredRows, series: str | None = None) -> Figure
     -------
     Figure
         Above the observed values of its first six columns of numbers, and dashed what was expected of a metric, where a detector expects
-        something; below the calibrated score, 0..12. Alerts are shaded in both, anomalous rows are marked. The horizontal axis is event
+        something, with the alarm's band where a judgement decides; below the score (without a judgement the calibrated one, 0..12). Alerts are shaded in both, anomalous rows are marked. The horizontal axis is event
         time (UTC), of a table the row in its source.
 
     Raises
@@ -61,16 +61,22 @@ def plot(data: Dataset, scored: ScoredRows, series: str | None = None) -> Figure
         if scored.expected is not None:
             above.plot(x, scored.expected[rows, c], "--", linewidth=0.8, color=line.get_color(), alpha=0.6,
                        label=f"{data.channels[c]}, expected")  # fmt: skip
+        if scored.lower is not None and scored.upper is not None:
+            low, high = scored.lower[rows, c], scored.upper[rows, c]
+            above.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     if numbers:
         above.legend(loc="upper left", fontsize=8)
-    below.plot(x, scored.calibrated_score[rows], color="#1f2933", linewidth=0.8)
+    judged = scored.alarm is not None
+    score = (scored.score if judged else scored.calibrated_score)[rows]
+    below.plot(x, score, color="#1f2933", linewidth=0.8)
     marked = scored.anomalous[rows]
-    below.plot(x[marked], scored.calibrated_score[rows][marked], ".", color="#c8102e", label="anomalous")
+    below.plot(x[marked], score[marked], ".", color="#c8102e", label="anomalous")
     below.set(
-        ylabel="calibrated score",
-        ylim=(-0.3, MAX_CALIBRATED + 0.6),
+        ylabel="score (dots: alarm)" if judged else "calibrated score",
         xlabel="row" if data.kind == "table" else "event time, UTC",
     )
+    if not judged:
+        below.set_ylim(-0.3, MAX_CALIBRATED + 0.6)
     _shade([above, below], x, np.asarray(scored.alert_ids, object)[rows])
     twin = " (synthetic)" if data.synthetic else ""
     above.set_title(f"{name}{twin}: alerts shaded".replace("$", r"\$"), loc="left", fontsize=10)

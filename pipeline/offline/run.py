@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from detectors.model import Model
+from detectors.model import Model, aggregate
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
-from pipeline.partition.stream import Settled, Step, Stream, create_stream
+from pipeline.partition.stream import Settled, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.steps.batches import Observations
+from pipeline.steps.judgement import decides
 from pipeline.wrong_settings import in_words
 
 BATCH = 16_384
@@ -37,7 +38,9 @@ class Verdicts:
     raw : (N, M) float64
         Of each member.
     score : (N,) float64
-        The aggregated calibrated score, 0..12.
+        Ranks; where the members alone decide, the aggregated calibrated score, 0..12.
+    calibrated : (N,) float64
+        The aggregated calibrated score.
     level : (N,) float64
         The threshold that held.
     expected : (N, C) float64
@@ -55,17 +58,22 @@ class Verdicts:
 
     raw: NDArray[np.float64]
     score: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
     level: NDArray[np.float64]
     expected: NDArray[np.float64]
     live: NDArray[np.bool_]
     alert_ids: list[str]
     alerts: list[Alert] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    alarm: NDArray[np.float64] | None = None
+    """(N,) of a judgement, where it decides, with its band: `lower` and `upper` (N, C)."""
+    lower: NDArray[np.float64] | None = None
+    upper: NDArray[np.float64] | None = None
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
-        """(N,) live, and the score at the level or above."""
-        return self.live & (self.score >= self.level)
+        """(N,) live, and the alarm at 0 or the score at the level, or above."""
+        return self.live & (self.score >= self.level if self.alarm is None else self.alarm >= 0)
 
 
 def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | None = None) -> Stream:
@@ -95,15 +103,19 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
     verdicts = Verdicts(
         raw=np.full((N, M), np.nan),
         score=np.full(N, np.nan),
+        calibrated=np.full(N, np.nan),
         level=np.full(N, np.nan),
         expected=np.full((N, C), np.nan),
         live=np.zeros(N, np.bool_),
         alert_ids=[""] * N,
     )
+    if decides(stream.model, stream.settings):
+        alarm, lower, upper = np.full(N, np.nan), np.full((N, C), np.nan), np.full((N, C), np.nan)
+        verdicts = replace(verdicts, alarm=alarm, lower=lower, upper=upper)
     core = stream.core(0)
     for start in range(0, N, BATCH):
-        for step, settled in core.process(_part(observations, start, start + BATCH)):
-            _write(verdicts, step, settled)
+        for _, settled in core.process(_part(observations, start, start + BATCH)):
+            _write(verdicts, settled, stream.model)
         if on_progress is not None:
             on_progress(min(start + BATCH, N), N)
     _name_alerts(verdicts, observations)
@@ -116,12 +128,17 @@ def _part(o: Observations, start: int, stop: int) -> Observations:
     return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals)
 
 
-def _write(verdicts: Verdicts, step: Step, settled: Settled) -> None:
+def _write(verdicts: Verdicts, settled: Settled, model: Model) -> None:
     scored = settled.scored
     at = scored.offsets
     usable = np.isfinite(scored.raw).all(axis=1)
     verdicts.raw[at] = scored.raw
-    verdicts.score[at] = np.where(usable, scored.score, np.nan)
+    verdicts.calibrated[at] = np.where(usable, aggregate(scored.calibrated, model.aggregation), np.nan)
+    verdicts.score[at] = np.where(usable | np.isnan(scored.level), scored.score, np.nan)
+    if verdicts.alarm is not None and verdicts.lower is not None and verdicts.upper is not None:
+        verdicts.alarm[at] = scored.alarm
+        if (band := scored.band(np.arange(len(scored)))) is not None:
+            verdicts.lower[at], verdicts.upper[at] = band
     verdicts.level[at] = scored.level
     verdicts.live[at] = scored.live
     if scored.expected is not None:

@@ -21,9 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detectors.base import DetectorError
+from detectors.judged import unlearnt
 from detectors.model import Model
-from detectors.recipes import METRIC, TABLE, Recipe
-from detectors.training import OnProgress, metric_training_rows, table_training_rows
+from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
+from detectors.training import OnProgress, all_rows, history_rows, metric_training_rows, table_training_rows
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
 from pipeline.offline import time_limits
@@ -48,11 +49,11 @@ class ScoredRows:
     Attributes
     ----------
     score : (n,) float64
-        The detector's raw score. Of several detectors, whose raw scores have no common unit, the mean of how rare (metrics) or how far
+        Ranks. With a judgement its score; else the detector's raw score, and of several detectors, whose raw scores have no common unit, the mean of how rare (metrics) or how far
         out (tables, `_outlying`) they are among what the training part calibrated, without bounds: unlike the calibrated score it learns
         nothing on the way. NaN while learning.
     calibrated_score : (n,) float64
-        0..12; NaN while learning.
+        Of the detectors, 0..12; NaN while learning.
     alerts
         How many alerts fired.
     """
@@ -68,25 +69,34 @@ class ScoredRows:
     notes: tuple[str, ...] = ()
     """What a user should know of the file, a line each."""
     expected: NDArray[np.float64] | None = None
-    """(n, C) of a metric: what a detector expected, in the file's unit, NaN where nothing; None where no detector expects anything."""
+    """(n, C) of a metric: what was expected, in the file's unit, NaN where nothing; None where no detector expects anything."""
     records: Sequence[Alert] = ()
     """Every record of every alert, in order; `pipeline.offline.alert_list` makes one row of each."""
+    alarm: NDArray[np.float64] | None = None
+    """(n,) where a judgement decides: by how many decades a row is rarer than the false-alarm budget lets pass, anomalous from 0 on."""
+    lower: NDArray[np.float64] | None = None
+    """(n, C) where a judgement decides, with `upper`: outside of it a row alarms."""
+    upper: NDArray[np.float64] | None = None
+    channels: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """As the table that is written."""
-        return pd.DataFrame(
-            {
-                "timestamp": pd.to_datetime(self.timestamps, unit="ms", utc=True)
-                .strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-                .str[:-4]
-                + "Z",
-                "series": self.series,
-                "score": self.score,
-                "calibrated_score": self.calibrated_score,
-                "anomalous": self.anomalous,
-                "alert_id": self.alert_ids,
-            }
-        )
+        columns = {
+            "timestamp": pd.to_datetime(self.timestamps, unit="ms", utc=True).strftime("%Y-%m-%dT%H:%M:%S.%fZ").str[:-4]
+            + "Z",
+            "series": self.series,
+            "score": self.score,
+            "calibrated_score": self.calibrated_score,
+            "anomalous": self.anomalous,
+            "alert_id": self.alert_ids,
+        }
+        if self.alarm is not None:
+            columns["alarm"] = self.alarm
+            for what, values in (("expected", self.expected), ("lower", self.lower), ("upper", self.upper)):
+                if values is not None:
+                    alone = values.shape[1] == 1
+                    columns |= {what if alone else f"{what}:{c}": values[:, i] for i, c in enumerate(self.channels)}
+        return pd.DataFrame(columns)
 
 
 def score_dataset(
@@ -97,6 +107,7 @@ def score_dataset(
     recipe: Recipe | None = None,
     model: Model | None = None,
     alerts: Mapping[str, Any] | None = None,
+    time_zone: str = "UTC",
     seed: int = 0,
     on_progress: OnProgress | None = None,
     on_scored: OnScored | None = None,
@@ -108,7 +119,8 @@ def score_dataset(
     Parameters
     ----------
     train_rows
-        First rows of each series to learn from; None: min(15 %, 750) of a metric, 15 % of a table.
+        First rows of each series to learn from; None: min(15 %, 750) of a metric (of a short one half, up to 30), 15 % of a table; where there is
+        a judgement, half of a metric or two weeks of it (`detectors.training.history_rows`).
     detector
         One detector instead of the recipe's mix.
     recipe
@@ -117,6 +129,8 @@ def score_dataset(
         Learnt from these rows before (`train`); None: learnt now.
     alerts
         Settings of the life of alerts, over what the recipe says; as in tidewatch.toml.
+    time_zone
+        Whose day and week the series keep.
 
     Raises
     ------
@@ -134,11 +148,19 @@ def score_dataset(
         raise DataError(msg)
     if model is not None:
         _check_fit(data, model)
-    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
-    data, notes = _tidied(data, _training_rows(data, train_rows))
+    recipe = _recipe(data, recipe, detector)
+    judged = recipe.judgement if model is None else model.judgement is not None
+    data, notes = _tidied(data, train_rows, judged=judged)
     model = model or train(
-        data, train_rows=train_rows, detector=detector, recipe=recipe, seed=seed, on_progress=on_progress
+        data,
+        train_rows=train_rows,
+        recipe=recipe,
+        time_zone=time_zone,
+        seed=seed,
+        on_progress=on_progress,
     )
+    if model.judgement is not None:
+        notes += unlearnt(_histories(data, train_rows, judged=True), time_zone=time_zone)
     observations, rows = _observations(data, model)
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
@@ -161,23 +183,47 @@ def train(
     train_rows: int | None = None,
     detector: str = "",
     recipe: Recipe | None = None,
+    time_zone: str = "UTC",
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Model:
     """A model of a recipe (or of one detector) from the first rows of each series. Raises DetectorError, DataError."""
-    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
-    if detector:
-        recipe = recipe.of(detector)
-    count = _training_rows(data, train_rows)
+    recipe = _recipe(data, recipe, detector)
     if data.kind == "table":
-        table = {name: s.rows(0, count(len(s))) for name, s in data.series().items()}
+        table = {
+            name: s.rows(0, _training_rows(s, "table", train_rows, judged=False)) for name, s in data.series().items()
+        }
         recipe = recipe.for_rows(sum(map(len, table.values())))
         return recipe.train_table(
-            table, data.channels, data.categorical, training_rows=lambda n: n, seed=seed, on_progress=on_progress
+            table, data.channels, data.categorical, training_rows=all_rows, seed=seed, on_progress=on_progress
         )
-    metric = {name: (s.timestamps, s.values) for name, s in data.series().items()}
-    model = recipe.train_metric(metric, training_rows=count, seed=seed, on_progress=on_progress)
+    model = recipe.train_metric(
+        _histories(data, train_rows, judged=recipe.judgement),
+        training_rows=all_rows,
+        time_zone=time_zone,
+        seed=seed,
+        on_progress=on_progress,
+    )
     return model if len(data.channels) == 1 else replace(model, facts={**model.facts, "channels": list(data.channels)})
+
+
+def _recipe(data: Dataset, recipe: Recipe | None, detector: str) -> Recipe:
+    """The recipe, the product's where none is given; or what of it a detector's name chooses."""
+    if detector == JUDGED_NAME and data.kind == "metric":
+        return JUDGED
+    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
+    return recipe.of(detector) if detector else recipe
+
+
+def _histories(
+    data: Dataset, train_rows: int | None, *, judged: bool
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """What of each series of metrics is learnt from."""
+    found = {}
+    for name, s in data.series().items():
+        first = _training_rows(s, "metric", train_rows, judged=judged)
+        found[name] = s.timestamps[:first], s.values[:first]
+    return found
 
 
 def _check_fit(data: Dataset, model: Model) -> None:
@@ -194,16 +240,18 @@ def _check_fit(data: Dataset, model: Model) -> None:
         raise ModelError(msg)
 
 
-def _training_rows(data: Dataset, chosen: int | None) -> Callable[[int], int]:
+def _training_rows(series: Series, kind: str, chosen: int | None, *, judged: bool) -> int:
     if chosen is not None:
         if not isinstance(chosen, int | np.integer) or chosen < 1:
             msg = f"train_rows={chosen!r}: give a whole number of rows, 1 or more, or None for the usual share"
             raise DetectorError(msg)
-        return lambda n: min(chosen, n)
-    return metric_training_rows if data.kind == "metric" else table_training_rows
+        return min(int(chosen), len(series))
+    if judged:
+        return history_rows(series.timestamps)
+    return metric_training_rows(len(series)) if kind == "metric" else table_training_rows(len(series))
 
 
-def _tidied(data: Dataset, training_rows: Callable[[int], int]) -> tuple[Dataset, list[str]]:
+def _tidied(data: Dataset, train_rows: int | None, *, judged: bool) -> tuple[Dataset, list[str]]:
     """The data set with its series in time order and missing cells filled in, and what was done."""
     notes: list[str] = []
     parts = dict(data.series())
@@ -218,7 +266,8 @@ def _tidied(data: Dataset, training_rows: Callable[[int], int]) -> tuple[Dataset
         missing = sum(int((~np.isfinite(c)).sum()) for s in parts.values() for c in s.columns if c.dtype != object)
         if missing:
             parts = {
-                name: _filled_in(s, training_rows(len(s)), last=data.kind == "metric") for name, s in parts.items()
+                name: _filled_in(s, _training_rows(s, data.kind, train_rows, judged=judged), last=data.kind == "metric")
+                for name, s in parts.items()
             }
             how = "the column's last value" if data.kind == "metric" else "the column's median"
             notes.append(f"{missing:,} cells are missing; {how} stands for each")
@@ -325,8 +374,10 @@ def _per_row(
     for s in parts:
         times[s.positions], series[s.positions] = s.timestamps, s.name
     raw, calibrated = np.full(n, np.nan), np.full(n, np.nan)
-    raw[rows] = np.where(verdicts.live, _ranked(verdicts.raw, observations.series, model), np.nan)
-    calibrated[rows] = np.where(verdicts.live, verdicts.score, np.nan)
+    judged = verdicts.alarm is not None
+    ranks = verdicts.score if judged else _ranked(verdicts.raw, observations.series, model)
+    raw[rows] = np.where(verdicts.live, ranks, np.nan)
+    calibrated[rows] = np.where(verdicts.live, verdicts.calibrated if judged else verdicts.score, np.nan)
     anomalous = np.zeros(n, np.bool_)
     anomalous[rows] = verdicts.anomalous
     ids = np.full(n, "", object)
@@ -339,9 +390,15 @@ def _per_row(
     if data.kind == "metric" and np.isfinite(verdicts.expected).any():
         expected = np.full((n, len(data.channels)), np.nan)
         expected[rows] = verdicts.expected
-    return ScoredRows(
+    result = ScoredRows(
         times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes, expected, verdicts.alerts
     )
+    if verdicts.alarm is None:
+        return result
+    alarm, band = np.full(n, np.nan), np.full((2, n, len(data.channels)), np.nan)
+    alarm[rows] = np.where(verdicts.live, verdicts.alarm, np.nan)
+    band[:, rows] = verdicts.lower, verdicts.upper
+    return replace(result, alarm=alarm, lower=band[0], upper=band[1], channels=data.channels)
 
 
 def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> NDArray[np.float64]:

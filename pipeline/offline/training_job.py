@@ -22,10 +22,12 @@ from detectors import calibration, model_file, registry
 from detectors.base import DetectorError
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.model import Model
-from detectors.recipes import METRIC, TABLE, Recipe
+from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
 from detectors.training import (
     Member,
     OnProgress,
+    all_rows,
+    history_rows,
     metric_training_rows,
     table_training_rows,
     train_metric,
@@ -57,6 +59,10 @@ class Source:
         Of a user's file: what was taken for what, a line each.
     channels
         Names of a metric's several columns, where they have any.
+    all_history
+        Whether all of it is history that a stream goes on from, as what a topic holds; of files the first part is (`history_rows`).
+    time_zone
+        Whose day and week the metrics keep.
     """
 
     name: str
@@ -67,6 +73,20 @@ class Source:
     synthetic: bool = False
     reading: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    all_history: bool = False
+    time_zone: str = "UTC"
+
+    def histories(
+        self, rows: int | None, *, judged: bool
+    ) -> Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """What of the metrics is learnt from: the first `rows` of each series, or what is its history where nobody says."""
+
+        def count(times: NDArray[np.int64]) -> int:
+            if rows is not None or not judged:
+                return metric_training_rows(len(times)) if rows is None else rows
+            return len(times) if self.all_history else history_rows(times)
+
+        return {name: (times[: count(times)], values[: count(times)]) for name, (times, values) in self.metric.items()}
 
     @property
     def kind(self) -> Literal["metric", "table"]:
@@ -127,7 +147,8 @@ def open_source(
         if not chosen:
             msg = f"no series of topic {topic} matches {' or '.join(series)}; it holds {', '.join(list(metric)[:3])}"
             raise DetectorError(msg)
-        return Source(topic, f"what topic {topic} holds, {len(chosen)} series", chosen)
+        what = f"what topic {topic} holds, {len(chosen)} series"
+        return Source(topic, what, chosen, all_history=True, time_zone=layout.time_zone)
     file = Path(data)
     looks_like_a_file = file.suffix or "/" in data
     found = open_file(file, layout) if looks_like_a_file else open_dataset(data)
@@ -148,6 +169,7 @@ def open_source(
         synthetic=found.synthetic,
         reading=found.reading,
         channels=names,
+        time_zone=layout.time_zone,
     )
 
 
@@ -160,17 +182,21 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
         No such detector; a setting that no detector has.
     """
     recipe = METRIC if source.kind == "metric" else TABLE
-    if detector != DEFAULT:
-        recipe = replace(recipe, detectors=tuple(detector.split("+")), several=(), aggregation="mean")
+    mix = detector == DEFAULT or (detector == JUDGED_NAME and source.kind == "metric")
+    if mix and detector == JUDGED_NAME:
+        recipe = JUDGED
+    if not mix:
+        members = tuple(detector.split("+"))
+        recipe = replace(recipe, detectors=members, several=(), aggregation="mean", judgement=False)
     if source.kind == "metric":
         recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
-        room = recipe.room(source.metric, _count(choices, metric_training_rows))
+        room = recipe.room(source.histories(choices.training_rows, judged=recipe.judgement), all_rows)
         # Who names a detector or a window gets it, or is told why not; the default makes do with what there is, as `score` does.
-        shorter = detector == DEFAULT and choices.window is None
+        shorter = mix and choices.window is None
         recipe = recipe.for_room(room) if shorter else recipe.with_known_times(room)
     time_features = recipe.time_features if choices.time_features is None else choices.time_features
     # What the recipe recommends to a stream was found for its own mix and scores.
-    own = detector == DEFAULT and choices.calibrator is None and choices.aggregation is None
+    own = mix and ((choices.calibrator is None and choices.aggregation is None) or recipe.judgement)
     return replace(
         recipe,
         settings=recipe.settings if own else {},
@@ -221,20 +247,22 @@ def run(
             source.table.categorical,
             recipe.detectors,
             calibrator,
-            training_rows=lambda n: n,
+            training_rows=all_rows,
             **common,
         )
     else:
+        histories = source.histories(choices.training_rows, judged=recipe.judgement)
         model = train_metric(
-            source.metric,
+            histories,
             recipe.detectors,
             calibrator,
-            training_rows=_count(choices, metric_training_rows),
+            training_rows=all_rows,
             scaling=recipe.scaling,
             time_features=recipe.time_features,
-            interval_ms=recipe.room(source.metric, _count(choices, metric_training_rows)).intervals,
+            interval_ms=recipe.room(histories, all_rows).intervals,
             **common,
         )
+        model = recipe.judged(model, histories, all_rows, source.time_zone)
     saved = model_file.save(model, out)
     checkpoint.delete()
     return saved

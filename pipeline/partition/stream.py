@@ -35,6 +35,7 @@ from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches import Heard, Observations, Pushed, Scored
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.event_time import EventTime
+from pipeline.steps.judgement import Judged, Judgements, decides
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
 from pipeline.steps.windows import SeriesWindows
@@ -164,6 +165,8 @@ class PartitionCore:
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
         self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
+        self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
+        self._alarm_decides = decides(model, stream.settings)
         self.state = PartitionState(
             {
                 "admission": _ADMISSION,
@@ -172,6 +175,7 @@ class PartitionCore:
                 "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
                 "threshold": stream.threshold.dtype,
                 "alerts": self.life.dtype,
+                **({} if self._judgements is None else self._judgements.components),
             },
             max_series=stream.settings.max_series,
         )
@@ -219,8 +223,7 @@ class PartitionCore:
             keep = np.flatnonzero(rows >= 0)
             observations, rows, places = observations.take(keep), rows[keep], places[keep]
         new += self._change_kinds(observations, rows, new)
-        for row in new:
-            self._admit(row)
+        self._admit(new)
         pushed = stream.windows.push(state, observations, rows, new)
         watermarks = self._event_times(rows, places, observations.timestamps, pushed.vouched, seen)
         state.scalars["observations"] = seen
@@ -269,7 +272,67 @@ class PartitionCore:
             None if model.kind == "table" else observations.timestamps[windows.index],
             step.living[windows.index],
         )
-        scored = Scored(
+        counts = Counter(step.pushed.counts)
+        judged = None
+        if self._judgements is not None:  # it goes on learning also where the settings have another threshold
+            judged = self._judgements.judge(state, observations, step.rows, step.pushed, step.living)
+        if judged is not None and self._alarm_decides:
+            scored = self._judged(step, judged, scores.raw, calibrated)
+            counts["warming"] = int(np.count_nonzero(~judged.live))
+        else:
+            scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
+        heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
+        alerts = self.life.advance(state, observations, heard, scored)
+        state.touch(step.rows)
+        at = observations.offsets[windows.index]
+        unscorable = [(int(at[i]), "not scorable", reason) for i, reason in scores.faults.items()]
+        anomalous = int((scored.live & (scored.alarm >= 0)).sum())
+        counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
+        return Settled(alerts, scored, unscorable, counts)
+
+    def _judged(self, step: Step, judged: Judged, raw: NDArray[np.float64], calibrated: NDArray[np.float64]) -> Scored:
+        """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
+        assert self._judgements is not None
+        state, observations, index = self.state, step.observations, judged.index
+        rows, ordinals = step.rows[index], step.pushed.ordinals[index]
+        members = np.full((2, len(index), raw.shape[1]), np.nan)
+        members[:, np.searchsorted(index, step.pushed.windows.index)] = raw, calibrated
+        return Scored(
+            index=index,
+            rows=rows,
+            ordinals=ordinals,
+            offsets=observations.offsets[index],
+            timestamps=observations.timestamps[index],
+            observed=observations.values[index],
+            raw=members[0],
+            calibrated=members[1],
+            score=self._judgements.ranked(state, judged, rows, members[0]),
+            expected=judged.expected,
+            contributions=judged.shares.astype(np.float32),
+            level=np.full(len(index), np.nan),
+            alarm=judged.alarm,
+            live=judged.live & (ordinals > state.arrays["admission"]["probation"][rows]),
+            packed=step.pushed.packed,
+            spans=step.pushed.spans[index],
+            margins=lambda at: judged.margin[at],
+            floor=judged.floor,
+        )
+
+    def _by_members(
+        self,
+        step: Step,
+        scores: MemberScores,
+        calibrated: NDArray[np.float64],
+        score: NDArray[np.float64],
+        level: NDArray[np.float64],
+        learn: NDArray[np.bool_],
+        remembered: Remembered | None,
+    ) -> Scored:
+        """What the members' calibrated scores say of each window."""
+        state, model, windows, observations = self.state, self.stream.model, step.pushed.windows, step.observations
+        rows, m = windows.rows, self._band_member
+        usable = np.isfinite(scores.raw).all(axis=1)
+        return Scored(
             index=windows.index,
             rows=rows,
             ordinals=windows.ordinals,
@@ -283,7 +346,7 @@ class PartitionCore:
             contributions=scores.contributions,
             level=level,
             alarm=score - level,
-            live=usable & (windows.ordinals > admission["probation"]),
+            live=usable & (windows.ordinals > state.arrays["admission"]["probation"][rows]),
             packed=windows.packed,
             spans=step.pushed.spans[windows.index],
             margins=None
@@ -300,15 +363,6 @@ class PartitionCore:
                 unscale=partial(self.stream.windows.unscale, state),
             ),
         )
-        heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
-        alerts = self.life.advance(state, observations, heard, scored)
-        state.touch(step.rows)
-        unscorable = [(int(scored.offsets[i]), "not scorable", reason) for i, reason in scores.faults.items()]
-        counts = Counter(step.pushed.counts)
-        counts.update(
-            scored=len(rows), anomalous=int((scored.live & (score >= level)).sum()), unscorable=len(unscorable)
-        )
-        return Settled(alerts, scored, unscorable, counts)
 
     def miss(self, records: int) -> None:
         """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
@@ -337,8 +391,7 @@ class PartitionCore:
         state = self.state
         _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
         self._kinds.admit(state, new)
-        for row in new:
-            self._admit(row)
+        self._admit(new)
         self.stream.windows.admit(state, new)
         taken = self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
         if not self.clock.now:  # they are heard of when it begins (`push`), however the stream is cut
@@ -390,18 +443,28 @@ class PartitionCore:
         self._counting |= bool(changed)
         return [row for row in changed if row not in new]
 
-    def _admit(self, row: int) -> None:
-        name, state, model = self.state.names[row], self.state, self.stream.model
-        assert name is not None
-        admission = state.arrays["admission"][row]
-        counts = self.stream.windows.counts and state.arrays["windows"]["kind"][row]
-        known = not counts  # a model knows series by their values, not by their rates
-        trained = model.training_rows.get(name) if known else None
-        admission["training"] = trained or 0
-        admission["probation"] = self.stream.settings.probation if trained is None else trained
-        self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0))
-        if known and (calibration := model.calibrations.get(name)) is not None:
-            state.arrays["calibration"]["members"][row] = calibration
+    def _admit(self, new: list[int]) -> None:
+        state, model, settings = self.state, self.stream.model, self.stream.settings
+        strange: list[int] = []
+        for row in new:
+            name = cast("str", state.names[row])
+            admission = state.arrays["admission"][row]
+            known = not (self.stream.windows.counts and state.arrays["windows"]["kind"][row])
+            if not known:  # by its values, not its rates
+                strange.append(row)
+            trained = model.training_rows.get(name) if known else None
+            admission["training"] = trained or 0
+            admission["probation"] = settings.probation if trained is None else trained
+            if (
+                self._alarm_decides
+            ):  # the judgement says itself what is news, and from when on it knows enough of a series
+                asked = trained is None and "probation" in settings.model_fields_set
+                admission["probation"] = settings.probation if asked else 0
+            self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0))
+            if known and (calibration := model.calibrations.get(name)) is not None:
+                state.arrays["calibration"]["members"][row] = calibration
+        if self._judgements is not None:
+            self._judgements.begin(state, new, strange)
 
     def _evict(self) -> None:
         """Before the observation behind a border: what is settled is written by then, scores of the series that go among it."""

@@ -161,7 +161,7 @@ def changed(model: Model, change: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": 3}, "format: .*another version of Tidewatch"),
+        ({"format": 4}, "format: .*another version of Tidewatch"),
         ({"kind": "image"}, "kind: .*train it again"),
         ({"aggregation": ...}, "aggregation: Field required"),
         ({"strange": 1}, "strange: Extra inputs"),

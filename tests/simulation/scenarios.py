@@ -24,6 +24,7 @@ from detectors.base import Detector, DetectorConfig
 from detectors.baselines import Random, ZScore, ZScoreConfig
 from detectors.calibration import GaussianTail
 from detectors.features import FeatureEncoder
+from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.partition.stream import Stream, create_stream
@@ -40,6 +41,8 @@ ARRIVAL = 30.0
 """Seconds over which the records come."""
 MINUTE = 60_000
 PAGE = 2
+JUDGED = (1, 6)
+"""Scenarios whose model has a judgement, which decides."""
 KNOWN = ("s0", "s1", "s2", "m0", "m4", "m5")
 """Series that the model was trained on, of either format; m0 is a running total."""
 
@@ -92,8 +95,8 @@ def scenario(number: int, first: int | None = None) -> Scenario:
     """One of the `SCENARIOS` streams with its oracle; only the first so many records of each partition."""
     assert state.PAGE == PAGE, "the oracle is of the small numbers"
     chance = random.Random(f"scenario {number}")
-    table, export = number % 4 == 3, number == 6
-    model = _table_model() if table else _metric_model()
+    table, export, judged = number % 4 == 3, number == 6, number in JUDGED
+    model = _table_model() if table else _judged_model() if judged else _metric_model()
     settings = StreamSettings(
         name="sim",
         topic="in",
@@ -106,7 +109,9 @@ def scenario(number: int, first: int | None = None) -> Scenario:
         score_topic=chance.choice(("", "scores")),
         dead_letter_topic="dead",
         alert_topic="alerts",
-        threshold=ThresholdSettings(
+        threshold=ThresholdSettings()
+        if judged
+        else ThresholdSettings(
             method=chance.choice(("fixed", "quantile")),
             level=0.7 if table else 2.0,
             probability=0.2 if table else 0.01,
@@ -129,6 +134,16 @@ def scenario(number: int, first: int | None = None) -> Scenario:
 def _metric_model() -> Model:
     detector = ZScore(ZScoreConfig(window=4))
     return _model("metric", detector, None, interval={name(who, p): MINUTE for who in KNOWN for p in range(PARTITIONS)})
+
+
+def _judged_model() -> Model:
+    """Most known series have a history, some of them one that reaches into the log."""
+    chance = np.random.default_rng(2)
+    histories = {}
+    for i, (who, partition) in enumerate((who, p) for who in KNOWN[:-1] for p in range(PARTITIONS)):
+        times = (1_000_000 - 200 + 4 * i + np.arange(180)) * MINUTE
+        histories[name(who, partition)] = times, chance.normal(10, 1, (180, 1))
+    return with_judgement(_metric_model(), histories)
 
 
 def _table_model() -> Model:

@@ -26,6 +26,7 @@ def annotations_of(alert: Alert) -> dict[str, str]:
         "peak_score": f"{alert.peak_score:.2f}",
         "score": "" if alert.score is None else f"{alert.score:.2f}",
         "threshold": "" if alert.threshold is None else f"{alert.threshold:.2f}",
+        "alarm": f"{alert.alarm:.2f}" if isinstance(alert.alarm, float) else "",
         "observed": _values(alert.observed),
         "expected": _values(alert.expected),
         "kind": alert.kind,

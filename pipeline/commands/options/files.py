@@ -34,7 +34,13 @@ SeriesColumn = Annotated[
         help="File: names the series of each row; several together as HOST,METRIC. Default: found where times come again; else one series.",
     ),
 ]
-TimeZone = Annotated[str, typer.Option("--time-zone", help="File: of time stamps that do not say it themselves.")]
+TimeZone = Annotated[
+    str,
+    typer.Option(
+        "--time-zone",
+        help="File: of time stamps that do not say it themselves; and whose midnight and weekend metrics keep.",
+    ),
+]
 AsTable = Annotated[bool, typer.Option("--table", help="File: treat the rows as a table even with a time stamp.")]
 Wide = Annotated[bool, typer.Option("--wide", help="File: each value column is a series of its own.")]
 Read = Annotated[

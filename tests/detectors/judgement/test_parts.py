@@ -52,12 +52,12 @@ def test_the_rarity_of_a_value_is_its_tail_and_two_large_ones_do_not_hide_a_thir
     values = np.abs(rng.normal(0, 1, 4000)) / 2.576
     counts = np.zeros((1, alarm.BINS), np.uint16)
     np.add.at(counts[0], alarm.counted(values), 1)
-    tails = alarm.body(counts)
+    tails = alarm.body(counts, np.ones(1))
     said = alarm.rarity(np.array([[2.326, 2.807, 3.29]]) / 2.576, tails)[0]
     assert said[:2] == pytest.approx([1.7, 2.3], abs=0.2)
     assert 2.4 < said[2] < 3.1  # the tail's shape is cautious: never rarer than it is
     np.add.at(counts[0], alarm.counted(np.array([12.0, 15.0])), 1)
-    assert alarm.rarity(np.array([[4.0]]), alarm.body(counts))[0, 0] > 5.0
+    assert alarm.rarity(np.array([[4.0]]), alarm.body(counts, np.ones(1)))[0, 0] > 5.0
 
 
 def test_counts_are_halved_when_enough_is_remembered() -> None:

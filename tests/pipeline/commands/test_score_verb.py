@@ -17,6 +17,8 @@ from pipeline.errors import SettingsError, TidewatchError
 from producers.errors import DataError, ProducerError
 
 COLUMNS = ["timestamp", "series", "score", "calibrated_score", "anomalous", "alert_id"]
+JUDGED = ["alarm", "expected", "lower", "upper"]
+"""Of `judged`, where a metric has one column."""
 N = 600
 
 
@@ -45,7 +47,7 @@ def _score(file: Path, *options: str, detector: str = "zscore") -> tuple[pd.Data
     if done.exception is not None:
         raise done.exception
     frame = pd.read_csv(out)
-    assert list(frame) == COLUMNS
+    assert list(frame) == ([*COLUMNS, *JUDGED] if detector == "judged" else COLUMNS)
     return frame, done.output
 
 
@@ -364,3 +366,32 @@ def test_a_model_file_scores_a_file_without_learning(tmp_path: Path) -> None:
 )
 def test_wrong_choices_are_one_line(tmp_path: Path, options: tuple[str, ...], told: str) -> None:
     assert told in _refused(_file(tmp_path, _frame()), *options)
+
+
+def test_judged_gives_both_outputs_and_the_band_of_the_alarm(tmp_path: Path) -> None:
+    scores, said = _score(_file(tmp_path, _frame()), "--set", "training.epochs=2", detector="judged")
+    judged = scores[N // 2 :]
+    assert judged[["score", *JUDGED]].notna().all().all()
+    assert scores[: N // 2][["score", *JUDGED]].isna().all().all()
+    assert ((judged["alarm"] >= 0) == judged["anomalous"]).all()
+    assert (judged["lower"] <= judged["expected"]).all()
+    assert (judged["expected"] <= judged["upper"]).all()
+    assert judged["alarm"].idxmax() in range(480, 483)
+    assert "note: no weekend in the history: one will look odd (load)" in said
+
+
+def test_a_small_file_is_judged_with_what_it_allows(tmp_path: Path) -> None:
+    frame = _frame(40).assign(value=np.random.default_rng(1).normal(50, 2, 40))
+    frame.loc[36, "value"] = 75.0
+    scores, _ = _score(_file(tmp_path, frame), detector="judged")
+    assert np.flatnonzero(scores["anomalous"]).tolist() == [36]
+    assert scores["score"].idxmax() == 36
+
+
+def test_several_columns_have_a_band_each(tmp_path: Path) -> None:
+    file = _file(tmp_path, _frame(90).assign(other=np.random.default_rng(1).normal(0, 1, 90)))
+    words = ["score", str(file), "--out", str(tmp_path / "s.csv"), "--detector", "judged", "--set", "training.epochs=2"]
+    done = CliRunner().invoke(create_cli(), words)
+    assert done.exit_code == 0, done.output
+    found = list(pd.read_csv(tmp_path / "s.csv"))
+    assert found[len(COLUMNS) :] == ["alarm", *(f"{w}:{c}" for w in JUDGED[1:] for c in ("value", "other"))]

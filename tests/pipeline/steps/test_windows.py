@@ -51,6 +51,9 @@ def test_every_cut_of_a_stream_equals_one_record_at_a_time(
         w = pushed.windows
         assert pushed.accepted.tolist() == [o.accepted for o in outcomes]
         assert pushed.vouched.tolist() == [o.vouched for o in outcomes]
+        assert pushed.anew.tolist() == [o.anew for o in outcomes]
+        assert pushed.ordinals.tolist() == [o.ordinal for o in outcomes]
+        assert [pushed.packed[a:b].tolist() for a, b in pushed.spans.tolist()] == [o.so_far for o in outcomes]
         scored = [i for i, o in enumerate(outcomes) if o.x is not None]
         assert w.index.tolist() == scored
         assert w.ordinals.tolist() == [outcomes[i].ordinal for i in scored]

@@ -1,0 +1,77 @@
+"""A judgement beside a model's members: learnt from the whole history of each series, and what the history was too short for.
+
+Members are fitted on windows of all series together (`detectors.training`); the judgement of a series (`detectors.judgement`) is fitted on its own
+rows. It divides them itself: what judges is tried on the half that it was not fitted on, so that usual sizes are honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.judgement.population import Population
+from detectors.judgement.zones import offsets
+from detectors.model import History, Model
+from detectors.training import accepted
+
+Recorded = Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+BUDGET_ROWS = 10_000.0
+"""Rows per false alert that is learnt for; a stream's own budget takes its place."""
+LEAST = 48
+"""Rows of a series without which its judgement begins from nothing, in the stream."""
+_HOUR, _DAY = 3_600_000, 86_400_000
+_MONDAY = 4 * _DAY
+"""1970-01-05."""
+
+
+def with_judgement(model: Model, series: Recorded, *, time_zone: str = "UTC") -> Model:
+    """The model of metrics with a judgement, learnt from all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
+    histories = {name: _clean(*rows) for name, rows in series.items()}
+    histories = {name: rows for name, rows in histories.items() if len(rows[0]) >= LEAST}
+    local = {name: (times + offsets(time_zone, times), values) for name, (times, values) in histories.items()}
+    return replace(
+        model,
+        judgement=Population.fit(local, budget_rows=BUDGET_ROWS) if local else Population.none(model.channels),
+        histories={name: History.of(times, values) for name, (times, values) in histories.items()},
+        time_zone=time_zone,
+    )
+
+
+def unlearnt(series: Recorded, *, time_zone: str = "UTC") -> list[str]:
+    """What these histories cannot have taught, a line each; series of which the same is true are counted."""
+    said: dict[str, list[str]] = {}
+    for name, rows in series.items():
+        times = _clean(*rows)[0]
+        for what in _missing(times + offsets(time_zone, times)):
+            said.setdefault(what, []).append(name)
+    return [f"{what} ({_which(names, len(series))})" for what, names in said.items()]
+
+
+def _missing(local: NDArray[np.int64]) -> Iterator[str]:
+    if len(local) < LEAST:
+        yield f"fewer than {LEAST} rows in the history: what is usual is learnt in the stream"
+        return
+    steps = np.diff(local)
+    if np.median(steps) >= _DAY:
+        return
+    days = (local - _MONDAY) // _DAY
+    if local[-1] - local[0] < _DAY - 2 * np.median(steps):
+        yield "no whole day in the history: times of day are not known"
+    elif not np.isin(days % 7, (5, 6)).any():
+        yield "no weekend in the history: one will look odd"
+    elif local[-1] - local[0] < 7 * _DAY - _HOUR - 2 * np.median(steps):
+        yield "no whole week in the history: days of the week are not told apart"
+
+
+def _which(names: list[str], of: int) -> str:
+    if of == 1 or len(names) == 1:
+        return names[0]
+    return "all series" if len(names) == of else f"{len(names)} of {of} series, {names[0]} among them"
+
+
+def _clean(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    kept = accepted(times, values)
+    return times[kept], values[kept]

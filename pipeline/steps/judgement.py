@@ -1,0 +1,256 @@
+"""The judgement of a partition's series: what was accepted of a batch goes through it row by row, a score and an alarm come out.
+
+    accepted, in log order ──▶ news? ──▶ population.step ──▶ score (with the members' raw scores), alarm, expected, band
+                                            ▲    │
+                          component "judgement"  ◀┘  what is remembered of each series
+
+The engine is `detectors.judgement.population`, which knows arrays. Here is which observations it sees: those that the time policy accepted and that are
+newer than the history it was fitted on. A short gap is passed over, behind a longer one the series' context begins anew. Nothing crosses series, so the
+bits do not depend on how the stream was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.budget import budget_rows
+from detectors.judgement.zones import offsets
+from detectors.model import Model
+from pipeline.settings import StreamSettings
+from pipeline.steps.batches import Observations, Pushed
+from pipeline.steps.state import PartitionState
+
+if TYPE_CHECKING:
+    from detectors.judgement.population import Said
+
+COMPONENT, HISTORY = "judgement", "history"
+_BEGUN = "judgement"
+"""Scalar of the state: the series in it have a judgement. A state that was written without one has not."""
+OWN, MEMBER = 8.0, 1.0
+"""Weights in the ranking score: of the judgement's terms together, and of each member."""
+USUAL = 2.0
+"""Members' raw scores count in units of what one in so many powers of ten of a series' calibration rows reaches."""
+STEPS = 8
+"""Steps of a series that the model does not know from which its usual one is found: their median."""
+_APART = 4
+"""Usual steps between the end of a history and the first news from which on the context begins anew."""
+
+
+def decides(model: Model, settings: StreamSettings) -> bool:
+    """Whether the judgement's alarm decides: where the model has one and the settings choose no threshold of their own."""
+    chosen = settings.threshold.model_fields_set & {"method", "level", "probability"}
+    return model.judgement is not None and not chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is said of the accepted observations of a batch, in log order.
+
+    Attributes
+    ----------
+    index : (A,) intp
+        Which of the `Observations`.
+    live : (A,) bool
+        News, and of a series of which enough is known: an alert can come of it. Elsewhere the score is 0 and the rest NaN.
+    score, alarm : (A,) float64
+        As in `Scored`; the score without the members.
+    expected, margin : (A, C) float64
+        And half the width of the band, in the unit of the input.
+    shares : (A, C) float64
+        Of each channel in what is odd.
+    floor : (A, C) float64
+        As in `Scored`.
+    """
+
+    index: NDArray[np.intp]
+    live: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    alarm: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    floor: NDArray[np.float64]
+
+
+class Judgements:
+    """The judgement of all series of a partition. Keeps nothing itself: all it knows is in its components of the state.
+
+    Parameters
+    ----------
+    model
+        With a judgement.
+    settings
+        For the time zone and the false-alarm budget.
+    """
+
+    def __init__(self, model: Model, settings: StreamSettings) -> None:
+        assert model.judgement is not None
+        self._model, self._population = model, model.judgement
+        self._zone, self._budget = settings.time_zone or model.time_zone, settings.threshold.budget("metric")
+        M, C = len(model.detectors), model.channels
+        known = [self._calibrated(name) for name in model.calibrations]
+        self._usual = np.median(known, axis=0) if known else np.full(M, np.inf)
+        self.components: dict[str, np.dtype[Any]] = {
+            COMPONENT: self._population.state_dtype,
+            HISTORY: np.dtype(
+                [
+                    ("until", "<i8"),
+                    ("usual", "<f8", (M,)),
+                    ("step", "<i8"),
+                    ("last", "<i8"),
+                    ("steps", "<i8", (STEPS,)),
+                    ("negative", "u1", (C,)),
+                ]
+            ),
+        }
+
+    def begin(self, state: PartitionState, new: list[int], strange: Collection[int] = ()) -> None:
+        """Put what the model knows into the rows of new series; of all, in a state that was written without a judgement.
+
+        Of `strange` ones it knows nothing, whatever they are called: running totals, of which it has seen no rates.
+        """
+        if not state.scalars.get(_BEGUN):
+            state.scalars[_BEGUN] = 1
+            new = state.rows().tolist()
+            state.touch(np.array(new, np.intp))
+        if not new:
+            return
+        names = ["" if row in strange else state.names[row] or "" for row in new]
+        self._population.begin(state.arrays[COMPONENT], np.array(new, np.intp), names)
+        history = state.arrays[HISTORY]
+        for row, name in zip(new, names, strict=True):
+            if (learnt := self._model.histories.get(name)) is not None:
+                history["until"][row] = learnt.until
+                history["negative"][row, list(learnt.negative)] = 1
+            history["step"][row] = self._model.interval_ms.get(name, 0)
+            history["usual"][row] = self._calibrated(name) if name in self._model.calibrations else self._usual
+
+    def judge(
+        self,
+        state: PartitionState,
+        observations: Observations,
+        rows: NDArray[np.intp],
+        pushed: Pushed,
+        living: NDArray[np.int64],
+    ) -> Judged:
+        """Judge what was accepted of N observations, whose series are in `rows` (N,), and move their states on.
+
+        `living` (N,) series are known to the stream at each: a budget of the whole stream is shared among them.
+        """
+        index = np.flatnonzero(pushed.accepted)
+        of, times, values = rows[index], observations.timestamps[index], observations.values[index]
+        history = state.arrays[HISTORY]
+        until = history["until"][of]
+        floor = np.where(_so_far(of, history["negative"], values < 0), -np.inf, 0.0)
+        n, C = values.shape
+        expected, margin, shares = np.full((3, n, C), np.nan)
+        nothing = np.full(n, np.nan)
+        judged = Judged(index, np.zeros(n, np.bool_), np.zeros(n), nothing, expected, margin, shares, floor)
+        news = np.flatnonzero((until == 0) | (times > until))
+        anew, ordinals = pushed.anew[index], pushed.ordinals[index]
+        steps = self._steps(history, of, times, ordinals)
+        anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
+        budget = budget_rows(self._budget, steps, living[index])
+        for part, begins in _parts(of[news], anew[news]):
+            if len(begins):
+                self._population.restart(state.arrays[COMPONENT], begins)
+            at = news[part]
+            said = self._population.step(
+                state.arrays[COMPONENT], of[at], values[at], times[at], offsets(self._zone, times[at]), budget[at]
+            )
+            self._write(judged, at, said)
+        return judged
+
+    def ranked(
+        self, state: PartitionState, judged: Judged, rows: NDArray[np.intp], raw: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The ranking score (A,) with the members' raw scores (A, M), NaN where there are none; series in `rows` (A,).
+
+        A weighted mean of logarithms, each raw score in units of its own frozen usual one.
+        """
+        usual = state.arrays[HISTORY]["usual"][rows]
+        seen = np.isfinite(raw) & (usual > 0)
+        members = np.log2(1.0 + np.maximum(np.where(seen, raw, 0.0), 0.0) / np.where(usual > 0, usual, 1.0))
+        weights = MEMBER * seen.sum(axis=1)
+        mixed = (OWN * judged.score + MEMBER * np.where(seen, members, 0.0).sum(axis=1)) / (OWN + weights)
+        return np.asarray(np.where(judged.live, mixed, 0.0))
+
+    def _steps(
+        self,
+        history: NDArray[Any],
+        rows: NDArray[np.intp],
+        times: NDArray[np.int64],
+        ordinals: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The usual step (n,), ms, of each observation's series; 0 where it is not known: yet, or because it is irregular."""
+        young = np.flatnonzero((ordinals <= STEPS + 1) & (history["until"][rows] == 0))
+        known = np.zeros(len(young), np.int64)
+        for k, i in enumerate(young.tolist()):
+            of = history[rows[i]]
+            if ordinals[i] > 1:
+                of["steps"][ordinals[i] - 2] = times[i] - of["last"]
+                of["step"] = np.sort(of["steps"][: ordinals[i] - 1])[(ordinals[i] - 1) // 2]
+            of["last"] = times[i]
+            known[k] = of["step"]
+        steps = history["step"][rows]
+        steps[young] = known
+        return np.asarray(steps)
+
+    def _calibrated(self, name: str) -> NDArray[np.float64]:
+        """What a member's raw score usually reaches (M,) in a known series; infinite where it says nothing."""
+        states = self._model.calibrations[name]
+        reached = self._model.calibrator.raw_at(states, np.full(len(states), USUAL))
+        return np.asarray(np.where(np.isfinite(reached) & (reached > 0), reached, np.inf))
+
+    @staticmethod
+    def _write(judged: Judged, at: NDArray[np.intp], said: Said) -> None:
+        sound = np.isfinite(said.score) & np.isfinite(said.strength)  # of values at the end of what floats can say
+        judged.live[at] = said.judged & sound
+        judged.score[at] = np.where(sound, said.score, 0.0)
+        # A series that alarmed of late has a higher bar; from 0 on is an alarm.
+        judged.alarm[at] = np.where(said.anomalous, np.maximum(said.strength, 0.0), np.minimum(said.strength, -1e-9))
+        judged.expected[at] = said.expected
+        judged.margin[at] = said.band
+        judged.shares[at] = said.shares
+
+
+def _parts(rows: NDArray[np.intp], anew: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Cut observations of series `rows` (n,) where a series begins anew: places of each part, and the rows that begin anew before it.
+
+    Series do not see each other, so all go on to their next beginning in one part.
+    """
+    if not anew.any():
+        if len(rows):
+            yield np.arange(len(rows)), np.zeros(0, np.intp)
+        return
+    order = np.argsort(rows, kind="stable")
+    count = np.cumsum(anew[order].astype(np.int64))
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    count -= np.repeat(count[first] - anew[order][first], np.diff(first, append=len(rows)))
+    turn = np.empty(len(rows), np.intp)
+    turn[order] = count
+    for k in range(int(turn.max()) + 1):
+        part = np.flatnonzero(turn == k)
+        if len(part):
+            yield part, rows[part[anew[part]]]
+
+
+def _so_far(rows: NDArray[np.intp], kept: NDArray[Any], what: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether `what` (n, C) held for an observation or any before it of its series; `kept` (rows, C) remembers it."""
+    before = kept[rows] != 0
+    if not (what & ~before).any():
+        return np.asarray(before)
+    order = np.argsort(rows, kind="stable")
+    count = np.cumsum(what[order].astype(np.int64), axis=0)
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    lengths = np.diff(first, append=len(rows))
+    count -= np.repeat(count[first] - what[order][first], lengths, axis=0)
+    out = np.empty_like(what)
+    out[order] = count > 0
+    np.maximum.at(kept, rows, what.astype(kept.dtype))
+    return np.asarray(out | before)
