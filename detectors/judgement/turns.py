@@ -93,9 +93,8 @@ def record(C: int) -> np.dtype[Any]:
             ("week", "<f2", (WEEK_BINS, C)),
             ("calm", "i1"),
             ("phase", "u1"),
-        ],
-        align=True,
-    )
+        ]
+    )  # packed: bytes between fields would be nobody's, and differ from copy to copy
 
 
 # Judging
