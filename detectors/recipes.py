@@ -275,11 +275,10 @@ METRIC = Recipe(
     (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
     several=(("pca", {"window": 4}),),
     time_features=("day",),
-    settings={"threshold": {"level": 2.5}},
 )
 """Three networks that see a stretch that runs wrong, not a noisy point. Where there are several channels, a look at the last four
-observations besides: which of them has left the others' company. The level is where NAB's standard profile, over the whole corpus, is flat and best."""
-JUDGED = replace(METRIC, settings={}, judgement=True)
+observations besides: which of them has left the others' company."""
+JUDGED = replace(METRIC, judgement=True)
 """The same members beside a judgement of each newest row that knows the day, the week and the company that channels keep: its alarm decides, and they have
 a say in the ranking score. By name, `judged`; not the default yet."""
 JUDGED_NAME = "judged"

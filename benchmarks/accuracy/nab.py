@@ -77,9 +77,11 @@ def run(seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
 def _scored(data: Dataset, label: str, seed: int, default: Model | None) -> ScoredRows:
     """One series: by the default's model or a member of it, else by a model of its own."""
     if default is None or label not in {DEFAULT, *MEMBERS}:
-        return score_dataset(data, detector=label, alerts=evaluation.ONE_PER_EVENT, seed=seed)
+        return score_dataset(
+            data, detector=label, recipe=evaluation.AT_BEST, alerts=evaluation.ONE_PER_EVENT, seed=seed
+        )
     model = default if label == DEFAULT else member(default, label)
-    return score_dataset(data, model=model, alerts=evaluation.ONE_PER_EVENT)
+    return score_dataset(data, model=model, recipe=evaluation.AT_BEST, alerts=evaluation.ONE_PER_EVENT)
 
 
 def member(model: Model, name: str) -> Model:

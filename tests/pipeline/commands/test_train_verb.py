@@ -100,16 +100,23 @@ def test_a_stopped_training_goes_on_where_it_was(metric: Path, tmp_path: Path, m
     assert not (tmp_path / "m.checkpoint").exists()
 
 
-def test_the_default_mix_carries_its_level_into_the_stream_and_other_detectors_none(
-    metric: Path, tmp_path: Path
-) -> None:
+def test_the_default_mix_of_metrics_leaves_the_alarm_to_the_stream_s_budget(metric: Path, tmp_path: Path) -> None:
     settings = StreamSettings(name="load", model=tmp_path / "m.safetensors")
     said = train("default", *columns(metric), "--out", settings.model, "--set", "training.epochs=3", "--window", 12)
-    assert "recommended where your settings do not say: threshold.level = 2.5" in said
+    assert "recommended" not in said
     stream = create_stream(settings, load_model(settings.model))
-    assert (stream.settings.threshold.level, stream.settings.alerts.resolve_count) == (2.5, 5)
-    train("autoencoder", *columns(metric), "--out", settings.model, *QUICK)
-    assert create_stream(settings, load_model(settings.model)).settings == settings
+    assert stream.settings == settings
+    assert stream.threshold.name == "budget"
+
+
+def test_the_default_mix_of_tables_carries_its_life_of_alerts_into_the_stream(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(400, 2)))
+    (tmp_path / "rows.csv").write_text(f"a,b\n{rows}\n")
+    settings = StreamSettings(name="rows", model=tmp_path / "m.safetensors")
+    said = train("default", "--data", tmp_path / "rows.csv", "--table", "--out", settings.model)
+    assert "recommended where your settings do not say: alerts.resolve_count = 3" in said
+    assert create_stream(settings, load_model(settings.model)).settings.alerts.resolve_count == 3
 
 
 def test_a_history_of_hours_trains_the_default_without_the_time_of_day_and_with_short_windows_as_score_does(

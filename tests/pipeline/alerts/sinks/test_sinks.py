@@ -129,7 +129,9 @@ async def test_the_webhook_gets_what_fires_grows_and_resolves_in_alertmanager_s_
     assert last["alerts"][0]["endsAt"] == "2014-07-01T00:10:00.000Z"
     assert last["alerts"][0]["fingerprint"] == sent[0].fingerprint
     said = first["alerts"][0]["annotations"]
-    assert said["summary"] == "a jumped to 9.5, 375 % above the expected 2, since 2014-07-01 00:00 UTC, for 5 min so far."
+    assert (
+        said["summary"] == "a jumped to 9.5, 375 % above the expected 2, since 2014-07-01 00:00 UTC, for 5 min so far."
+    )
     assert (said["kind"], said["change"], said["deviation"]) == ("spike", "held", "+7.5 (+375 %)")
     assert last["alerts"][0]["annotations"]["peak"] == "9.5, expected 2, at 2014-07-01T00:00:00.000Z"
     assert all(isinstance(v, str) for a in last["alerts"] for v in [*a["labels"].values(), *a["annotations"].values()])
