@@ -68,7 +68,13 @@ class OperatedStream:
 
     @property
     def environment(self) -> dict[str, str]:
-        stream = {"name": self.name, "model": str(self.model), "alert_topic": f"{self.name}.alerts", "probation": 50}
+        stream = {
+            "name": self.name,
+            "model": str(self.model),
+            "alert_topic": f"{self.name}.alerts",
+            "probation": 50,
+            "alerts": {"quiet": "0s"},
+        }
         return {
             "TIDEWATCH_KAFKA__BROKERS": self.kafka, "TIDEWATCH_KAFKA__PARTITIONS": "1", "TIDEWATCH_REDIS__URL": self.redis,
             "TIDEWATCH_REDIS__PREFIX": self.prefix or self.name, "TIDEWATCH_WORKER__GROUP": self.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.errors import BrokerError
@@ -18,6 +18,8 @@ from pipeline.kafka.topics import no_topic
 from pipeline.settings import KafkaSettings
 
 _POLL_MS = 200
+_READ_WITHIN = 5.0
+"""Seconds."""
 
 
 class DecisionTopic:
@@ -60,11 +62,11 @@ class DecisionTopic:
                     raise no_topic([self.name], ())
                 first = (await consumer.beginning_offsets([tp]))[tp]
                 end = (await consumer.end_offsets([tp]))[tp]
-            if end < self._next:
+            consumer.assign([tp])
+            if end < self._next and not await self._holds(consumer, tp, self._next - 1):
                 msg = f"topic {self.name} ends at offset {end} and held {self._next} records: it was deleted or lost records; start the worker again"
                 raise BrokerError(msg)
             self._next = max(self._next, first)
-            consumer.assign([tp])
             consumer.seek(tp, self._next)
             while self._next < end:
                 async with asyncio.timeout(seconds):
@@ -73,3 +75,12 @@ class DecisionTopic:
                     self._next = await consumer.position(tp)
         finally:
             await consumer.stop()
+
+    async def _holds(self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> bool:
+        """Whether there is a record at this offset though the topic is said to end before: not every broker tells where its logs end (Tansu does not)."""
+        consumer.seek(tp, offset)
+        try:
+            async with asyncio.timeout(_READ_WITHIN):
+                return bool((await consumer.getone(tp)).offset == offset)
+        except TimeoutError:
+            return False

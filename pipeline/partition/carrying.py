@@ -6,7 +6,7 @@
 | threshold method | its levels start anew in every series; windows, calibration and alerts stay |
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
 | probation | holds for new series, and for those that are in probation |
-| the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again |
+| the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
 | the model, another shape | refused: what is kept of a series is of the old one |
 
 docs/decisions.md has the table for users, a test holds each row of it. Everything here is a function of the state and the decision alone.
@@ -50,7 +50,15 @@ _WORDS = {
     "members": "detectors",
     "calibration": "a calibration of",
     "kept": "series kept as",
+    "judgement": "a judgement of",
 }
+
+_UNREADABLE = {
+    "calibration": "another calibration",
+    "kept": "another form of records or of scaling",
+    "judgement": "a judgement of another form, or none",
+}
+"""What two shapes differ in where their numbers tell people nothing."""
 
 
 def shape_of(stream: Stream) -> dict[str, str]:
@@ -63,6 +71,7 @@ def shape_of(stream: Stream) -> dict[str, str]:
         "members": model.detector_name,
         "calibration": str(model.calibrator.dtype.descr),
         "kept": str(stream.windows.dtype.descr),
+        "judgement": "" if model.judgement is None else str(model.judgement.state_dtype.descr),
     }
 
 
@@ -70,8 +79,8 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """Why a state of shape `old` cannot go on as `new`, in words; empty where it can."""
     for name, meaning in _WORDS.items():
         if old.get(name, "") != new.get(name, ""):
-            if name in ("calibration", "kept"):  # numbers nobody wants to read
-                return "another calibration" if name == "calibration" else "another form of records or of scaling"
+            if name in _UNREADABLE:
+                return _UNREADABLE[name]
             return f"{meaning} {new.get(name, '')}, and the state is of {old.get(name, '')}"
     return ""
 
@@ -247,4 +256,5 @@ def _set_model(core: PartitionCore) -> None:
             trained = min(model.training_rows.get(name) or 0, ordinal)
             admission[row] = (trained, trained)
     core.stream.windows.admit(state, rows.tolist())
+    core.judge_anew()
     state.touch(rows)

@@ -399,6 +399,19 @@ class PartitionCore:
             lives["heard_at"][lives["status"] != 0] = 0
         return taken
 
+    def judge_anew(self) -> None:
+        """Of all series the judgement knows what its model knows of them, no more: another model came in."""
+        if self._judgements is not None:
+            rows = self.state.rows()
+            for name in self._judgements.components:
+                self.state.arrays[name][rows] = np.zeros((), self.state.components[name])
+            counters = (
+                self.state.arrays["windows"]["kind"][rows] != 0
+                if self.stream.windows.counts
+                else np.zeros(len(rows), np.bool_)
+            )
+            self._judgements.begin(self.state, rows.tolist(), rows[counters].tolist())
+
     def partitions_added(self, before: int, after: int) -> list[Alert]:
         """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
 

@@ -15,6 +15,7 @@ from detectors.calibration import create
 from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.training import train_metric
+from pipeline.partition.carrying import carried, differing, shape_of
 from pipeline.partition.stream import PartitionCore, create_stream
 from pipeline.settings import StreamSettings, ThresholdSettings
 from pipeline.steps.batches import Observations
@@ -177,3 +178,28 @@ def test_a_probation_that_is_asked_for_holds(model: Model) -> None:
     _, said = run(model, [(t, "new", v) for t, _, v in rows_of("c", 0, 300)], probation=200)
     live = [r.live for r in said if not hasattr(r, "sequence")]
     assert live == [False] * 200 + [True] * 100
+
+
+def test_another_model_s_judgement_begins_anew_in_every_series(model: Model) -> None:
+    recorded = {n: (T0 + STEP * np.arange(LEARNT), 2.0 * values(n)[:LEARNT]) for n in "cab"}
+    other = replace(with_judgement(replace(model, judgement=None, histories={}), recorded), hash="another")
+    old = create_stream(StreamSettings(name="waves", model=Path("unused")), model)
+    new = create_stream(StreamSettings(name="waves", model=Path("unused")), other)
+    core = old.core(0)
+    core.process(observations([*rows_of("a", LEARNT, LEARNT + 50), *rows_of("x", LEARNT, LEARNT + 50)]))
+    taken = carried(core, new)
+    fresh = new.core(0)
+    fresh.state.rows_of(["a", "x"])
+    fresh.judge_anew()
+    for name in ("judgement", "history"):
+        assert np.array_equal(taken.state.arrays[name], fresh.state.arrays[name])
+    assert taken.state.arrays["judgement"]["known"][:2].tolist() == [2, 0]
+
+
+def test_a_stream_with_a_judgement_does_not_take_over_a_state_without(model: Model) -> None:
+    alone = create_stream(
+        StreamSettings(name="waves", model=Path("unused")), replace(model, judgement=None, histories={})
+    )
+    judged = create_stream(StreamSettings(name="waves", model=Path("unused")), model)
+    assert differing(shape_of(alone), shape_of(judged)) == "detectors judgement+zscore, and the state is of zscore"
+    assert differing(shape_of(judged), shape_of(judged)) == ""
