@@ -74,6 +74,7 @@ class OperatedStream:
             "alert_topic": f"{self.name}.alerts",
             "probation": 50,
             "alerts": {"quiet": "0s"},
+            "threshold": {"level": 4.0},
         }
         return {
             "TIDEWATCH_KAFKA__BROKERS": self.kafka, "TIDEWATCH_KAFKA__PARTITIONS": "1", "TIDEWATCH_REDIS__URL": self.redis,

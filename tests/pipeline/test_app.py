@@ -72,7 +72,7 @@ class World:
             "TIDEWATCH_REDIS__PREFIX": self.name, "TIDEWATCH_WORKER__GROUP": self.name,
             "TIDEWATCH_WORKER__SESSION_TIMEOUT": "6s", "TIDEWATCH_WORKER__CHECKPOINT_EVERY": "500ms",
             "TIDEWATCH_STREAMS": json.dumps([{
-                "name": self.name, "model": str(self.model), "alert_topic": f"{self.name}.alerts", "probation": 50, "alerts": {"quiet": "0s"},
+                "name": self.name, "model": str(self.model), "alert_topic": f"{self.name}.alerts", "probation": 50, "alerts": {"quiet": "0s"}, "threshold": {"level": 4.0},
             }]),
         }  # fmt: skip
         process = subprocess.Popen(
