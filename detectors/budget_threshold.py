@@ -27,6 +27,11 @@ SLOPES = 0.7, 3.0
 ABOVE = 1.0
 """How far the level may rise over where it began: whoever has many incidents keeps being told of them."""
 LOWEST = 1.0
+TOLD_BY = 10.0
+"""Of n scores, learnt from or seen, the level asks for no rarer than one in so many times n: what is rarer nobody can tell of them. Over any time that
+adds a false alert at most, for the nth score one in 10 n is let pass."""
+FEWEST = 20.0
+"""Scores that count where there are fewer: one in 200."""
 MEMORY = 1 << 15
 """Scores at which the counts of a series are halved: what is older fades."""
 
@@ -47,7 +52,7 @@ class BudgetThreshold(Threshold):
 
     Notes
     -----
-    108 bytes: time of the last score of the step before i8, usual step f4, seen u4, counted u4, and of each edge how rare alerts are there f4,
+    112 bytes: time of the last score of the step before i8, usual step f4, learnt from u4, seen u4, counted u4, and of each edge how rare alerts are there f4,
     the last score that kept one going u4, alerts u2, whether one is open u1.
     """
 
@@ -60,14 +65,16 @@ class BudgetThreshold(Threshold):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """108 bytes."""
+        """112 bytes."""
         K = len(EDGES)
         edges = [("rare", "<f4", (K,)), ("kept", "<u4", (K,)), ("alerts", "<u2", (K,)), ("open", "u1", (K,))]
-        return np.dtype([("since", "<i8"), ("interval", "<f4"), ("seen", "<u4"), ("counted", "<u4"), *edges])
+        return np.dtype(
+            [("since", "<i8"), ("interval", "<f4"), ("trained", "<u4"), ("seen", "<u4"), ("counted", "<u4"), *edges]
+        )
 
-    def admit(self, state: NDArray[Any], row: int, interval_ms: int) -> None:
+    def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:
         """See `Threshold.admit`."""
-        state["interval"][row] = interval_ms
+        state["interval"][row], state["trained"][row] = interval_ms, trained
 
     def apply(
         self,
@@ -79,10 +86,12 @@ class BudgetThreshold(Threshold):
         series: NDArray[np.int64] | int = 1,
     ) -> NDArray[np.float64]:
         """See `Threshold.apply`."""
-        interval, rare = np.empty(len(rows)), np.empty((len(rows), len(EDGES)))
+        interval, rare, known_of = np.empty(len(rows)), np.empty((len(rows), len(EDGES))), np.empty(len(rows))
         counted = learn & np.isfinite(score)
         for part in steps_of(state["seen"], rows, counted):
-            interval[part], rare[part] = state["interval"][rows[part]], state["rare"][rows[part]]
+            of = rows[part]
+            interval[part], rare[part] = state["interval"][of], state["rare"][of]
+            known_of[part] = state["trained"][of] + state["seen"][of].astype(np.int64) // STEP * STEP
             known = part[counted[part]]
             if len(known):
                 known = known[np.argsort(rows[known], kind="stable")]
@@ -90,7 +99,8 @@ class BudgetThreshold(Threshold):
                 self._move_on(state, rows[known], None if times is None else times[known])
         wanted = np.log10(budget_rows(self.budget, interval, series))
         level = _levels(np.where(rare[:, :1] > 0, rare, EDGES), wanted)
-        return np.clip(level, LOWEST, np.minimum(wanted + ABOVE, MAX_CALIBRATED))
+        told = np.log10(TOLD_BY * np.maximum(known_of, FEWEST))
+        return np.clip(level, LOWEST, np.minimum(np.minimum(wanted + ABOVE, told), MAX_CALIBRATED))
 
     def _learn(self, state: NDArray[Any], rows: NDArray[np.intp], score: NDArray[np.float64]) -> None:
         """Count the alerts that began among scores (n,) of one step, sorted by series, at each edge."""

@@ -12,6 +12,7 @@ give equal answers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,8 @@ LASTING = 5
 """Newest rows that must lie on one side for a level; between two looks at an alert that goes on."""
 STRETCH = 8
 """Newest rows in which a stuck value or noise is looked for."""
+_HUGE = 1e100
+"""From which on windows are made smaller: their squares would overflow."""
 _REFERENCE = 8
 """Rows before the onset from which on they say what is usual."""
 
@@ -119,6 +122,9 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
     floor
         Below which the series cannot go; NaN: not known.
     """
+    if (size := float(np.abs(window).max())) > _HUGE:  # a power of two changes no digit
+        small = 2.0 ** -math.frexp(size)[1]
+        window, expected, floor = window * small, expected * small, floor * small
     n, now = len(window), window[-1]
     before = window[: max(n - since - 1, 0)]
     new = window[-min(since + 1, LASTING) :]

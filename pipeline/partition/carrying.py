@@ -229,7 +229,8 @@ def _begin_threshold(core: PartitionCore) -> None:
         interval = (
             int(slots["interval"][row]) if known else core.stream.model.interval_ms.get(state.names[row] or "", 0)
         )
-        core.stream.threshold.admit(state.arrays["threshold"], row, interval)
+        trained = int(state.arrays["admission"]["training"][row])
+        core.stream.threshold.admit(state.arrays["threshold"], row, interval, trained)
 
 
 def _set_probation(core: PartitionCore) -> None:

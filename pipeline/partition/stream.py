@@ -473,7 +473,7 @@ class PartitionCore:
             ):  # the judgement says itself what is news, and from when on it knows enough of a series
                 asked = trained is None and "probation" in settings.model_fields_set
                 admission["probation"] = settings.probation if asked else 0
-            self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0))
+            self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
             if known and (calibration := model.calibrations.get(name)) is not None:
                 state.arrays["calibration"]["members"][row] = calibration
         if self._judgements is not None:

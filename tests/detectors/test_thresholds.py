@@ -38,7 +38,7 @@ def stream(seed, n, series):
 
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda t: t.name)
 def test_a_state_is_small_and_starts_as_zeros(threshold):
-    assert threshold.dtype.itemsize <= (108 if threshold.name == "budget" else 32)
+    assert threshold.dtype.itemsize <= (112 if threshold.name == "budget" else 32)
     levels, _ = run(threshold, np.zeros(3, np.intp), np.zeros(3), np.ones(3, bool))
     np.testing.assert_array_equal(levels, levels[0])
     assert 0 < levels[0] <= 12
@@ -123,8 +123,9 @@ def test_what_is_old_fades(kind):
 def test_a_budget_becomes_a_level_by_the_usual_step_of_each_series():
     month = BudgetThreshold(MONTHLY)
     state = np.zeros(3, month.dtype)
-    month.admit(state, 0, 300_000)
-    month.admit(state, 1, 60_000)
+    month.admit(state, 0, 300_000, 100_000)
+    month.admit(state, 1, 60_000, 100_000)
+    state["trained"][2] = 100_000
     rows, score, learn = np.arange(3), np.zeros(3), np.ones(3, bool)
     levels = month.apply(state, rows, score, learn, np.full(3, 10**12))
     np.testing.assert_allclose(10**levels, [8640, 43_200, 10_000])
@@ -132,6 +133,19 @@ def test_a_budget_becomes_a_level_by_the_usual_step_of_each_series():
         state, rows, score, learn, np.full(3, 10**12), series=np.array([1, 10, 1])
     )
     np.testing.assert_allclose(10**shared, [8640, 432_000, 10_000])
+
+
+def test_a_level_asks_for_nothing_rarer_than_what_few_scores_can_tell():
+    month = BudgetThreshold(MONTHLY)
+    state = np.zeros(2, month.dtype)
+    month.admit(state, 0, 1_000)
+    month.admit(state, 1, 1_000, 750)
+    rows = np.tile([0, 1], 640)
+    at_once = month.apply(state.copy(), rows, np.zeros(1280), np.ones(1280, bool))
+    parted = [month.apply(state, rows[a : a + 50], np.zeros(50), np.ones(50, bool)) for a in range(0, 1250, 50)]
+    np.testing.assert_array_equal(np.concatenate(parted), at_once[:1250])
+    np.testing.assert_allclose(10 ** at_once[:2], [200, 7_500])
+    np.testing.assert_allclose(10 ** at_once[-2:], [10 * 576, 10 * (750 + 576)])
 
 
 def test_a_budget_follows_a_changed_step_but_no_gap():

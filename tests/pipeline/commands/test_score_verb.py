@@ -330,7 +330,7 @@ def test_alerts_and_report_are_written_and_told(tmp_path: Path) -> None:
     _, said = _score(_file(tmp_path, _frame()), "--alerts", str(alerts), "--report", str(report))
     [first, *_] = pd.read_csv(alerts).to_dict("records")
     assert first["series"] == "load"
-    assert first["why"] in said
+    assert first["summary"] in said
     assert "Content-Security-Policy" in report.read_text()
 
 

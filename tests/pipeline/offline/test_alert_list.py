@@ -39,7 +39,7 @@ def test_a_planted_outage_is_told_with_place_size_and_reason() -> None:
     assert alert.observed == data.all_series[NAME].columns[0][1_500:1_510].max() or alert.observed > 85
     assert alert.expected == pytest.approx(50, abs=3)
     assert f"c0 was {alert.observed:.5g} where" in alert.why
-    assert alert.severity == "warning"
+    assert alert.severity == "critical"
 
 
 def test_the_channel_that_is_off_is_the_reason() -> None:

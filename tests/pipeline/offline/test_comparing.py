@@ -86,7 +86,7 @@ def test_candidates_are_judged_on_the_same_rows_and_one_that_cannot_be_is_told()
     left: list[str] = []
     found = try_out(
         labelled(),
-        [Candidate("zscore"), Candidate("seasonal"), Candidate("tcn-classifier")],
+        [Candidate("zscore", (), "1 per series per day"), Candidate("seasonal"), Candidate("tcn-classifier")],
         on_left_out=left.append,
     )
     assert len({len(o.watched[0].times) for o in found}) == 1
