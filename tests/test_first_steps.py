@@ -129,7 +129,9 @@ def test_whoever_follows_the_page_sees_the_outage(reader: Reader) -> None:
 
     reader.sees_the_outage()
     read = reader.reads()
-    fired = [line for line in read if line.startswith("2026-01-22T12") and "shops lyon firing" in line]
+    fired = [
+        line for line in read if line.startswith("2026-01-22T12") and "shops lyon firing" in line and "anomaly" in line
+    ]
     assert len(fired) == 1
     for file in named_files():
         assert (reader.folder / file).exists(), f"the page names {file}"

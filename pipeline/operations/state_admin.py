@@ -122,7 +122,8 @@ class Administration:
     def require_stopped(self) -> None:
         """Raise BrokerError where a worker of the group lives, or the rights to move the group are not there (Denied)."""
         kafka, group = self.settings.kafka, self.settings.worker.group
-        rights.require(self._admin, kafka, read=[self.stream.input_topic], group=group)
+        decisions = self.stream.decision_topic
+        rights.require(self._admin, kafka, read=[self.stream.input_topic, decisions], write=[decisions], group=group)
         require_nobody(self.group())
 
     def committed(self) -> dict[int, int]:

@@ -125,7 +125,7 @@ def stream(kafka: str, tmp_path: Path, running: ExitStack) -> OperatedStream:
 def start(stream: OperatedStream, port: int) -> subprocess.Popen[str]:
     stream.more = {"TIDEWATCH_WORKER__METRICS_PORT": str(port), "TIDEWATCH_WORKER__METRICS_TOKEN": TOKEN}
     [settings] = json.loads(stream.environment["TIDEWATCH_STREAMS"])
-    settings["alerts"] = {"update_every": "1m"}  # every observation of an alert is an update
+    settings["alerts"] = {"update_every": "1m", "quiet": "0s"}  # every observation of an alert is an update
     stream.more["TIDEWATCH_STREAMS"] = json.dumps([settings])
     return stream.start()
 

@@ -98,10 +98,11 @@ def test_tokens_are_compared_in_constant_time() -> None:
 
 
 def test_probes_learn_whether_it_is_well_and_no_more() -> None:
-    clock = iter([0.0] + [1000.0] * 10)
+    now = [0.0]
     registry = CollectorRegistry()
-    worker = WorkerMetrics(registry, Health(clock=lambda: next(clock)))
+    worker = WorkerMetrics(registry, Health(clock=lambda: now[0]))
     worker.position("secret-stream", 0, 5, 10)
+    now[0] = 1000.0
     with serve(registry, worker.health, port=0, token=TOKEN) as port:
         assert asked(port, "/healthz")[::2] == (503, b'{"status":"degraded"}')
         assert b"secret-stream" in asked(port, "/healthz", Authorization=f"Bearer {TOKEN}")[2]

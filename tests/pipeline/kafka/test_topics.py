@@ -29,7 +29,7 @@ def stream(name: str, **settings: str) -> StreamSettings:
 def test_each_topic_is_planned_once() -> None:
     plans = topics.plan([stream("a", score_topic="scores"), stream("b", topic="in")])
     assert [p.name for p in plans] == [
-        "a.observations", "tidewatch.alerts", "a.observations.dlq", "scores", "in", "in.dlq",
+        "a.observations", "tidewatch.alerts", "tidewatch.decisions", "a.observations.dlq", "scores", "in", "in.dlq",
     ]  # fmt: skip
     kept = {p.name: (p.config["cleanup.policy"], p.config.get("retention.ms")) for p in plans}
     assert kept["tidewatch.alerts"] == ("compact", None)
@@ -42,12 +42,12 @@ def test_each_topic_is_planned_once() -> None:
 def test_topics_get_their_settings_and_a_second_run_leaves_them(kafka: str) -> None:
     name = f"s{uuid.uuid4().hex[:8]}"
     settings = KafkaSettings(brokers=kafka, partitions=3)
-    plans = topics.plan([stream(name, alert_topic=f"{name}.alerts")])
+    plans = topics.plan([stream(name, alert_topic=f"{name}.alerts", decision_topic=f"{name}.decisions")])
     admin = connect_admin(settings)
     try:
         assert topics.create(admin, settings, plans) == [p.name for p in plans]
         facts = topics.describe(admin, settings, [p.name for p in plans])
-        assert {f.partitions for f in facts.values()} == {3}
+        assert {topic: f.partitions for topic, f in facts.items() if f.partitions != 3} == {f"{name}.decisions": 1}
         assert _config(admin, f"{name}.alerts")["cleanup.policy"] == "compact"
         assert _config(admin, f"{name}.alerts")["min.insync.replicas"] == "1"
         assert _config(admin, f"{name}.observations.dlq")["retention.ms"] == str(14 * 24 * 3600 * 1000)

@@ -148,7 +148,7 @@ def test_a_series_that_changes_its_kind_has_one_state_however_the_stream_is_cut(
 def test_a_row_that_was_used_before_is_of_the_series_that_has_it_now() -> None:
     core = stream(counter=("net*",)).core(0)
     run(core, [encode(Observation("net", T0 + i * MINUTE, 60.0 * i)) for i in range(9)])
-    core._forget(np.array([0]))
+    core.forget(np.array([0]))
     _, (row,) = core.state.rows_of(["disk"])  # as an open alert of it that is taken up
     core._kinds.admit(core.state, [row])
     run(core, [encode(Observation("disk", T0 + i * MINUTE, 60.0 * i)) for i in range(9)], 9)
