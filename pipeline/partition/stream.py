@@ -471,7 +471,7 @@ class PartitionCore:
             if (
                 self._alarm_decides
             ):  # the judgement says itself what is news, and from when on it knows enough of a series
-                asked = trained is None and "probation" in settings.model_fields_set
+                asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
                 admission["probation"] = settings.probation if asked else 0
             self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
             if known and (calibration := model.calibrations.get(name)) is not None:

@@ -42,9 +42,11 @@ _APART = 4
 
 
 def decides(model: Model, settings: StreamSettings) -> bool:
-    """Whether the judgement's alarm decides: where the model has one and the settings choose no threshold of their own."""
-    chosen = settings.threshold.model_fields_set & {"method", "level", "probability"}
-    return model.judgement is not None and not chosen
+    """Whether the judgement's alarm decides: where the model has one and the settings choose no threshold of their own.
+
+    Told by values, not by what was written down: of settings that were decided every field is.
+    """
+    return model.judgement is not None and settings.threshold.method == "fixed" and settings.threshold.level is None
 
 
 @dataclass(frozen=True, slots=True)
