@@ -243,7 +243,8 @@ class PartitionCore:
         if not (begins and self.clock.now):
             return watermarks
         lives = self.state.arrays["alerts"]
-        unheard = np.flatnonzero((lives["status"] != 0) & (lives["heard_at"] == 0))
+        heard = (lives["status"] != 0) | (lives["heard"] != 0)  # also of an alert that is over: its row remembers it
+        unheard = np.flatnonzero(heard & (lives["heard_at"] == 0))
         lives["heard_at"][unheard] = self.clock.begun
         self.state.touch(unheard)
         return np.where(watermarks > 0, watermarks, self.clock.begun)

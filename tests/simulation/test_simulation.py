@@ -52,7 +52,6 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "decisions in force",
         "the list of decisions went back in time, filled up",
         "taken by a zombie",
-        "stored state passed over a decision: not taken",
     ):
         assert happened[trouble] > 0, trouble
 
