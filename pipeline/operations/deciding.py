@@ -152,7 +152,9 @@ class Deciding:
         self._seen = self._times()
         self._asked = False
         for name in streams:
-            self.listings[name] = Listing(name, register, Journal(topics[name], publisher, name).read)
+            self.listings[name] = Listing(
+                name, register, Journal(topics[name], publisher, name).read, of_log=logs[name]
+            )
 
     def journal(self, stream: str, partition: int) -> Journal:
         """Lines of one partition."""

@@ -56,7 +56,7 @@ class Desk:
         rights.require(self._admin, kafka, read=[topic])
         self._input = topics.require(self._admin, kafka, [self.stream.input_topic, topic])[self.stream.input_topic]
         self._journal = Journal(DecisionTopic(kafka, topic), None, stream)
-        self._listing = Listing(stream, register, self._journal.read)
+        self._listing = Listing(stream, register, self._journal.read, of_log=self._input.topic_id)
 
     async def lines(self) -> list[Line]:
         """All decisions, in order, each with where it was taken."""

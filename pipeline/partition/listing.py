@@ -25,9 +25,14 @@ class Listing:
     ----------
     read
         All lines of the stream in the topic of decisions, of whichever partition.
+    of_log
+        Kafka's id of the input topic. Another deployment on the same cluster may have a stream of this name, whose decisions are not ours.
     """
 
-    def __init__(self, stream: str, register: Register, read: Callable[[], Awaitable[Sequence[Entry]]]) -> None:
+    def __init__(
+        self, stream: str, register: Register, read: Callable[[], Awaitable[Sequence[Entry]]], *, of_log: str
+    ) -> None:
+        self._log = of_log
         self.newest = 0
         self._stream = stream
         self._register = register
@@ -82,4 +87,9 @@ class Listing:
 
     async def _told(self) -> dict[int, Decision]:
         """What partitions have taken, by serial."""
-        return {d.serial: d for entry in await self._read() if isinstance(entry, Taken) for d in entry.decisions}
+        return {
+            d.serial: d
+            for entry in await self._read()
+            if isinstance(entry, Taken) and entry.log == self._log
+            for d in entry.decisions
+        }

@@ -330,7 +330,7 @@ class Simulation:
         process = PROCESS.get()
         assert process is not None
         journal = JournalClient(self.broker, PublisherClient(self.broker, process))
-        listing = Listing("sim", StoreClient(self.redis), journal.read)
+        listing = Listing("sim", StoreClient(self.redis), journal.read, of_log="t")
         for _ in range(20):
             try:
                 serial = await listing.propose(Decision(f"{fault.at}", what, "somebody", ""))

@@ -52,7 +52,7 @@ class Worker:
         self._rebuild_records = rebuild_records
         self._streams = streams
         self._decisions = decisions
-        self._listing = Listing("sim", store, JournalClient(broker, publisher).read)
+        self._listing = Listing("sim", store, JournalClient(broker, publisher).read, of_log="t")
         self._ending = False
 
     async def main(self) -> None:
