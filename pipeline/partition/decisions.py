@@ -16,6 +16,8 @@ The topic of decisions is the one place that says where a decision was taken; it
   last one stays the last one until the group has given the partition to another, whose mark comes later.
 - An owner takes a decision by writing it with its offset and its nonce, waiting for the acknowledgement, and reading the topic up to there.
   *It counts only where the last mark before it is of the same nonce* (`valid`). Nothing that the decision leads to is published before that is seen.
+- Whoever takes a partition over takes decisions not before the offset up to which an owner before may have published: the end of the log as
+  it was then, and no more than two checkpoints' worth of records. What was published without a decision is said again as it was.
 
 So a zombie takes nothing: its line stands behind another's mark, nobody believes it, and it sees so itself before anything goes out. An owner
 that dies behind the write has taken the decision, one that dies before it has not. The store may be emptied or go back in time at any

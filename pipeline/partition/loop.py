@@ -131,6 +131,7 @@ class PartitionLoop:
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
+        self._said_up_to = 0
         self._since_checkpoint = 0
         self._checkpointed_at = clock()
         self._midway = False
@@ -196,6 +197,9 @@ class PartitionLoop:
                 f"{self.stream.name}` to start anew"
             )
             raise BrokerError(msg)
+        stored = self.position if self.position >= 0 else now.committed
+        # An owner before may have published so far without what is decided since: a batch holds less than a checkpoint waits for.
+        self._said_up_to = 0 if stored is None else min(now.end, stored + 2 * self._records)
         hole = Hole.between(self.position, now, most=self._rebuild_records)
         if hole is None:
             await self._apply_due()
@@ -409,7 +413,7 @@ class PartitionLoop:
         await self.checkpoint()  # so that whoever comes next does not need what is not in force any more
         if not (following := self._possible(await self._patiently(decisions.following))):
             return
-        await decisions.take(following, self.position)
+        await decisions.take(following, max(self.position, self._said_up_to))
         await self._apply_due()
         if self.position >= 0:
             await self._checkpoint()

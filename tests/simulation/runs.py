@@ -220,7 +220,7 @@ class Simulation:
         self.own = Streams(self.scenario.stream)
         self.files = [self.own] * WORKERS
         self._allow()
-        self._seen: dict[tuple[str, ...], None] = {}
+        self._seen: dict[tuple[str, ...], Message] = {}
 
     async def play(self) -> None:
         """Start, let the faults come, wait for the end, judge."""
@@ -511,8 +511,19 @@ class Simulation:
         self.network.tell(f"partition {p} takes up to {entry.serial} at {entry.offset}")
         self.taken[p].append(entry)
         same = self.logs[p].count_before(entry.offset)
+        said = {
+            i
+            for _, o in self.oracles[p]
+            for m in o.messages[o.published[same] :]
+            if (i := identity_of(m)) in self._seen
+        }
         self.oracles[p] = [(b, self._undisturbed(p, b, (o, same))) for b, o in self.oracles[p]]
         self._allow()
+        for identity in said:
+            if self._seen[identity] not in [one for one, _ in self._allowed.get(identity, ())]:
+                self.fail(
+                    f"partition {p}: what was published already is another from {entry.offset} on, where it takes {entry.serial}"
+                )
 
     def _allow(self) -> None:
         self._allowed = defaultdict(list)
@@ -528,7 +539,7 @@ class Simulation:
             self._told_of(decode_entry(message.value or b""))
             return
         identity = identity_of(message)
-        self._seen.setdefault(identity)
+        self._seen.setdefault(identity, message)
         allowed = [branch for one, branch in self._allowed.get(identity, ()) if one == message]
         if not allowed:
             expected = [one for one, _ in self._allowed.get(identity, ())]

@@ -236,6 +236,15 @@ class Hasty(PartitionLoop):
         await super()._take()
 
 
+class Contradicting(PartitionLoop):
+    """A decision is taken where the state stands, though an owner before has published what comes next without it."""
+
+    async def begin(self, now: Standing) -> int:
+        offset = await super().begin(now)
+        self._said_up_to = 0
+        return offset
+
+
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
 
 
@@ -257,6 +266,7 @@ DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "
         pytest.param(Parts(loop=Deaf), GROWTH, id="control records passed over"),
         pytest.param(Parts(decisions=Unread), DECIDING, id="a zombie's decision"),
         pytest.param(Parts(decisions=Unasked), DECIDING, id="decisions forgotten"),
+        pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
     ],
 )
