@@ -31,6 +31,7 @@ class DecisionTopic:
         self._bodies: list[bytes] = []
         self._next = 0
         self._begun = 0
+        self._whole = 0  # the last reading that came to its end, of those begun
         self._reading = asyncio.Lock()
 
     async def read(self) -> Sequence[bytes]:
@@ -43,12 +44,13 @@ class DecisionTopic:
         """
         before = self._begun
         async with self._reading:
-            if self._begun == before:
+            if self._whole <= before:  # none that began after this was called has come to its end
                 self._begun += 1
                 try:
                     await self._read()
                 except (KafkaError, TimeoutError) as error:
                     raise broker_error(f"read topic {self.name}", error) from error
+                self._whole = self._begun
         return self._bodies
 
     async def _read(self) -> None:
@@ -71,8 +73,10 @@ class DecisionTopic:
             while self._next < end:
                 async with asyncio.timeout(seconds):
                     records = (await consumer.getmany(tp, timeout_ms=_POLL_MS)).get(tp, ())
-                    self._bodies += [record.value for record in records if record.value]
-                    self._next = await consumer.position(tp)
+                    position = await consumer.position(tp)
+                # Together: whoever reads on after a failure reads nothing twice.
+                self._bodies += [record.value for record in records if record.value]
+                self._next = position
         finally:
             await consumer.stop()
 

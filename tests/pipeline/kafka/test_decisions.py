@@ -1,0 +1,55 @@
+"""Who reads the topic of decisions is told all that it held, whoever else reads at the time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pipeline.errors import BrokerError
+from pipeline.kafka.decisions import DecisionTopic
+from pipeline.settings import KafkaSettings
+
+
+class Topic(DecisionTopic):
+    """One whose second reading fails; each other one finds what was written until it began."""
+
+    def __init__(self) -> None:
+        super().__init__(KafkaSettings(), "decisions")
+        self.written: list[bytes] = []
+        self.readings = 0
+
+    async def _read(self) -> None:
+        self.readings += 1
+        reading, found = self.readings, self.written[len(self._bodies) :]
+        await asyncio.sleep(0.02)
+        if reading == 2:
+            raise TimeoutError
+        self._bodies += found
+
+
+def test_who_waits_for_a_reading_that_fails_reads_for_themselves() -> None:
+    async def run() -> None:
+        topic = Topic()
+        first = asyncio.create_task(topic.read())
+        await asyncio.sleep(0)
+        topic.written.append(b"decision")  # the first reading began before it, and cannot know it
+        second, third = asyncio.create_task(topic.read()), asyncio.create_task(topic.read())
+        await first
+        with pytest.raises(BrokerError):
+            await second
+        assert list(await third) == [b"decision"]
+
+    asyncio.run(run())
+
+
+def test_several_who_ask_at_a_time_are_served_by_one_reading() -> None:
+    async def run() -> None:
+        topic = Topic()
+        topic.written.append(b"decision")
+        topic.readings = 2  # none fails
+        many = await asyncio.gather(*(topic.read() for _ in range(5)))
+        assert [list(one) for one in many] == [[b"decision"]] * 5
+        assert topic.readings == 4  # one for who asked first, one for all who asked while that was going on
+
+    asyncio.run(run())
