@@ -40,7 +40,7 @@ def _compared(alert: Alert, peak: Moment) -> str:
     if peak.expected is None or alert.deviation is None or alert.kind == "flat":
         return ""
     if alert.deviation_percent is None or abs(alert.deviation_percent) >= 1000:
-        by = f"{number(abs(alert.deviation))}"
+        by = number(abs(alert.deviation))
     else:
         by = f"{abs(alert.deviation_percent):.3g} %"
     return f", {by} {'above' if alert.deviation > 0 else 'below'} the expected {number(peak.expected)}"
@@ -73,10 +73,10 @@ def _channel(peak: Moment | None) -> str:
 def number(value: float) -> str:
     """With four significant digits, more only for whole numbers.
 
-    >>> number(1234567.0), number(0.123456), number(98.7654321), number(-3.0)
-    ('1,234,567', '0.1235', '98.77', '-3')
+    >>> number(1234567.0), number(0.123456), number(98.7654321), number(-3.0), number(9999.7)
+    ('1,234,567', '0.1235', '98.77', '-3', '10,000')
     """
-    if abs(value) < 1e15 and (value == round(value) or abs(value) >= 10_000):
+    if abs(value) < 1e15 and (value == round(value) or abs(value) >= 1_000):
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
@@ -102,5 +102,5 @@ def when(text: str, *, after: str = "") -> str:
     ('2014-07-01 12:35', '12:35:01.500')
     """
     date, _, time = text.removesuffix("Z").partition("T")
-    time = time.removesuffix(".000").removesuffix(":00") if time.endswith(":00.000") else time.removesuffix(".000")
+    time = time.removesuffix(":00.000").removesuffix(".000")
     return time if after.partition("T")[0] == date else f"{date} {time}"

@@ -207,30 +207,15 @@ def alert_line(alert: Alert) -> str:
     """An alert record for people, as markup."""
     colour = _COLOURS[alert.severity]
     what = f"[bold {colour}]FIRING  [/]" if begins(alert) else "[green]resolved[/]"
-    why = "" if alert.peak is not None else deviation(alert)
-    return f"{what} [{colour}]{alert.severity:<8}[/] {alert.stream}  {escape(alert.summary.rpartition('/')[2])}{why}"
+    text = alert.series.rpartition("/")[2] + alert.summary.removeprefix(alert.series)
+    if told := causes(alert):
+        text = f"{text.removesuffix('.')}, because of {told}."
+    return f"{what} [{colour}]{alert.severity:<8}[/] {alert.stream}  {escape(text)}"
 
 
-def deviation(alert: Alert) -> str:
-    """`, observed 39,197, expected 21,004` where it is known; for rows what contributed most."""
-    if alert.observed and alert.observed[0] is not None:
-        text = f", observed {number(alert.observed[0])}"
-        if alert.expected and alert.expected[0] is not None:
-            text += f", expected {number(alert.expected[0])}"
-        return text
-    if alert.evidence.features:
-        told = ", ".join(f"{f.name} = {f.value}" for f in alert.evidence.features[:2])
-        return f", because of {escape(told)}"
-    return ""
-
-
-def number(value: float) -> str:
-    """With a sensible number of digits.
-
-    >>> number(39197.0), number(0.13437), number(1234567.8)
-    ('39,197', '0.134', '1,234,568')
-    """
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
+def causes(alert: Alert) -> str:
+    """Of a row of a table what contributed most to its score, `duration = 182.0, bytes = 7.0`; empty where it is not known."""
+    return ", ".join(f"{f.name} = {f.value}" for f in (alert.evidence.features or [])[:2])
 
 
 def span(ms: float) -> str:

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.alerts.words import number
 from pipeline.demo.judge import Finding, Span
-from pipeline.demo.live import deviation, number, span
+from pipeline.demo.live import causes, span
 from pipeline.demo.results import StreamResult
 
 _NAME = 36
@@ -79,8 +80,8 @@ def alert_row(one: Span) -> list[str]:
     if alert.peak is not None and alert.peak.observed is not None:
         observed = number(alert.peak.observed)
         expected = "-" if alert.peak.expected is None else number(alert.peak.expected)
-    elif one.onset.evidence.features:
-        observed = deviation(one.onset).removeprefix(", because of ")
+    else:
+        observed = causes(one.onset)
     return [when(one.first), alert.series, alert.severity, alert.kind, f"{alert.peak_score:.1f}", observed, expected,
             span(one.last - one.first)]  # fmt: skip
 
