@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import SettingsError
-from pipeline.partition.home import Homes, Verdict
+from pipeline.partition.home import Homes, Verdict, worst
 from pipeline.steps.batches import RecordBatch
 from pipeline.steps.decoding import CONTROL, Decoder
 from pipeline.steps.kinds import Kinds
@@ -83,8 +83,7 @@ class Preview:
     @property
     def verdict(self) -> Verdict | None:
         """Whether series are not where they belong."""
-        found = [h.verdict for h in self._homes.values() if h.verdict is not None]
-        return max(found, key=lambda v: (v.in_pieces, v.away), default=None)
+        return worst(self._homes.values())
 
     def take(self, batch: RecordBatch) -> None:
         """Messages of one partition."""
@@ -107,10 +106,7 @@ class Preview:
             if len(seen.keys) < 3:
                 seen.keys.add(keys[i])
         homes = self._homes.setdefault(batch.partition, Homes(batch.partition))
-        counts = range(batch.partition + 1, self._partitions + 1)
-        for start in range(0, len(observations), 64):
-            part = observations.part(start, min(start + 64, len(observations)))
-            homes.look(batch, part, np.zeros(len(part), np.intp), counts)
+        homes.look_at_all(batch, observations, self._partitions)
 
 
 def _format(value: bytes) -> str:

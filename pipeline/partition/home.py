@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -147,6 +147,13 @@ class Homes:
             return False
         return self._judge()
 
+    def look_at_all(self, records: RecordBatch, observations: Observations, partitions: int) -> None:
+        """Look at the whole of a batch, where there is no state, and the topic may have grown to so many partitions since."""
+        counts = range(self.partition + 1, partitions + 1)
+        for start in range(0, len(observations), _SIGHTINGS):
+            part = observations.part(start, min(start + _SIGHTINGS, len(observations)))
+            self.look(records, part, np.zeros(len(part), np.intp), counts)
+
     def _next_round(self, series: int) -> None:
         self._judge(whole=True)
         self._seen.clear()
@@ -188,6 +195,11 @@ class Homes:
                 break
         example = next((name for name, s in away.items() if s.kind == kind), next(iter(away)))
         return Verdict(kind, len(away), series, example)
+
+
+def worst(homes: Iterable[Homes]) -> Verdict | None:
+    """Of what was found in several partitions what matters most; None: nothing was."""
+    return max((h.verdict for h in homes if h.verdict is not None), key=lambda v: (v.in_pieces, v.away), default=None)
 
 
 def hash_of(series: str) -> int:

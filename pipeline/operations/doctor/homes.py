@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
-from pipeline.partition.home import AT_HOME, Homes, Verdict
+from pipeline.partition.home import AT_HOME, Homes, worst
 from pipeline.partition.stream import Stream
 from pipeline.settings import Settings
-from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.batches import RecordBatch
 
 NEWEST = 500
 """Records of each partition that are looked at."""
@@ -61,18 +59,13 @@ class Look:
         observations, _ = self._stream.decoder.decode(batch)
         for series in observations.series:
             self._where[series].add(batch.partition)
+        # Of a topic that has grown, the newest records may be of a time when it had fewer partitions.
         homes = self._homes.setdefault(batch.partition, Homes(batch.partition))
-        for start in range(0, len(observations), 64):  # the whole of it, in the pieces that a look takes
-            part = slice(start, start + 64)
-            some = Observations(
-                observations.offsets[part], observations.series[part], observations.timestamps[part], observations.values[part]
-            )  # fmt: skip
-            # Of a topic that has grown, the newest records may be of a time when it had fewer partitions.
-            homes.look(batch, some, np.zeros(len(some), np.intp), range(batch.partition + 1, self._partitions + 1))
+        homes.look_at_all(batch, observations, self._partitions)
 
     def finding(self) -> Finding:
         """What is to be said."""
-        what, verdict, series = f"series {self._stream.name}", self._worst(), len(self._where)
+        what, verdict, series = f"series {self._stream.name}", worst(self._homes.values()), len(self._where)
         if verdict is None:
             return Finding(
                 what, "ok", f"{series:,}, each in the partition of its key" if series else "no observation yet"
@@ -87,7 +80,3 @@ class Look:
             )
             return Finding(what, "failed", f"{told}: {why}")
         return Finding(what, "failed" if verdict.in_pieces else "warning", str(verdict))
-
-    def _worst(self) -> Verdict | None:
-        verdicts = [h.verdict for h in self._homes.values() if h.verdict is not None]
-        return max(verdicts, key=lambda v: (v.in_pieces, v.away), default=None)
