@@ -57,15 +57,18 @@ class AlertStates:
         key = (alert.fingerprint, alert.severity)
         before = self._told.get(key)
         resolved = alert.status == "resolved"
-        if before is None and (
-            resolved or alert.silenced is True
-        ):  # ended before anybody was told that it began; or nobody is to be
+        firing = before is not None and before.resolved_at is None
+        known = firing or not (resolved or alert.silenced is True)
+        if known:
+            self._told[key] = _Told(alert, self._now() if resolved else None)
+        elif not resolved:  # nobody is to be told
             return False
-        self._told[key] = _Told(alert, self._now() if resolved else None)
+        changed = known  # else: it ended before anybody was told of it, at least of it as that severe
         for (fingerprint, severity), told in self._told.items():
             if fingerprint == alert.fingerprint and severity != alert.severity and told.resolved_at is None:
                 told.resolved_at = self._now()
-        return True
+                changed = True
+        return changed
 
     def to_tell(self, interval: timedelta) -> list[dict[str, Any]]:
         """Alerts for the API; those resolved for long are forgotten."""

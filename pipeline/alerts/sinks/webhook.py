@@ -46,7 +46,9 @@ async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = Fa
 def _is_silenced(alert: Alert, begun: set[str]) -> bool:
     """Whether nobody is to be told; `begun` are the alerts that began to fire in silence, of whose end nobody is told either."""
     if alert.status == "resolved":
-        return alert.id in begun
+        silenced = alert.id in begun
+        begun.discard(alert.id)
+        return silenced
     if alert.silenced is True and alert.reason in ("anomaly", "held"):
         begun.add(alert.id)
     return alert.silenced is True

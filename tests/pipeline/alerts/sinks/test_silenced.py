@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import msgspec
@@ -13,6 +14,8 @@ from msgspec import UNSET
 from pipeline.alerts.records import Alert, DetectorRef, Evidence, Reason
 from pipeline.alerts.sinks import webhook
 from pipeline.alerts.sinks.alertmanager import AlertStates
+
+HOUR = timedelta(hours=1)
 
 
 class Records:
@@ -72,3 +75,27 @@ def test_alertmanager_is_told_when_a_silence_ends_and_not_before() -> None:
     quiet = AlertStates()
     assert not quiet.take(record(0, "anomaly", silenced=True))
     assert not quiet.take(record(1, "normal", silenced=False))
+
+
+def test_alertmanager_is_told_of_the_end_of_what_became_worse_in_silence() -> None:
+    for silenced in (True, False):  # when it ends
+        worse = msgspec.structs.replace(record(1, "severity", silenced=True), severity="critical")
+        over = msgspec.structs.replace(record(2, "normal", silenced=silenced), severity="critical")
+        states = AlertStates()
+        assert states.take(record(0, "anomaly", silenced=False))
+        assert not states.take(worse)
+        assert [_ended(told) for told in states.to_tell(HOUR)] == [False]
+        assert states.take(over)
+        assert [_ended(told) for told in states.to_tell(HOUR)] == [True]
+
+
+def test_alertmanager_is_not_told_of_the_next_alert_in_silence_because_the_last_one_is_over() -> None:
+    states = AlertStates()
+    assert states.take(record(0, "anomaly", silenced=False))
+    assert states.take(record(1, "normal", silenced=False))
+    assert not states.take(msgspec.structs.replace(record(0, "anomaly", silenced=True), id="2" * 32))
+    assert [_ended(told) for told in states.to_tell(HOUR)] == [True]
+
+
+def _ended(told: dict[str, Any]) -> bool:
+    return datetime.fromisoformat(told["endsAt"]) <= datetime.now(UTC)
