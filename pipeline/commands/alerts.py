@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.options.stream import Brokers
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -95,7 +97,7 @@ def alerts(
     ] = False,
     new: Annotated[bool, typer.Option("--new", help="With --follow: only what comes from now on.")] = False,
     topic: Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")] = "",
-    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
+    brokers: Brokers = "",
     config: Annotated[
         Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
     ] = None,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-]
+from pipeline.commands.options.stream import ConfigFile
 
 
 def register(app: typer.Typer) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.options.stream import Brokers
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -25,7 +27,7 @@ def dashboard(
         ),
     ] = "",
     topic: Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")] = "",
-    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
+    brokers: Brokers = "",
     config: Annotated[
         Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
     ] = None,

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands.options.stream import ConfigFile, StreamName
+
 if TYPE_CHECKING:
     from pipeline.operations.desk import Desk, Line
     from pipeline.partition.decisions import What
     from pipeline.settings import Settings
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-]
-StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")]
 Series = Annotated[str, typer.Argument(metavar="SERIES", help="Name of the series, or a pattern: *, ?, [a-z].")]
 Why = Annotated[str, typer.Option("--why", help="A word for those who read `tidewatch decisions`.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Say when and at which offset each partition took it.")]
@@ -156,11 +154,7 @@ def _decide(stream: str, what: What, *, wait: bool, timeout: float, config: Path
 
     async def decide() -> None:
         async with at_desk(load_settings(config), stream) as desk:
-            serial = await desk.decide(what)
-            typer.echo(f"decision {serial} of stream {stream}")
-            if wait:
-                for partition, offset in sorted((await desk.wait(serial, timeout=timeout)).items()):
-                    typer.echo(f"partition {partition} took it at offset {offset}")
+            await _say(desk, stream, await desk.decide(what), wait=wait, timeout=timeout)
 
     asyncio.run(decide())
 
@@ -206,13 +200,9 @@ def apply(
         str, typer.Argument(metavar="[STREAM]", help="Name of the stream; may be left out where there is one.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Say when and at which offset each partition took it.")] = False,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="With --wait: seconds after which that is an error.")
-    ] = 30,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
 ) -> None:
     """Let settings and model of the settings file hold, also where they were replaced before.
 
@@ -239,15 +229,15 @@ async def _apply(settings: Settings, stream: str, *, dry_run: bool, wait: bool, 
         elif dry_run:
             typer.echo("nothing was changed (--dry-run)")
         else:
-            serial = await desk.apply(decision)
-            typer.echo(f"decision {serial} of stream {stream}")
-            if wait:
-                await _wait(desk, serial, timeout)
+            await _say(desk, stream, await desk.apply(decision), wait=wait, timeout=timeout)
 
 
-async def _wait(desk: Desk, serial: int, timeout: float) -> None:
-    for partition, offset in sorted((await desk.wait(serial, timeout=timeout)).items()):
-        typer.echo(f"partition {partition} took it at offset {offset}")
+async def _say(desk: Desk, stream: str, serial: int, *, wait: bool, timeout: float) -> None:
+    """Which decision it is, and with --wait where each partition took it."""
+    typer.echo(f"decision {serial} of stream {stream}")
+    if wait:
+        for partition, offset in sorted((await desk.wait(serial, timeout=timeout)).items()):
+            typer.echo(f"partition {partition} took it at offset {offset}")
 
 
 def _shown(value: Any) -> str:

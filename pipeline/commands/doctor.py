@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.commands.options.stream import ConfigFile
 
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failed": "[red]failed [/]"}
 FAILED = 2
@@ -16,9 +17,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def doctor(
-        config: Annotated[
-            Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-        ] = None,
+        config: ConfigFile = None,
         canary: Annotated[
             bool,
             typer.Option(

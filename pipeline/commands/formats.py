@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from pipeline.commands.options.stream import Brokers, ConfigFile
+
 if TYPE_CHECKING:
     from pipeline.operations.preview import Preview
     from pipeline.settings import Settings, StreamSettings
 
 KAFKA = "kafka:"
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-]
-Brokers = Annotated[str, typer.Option(help="Bootstrap servers; default: those of the settings.")]
 Newest = Annotated[int, typer.Option(min=1, help="Records of each partition that are looked at, the newest.")]
 
 

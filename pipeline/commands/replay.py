@@ -22,6 +22,7 @@ from pipeline.commands.options.files import (
     layout_of,
     say,
 )
+from pipeline.commands.options.stream import Brokers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +65,7 @@ def replay(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Records a second, whatever the event times (instead of --speed).")
     ] = None,
-    brokers: Annotated[str, typer.Option(help="Kafka's bootstrap servers; default: the settings'.")] = "",
+    brokers: Brokers = "",
     timestamp_column: TimestampColumn = None,
     value_columns: ValueColumns = "",
     series_column: SeriesColumn = None,

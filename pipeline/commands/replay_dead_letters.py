@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from pipeline.commands.options.stream import ConfigFile, StreamName
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay_dead_letters(
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")],
+    stream: StreamName,
     reason: Annotated[
         list[str] | None,
         typer.Option(help="Only letters of this reason; may be given again. The others stay for a later run."),
@@ -52,9 +54,7 @@ def replay_dead_letters(
             help="Mend with a program: it reads what --export writes and writes what --from-file reads.",
         ),
     ] = "",
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-    ] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Send dead letters to their stream's input topic again, in the order of their records.
 

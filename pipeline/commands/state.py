@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.options.stream import ConfigFile, StreamName
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     from pipeline.operations.state_report import PartitionReport
     from pipeline.settings import Settings
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-]
-StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="Name of the stream.")]
 Partitions = Annotated[
     list[int] | None, typer.Option("--partition", help="Only this partition; may be given again. Default: all.")
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from pipeline.commands.options.stream import ConfigFile
 
 
 def register(app: typer.Typer) -> None:
@@ -13,9 +12,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def worker(
-        config: Annotated[
-            Path | None, typer.Option("--config", help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")
-        ] = None,
+        config: ConfigFile = None,
     ) -> None:
         """Score the configured streams until SIGTERM or Ctrl-C; workers of one group share the partitions.
 
