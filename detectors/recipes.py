@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,16 +107,11 @@ class Recipe:
     """Whether a user chose the detector: then no other takes its place."""
 
     def of(self, detector: str) -> Recipe:
-        """The same with one detector, by name: as the recipe has it, else in its default settings."""
+        """The same with one detector by name, or several as lstm+tcn: each as the recipe has it, else in its default settings."""
         named = {member if isinstance(member, str) else member[0]: member for member in self.detectors + self.several}
-        return replace(
-            self,
-            detectors=(named.get(detector, detector),),
-            several=(),
-            aggregation="mean",
-            chosen=True,
-            judgement=False,
-        )
+        members = tuple(named.get(name, name) for name in detector.split("+"))
+        aggregation: Aggregation = self.aggregation if len(members) > 1 else "mean"
+        return replace(self, detectors=members, several=(), aggregation=aggregation, chosen=True, judgement=False)
 
     def for_channels(self, channels: int) -> Recipe:
         """What of it judges series of so many channels."""
@@ -292,3 +287,11 @@ TABLE = Recipe(
 another cannot see at all (a forest no broken correlation, a distance no count among wild columns), so the mean of squares, by which
 one that is sure is heard. All three leave the farthest rows out when they are fitted, or hardly see them: first rows are seldom clean.
 A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""
+
+
+def by_name(kind: Literal["metric", "table"], detector: str = "") -> Recipe:
+    """The product's recipe for a kind of data, or what of it a detector's name chooses."""
+    if kind == "metric" and detector == JUDGED_NAME:
+        return JUDGED
+    recipe = METRIC if kind == "metric" else TABLE
+    return recipe.of(detector) if detector else recipe

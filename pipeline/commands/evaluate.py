@@ -101,11 +101,11 @@ def register(app: typer.Typer) -> None:
             raise SettingsError(msg) from error
         names = [n if n != "default" else "" for n in detector or [""]]
         if len(names) > 1 or budget or settings or train_rows:
-            _compare(labelled, names, settings or (), budget or [""], train_rows, out, console)
+            _compare(labelled, names, settings or (), budget or [""], train_rows, layout.time_zone, out, console)
         elif labelled.kind == "table":
             _table(labelled, names[0], out, console)
         else:
-            _metrics(labelled, names[0], out, console)
+            _metrics(labelled, names[0], layout.time_zone, out, console)
 
 
 def labelled_data(name: str, layout: Layout, console: Console) -> Dataset:
@@ -130,6 +130,7 @@ def _compare(
     settings: Sequence[str],
     budgets: Sequence[str],
     train_rows: int | None,
+    time_zone: str,
     out: Path,
     console: Console,
 ) -> None:
@@ -139,7 +140,12 @@ def _compare(
     left_out: list[str] = []
     with console.status("") as status:
         outcomes = comparing.try_out(
-            data, candidates, train_rows=train_rows, on_candidate=status.update, on_left_out=left_out.append
+            data,
+            candidates,
+            train_rows=train_rows,
+            time_zone=time_zone,
+            on_candidate=status.update,
+            on_left_out=left_out.append,
         )
     for line in left_out:
         console.print(f"left out: {line}", markup=False, soft_wrap=True)
@@ -175,7 +181,7 @@ def comparison(found: Sequence[Figures], kind: str) -> Table:
     return table
 
 
-def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> None:
+def _metrics(labelled: Dataset, detector: str, time_zone: str, out: Path, console: Console) -> None:
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -185,7 +191,7 @@ def _metrics(labelled: Dataset, detector: str, out: Path, console: Console) -> N
     with Progress(console=console) as progress:
         task = progress.add_task("scoring", total=len(labelled.all_series))
         for result in evaluation.score_each(
-            labelled, detector, lambda name: progress.update(task, description=escape(name))
+            labelled, detector, lambda name: progress.update(task, description=escape(name)), time_zone=time_zone
         ):
             results.append(result)
             evaluation.write_nab(result, out)

@@ -109,6 +109,7 @@ def score(
     """
     from rich.console import Console
 
+    from pipeline.commands.detectors import DEFAULT
     from pipeline.commands.options.files import opened
     from pipeline.commands.train import known_detectors
     from pipeline.offline import alert_list
@@ -130,12 +131,17 @@ def score(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     say(console, data)
     if trained is None:
-        for note in _season_notes(data, train_rows):
-            console.print(f"note: {note}", markup=False)
         recipe = recipe_of(
-            data, detector=detector, window=window, settings=settings or (), budget=budget, train_rows=train_rows
+            data,
+            detector="" if detector == DEFAULT else detector,
+            window=window,
+            settings=settings or (),
+            budget=budget,
+            train_rows=train_rows,
         )
         recipe, train_rows = in_the_files_time(data, recipe, train_rows)
+        for note in _season_notes(data, train_rows, judged=recipe.judgement):
+            console.print(f"note: {note}", markup=False)
     else:
         recipe = recipe_of_model(data, trained, settings or (), budget)
     with progress(console) as (learning, scoring):
@@ -179,15 +185,17 @@ def _model(path: Path, detector: str, window: int | None, train_rows: int | None
     return load(path)
 
 
-def _season_notes(data: Dataset, train_rows: int | None) -> list[str]:
+def _season_notes(data: Dataset, train_rows: int | None, *, judged: bool) -> list[str]:
     """Where what is learnt from is too short for the seasons of the file; of its first series, the others are alike."""
     from pipeline.offline.looking.series import look_at
     from pipeline.offline.looking.words import season_notes
+    from pipeline.offline.scorefile import training_rows
 
     if data.kind == "table":
         return []
     some = list(data.series().values())[:LOOKED_AT]
-    return list(season_notes([look_at(data, s) for s in some], train_rows))
+    learnt = {s.name: training_rows(s, data.kind, train_rows, judged=judged) for s in some}
+    return list(season_notes([look_at(data, s) for s in some], learnt))
 
 
 @contextmanager

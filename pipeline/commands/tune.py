@@ -104,6 +104,7 @@ def tune(
             labelled,
             [*candidates, usual],
             train_rows=train_rows,
+            time_zone=layout.time_zone,
             on_candidate=status.update,
             on_left_out=left_out.append,
         )

@@ -10,11 +10,12 @@ import numpy as np
 
 from detectors.base import DetectorError
 from detectors.model import Model
-from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
-from detectors.training_part import metric_training_rows
+from detectors.recipes import Recipe, by_name
+from detectors.training_part import all_rows
 from pipeline.errors import SettingsError
 from pipeline.offline.looking.seasons import steady_step
 from pipeline.offline.looking.spans import span
+from pipeline.offline.scorefile import histories
 from pipeline.offline.training_job import Choices, parsed, put, with_settings
 from producers.datasets import Dataset
 
@@ -47,14 +48,7 @@ def recipe_of(
     DetectorError, SettingsError
         There is no such setting; the window is longer than what is learnt from allows.
     """
-    recipe = METRIC if data.kind == "metric" else TABLE
-    names = detector.split("+") if detector else []
-    if detector == JUDGED_NAME and data.kind == "metric":
-        recipe = JUDGED
-    elif len(names) == 1:
-        recipe = recipe.of(detector)
-    elif names:
-        recipe = replace(recipe, detectors=tuple(recipe.of(n).detectors[0] for n in names), several=(), chosen=True)
+    recipe = by_name(data.kind, detector)
     own, of_stream = _parted(settings, budget)
     if window is not None or own:
         recipe = recipe.for_channels(len(data.channels))
@@ -112,8 +106,7 @@ def recipe_of_model(data: Dataset, model: Model, settings: Sequence[str], budget
     if own:
         msg = f"--set {own[0]} is of a detector, and --model has them trained already; there are {', '.join(STREAM)}"
         raise SettingsError(msg)
-    recipe = METRIC if data.kind == "metric" else TABLE
-    return replace(recipe, settings=_merged(model.facts.get("settings", {}), of_stream))
+    return replace(by_name(data.kind), settings=_merged(model.facts.get("settings", {}), of_stream))
 
 
 def _parted(settings: Sequence[str], budget: str) -> tuple[list[str], dict[str, Any]]:
@@ -144,8 +137,7 @@ def _merged(usual: Any, chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_window(data: Dataset, recipe: Recipe, window: int, train_rows: int | None) -> None:
-    metric = {name: (s.timestamps, s.values) for name, s in data.series().items()}
-    room = recipe.room(metric, metric_training_rows if train_rows is None else lambda n: min(train_rows, n))
+    room = recipe.room(histories(data, train_rows, judged=recipe.judgement), all_rows)
     longest = max(room.rows // 2, 3)
     if window > longest:
         msg = (

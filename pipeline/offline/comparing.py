@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ class Figures:
     delay_rows
         Rows of an event before its first alert; the median of those found.
     vus_pr, prevalence
-        Of the calibrated score, without any threshold; a random score has about the prevalence.
+        Of what ranks (`ScoredRows.ranking`), without any threshold; a random score has about the prevalence.
     """
 
     candidate: str
@@ -129,6 +130,7 @@ def try_out(
     candidates: Sequence[Candidate],
     *,
     train_rows: int | None = None,
+    time_zone: str = "UTC",
     on_candidate: Callable[[str], None] = lambda _: None,
     on_left_out: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
@@ -149,7 +151,7 @@ def try_out(
             continue
         on_candidate(candidate.name)
         try:
-            outcomes.append(_outcome(data, candidate, train_rows, learnt))
+            outcomes.append(_outcome(data, candidate, train_rows, time_zone, learnt))
         except DetectorError as error:
             if len(candidates) == 1:
                 raise
@@ -168,18 +170,20 @@ class _Learnt:
     seconds: float = 0.0
 
 
-def _outcome(data: Dataset, candidate: Candidate, train_rows: int | None, learnt: dict[str, _Learnt]) -> Outcome:
+def _outcome(
+    data: Dataset, candidate: Candidate, train_rows: int | None, time_zone: str, learnt: dict[str, _Learnt]
+) -> Outcome:
     given = {"detector": candidate.detector, "settings": candidate.settings, "budget": candidate.budget}
     recipe, first = in_the_files_time(data, recipe_of(data, train_rows=train_rows, **given), train_rows)  # type: ignore[arg-type]
     mine = learnt.setdefault(repr((recipe.detectors, recipe.several, recipe.calibrator, first)), _Learnt())
     watched: list[Watched] = []
     scoring = 0.0
-    parts = [data.select(_literal(name)) for name in data.all_series] if data.kind == "metric" else [data]
+    parts = [data.select(escape(name)) for name in data.all_series] if data.kind == "metric" else [data]
     for part in parts:
         name = next(iter(part.all_series))
         if name not in mine.models:
             began = time.perf_counter()
-            mine.models[name] = _trained(part, recipe, first, alone=len(parts) == 1)
+            mine.models[name] = _trained(part, recipe, first, time_zone, alone=len(parts) == 1)
             mine.seconds += time.perf_counter() - began
         model = mine.models[name]
         if model is not None:
@@ -319,10 +323,10 @@ def in_words(f: Figures, kind: str) -> str:
     )
 
 
-def _trained(part: Dataset, recipe: Recipe, train_rows: int | None, *, alone: bool) -> Model | None:
+def _trained(part: Dataset, recipe: Recipe, train_rows: int | None, time_zone: str, *, alone: bool) -> Model | None:
     """A model; None where a series is too short for one, and there are others."""
     try:
-        return train(part, recipe=recipe, train_rows=train_rows)
+        return train(part, recipe=recipe, train_rows=train_rows, time_zone=time_zone)
     except DetectorError:
         if alone:
             raise
@@ -334,7 +338,8 @@ def _watched(part: Dataset, scored: ScoredRows) -> Iterator[Watched]:
     for name, series in part.all_series.items():
         order = np.argsort(series.timestamps, kind="stable") if part.kind == "metric" else np.arange(len(series))
         rows = series.positions[order]
-        live = np.isfinite(scored.calibrated_score[rows])
+        score = scored.ranking[rows]
+        live = np.isfinite(score)
         if not live.any():
             continue
         labels = part.all_labels.get(name)
@@ -344,7 +349,7 @@ def _watched(part: Dataset, scored: ScoredRows) -> Iterator[Watched]:
             name,
             scored.timestamps[rows][live],
             y,
-            scored.calibrated_score[rows][live],
+            score[live],
             alerted(ids[rows][live].tolist()),
             delay.episodes(y),
         )
@@ -386,7 +391,3 @@ def _finds(alert: tuple[int, int], event: tuple[int, int]) -> bool:
 def _mean(values: Sequence[float]) -> float:
     known = [v for v in values if v == v]
     return sum(known) / len(known) if known else float("nan")
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

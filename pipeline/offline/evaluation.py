@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ class TableFigures:
     range_recall: float
 
 
-def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -> Iterator[SeriesResult]:
+def score_each(
+    data: Dataset, detector: str, on_series: Callable[[str], None], *, time_zone: str = "UTC"
+) -> Iterator[SeriesResult]:
     """Score the series of a data set of metrics, each with a model of its own; NAB's by NAB's protocol, others as a stream would."""
     as_nab = data.name.removeprefix("synthetic-") in NAB_DATA
     recipe, alerts = (AT_BEST, ONE_PER_EVENT) if as_nab else (None, None)
@@ -121,7 +124,12 @@ def score_each(data: Dataset, detector: str, on_series: Callable[[str], None]) -
         on_series(name)
         first = max(metric_training_rows(len(series)), 1)  # NAB's protocol
         rows = score_dataset(
-            data.select(_literal(name)), detector=detector, recipe=recipe, train_rows=first, alerts=alerts
+            data.select(escape(name)),
+            detector=detector,
+            recipe=recipe,
+            train_rows=first,
+            alerts=alerts,
+            time_zone=time_zone,
         )
         yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
 
@@ -225,14 +233,9 @@ def profile_frame(profiles: Mapping[str, nab.NabScore]) -> pd.DataFrame:
     return pd.DataFrame([{"profile": name, **asdict(score)} for name, score in profiles.items()])
 
 
-def _ranks(rows: ScoredRows) -> NDArray[np.float64]:
-    """(n,) what ranks a metric's rows: a judgement's score, else the calibrated one. NaN while learning."""
-    return rows.calibrated_score if rows.alarm is None else rows.score
-
-
 def _judge(result: SeriesResult) -> delay.Judgement:
     rows = result.rows
-    watched = np.isfinite(_ranks(rows))
+    watched = np.isfinite(rows.ranking)
     times = np.maximum.accumulate(rows.timestamps[watched]) if watched.any() else rows.timestamps[:0]
     ids = np.asarray(rows.alert_ids, object)
     spans = []
@@ -255,7 +258,7 @@ def alerted(ids: Sequence[str]) -> list[tuple[int, int]]:
 
 def _by_range(result: SeriesResult) -> dict[str, float]:
     """Figures of one series' watched rows that ask how much of an event was met; NaN where there is nothing to take them of."""
-    watched = np.isfinite(_ranks(result.rows))
+    watched = np.isfinite(result.rows.ranking)
     windows = [] if result.labels is None else [(w.first, w.last) for w in result.labels.windows]
     y = (nab.labels(result.rows.timestamps, windows).window >= 0)[watched].astype(np.int8)
     real = delay.episodes(y)
@@ -263,7 +266,7 @@ def _by_range(result: SeriesResult) -> dict[str, float]:
         return dict.fromkeys(_RANGE_FIGURES, float("nan"))
     alerts = alerted(np.asarray(result.rows.alert_ids, object)[watched].tolist())
     by_range, near = ranges.range_precision_recall(real, alerts), ranges.affiliation(real, alerts, len(y))
-    volume = ranges.vus_pr(y, _ranks(result.rows)[watched], buffer=BUFFER)
+    volume = ranges.vus_pr(y, result.rows.ranking[watched], buffer=BUFFER)
     found = (by_range.precision, by_range.recall, near.precision, near.recall, volume, float(y.mean()))
     return dict(zip(_RANGE_FIGURES, found, strict=True))
 
@@ -295,8 +298,3 @@ def _figures(
 def _mean_of_known(values: Sequence[float]) -> float:
     known = [v for v in values if v == v]
     return sum(known) / len(known) if known else float("nan")
-
-
-def _literal(name: str) -> str:
-    """A glob that matches this name only."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

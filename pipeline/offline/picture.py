@@ -67,7 +67,7 @@ def plot(data: Dataset, scored: ScoredRows, series: str | None = None) -> Figure
     if numbers:
         above.legend(loc="upper left", fontsize=8)
     judged = scored.alarm is not None
-    score = (scored.score if judged else scored.calibrated_score)[rows]
+    score = scored.ranking[rows]
     below.plot(x, score, color="#1f2933", linewidth=0.8)
     marked = scored.anomalous[rows]
     below.plot(x[marked], score[marked], ".", color="#c8102e", label="anomalous")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from detectors.base import DetectorError
 from detectors.judged import unlearnt
 from detectors.model import Model
-from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
+from detectors.recipes import JUDGED_NAME, Recipe, by_name
 from detectors.training import OnProgress, all_rows, history_rows, metric_training_rows, table_training_rows
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
@@ -78,6 +78,11 @@ class ScoredRows:
     """(n, C) where a judgement decides, with `upper`: outside of it a row alarms."""
     upper: NDArray[np.float64] | None = None
     channels: tuple[str, ...] = ()
+
+    @property
+    def ranking(self) -> NDArray[np.float64]:
+        """(n,) on one scale for every series: a judgement's score, else the calibrated one. NaN while learning."""
+        return self.calibrated_score if self.alarm is None else self.score
 
     def frame(self) -> pd.DataFrame:
         """As the table that is written."""
@@ -160,7 +165,7 @@ def score_dataset(
         on_progress=on_progress,
     )
     if model.judgement is not None:
-        notes += unlearnt(_histories(data, train_rows, judged=True), time_zone=time_zone)
+        notes += unlearnt(histories(data, train_rows, judged=True), time_zone=time_zone)
     observations, rows = _observations(data, model)
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
@@ -189,16 +194,17 @@ def train(
 ) -> Model:
     """A model of a recipe (or of one detector) from the first rows of each series. Raises DetectorError, DataError."""
     recipe = _recipe(data, recipe, detector)
+    data, _ = _tidied(data, train_rows, judged=recipe.judgement)
     if data.kind == "table":
         table = {
-            name: s.rows(0, _training_rows(s, "table", train_rows, judged=False)) for name, s in data.series().items()
+            name: s.rows(0, training_rows(s, "table", train_rows, judged=False)) for name, s in data.series().items()
         }
         recipe = recipe.for_rows(sum(map(len, table.values())))
         return recipe.train_table(
             table, data.channels, data.categorical, training_rows=all_rows, seed=seed, on_progress=on_progress
         )
     model = recipe.train_metric(
-        _histories(data, train_rows, judged=recipe.judgement),
+        histories(data, train_rows, judged=recipe.judgement),
         training_rows=all_rows,
         time_zone=time_zone,
         seed=seed,
@@ -209,19 +215,18 @@ def train(
 
 def _recipe(data: Dataset, recipe: Recipe | None, detector: str) -> Recipe:
     """The recipe, the product's where none is given; or what of it a detector's name chooses."""
-    if detector == JUDGED_NAME and data.kind == "metric":
-        return JUDGED
-    recipe = recipe or (METRIC if data.kind == "metric" else TABLE)
+    if recipe is None or detector == JUDGED_NAME:
+        return by_name(data.kind, detector)
     return recipe.of(detector) if detector else recipe
 
 
-def _histories(
+def histories(
     data: Dataset, train_rows: int | None, *, judged: bool
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """What of each series of metrics is learnt from."""
     found = {}
     for name, s in data.series().items():
-        first = _training_rows(s, "metric", train_rows, judged=judged)
+        first = training_rows(s, "metric", train_rows, judged=judged)
         found[name] = s.timestamps[:first], s.values[:first]
     return found
 
@@ -240,7 +245,8 @@ def _check_fit(data: Dataset, model: Model) -> None:
         raise ModelError(msg)
 
 
-def _training_rows(series: Series, kind: str, chosen: int | None, *, judged: bool) -> int:
+def training_rows(series: Series, kind: str, chosen: int | None, *, judged: bool) -> int:
+    """How many first rows of a series are learnt from: as `chosen`, or the usual share. Raises DetectorError."""
     if chosen is not None:
         if not isinstance(chosen, int | np.integer) or chosen < 1:
             msg = f"train_rows={chosen!r}: give a whole number of rows, 1 or more, or None for the usual share"
@@ -266,7 +272,7 @@ def _tidied(data: Dataset, train_rows: int | None, *, judged: bool) -> tuple[Dat
         missing = sum(int((~np.isfinite(c)).sum()) for s in parts.values() for c in s.columns if c.dtype != object)
         if missing:
             parts = {
-                name: _filled_in(s, _training_rows(s, data.kind, train_rows, judged=judged), last=data.kind == "metric")
+                name: _filled_in(s, training_rows(s, data.kind, train_rows, judged=judged), last=data.kind == "metric")
                 for name, s in parts.items()
             }
             how = "the column's last value" if data.kind == "metric" else "the column's median"

@@ -22,7 +22,7 @@ from detectors import calibration, model_file, registry
 from detectors.base import DetectorError
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.model import Model
-from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE, Recipe
+from detectors.recipes import JUDGED_NAME, Recipe, by_name
 from detectors.training import (
     Member,
     OnProgress,
@@ -181,13 +181,10 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
     DetectorError
         No such detector; a setting that no detector has.
     """
-    recipe = METRIC if source.kind == "metric" else TABLE
     mix = detector == DEFAULT or (detector == JUDGED_NAME and source.kind == "metric")
-    if mix and detector == JUDGED_NAME:
-        recipe = JUDGED
+    recipe = by_name(source.kind, JUDGED_NAME if detector == JUDGED_NAME and mix else "")
     if not mix:
-        members = tuple(detector.split("+"))
-        recipe = replace(recipe, detectors=members, several=(), aggregation="mean", judgement=False)
+        recipe = replace(recipe, detectors=tuple(detector.split("+")), several=(), aggregation="mean")
     if source.kind == "metric":
         recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
         room = recipe.room(source.histories(choices.training_rows, judged=recipe.judgement), all_rows)
@@ -196,7 +193,7 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
         recipe = recipe.for_room(room) if shorter else recipe.with_known_times(room)
     time_features = recipe.time_features if choices.time_features is None else choices.time_features
     # What the recipe recommends to a stream was found for its own mix and scores.
-    own = mix and ((choices.calibrator is None and choices.aggregation is None) or recipe.judgement)
+    own = mix and choices.calibrator is None and choices.aggregation is None
     return replace(
         recipe,
         settings=recipe.settings if own else {},

@@ -201,7 +201,7 @@ def _numbers(
     suspicious = (
         []
         if constant
-        else _suspicious_numbers(times[finite], known, [] if marks_told else marks, metric=steps is not None)
+        else _suspicious_numbers(times[finite], known, [] if marks_told else marks, rises, metric=steps is not None)
     )
     return Numbers(
         name,
@@ -237,14 +237,19 @@ def _marks(known: NDArray[np.float64]) -> list[tuple[float, int]]:
 
 
 def _suspicious_numbers(
-    times: NDArray[np.int64], known: NDArray[np.float64], marks: list[tuple[float, int]], *, metric: bool
+    times: NDArray[np.int64],
+    known: NDArray[np.float64],
+    marks: list[tuple[float, int]],
+    resets: int | None,
+    *,
+    metric: bool,
 ) -> list[str]:
     said = [
         f"{m:g} stands {n:,} times far from all others: a mark for missing? (--read missing={m:g})" for m, n in marks
     ]
     if not metric:
         return said
-    if (resets := _resets(known)) is not None:
+    if resets is not None:
         again = f", starts again {resets:,} times" if resets else ""
         said.append(f"only rises{again}: a counter? what matters is how much it rises from row to row")
     stuck = _stuck(known, np.diff(known))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,13 +31,16 @@ def lines(looks: Sequence[SeriesLook], most: int) -> Iterator[str]:
         )
 
 
-def season_notes(looks: Iterable[SeriesLook], train_rows: int | None = None) -> Iterator[str]:
-    """Where what is learnt from holds less than two of a series' seasons: a line, and the option that mends it."""
+def season_notes(looks: Iterable[SeriesLook], learnt: Mapping[str, int] | None = None) -> Iterator[str]:
+    """Where what is learnt from holds less than two of a series' seasons: a line, and the option that mends it.
+
+    `learnt`: how many first rows of each series that are, by its name; None: the usual share.
+    """
     short: dict[float, list[tuple[SeriesLook, int, float]]] = {}
     for look in looks:
         if look.steps is None or not look.steps.usual:
             continue
-        first = metric_training_rows(look.rows) if train_rows is None else min(train_rows, look.rows)
+        first = metric_training_rows(look.rows) if learnt is None else learnt[look.name]
         step = max(float(steady_step(look.steps.usual)), (look.last - look.first) / max(look.rows - 1, 1))
         for period in {s.period for n in look.numbers for s in n.seasons}:
             if first * step < 2 * period:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +86,7 @@ class Report:
     tiles: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...] = ()
     sections: tuple[Section, ...] = ()
-    reading: tuple[str, ...] = field(default=())
+    reading: tuple[str, ...] = ()
     banner: str = ""
 
 

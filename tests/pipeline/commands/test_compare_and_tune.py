@@ -42,6 +42,12 @@ def test_detectors_are_compared_on_ones_own_file(tmp_path: Path) -> None:
     assert "alerts per series and week" in told
 
 
+def test_one_mix_is_evaluated_by_its_members_names(tmp_path: Path) -> None:
+    file, out = labelled(tmp_path / "load.csv"), tmp_path / "out"
+    said("evaluate", "--data", str(file), "--out", str(out), "--detector", "zscore+pca")
+    assert pd.read_csv(out / "series.csv")["alerts"].max() > 0
+
+
 def test_tune_proposes_on_a_part_and_judges_on_the_rest(tmp_path: Path) -> None:
     file, out = labelled(tmp_path / "load.csv"), tmp_path / "tune.csv"
     told = said(

@@ -380,6 +380,20 @@ def test_judged_gives_both_outputs_and_the_band_of_the_alarm(tmp_path: Path) -> 
     assert "note: no weekend in the history: one will look odd (load)" in said
 
 
+def test_rows_that_a_note_calls_learnt_from_are_those_that_are(tmp_path: Path) -> None:
+    n = 24 * 8
+    daily = 50 + 10 * np.sin(np.arange(n) / 24 * 2 * np.pi) + np.random.default_rng(3).normal(0, 0.5, n)
+    hourly = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=n, freq="h"), "value": daily})
+    file = _file(tmp_path, hourly)
+    assert "less than two seasons of 1 d" in _score(file)[1]
+    assert "less than two seasons" not in _score(file, "--set", "training.epochs=1", detector="judged")[1]
+
+
+def test_the_default_may_be_named(tmp_path: Path) -> None:
+    file = _file(tmp_path, _frame(80))
+    assert _score(file, detector="default")[0].equals(_score(file, detector="")[0])
+
+
 def test_a_small_file_is_judged_with_what_it_allows(tmp_path: Path) -> None:
     frame = _frame(40).assign(value=np.random.default_rng(1).normal(50, 2, 40))
     frame.loc[36, "value"] = 75.0

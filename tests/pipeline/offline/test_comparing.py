@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.offline.comparing import Candidate, Outcome, Watched, best, figures, in_words, try_out
+from pipeline.offline.scorefile import score_dataset
 from producers.datasets import Dataset, Labels, Series
 
 MINUTE, WEEK = 60_000, 7 * 86_400_000
@@ -99,3 +100,25 @@ def test_what_differs_in_the_budget_only_is_learnt_once() -> None:
     day, year = try_out(labelled(), [Candidate("zscore", (), b) for b in budgets])
     assert day.learning == year.learning
     assert figures(day).alerts >= figures(year).alerts
+
+
+def test_missing_numbers_are_filled_in_for_learning_as_they_are_for_scoring() -> None:
+    rows = np.random.default_rng(0).normal(size=(1_000, 2))
+    rows[::50, 1] = np.nan
+    y = np.zeros(1_000, np.bool_)
+    rows[600:1_000:100, 0], y[600:1_000:100] = 9, True
+    series = Series("t", np.arange(1_000, dtype=np.int64), tuple(rows.T.copy()))
+    data = Dataset("t", "table", ("a", "b"), "here", {"t": series}, {"t": Labels((), y)})
+    [found] = try_out(data, [Candidate("kmeans")])
+    [told] = found.watched
+    scored = score_dataset(data, detector="kmeans")
+    assert np.array_equal(told.score, scored.calibrated_score[-len(told.score) :])
+    assert figures(found).events == 4
+
+
+def test_a_judgement_is_ranked_by_its_own_score() -> None:
+    data = labelled(1_500)
+    [found] = try_out(data, [Candidate("judged")], time_zone="Europe/Berlin")
+    [told] = found.watched
+    scored = score_dataset(data, detector="judged", time_zone="Europe/Berlin")
+    assert np.array_equal(told.score, scored.score[np.isfinite(scored.score)])

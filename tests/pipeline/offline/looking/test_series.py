@@ -93,7 +93,7 @@ def test_too_short_a_training_part_for_a_season_is_told_with_the_rows_that_it_ta
     assert "less than two seasons of 1 d" in note
     assert "--train-rows 48" in note
     assert list(season_notes([look(wave(600))])) == []
-    assert list(season_notes([look(wave(200))], 48)) == []
+    assert list(season_notes([one := look(wave(200))], {one.name: 48})) == []
 
 
 def test_many_series_are_a_few_lines_with_the_suspicious_first() -> None:
