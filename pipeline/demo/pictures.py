@@ -85,13 +85,11 @@ def _one_series(result: StreamResult) -> Figure:
     _marks(upper, spans, scores, result)
     _training(upper, result, name)
     upper.set_title(name)
-    _legend(figure)
+    _legend(figure, result)
     lower = figure.add_subplot(grid[1, :], sharex=upper)
     _score(lower, scores)
     _windows(lower, windows)
     _training(lower, result, name, values=False)
-    if not np.isfinite(scores.alarm).any():
-        lower.set_ylabel("calibrated score")
     _dates(lower)
     for k, window in enumerate(zooms):
         _zoom(figure.add_subplot(grid[2, k]), scores, window, spans, result)
@@ -129,7 +127,7 @@ def _many_series(result: StreamResult) -> Figure:
         lower.tick_params(labelsize=7)
         lower.xaxis.get_offset_text().set_visible(False)
         lower.set_yticks([])
-    _legend(figure)
+    _legend(figure, result)
     return figure
 
 
@@ -217,30 +215,22 @@ def _observed(axes: Axes, scores: Scores, *, width: float) -> None:
 
 
 def _score(axes: Axes, scores: Scores, *, labels: bool = True) -> None:
+    """The score as an area, and as bars where a row is anomalous: at the threshold, or by the alarm where there is one."""
     times, gaps = _times(scores.timestamps), _gaps(scores.timestamps)
-    if np.isfinite(scores.alarm).any():
-        _alarm(axes, times, scores, gaps, labels=labels)
-        return
     score = np.where(scores.live, scores.score, np.nan)
-    axes.fill_between(times, 0, _broken(score, gaps), color=QUIET, alpha=0.55, linewidth=0)
-    axes.plot(times, scores.threshold, color=INK, linewidth=0.8, linestyle="--")
-    hits = scores.anomalous
-    axes.vlines(times[hits], 0, scores.score[hits], color=FOUND, linewidth=0.7)
-    axes.set_ylim(0, _TOP)
-    if labels:
-        axes.set_yticks([0, 4, 8, 12])
-
-
-def _alarm(axes: Axes, times: NDArray[Any], scores: Scores, gaps: NDArray[np.bool_], *, labels: bool) -> None:
-    """Both outputs: the score that ranks, as an area, and the alarm that decides, as bars where it reaches its level."""
-    score = np.where(scores.live, scores.score, np.nan)
-    top = max(float(np.nanmax(score, initial=1.0)), 1.0)
     axes.fill_between(times, 0, _broken(score, gaps), color=QUIET, alpha=0.55, linewidth=0)
     hits = scores.anomalous
     axes.vlines(times[hits], 0, scores.score[hits], color=FOUND, linewidth=0.7)
-    axes.set_ylim(0, 1.05 * top)
+    by_alarm = np.isfinite(scores.alarm).any()
+    if by_alarm:
+        axes.set_ylim(0, 1.05 * max(float(np.nanmax(score, initial=1.0)), 1.0))
+    else:
+        axes.plot(times, scores.threshold, color=INK, linewidth=0.8, linestyle="--")
+        axes.set_ylim(0, _TOP)
     if labels:
-        axes.set_ylabel("score; red: alarm")
+        axes.set_ylabel("score; red: alarm" if by_alarm else "calibrated score")
+        if not by_alarm:
+            axes.set_yticks([0, 4, 8, 12])
 
 
 def _windows(axes: Axes, windows: Iterable[Window], *, names: bool = False) -> None:
@@ -336,7 +326,7 @@ def _training(axes: Axes, result: StreamResult, name: str, *, values: bool = Tru
         axes.plot(times, _broken(series.values[part, 0], _gaps(series.timestamps[part])), color=QUIET, linewidth=0.5)
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, result: StreamResult) -> None:
     handles: list[Any] = [
         Line2D([], [], color=INK, linewidth=1.2, label="observed"),
         Line2D([], [], color=QUIET, linewidth=1.2, label="training part"),
@@ -345,6 +335,8 @@ def _legend(figure: Figure) -> None:
         Line2D([], [], marker="v", color=FOUND, linestyle="", markersize=8, label="alert"),
         Line2D([], [], marker="v", color=FALSE, linestyle="", markersize=8, label="false alert"),
     ]
+    if any(np.isfinite(scores.threshold).any() for scores in result.scores.values()):
+        handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=0.9, label="threshold"))
     top = 1.0 - 0.1 / figure.get_figheight()
     figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.995, top), ncols=4, columnspacing=1.6)
 
