@@ -52,7 +52,7 @@ class BudgetThreshold(Threshold):
 
     Notes
     -----
-    112 bytes: time of the last score of the step before i8, usual step f4, learnt from u4, seen u4, counted u4, and of each edge how rare alerts are there f4,
+    120 bytes: time of the last score of the step before i8, level f8 (0: not worked out yet), usual step f4, learnt from u4, seen u4, counted u4, and of each edge how rare alerts are there f4,
     the last score that kept one going u4, alerts u2, whether one is open u1.
     """
 
@@ -65,11 +65,19 @@ class BudgetThreshold(Threshold):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """112 bytes."""
+        """120 bytes."""
         K = len(EDGES)
         edges = [("rare", "<f4", (K,)), ("kept", "<u4", (K,)), ("alerts", "<u2", (K,)), ("open", "u1", (K,))]
         return np.dtype(
-            [("since", "<i8"), ("interval", "<f4"), ("trained", "<u4"), ("seen", "<u4"), ("counted", "<u4"), *edges]
+            [
+                ("since", "<i8"),
+                ("level", "<f8"),
+                ("interval", "<f4"),
+                ("trained", "<u4"),
+                ("seen", "<u4"),
+                ("counted", "<u4"),
+                *edges,
+            ]
         )
 
     def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:
@@ -86,48 +94,71 @@ class BudgetThreshold(Threshold):
         series: NDArray[np.int64] | int = 1,
     ) -> NDArray[np.float64]:
         """See `Threshold.apply`."""
-        interval, rare, known_of = np.empty(len(rows)), np.empty((len(rows), len(EDGES))), np.empty(len(rows))
+        level = np.empty(len(rows))
         counted = learn & np.isfinite(score)
         for part in steps_of(state["seen"], rows, counted):
-            of = rows[part]
-            interval[part], rare[part] = state["interval"][of], state["rare"][of]
-            known_of[part] = state["trained"][of] + state["seen"][of].astype(np.int64) // STEP * STEP
+            level[part] = self._of(state, rows[part], series if isinstance(series, int) else series[part])
             known = part[counted[part]]
             if len(known):
                 known = known[np.argsort(rows[known], kind="stable")]
                 self._learn(state, rows[known], score[known])
                 self._move_on(state, rows[known], None if times is None else times[known])
-        wanted = np.log10(budget_rows(self.budget, interval, series))
+        return level
+
+    def changed(self, state: NDArray[Any]) -> None:
+        """See `Threshold.changed`."""
+        state["level"] = 0.0
+
+    def _of(self, state: NDArray[Any], rows: NDArray[np.intp], series: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """The level (n,) of each of so many scores; it moves where a step ends, and with the number of series that share the budget."""
+        if self.budget.shared:
+            return self._found(state[rows], series)
+        level = state["level"][rows]
+        if len(unknown := np.flatnonzero(level == 0)):
+            level[unknown] = self._found(state[rows[unknown]], 1)
+        return np.asarray(level)
+
+    def _found(self, known: NDArray[Any], series: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """The level (n,) by records (n,)."""
+        wanted = np.log10(budget_rows(self.budget, known["interval"], series))
+        rare = known["rare"].astype(np.float64)
         level = _levels(np.where(rare[:, :1] > 0, rare, EDGES), wanted)
-        told = np.log10(TOLD_BY * np.maximum(known_of, FEWEST))
+        told_of = known["trained"] + known["seen"].astype(np.int64) // STEP * STEP
+        told = np.log10(TOLD_BY * np.maximum(told_of, FEWEST))
         return np.clip(level, LOWEST, np.minimum(np.minimum(wanted + ABOVE, told), MAX_CALIBRATED))
 
     def _learn(self, state: NDArray[Any], rows: NDArray[np.intp], score: NDArray[np.float64]) -> None:
-        """Count the alerts that began among scores (n,) of one step, sorted by series, at each edge."""
+        """Count the alerts that began among scores (n,) of one step, sorted by series, at each of the K edges; all edges at once."""
         begins = np.flatnonzero(np.diff(rows, prepend=-1))
         place = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
-        place = place + state["seen"][rows] + 1
         hot = np.flatnonzero(score >= self._keeps[0])
-        for k, (edge, keep) in enumerate(zip(EDGES, self._keeps, strict=True)):
-            hot = hot[score[hot] >= keep]
-            if not len(hot):
-                return
-            of, at = rows[hot], place[hot]
-            first = np.diff(of, prepend=-1) != 0
-            before = np.where(first, state["kept"][of, k], np.concatenate([[0], at[:-1]]))
-            new = (before == 0) | (at - before > self.calm)
-            runs = np.flatnonzero(new | first)
-            series = of[runs]
-            going_on = first[runs] & ~new[runs] & (state["open"][series, k] != 0)
-            opened = np.logical_or.reduceat(score[hot] >= edge, runs)
-            np.add.at(state["alerts"], (series[opened & ~going_on], k), np.uint16(1))
-            last = np.diff(series, append=-1) != 0
-            state["open"][series[last], k] = (opened | going_on)[last]
-            ends = np.diff(of, append=-1) != 0
-            state["kept"][of[ends], k] = at[ends]
+        if not len(hot):
+            return
+        of, at = rows[hot], (place + state["seen"][rows] + 1)[hot]
+        segments = np.flatnonzero(np.diff(of, prepend=-1))
+        first = np.repeat(segments, np.diff(segments, append=len(of)))[:, None]
+        i, scores = np.arange(len(of))[:, None], score[hot][:, None]
+        keeps, reaches = scores >= self._keeps, scores >= EDGES
+        was_open = state["open"][of] != 0
 
-    @staticmethod
-    def _move_on(state: NDArray[Any], rows: NDArray[np.intp], times: NDArray[np.int64] | None) -> None:
+        kept = _newest(i, keeps)
+        before = _shifted(kept)
+        gap = at[:, None] - np.where(before >= first, at[before], state["kept"][of])
+        begun = _newest(i, keeps & ((gap > self.calm) | (gap == at[:, None])))  # gap == at: none was kept before
+        run = np.maximum(
+            begun, first
+        )  # where the alert that an edge would have begins, or goes on from the step before
+        reached = _newest(i, reaches)
+        goes_on = (begun < first) & was_open
+        opens, edge = np.nonzero(reaches & (_shifted(reached) < run) & ~goes_on)
+        np.add.at(state["alerts"], (of[opens], edge), np.uint16(1))
+
+        last = np.append(segments[1:], len(of)) - 1
+        row, any_kept = of[last], kept[last] >= first[last]
+        state["open"][row] = np.where(any_kept, (reached >= run)[last] | goes_on[last], state["open"][row])
+        state["kept"][row] = np.where(any_kept, at[kept[last]], state["kept"][row])
+
+    def _move_on(self, state: NDArray[Any], rows: NDArray[np.intp], times: NDArray[np.int64] | None) -> None:
         """Count scores of one step, sorted by series; where the step is full, renew the usual step and how rare alerts are."""
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         counts = np.diff(first, append=len(rows)).astype(np.uint32)
@@ -149,6 +180,19 @@ class BudgetThreshold(Threshold):
         state["counted"][old] >>= np.uint32(1)
         if len(row):
             state["rare"][row] = _rare(state["alerts"][row], state["counted"][row])
+            state["level"][row] = 0.0
+        if not self.budget.shared and len(unknown := touched[state["level"][touched] == 0]):
+            state["level"][unknown] = self._found(state[unknown], 1)
+
+
+def _newest(i: NDArray[np.intp], what: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The newest place of `i` (n, 1) up to each at which `what` (n, K) holds; -1 where there is none."""
+    return np.maximum.accumulate(np.where(what, i, -1), axis=0)
+
+
+def _shifted(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The same of the one before."""
+    return np.concatenate([np.full((1, places.shape[1]), -1), places[:-1]])
 
 
 def _rare(alerts: NDArray[np.uint16], counted: NDArray[np.uint32]) -> NDArray[np.float64]:

@@ -37,10 +37,13 @@ class Threshold(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """Structured, fixed size (at most 112 bytes), little-endian; all zeros is a valid empty state."""
+        """Structured, fixed size (at most 120 bytes), little-endian; all zeros is a valid empty state."""
 
     def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:  # noqa: B027  # most know nothing
         """Put what is known of a new series into its record: its usual step in ms, 0 where there is none; how many of its rows were learnt from."""
+
+    def changed(self, state: NDArray[Any]) -> None:  # noqa: B027  # most work their level out anew each time
+        """Other settings hold for what all series have learnt."""
 
     @abstractmethod
     def apply(

@@ -160,6 +160,9 @@ def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
     state = new.state = core.state.carried(new.state.components, max_series=stream.settings.max_series)
     if old.threshold.dtype != stream.threshold.dtype:
         _begin_threshold(new)
+    elif old.settings.threshold != stream.settings.threshold:
+        stream.threshold.changed(state.arrays["threshold"])
+        state.touch(state.rows())
     if (old.model.detector_name, old.model.detector_version) != (
         stream.model.detector_name,
         stream.model.detector_version,

@@ -267,7 +267,8 @@ class PartitionLoop:
         counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):
             step = self.core.push(part)
-            step.living *= self._growth.counts(step.observations.offsets)
+            if step.living is not None:
+                step.living *= self._growth.counts(step.observations.offsets)
             self._look_at_homes(records, step)
             before = self._clock()
             scores = await self.stream.scorer.score(step.pushed.windows.x)

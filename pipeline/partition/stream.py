@@ -56,6 +56,8 @@ class Stream:
     decoder: Decoder
     windows: SeriesWindows
     threshold: Threshold
+    shares: bool
+    """Whether the series share a false-alarm budget: then it matters how many there are."""
 
     @property
     def name(self) -> str:
@@ -105,6 +107,7 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
         decoder=Decoder(model.kind, channels=model.channels, features=model.features, format=settings.format),
         windows=SeriesWindows(model, settings),
         threshold=from_settings(settings.threshold, budget, settings.alerts.resolve_count),
+        shares=budget.shared,
     )
 
 
@@ -139,8 +142,8 @@ class Step:
     rows: NDArray[np.intp]
     pushed: Pushed
     watermarks: NDArray[np.int64]
-    living: NDArray[np.int64]
-    """(N,) series that lived in the stream at each observation: a budget of the whole stream is shared among them."""
+    living: NDArray[np.int64] | None
+    """(N,) series that lived in the stream at each observation, where they share a budget."""
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
 
 
@@ -227,7 +230,8 @@ class PartitionCore:
         pushed = stream.windows.push(state, observations, rows, new)
         watermarks = self._event_times(rows, places, observations.timestamps, pushed.vouched, seen)
         state.scalars["observations"] = seen
-        return Step(observations, rows, pushed, watermarks, _living(before, rows, new), rejected)
+        living = _living(before, rows, new) if stream.shares else None
+        return Step(observations, rows, pushed, watermarks, living, rejected)
 
     def _event_times(
         self,
@@ -271,7 +275,7 @@ class PartitionCore:
             score,
             learn,
             None if model.kind == "table" else observations.timestamps[windows.index],
-            step.living[windows.index],
+            1 if step.living is None else step.living[windows.index],
         )
         counts = Counter(step.pushed.counts)
         judged = None

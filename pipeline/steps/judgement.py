@@ -138,11 +138,11 @@ class Judgements:
         observations: Observations,
         rows: NDArray[np.intp],
         pushed: Pushed,
-        living: NDArray[np.int64],
+        living: NDArray[np.int64] | None,
     ) -> Judged:
         """Judge what was accepted of N observations, whose series are in `rows` (N,), and move their states on.
 
-        `living` (N,) series are known to the stream at each: a budget of the whole stream is shared among them.
+        `living` (N,) series are known to the stream at each, where they share a budget.
         """
         index = np.flatnonzero(pushed.accepted)
         of, times, values = rows[index], observations.timestamps[index], observations.values[index]
@@ -157,7 +157,7 @@ class Judgements:
         anew, ordinals = pushed.anew[index], pushed.ordinals[index]
         steps = self._steps(history, of, times, ordinals)
         anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
-        budget = budget_rows(self._budget, steps, living[index])
+        budget = budget_rows(self._budget, steps, 1 if living is None else living[index])
         for part, begins in _parts(of[news], anew[news]):
             if len(begins):
                 self._population.restart(state.arrays[COMPONENT], begins)

@@ -272,9 +272,16 @@ def test_another_budget_is_judged_by_at_once_and_keeps_the_usual_steps() -> None
     stream = changed(stream_of("metric"), threshold=METHODS["budget"])
     core = stream.core(0)
     process(core, LOG[:150], 0)
-    before = rows(core, *KEPT, "threshold")
+    before, learnt = rows(core, *KEPT), core.state.arrays["threshold"].copy()
+    assert learnt["level"].any()
     now, _, _ = take(core, changed(stream, threshold={"false_alarms": "1 per series per day"}), 150)
-    assert rows(now, *KEPT, "threshold") == before
+    assert rows(now, *KEPT) == before
+    learnt["level"] = 0.0  # worked out anew, by the other budget
+    assert now.state.arrays["threshold"].tobytes() == learnt.tobytes()
+    learnt["trained"], learnt["interval"] = 100_000, 60_000  # enough to tell the two budgets apart
+    stricter, of = core.stream.threshold, now.stream.threshold
+    row, none = np.array([0]), np.array([False])
+    assert of.apply(learnt, row, np.zeros(1), none) < stricter.apply(learnt, row, np.zeros(1), none)
 
 
 @pytest.mark.parametrize(
