@@ -207,6 +207,8 @@ class Container:
         lines += [f"ln -s usr/{name} {root}/{name}" for name in _LINKS if Path("/usr", name).exists()]
         lines += [f"mkdir -p {root}/proc", f"mount --rbind /proc {root}/proc", f"mkdir -m 1777 {root}/tmp"]
         lines.append(f"printf %s {shlex.quote(self._network.hosts)} > {root}/etc/hosts")
+        for path in self.service.get("tmpfs", []):  # before the parts: a checkout may itself lie below /tmp
+            lines.append(f"mkdir -p {root}{path} && mount -t tmpfs -o mode=1777 none {root}{path}")
         for path in self.image.folders:
             lines.append(f"install -d -o {self.image.user} -g {self.image.user} {root}{path}")
         for path, source in self.image.parts.items():
@@ -217,8 +219,6 @@ class Container:
             lines += _bind(source, root / target[1:], read_only=read_only)
         if self.service.get("read_only"):
             lines.append(f"mount -o remount,ro none {root}")
-        for path in self.service.get("tmpfs", []):
-            lines.append(f"mount -t tmpfs -o mode=1777 none {root}{path}")
         user = str(self.service.get("user", self.image.user))
         drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"]
         drop += ["--inh-caps", "-all", "--bounding-set", "-all"] if self.service.get("cap_drop") == ["ALL"] else []
