@@ -83,6 +83,17 @@ def side(kind: int) -> int:
     return _SIDES[kind]
 
 
+def numbered(name: str, direction: str | None) -> int:
+    """The kind that a record names; 0 where it is not known. A missing cycle's direction says which of the two it is.
+
+    >>> numbered("missing cycle", "down"), numbered("missing cycle", "up"), numbered("of a later version", None)
+    (10, 11, 0)
+    """
+    if name == KINDS[NO_TROUGH]:
+        return NO_TROUGH if direction == "up" else NO_PEAK
+    return KINDS.index(name) if name in KINDS else 0
+
+
 def same(one: int, other: int) -> bool:
     """Whether an anomaly of the one kind may come back as the other: same side, or the same shape; what is not told may be anything.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts.attention import Attention
-from pipeline.alerts.kinds import KINDS
+from pipeline.alerts.kinds import numbered
 from pipeline.alerts.lifecycle import Lifecycle, silent_step
 from pipeline.alerts.records import Alert, Change, Moment, Severity, Status
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
@@ -188,7 +188,6 @@ class AlertLife:
             marks.acknowledged = {**marks.acknowledged, self.records.id_of(name, life): by}
             step = silent_step(life, row, 0, max(now, life.heard), "acknowledged")
             alerts.append(self.records.unspoken(step, name))
-            life.sequence += 1
             lives[row] = life.values()
         state.touch(rows)
         return alerts
@@ -239,7 +238,7 @@ class AlertLife:
 
     def _remembered(self, alert: Alert) -> Life:
         """The fields of a row that its last record tells."""
-        kind = KINDS.index(alert.kind) if alert.kind in KINDS else 0
+        kind = numbered(alert.kind, alert.direction)
         life = Life(
             onset=_at(alert.starts_at),
             anomalous_at=_at(alert.last_seen),

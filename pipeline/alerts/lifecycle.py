@@ -18,6 +18,7 @@ What is kept is `pipeline.alerts.row`, what is seen `pipeline.alerts.kinds`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from math import log10
 
@@ -265,7 +266,6 @@ class Lifecycle:
         life.status, life.heard, life.heard_at, life.suppressed_until = FIRING, now, clock, 0
         self.schedule(life, now)
         steps.append(silent_step(life, row, cause, now, "reopened" if again else "anomaly"))
-        life.sequence += 1
 
     def _fall_silent(self, life: Life, row: int, watermarks: NDArray[np.int64], steps: list[Step]) -> None:
         """End an alert whose series was not heard of for `silence`, as of that very moment in the series' own time."""
@@ -275,7 +275,6 @@ class Lifecycle:
         ended = min(life.heard, life.heard_at) + self.silence
         deadline = life.heard + self.silence
         steps.append(silent_step(life, row, cause, deadline, change, until=self.reopens_until(life, ended)))
-        life.sequence += 1
         self._close(life, ended)
 
     def _close(self, life: Life, now: int) -> None:
@@ -345,19 +344,17 @@ def _step(
     life: Life, row: int, judged: Judged, i: int, change: Change, *, following: Life | None = None, until: int = 0
 ) -> Step:
     """The step that observation i takes."""
-    window, now, offset = judged.windows[i], judged.times[i], judged.offsets[i]
-    step = Step(
-        judged.causes[i], row, window, _status(life, change), change, now, offset, life.copy(), following, until
-    )
-    life.sequence += 1
-    return step
+    step = silent_step(life, row, judged.causes[i], judged.times[i], change, following=following, until=until)
+    return replace(step, window=judged.windows[i], offset=judged.offsets[i])
 
 
 def silent_step(
     life: Life, row: int, cause: int, deadline: int, change: Change, *, following: Life | None = None, until: int = 0
 ) -> Step:
-    """A step that no observation of the series takes; the sequence number is the caller's to move on."""
-    return Step(cause, row, -1, _status(life, change), change, deadline, life.offset, life.copy(), following, until)
+    """A step that no observation of the series takes."""
+    step = Step(cause, row, -1, _status(life, change), change, deadline, life.offset, life.copy(), following, until)
+    life.sequence += 1
+    return step
 
 
 def _status(life: Life, change: Change) -> Status:

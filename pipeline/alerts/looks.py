@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.alerts import kinds
 from pipeline.alerts.kinds import Look
+from pipeline.alerts.row import MEMBERS
 from pipeline.steps.batches import Scored
 
 AT_LEVEL = 4.0
 """How rare, in decades, what reaches the level of a judgement's alarm counts as, where one scale for all is needed."""
-_MEMBERS = 32
-"""Bits that there are for members."""
 
 
 class Looks:
@@ -72,7 +71,7 @@ class Looks:
     def _members(self, b: int) -> int:
         """Members whose own calibrated score reaches the level."""
         level = float(self._scored.level[b])
-        said = self._scored.calibrated[b, :_MEMBERS] >= (level if level == level else AT_LEVEL)
+        said = self._scored.calibrated[b, :MEMBERS] >= (level if level == level else AT_LEVEL)
         return int(sum(1 << m for m in np.flatnonzero(said).tolist()))
 
     def _window(self, b: int) -> NDArray[np.float64]:

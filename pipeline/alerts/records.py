@@ -304,7 +304,7 @@ class Score(msgspec.Struct, frozen=True):
     observed: Annotated[Channels | None, Meta(description="Metrics: the observation, per channel.")]
     expected: Annotated[Channels | None, Meta(description="As in an alert.")]
     band: Annotated[Band | None, Meta(description="As in an alert.")]
-    alarm: Annotated[float | msgspec.UnsetType, Meta(description="As in an alert.")] = msgspec.UNSET
+    alarm: Annotated[float | UnsetType, Meta(description="As in an alert.")] = UNSET
 
     def message(self, topic: str) -> Message:
         """The record as a message for the score topic."""

@@ -63,6 +63,8 @@ DTYPE = np.dtype(
 )
 """What is kept of a series; all zeros: no alert, and none to open again."""
 COMPUTED_ID = bytes(16)
+MEMBERS = 32
+"""Bits that there are for members."""
 LEADING = 3
 """Channels whose names are remembered."""
 _SHARES = struct.Struct("<" + "HB" * LEADING)

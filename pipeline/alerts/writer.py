@@ -30,7 +30,7 @@ from pipeline.alerts.records import (
     rfc3339,
     stable_hash,
 )
-from pipeline.alerts.row import COMPUTED_ID, SEVERITIES, Life, Step, shares_of
+from pipeline.alerts.row import COMPUTED_ID, MEMBERS, SEVERITIES, Life, Step, shares_of
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Scored
 from pipeline.steps.state import PartitionState
@@ -85,7 +85,7 @@ class RecordWriter:
         self.marks = Marks()
         self._detector = DetectorRef(model.detector_name, model.detector_version, model.hash)
         self.names = names_of(model)
-        self.members = tuple(d.name for d in model.detectors[:32])
+        self.members = tuple(d.name for d in model.detectors[:MEMBERS])
 
     def scores(self, state: PartitionState, scored: Scored) -> Iterator[Score]:
         """The score record of every scored observation, in order."""
@@ -172,7 +172,7 @@ class RecordWriter:
             score=None if scored is None else float(scored.score[b]),
             peak_score=life.peak,
             threshold=None if scored is None else _number(float(scored.level[b])),
-            alarm=msgspec.UNSET if scored is None else _alarm(float(scored.level[b]), float(scored.alarm[b])),
+            alarm=UNSET if scored is None else _alarm(float(scored.level[b]), float(scored.alarm[b])),
             detector=self._detector,
             evidence=evidence,
             change=step.change,
@@ -283,9 +283,9 @@ def _number(value: float) -> float | None:
     return value if value - value == 0 else None  # NaN and infinity have no JSON
 
 
-def _alarm(level: float, alarm: float) -> float | msgspec.UnsetType:
+def _alarm(level: float, alarm: float) -> float | UnsetType:
     """The alarm where it is a judgement's; elsewhere score and threshold say the same."""
-    return msgspec.UNSET if level - level == 0 or alarm - alarm != 0 else alarm
+    return UNSET if level - level == 0 or alarm - alarm != 0 else alarm
 
 
 def _channels(values: NDArray[np.float64]) -> Channels:
