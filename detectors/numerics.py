@@ -6,6 +6,9 @@ numerical reproducibility") makes the order of sums independent of where a matri
 cost in time. MKL reads it once, so it is set before torch is loaded: by `import detectors`, which `import pipeline` does too.
 What a user has set stays.
 
+The judgement (`detectors.judgement`) is compiled without anything that would change the order of its sums; its logarithms are those of the
+system's C library.
+
 Builds of torch without MKL (ARM) ignore all this; there the tiles of `detectors.base`, which lie on cache lines, hold alone.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 
 CBWR = "MKL_CBWR"
@@ -21,8 +25,17 @@ CBWR = "MKL_CBWR"
 _AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
 """What MKL's AVX-512 branch asks of a CPU."""
 
-CHOICES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
-"""Variables by which a user chooses kernels of torch, oneDNN and numpy: part of the numerics where they are set."""
+CHOICES = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NUMBA_CPU_NAME",
+    "NUMBA_CPU_FEATURES",
+    "NUMBA_DISABLE_JIT",
+    "NUMBA_DISABLE_INTEL_SVML",
+)
+"""Variables by which a user chooses kernels of torch, oneDNN, numpy and Numba: part of the numerics where they are set."""
 
 _torch_came_first = False
 
@@ -63,13 +76,18 @@ def describe(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} float32"
+        return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} {_compiled()} float32"
     has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     chosen = "".join(f" {name}={os.environ[name]}" for name in CHOICES if os.environ.get(name))
     return (
         f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(has_mkl)}"
-        f" torch-{torch.__version__} numpy-{np.__version__} float32{chosen}"
+        f" torch-{torch.__version__} numpy-{np.__version__} {_compiled()} float32{chosen}"
     )
+
+
+def _compiled() -> str:
+    """Of the judgement, which runs on the CPU: what compiled it, and whose logarithms it calls."""
+    return f"numba-{metadata.version('numba')} {'-'.join(platform.libc_ver()) or platform.system()}"
 
 
 def _mkl(built_with_mkl: bool) -> str:

@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Counts = NDArray[np.uint16]
 BINS = 32
-_LOWEST, _WIDTH = -4.0, 0.25
+LOWEST, WIDTH = -4.0, 0.25
 """Of the bins, in octaves of the term's frozen 99 % quantile: 1/16 to 16."""
 REMEMBERED = 4096
 SHAPE = 0.2
-_BODY = np.array([0.98, 0.995])
-_PRIOR = np.array([0.93, 1.12])
+BODY = (0.98, 0.995)
+PRIOR = (0.93, 1.12)
 """Of a normal term: its 98 and 99.5 % quantile in units of its 99 % quantile."""
-_PRIOR_ROWS = 60.0
+PRIOR_ROWS = 60.0
 SLACK = 0.4
 """Decades by which runs of several rows make one alert of many."""
 
 
 def counted(u: Floats) -> NDArray[np.intp]:
     """Bin of values in units of the term's 99 % quantile."""
-    place = (np.log2(np.maximum(u, 1e-9)) - _LOWEST) / _WIDTH
+    place = (np.log2(np.maximum(u, 1e-9)) - LOWEST) / WIDTH
     return np.clip(np.floor(place), 0, BINS - 1).astype(np.intp)
 
 
@@ -40,13 +40,13 @@ def body(counts: Counts, together: Floats) -> Floats:
     apart = total / together
     below = np.cumsum(counts, axis=1, dtype=np.int64)
     put, found = np.arange(len(counts)), np.empty((2, len(counts)))
-    w = apart / (apart + _PRIOR_ROWS)
+    w = apart / (apart + PRIOR_ROWS)
     for k in range(2):
-        rank = _BODY[k] * total
+        rank = BODY[k] * total
         b = np.argmax(below >= rank[:, None], axis=1)
         inside = (rank - (below[put, b] - counts[put, b])) / np.maximum(counts[put, b], 1)
-        prior = _PRIOR[k] * (1.0 + 10.0 / (apart + 5.0))
-        found[k] = w * np.exp2(_LOWEST + _WIDTH * (b + inside)) + (1.0 - w) * prior
+        prior = PRIOR[k] * (1.0 + 10.0 / (apart + 5.0))
+        found[k] = w * np.exp2(LOWEST + WIDTH * (b + inside)) + (1.0 - w) * prior
     return np.stack([found[0], np.maximum((found[1] - found[0]) / np.log(4.0), 0.03 * found[0])], axis=1)
 
 
@@ -60,7 +60,7 @@ def rarity(u: Floats, tails: Floats) -> Floats:
     """-log10 of the tail probability (T, n) of values (T, n) under `body`'s tails (T, 2)."""
     start, scale = tails[:, :1], tails[:, 1:]
     beyond = np.maximum(u - start, 0.0) / scale
-    edge = -np.log10(1.0 - _BODY[0])
+    edge = -np.log10(1.0 - BODY[0])
     inside = edge * np.minimum(u / start, 1.0)
     return np.asarray(inside + np.log10(1.0 + SHAPE * beyond) / SHAPE)
 

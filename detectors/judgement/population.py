@@ -4,8 +4,8 @@
                                 └──▶ its record behind its history                   ├──▶ step: rows in, score, strength, band out; records move on
     nothing ─────────────────────▶ a record of zeros: the first rows are gathered ───┘
 
-`engine.Judge` is the same for one series, and slow; tests hold the two together. A batch is taken in turns, each of one row of different series, and
-in a turn every operation goes over series alone, so a row's bits depend neither on the cut nor on its neighbours.
+Rows are judged one after the other by compiled loops (`kernel`), in place, so a row's bits depend neither on the cut nor on its neighbours.
+`engine.Judge` is the same for one series in numpy, and slow; tests hold the two together.
 """
 
 from __future__ import annotations
@@ -18,21 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.judgement import turns
-from detectors.judgement.autoregression import ORDER
-from detectors.judgement.engine import Judge
-from detectors.judgement.short_state import CENTRES, ROWS
-from detectors.judgement.state import Floats, State, Times
-from detectors.judgement.terms import TERMS
-from detectors.judgement.turns import JUDGING, record
+from detectors.judgement import fitting
+from detectors.judgement.record import JUDGING, learnt, record
+from detectors.judgement.state import Floats, Learnt, State, Times
+from detectors.judgement.terms import SCALED, TERMS
 
-_CLOCK = ("level", "slope", "errors", "days", "weeks")
-_OWN = (
-    "rows", "cleaned", "plain", "far", "seen", "means", "equal", "last", "scales", "sums", "block", "local", "counts", "tails",
-    "bar", "peak", "calm",
-)  # fmt: skip
+_HEAD = ("rows", "local", "counts", "tails", "bar", "peak", "calm")
+_CHANNELS = ("far", "equal", "last", "cleaned", "plain", "seen", "means", "scales", "sums", "block")
 _FAR = np.float32(1e15)
 """In the place of a centre that there is not."""
+_KINDS = ("<f8", "<i8", "<f4", "<i4", "<u2")
 
 
 class Said(NamedTuple):
@@ -75,23 +70,15 @@ class Population:
         C.
     known
         Name -> place in the arrays; 0 stands for a series that is not known.
-    weights : (N + 1, 48, C) float32
-    centres : (N + 1, 32, 8 C) float32
-    others : (N + 1, C, C) float32
-    whole : (N + 1,) bool
-        Whether `others` says anything.
-    longest : (N + 1, C)
+    learnt : (N + 1,) of `record.learnt`
+        Frozen.
     begun : (N + 1,) of `state_dtype`
         Records behind the histories.
     """
 
     channels: int
     known: Mapping[str, int]
-    weights: NDArray[np.float32]
-    centres: NDArray[np.float32]
-    others: NDArray[np.float32]
-    whole: NDArray[np.bool_]
-    longest: Floats
+    learnt: NDArray[Any]
     begun: NDArray[Any]
 
     @classmethod
@@ -120,24 +107,16 @@ class Population:
         found = cls.none(channels.pop() if channels else 1, list(histories))
         for name, (times, values) in histories.items():
             off = offset_ms if isinstance(offset_ms, int) else np.asarray(offset_ms[name], np.int64)
-            judge, state = Judge.fit(times, values, budget=budget_rows, offset_ms=off)
-            found.keep(name, judge, state)
+            found.keep(name, *fitting.fit(times, values, _replayed, budget=budget_rows, offset_ms=off))
         return found
 
     @classmethod
     def none(cls, channels: int, names: Sequence[str] = ()) -> Population:
         """Room for what is learnt of series with these names."""
-        N, C = len(names) + 1, channels
-        return cls(
-            channels=C,
-            known={name: k + 1 for k, name in enumerate(names)},
-            weights=np.zeros((N, ORDER, C), np.float32),
-            centres=np.full((N, CENTRES, ROWS * C), _FAR),
-            others=np.zeros((N, C, C), np.float32),
-            whole=np.zeros(N, np.bool_),
-            longest=np.full((N, C), np.inf),
-            begun=np.zeros(N, record(C)),
-        )
+        nothing = np.zeros(len(names) + 1, learnt(channels))
+        nothing["channels"]["longest"], nothing["channels"]["centres"] = np.inf, _FAR
+        known = {name: k + 1 for k, name in enumerate(names)}
+        return cls(channels, known, nothing, np.zeros(len(nothing), record(channels)))
 
     @property
     def state_dtype(self) -> np.dtype[Any]:
@@ -148,15 +127,6 @@ class Population:
         """Put what is known of series with these names into their records `rows` (k,); of others, nothing."""
         states[rows] = self.begun[[self.known.get(name, 0) for name in names]]
 
-    def restart(self, states: NDArray[Any], rows: NDArray[np.intp]) -> None:
-        """Rows are missing before the next of these series (k,): contexts begin anew; what was learnt stays."""
-        for name in ("cleaned", "plain", "means"):
-            states[name][rows] = 0
-        for name in ("far", "equal"):
-            states[name][rows] = 0
-        states["seen"][rows] = states["level"][rows][:, None]
-        states["last"][rows] = np.nan
-
     def step(
         self,
         states: NDArray[Any],
@@ -165,6 +135,7 @@ class Population:
         times: Times,
         offsets_ms: ArrayLike = 0,
         budget_rows: ArrayLike = 10_000.0,
+        anew: ArrayLike = False,
     ) -> Said:
         """Judge rows in order and move their series' records on, in place.
 
@@ -178,87 +149,113 @@ class Population:
             Event times, ms.
         offsets_ms, budget_rows
             For each row, or for all.
+        anew
+            Before which rows others of their series are missing: contexts begin anew there, what was learnt stays. For each row, or for all.
         """
         B, C = values.shape
-        local = times + np.broadcast_to(np.asarray(offsets_ms, np.int64), (B,))
-        budget = np.broadcast_to(np.asarray(budget_rows, np.float64), (B,))
-        expected, band, shares = np.full((3, B, C), np.nan)
-        said = Said(
-            np.zeros(B),
-            np.full(B, -np.inf),
-            np.zeros(B, np.bool_),
-            np.zeros((B, len(TERMS))),
-            expected,
-            band,
-            shares,
-            np.zeros(B, np.bool_),
+        if B and not 0 <= rows.min() <= rows.max() < len(states):
+            msg = f"rows must lie in 0..{len(states) - 1}, got {rows.min()} and {rows.max()}"
+            raise IndexError(msg)
+        out, told = self.run(states, rows, values, times + np.asarray(offsets_ms, np.int64), budget_rows, anew)
+        T = len(TERMS)
+        columns = (out[:, a : a + C] for a in (2 + T, 2 + T + C, 2 + T + 2 * C))
+        return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2 : 2 + T], *columns, told[:, 1])
+
+    def run(
+        self,
+        states: NDArray[Any],
+        rows: NDArray[np.intp],
+        values: Floats,
+        local: Times,
+        budget_rows: ArrayLike,
+        anew: ArrayLike,
+        sizes: Floats | None = None,
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """What the compiled rows tell, see `kernel.run`."""
+        from detectors.judgement.compiling import compiled  # Numba takes its time to import
+
+        B, C = values.shape
+        out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 2), np.bool_)
+        compiled()(
+            *(states.view(kind) for kind in _KINDS),
+            self.learnt.view("<f4"),
+            *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64), (local, np.int64))),
+            _each(budget_rows, B, np.float64),
+            _each(anew, B, np.uint8),
+            np.empty((0, len(SCALED), C)) if sizes is None else sizes,
+            out,
+            told.view(np.uint8),
         )
-        for at in _turns(rows):
-            young = states["phase"][rows[at]] != JUDGING
-            if young.any():
-                turns.gather(states, rows[at[young]], values[at[young]], local[at[young]])
-            if (of := at[~young]).size:
-                found = turns.judge(self, states, rows[of], values[of], local[of], budget[of])
-                for column, part in zip(said[:-1], found, strict=True):
-                    column[of] = part
-                said.judged[of] = True
-        return said
+        return out, told
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, for a model file."""
         names = np.frombuffer(json.dumps(list(self.known)).encode(), np.uint8)
-        begun = self.begun.view(np.uint8).reshape(len(self.begun), -1)
-        parts = {name: getattr(self, name) for name in ("weights", "centres", "others", "whole", "longest")}
-        return {**parts, "names": names, "begun": begun}
+        parts = {"learnt": self.learnt, "begun": self.begun}
+        return {"names": names, **{n: a.view(np.uint8).reshape(len(a), -1) for n, a in parts.items()}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Population:
         """What `arrays` gave. Raises KeyError or ValueError where it did not give this."""
         names = json.loads(bytes(arrays["names"]))
-        C = arrays["longest"].shape[1]
-        blank = cls.none(C, names)
+        size = arrays["begun"].shape[1]
+        least = record(1).itemsize
+        blank = cls.none(1 + (size - least) // (record(2).itemsize - least), names)
         found: dict[str, Any] = {}
-        for name in ("weights", "centres", "others", "whole", "longest"):
-            found[name], wanted = arrays[name], getattr(blank, name)
-            if found[name].shape != wanted.shape or found[name].dtype != wanted.dtype:
-                msg = f"{name} is {found[name].dtype} {found[name].shape}, not {wanted.dtype} {wanted.shape}"
+        for name in ("learnt", "begun"):
+            got, wanted = arrays[name], getattr(blank, name)
+            shape = (len(wanted), wanted.dtype.itemsize)
+            if got.shape != shape or got.dtype != np.uint8:
+                msg = f"{name} is {got.dtype} {got.shape}, not uint8 {shape}"
                 raise ValueError(msg)
-        begun = np.ascontiguousarray(arrays["begun"]).reshape(-1).view(record(C))
-        if len(begun) != len(names) + 1:
-            msg = f"begun holds {len(begun)} records, not {len(names) + 1}"
+            found[name] = got.reshape(-1).copy().view(wanted.dtype)
+        if (found["begun"]["known"] != np.arange(len(names) + 1)).any():
+            msg = "begun names other series"
             raise ValueError(msg)
-        return replace(blank, **found, begun=begun)
+        return replace(blank, **found)
 
-    def keep(self, name: str, judge: Judge, state: State) -> None:
+    def keep(self, name: str, judge: Learnt, state: State) -> None:
         """Write what was learnt of a series in its place."""
-        k = self.known[name]
-        self.weights[k] = judge.weights
-        self.centres[k, : len(judge.centres)] = judge.centres
-        self.longest[k] = judge.longest
+        k, C = self.known[name], self.channels
+        into = self.learnt[k]["channels"]
+        into["weights"], into["longest"] = judge.weights.T, judge.longest
+        into["centres"][:, :, : len(judge.centres)] = judge.centres.reshape(len(judge.centres), -1, C).transpose(
+            2, 1, 0
+        )
         if judge.others is not None:
-            self.others[k], self.whole[k] = judge.others, True
-        into = self.begun[k]
-        into["phase"], into["known"] = JUDGING, k
-        into["bins"] = judge.bins.day, judge.bins.week
-        into["rows_a_day"] = judge.bins.rows_a_day
-        into["middle"], into["unit"], into["usual"] = judge.middle, judge.unit, judge.usual
-        into["day"][: len(state.clock.day)] = state.clock.day
-        into["week"][: len(state.clock.week)] = state.clock.week
-        for name in _CLOCK:
-            into[name] = getattr(state.clock, name)
-        for name in _OWN:
-            into[name] = getattr(state, name)
+            into["others"], self.learnt[k]["whole"] = judge.others, 1.0
+        head = self.begun[k]
+        head["phase"], head["known"], head["bins"] = JUDGING, k, (judge.bins.day, judge.bins.week)
+        head["rows_a_day"], head["usual"] = judge.bins.rows_a_day, judge.usual
+        head["days"], head["weeks"] = state.clock.days, state.clock.weeks
+        for field in _HEAD:
+            head[field] = getattr(state, field)
+        channels = head["channels"]
+        channels["middle"], channels["unit"] = judge.middle, judge.unit
+        channels["level"], channels["slope"], channels["errors"] = (
+            state.clock.level,
+            state.clock.slope,
+            state.clock.errors.T,
+        )
+        channels["day"][:, : len(state.clock.day)] = state.clock.day.T
+        channels["week"][:, : len(state.clock.week)] = state.clock.week.T
+        for field in _CHANNELS:
+            channels[field] = getattr(state, field).T
 
 
-def _turns(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Places (k,) of each turn: the first row of every series, then the second, ..."""
-    if not len(rows):
-        return []
-    order = np.argsort(rows, kind="stable")
-    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    lengths = np.diff(first, append=len(rows))
-    nth = np.arange(len(rows)) - np.repeat(first, lengths)
-    if lengths.max() == 1:
-        return [np.sort(order)]
-    by_turn = np.argsort(nth, kind="stable")
-    return [order[part] for part in np.split(by_turn, np.cumsum(np.bincount(nth))[:-1])]
+def _replayed(judge: Learnt, state: State, values: Floats, local: Times, *, measured: bool) -> tuple[Floats, Floats]:
+    """See `fitting.Replay`."""
+    one = Population.none(len(judge.middle), [""])
+    one.keep("", judge, state)
+    n, C = values.shape
+    sizes = np.empty((n if measured else 0, len(SCALED), C))
+    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, local, judge.budget, False, sizes)
+    if measured:
+        return sizes.transpose(1, 0, 2), sizes
+    return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T
+
+
+def _each(what: ArrayLike, n: int, kind: Any) -> NDArray[Any]:
+    """One for each of n rows."""
+    given = np.asarray(what)
+    return np.full(n, given, kind) if given.ndim == 0 else np.array(given, kind)

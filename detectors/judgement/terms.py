@@ -42,11 +42,12 @@ def errors(learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats)
     """Sizes of the scaled terms (S, n, C), and the picture's distance and the share of equal values (2, n); row by row."""
     n, C = x.shape
     out, single = np.zeros((len(SCALED), n, C)), np.zeros((2, n))
-    gain = np.float32(1.0 / quarter(learnt.bins))
+    gain = 1.0 / quarter(learnt.bins)
+    weights = learnt.weights.astype(np.float64)
     for i in range(n):
         now = left[i]
-        cleaned = (state.cleaned * learnt.weights).sum(axis=0)
-        error, plain = now - cleaned, np.abs(now - (state.plain * learnt.weights).sum(axis=0))
+        cleaned = (state.cleaned * weights).sum(axis=0)
+        error, plain = now - cleaned, np.abs(now - (state.plain * weights).sum(axis=0))
         enters = _cleaned(state, now, cleaned, np.abs(error) > FAR * state.scales[0])
         state.cleaned[:-1] = state.cleaned[1:]
         state.cleaned[-1] = enters
@@ -64,7 +65,7 @@ def errors(learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats)
             np.abs(error),
             plain,
             np.abs(now),
-            np.abs(state.plain[-8:].mean(axis=0)),
+            np.abs(state.plain[-8:].mean(axis=0, dtype=np.float64)),
             np.abs(state.means[0]),
             state.means[1],
         )

@@ -11,7 +11,7 @@ bits do not depend on how the stream was cut.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,12 +158,11 @@ class Judgements:
         steps = self._steps(history, of, times, ordinals)
         anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
         budget = budget_rows(self._budget, steps, 1 if living is None else living[index])
-        for part, begins in _parts(of[news], anew[news]):
-            if len(begins):
-                self._population.restart(state.arrays[COMPONENT], begins)
-            at = news[part]
+        if len(news):
+            at = slice(None) if len(news) == n else news
+            where = offsets(self._zone, times[at])
             said = self._population.step(
-                state.arrays[COMPONENT], of[at], values[at], times[at], offsets(self._zone, times[at]), budget[at]
+                state.arrays[COMPONENT], of[at], values[at], times[at], where, budget[at], anew[at]
             )
             self._write(judged, at, said)
         return judged
@@ -210,7 +209,7 @@ class Judgements:
         return np.asarray(np.where(np.isfinite(reached) & (reached > 0), reached, np.inf))
 
     @staticmethod
-    def _write(judged: Judged, at: NDArray[np.intp], said: Said) -> None:
+    def _write(judged: Judged, at: NDArray[np.intp] | slice, said: Said) -> None:
         sound = np.isfinite(said.score) & np.isfinite(said.strength)  # of values at the end of what floats can say
         judged.live[at] = said.judged & sound
         judged.score[at] = np.where(sound, said.score, 0.0)
@@ -219,27 +218,6 @@ class Judgements:
         judged.expected[at] = said.expected
         judged.margin[at] = said.band
         judged.shares[at] = said.shares
-
-
-def _parts(rows: NDArray[np.intp], anew: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Cut observations of series `rows` (n,) where a series begins anew: places of each part, and the rows that begin anew before it.
-
-    Series do not see each other, so all go on to their next beginning in one part.
-    """
-    if not anew.any():
-        if len(rows):
-            yield np.arange(len(rows)), np.zeros(0, np.intp)
-        return
-    order = np.argsort(rows, kind="stable")
-    count = np.cumsum(anew[order].astype(np.int64))
-    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    count -= np.repeat(count[first] - anew[order][first], np.diff(first, append=len(rows)))
-    turn = np.empty(len(rows), np.intp)
-    turn[order] = count
-    for k in range(int(turn.max()) + 1):
-        part = np.flatnonzero(turn == k)
-        if len(part):
-            yield part, rows[part[anew[part]]]
 
 
 def _so_far(rows: NDArray[np.intp], kept: NDArray[Any], what: NDArray[np.bool_]) -> NDArray[np.bool_]:

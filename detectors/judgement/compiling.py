@@ -1,0 +1,89 @@
+"""`kernel.run` as machine code: compiled once on a machine, kept in the cache folder, loaded from there in the time that importing Numba takes.
+
+    <cache>/compiled/<fingerprint>/     cache: TIDEWATCH_CACHE, else $XDG_CACHE_HOME/tidewatch, else ~/.cache/tidewatch
+
+The fingerprint is that of all sources of the judgement and of Numba's version, so a changed file has another folder; within it Numba tells CPUs apart
+and writes files whole, so processes may begin at once. Without a folder that can be written, or with a damaged one, the work goes on, and is told why it begins later.
+`python -m detectors.judgement.compiling` does it ahead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+ABOUT = 20
+"""Seconds that compiling takes, roughly."""
+_SOURCES = Path(__file__).parent
+
+
+@cache
+def compiled() -> Callable[..., None]:
+    """The function; see `kernel.run` for what it takes."""
+    import numba
+
+    folder, why = _writable(numba.__version__)
+    if folder is None:
+        log.warning("compiling the judgement, about %d s; it is not kept, so each start does: %s", ABOUT, why)
+        return _made()
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    try:
+        if not any(folder.rglob("*.nbi")):
+            log.warning("compiling the judgement once, about %d s", ABOUT)
+        return _made(cache=True)
+    except numba.core.errors.NumbaError:
+        raise
+    except Exception as error:  # whatever a damaged file or a full disk leads to
+        log.warning("compiling the judgement, about %d s: remove %s, which cannot be used: %s", ABOUT, folder, error)
+        return _made()
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _made(**kept: bool) -> Callable[..., None]:
+    import numba
+
+    from detectors.judgement import kernel
+
+    made: Callable[..., None] = numba.njit(kernel.SIGNATURE, **kernel.OPTIONS, **kept)(kernel.run)
+    return made
+
+
+def folder_of(version: str) -> Path:
+    """Where machine code made by this version of Numba lies. Raises RuntimeError where there is no home folder."""
+    base = os.environ.get("TIDEWATCH_CACHE")
+    if not base:
+        base = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidewatch")
+    fingerprint = hashlib.sha256(version.encode())
+    for source in sorted(_SOURCES.glob("*.py")):
+        fingerprint.update(source.read_bytes())
+    return Path(base) / "compiled" / fingerprint.hexdigest()[:16]
+
+
+def _writable(version: str) -> tuple[Path | None, str]:
+    """The folder, or why there is none."""
+    try:
+        folder = folder_of(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:
+        return None, str(error)
+    return folder, ""
+
+
+def main() -> None:
+    """Compile ahead."""
+    began = time.monotonic()
+    compiled()
+    log.warning("the judgement is compiled (%.0f s)", time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What is learnt of a series from its history.
+
+Learning is honest: what judges is fitted on the first half of the history and runs over the second, which gives the usual size of every term; then it is
+fitted on all. What runs is handed in (`Replay`): the compiled rows of a population, or the numpy ones of `engine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from detectors.judgement import alarm, autoregression, clock, conditional, short_state
+from detectors.judgement.clock import Bins
+from detectors.judgement.record import BIAS, WILD
+from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
+from detectors.judgement.terms import ALARMS, CLIP, FLAT, GIVEN, GIVEN_STRETCH, SCALED, TERMS, quarter, rows_of
+
+NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
+"""99 % quantiles of the terms of normal noise, below which a short history does not go."""
+
+
+class Replay(Protocol):
+    """Runs over rows that follow on a state, which may be changed.
+
+    With `measured`, nothing but contexts and the clock moves on, and no row is far out: the sizes (S, n, C) of the scaled terms, twice. Else the terms
+    (T, n), and the slow scales (S, C) behind the last row.
+    """
+
+    def __call__(
+        self, judge: Learnt, state: State, values: Floats, local: Times, *, measured: bool
+    ) -> tuple[Floats, Floats]:
+        """See above."""
+
+
+def fit(
+    times: Times, values: Floats, replay: Replay, *, budget: float = 10_000.0, offset_ms: Times | int = 0
+) -> tuple[Learnt, State]:
+    """Learn from a history.
+
+    Parameters
+    ----------
+    times : (n,) int64
+        Event times, ms, rising; n >= 5.
+    values : (n, C)
+        Finite.
+    replay
+        What runs over the second half.
+    budget
+        Rows per false alert.
+    offset_ms
+        Of the local clock from UTC, for each row or for all.
+
+    Returns
+    -------
+    What was learnt, and the state behind the last row of the history.
+    """
+    local = times + offset_ms
+    middle = np.median(values, axis=0)
+    spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
+    unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
+    x = np.clip((values - middle) / unit, -WILD, WILD)
+    half = len(x) // 2
+    tried, state = _fitted(x[:half], local[:half], _blank(values, local, middle, unit, budget))
+    state.scales = _sizes(replay, tried, state.copy(), values[half:], local[half:])
+    found, scales = replay(tried, state.copy(), values[half:], local[half:], measured=False)
+    left = len(x) - half
+    rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
+    unsure = (
+        1.0 + (10.0 + 2.0 * rows) / left
+    )  # few rows have not shown the largest that is normal, of means least of all
+    least = NORMAL_USUAL * 60.0 / (left + 60.0)
+    usual = np.maximum(np.maximum(np.quantile(found, 0.99, axis=1), least) * unsure, 1e-3)
+    usual[FLAT] = 1.0
+    judge, after = _fitted(x, local, replace(tried, usual=usual))
+    after.scales = scales.copy()
+    after.counts[:] = 0
+    for k in range(len(ALARMS)):
+        np.add.at(after.counts[k], alarm.counted(found[ALARMS[k]] / usual[ALARMS[k]]), 1)
+    while (after.counts.sum(axis=1, dtype=np.int64) >= alarm.REMEMBERED).any():
+        alarm.forgotten(after.counts)
+    after.tails = alarm.body(after.counts, together(judge))
+    return judge, after
+
+
+def _blank(values: Floats, local: Times, middle: Floats, unit: Floats, budget: float) -> Learnt:
+    bins = Bins.of(float(np.median(np.diff(local))))
+    alone = values.shape[1] == 1
+    known = [k for k in ALARMS if not (alone and k in (GIVEN, GIVEN_STRETCH))]
+    levels = np.full(len(ALARMS), np.inf)
+    levels[: len(known)] = alarm.levels(budget, np.array([rows_of(k, bins) for k in known]))
+    longest = np.array([_longest(column) for column in values.T])
+    nothing = np.zeros((0, 0), np.float32)
+    return Learnt(bins, middle, unit, nothing, nothing, None, np.ones(len(TERMS)), longest, levels, budget)
+
+
+def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, local: Times) -> Floats:
+    """Usual size (S, C) of the scaled terms over rows, wild ones bounded."""
+    state.scales[:] = np.inf
+    errors, _ = replay(judge, state, values, local, measured=True)
+    size = np.maximum(errors.mean(axis=1), 1e-9)
+    for _ in range(5):
+        size = BIAS * np.minimum(errors, CLIP * size[:, None]).mean(axis=1)
+    return np.asarray(np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6))
+
+
+def _fitted(x: Floats, local: Times, blank: Learnt) -> tuple[Learnt, State]:
+    """What judges, fitted on rows (n, C), and a state behind them whose scales are still to be found."""
+    n, C = x.shape
+    memory = clock.fit(x, local, blank.bins)
+    day, week = blank.bins.at(local)
+    ahead = np.arange(1 - n, 1)
+    left = x - memory.expected(day, week, ahead)
+    above = x - memory.level - memory.slope * ahead[:, None]
+    others = conditional.fit(x) if C > 1 and n > 2 * C else None
+    padded = np.concatenate([np.repeat(above[:1], max(short_state.ROWS - n, 0), axis=0), above])
+    judge = replace(
+        blank,
+        weights=autoregression.fit(left).astype(np.float32),
+        centres=short_state.fit(padded),
+        others=others,
+    )
+    S = len(SCALED)
+    context = np.zeros((autoregression.ORDER, C), np.float32)
+    context[-min(n, len(context)) :] = left[-len(context) :]
+    seen = (padded[-short_state.ROWS :] + memory.level).astype(np.float32)
+    means = np.zeros((2, C), np.float32)
+    gain = 1.0 / quarter(blank.bins)
+    for row in left[-4 * round(1 / gain) :]:
+        means[0] += gain * (row - means[0])
+    counts = np.zeros((len(ALARMS), alarm.BINS), np.uint16)
+    state = State(
+        rows=0,
+        clock=memory,
+        cleaned=context,
+        plain=context.copy(),
+        far=np.zeros(C, np.int16),
+        seen=seen,
+        means=means,
+        equal=np.zeros(C, np.int32),
+        last=x[-1].copy(),
+        scales=np.ones((S, C)),
+        sums=np.zeros((S, C)),
+        block=np.zeros((BLOCK, C), np.float32),
+        local=np.zeros(BLOCK, np.int64),
+        counts=counts,
+        tails=alarm.body(counts, together(judge)),
+    )
+    return judge, state
+
+
+def together(judge: Learnt) -> Floats:
+    """How many rows of each alarm's term go together (len(ALARMS),)."""
+    return np.array([rows_of(k, judge.bins) for k in ALARMS])
+
+
+def _longest(column: Floats) -> float:
+    """Longest run of equal values in a history (n,); infinite where more than half of the values repeat the one before."""
+    same = np.diff(column) == 0
+    if same.mean() > 0.5:
+        return float("inf")
+    breaks = np.flatnonzero(~same)
+    return float(np.diff(np.r_[-1, breaks, len(same)]).max() - 1)
