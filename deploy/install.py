@@ -9,7 +9,8 @@ that is already there is kept; without an NVIDIA driver PyTorch's CPU builds are
 A second run finds its stamp and installs nothing.
 
 Last come the jars of Apache Kafka, for the embedded broker (`pipeline.embedded.jars`, which also says where they are kept). Without them
-the set-up is done all the same: the first start tries again, and has a fallback. An image needs none (`--without-kafka`).
+the set-up is done all the same: the first start tries again, and has a fallback. An image needs none (`--without-kafka`), nor the judgement compiled
+for this CPU (`detectors.judgement.compiling`), which is tried behind them.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def main() -> int:
         install(dev=dev, itself=itself)
         if itself and not arguments.without_kafka:
             get_kafka()
+            compile_ahead()
     except InstallError as error:
         say(f"error: {error}")
         return 2
@@ -108,6 +110,13 @@ def get_kafka() -> None:
         if done.returncode == 0
         else "without Apache Kafka: see above; Tansu serves until it is there"
     )
+
+
+def compile_ahead() -> None:
+    """The judgement's machine code; what does not succeed here is done at its first use."""
+    done = subprocess.run([sys.executable, "-m", "detectors.judgement.compiling"], cwd=PROJECT, check=False)
+    if done.returncode:
+        say("the judgement is compiled when it is first used")
 
 
 def get_uv(lock: Path, settings: dict[str, str]) -> Installer:

@@ -1,4 +1,4 @@
-"""The judgement as arrays (`detectors.judgement`), learnt from the item's training part, then step by step."""
+"""The judgement as arrays (`detectors.judgement`), learnt from the item's training part, then judged in one call."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import numpy as np
 
 from benchmarks.judgement.figures import runs
 from benchmarks.judgement.items import Item, Told
-from detectors.judgement.engine import Judge
+from detectors.judgement.population import Population
 
 
 def judged(item: Item, budget: float) -> Told:
     """Its score, by how much its alarm's level is passed, and its alerts."""
     known = slice(0, item.first)
-    judge, state = Judge.fit(item.times[known], item.values[known], budget=budget)
-    said, _ = judge.step(state, item.times[item.first :], item.values[item.first :])
+    population = Population.fit({"": (item.times[known], item.values[known])}, budget_rows=budget)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), [""])
+    rows = np.zeros(len(item.times) - item.first, np.intp)
+    said = population.step(states, rows, item.values[item.first :], item.times[item.first :], 0, budget)
     nothing = np.full(item.first, np.nan)
     anomalous = np.r_[np.zeros(item.first, np.bool_), said.anomalous]
     return Told(np.r_[nothing, said.score], np.r_[nothing, said.strength], runs(anomalous))

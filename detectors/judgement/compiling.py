@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 ABOUT = 20
@@ -33,7 +34,8 @@ def compiled() -> Callable[..., None]:
     if folder is None:
         log.warning("compiling the judgement, about %d s; it is not kept, so each start does: %s", ABOUT, why)
         return _made()
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         if not any(folder.rglob("*.nbi")):
             log.warning("compiling the judgement once, about %d s", ABOUT)
@@ -44,7 +46,7 @@ def compiled() -> Callable[..., None]:
         log.warning("compiling the judgement, about %d s: remove %s, which cannot be used: %s", ABOUT, folder, error)
         return _made()
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def _made(**kept: bool) -> Callable[..., None]:
@@ -52,7 +54,8 @@ def _made(**kept: bool) -> Callable[..., None]:
 
     from detectors.judgement import kernel
 
-    made: Callable[..., None] = numba.njit(kernel.SIGNATURE, **kernel.OPTIONS, **kept)(kernel.run)
+    njit: Any = numba.njit
+    made: Callable[..., None] = njit(kernel.SIGNATURE, **kernel.OPTIONS, **kept)(kernel.run)
     return made
 
 

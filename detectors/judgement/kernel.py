@@ -65,7 +65,8 @@ OPTIONS: dict[str, Any] = {
     "fastmath": False,
     "no_cfunc_wrapper": True,
 }
-inner = numba.njit(no_cpython_wrapper=True, **OPTIONS)
+_numba: Any = numba  # its types know fewer options than it has
+inner = _numba.njit(no_cpython_wrapper=True, **OPTIONS)
 SIGNATURE = "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
 """Of `run`."""
 

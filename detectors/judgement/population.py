@@ -157,9 +157,9 @@ class Population:
             msg = f"rows must lie in 0..{len(states) - 1}, got {rows.min()} and {rows.max()}"
             raise IndexError(msg)
         out, told = self.run(states, rows, values, times + np.asarray(offsets_ms, np.int64), budget_rows, anew)
-        T = len(TERMS)
-        columns = (out[:, a : a + C] for a in (2 + T, 2 + T + C, 2 + T + 2 * C))
-        return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2 : 2 + T], *columns, told[:, 1])
+        T = 2 + len(TERMS)
+        expected, band, shares = (out[:, a : a + C] for a in (T, T + C, T + 2 * C))
+        return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2:T], expected, band, shares, told[:, 1])
 
     def run(
         self,
