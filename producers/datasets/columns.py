@@ -137,7 +137,17 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
         found = next((n for n in cells.names if _since_1970(cells, n) and _goes_on(cells, n)), None)
     if found is None:
         return _calendar(cells)
-    return _with_zone(cells, _with_clock(cells, found))
+    if plain(found) == "year" and (parts := _calendar(cells)):
+        return parts
+    return _with_zone(cells, _with_half(cells, _with_clock(cells, found)))
+
+
+def _with_half(cells: Cells, found: tuple[str, ...]) -> tuple[str, ...]:
+    """With the column that holds nothing but AM and PM, where there is one."""
+    half = next(
+        (n for n in cells.names if n not in found and cells.is_text(n) and _all_match(cells, n, dates.ONLY_HALF)), None
+    )
+    return found if half is None or not cells.is_text(found[-1]) else (*found, half)
 
 
 def _with_zone(cells: Cells, found: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,15 +165,16 @@ def _with_zone(cells: Cells, found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unread_time(cells: Cells) -> str | None:
-    """A column of texts that is called a time and holds none that is known."""
-    return next(
+    """A column of texts that is called a time, or reads like one in each of its many cells, and holds none that is known."""
+    texts = [n for n in cells.names if cells.is_text(n) and not cells.is_numeric(n) and len(cells.present(n, 1))]
+    called = next((n for n in texts if plain(n) in names.SURE_TIMES), None)
+    return called or next(
         (
             n
-            for n in cells.names
-            if plain(n) in names.SURE_TIMES
-            and cells.is_text(n)
-            and not cells.is_numeric(n)
-            and len(cells.present(n, 1))
+            for n in texts
+            if len(cells.names) > 1
+            and is_identifier(cells, n)
+            and (plain(n) in names.TIMES or _all_match(cells, n, dates.LIKE_A_DATE))
         ),
         None,
     )
@@ -215,16 +226,21 @@ _PARTS = {"YY": "year", "YYYY": "year", "yyyy": "year", "yr": "year", "MM": "mon
 """Short names of the parts of a date, as they are written."""
 
 
+_DAYS_OF_YEAR = ("doy", "day_of_year", "dayofyear", "yday", "julian_day")
+
+
 def part_of_date(name: str) -> str:
     """`year`, `month`, ... for a column of such a name, else the plain name."""
-    return _PARTS.get(name.strip("<># "), plain(name))
+    part = _PARTS.get(name.strip("<># "), plain(name))
+    return "day_of_year" if part in _DAYS_OF_YEAR else part
 
 
 def _calendar(cells: Cells) -> tuple[str, ...]:
-    """Columns year, month and, where there are, day, hour, minute and second."""
+    """Columns year, month or day of the year, and, where there are, day, hour, minute and second."""
     by_name = {part_of_date(n): n for n in cells.names}
-    parts = [by_name[p] for p in ("year", "month", "day", "hour", "minute", "second") if p in by_name]
-    return tuple(parts) if {"year", "month"} <= set(by_name) and all(map(cells.is_numeric, parts)) else ()
+    days = ("month", "day") if "month" in by_name else ("day_of_year",)
+    parts = [by_name[p] for p in ("year", *days, "hour", "minute", "second") if p in by_name]
+    return tuple(parts) if {"year", days[0]} <= set(by_name) and all(map(cells.is_numeric, parts)) else ()
 
 
 def _looks_dated(cells: Cells, name: str) -> bool:

@@ -23,10 +23,23 @@ from producers.errors import DataError
 
 EPOCH_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _BY_SIZE = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))  # |number| below this
-_EXCEL_0 = -2_209_161_600_000  # 1899-12-30 in ms
+_DAYS = {
+    "excel": (25_569.0, "days as Excel counts them"),
+    "jd": (2_440_587.5, "Julian days"),
+    "mjd": (40_587.0, "modified Julian days"),
+    "matlab": (719_529.0, "days as MATLAB counts them"),
+}
+"""Units of days: what 1970 is in them, and for people."""
+_NAMES_OF_DAYS = {
+    "jd": ("jd", 2_200_000, 2_700_000), "julian_date": ("jd", 2_200_000, 2_700_000), "bjd": ("jd", 2_200_000, 2_700_000),
+    "hjd": ("jd", 2_200_000, 2_700_000), "mjd": ("mjd", 1, 200_000), "datenum": ("matlab", 600_000, 900_000),
+}  # fmt: skip
+"""Names of columns that say so, with what their numbers are between."""
 DAY_MS = 86_400_000
 MOST_DIFFERENT = 200_000
 """Different texts of an odd form, each read by itself, which takes 0.1 ms."""
+LONGEST = 100
+"""Characters of a time."""
 EVEN = 3.0
 """Times the median step that the longest may have, where steps are even."""
 
@@ -44,14 +57,23 @@ _NAMED = re.compile(
     rf"|{_MONTH}[-/ ]\d{{1,2}} {_CLOCK} (?:[A-Z]+ )?\d{{4}}|{_MONTH}[-/ ]\d{{4}}|\d{{4}}[-/ ]{_MONTH}[-/ ]\d{{1,2}})(?:(?:[ T,:]| at )+{_CLOCK})?{_ZONE}$",
     re.IGNORECASE,
 )
+_BASIC = re.compile(r"^(?:19|20|21)\d{6}[T ]\d{4}(?:\d{2})?Z?$")
+_MONTH_YEAR = re.compile(rf"^{_MONTH}[-/ ]'?\d{{2}}$|^\d{{4}}[-/ ]{_MONTH}$|^\d{{4}}[- ]?M\d{{1,2}}$", re.IGNORECASE)
+_BETWEEN = re.compile(r" (?:-|–|—|to|bis|until) |/(?=\d{4}-)")
+"""Between the two times of a span, the first of which is the event time."""
+_BROWSER = r" GMT([+-]\d{4})(?: \(.*\))?$"
+_MIDNIGHT = r"(?<=[ T])24(?=:00(?::00(?:[.,]0+)?)?$)"
 _QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
 _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
 _ZONED = r"(?:[zZ]|[T ]\d\d(?::?\d\d){0,2}(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
 _POINTS = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
 ONLY_ZONE = re.compile(r"^(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+LIKE_A_DATE = re.compile(r"(?=.*(?<!\d)(?:19|20)\d{2}(?!\d))(?=.*\d\D+\d)")
+"""What holds a year and another number."""
+ONLY_HALF = re.compile(r"^[AaPp]\.?[Mm]\.?$")
 ONLY_CLOCK = re.compile(rf"^{_CLOCK}$|^(?:[01]?\d|2[0-3])\.[0-5]\d\.[0-5]\d$")
 DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
-_ANY = (_YEAR_FIRST, _NUMERIC, _NAMED, _QUARTER, _WEEK)
+_ANY = (_YEAR_FIRST, _BASIC, _NUMERIC, _NAMED, _MONTH_YEAR, _QUARTER, _WEEK)
 
 
 @dataclass(frozen=True)
@@ -73,8 +95,23 @@ class Times:
 
 
 def looks_like_time(cell: str) -> bool:
-    """Whether a text is a date, with a time of day or not."""
+    """Whether a text is a date, with a time of day or not, or a span of two of them."""
+    cell = _plain(cell)
     return any(form.match(cell) for form in _ANY) or (cell[:1].isdigit() and _NAMED.match(_english(cell)) is not None)
+
+
+def _plain(cell: str) -> str:
+    """The beginning of a span of two times; a browser's date with its offset alone."""
+    if len(cell) > LONGEST:
+        return cell
+    return re.sub(_BROWSER, r"\1", cell) if "GMT" in cell else _begun(cell) or cell
+
+
+def _begun(cell: str) -> str | None:
+    """Of a span of two times the first."""
+    first, *second = _BETWEEN.split(cell, maxsplit=1)
+    first = first.strip()
+    return first if second and re.search(r"\d", second[0]) and any(form.match(first) for form in _ANY) else None
 
 
 def with_colons(clock: pd.Series[str]) -> pd.Series[str]:
@@ -133,9 +170,10 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
     """
     wrong = ~np.isfinite(number)
     good = number[~wrong]
-    if chosen.time_unit == "excel":
-        return Times(_whole(_EXCEL_0 + number * DAY_MS, wrong), wrong, "days as Excel counts them")
-    unit = chosen.time_unit or unit_of_name(name)
+    unit = chosen.time_unit or unit_of_name(name) or _unit_of_days(good, name)
+    if unit in _DAYS:
+        since, words = _DAYS[unit]
+        return Times(_whole((number - since) * DAY_MS, wrong), wrong, words)
     if unit is None and (dates := _as_digits(good)) is not None:
         text, form = dates
         ms = np.zeros(len(number), np.int64)
@@ -152,6 +190,15 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
             wrong,
             "years and their parts",
         )
+    called_a_date = set(re.split(r"[^a-z]+", name.lower())) & {"date", "datum", "fecha", "day", "tag"}
+    if (
+        unit is None
+        and called_a_date
+        and len(good)
+        and not (good % 1).any()
+        and 10_000 <= good.min() <= good.max() < 1e8
+    ):
+        return _dates_in_digits(number, wrong)
     if unit is None:
         sizes = np.abs(good)
         if len(sizes) and sizes.min() > 1e8 and sizes.max() > 200 * sizes.min():
@@ -166,6 +213,11 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
     return Times(_whole(number * EPOCH_UNITS[unit], wrong), wrong, f"{words} since 1970")
 
 
+def _unit_of_days(good: NDArray[np.float64], name: str) -> str | None:
+    unit, low, high = _NAMES_OF_DAYS.get(re.sub(r"[^a-z]+", "_", name.lower()).strip("_"), ("", 1.0, 0.0))
+    return unit if len(good) and good.min() >= low and good.max() <= high else None
+
+
 def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chosen: Corrections) -> Times:
     """Times of a column of texts, without a zone those of `zone`.
 
@@ -175,6 +227,15 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     if not len(known):
         return Times(np.zeros(len(text), np.int64), missing, "no times")
     first = str(known.iloc[0])
+    span = len(first) <= LONGEST and _begun(first) is not None
+    if first != _plain(first):
+        text = text.map(_plain)
+        known, first = text[~missing], _plain(first)
+    after_midnight = np.asarray(text.str.contains("24:00", regex=False), np.bool_)
+    if after_midnight.any():
+        after_midnight = after_midnight & np.asarray(text.str.contains(_MIDNIGHT, regex=True), np.bool_)
+        text = text.str.replace(_MIDNIGHT, "00", regex=True)
+        first = str(text[~missing].iloc[0])
     if (
         DURATION.match(first)
         and known.str.match(DURATION.pattern).all()
@@ -201,10 +262,16 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
             pd.to_datetime(week.str[:8] + "-" + week.str[8:].replace({"": "1"}), format="%G-W%V-%u", errors="coerce"),
             "weeks",
         )
+    elif _MONTH_YEAR.match(first):
+        parsed, form = _months(text), "months"
     elif _named(first):
         parsed, form = _by_name(text, missing), "dates with names of months"
     else:
         parsed, form = _iso(text, missing), "ISO 8601"
+    if span:
+        form = f"the beginnings of spans, {form}"
+    if after_midnight.any():
+        parsed = parsed + pd.to_timedelta(after_midnight.astype(np.int64), unit="D")
     wrong = np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
     if parsed.dt.tz is None:
         parsed, skipped = _localised(parsed, zone_of(zone))
@@ -216,6 +283,24 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
             )
         form += f" in {zone}"
     return Times(_ms(parsed, wrong), wrong, form)
+
+
+def _months(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+    """Times as Jan-90, 1990-Jan, 1990M01.
+
+    Raises Ambiguous where two digits behind a month may be its day.
+    """
+    plain = text.str.replace("[/ ']+", "-", regex=True).str.replace(r"^(\d{4})-?[Mm](\d)$", r"\1M0\2", regex=True)
+    plain = plain.str.replace(r"^(\d{4})-?[Mm](\d\d)$", r"\1-\2", regex=True)
+    plain = plain.str.replace(r"(?i)([a-z]{3})[a-z]*\.?", r"\1", regex=True)
+    for form in ("%Y-%m", "%Y-%b", "%b-%y"):
+        parsed = pd.to_datetime(plain, format=form, errors="coerce")
+        if parsed.notna().any():
+            break
+    if form == "%b-%y" and not _even(parsed.dropna()):
+        msg = f"{text.iloc[0]!r} may be a month of a year or a day without one; write years with four digits, or take the rows in their order: --table"
+        raise Ambiguous(msg)
+    return parsed
 
 
 def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
@@ -392,6 +477,29 @@ def _as_digits(good: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | Non
             if parsed.notna().all() and (form != "%Y" or len(np.unique(good)) > 1):
                 return _ms(parsed, np.zeros(len(good), np.bool_)), words
     return None
+
+
+def _dates_in_digits(number: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Times:
+    """Dates whose digits are not in the order of ISO 8601, or too few: 260316, 2026075, 16032026. Raises Ambiguous where not one of them fits."""
+    whole = pd.Series(np.where(wrong, 0, number).astype(np.int64)).astype(str)
+    fits = {}
+    for form, digits, words in (
+        ("%y%m%d", 6, "YYMMDD"),
+        ("%d%m%y", 6, "DDMMYY"),
+        ("%m%d%y", 6, "MMDDYY"),
+        ("%Y%j", 7, "a year and its day"),
+        ("%d%m%Y", 8, "DDMMYYYY"),
+        ("%m%d%Y", 8, "MMDDYYYY"),
+    ):
+        parsed = pd.to_datetime(whole.str.zfill(digits), format=form, errors="coerce")
+        if parsed[~wrong].dt.year.between(1900, 2100).all() and _even(parsed[~wrong]):
+            fits[words] = parsed
+    if len(fits) != 1:
+        cell = f"{number[~wrong][0]:.0f}"
+        msg = f"{cell} is no date that is known, or more than one; write dates as 2026-03-16, or say what the numbers are: --read time-unit=s"
+        raise Ambiguous(msg)
+    [(words, parsed)] = fits.items()
+    return Times(_ms(parsed, wrong), wrong, f"dates as {words}")
 
 
 def _localised(parsed: pd.Series[pd.Timestamp], zone: ZoneInfo) -> tuple[pd.Series[pd.Timestamp], NDArray[np.bool_]]:

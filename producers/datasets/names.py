@@ -6,7 +6,7 @@ from __future__ import annotations
 TIMES = (
     "timestamp", "timestamps", "time", "datetime", "date_time", "date", "ts", "event_time", "unix_time", "epoch",
     "unixtime", "unix_timestamp", "utc", "zeit", "zeitstempel", "datum", "fecha", "fecha_hora", "horodatage", "t",
-    "when", "day", "month", "quarter", "week", "year", "ds",
+    "when", "jd", "julian_date", "bjd", "hjd", "mjd", "datenum", "day", "month", "quarter", "week", "year", "ds",
 )
 """Of event times, the surest first."""
 TIME_WORDS = frozenset({

@@ -41,6 +41,7 @@ MISSING = frozenset(
             "<na>",
         ),
         *("#value!", "#div/0!", "#ref!", "#num!", "#name?", "#null!", "-nan", "1.#qnan", "no data", "undefined"),
+        *("unavailable", "unknown", "not available", "nodata", "no_data", "n.a.", "n/d", "k.a."),
     }
 )
 """Cells that hold nothing, in lower case."""

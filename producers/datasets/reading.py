@@ -149,7 +149,7 @@ def _named_time(path: Path, cells: Cells, layout: Layout) -> tuple[str, ...]:
     if not found and (unread := columns.unread_time(cells)) is not None:
         cell = str(cells.present(unread, 1).iloc[0])[:40]
         msg = (
-            f"{path}: column {unread!r} is called a time, but {cell!r} is none that is known (a zone by its name? leave it out, and name it with "
+            f"{path}: column {unread!r} seems to tell the time, but {cell!r} is none that is known (a zone by its name? leave it out, and name it with "
             "--time-zone); name another with --timestamp-column, or take the rows in their order: --table"
         )
         raise DataError(msg)
@@ -214,18 +214,21 @@ def _times(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -> 
 
 def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[dates.Times, pd.Series[str]]:
     chosen, name = layout.corrections, names[0]
-    if len(names) > 1 and all(map(dates.ONLY_ZONE.match, cells.present(names[-1], 100))):
+    last = cells.present(names[-1], 100) if len(names) > 1 else ()
+    if len(last) and (all(map(dates.ONLY_ZONE.match, last)) or all(map(dates.ONLY_HALF.match, last))):
         texts = [cells.text(n) for n in names]
         whole = texts[0][0]
-        for text, _ in texts[1:-1]:
-            whole = whole + " " + dates.with_colons(text)
-        whole = whole + texts[-1][0]
+        for (text, _), name in zip(texts[1:], names[1:], strict=True):
+            zone = all(map(dates.ONLY_ZONE.match, cells.present(name, 100)))
+            whole = whole + text if zone else whole + " " + dates.with_colons(text)
         return dates.from_text(
             whole, np.logical_or.reduce([none for _, none in texts]), layout.time_zone, chosen
         ), whole
-    if len(names) > 1 and columns.part_of_date(names[1]) == "month":
+    if len(names) > 1 and columns.part_of_date(names[1]) in ("month", "day_of_year"):
         parts = {columns.part_of_date(n): pd.to_numeric(cells.text(n)[0], errors="coerce") for n in names}
-        parsed = pd.to_datetime(pd.DataFrame({"day": 1} | parts), errors="coerce")
+        days = parts.pop("day_of_year", 1)
+        parsed = pd.to_datetime(pd.DataFrame({"month": 1, "day": 1} | parts), errors="coerce")
+        parsed = parsed + pd.to_timedelta(days - 1, unit="D")
         text = pd.Series([" ".join(row) for row in zip(*(cells.text(n)[0] for n in names), strict=True)])
         iso = parsed.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("")
         return replace(

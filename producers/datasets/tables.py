@@ -36,6 +36,7 @@ MAX_COLUMNS = 4_096
 MAX_TURNED = 50_000_000
 """Cells of a table whose times run to the right."""
 _LINE_PROTOCOL = re.compile(r"^[^,\s=]+(?:,[^\s=,]+=[^\s,]+)* [^\s=,]+=\S.* \d{13,19}$")
+_LOGFMT = re.compile(r'^(?:[A-Za-z_@][\w.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)(?:\s+|$)){2,}$')
 _PROMETHEUS = re.compile(r"^([a-zA-Z_:][\w:]*)?(\{.*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?$")
 _ANNOTATION = re.compile(r'^"?#(datatype|group|default)\b')
 
@@ -95,12 +96,23 @@ def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
     lines = lines_of(path, text)
+    if len(lines) > 1 and all(_LOGFMT.match(line) for line in lines[:20] if line.strip()):
+        return _logfmt(path, name, text)
+    if any(map(_ruler, lines[:5])):
+        kept = (line for line in text.split("\n") if not _ruler(line))
+        text = "\n".join(line for line in kept if not re.match(r"\(?\d+ rows?(?:\)| in set)", line))
+        lines = lines_of(path, text)
     if lines and _LINE_PROTOCOL.match(lines[0]):
         msg = f"{path}: is InfluxDB's line protocol; export it as CSV (influx query --raw)"
         raise DataError(msg)
     if any(_ANNOTATION.match(line) for line in lines[:5]):
         return _influx(path, name, text)
     return _text(path, name, text, encoding, lines, chosen)
+
+
+def _ruler(line: str) -> bool:
+    """Whether a line parts names from rows in a table that is drawn with signs."""
+    return set(line) <= set("|+-: ") and "--" in line and ("|" in line or "+" in line)
 
 
 def _checked(path: Path, sheet: Sheet) -> Sheet:
@@ -270,6 +282,21 @@ def _prometheus(path: Path, name: str, text: str) -> Sheet:
     return Sheet(name, table, "samples of Prometheus", "\t", (), "timestamp", ("series",))
 
 
+def _logfmt(path: Path, name: str, text: str) -> Sheet:
+    """Lines of name=value."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            if not _LOGFMT.match(line):
+                msg = f"{path}, line {number}: is not name=value like the others: {line[:80]!r}"
+                raise DataError(msg)
+            pairs = re.findall(r'([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)', line)
+            rows.append({n: v[1:-1] if v.startswith('"') else v for n, v in pairs})
+    frame = pd.DataFrame(rows).fillna("")
+    _check_width(path, frame.shape[1])
+    return Sheet(name, _arrow(frame), "lines of name=value")
+
+
 def _json(path: Path, name: str, text: str) -> Sheet:
     """A list of objects or rows, an object of columns, an answer of Prometheus, or an object on each line."""
     import msgspec
@@ -288,6 +315,8 @@ def _json(path: Path, name: str, text: str) -> Sheet:
                     raise DataError(msg) from error
     if found := _prometheus_answer(whole):
         return Sheet(name, found, "an answer of Prometheus", "", (), "timestamp", ("series",))
+    if found := _influx_answer(whole):
+        return Sheet(name, found, "an answer of InfluxDB", "", (), "time")
     rows = _rows_in(whole)
     if rows and all(
         isinstance(row, dict) and isinstance(row.get("datapoints"), list) for row in rows
@@ -309,6 +338,14 @@ def _json(path: Path, name: str, text: str) -> Sheet:
         )
     elif rows and all(isinstance(row, dict) for row in rows):
         frame = pd.json_normalize(rows)
+        inner = [
+            c
+            for c in frame
+            if frame[c].map(lambda v: isinstance(v, list) and len(v) > 0 and isinstance(v[0], list | dict)).any()
+        ]
+        if inner and len(inner) >= frame.shape[1] - 1:
+            msg = f"{path}: its {len(rows):,} rows hold lists of rows in {listed([str(c) for c in inner])}; write a file with a row for each time"
+            raise DataError(msg)
     else:
         frame = pd.DataFrame({"value": rows})
     _check_width(path, frame.shape[1])
@@ -361,6 +398,24 @@ def _prometheus_answer(whole: Any) -> pa.Table | None:
         return None
     names, times, values = zip(*rows, strict=True)
     return pa.table({"series": list(names), "timestamp": [float(t) for t in times], "value": [str(v) for v in values]})
+
+
+def _influx_answer(whole: Any) -> pa.Table | None:
+    """What InfluxDB 1 answers: tables with names, tags, columns and values."""
+    try:
+        tables = [
+            pd.DataFrame(one["values"], columns=one["columns"]).assign(
+                **({"measurement": one["name"]} if "name" in one else {}), **one.get("tags", {})
+            )
+            for result in whole["results"]
+            for one in result["series"]
+        ]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+    if not tables or any("time" not in t for t in tables):
+        return None
+    frame = pd.concat(tables, ignore_index=True)
+    return _arrow(frame)
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -34,6 +34,22 @@ TEMP = [round(t, 1) for t in TEMP]
 TWO = {"a": LOAD, "b": [round(v / 2, 2) for v in LOAD]}
 
 
+HOUR = pd.Timedelta("1h")
+DAYS, MONTHS = (
+    pd.date_range("2026-01-01", periods=N, freq=step).to_numpy().astype("datetime64[ms]").astype(np.int64).tolist()
+    for step in ("D", "MS")
+)
+BOX = "+---------------------+---------+\n"
+
+
+def days(i: int) -> pd.Timestamp:
+    return pd.Timestamp(DAYS[i], unit="ms")
+
+
+def months(i: int) -> pd.Timestamp:
+    return pd.Timestamp(MONTHS[i], unit="ms")
+
+
 def iso(i: int) -> str:
     return TIMES[i].strftime("%Y-%m-%d %H:%M:%S")
 
@@ -516,6 +532,101 @@ SHAPES: dict[str, Shape] = {
         times=MS[::-1],
         said="a step of 1 h",
     ),
+    "spans of two times": Shape(
+        rows(
+            lambda i: f'"{TIMES[i]:%d.%m.%Y %H:%M} - {TIMES[i] + HOUR:%d.%m.%Y %H:%M}",{LOAD[i]}', "MTU (CET/CEST),load"
+        ),
+        said="the beginnings of spans, day.month.year",
+    ),
+    "spans as ISO 8601 has them": Shape(
+        rows(lambda i: f"{TIMES[i]:%Y-%m-%dT%H:%M}/{TIMES[i] + HOUR:%Y-%m-%dT%H:%M},{LOAD[i]}", "interval,load")
+    ),
+    "days that end at 24:00": Shape(
+        rows(
+            lambda i: f"{TIMES[i] - HOUR:%d.%m.%Y};{'24:00' if TIMES[i].hour == 0 else f'{TIMES[i]:%H:%M}'};{LOAD[i]}",
+            "Datum;Zeit;load",
+        )
+    ),
+    "AM and PM in a column of their own": Shape(
+        rows(lambda i: f"{TIMES[i]:%Y-%m-%d,%I:%M,%p},{LOAD[i]}", "Date,Time,AM/PM,load"), said="'Date,Time,AM/PM'"
+    ),
+    "a browser's dates": Shape(
+        rows(lambda i: f"{TIMES[i] + HOUR:%a %b %d %Y %H:%M:%S} GMT+0100 (Central European Standard Time),{LOAD[i]}")
+    ),
+    "basic ISO 8601": Shape(when("%Y%m%dT%H%M%S")),
+    "a year and its day": Shape(
+        rows(lambda i: f"2026,{i + 1},{LOAD[i]}", "year,doy,load"), times=DAYS, said="'year,doy'"
+    ),
+    "a year and its day in one number": Shape(
+        rows(lambda i: f"2026{i + 1:03},{LOAD[i]}", "date,load"), times=DAYS, said="a year and its day"
+    ),
+    "six digits": Shape(rows(lambda i: f"{days(i):%y%m%d},{LOAD[i]}", "date,load"), times=DAYS, said="dates as YYMMDD"),
+    "the day first, in eight digits": Shape(
+        rows(lambda i: f"{days(i):%d%m%Y},{LOAD[i]}", "date,load"), times=DAYS, said="dates as DDMMYYYY"
+    ),
+    "Julian days": Shape(
+        rows(lambda i: f"{2461041.5 + i},{LOAD[i]}", "JD,load"), times=DAYS, said="in the time of 'JD' (Julian days"
+    ),
+    "modified Julian days": Shape(rows(lambda i: f"{61041 + i},{LOAD[i]}", "mjd,load"), times=DAYS),
+    "days of MATLAB, said": Shape(
+        rows(lambda i: f"{739983 + i},{LOAD[i]}", "t,load"), layout=reads(time_unit="matlab"), times=DAYS
+    ),
+    "months by name with two digits": Shape(
+        rows(lambda i: f"{months(i):%b-%y},{LOAD[i]}", "Month,load"), times=MONTHS, said="a step of 31 d"
+    ),
+    "a year, then a month by name": Shape(rows(lambda i: f"{months(i):%Y-%b},{LOAD[i]}", "period,load"), times=MONTHS),
+    "months of statistical offices": Shape(
+        rows(lambda i: f"{months(i).year}M{months(i).month};{LOAD[i]}", "period;load"), times=MONTHS
+    ),
+    "lines of name=value": Shape(
+        rows(lambda i: f'time={iso(i)[:10]}T{iso(i)[11:]}Z level=info load={LOAD[i]}ms msg="all is well"', ""),
+        name="app.log",
+        said="lines of name=value",
+    ),
+    "an answer of InfluxDB 1": Shape(
+        json.dumps(
+            {
+                "results": [
+                    {
+                        "statement_id": 0,
+                        "series": [
+                            {
+                                "name": "cpu",
+                                "tags": {"host": h},
+                                "columns": ["time", "load"],
+                                "values": [[MS[i], TWO[h][i]] for i in range(N)],
+                            }
+                            for h in "ab"
+                        ],
+                    }
+                ]
+            }
+        ),
+        name="answer.json",
+        series=TWO,
+        times=MS,
+        said="told apart by host",
+    ),
+    "as psql prints it": Shape(
+        "        time         |  load\n---------------------+--------\n"
+        + rows(lambda i: f" {iso(i)} | {LOAD[i]}", "")
+        + f"({N} rows)\n\n",
+        name="load.txt",
+    ),
+    "as MySQL prints it": Shape(
+        f"{BOX}| time                | load    |\n{BOX}"
+        + rows(lambda i: f"| {iso(i)} | {LOAD[i]} |", "")
+        + f"{BOX}{N} rows in set (0.00 sec)\n",
+        name="load.txt",
+    ),
+    "a table of Markdown": Shape(
+        "| time | load |\n|:---|---:|\n" + rows(lambda i: f"| {iso(i)} | {LOAD[i]} |", ""), name="load.md"
+    ),
+    "what Home Assistant calls missing": Shape(
+        rows(lambda i: f"{iso(i)},{'unavailable' if i == 3 else LOAD[i]}"),
+        series={"load": [*LOAD[:3], np.nan, *LOAD[4:]]},
+        said="1 numbers are missing",
+    ),
     "names in angles": Shape(rows(lambda i: f"{iso(i)},{LOAD[i]}", "<DATE>,<CLOSE>"), channels=("<CLOSE>",)),
 }
 
@@ -596,7 +707,17 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a row too long": (PLAIN + f"{iso(0)},1,2\n", "--read bad-rows=drop"),
     "times of day alone": (rows(lambda i: f"{i % 24:02}:00,{LOAD[i]}", "time,load"), "no date"),
     "a zone by its name": (rows(lambda i: f"{iso(i)} CET,{LOAD[i]}"), "--time-zone"),
-    "a time that is none": (rows(lambda i: f"morning {i},{LOAD[i]}"), "is called a time"),
+    "a time that is none": (rows(lambda i: f"morning {i},{LOAD[i]}"), "seems to tell the time"),
+    "dates of a form that is not known, under no usual name": (
+        rows(lambda i: f"{days(i % N):%Y} on the {i + 1}. day,{LOAD[i % N]}", "when it was,load", 4 * N),
+        "seems to tell the time",
+    ),
+    "months that may be days": (rows(lambda i: f"{days(i):%b-%d},{LOAD[i]}", "Day,load"), "may be a month of a year"),
+    "digits that are no date": (rows(lambda i: f"{123456 + i * i},{LOAD[i]}", "date,load"), "--read time-unit=s"),
+    "lists of rows in rows": (
+        json.dumps([{"id": k, "readings": [{"t": iso(i), "v": LOAD[i]} for i in range(N)]} for k in (1, 2)]),
+        "lists of rows in readings",
+    ),
     "a line of InfluxDB": (rows(lambda i: f"cpu,host=a load={LOAD[i]} {MS[i]}000000", ""), "line protocol"),
     "lists of different lengths": (json.dumps({"a": [1, 2], "b": [1, 2, 3]}), "no list of rows"),
     "zones now and then": (rows(lambda i: f"{iso(i)}{'Z' if i % 2 else ''},{LOAD[i]}"), "not a time like the others"),
