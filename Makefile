@@ -97,8 +97,9 @@ docs: setup-dev  ## write the generated pages anew
 	@$(BIN)/tidewatch config reference > docs/settings.md
 
 .PHONY: lock
-lock: setup-dev  ## write the lock files anew (LOCK_ARGS=--upgrade: newest versions)
+lock: setup-dev  ## write the lock files anew, and the page's libraries (LOCK_ARGS=--upgrade: newest versions)
 	@$(BIN)/python deploy/lock.py $(LOCK_ARGS)
+	@$(BIN)/python deploy/vendor.py $(LOCK_ARGS)
 
 .PHONY: clean
 clean:  ## remove what the tasks made, .venv included

@@ -10,12 +10,16 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _LIBRARIES = ("faust", "mode", "aiokafka", "kafka", "asyncio", "redis", "urllib3", "matplotlib", "torch")
+LOGGED_EVERY = 60.0
+"""Seconds between two lines of a library that say the same: a broker that is away is told ten times a second."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -55,6 +59,8 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(form, out)],
         )
     )
+    if quiet_libraries and level != "debug":
+        handler.addFilter(Repeated())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -74,6 +80,39 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # a later call of `configure` must reach loggers that were used already
     )
+
+
+class Repeated(logging.Filter):
+    """Lets what a library says through once a minute, however often it says it; then with how often that was.
+
+    What is the same is told by the text before its arguments are filled in, so there are only as many as a library has.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        if record.name.partition(".")[0] not in _LIBRARIES:
+            return True
+        what = record.name, str(record.msg)
+        at, more = self._said.get(what, (None, 0))
+        now = self._clock()
+        if at is not None and now - at < LOGGED_EVERY:
+            self._said[what] = at, more + 1
+            return False
+        self._said[what] = now, 0
+        if len(self._said) > _SAID:  # texts that are made anew each time
+            self._said.pop(next(iter(self._said)))
+        if more:
+            record.msg = f"{record.getMessage()} (and {more} times more like this since)"
+            record.args = ()
+        return True
+
+
+_SAID = 1000
 
 
 def without_credentials(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -1,5 +1,8 @@
-"""The page with the alerts: a server with tokens beyond loopback, the alerts it holds, and what the browser gets.
+"""The page: a server with tokens, what it knows of alerts and streams, what it answers, and what the browser gets.
 
-In: an `AlertSubscriber`. Out: HTML, and a stream of events. `board` is what is shown, `server` who may see it, page/ the browser's side. Begin
-with `board`.
+    board      alerts and who listens        points     of any series, from the tail of a topic
+    overview   how the streams fare          acting     decisions of who holds the operators' token
+    events     what pages are told           server     who may see and do what
+
+In: an `AlertSubscriber`, the settings. Out: HTML, a stream of events, JSON. `page/` is the browser's side. Begin with `board`.
 """

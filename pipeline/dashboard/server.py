@@ -1,47 +1,43 @@
-"""The page's server: five files, and one stream of server-sent events; loopback unless a token guards it.
+"""The page's server: its files, a stream of server-sent events, answers to what the page asks, and who may do what.
 
-An event stream lasts, so there are bounds to how many there are (`_Streams`): per address and in all, and the newest wins. Whoever has
-to leave is told to come back in half a minute, and gets all anew; one that does not read what is sent to it is dropped.
+Two rights: *viewers* may look, *operators* may decide too. On loopback without a token whoever can reach the page may look; deciding always
+needs a token, sent by the page itself (a header that no foreign page can add), never by a cookie alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from pipeline.alerts.records import Alert, encode
 from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.dashboard import acting
 from pipeline.dashboard.board import Board
-from pipeline.errors import SettingsError
+from pipeline.dashboard.events import Streams, events
+from pipeline.dashboard.overview import Overview, watch
+from pipeline.dashboard.points import NEWEST, Points
+from pipeline.errors import SettingsError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
-from pipeline.operations.listening import Connection, connection, listening
+from pipeline.operations.listening import listening
+from pipeline.partition.stores.redis import RedisStore
+from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 COOKIE = "tidewatch_token"
-MAX_STREAMS = 64
-"""Event streams in all."""
-MAX_STREAMS_PER_ADDRESS = 32
-"""Fewer than the connections of an address, so that its pages still load."""
-COME_BACK = 30
-"""Seconds until a page that had to leave connects again."""
-READ_WITHIN = 10.0
-"""Seconds for a page to make room for what is written to it."""
-_HEARTBEAT = 15.0
-_PAGE = {
-    "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/axis.js": ("axis.js", "text/javascript"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+ACTING_HEADER = "X-Tidewatch"
+"""Of every request that changes something: a foreign page cannot send it."""
+MAX_BODY = 4096
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -51,26 +47,61 @@ PAGE_HEADERS = HEADERS | {
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def require_token(host: str, token: str) -> None:
-    """Raise SettingsError where the page would be open to other machines without a token."""
-    check_exposure(host, token, server="--host", mend="TIDEWATCH_DASHBOARD_TOKEN")
+@dataclass(frozen=True)
+class Tokens:
+    """Who may look, and who may decide too; empty: nobody by a token."""
+
+    viewer: str = ""
+    operator: str = ""
 
 
-def create_app(board: Board, *, host: str, token: str = "") -> web.Application:
+def require_token(host: str, tokens: Tokens) -> None:
+    """Raise SettingsError where the page would be open to other machines without a token, or with one that can be guessed."""
+    check_exposure(host, tokens.viewer, server="--host", mend="TIDEWATCH_DASHBOARD_TOKEN")
+    if tokens.operator:
+        check_exposure(host, tokens.operator, server="--host", mend="TIDEWATCH_DASHBOARD_OPERATOR_TOKEN")
+    if tokens.viewer and same(tokens.viewer, tokens.operator):
+        msg = "TIDEWATCH_DASHBOARD_OPERATOR_TOKEN is TIDEWATCH_DASHBOARD_TOKEN: give the two different secrets"
+        raise SettingsError(msg)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the page asks of the deployment; None where there is only the alert topic."""
+
+    settings: Settings
+    points: Points
+
+
+def create_app(
+    board: Board, *, host: str, tokens: Tokens | None = None, answers: Answers | None = None
+) -> web.Application:
     """The web application. Raises SettingsError where it would be open to other machines without a token."""
-    require_token(host, token)
-    app = web.Application(middlewares=[_guard(token)], client_max_size=1024)
-    app[_BOARD] = board
-    app[_STREAMS] = _Streams()
-    for path, (file, kind) in _PAGE.items():
-        app.router.add_get(path, _static((files("pipeline.dashboard") / "page" / file).read_bytes(), kind))
-    app.router.add_get("/alerts", _events)
+    tokens = tokens or Tokens()
+    require_token(host, tokens)
+    app = web.Application(middlewares=[_guard(tokens), _in_words], client_max_size=MAX_BODY)
+    page = files("pipeline.dashboard") / "page"
+    for folder, prefix in ((page, ""), (page / "vendor", "vendor/")):
+        for file in folder.iterdir():
+            kind = _KINDS.get(file.name[file.name.rfind(".") :])
+            if kind and file.is_file():
+                path = "/" if file.name == "index.html" else f"/{prefix}{file.name}"
+                app.router.add_get(path, _static(file.read_bytes(), kind))
+    app.router.add_get("/alerts", events(board, Streams()))
+    for path, answer in _asked(board, tokens, answers).items():
+        app.router.add_get(path, answer)
+    app.router.add_post("/api/decide", _deciding(answers))
     return app
 
 
 @asynccontextmanager
 async def serving(
-    subscriber: AlertSubscriber, *, host: str = "127.0.0.1", port: int = 0, token: str = ""
+    subscriber: AlertSubscriber,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tokens: Tokens | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
     """Serve the page while the context lasts; yields its address, and the task that reads alerts.
 
@@ -80,6 +111,8 @@ async def serving(
         Reads from the beginning, follows, has no group.
     port
         0: a free one.
+    settings
+        Streams to look at beside their alerts; None or without streams: only alerts are shown.
 
     Raises
     ------
@@ -89,24 +122,41 @@ async def serving(
         Kafka does not answer, or there is no such topic.
     """
     board = Board()
-    app = create_app(board, host=host, token=token)
-    async with subscriber as records, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        answers = None
+        if settings is not None and settings.streams:
+            store = RedisStore(settings.redis)
+            stack.push_async_callback(store.close)
+            answers = Answers(settings, Points(settings, store))
+        app = create_app(board, host=host, tokens=tokens, answers=answers)
+        records = await stack.enter_async_context(subscriber)
         try:
             bound = await stack.enter_async_context(listening(app, host=host, port=port, headers=PAGE_HEADERS))
         except OSError as error:
             msg = f"{host}:{port} cannot be bound for the dashboard ({error.strerror}): choose another --port"
             raise SettingsError(msg) from error
         reading = asyncio.create_task(_read(records, board), name="dashboard alerts")
+        beside = [asyncio.create_task(_caught_up(records, board))]
+        if answers is not None:
+            look = watch(Overview(answers.settings, store), board)
+            beside.append(asyncio.create_task(look, name="dashboard overview"))
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{bound}/", reading
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in (reading, *beside):
+                task.cancel()
+            await asyncio.gather(reading, *beside, return_exceptions=True)
 
 
 async def _read(records: AlertSubscriber, board: Board) -> None:
     async for record in records:
         board.take(record)
+
+
+async def _caught_up(records: AlertSubscriber, board: Board) -> None:
+    board.say("read", b'{"all": false}')
+    await records.caught_up.wait()
+    board.say("read", b'{"all": true}')
 
 
 def _static(content: bytes, kind: str) -> _Handler:
@@ -116,106 +166,119 @@ def _static(content: bytes, kind: str) -> _Handler:
     return answer
 
 
-class _Stream:
-    """An open event stream, and whether it has to leave."""
+def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _Handler]:
+    """Path -> what answers it."""
 
-    def __init__(self, wire: Connection, queue: asyncio.Queue[Alert | None]) -> None:
-        self.wire = wire
-        self.leaves = False
-        self._queue = queue
+    async def rights(request: web.Request) -> web.Response:
+        return _json(
+            {"operator": may_decide(request), "operators": bool(tokens.operator), "streams": _streams(answers)}
+        )
 
-    def leave(self) -> None:
-        """Ask it to end; it is dropped where it does not."""
-        self.leaves = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
-        asyncio.get_running_loop().call_later(1.0, self.wire.drop)
+    async def alert(request: web.Request) -> web.Response:
+        records = board.records(request.query.get("id", ""))
+        if records is None:
+            raise web.HTTPNotFound(text="no such alert is kept here\n")
+        return web.Response(body=b"[" + b",".join(records) + b"]", content_type="application/json")
 
+    async def series(request: web.Request) -> web.Response:
+        points = _there(answers).points
+        return _json(await points.names(request.query.get("stream", ""), request.query.get("q", "")[:200]))
 
-class _Streams:
-    """The open event streams, oldest first. A new one finds room: where there are too many, the oldest leaves."""
+    async def points(request: web.Request) -> web.Response:
+        query = request.query
+        newest = query.get("newest", "")
+        asked = int(newest) if newest.isdecimal() and len(newest) < 9 else NEWEST
+        return _json(await _there(answers).points.points(query.get("stream", ""), query.get("series", ""), asked))
 
-    def __init__(self) -> None:
-        self._open: dict[_Stream, None] = {}
+    async def decisions(request: web.Request) -> web.Response:
+        return _json(await acting.decisions(_there(answers).settings, request.query.get("stream", "")))
 
-    @contextmanager
-    def place(self, stream: _Stream) -> Iterator[None]:
-        mine = [s for s in self._open if s.wire.address == stream.wire.address]
-        if len(mine) >= MAX_STREAMS_PER_ADDRESS:
-            self._end(mine[0])
-        elif len(self._open) >= MAX_STREAMS:
-            held = Counter(s.wire.address for s in self._open)
-            self._end(max(self._open, key=lambda s: held[s.wire.address]))  # the oldest of the address with the most
-        self._open[stream] = None
-        try:
-            yield
-        finally:
-            self._open.pop(stream, None)
-
-    def _end(self, stream: _Stream) -> None:
-        del self._open[stream]
-        stream.leave()
+    return {
+        "/api/rights": rights, "/api/alert": alert, "/api/series": series, "/api/points": points,
+        "/api/decisions": decisions,
+    }  # fmt: skip
 
 
-_BOARD = web.AppKey("board", Board)
-_STREAMS = web.AppKey("streams", _Streams)
+def _deciding(answers: Answers | None) -> _Handler:
+    async def decide(request: web.Request) -> web.Response:
+        if not may_decide(request):
+            raise web.HTTPForbidden(text="deciding needs the operators' token\n")
+        asked = acting.wish(await request.read())
+        decided = await acting.decide(_there(answers).settings, asked)
+        log.info("decided on the page", stream=asked.stream, do=asked.do, series=asked.series, serial=decided["serial"])
+        return _json(decided)
+
+    return decide
 
 
-async def _events(request: web.Request) -> web.StreamResponse:
-    """All remembered records, then each as it comes, as server-sent events."""
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-    if request.method == "HEAD":
-        return answer
-    board, wire = request.app[_BOARD], connection(request)
-
-    async def write(text: bytes) -> None:
-        async with asyncio.timeout(READ_WITHIN):
-            await answer.write(text)
-
-    with board.listener() as queue:
-        stream = _Stream(wire, queue)
-        with request.app[_STREAMS].place(stream), suppress(ConnectionError):  # the page was closed
-            wire.lift()
-            try:
-                await answer.prepare(request)
-                await write(b"retry: 1000\n\n")
-                while True:
-                    try:
-                        record = await asyncio.wait_for(queue.get(), _HEARTBEAT)
-                    except TimeoutError:
-                        await write(b": still here\n\n")
-                        continue
-                    if record is None:  # too slow, or one too many: the browser connects again and gets all anew
-                        if stream.leaves:
-                            await write(b"retry: %d\n\n" % (COME_BACK * 1000))
-                        return answer
-                    await write(b"event: alert\ndata: " + encode(record) + b"\n\n")
-            except TimeoutError:  # nobody reads it
-                wire.drop()
-    return answer
+def may_decide(request: web.Request) -> bool:
+    """Whether a request comes from an operator, and from our own page or a program."""
+    return request.get(_OPERATOR, False) and _from_here(request)
 
 
-def _guard(token: str) -> Middleware:
-    """Let in who has the token; on loopback without one, whoever names a loopback address.
+_OPERATOR = web.RequestKey("operator", bool)
+
+
+def _from_here(request: web.Request) -> bool:
+    """Whether no foreign page sent it: it has the header, and its origin, where a browser tells one, is the address it was sent to."""
+    origin = request.headers.get("Origin")
+    own = origin is None or origin.partition("://")[2] == request.headers.get("Host")
+    return own and (request.method in ("GET", "HEAD") or ACTING_HEADER in request.headers)
+
+
+def _streams(answers: Answers | None) -> list[dict[str, Any]]:
+    if answers is None:
+        return []
+    return [{"name": s.name, "topic": s.input_topic, "scores": s.score_topic} for s in answers.settings.streams]
+
+
+def _there(answers: Answers | None) -> Answers:
+    if answers is None:
+        msg = "this page knows only the alert topic: start it with the settings file of the streams (--config)"
+        raise TidewatchError(msg)
+    return answers
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+@web.middleware
+async def _in_words(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """What went wrong, as the page shows it."""
+    try:
+        return await handler(request)
+    except TidewatchError as error:
+        body = json.dumps({"error": str(error)}).encode()
+        return web.Response(status=409, body=body, content_type="application/json")
+
+
+def _guard(tokens: Tokens) -> Middleware:
+    """Let in who has a token; on loopback without one for viewers, whoever names a loopback address may look.
 
     Else a foreign page whose name is made to point here (DNS rebinding) could read the alerts.
     """
 
     @web.middleware
     async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if not token:
+        asked = request.query.get("token", "")
+        if request.path == "/" and asked and _known(asked, tokens):
+            # Out of the address line, into a cookie that no script reads and no other site sends.
+            inside = web.HTTPSeeOther("/")
+            inside.set_cookie(COOKIE, asked, httponly=True, samesite="Strict")
+            raise inside
+        given = [request.cookies.get(COOKIE, ""), bearer(request.headers.get("Authorization"))]
+        request[_OPERATOR] = bool(tokens.operator) and any(same(g, tokens.operator) for g in given)
+        if not tokens.viewer:
             if not named_loopback(request.headers.get("Host")):
                 raise web.HTTPForbidden(text="this page answers to a loopback address only\n")
             return await handler(request)
-        if same(request.query.get("token", ""), token) and request.path == "/":
-            # Out of the address line, into a cookie that no script reads and no other site sends.
-            inside = web.HTTPSeeOther("/")
-            inside.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
-            raise inside
-        given = bearer(request.headers.get("Authorization"))
-        if not same(request.cookies.get(COOKIE, ""), token) and not same(given, token):
+        if not request[_OPERATOR] and not any(same(g, tokens.viewer) for g in given):
             raise web.HTTPUnauthorized(text="open /?token=... with the dashboard's token\n")
         return await handler(request)
 
     return guarded
+
+
+def _known(token: str, tokens: Tokens) -> bool:
+    return any(bool(t) and same(token, t) for t in (tokens.viewer, tokens.operator))

@@ -38,7 +38,9 @@ _FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the nex
 _LOOK = 1.0
 
 
-def read_to_the_end(kafka: KafkaSettings, topic: str, *, newest: int | None = None) -> Iterator[RecordBatch]:
+def read_to_the_end(
+    kafka: KafkaSettings, topic: str, *, newest: int | None = None, only: int | None = None
+) -> Iterator[RecordBatch]:
     """All that the topic holds now, each partition in order, in batches of at most 20,000 records. No group, no offset is committed.
 
     Records that cannot be read are left out, with a line in the log for each stretch of them.
@@ -47,6 +49,8 @@ def read_to_the_end(kafka: KafkaSettings, topic: str, *, newest: int | None = No
     ----------
     newest
         Only so many of each partition, as its offsets count them.
+    only
+        Only this partition; none where there is no such.
 
     Raises
     ------
@@ -54,7 +58,7 @@ def read_to_the_end(kafka: KafkaSettings, topic: str, *, newest: int | None = No
         The topic is not there, or cannot be read to its end.
     """
     with asyncio.Runner() as runner:
-        reading = _Reading(kafka, topic, newest)
+        reading = _Reading(kafka, topic, newest, only)
         try:
             runner.run(reading.open())
             while (batch := runner.run(reading.next())) is not None:
@@ -68,9 +72,10 @@ def read_to_the_end(kafka: KafkaSettings, topic: str, *, newest: int | None = No
 class _Reading:
     """One pass over a topic."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, newest: int | None) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, newest: int | None, only: int | None) -> None:
         self._kafka = kafka
         self._newest = newest
+        self._only = only
         self._topic = topic
         self._unread: dict[TopicPartition, int] = {}  # and where each ends
         self._damaged: Counter[TopicPartition] = Counter()
@@ -92,6 +97,8 @@ class _Reading:
             ]
             if not partitions:
                 raise no_topic([self._topic], cluster.topics())
+            if self._only is not None:
+                partitions = [tp for tp in partitions if tp.partition == self._only]
             first, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         self._unread = {tp: ends[tp] for tp in partitions if first[tp] < ends[tp]}
         consumer.assign(list(self._unread))

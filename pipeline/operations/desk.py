@@ -69,15 +69,15 @@ class Desk:
                     where.setdefault(decision.serial, {})[partition] = line.offset
         return [Line(d, where.get(d.serial, {})) for d in await self._listing.after(0)]
 
-    async def decide(self, what: What) -> int:
-        """Add a decision of whoever runs this; returns its serial. Raises TidewatchError where it says nothing."""
+    async def decide(self, what: What, *, by: str = "") -> int:
+        """Add a decision of `by`, of whoever runs this where that is empty; returns its serial. Raises TidewatchError where it says nothing."""
         if isinstance(what, Lift):
             known = [line.decision for line in await self.lines()]
             if not any(d.serial == what.silence and isinstance(d.what, Silence) for d in known):
                 msg = f"decision {what.silence} of stream {self.stream.name} is no silence; `tidewatch decisions {self.stream.name}` lists them"
                 raise TidewatchError(msg)
         await self._listing.fill_up()
-        return await self._listing.propose(Decision(uuid4().hex, what, by=who(), at=now()))
+        return await self._listing.propose(Decision(uuid4().hex, what, by=by or who(), at=now()))
 
     async def changes(self) -> tuple[Decision, dict[str, tuple[Any, Any]]]:
         """The settings of the file as a decision, and what differs from the newest that were decided: name -> (then, now).
@@ -148,13 +148,21 @@ def told(what: What) -> str:
     from pipeline.alerts.records import rfc3339
 
     if isinstance(what, SettingsOf):
-        threshold = what.settings.get("threshold", {})
-        level = threshold.get("level") if threshold.get("method") == "fixed" else threshold.get("probability")
-        return f"settings: model {what.model[:12] or 'unsaved'}, threshold {threshold.get('method')} {level}"
+        return f"settings: model {what.model[:12] or 'unsaved'}, {_alarm(what.settings.get('threshold', {}))}"
     if isinstance(what, Lift):
         return f"lift silence {what.silence}"
     until = f" until {rfc3339(what.until)}" if isinstance(what, Silence) else ""
     return f"{type(what).__name__.lower()} {what.series}{until}{f': {what.why}' if what.why else ''}"
+
+
+def _alarm(threshold: Mapping[str, Any]) -> str:
+    """When a stream's settings say that an observation is anomalous, in a few words."""
+    level, method = threshold.get("level"), threshold.get("method")
+    if method != "fixed":
+        return f"threshold {method} {threshold.get('probability')}"
+    return (
+        f"threshold {level}" if level is not None else f"false alarms {threshold.get('false_alarms') or 'by default'}"
+    )
 
 
 def only_stream(settings: Settings) -> str:

@@ -103,3 +103,29 @@ def test_warnings_become_log_lines() -> None:
         logging.captureWarnings(True)
         warnings.warn("look out", stacklevel=1)
     assert "look out" in str(_lines(out)[0]["event"])
+
+
+def test_what_a_library_repeats_is_said_once_a_minute_with_how_often_that_was() -> None:
+    now = [0.0]
+    repeated = logs.Repeated(lambda: now[0])
+
+    def said(text: str, *args: object, name: str = "aiokafka.client") -> str | None:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, text, args, None)
+        return record.getMessage() if repeated.filter(record) else None
+
+    assert said("cannot reach %s", "a") == "cannot reach a"
+    assert [said("cannot reach %s", x) for x in "bcd"] == [None] * 3
+    assert said("another") == "another"
+    assert said("cannot reach %s", "a", name="pipeline.loop") == "cannot reach a"  # our own lines are all meant
+    now[0] = 61.0
+    assert said("cannot reach %s", "e") == "cannot reach e (and 3 times more like this since)"
+    now[0] = 130.0
+    assert said("cannot reach %s", "f") == "cannot reach f"
+
+
+def test_lines_of_a_library_that_repeat_reach_the_log_once() -> None:
+    out = io.StringIO()
+    logs.configure("json", stream=out)
+    for node in range(50):
+        logging.getLogger("aiokafka").error("Unable connect to node with id %s", node)
+    assert len(_lines(out)) == 1

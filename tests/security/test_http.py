@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.server import PAGE_HEADERS, create_app, require_token
+from pipeline.dashboard.server import PAGE_HEADERS, Tokens, create_app, require_token
 from pipeline.errors import SettingsError
 from pipeline.operations.health import Health
 from pipeline.operations.listening import listening_in_a_thread
@@ -53,12 +53,12 @@ def metrics(token: str = "", host: str = "127.0.0.1") -> Iterator[int]:
 @contextmanager
 def dashboard(token: str = "", host: str = "127.0.0.1", board: Board | None = None) -> Iterator[int]:
     """The page's server in a thread of its own."""
-    app = create_app(board or Board(), host=host, token=token)
+    app = create_app(board or Board(), host=host, tokens=Tokens(token))
     with listening_in_a_thread(lambda: app, host=host, port=0, name="page", headers=PAGE_HEADERS) as port:
         yield port
 
 
-SERVERS = {"metrics": (metrics, "/metrics"), "dashboard": (dashboard, "/page.js")}
+SERVERS = {"metrics": (metrics, "/metrics"), "dashboard": (dashboard, "/app.js")}
 
 
 @pytest.fixture(params=SERVERS)
@@ -71,11 +71,11 @@ def test_beyond_loopback_nothing_is_served_without_a_token(host: str) -> None:
     with pytest.raises(SettingsError, match=r"worker\.metrics_host .* set worker\.metrics_token to a secret"):
         metrics(host=host).__enter__()
     with pytest.raises(SettingsError, match=r"--host .* set TIDEWATCH_DASHBOARD_TOKEN"):
-        require_token(host, "")
+        require_token(host, Tokens())
 
 
 def test_a_token_that_can_be_guessed_is_refused_and_not_repeated() -> None:
-    for start in (lambda: metrics(token="hunter2").__enter__(), lambda: require_token("127.0.0.1", "hunter2")):
+    for start in (lambda: metrics(token="hunter2").__enter__(), lambda: require_token("127.0.0.1", Tokens("hunter2"))):
         with pytest.raises(SettingsError, match="has 7 characters") as told:
             start()
         assert "hunter2" not in str(told.value)

@@ -17,7 +17,7 @@ from alert_logs import Log, metric_model, scores, stream
 from security.test_http import SERVERS, TOKEN, asked, dashboard
 
 from pipeline.dashboard.board import Board
-from pipeline.dashboard.server import MAX_STREAMS_PER_ADDRESS
+from pipeline.dashboard.events import MAX_STREAMS_PER_ADDRESS
 from pipeline.operations import listening
 from pipeline.operations.listening import MAX_CONNECTIONS, MAX_PER_ADDRESS, address_of
 
@@ -161,8 +161,8 @@ def test_streams_that_nobody_reads_leave_room_for_pages_of_the_same_address() ->
 
 
 def test_who_comes_beyond_all_places_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.dashboard.server.MAX_STREAMS_PER_ADDRESS", 1000)
-    monkeypatch.setattr("pipeline.dashboard.server.MAX_STREAMS", 1000)
+    monkeypatch.setattr("pipeline.dashboard.events.MAX_STREAMS_PER_ADDRESS", 1000)
+    monkeypatch.setattr("pipeline.dashboard.events.MAX_STREAMS", 1000)
     ask = b"GET /alerts HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with dashboard() as port, many(port, MAX_PER_ADDRESS, ask) as held:
         for c in held:

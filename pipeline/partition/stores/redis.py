@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis.asyncio as client
 from redis.asyncio.cluster import RedisCluster
@@ -43,11 +43,19 @@ from pipeline.addresses import RedisAddress, redis_address
 from pipeline.errors import SettingsError, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, parse_identity
 from pipeline.settings import RedisSettings
+from pipeline.steps.state import series_of
 
 _CONNECTIONS = 16
 _FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
 _META = ("owner", "sequence", "offset", "identity", "write")
 _REFUSALS = {r.name.lower(): r for r in Refusal}
+
+
+class Progress(NamedTuple):
+    """Of a checkpoint: the next offset to process, and its number."""
+
+    offset: int
+    sequence: int
 
 
 class _Script:
@@ -113,6 +121,24 @@ class RedisStore:
         async with self._translated():
             (owner,) = await _awaited(self._redis.hmget(self._key(stream, partition), ["owner"]))
         return None if owner is None else _time_of(owner.decode())
+
+    async def progress(self, stream: str, partition: int) -> Progress | None:
+        """How far a partition is, without its state; None where it has no checkpoint. For people, not for workers."""
+        async with self._translated():
+            offset, sequence = await _awaited(self._redis.hmget(self._key(stream, partition), ["offset", "sequence"]))
+        return None if offset is None or sequence is None else Progress(int(offset), int(sequence))
+
+    async def series(self, stream: str, partition: int) -> list[str]:
+        """Names of the series of the last checkpoint, without what is known of them. For people, not for workers."""
+        key = self._key(stream, partition)
+        named: dict[str, bytes] = {}
+        async with self._translated():
+            fields = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:names:")]
+            for start in range(0, len(fields), _FIELDS_PER_READ):
+                some = fields[start : start + _FIELDS_PER_READ]
+                values = await _awaited(self._redis.hmget(key, some))
+                named |= {n[2:].decode(): v for n, v in zip(some, values, strict=True) if v is not None}
+        return series_of(named)
 
     async def partitions(self, stream: str) -> list[int]:
         """Partitions of a stream that something is stored of, rising. Looks through all keys: for people, not for workers."""

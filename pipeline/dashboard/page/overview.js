@@ -1,0 +1,72 @@
+// The streams at a glance: how each fares, what fires in it, what is silenced, who works.
+
+import { Dialog } from "./acting.js";
+import { html, useMemo, useState } from "./lib.js";
+import { address } from "./route.js";
+import { known, standing, useKnown, useNow } from "./store.js";
+import { ago, count, lasting, moment, rate } from "./words.js";
+
+const SEVERITIES = ["critical", "warning", "info"];
+
+function counted() {
+  const by = new Map();
+  for (const r of known.alerts.values()) {
+    const of = by.get(r.stream) ?? { critical: 0, warning: 0, info: 0, pending: 0, over: 0, newest: "" };
+    if (r.status === "firing") of[r.severity] += 1;
+    else of[r.status === "pending" ? "pending" : "over"] += 1;
+    if (r.as_of > of.newest) of.newest = r.as_of;
+    by.set(r.stream, of);
+  }
+  return by;
+}
+
+export function Overview() {
+  const version = useKnown((k) => k.version), look = useKnown((k) => k.look), rights = useKnown((k) => k.rights);
+  const now = useNow();
+  const alerts = useMemo(counted, [version]);
+  const streams = look?.streams ?? [];
+  const others = [...alerts.keys()].filter((name) => !streams.some((s) => s.name === name)).sort();
+  const [word, why] = standing(now);
+  return html`<div class="overview">
+    <p class=${`standing ${mood(word)}`}><b>${word}</b> ${why}${look ? html` <small>looked at ${lasting(Math.max(0, now - known.lookedAt))} ago</small>` : null}</p>
+    <div class="cards">
+      ${streams.map((s) => html`<${Stream} key=${s.name} stream=${s} alerts=${alerts.get(s.name)} operator=${rights.operator} />`)}
+      ${others.map((name) => html`<section class="card" key=${name} aria-label=${name}><h2>${name}</h2><p class="quiet">not in this page's settings: only its alerts are known</p><${Firing} stream=${name} alerts=${alerts.get(name)} /></section>`)}
+    </div>
+    ${!streams.length && !others.length ? html`<p class="empty">${look || !rights.streams.length ? "No alerts yet. They appear here as they come." : "Looking at the streams …"}</p>` : null}
+    ${look ? html`<section class="card" aria-label="workers"><h2>workers: ${look.workers.length}</h2>
+      ${look.workers.length ? html`<ul class="plain">${look.workers.map((w) => html`<li>${w}</li>`)}</ul>` : html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>`}</section>` : null}
+  </div>`;
+}
+
+const mood = (word) => ({ live: "good", quiet: "good", "alerts only": "good", reading: "wait", looking: "wait", starting: "wait", behind: "wait" }[word] ?? "bad");
+
+function Firing({ stream, alerts }) {
+  const firing = SEVERITIES.filter((s) => alerts?.[s]);
+  return html`<p class="firing">${firing.length
+    ? firing.map((s) => html`<a class=${`mark ${s}`} href=${address("alerts", { stream, status: "firing", severity: s })}>${alerts[s]} ${s}</a>`)
+    : html`<span>nothing fires</span>`}
+    ${alerts?.pending ? html`<a href=${address("alerts", { stream, status: "pending" })}>${alerts.pending} pending</a>` : null}
+    ${alerts?.over ? html`<a href=${address("alerts", { stream, status: "resolved" })}>${count(alerts.over)} over</a>` : null}</p>
+    ${alerts?.newest ? html`<p class="quiet">last record ${moment(alerts.newest)} (event time)</p>` : null}`;
+}
+
+function Stream({ stream: s, alerts, operator }) {
+  const [lifting, lift] = useState(null);
+  return html`<section class="card" aria-label=${s.name}>
+    <h2>${s.name} <span class=${`verdict ${mood(s.verdict)}`}>${s.verdict}</span></h2>
+    <p class="quiet">${s.why}</p>
+    <${Firing} stream=${s.name} alerts=${alerts} />
+    <dl class="numbers">
+      <div><dt>scored</dt><dd>${rate(s.rate)} /s</dd></div>
+      <div><dt>coming</dt><dd>${rate(s.coming)} /s</dd></div>
+      <div><dt>waiting</dt><dd>${count(s.lag)}</dd></div>
+      <div><dt>partitions</dt><dd>${s.partitions.length}</dd></div>
+    </dl>
+    <p><a href=${address("series", { stream: s.name })}>series</a> · <a href=${address("decisions", { stream: s.name })}>${s.decisions} decision${s.decisions === 1 ? "" : "s"}</a></p>
+    ${s.silences.length ? html`<h3>silenced</h3><ul class="plain">${s.silences.map((x) => html`<li><code>${x.series}</code> until ${moment(x.until)} (${ago(x.until)}) by ${x.by}${x.why ? `: ${x.why}` : ""} ${operator ? html`<button type="button" class="small" onClick=${() => lift(x.serial)}>end it</button>` : null}</li>`)}</ul>` : null}
+    <details><summary>partitions</summary><table class="facts"><thead><tr><th scope="col">partition</th><th scope="col">stored up to</th><th scope="col">log ends</th><th scope="col">waiting</th><th scope="col">last checkpoint</th></tr></thead>
+      <tbody>${s.partitions.map((p) => html`<tr><th scope="row">${p.partition}</th><td>${count(p.offset)}</td><td>${count(p.end)}</td><td>${count(p.lag)}</td><td>${p.offset === null ? (p.end ? "none yet" : "none: no records yet") : `${lasting(p.stored_for * 1000)} ago or more`}</td></tr>`)}</tbody></table></details>
+    ${lifting ? html`<${Dialog} doing="lift" stream=${s.name} serial=${lifting} done=${() => lift(null)} />` : null}
+  </section>`;
+}

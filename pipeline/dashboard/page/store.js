@@ -1,0 +1,141 @@
+// What the page knows: alerts (id -> newest record in brief), the last look at the streams, and how old all that is.
+
+import { useEffect, useState } from "./lib.js";
+import { preferences } from "./words.js";
+
+const LATE = 20_000; // ms without a word from the server after which what is shown is old
+const OLD = 45_000; // ms after which a look is: a look may have to wait for Kafka to answer, or not to
+
+export const known = {
+  alerts: new Map(),
+  version: 0, // of the alerts
+  order: 0, // counts what happened to alerts
+  changed: new Map(), // id -> order
+  read: false, // whether the alert topic was read to where it ended
+  look: null,
+  lookedAt: 0,
+  rights: { operator: false, operators: false, streams: [] },
+  connected: false,
+  heard: Date.now(), // from the server
+};
+
+const listeners = new Set();
+let due = false;
+
+// Views are told at most once a frame, however much happens.
+function tell() {
+  if (due) return;
+  due = true;
+  const go = () => { due = false; for (const listener of listeners) listener(); };
+  if (document.hidden) setTimeout(go, 250);
+  else requestAnimationFrame(go);
+}
+
+// Draw again when `select` gives something else.
+export function useKnown(select) {
+  const [value, set] = useState(() => select(known));
+  useEffect(() => {
+    const look = () => set(select(known));
+    listeners.add(look);
+    look();
+    return () => listeners.delete(look);
+  }, []);
+  return value;
+}
+
+// Draw again every so many ms: for "2 min ago".
+export function useNow(every = 5000) {
+  const [now, set] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => set(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return now;
+}
+
+function take(record) {
+  const before = known.alerts.get(record.id);
+  if (before && before.sequence >= record.sequence) return;
+  known.alerts.set(record.id, record);
+  known.changed.set(record.id, ++known.order);
+  known.version += 1;
+  if (known.read && record.status === "firing" && before?.status !== "firing" && !record.silenced) herald(record);
+}
+
+// A firing alert that is new, for somebody who asked to be told.
+function herald(record) {
+  if (preferences.notify && document.hidden && "Notification" in window && Notification.permission === "granted") {
+    const note = new Notification(`${record.severity}: ${record.series}`, { body: record.summary, tag: record.id });
+    note.onclick = () => { window.focus(); location.hash = `#/alerts?alert=${record.id}`; };
+  }
+  if (preferences.sound) beep();
+}
+
+let audio = null;
+
+export function beep() {
+  audio ??= new AudioContext();
+  const tone = audio.createOscillator(), volume = audio.createGain();
+  tone.frequency.value = 880;
+  volume.gain.setValueAtTime(0.08, audio.currentTime);
+  volume.gain.exponentialRampToValueAtTime(0.0001, audio.currentTime + 0.4);
+  tone.connect(volume).connect(audio.destination);
+  tone.start();
+  tone.stop(audio.currentTime + 0.4);
+}
+
+export function listen() {
+  const source = new EventSource("alerts");
+  const on = (name, act) => source.addEventListener(name, (event) => {
+    known.heard = Date.now();
+    act(JSON.parse(event.data));
+    tell();
+  });
+  source.onopen = () => { known.connected = true; known.heard = Date.now(); ask("rights").then((r) => { known.rights = r; tell(); }, () => {}); tell(); };
+  source.onerror = () => { known.connected = false; tell(); if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); };
+  on("alerts", (records) => {
+    const there = new Set(records.map((r) => r.id));
+    for (const id of known.alerts.keys()) if (!there.has(id)) { known.alerts.delete(id); known.changed.delete(id); }
+    known.version += 1;
+    records.forEach(take);
+  });
+  on("alert", take);
+  on("read", (r) => { known.read = r.all; });
+  on("look", (look) => { known.look = look; known.lookedAt = Date.now(); });
+  on("beat", () => {});
+}
+
+// How things stand between this page and what it shows: [word, sentence].
+export function standing(now = Date.now()) {
+  if (!known.connected) return ["away", `no connection to the page's server for ${Math.round((now - known.heard) / 1000)} s; what is shown is of then`];
+  if (now - known.heard > LATE) return ["stale", `nothing heard from the page's server for ${Math.round((now - known.heard) / 1000)} s`];
+  if (!known.read) return ["reading", "reading the alert topic"];
+  const look = known.look;
+  if (!look) return known.rights.streams.length ? ["looking", "looking at the streams"] : ["alerts only", "only the alert topic is known: start the page with the streams' settings file to see how they fare"];
+  const age = (now - known.lookedAt) / 1000;
+  if (age * 1000 > OLD) return ["stale", `the streams were looked at ${Math.round(age)} s ago, and not since`];
+  if (look.kafka) return ["Kafka away", look.kafka];
+  if (look.store) return ["store away", look.store];
+  if (!look.workers.length) return ["no worker", "no worker is there: nothing is scored"];
+  const bad = look.streams.filter((s) => !["live", "quiet"].includes(s.verdict));
+  return bad.length ? [bad[0].verdict, `${bad[0].name}: ${bad[0].why}`] : ["live", "workers are there, and what comes is scored"];
+}
+
+// Ask the server; throws an Error with its words.
+export async function ask(what, query = {}, { signal } = {}) {
+  const text = new URLSearchParams(query).toString();
+  return answered(await fetch(`api/${what}${text ? `?${text}` : ""}`, { signal }));
+}
+
+export async function decide(wish) {
+  const body = JSON.stringify({ by: preferences.name, ...wish });
+  return answered(await fetch("api/decide", { method: "POST", body, headers: { "X-Tidewatch": "page" } }));
+}
+
+async function answered(answer) {
+  const text = await answer.text();
+  let body = null;
+  try { body = JSON.parse(text); } catch { /* words */ }
+  if (!answer.ok) throw new Error(body?.error ?? (text.trim() || `the server answers ${answer.status}`));
+  return body;
+}

@@ -1,0 +1,155 @@
+"""The points of any series, alert or not: from the tail of a topic, never from all of it.
+
+Where the stream publishes scores, they come from there, with what was expected, the band and the score; else from the observations themselves.
+Which partition a series lies in, and which series there are, the store says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiokafka.partitioner import murmur2
+
+from pipeline.errors import TidewatchError
+from pipeline.kafka import topics
+from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.reader import read_to_the_end
+from pipeline.operations.state_admin import configured
+from pipeline.partition.stores.redis import RedisStore
+from pipeline.settings import Settings, StreamSettings
+from pipeline.steps.decoding import Decoder
+
+NEWEST = 20_000
+"""Records of a partition that are looked through; a page may ask for ten times as many."""
+MAX_POINTS = 20_000
+"""Of one answer, the newest."""
+MAX_NAMES = 500
+"""Names in one answer."""
+_KEPT = 30.0
+"""Seconds for which names are kept."""
+
+
+class _Scored(msgspec.Struct):
+    series: str
+    timestamp: int
+    score: float
+    threshold: float | None = None
+    alarm: float | None = None
+    observed: list[float | None] | None = None
+    expected: list[float | None] | None = None
+    band: dict[str, list[float | None]] | None = None
+
+
+class _Observed(msgspec.Struct):
+    timestamp: int
+    series: str = ""
+    value: float | None = None
+    values: list[Any] | None = None
+
+
+_scores = msgspec.json.Decoder(_Scored)
+_natives = msgspec.json.Decoder(_Observed)
+
+
+class Points:
+    """Series and their points, of the streams of the settings."""
+
+    def __init__(self, settings: Settings, store: RedisStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._names: dict[str, tuple[float, dict[str, int]]] = {}
+        self._admin: Any = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def names(self, stream: str, text: str) -> dict[str, Any]:
+        """Series of a stream whose name holds a text, at most `MAX_NAMES`, and how many there are. Raises TidewatchError."""
+        known = await self._known(stream)
+        fitting = sorted(name for name in known if text.lower() in name.lower())
+        return {"of": len(known), "fitting": len(fitting), "names": fitting[:MAX_NAMES]}
+
+    async def points(self, stream: str, series: str, newest: int = NEWEST) -> dict[str, Any]:
+        """Columns of a series' newest points, by event time. Raises TidewatchError where Kafka or the store is away."""
+        own = configured(self._settings, stream)
+        partition = (await self._known(stream)).get(series)
+        newest = max(1, min(newest, 10 * NEWEST))
+        async with self._one_at_a_time:  # however many pages ask
+            return await asyncio.to_thread(self._read, own, series, partition, newest)
+
+    async def _known(self, stream: str) -> dict[str, int]:
+        configured(self._settings, stream)
+        at, known = self._names.get(stream, (0.0, {}))
+        if time.monotonic() - at > _KEPT or not known:
+            known = {}
+            for partition in await self._store.partitions(stream):
+                known |= dict.fromkeys(await self._store.series(stream, partition), partition)
+            self._names[stream] = time.monotonic(), known
+        return known
+
+    def _read(self, stream: StreamSettings, series: str, partition: int | None, newest: int) -> dict[str, Any]:
+        if self._admin is None:
+            self._admin = connect_admin(self._settings.kafka)
+        scores = stream.score_topic
+        facts = topics.describe(self._admin, self._settings.kafka, [scores or stream.input_topic])
+        topic = facts.get(scores or stream.input_topic)
+        if topic is None:
+            msg = f"topic {scores or stream.input_topic} is not there yet"
+            raise TidewatchError(msg)
+        if scores:
+            partition = murmur2(series.encode()) % 2**31 % topic.partitions
+            rows = self._scored(topic.name, partition, series, newest)
+        elif partition is None:
+            msg = f"series {series} of stream {stream.name} is not known to any checkpoint"
+            raise TidewatchError(msg)
+        else:
+            rows = self._observed(stream, topic.name, partition, series, newest)
+        found = sorted({row["t"]: row for row in rows}.values(), key=lambda row: row["t"])[-MAX_POINTS:]
+        return {
+            "stream": stream.name, "series": series, "topic": topic.name, "partition": partition,
+            "source": "scores" if scores else "observations", "newest": newest, "points": found,
+        }  # fmt: skip
+
+    def _scored(self, topic: str, partition: int, series: str, newest: int) -> Iterator[dict[str, Any]]:
+        key = series.encode()
+        for batch in read_to_the_end(self._settings.kafka, topic, newest=newest, only=partition):
+            for of, value in zip(batch.keys, batch.values, strict=True):
+                if of is None or bytes(of) != key or value is None:
+                    continue
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    s = _scores.decode(value)
+                    band = s.band or {}
+                    yield {
+                        "t": s.timestamp, "observed": s.observed, "expected": s.expected, "lower": band.get("lower"),
+                        "upper": band.get("upper"), "score": s.score, "threshold": s.threshold, "alarm": s.alarm,
+                    }  # fmt: skip
+
+    def _observed(
+        self, stream: StreamSettings, topic: str, partition: int, series: str, newest: int
+    ) -> Iterator[dict[str, Any]]:
+        foreign = None
+        if stream.format != "native":
+            foreign = Decoder("metric", 1, format=stream.format)
+        for batch in read_to_the_end(self._settings.kafka, topic, newest=newest, only=partition):
+            if foreign is not None:
+                for piece in foreign.portions(batch):
+                    seen, _ = foreign.decode(piece)
+                    for i, name in enumerate(seen.series):
+                        if name == series:
+                            yield {"t": int(seen.timestamps[i]), "observed": seen.values[i].tolist()}
+                continue
+            for of, value in zip(batch.keys, batch.values, strict=True):
+                if value is None:
+                    continue
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    o = _natives.decode(value)
+                    name = o.series or (bytes(of).decode("utf-8", "replace") if of is not None else "")
+                    if name == series:
+                        values = [o.value] if o.values is None else o.values
+                        yield {
+                            "t": o.timestamp,
+                            "observed": [v if isinstance(v, int | float) else None for v in values],
+                        }

@@ -1,0 +1,73 @@
+"""The page before a worker that works: real Kafka, real Redis, a decision made in the browser and taken by the partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from browser import browser_page
+from operated_stream import OperatedStream, observations, write_model
+
+from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.dashboard.server import Tokens, serving
+from pipeline.embedded.servers import start_redis
+from pipeline.settings import load_settings
+
+pytestmark = pytest.mark.kafka
+
+OPERATOR = "0perators-of-this-test"
+
+
+@pytest.fixture
+def stream(kafka: str, tmp_path: Path) -> Iterator[OperatedStream]:
+    with ExitStack() as running:
+        redis = running.enter_context(start_redis(tmp_path / "redis"))
+        made = OperatedStream(tmp_path, kafka, redis.url, write_model(tmp_path / "quiet.model"), running=running)
+        made.create_topic()
+        yield made
+
+
+async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_of_it(
+    stream: OperatedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from playwright.async_api import expect
+
+    worker = stream.start()
+    stream.send(*observations(0, 300, 299))
+    stream.wait(lambda: bool(stream.alerts()), worker)
+    for name, value in stream.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(None)
+    subscriber = AlertSubscriber(settings.kafka, f"{stream.name}.alerts", start="beginning")
+    async with (
+        serving(subscriber, tokens=Tokens("", OPERATOR), settings=settings) as (address, _),
+        browser_page(f"{address}?token={OPERATOR}") as page,
+    ):
+        card = page.get_by_role("region", name=stream.name)
+        await expect(card.locator(".verdict")).to_have_text("live")
+        await expect(card).to_contain_text("1 ")
+        await card.get_by_role("link", name="series").click()
+        await page.get_by_role("checkbox", name="quiet").check()
+        await expect(page.locator(".detail")).to_contain_text("300 points")
+        await expect(page.locator(".plot canvas")).to_have_count(1)
+        await page.locator(".detail .beside a").first.click()
+
+        await page.get_by_role("button", name="Acknowledge").click()
+        await page.get_by_label("who").fill("ann")
+        await page.get_by_role("dialog").get_by_role("button", name="Look after it").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail")).to_contain_text("looked after by ann (page)")
+        await page.get_by_role("button", name="Close…").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Close").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail .sub .mark")).to_have_text("resolved")
+
+        worker.terminate()
+        worker.wait()
+        await expect(page.locator("#connection")).to_have_text("no worker")
+        assert page.problems == []
+    assert stream.alerts()[-1]["change"] == "closed"
