@@ -37,6 +37,14 @@ Timeout = Annotated[
     float, typer.Option(min=0.1, max=300.0, help="Seconds for the receiver's answer; doubled after each time-out.")
 ]
 Interval = Annotated[float, typer.Option(min=1.0, help="Seconds between repetitions of what fires.")]
+Page = Annotated[
+    str,
+    typer.Option(
+        envvar="TIDEWATCH_PAGE_URL",
+        show_envvar=False,
+        help="Address under which people open the page of `tidewatch dashboard`: each alert then links to itself there (TIDEWATCH_PAGE_URL).",
+    ),
+]
 Topic = Annotated[str, typer.Option(help="The alert topic; default: that of the streams.")]
 Config = Annotated[Path | None, typer.Option(help="Settings file; default: TIDEWATCH_CONFIG, ./tidewatch.toml.")]
 
@@ -59,6 +67,7 @@ def webhook(
     authorization: Authorization = "",
     ca_file: CaFile = None,
     timeout: Timeout = 30.0,
+    page: Page = "",
     topic: Topic = "",
     config: Config = None,
 ) -> None:
@@ -78,7 +87,7 @@ def webhook(
         streams=stream or (),
         series=series,
     )
-    _run(run(subscriber, poster, updates=updates))
+    _run(run(subscriber, poster, updates=updates, page=page))
 
 
 def alertmanager(
@@ -89,13 +98,14 @@ def alertmanager(
     authorization: Authorization = "",
     ca_file: CaFile = None,
     timeout: Timeout = 30.0,
+    page: Page = "",
     topic: Topic = "",
     config: Config = None,
 ) -> None:
     """Keep Prometheus Alertmanager informed of what fires: labels stream, series, detector and severity."""
     from datetime import timedelta
 
-    from pipeline.alerts.sinks.alertmanager import PATH, run
+    from pipeline.alerts.sinks.alertmanager import PATH, AlertStates, run
     from pipeline.alerts.sinks.post import Poster
     from pipeline.alerts.subscribe import AlertSubscriber
 
@@ -104,7 +114,7 @@ def alertmanager(
         _url(url).rstrip("/") + PATH, authorization=authorization or _authorization(), ca_file=ca_file, timeout=timeout
     )
     subscriber = AlertSubscriber(settings.kafka, topic, start="beginning", streams=stream or (), series=series)
-    _run(run(subscriber, poster, interval=timedelta(seconds=interval)))
+    _run(run(subscriber, poster, interval=timedelta(seconds=interval), states=AlertStates(page=page)))
 
 
 def _settings(config: Path | None, topic: str) -> tuple[Settings, str]:

@@ -22,7 +22,7 @@ import structlog
 
 from pipeline.alerts.records import Alert
 from pipeline.alerts.sinks.post import Poster
-from pipeline.alerts.sinks.presentation import annotations_of, labels_of
+from pipeline.alerts.sinks.presentation import annotations_of, labels_of, link_of
 from pipeline.alerts.subscribe import AlertSubscriber
 
 log = structlog.get_logger(__name__)
@@ -46,8 +46,9 @@ class _Told:
 class AlertStates:
     """What Alertmanager is to be told: of each series and severity the newest, while it matters."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), *, page: str = "") -> None:
         self._now = now
+        self._page = page
         self._told: dict[tuple[str, str], _Told] = {}
 
     def take(self, alert: Alert) -> bool:
@@ -76,18 +77,19 @@ class AlertStates:
         for key, told in list(self._told.items()):
             if told.resolved_at is not None and now - told.resolved_at > RESOLVED_FOR:
                 del self._told[key]
-        return [_posted(told, now + _OUTLIVES * interval) for told in self._told.values()]
+        return [_posted(told, now + _OUTLIVES * interval, self._page) for told in self._told.values()]
 
     def forget_resolved(self) -> None:
         """Drop what is resolved: when the topic's past has been read, it is of no interest."""
         self._told = {key: told for key, told in self._told.items() if told.resolved_at is None}
 
 
-def _posted(told: _Told, outlived: datetime) -> dict[str, Any]:
+def _posted(told: _Told, outlived: datetime, page: str) -> dict[str, Any]:
     alert = told.alert
     ends = outlived if told.resolved_at is None else told.resolved_at
     ends = max(ends, datetime.fromisoformat(alert.starts_at))  # event time may run ahead of ours
-    return {
+    linked = {"generatorURL": link_of(alert, page)} if page else {}
+    return linked | {
         "labels": labels_of(alert),
         "annotations": annotations_of(alert),
         "startsAt": alert.starts_at,

@@ -47,6 +47,16 @@ def annotations_of(alert: Alert) -> dict[str, str]:
     return {name: text for name, text in known.items() if text}
 
 
+def link_of(alert: Alert, page: str) -> str:
+    """Where the page (`tidewatch dashboard`) shows the alert; empty where there is no page.
+
+    >>> from types import SimpleNamespace
+    >>> link_of(SimpleNamespace(id="5efa"), "https://tidewatch.example/")
+    'https://tidewatch.example/#/alerts?alert=5efa'
+    """
+    return f"{page.rstrip('/')}/#/alerts?alert={alert.id}" if page else ""
+
+
 def summary_of(alert: Alert) -> str:
     """The record's own sentence; of one that an older version wrote, which series and since when."""
     if alert.summary:

@@ -11,7 +11,7 @@ import structlog
 
 from pipeline.alerts.records import Alert
 from pipeline.alerts.sinks.post import Poster
-from pipeline.alerts.sinks.presentation import annotations_of, labels_of
+from pipeline.alerts.sinks.presentation import annotations_of, labels_of, link_of
 from pipeline.alerts.subscribe import AlertSubscriber
 
 log = structlog.get_logger(__name__)
@@ -19,13 +19,15 @@ log = structlog.get_logger(__name__)
 _OPEN_END = "0001-01-01T00:00:00Z"
 
 
-async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = False) -> None:
+async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = False, page: str = "") -> None:
     """Hand alerts on, one after the other, until cancelled.
 
     Parameters
     ----------
     updates
         Also post the records that a firing alert writes at steps of `update_every`.
+    page
+        Address of the page that shows alerts, for links to it.
     """
     begun: set[str] = set()
     async with poster, subscriber as records:
@@ -36,7 +38,7 @@ async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = Fa
             if alert.reason == "update" and not updates and alert.id not in begun:
                 continue
             begun.discard(alert.id)
-            taken = await poster.post(body(alert))
+            taken = await poster.post(body(alert, page))
             log.info(
                 "posted" if taken else "not taken", id=alert.id, sequence=alert.sequence, status=alert.status,
                 series=alert.series,
@@ -54,7 +56,7 @@ def _is_silenced(alert: Alert, begun: set[str]) -> bool:
     return alert.silenced is True
 
 
-def body(alert: Alert) -> bytes:
+def body(alert: Alert, page: str = "") -> bytes:
     """The webhook's body: a group of this one alert."""
     what, known = labels_of(alert), annotations_of(alert)
     status = "resolved" if alert.status == "resolved" else "firing"
@@ -68,7 +70,7 @@ def body(alert: Alert) -> bytes:
             "groupLabels": {"alertname": what["alertname"], "stream": alert.stream, "series": alert.series},
             "commonLabels": what,
             "commonAnnotations": known,
-            "externalURL": "",
+            "externalURL": page,
             "alerts": [
                 {
                     "status": status,
@@ -76,7 +78,7 @@ def body(alert: Alert) -> bytes:
                     "annotations": known,
                     "startsAt": alert.starts_at,
                     "endsAt": alert.ends_at or _OPEN_END,
-                    "generatorURL": "",
+                    "generatorURL": link_of(alert, page),
                     "fingerprint": alert.fingerprint,
                 }
             ],

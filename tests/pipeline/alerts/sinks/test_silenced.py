@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import msgspec
 import pytest
+from alert_lives import life
 from msgspec import UNSET
 
 from pipeline.alerts.records import Alert, DetectorRef, Evidence, Reason
@@ -99,3 +101,16 @@ def test_alertmanager_is_not_told_of_the_next_alert_in_silence_because_the_last_
 
 def _ended(told: dict[str, Any]) -> bool:
     return datetime.fromisoformat(told["endsAt"]) <= datetime.now(UTC)
+
+
+def test_alerts_link_to_the_page_where_there_is_one() -> None:
+    [alert, *_] = life("a", values=(5.0,))
+    link = f"https://page.example/#/alerts?alert={alert.id}"
+    posted = json.loads(webhook.body(alert, "https://page.example/"))
+    assert (posted["externalURL"], posted["alerts"][0]["generatorURL"]) == ("https://page.example/", link)
+    states = AlertStates(page="https://page.example")
+    states.take(alert)
+    assert [told["generatorURL"] for told in states.to_tell(HOUR)] == [link]
+    without = AlertStates()
+    without.take(alert)
+    assert ["generatorURL" in told for told in without.to_tell(HOUR)] == [False]
