@@ -3,7 +3,8 @@
     <cache>/compiled/<fingerprint>/     cache: TIDEWATCH_CACHE, else $XDG_CACHE_HOME/tidewatch, else ~/.cache/tidewatch
 
 The fingerprint is that of all sources of the judgement and of Numba's version, so a changed file has another folder; within it Numba tells CPUs apart
-and writes files whole, so processes may begin at once. Without a folder that can be written, or with a damaged one, the work goes on, and is told why it begins later.
+and writes files whole, so processes may begin at once. Of an image whose file system is read-only it is read all the same. Without a folder, or with a
+damaged one, the work goes on, and is told why it begins later.
 `python -m detectors.judgement.compiling` does it ahead.
 """
 
@@ -12,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,21 +33,44 @@ def compiled() -> Callable[..., None]:
     """The function; see `kernel.run` for what it takes."""
     import numba
 
-    folder, why = _writable(numba.__version__)
-    if folder is None:
-        log.warning("compiling the judgement, about %d s; it is not kept, so each start does: %s", ABOUT, why)
-        return _made()
+    try:
+        folder = folder_of(numba.__version__)
+        there = any(folder.rglob("*.nbi"))
+        with _writable(folder, there) as at:
+            if not there:
+                log.warning("compiling the judgement once, about %d s", ABOUT)
+            return _kept_in(at)
+    except numba.core.errors.NumbaError:
+        raise
+    except (OSError, RuntimeError) as error:
+        log.warning("compiling the judgement, about %d s; it is not kept, so each start does: %s", ABOUT, error)
+    except Exception as error:  # whatever a damaged file leads to
+        log.warning("compiling the judgement, about %d s: remove %s, which cannot be used: %s", ABOUT, folder, error)
+    return _made()
+
+
+@contextmanager
+def _writable(folder: Path, there: bool) -> Iterator[Path]:
+    """The folder; where it can only be read (an image), a copy, as Numba takes no other. Raises OSError where it can be neither."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        if not there:
+            raise
+        with tempfile.TemporaryDirectory() as copy:
+            yield Path(shutil.copytree(folder, copy, dirs_exist_ok=True))
+        return
+    yield folder
+
+
+def _kept_in(folder: Path) -> Callable[..., None]:
+    import numba
+
     config: Any = numba.config
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
-        if not any(folder.rglob("*.nbi")):
-            log.warning("compiling the judgement once, about %d s", ABOUT)
         return _made(cache=True)
-    except numba.core.errors.NumbaError:
-        raise
-    except Exception as error:  # whatever a damaged file or a full disk leads to
-        log.warning("compiling the judgement, about %d s: remove %s, which cannot be used: %s", ABOUT, folder, error)
-        return _made()
     finally:
         config.CACHE_DIR = before
 
@@ -68,17 +94,6 @@ def folder_of(version: str) -> Path:
     for source in sorted(_SOURCES.glob("*.py")):
         fingerprint.update(source.read_bytes())
     return Path(base) / "compiled" / fingerprint.hexdigest()[:16]
-
-
-def _writable(version: str) -> tuple[Path | None, str]:
-    """The folder, or why there is none."""
-    try:
-        folder = folder_of(version)
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:
-        return None, str(error)
-    return folder, ""
 
 
 def main() -> None:

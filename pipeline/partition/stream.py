@@ -267,16 +267,7 @@ class PartitionCore:
         remembered = None if m is None else Remembered.of(members[:, m], rows)
         for k in range(calibrated.shape[1]):
             calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
-        score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
         observations = step.observations
-        level = self.stream.threshold.apply(
-            state.arrays["threshold"],
-            rows,
-            score,
-            learn,
-            None if model.kind == "table" else observations.timestamps[windows.index],
-            1 if step.living is None else step.living[windows.index],
-        )
         counts = Counter(step.pushed.counts)
         judged = None
         if self._judgements is not None:  # it goes on learning also where the settings have another threshold
@@ -285,6 +276,15 @@ class PartitionCore:
             scored = self._judged(step, judged, scores.raw, calibrated)
             counts["warming"] = int(np.count_nonzero(~judged.live))
         else:
+            score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+            level = self.stream.threshold.apply(
+                state.arrays["threshold"],
+                rows,
+                score,
+                learn,
+                None if model.kind == "table" else observations.timestamps[windows.index],
+                1 if step.living is None else step.living[windows.index],
+            )
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
         alerts = self.life.advance(state, observations, heard, scored)

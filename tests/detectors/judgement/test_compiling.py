@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,35 @@ def test_a_cache_that_cannot_be_written_is_said_and_stops_nothing(
     assert record.levelno == logging.WARNING
     assert "each start does" in record.getMessage()
     assert str(tmp_path / "file") in record.getMessage()
+
+
+def test_a_folder_that_can_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in an image with a read-only file system. The tests may run as root, who can write anywhere: so writing fails by itself."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path))
+    folder = compiling.folder_of(numba.__version__)
+    folder.mkdir(parents=True)
+    (folder / "run.nbi").write_text("as compiled")
+    plain = tempfile.TemporaryFile
+
+    def refused(dir: Path | None = None) -> object:  # noqa: A002
+        if dir == folder:
+            raise OSError(30, "Read-only file system")
+        return plain(dir=dir)
+
+    read: list[str] = []
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(
+        compiling, "_made", lambda *, cache: read.append(Path(numba.config.CACHE_DIR, "run.nbi").read_text()) or print
+    )
+    compiling.compiled.cache_clear()
+    try:
+        compiling.compiled()
+    finally:
+        compiling.compiled.cache_clear()
+    assert (read, caplog.records) == (["as compiled"], [])
 
 
 def test_a_damaged_file_in_it_is_said_and_stops_nothing(
