@@ -39,12 +39,16 @@ setup-dev: $(BIN)/python  ## the same with what tests and linters need
 demo: setup  ## the main job end to end: data, Kafka, Faust, detectors, alerts; report in out/demo
 	@$(BIN)/tidewatch demo $(ARGS)
 
-.PHONY: test test-kafka simulate
+.PHONY: test test-kafka nightly simulate
 test: setup-dev  ## the fast tests (embedded Kafka and Redis)
 	@$(BIN)/python -m pytest -m "not kafka" $(PYTEST_ARGS)
 
 test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka starts one; TIDEWATCH_TEST_KAFKA names another)
-	@$(BIN)/python -m pytest -m kafka $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "kafka and not nightly" $(PYTEST_ARGS)
+
+nightly: setup-dev  ## what is slow and rarely fails: the other faults, and 2,000 runs of the simulation
+	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
+	@$(BIN)/python tests/simulation/run.py --seeds 2000
 
 simulate: setup-dev  ## the loop under random faults, SEEDS runs of it (default 200); a failing one is shown with its shortest trace
 	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)

@@ -67,6 +67,7 @@ def test_the_loss_of_a_leader_changes_nothing(cluster: Any, world: World, refere
     LEADER.held(_finished(world, reference))
 
 
+@pytest.mark.nightly
 def test_brokers_rolled_one_by_one_change_nothing(cluster: Any, world: World, reference: Outcome) -> None:
     world.start()
     world.feed(0.1)

@@ -28,7 +28,7 @@ GROWN = Guarantee(
 )
 
 
-@pytest.mark.parametrize("then", ["left so", "created again"])
+@pytest.mark.parametrize("then", [pytest.param("left so", marks=pytest.mark.nightly), "created again"])
 def test_a_topic_deleted_under_a_worker_is_told_with_the_mend(world: World, then: str) -> None:
     """Seen to fail without `pipeline.kafka.topic_watch`: the worker lived on without a word and without a partition."""
     worker = world.start()

@@ -36,7 +36,7 @@ GROWN = Guarantee(
 )
 
 
-@pytest.mark.parametrize("worker_is", ["dead", "paused"])
+@pytest.mark.parametrize("worker_is", [pytest.param("dead", marks=pytest.mark.nightly), "paused"])
 def test_expired_records_are_a_gap_of_stated_size(
     new_world: Callable[..., World], reference: Outcome, worker_is: str
 ) -> None:
@@ -75,6 +75,7 @@ def test_expired_records_are_a_gap_of_stated_size(
     )
 
 
+@pytest.mark.nightly
 def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference: Outcome) -> None:
     worker = world.start()
     world.feed(0.5)
@@ -98,6 +99,7 @@ def test_a_topic_of_the_same_name_is_not_the_same_topic(world: World, reference:
     RECREATED.held(f"exit code 2, “{told.split('another ')[-1]}”; after the reset the same end state as a first run")
 
 
+@pytest.mark.nightly
 def test_series_that_move_to_added_partitions_end_their_alerts(world: World, reference: Outcome) -> None:
     worker = world.start()
     firing, _ = until_firing(world, 4)

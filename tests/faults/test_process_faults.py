@@ -53,7 +53,11 @@ HEALTH = Guarantee(
 
 
 @pytest.mark.parametrize(
-    ("plant", "reason"), [("detector_raises", "raised ArithmeticError"), ("detector_is_not_a_number", "not a number")]
+    ("plant", "reason"),
+    [
+        pytest.param("detector_raises", "raised ArithmeticError", marks=pytest.mark.nightly),
+        ("detector_is_not_a_number", "not a number"),
+    ],
 )
 def test_what_no_detector_can_score_becomes_a_dead_letter(
     world: World, reference: Outcome, plant: str, reason: str
@@ -79,6 +83,7 @@ def test_what_no_detector_can_score_becomes_a_dead_letter(
     HEALTH.held(f"503, “{told}”", plant.removeprefix("detector_").replace("_", " "))
 
 
+@pytest.mark.nightly
 def test_health_says_that_a_detector_hangs(world: World) -> None:
     """Seen to fail while `Partitions.standing` left out partitions whose first batch was still in flight.
 
@@ -94,6 +99,7 @@ def test_health_says_that_a_detector_hangs(world: World) -> None:
     HEALTH.held(f"200 before, then 503, “{told}”", "hangs")
 
 
+@pytest.mark.nightly
 def test_a_detector_without_memory_is_given_less_at_a_time(world: World, reference: Outcome) -> None:
     worker = world.start(plant="detector_wants_memory")
     world.feed()

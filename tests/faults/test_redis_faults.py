@@ -83,7 +83,7 @@ FAILOVER = Guarantee(
 )
 
 
-@pytest.mark.parametrize("how", ["stopped", "hanging"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.nightly), "hanging"])
 def test_a_store_that_is_away_is_waited_for(new_world: Callable[..., World], reference: Outcome, how: str) -> None:
     world = new_world(persistent=True)
     worker = world.start()
@@ -107,6 +107,7 @@ def test_a_store_that_is_away_is_waited_for(new_world: Callable[..., World], ref
     STOPPED.held(f"worker said {told(worker, WAITS)}; {said(outcome)}", how)
 
 
+@pytest.mark.nightly
 def test_a_slow_store_costs_time_only(world: World, reference: Outcome) -> None:
     with Proxy(world.store.port, delay=0.2) as proxy:
         world.start(store=proxy.url)
@@ -118,6 +119,7 @@ def test_a_slow_store_costs_time_only(world: World, reference: Outcome) -> None:
     SLOW.held(said(outcome))
 
 
+@pytest.mark.nightly
 def test_a_store_without_memory_is_waited_for(world: World, reference: Outcome) -> None:
     worker = world.start()
     world.feed(0.4)
@@ -133,6 +135,7 @@ def test_a_store_without_memory_is_waited_for(world: World, reference: Outcome) 
     FULL.held(f"worker said {told(worker, WAITS)}; {said(outcome)}")
 
 
+@pytest.mark.nightly
 def test_a_store_whose_disk_is_full_is_waited_for(
     small_disk: Path | None, new_world: Callable[..., World], reference: Outcome
 ) -> None:
@@ -174,12 +177,14 @@ def test_a_store_that_went_back_in_time_is_filled_from_memory(world: World, refe
     OLD_ALIVE.held(f"{again} partitions written again; end state and {len(outcome.alerts)} alert records identical")
 
 
+@pytest.mark.nightly
 def test_a_store_that_went_back_in_time_shows_that_nobody_looks(world: World, reference: Outcome) -> None:
     """The guarantee broken on purpose: the same check must see it."""
     _go_back_in_time(world, plant="no_sequence")
     OLD_ALIVE.seen_broken("sequence number not compared", seen(world, reference))
 
 
+@pytest.mark.nightly
 def test_a_worker_resumes_from_an_old_snapshot(world: World, reference: Outcome) -> None:
     first = world.start()
     world.feed(0.25)
@@ -201,6 +206,7 @@ def test_a_worker_resumes_from_an_old_snapshot(world: World, reference: Outcome)
     OLD_DEAD.held(f"{lost:,} records read a second time; {said(outcome)}")
 
 
+@pytest.mark.nightly
 def test_a_replica_that_lacks_the_last_writes_is_filled_from_memory(world: World, reference: Outcome) -> None:
     primary = world.store
     with Proxy(primary.port) as proxy, start_redis(world.folder / "replica") as replica:
@@ -231,7 +237,7 @@ def test_a_replica_that_lacks_the_last_writes_is_filled_from_memory(world: World
     )
 
 
-@pytest.mark.parametrize("history", ["all", "some"])
+@pytest.mark.parametrize("history", [pytest.param("all", marks=pytest.mark.nightly), "some"])
 def test_a_state_that_nobody_has_any_more_is_read_back_from_the_log(
     world: World, reference: Outcome, history: str
 ) -> None:

@@ -89,6 +89,7 @@ def test_workers_killed_thirty_times_leave_what_an_undisturbed_one_leaves(world:
         ("offset_apart", "offset written apart from the state"),
     ],
 )
+@pytest.mark.nightly
 def test_kills_show_a_checkpoint_that_is_not_one_step(world: World, reference: Outcome, plant: str, how: str) -> None:
     """The guarantee broken on purpose: the same check must see it. The kills come where it is broken, not by chance."""
     kills = 3
@@ -106,6 +107,7 @@ def test_kills_show_a_checkpoint_that_is_not_one_step(world: World, reference: O
     KILLED.seen_broken(f"{how}, {kills} kills", seen(world, reference))
 
 
+@pytest.mark.nightly
 def test_kills_change_nothing_of_what_a_dense_autoencoder_says(
     new_world: Callable[..., World], dense_model: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_worker_that_slept_through_its_session_changes_nothing(world: World, r
     ZOMBIE.held(f"{refusals} checkpoints refused, {said(outcome)}")
 
 
+@pytest.mark.nightly
 def test_a_sleeper_shows_a_store_that_does_not_ask_who_writes(world: World, reference: Outcome) -> None:
     """The guarantee broken on purpose: the same check must see it.
 
@@ -192,7 +195,7 @@ def test_a_version_with_another_state_format_takes_over_bit_by_bit(world: World,
     UPGRADED.held(f"the old version ended with exit code 2, “{refusal.removeprefix('error: ')}”; {said(outcome)}")
 
 
-@pytest.mark.parametrize("membership", ["dynamic", "static"])
+@pytest.mark.parametrize("membership", ["dynamic", pytest.param("static", marks=pytest.mark.nightly)])
 def test_more_and_fewer_workers_make_no_difference(world: World, reference: Outcome, membership: str) -> None:
     def start(number: int) -> Worker:
         return world.start(f"worker-{number}" if membership == "static" else "")
