@@ -15,6 +15,8 @@ from producers.errors import ConnectionFailed, DeliveryError
 
 log = structlog.get_logger(__name__)
 
+_ANY = -1  # the partitioner decides
+
 _SERVE_S = 0.2  # delivery reports are served at least this often while waiting
 _FULL_S = 0.005  # pause while the queue is full, or is being flushed
 
@@ -85,8 +87,15 @@ class Publisher:
             raise ConnectionFailed(msg)
         return len(known.partitions)
 
-    def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    def send(
+        self, keys: Sequence[bytes | None], values: Sequence[bytes], partitions: Sequence[int] | None = None
+    ) -> None:
         """Hand records over, in order; waits while the queue is full. Whether they arrive is `flush`'s to say.
+
+        Parameters
+        ----------
+        partitions
+            Where each goes; None: where its key says.
 
         Raises
         ------
@@ -94,10 +103,12 @@ class Publisher:
             The producer is beyond repair (a fatal error), or a record is larger than allowed.
         """
         produce, report, topic = self._producer.produce, self._on_delivery, self.topic
-        for key, value in zip(keys, values, strict=True):
+        if partitions is None:
+            partitions = [_ANY] * len(values)
+        for key, value, partition in zip(keys, values, partitions, strict=True):
             while True:
                 try:
-                    produce(topic, value, key, on_delivery=report)
+                    produce(topic, value, key, partition, report)
                     break
                 except BufferError:
                     self.wait(_FULL_S)

@@ -17,19 +17,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from producers import batches
 from producers.clock import Clock, steady
 from producers.datasets.base import Series
 from producers.errors import ProducerError
+from producers.partitioning import home
 from producers.records import Observation, encode
 
 
 @dataclass(frozen=True)
 class Records:
-    """Encoded records in the order to send them: the key (the series' name) and the value of each, and their event times."""
+    """Encoded records in the order to send them.
 
-    keys: list[bytes]
+    Attributes
+    ----------
+    keys
+        The series' name; None of a compact batch, which holds many and says its partition.
+    timestamps : (N,) int64
+        Event time of each observation.
+    partitions
+        Of each record; None: its key says it.
+    """
+
+    keys: list[bytes] | list[None]
     values: list[bytes]
     timestamps: NDArray[np.int64]
+    partitions: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -75,14 +88,29 @@ class Timeline:
         self._timestamps = (np.concatenate([s.timestamps for s in kept]) if kept else times)[order]
         self._columns = _stacked(kept, order)
         self._single = len(self._columns) == 1 and not table
+        self._homes: NDArray[np.intp] | None = None
         step = max((s.interval_ms for s in kept), default=0)
         self.span_ms = int(self.times[-1] - self._timestamps.min()) + max(step, 1) if len(times) else 0
 
     def __len__(self) -> int:
         return len(self.times)
 
+    def in_batches(self, partitions: int) -> None:
+        """From here on `encode` gives compact batches for a topic of so many partitions, instead of JSON.
+
+        Raises
+        ------
+        ProducerError
+            There are columns of text: rows of a table.
+        """
+        if any(c.dtype == object for c in self._columns):
+            raise ProducerError("columns of text cannot be sent in compact batches: leave out --batches")
+        self._homes = np.array([home(name, partitions) for name in self.names], np.intp)
+
     def encode(self, start: int, stop: int, shift_ms: int = 0) -> Records:
-        """Records [start, stop), their event times shifted on by `shift_ms`."""
+        """Observations [start, stop) as records, their event times shifted on by `shift_ms`."""
+        if self._homes is not None:
+            return self._batches(start, stop, shift_ms, self._homes)
         which = self._which[start:stop].tolist()
         timestamps = self._timestamps[start:stop] + shift_ms
         names, keys = self.names, self._keys
@@ -97,6 +125,18 @@ class Timeline:
                 for w, t, row in zip(which, moments, rows, strict=True)
             ]
         return Records([keys[w] for w in which], values, timestamps)
+
+    def _batches(self, start: int, stop: int, shift_ms: int, homes: NDArray[np.intp]) -> Records:
+        which, timestamps = self._which[start:stop], self._timestamps[start:stop] + shift_ms
+        columns = np.stack([c[start:stop].astype(np.float64) for c in self._columns], axis=1)
+        values: list[bytes] = []
+        partitions: list[int] = []
+        for partition in np.unique(homes[which]).tolist():
+            of = np.flatnonzero(homes[which] == partition)
+            for piece in batches.split(batches.Batch(self.names, which[of], timestamps[of], columns[of])):
+                values.append(batches.encode(piece))
+                partitions.append(partition)
+        return Records([None] * len(values), values, timestamps, partitions)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from producers.publisher import Publisher
     from producers.replay import Pace, Timeline
 
+BATCH = 20_000
+"""Observations that are handed on at once, at most, as compact batches."""
 FLUSH_AFTER_CTRL_C_S = 5.0
 NOT_DELIVERED = 1
 INTERRUPTED = 130
@@ -73,6 +75,9 @@ def replay(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
+    batches: Annotated[
+        bool, typer.Option("--batches", help="Send compact batches, many observations in one message, instead of JSON.")
+    ] = False,
     delivery_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a record that Kafka does not take counts as lost.")
     ] = 30.0,
@@ -96,6 +101,8 @@ def replay(
     pace = parse_speed(speed) if rate is None else 1.0
     dataset = _open(source, path, layout)
     say(_console(stderr=True), dataset)
+    if batches and dataset.kind == "table":
+        raise ProducerError("rows of a table are sent as JSON, one by one: leave out --batches")
     timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
     settings = load_settings(config)
     kafka = with_brokers(settings.kafka, brokers)
@@ -105,13 +112,15 @@ def replay(
     near = topics.nearest(topic, topics.names(admin, kafka))
     created = topics.create(admin, kafka, [topics.input_plan(topic)])
     publisher = Publisher(topic, librdkafka_config(kafka), delivery_timeout=delivery_timeout)
-    publisher.connect(kafka.request_timeout.total_seconds())
+    partitions = publisher.connect(kafka.request_timeout.total_seconds())
+    if batches:
+        timeline.in_batches(partitions)
     _announce(dataset, timeline, publisher.topic)
     if created:
         hint = f" ({near} was there already)" if near else ""
         _console().print(f"created topic [bold]{escape(topic)}[/] with {kafka.partitions} partitions{escape(hint)}")
     try:
-        _send(timeline, Clock(pace, sleep=publisher.wait), Pace(rate), publisher, loop=loop)
+        _send(timeline, Clock(pace, sleep=publisher.wait), Pace(rate, BATCH if batches else 2000), publisher, loop=loop)
     except DeliveryError as error:
         _console(stderr=True).print(f"[red]error:[/] {escape(str(error))}")
         raise typer.Exit(NOT_DELIVERED) from error
@@ -192,19 +201,22 @@ def _send(timeline: Timeline, clock: Clock, pace: Pace, publisher: Publisher, *,
 
     began = time.monotonic()
     interrupted = False
+    sent = 0
     try:
         with _bar() as bar:
             task = bar.add_task("", total=None if loop else len(timeline), when="")
             for batch in records(timeline, clock, pace, loop=loop):
-                publisher.send(batch.keys, batch.values)
-                bar.update(task, completed=publisher.sent, when=_day(batch.timestamps[-1]))
+                publisher.send(batch.keys, batch.values, batch.partitions)
+                sent += len(batch.timestamps)
+                bar.update(task, completed=sent, when=_day(batch.timestamps[-1]))
     except KeyboardInterrupt:
         interrupted = True
     delivered = publisher.flush(FLUSH_AFTER_CTRL_C_S) if interrupted else publisher.flush()
     seconds = time.monotonic() - began
+    what = f"{delivered:,} records" if delivered == sent else f"{sent:,} observations in {delivered:,} records"
     _console().print(
-        f"{'stopped by Ctrl-C: ' if interrupted else ''}{delivered:,} records delivered to {escape(publisher.topic)} "
-        f"in {seconds:.1f} s ({delivered / max(seconds, 1e-9):,.0f} a second)"
+        f"{'stopped by Ctrl-C: ' if interrupted else ''}{what} delivered to {escape(publisher.topic)} "
+        f"in {seconds:.1f} s ({max(sent, delivered) / max(seconds, 1e-9):,.0f} a second)"
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -9,6 +9,7 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_records_rebuilt_total                               read again because the state was lost
     tidewatch_control_records_total
     tidewatch_tombstones_total                                    records without a value, passed over
+    tidewatch_seen_before_total                                   observations of batches that came before
     tidewatch_policy_total{case}                                  late, duplicate, filled, ...: the time policy at work
     tidewatch_windows_scored_total, tidewatch_anomalous_total
     tidewatch_alerts_total{status}                                alert records published
@@ -94,6 +95,9 @@ class WorkerMetrics:
             "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
             "control": counter("control_records", "Control records met."),
             "tombstones": counter("tombstones", "Records without a value, passed over."),
+            "seen_before": counter(
+                "seen_before", "Observations that came before, by the position that their batch says."
+            ),
         }
         self._missed = counter("records_missed", "Records that expired before they were read.")
         self._dead_letters = counter("dead_letters", "Records that became dead letters.", "reason")

@@ -18,6 +18,7 @@ from pipeline.partition.home import Homes, Verdict, worst
 from pipeline.steps.batches import RecordBatch
 from pipeline.steps.decoding import CONTROL, Decoder
 from pipeline.steps.kinds import Kinds
+from producers.batches import is_batch
 from producers.formats.base import Unusable
 from producers.formats.detect import format_of
 from producers.formats.packed import unpacked
@@ -25,6 +26,8 @@ from producers.records import MAX_VALUE_BYTES
 
 KINDS = ("gauge", "counter", "delta")
 """Names of the kinds of `producers.formats.base`."""
+COMPACT = "compact batch"
+"""What is read in every format, so that it is none to set."""
 MOST_BYTES = 64 << 20
 """Of a file that are read."""
 
@@ -112,6 +115,8 @@ class Preview:
 def _format(value: bytes) -> str:
     if len(value) > MAX_VALUE_BYTES:
         return ""
+    if is_batch(value):
+        return COMPACT
     try:
         return format_of(unpacked(value))
     except Unusable:
@@ -133,7 +138,7 @@ def messages_of(file: Path) -> Iterator[RecordBatch]:
 
 def _messages(content: bytes) -> list[bytes]:
     name = _format(content)
-    if (name in ("influx", "csv") and len(content) <= MAX_VALUE_BYTES) or name in ("otlp", "remote-write"):
+    if (name in ("influx", "csv") and len(content) <= MAX_VALUE_BYTES) or name in ("otlp", "remote-write", COMPACT):
         return [content]
     try:
         msgspec.json.decode(content)
@@ -149,5 +154,9 @@ def _is_text(line: bytes) -> bool:
 
 def settled_format(formats: Mapping[str, int]) -> str:
     """The format to set for messages of these: the one that all have, else auto; empty where none is known."""
-    known = [name for name, count in formats.items() if name and count]
+    if set(formats) == {COMPACT}:
+        return "native"
+    known = [
+        name for name, count in formats.items() if name and name != COMPACT and count
+    ]  # those are read in every format
     return "" if not known else known[0] if len(known) == 1 else "auto"

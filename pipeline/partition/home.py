@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from aiokafka.partitioner import murmur2
 from numpy.typing import NDArray
 
 from pipeline.steps.batches import Observations, RecordBatch
+from producers.partitioning import hash_of, murmur2
 
 AT_HOME = 0.9
 """Share of the series that must lie where their key says before the others are taken for strays, or for series that moved."""
@@ -202,15 +202,6 @@ def worst(homes: Iterable[Homes]) -> Verdict | None:
     return max((h.verdict for h in homes if h.verdict is not None), key=lambda v: (v.in_pieces, v.away), default=None)
 
 
-def hash_of(series: str) -> int:
-    """What Kafka's usual partitioner makes of a series' name as a key; the partition is its remainder."""
-    return _murmur2(series.encode())
-
-
-def _murmur2(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
-
-
 def _fnv1a(key: bytes) -> int:
     """As Sarama has it (Telegraf, the OpenTelemetry collector): of a signed number, without its sign."""
     number = 0x811C9DC5
@@ -224,6 +215,6 @@ def _ways(series: str, key: bytes | None, partition: int, counts: Sequence[int])
     hashes = {"name": hash_of(series)}
     if key:
         key = key[:4096]  # longer ones are no names; hashing them would cost
-        hashes |= {"murmur2": _murmur2(key), "CRC32": zlib.crc32(key), "FNV-1a": _fnv1a(key)}
+        hashes |= {"murmur2": murmur2(key), "CRC32": zlib.crc32(key), "FNV-1a": _fnv1a(key)}
     many = np.array(counts)
     return frozenset(way for way, number in hashes.items() if (number % many == partition).any())

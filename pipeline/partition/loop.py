@@ -262,7 +262,9 @@ class PartitionLoop:
             return
         decoded = self._clock()
         scoring = 0.0
+        came, observations = len(observations), self.core.unseen(observations)
         counts: Counter[str] = Counter(records=len(records), observations=len(observations))
+        counts["seen_before"] = came - len(observations)
         counts["rebuilt"] = len(records) * self._all_is_out
         counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):

@@ -27,7 +27,7 @@ from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError, SettingsError
-from pipeline.partition.home import AT_HOME, hash_of
+from pipeline.partition.home import AT_HOME
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import event_time, kinds
@@ -39,6 +39,7 @@ from pipeline.steps.judgement import Judged, Judgements, decides
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
 from pipeline.steps.windows import SeriesWindows
+from producers.partitioning import hash_of
 
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
@@ -200,6 +201,13 @@ class PartitionCore:
         ordinals = self.state.arrays["windows"]["ordinal"][:names]
         waiting = np.count_nonzero(ordinals <= self.state.arrays["admission"]["probation"][:names])
         return int(waiting) - (names - len(self.state))  # free rows are all zeros
+
+    def unseen(self, observations: Observations) -> Observations:
+        """Those that did not come before, by the positions that they say they have; the others are as if they had not come again."""
+        if not observations.stretches:
+            return observations
+        new = self.state.positions.unseen(observations.stretches, observations.offsets)
+        return observations if new is None else observations.take(np.flatnonzero(new))
 
     def parts(self, observations: Observations) -> Iterator[Observations]:
         """Cut where idle series are looked for; nearly always there is one part. Each is to be settled before the next."""
@@ -436,7 +444,7 @@ class PartitionCore:
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
         """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
         done = []
-        for part in self.parts(observations):
+        for part in self.parts(self.unseen(observations)):
             step = self.push(part)
             done.append((step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))))
         return done

@@ -8,7 +8,9 @@ All arrays of one batch have the same length, and index i means the same record 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +113,26 @@ class Rejected:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Observations of one message (`start` up to `stop`) that say where they come from.
+
+    Attributes
+    ----------
+    sources
+        Their names; `source` (n,) says which.
+    offset, number : (n,) int64
+        The position there, rising for each source.
+    """
+
+    start: int
+    stop: int
+    sources: tuple[str, ...]
+    source: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+
 @dataclass(slots=True)
 class Observations:
     """Decoded observations, in log order.
@@ -130,6 +152,8 @@ class Observations:
         Gauge, counter or delta (`producers.formats.base`); None: all are gauges.
     begun : (N,) int64 or None
         Since when counters and deltas count, ms; 0: not known. None: of none of them.
+    stretches
+        What says where it comes from; before anything counts it, `PartitionCore.unseen` asks whether it was seen before.
     """
 
     offsets: NDArray[np.int64]
@@ -139,12 +163,13 @@ class Observations:
     originals: list[list[float | str]] | None = None
     kinds: NDArray[np.uint8] | None = None
     begun: NDArray[np.int64] | None = None
+    stretches: list[Stretch] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.series)
 
     def part(self, start: int, stop: int) -> Observations:
-        """Those from start up to stop; columns are shared."""
+        """Those from start up to stop, without where they come from; columns are shared."""
         of = slice(start, stop)
         return Observations(
             self.offsets[of],
@@ -157,7 +182,7 @@ class Observations:
         )
 
     def take(self, keep: NDArray[np.intp]) -> Observations:
-        """Those at the indices `keep`; columns are copies."""
+        """Those at the indices `keep` (rising, where they say where they come from); columns are copies."""
         index = keep.tolist()
         return Observations(
             self.offsets[keep],
@@ -167,7 +192,50 @@ class Observations:
             None if self.originals is None else [self.originals[i] for i in index],
             None if self.kinds is None else self.kinds[keep],
             None if self.begun is None else self.begun[keep],
+            [kept for stretch in self.stretches if (kept := _kept(stretch, keep)) is not None],
         )
+
+    @classmethod
+    def merged(cls, one: Observations, other: Observations) -> Observations:
+        """Both, in the order of their offsets; no offset is in both."""
+        if not len(one) or not len(other):
+            return one if len(one) else other
+        both = cls(
+            np.concatenate([one.offsets, other.offsets]),
+            one.series + other.series,
+            np.concatenate([one.timestamps, other.timestamps]),
+            np.concatenate([one.values, other.values]),
+            kinds=_together(one.kinds, other.kinds, len(one), len(other)),
+            begun=_together(one.begun, other.begun, len(one), len(other)),
+        )
+        order = np.argsort(both.offsets, kind="stable")
+        merged = both.take(order)
+        at = np.empty(len(order), np.intp)
+        at[order] = np.arange(len(order))
+        merged.stretches = [
+            replace(s, start=int(at[by + s.start]), stop=int(at[by + s.stop - 1]) + 1)
+            for of, by in ((one, 0), (other, len(one)))
+            for s in of.stretches
+        ]
+        merged.stretches.sort(key=attrgetter("start"))
+        return merged
+
+
+def _kept(stretch: Stretch, keep: NDArray[np.intp]) -> Stretch | None:
+    """What is left of a stretch of which only those at `keep`, rising, are left."""
+    start, stop = np.searchsorted(keep, [stretch.start, stretch.stop]).tolist()
+    of = keep[start:stop] - stretch.start
+    if not len(of):
+        return None
+    return Stretch(start, stop, stretch.sources, stretch.source[of], stretch.offset[of], stretch.number[of])
+
+
+def _together(one: NDArray[Any] | None, other: NDArray[Any] | None, n: int, m: int) -> NDArray[Any] | None:
+    if one is None and other is None:
+        return None
+    dtype = (one if one is not None else cast("NDArray[Any]", other)).dtype
+    parts = [np.zeros(k, dtype) if c is None else c for c, k in ((one, n), (other, m))]
+    return np.concatenate(parts)
 
 
 @dataclass(slots=True)

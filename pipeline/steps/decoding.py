@@ -3,6 +3,7 @@
     RecordBatch ──▶ native      each record read alone by msgspec, columns by list comprehension  ──▶ Observations
                     telegraf    a parser of producers.formats, any number of points per record    ──▶ Rejected[]
                     otlp ...
+                    batch       any number of observations in columns, whatever the format is (`pipeline.steps.compact`)
 
 Every record is read from its own bytes. To join many and read them in one go looks faster and is not (77-byte records,
 one core: join 65, check 82, read 141 ns a record; one by one 160 ns), and it needs care that one record's bytes cannot reach
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.compact.columns import observations_of
+from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
 from producers.formats.base import MAX_POINTS, Parser, Point, Reason, Unusable, checked_series, shown
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
@@ -104,8 +107,9 @@ class Decoder:
         """The batch in pieces that hold at most `MAX_BATCH_POINTS`, or one record; nearly always it is the one piece.
 
         A foreign record holds any number of points, and what it unpacks to is not seen from outside: so it is bounded, not counted.
+        A compact batch says how many it holds, none of less than 8 bytes.
         """
-        if self._foreign is None or not len(batch):
+        if not len(batch) or (self._foreign is None and _bytes_of(batch.values) <= 8 * MAX_BATCH_POINTS):
             yield batch
             return
         most = np.cumsum([_most_points(value, self.format) for value in batch.values])
@@ -124,11 +128,12 @@ class Decoder:
         A record of many points may be in both: its usable points are observations.
         """
         rejected: list[Rejected] = []
-        index, values = _readable(batch, rejected, self.skipped)
+        readable, values = index, _ = _readable(batch, rejected, self.skipped)
+        compact: list[int] = []
         if self._foreign is not None:
-            observations = self._points(self._foreign, batch, index, values, rejected)
+            observations = self._points(self._foreign, batch, index, values, rejected, compact)
         elif self._one is not None:
-            ones, index = _read(self._one, index, values, rejected)
+            ones, index = _read(self._one, index, values, rejected, compact)
             series, ones, index = _named([o.series for o in ones], ones, index, batch.keys, rejected)
             observations = Observations(
                 offsets=batch.offsets[index],
@@ -137,10 +142,17 @@ class Decoder:
                 values=np.fromiter([o.value for o in ones], np.float64, len(ones)).reshape(-1, 1),
             )
         else:
-            many, index = _read(self._many, index, values, rejected)
+            many, index = _read(self._many, index, values, rejected, compact)
             series, many, index = _named([o.series for o in many], many, index, batch.keys, rejected)
             timestamps = np.fromiter([o.timestamp for o in many], np.int64, len(many))
             observations = self._rows(batch, index, series, timestamps, [o.values for o in many], rejected)
+        if compact and self.kind == "table":
+            detail = "a compact batch holds numbers; rows of a table come as JSON"
+            rejected += [Rejected(i, Reason.WRONG_TYPE, detail) for i in readable[compact].tolist()]
+        elif compact:
+            batches = [values[i] for i in compact]
+            many_at_once = observations_of(batch, readable[compact], batches, self.width, rejected)
+            observations = Observations.merged(observations, many_at_once)
         rejected.sort(key=attrgetter("index"))
         for r in rejected:
             if is_control(batch.keys[r.index], batch.values[r.index]):
@@ -175,11 +187,15 @@ class Decoder:
         index: NDArray[np.intp],
         values: Sequence[bytes],
         rejected: list[Rejected],
+        compact: list[int],
     ) -> Observations:
-        """Observations of a foreign format: any number of points in each record."""
+        """Observations of a foreign format: any number of points in each record. Which are compact batches is told, and left to others."""
         points: list[Point] = []
         counts = np.zeros(len(values), np.intp)
         for i, value in enumerate(values):
+            if value.startswith(MAGIC):
+                compact.append(i)
+                continue
             try:
                 parsed = parse(unpacked(value) if value.startswith(GZIP) else value)
                 if self._unnamed:
@@ -207,10 +223,21 @@ class Decoder:
         )
 
 
+def _bytes_of(values: Sequence[bytes | None]) -> int:
+    try:
+        return sum(map(len, cast("Sequence[bytes]", values)))
+    except TypeError:  # a None among them
+        return sum(len(value) for value in values if value is not None)
+
+
 def _most_points(value: bytes | None, format: str) -> int:  # noqa: A002  # the setting's name
     """Points of two bytes each, the shortest that any format has; where it may be packed, of as much as the best packer unpacks to."""
     if not value:
         return 0
+    if value.startswith(MAGIC):
+        return count(value)
+    if format == "native":
+        return 1
     packed = value.startswith(GZIP)
     if (
         format in ("remote-write", "auto") and value[0] > 127
@@ -247,9 +274,9 @@ def _readable(
 
 
 def _read(
-    reader: Reader[Item], index: NDArray[np.intp], values: Sequence[bytes], rejected: list[Rejected]
+    reader: Reader[Item], index: NDArray[np.intp], values: Sequence[bytes], rejected: list[Rejected], compact: list[int]
 ) -> tuple[list[Item], NDArray[np.intp]]:
-    """What each record holds, and the index of those that hold something usable."""
+    """What each record holds, and the index of those that hold something usable. Which are compact batches is told, and left to others."""
     items: list[Item | None] = []
     decode = reader.decode
     refused = False
@@ -257,6 +284,11 @@ def _read(
         try:
             items.append(decode(value))
         except _ERRORS:
+            if value.startswith(MAGIC):
+                compact.append(len(items))
+                items.append(None)
+                refused = True
+                continue
             try:
                 items.append(reader.reread(value))
             except Unusable as error:

@@ -8,6 +8,7 @@ checkpoint.
     scalars     JSON object of integers
     names:<n>   JSON list: the series' names of page n, null for a free row
     page:<n>    8 bytes that tell the layout, then 128 rows of each component
+    sources:<n> how far was read of whoever may write something twice (`pipeline.steps.compact.positions`)
 
 What these mean is state format `FORMAT`. Fields of an older format are brought to it when they are restored (`migrated`); a newer
 one is refused (`pipeline.partition.stores.base.check_identity`).
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
+from pipeline.steps.compact.positions import Positions
 
 FORMAT = 4
 """State format that is written.
@@ -34,7 +36,8 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it); series vote for the partition's event time (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity.
+stands beside it); series vote for the partition's event time (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity;
+there may be positions of sources (`sources:<n>`).
 """
 PAGE = 128
 _NAMES = "names:"
@@ -62,6 +65,7 @@ class PartitionState:
         self.arrays: dict[str, NDArray[Any]] = {n: np.zeros(PAGE, d) for n, d in self.components.items()}
         self.scalars: dict[str, int] = {}
         self.in_force = b""
+        self.positions = Positions()
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._dirty: set[int] = set()
@@ -122,6 +126,7 @@ class PartitionState:
         fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
         if self.in_force:
             fields[_IN_FORCE] = self.in_force
+        fields |= self.positions.fields(everything=everything)
         for page in sorted(pages):
             fields[f"{_PAGE}{page}"] = self._pack(page)
         for page in sorted(named):
@@ -132,6 +137,7 @@ class PartitionState:
         """Call when a snapshot has been stored."""
         self._dirty.clear()
         self._dirty_names.clear()
+        self.positions.clean()
 
     def restore(self, fields: Mapping[str, bytes], *, written: int = FORMAT) -> None:
         """Take over a stored snapshot of format `written`.
@@ -149,11 +155,13 @@ class PartitionState:
             arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
             for page in pages:
                 self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
+            positions = Positions.stored(fields)
         except (KeyError, msgspec.MsgspecError) as error:
             msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
             raise ForeignState(msg) from error
         self.scalars, self.names, self.arrays = scalars, names, arrays
         self.in_force = fields.get(_IN_FORCE, b"")
+        self.positions = positions
         self._rows = {n: r for r, n in enumerate(names) if n is not None}
         self._free = [r for r in reversed(range(len(names))) if names[r] is None]
         self.clean()
@@ -163,6 +171,7 @@ class PartitionState:
         other = PartitionState(components, max_series=max_series)
         rows = len(next(iter(self.arrays.values())))
         other.names, other.scalars, other.in_force = self.names, self.scalars, self.in_force
+        other.positions = self.positions
         other.arrays = {
             name: self.arrays[name] if self.components.get(name) == dtype else np.zeros(rows, dtype)
             for name, dtype in other.components.items()
@@ -360,7 +369,7 @@ def series_of(fields: Mapping[str, bytes]) -> list[str]:
 def _names(fields: Mapping[str, bytes]) -> list[str | None]:
     """The names of all pages in order; only the last page may be short."""
     names: list[str | None] = []
-    pages = {number for f in fields if (number := f.partition(":")[2])}
+    pages = {f.partition(":")[2] for f in fields if f.startswith((_NAMES, _PAGE))}
     for page in range(len(pages)):  # a page without names is a hole as well
         if len(names) != page * PAGE:
             raise KeyError(f"{_NAMES}{page - 1}")

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_merge import merged
 
+from producers.batches import decode
 from producers.clock import Clock
 from producers.datasets import Series
 from producers.errors import ProducerError
+from producers.partitioning import murmur2
 from producers.replay import Pace, Records, Timeline, replay
 
 
@@ -140,3 +142,26 @@ def test_series_of_different_width_do_not_mix() -> None:
     wide = Series("s", np.array([1], np.int64), (np.array([0.5]), np.array([2.0])))
     with pytest.raises(ProducerError, match="of 1 and of 2 columns"):
         Timeline([series("a", [1]), wide])
+
+
+@given(some_series, st.integers(1, 9))
+def test_compact_batches_hold_what_json_holds_each_series_in_its_partition(content: Any, partitions: int) -> None:
+    found = [series(f"s{i}", [t for t, _ in rows], [v for _, v in rows]) for i, rows in enumerate(content)]
+    timeline = Timeline(found)
+    expected = sent(timeline)
+    timeline.in_batches(partitions)
+    if not expected:
+        return
+    whole = timeline.encode(0, len(timeline))
+    assert whole.partitions is not None
+    assert len(whole.timestamps) == len(expected)
+    for partition, value in zip(whole.partitions, whole.values, strict=True):
+        b = decode(value)
+        rows = zip([b.names[s] for s in b.series], b.timestamps.tolist(), b.values[:, 0].tolist(), strict=True)
+        assert list(rows) == [row for row in expected if murmur2(row[0].encode()) % partitions == partition]
+
+
+def test_text_has_no_place_in_batches() -> None:
+    timeline = Timeline([Series("a", np.zeros(1, np.int64), (np.array(["x"], object),), 0)])
+    with pytest.raises(ProducerError, match="--batches"):
+        timeline.in_batches(4)

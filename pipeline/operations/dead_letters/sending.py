@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pipeline.kafka.clients import broker_error, librdkafka_config
 from pipeline.operations.dead_letters.letters import Letter
 from pipeline.settings import KafkaSettings
+from producers.batches import anew
 
 _REPORTED_WITHIN = 0.5  # s
 _LARGEST = 64 << 20  # bytes of one record; the topic's own limit is to decide
@@ -45,7 +46,8 @@ def send(kafka: KafkaSettings, to: str, letters: Sequence[Letter]) -> None:
             stays = letter.key is None and letter.topic == to
             where: dict[str, Any] = {"partition": letter.source_partition} if stays else {}
             headers: list[Any] = letter.sent_headers
-            producer.produce(to, letter.value, letter.key, headers=headers, on_delivery=reported, **where)
+            value = letter.value if letter.value is None else anew(letter.value)
+            producer.produce(to, value, letter.key, headers=headers, on_delivery=reported, **where)
             producer.poll(0)
         while len(producer) and not failed:  # not flush: with a fatal error it calls back with an exception under way
             producer.poll(_REPORTED_WITHIN)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.cli import main
 from pipeline.embedded.servers import EmbeddedServer, start_kafka
+from pipeline.kafka.reader import read_to_the_end
+from pipeline.settings import KafkaSettings
+from pipeline.steps.decoding import Decoder
 
 pytestmark = pytest.mark.embedded
 
@@ -80,6 +85,25 @@ def test_a_file_goes_to_its_topic_and_the_last_line_says_how_much(broker: Embedd
     found = records(broker, "my-load.observations", 20)
     assert {r["series"] for r in found} == {"a", "b"}
     assert sorted(r["value"] for r in found if r["series"] == "a") == [float(s) for s in range(10, 20)]
+
+
+def test_as_compact_batches_it_is_the_same_each_series_in_its_partition(broker: EmbeddedServer, tmp_path: Path) -> None:
+    chosen = ("synthetic", "nab", "--series", "realTraffic/*", "--brokers", broker.address)
+    json_form = tidewatch(*chosen, "--topic", "as-json", cwd=tmp_path)
+    compact = tidewatch(*chosen, "--topic", "as-batches", "--batches", cwd=tmp_path)
+    assert (json_form.returncode, compact.returncode) == (0, 0), compact.stderr
+
+    def held(topic: str) -> dict[tuple[int, str], list[tuple[int, float]]]:
+        decoder, rows = Decoder("metric", 1), defaultdict(list)
+        for records in read_to_the_end(KafkaSettings(brokers=broker.address), topic):
+            o, rejected = decoder.decode(records)
+            assert rejected == []
+            for name, at, value in zip(o.series, o.timestamps.tolist(), o.values[:, 0].tolist(), strict=True):
+                rows[records.partition, name].append((at, value))
+        return rows
+
+    assert held("as-batches") == held("as-json")
+    assert re.search(r"[\d,]+ observations in \d+ records delivered", compact.stdout)
 
 
 def test_a_twin_is_announced_as_one_and_series_are_chosen_by_glob(broker: EmbeddedServer, tmp_path: Path) -> None:
