@@ -1,7 +1,7 @@
-"""Bring the page's libraries into `pipeline/dashboard/page/vendor/`; `make lock` calls it (LOCK_ARGS=--upgrade takes the newest versions).
+"""Bring the libraries of page and reports into `pipeline/pictures/vendor/`; `make lock` calls it (LOCK_ARGS=--upgrade takes the newest versions).
 
 Each file is taken as its npm package has it, with the licence; `vendor.json` says version, licence, where from, and the SHA-256 of what lies
-there (`tests/pipeline/dashboard/test_vendor.py` compares). The one change made: modules that name `preact` read the file beside them, since a
+there (`pipeline.pictures.vendored` and its test compare). The one change made: modules that name `preact` read the file beside them, since a
 browser knows no packages and the page's policy (CSP) lets no inline import map in.
 """
 
@@ -16,12 +16,12 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / "pipeline" / "dashboard" / "page" / "vendor"
+FOLDER = Path(__file__).resolve().parent.parent / "pipeline" / "pictures" / "vendor"
 REGISTRY = "https://registry.npmjs.org"
 WANTED = {
     "preact": {"dist/preact.mjs": "preact.js", "hooks/dist/hooks.mjs": "hooks.js", "LICENSE": "preact.LICENSE"},
     "htm": {"dist/htm.module.js": "htm.js", "LICENSE": "htm.LICENSE"},
-    "uplot": {"dist/uPlot.esm.js": "uplot.js", "dist/uPlot.min.css": "uplot.css", "LICENSE": "uplot.LICENSE"},
+    "uplot": {"dist/uPlot.iife.min.js": "uplot.js", "dist/uPlot.min.css": "uplot.css", "LICENSE": "uplot.LICENSE"},
 }
 """npm package -> file in it -> name here."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from pipeline import pictures
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard import acting
 from pipeline.dashboard.board import Board
@@ -80,13 +81,9 @@ def create_app(
     tokens = tokens or Tokens()
     require_token(host, tokens)
     app = web.Application(middlewares=[_guard(tokens), _in_words], client_max_size=MAX_BODY)
-    page = files("pipeline.dashboard") / "page"
-    for folder, prefix in ((page, ""), (page / "vendor", "vendor/")):
-        for file in folder.iterdir():
-            kind = _KINDS.get(file.name[file.name.rfind(".") :])
-            if kind and file.is_file():
-                path = "/" if file.name == "index.html" else f"/{prefix}{file.name}"
-                app.router.add_get(path, _static(file.read_bytes(), kind))
+    for path, content in _files():
+        kind = _KINDS[path[path.rfind(".") :]]
+        app.router.add_get("/" if path == "index.html" else f"/{path}", _static(content, kind))
     app.router.add_get("/alerts", events(board, Streams()))
     for path, answer in _asked(board, tokens, answers).items():
         app.router.add_get(path, answer)
@@ -157,6 +154,16 @@ async def _caught_up(records: AlertSubscriber, board: Board) -> None:
     board.say("read", b'{"all": false}')
     await records.caught_up.wait()
     board.say("read", b'{"all": true}')
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Path and content of all that a browser reads."""
+    for file in (files("pipeline.dashboard") / "page").iterdir():
+        yield file.name, file.read_bytes()
+    for name in ("palette.css", "draw.js"):
+        yield name, pictures.own(name).encode()
+    for name, text in pictures.scripts_and_styles():
+        yield f"vendor/{name}", text.encode()
 
 
 def _static(content: bytes, kind: str) -> _Handler:

@@ -13,7 +13,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
+from pipeline import pictures as pictures_of_all
 from pipeline.demo.live import span
 from pipeline.demo.results import StreamResult
 from pipeline.demo.summary import alert_row, finding_row, headline
@@ -38,6 +40,7 @@ def write_page(
     template = environment.from_string(files("pipeline.demo").joinpath("report.html.j2").read_text(encoding="utf-8"))
     streams = [_stream(r, models[r.stream.name], pictures[r.stream.name]) for r in results]
     page = template.render(
+        palette=Markup(pictures_of_all.own("palette.css")),  # noqa: S704  # our own file
         streams=streams,
         synthetic=[r.stream.name for r in results if r.data.synthetic],
         facts=facts,

@@ -3,27 +3,9 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { clock, day, finite, moment, number, preferences } from "./words.js";
-import UPlot from "./vendor/uplot.js";
+import { axes, colour, MOST, onWheel, shade, span } from "./draw.js";
 
-// A canvas knows no variables: an element's colour is what the browser made of one.
-function colour(name) {
-  const probe = document.querySelector("#app");
-  probe.style.outlineColor = `var(--${name})`;
-  const found = getComputedStyle(probe).outlineColor;
-  probe.style.outlineColor = "";
-  return found;
-}
-const MOST = 1e30, LEAST = 1e-25; // what an axis of uPlot can be divided into; beyond it values are drawn at the edge
-
-// The interval that an axis shows: the values with a margin, finite, and wide enough that a tick's step adds something.
-export function span(low, high) {
-  if (!finite(low) || !finite(high)) return [-1, 1];
-  const cut = (v) => Math.max(-MOST, Math.min(MOST, v));
-  const [from, to] = [cut(Math.min(low, high)), cut(Math.max(low, high))];
-  const least = Math.max(Math.abs(from), Math.abs(to)) * 1e-9;
-  const margin = Math.max((to - from) * 0.06, to > from ? least : Math.max(Math.abs(from) * 0.06, least) || 1, LEAST);
-  return [from - margin, to + margin];
-}
+const UPlot = globalThis.uPlot;
 
 // points: [{t, observed, expected, lower, upper, score, level}], each value of one channel, by rising t.
 export function Chart({ points, spans = [], peak = null, label, height = 260, group = "time", scored = false, range = null, onrange = null }) {
@@ -46,13 +28,7 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
     if (range) zoom(made, range);
     const size = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height }));
     size.observe(box);
-    const wheel = (event) => {
-      if (!event.ctrlKey) return;
-      event.preventDefault();
-      const at = made.posToVal(event.offsetX, "x"), { min, max } = made.scales.x, factor = event.deltaY < 0 ? 0.75 : 1.33;
-      made.setScale("x", { min: at - (at - min) * factor, max: at + (max - at) * factor });
-    };
-    made.over.addEventListener("wheel", wheel, { passive: false });
+    onWheel(made, (to) => { own.current = true; made.setScale("x", to); });
     return () => { size.disconnect(); made.destroy(); plot.current = null; };
     // A new picture only where its parts are others; new points go into the one there is.
   }, [theme, height, scored, preferences.zone, shape(points)]);
@@ -74,7 +50,6 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
   }
 
   function options() {
-    const line = { grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, stroke: colour("quiet"), font: "11px system-ui" };
     const has = (name) => points.some((p) => finite(p[name]));
     return {
       width: place.current.clientWidth || 600,
@@ -83,7 +58,7 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
       cursor: { sync: { key: group }, drag: { x: true, y: false, uni: 20 }, focus: { prox: 24 }, points: { size: 7 } },
       legend: { show: false },
       scales: { x: { time: true }, y: { range: (u, low, high) => span(low, high) } },
-      axes: [{ ...line, size: 36, space: 90, values: (u, ticks) => ticks.map((t, i) => tick(t * 1000, i ? ticks[i - 1] * 1000 : 0, ticks.length > 1 && ticks[1] - ticks[0] >= 86_400)) }, { ...line, size: 64, values: (u, ticks) => ticks.map(number) }],
+      axes: axes((u, ticks) => ticks.map((t, i) => tick(t * 1000, i ? ticks[i - 1] * 1000 : 0, ticks.length > 1 && ticks[1] - ticks[0] >= 86_400))),
       series: scored
         ? [{}, { stroke: colour("accent"), width: 1.4, spanGaps: false }, { stroke: colour("quiet"), dash: [4, 4], width: 1 }]
         : [
@@ -95,7 +70,7 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
         ],
       bands: scored ? [] : [{ series: [2, 1], fill: colour("band") }],
       hooks: {
-        drawClear: [(u) => drawSpans(u)],
+        drawClear: [(u) => shade(u, current.current.spans.map((s) => [s.from / 1000, s.to / 1000, s.severity]))],
         draw: [(u) => drawPeak(u)],
         setCursor: [(u) => setReading(read(u))],
         setSelect: [() => { own.current = true; }],
@@ -106,18 +81,6 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
 
   const current = useRef({});
   current.current = { spans, peak };
-
-  function drawSpans(u) {
-    const { ctx, bbox } = u;
-    ctx.save();
-    for (const { from, to, severity } of current.current.spans) {
-      const a = Math.max(u.valToPos(from / 1000, "x", true), bbox.left), b = Math.min(u.valToPos(to / 1000, "x", true), bbox.left + bbox.width);
-      if (b < bbox.left || a > bbox.left + bbox.width) continue;
-      ctx.fillStyle = colour(`span-${severity}`);
-      ctx.fillRect(a - 2, bbox.top, Math.max(b - a, 0) + 4, bbox.height);
-    }
-    ctx.restore();
-  }
 
   function drawPeak(u) {
     const at = current.current.peak;

@@ -1,5 +1,7 @@
 // Times, durations and numbers as people read them.
 
+import { finite, number } from "./draw.js";
+
 const PREFERENCES = "tidewatch";
 
 // What somebody chose, in this browser; a private window forgets it.
@@ -11,7 +13,7 @@ export function prefer(changes) {
   try { localStorage.setItem(PREFERENCES, JSON.stringify(preferences)); } catch { /* private window */ }
 }
 
-export const finite = (v) => typeof v === "number" && Number.isFinite(v);
+export { finite, number };
 
 const two = (n) => String(n).padStart(2, "0");
 
@@ -55,13 +57,6 @@ export function ago(time, now = Date.now()) {
   const passed = now - ms(time);
   if (!finite(passed)) return "–";
   return passed >= 0 ? `${lasting(passed)} ago` : `in ${lasting(-passed)}`;
-}
-
-export function number(value) {
-  if (!finite(value)) return "–";
-  const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e15 || size < 1e-4)) return value.toExponential(3);
-  return Number(value.toPrecision(5)).toLocaleString("en-US", { maximumSignificantDigits: 6 });
 }
 
 export const count = (value) => (finite(value) ? Math.round(value).toLocaleString("en-US") : "–");

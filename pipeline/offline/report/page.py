@@ -16,13 +16,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pipeline.errors import TidewatchError
+from pipeline import pictures
 
-UPLOT = {
-    "uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
-    "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
-}
-"""SHA-256 of uPlot 1.6.32 as the npm registry has it."""
 DIGITS = 6
 
 
@@ -92,8 +87,9 @@ class Report:
 
 def write(report: Report, path: Path) -> None:
     """Write the page. Raises TidewatchError where uPlot is not the file that was shipped."""
-    uplot, uplot_css = (_vendored(name) for name in UPLOT)
-    style, script = uplot_css + _own("report.css"), _own("report.js")
+    uplot = pictures.vendored("uplot.js")
+    style = pictures.vendored("uplot.css") + pictures.own("palette.css") + _own("report.css")
+    script = pictures.as_script("draw.js") + _own("report.js")
     charts: list[dict[str, Any]] = []
     sections = []
     for section in report.sections:
@@ -161,14 +157,6 @@ def _digest(text: str) -> str:
 
 def _own(name: str) -> str:
     return files("pipeline.offline.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _vendored(name: str) -> str:
-    content = files("pipeline.offline.report").joinpath(name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != UPLOT[name]:
-        msg = f"{name} of the installed package is not the one that was shipped; install tidewatch anew"
-        raise TidewatchError(msg)
-    return content.decode()
 
 
 def identifiers(names: Sequence[str]) -> dict[str, str]:

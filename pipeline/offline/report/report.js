@@ -1,32 +1,9 @@
-// Draws every <div class="chart"> from the JSON beside it. Drag to zoom, wheel to zoom around the pointer, double click for all of it.
+// Draws every <div class="chart"> from the JSON beside it. Drag to zoom, Ctrl + wheel to zoom around the pointer, double click for all of it.
 (() => {
   "use strict";
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const data = JSON.parse(document.getElementById("data").textContent);
-  const LINES = ["--accent", "--found", "--false", "--warning", "--missed", "--soft"];
+  const LINES = ["accent", "found", "false", "warning", "info", "quiet"];
   const HEIGHT = { values: 260, scores: 130 };
-
-  const shaded = (shades) => (u) => {
-    for (const [from, to, kind] of shades) {
-      const left = u.valToPos(from, "x", true), right = u.valToPos(to, "x", true);
-      u.ctx.save();
-      u.ctx.globalAlpha = 0.18;
-      u.ctx.fillStyle = css(kind === "label" ? "--label" : "--critical");
-      u.ctx.fillRect(left, u.bbox.top, Math.max(right - left, 2 * devicePixelRatio), u.bbox.height);
-      u.ctx.restore();
-    }
-  };
-
-  const wheel = (u) => {
-    u.over.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const at = u.posToVal(event.offsetX, "x"), by = event.deltaY < 0 ? 0.75 : 1.35;
-      const { min, max } = u.scales.x;
-      const all = u.data[0], first = all[0], last = all[all.length - 1];
-      const from = Math.max(first, at - (at - min) * by), to = Math.min(last, at + (max - at) * by);
-      u.batch(() => { for (const other of group(u)) other.setScale("x", { min: from, max: to }); });
-    }, { passive: false });
-  };
 
   const charts = [];
   const group = (u) => charts.filter((c) => c.key === u.key).map((c) => c.plot);
@@ -36,25 +13,26 @@
     if (drawn.has(element)) return;
     drawn.add(element);
     const chart = data[Number(element.dataset.chart)];
-    const ink = css("--ink"), line = css("--line");
-    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
     const series = [{ label: chart.time ? "time (UTC)" : "row" }];
     chart.lines.forEach((one, i) => series.push({
       label: one.name,
-      stroke: css(one.kind === "score" ? "--ink" : one.kind === "level" ? "--critical" : LINES[one.colour % LINES.length]),
+      stroke: colour(one.kind === "score" ? "text" : one.kind === "level" ? "critical" : LINES[one.colour % LINES.length]),
       width: one.kind === "value" ? 1.2 : 1,
       dash: one.kind === "expected" || one.kind === "level" ? [5, 4] : undefined,
-      points: one.kind === "marks" ? { show: true, size: 6, fill: css("--critical"), stroke: css("--critical") } : { show: false },
+      points: one.kind === "marks" ? { show: true, size: 6, fill: colour("critical"), stroke: colour("critical") } : { show: false },
       paths: one.kind === "marks" ? () => null : undefined,
       spanGaps: false,
     }));
     const plot = new uPlot({
       width: element.clientWidth, height: HEIGHT[chart.kind],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "UTC"),
-      scales: { x: { time: chart.time }, y: chart.kind === "scores" ? { range: [0, 12.5] } : {} },
-      axes: [axis, { ...axis, size: 70 }], series,
+      scales: { x: { time: chart.time }, y: chart.kind === "scores" ? { range: [0, 12.5] } : { range: (u, low, high) => span(low, high) } },
+      axes: axes(), series,
       cursor: { sync: { key: chart.key, setSeries: false }, drag: { x: true, y: false } },
-      hooks: { drawClear: [shaded(chart.shades)], init: [wheel] },
+      hooks: {
+        drawClear: [(u) => shade(u, chart.shades)],
+        init: [(u) => onWheel(u, (to) => u.batch(() => { for (const other of group(u)) other.setScale("x", to); }))],
+      },
     }, [chart.x, ...chart.lines.map((one) => one.y)], element);
     plot.key = chart.key;
     charts.push({ key: chart.key, plot, element });

@@ -1,4 +1,4 @@
-"""The page's libraries are what their list says, and nothing else lies there."""
+"""The libraries of page and reports are what their list says, and nothing else lies there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from importlib.resources import files
 
 import pytest
 
-FOLDER = files("pipeline.dashboard") / "page" / "vendor"
+from pipeline import pictures
+from pipeline.errors import TidewatchError
+
+FOLDER = files("pipeline.pictures") / "vendor"
 LISTED = json.loads((FOLDER / "vendor.json").read_text())
 
 
@@ -34,3 +37,9 @@ def test_no_module_makes_code_of_text_or_asks_for_a_package():
             assert "new Function" not in text
             assert "eval(" not in text
             assert 'from"preact"' not in text
+
+
+def test_a_file_that_was_changed_is_not_used(monkeypatch):
+    monkeypatch.setattr(pictures, "_listed", lambda: {"uplot.css": "0" * 64})
+    with pytest.raises(TidewatchError, match="install tidewatch anew"):
+        pictures.vendored("uplot.css")
