@@ -32,13 +32,12 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
 from detectors.networks import Batch
-from detectors.reconstruction import Reconstruction, ReconstructionConfig
+from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
 
 Activation = Literal["tanh", "relu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -126,6 +125,7 @@ class SparseAutoencoderConfig(AutoencoderConfig):
 def divergence(used: Tensor, target: float) -> Tensor:
     """Sum over units of KL(target || used), both taken as the chance that a unit is on; `used` (K,) in 0..1.
 
+    >>> import torch
     >>> round(float(divergence(torch.tensor([0.05, 0.5]), 0.05)), 4)
     0.4946
     """
@@ -170,6 +170,5 @@ class DenoisingAutoencoder(Autoencoder):
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         values, seen = self.flat(batch.x)
-        noise = torch.randn(seen.shape, generator=batch.noise).to(seen.device)
-        rebuilt: Tensor = network(seen + self.config.noise * noise)
+        rebuilt: Tensor = network(with_noise(seen, self.config.noise, batch))
         return self.differences(rebuilt, values)

@@ -8,6 +8,8 @@ on the way out (transposed convolutions leave checkerboards: Odena et al., Disti
 
 The covariates of the judged position (time of day) join the code.
 
+`denoising-image-autoencoder` is shown images with noise in training, and must give back the clean ones (`detectors.autoencoder` names the paper).
+
 Examples
 --------
 >>> import numpy as np
@@ -31,7 +33,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.base import DetectorError, Width
-from detectors.reconstruction import Reconstruction, ReconstructionConfig
+from detectors.networks import Batch
+from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
 
 
 class ConvAutoencoderConfig(ReconstructionConfig):
@@ -157,3 +160,23 @@ class ImageAutoencoder(Reconstruction):
 
     def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
         return network(seen, seen[:, :0])  # type: ignore[no-any-return]
+
+
+class DenoisingImageAutoencoderConfig(ImageAutoencoderConfig):
+    """Settings of the denoising autoencoder over images."""
+
+    noise: float = Field(0.3, ge=0)
+    """Standard deviation of the noise that is added in training, in scaled units."""
+
+
+class DenoisingImageAutoencoder(ImageAutoencoder):
+    """The convolutional autoencoder over images that learnt to take noise away; scoring adds none."""
+
+    name = "denoising-image-autoencoder"
+    summary = "convolutional autoencoder over images, trained to take noise away: reconstruction error of rows that are pixels"
+    Config = DenoisingImageAutoencoderConfig
+    config: DenoisingImageAutoencoderConfig
+
+    def _losses(self, network: Any, batch: Batch) -> Tensor:
+        values, seen = self.flat(batch.x)
+        return self.differences(self._rebuild(network, with_noise(seen, self.config.noise, batch)), values)

@@ -1,7 +1,7 @@
 """Named columns of a table, numbers and categories, to the C numbers that a detector takes. Fitted; in the model file.
 
     named column        encoded columns
-    src_bytes  215   ─▶ log1p, centred, scaled, clipped                        1
+    src_bytes  215   ─▶ log1p, centred, scaled, clipped; or min-max            1
     protocol   "tcp" ─▶ one column per category of the fitted rows, and one    K + 1
                         for "unknown": a category never seen stands out
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, Self
 
@@ -30,13 +31,25 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from detectors.base import DetectorError, NotFittedError
 
 Row = Sequence[float | str]
+SCALINGS = ("robust", "min-max")
+"""Of numeric columns."""
 
 LARGEST = 1e300
 """Numbers beyond it are refused: squares and differences of them are not finite."""
+_LOG_LARGEST = float(np.log(LARGEST))
 
 
 _PART = 512
 """Rows encoded at a time: their columns stay in the cache (395,000 rows of 41 columns a second against 275,000 at 20,000)."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Of each numeric column, in order: smallest and largest number of the fitted rows, and whether all were whole."""
+
+    lowest: list[float]
+    highest: list[float]
+    whole: list[bool]
 
 
 class _Statistics(BaseModel):
@@ -61,6 +74,8 @@ class FeatureEncoder:
     quantile); and clipped. A column of which half the rows are equal has no such range: its scale is the standard
     deviation, but not less than a twentieth of max(1, |median|), so that a column that never changed in the fitted
     rows stands out when it does, without drowning all others. Categories become one-hot columns plus one for "unknown".
+    With `scaling="min-max"` the smallest number of the fitted rows becomes 0 and the largest 1, without a logarithm; what lies beyond them is
+    beyond 0 and 1, and a column that never changed has max(1, |its value|) as its unit.
 
     Parameters
     ----------
@@ -70,17 +85,25 @@ class FeatureEncoder:
         Those of them that are categories. The encoded columns stand in this order: numbers first, then categories.
     clip
         Standardised numbers are clipped to this size.
+    scaling
+        `robust` or `min-max`.
 
     Raises
     ------
     DetectorError
-        Names repeat, or a categorical one is not among them.
+        Names repeat, a categorical one is not among them, or there is no such scaling.
     """
 
-    def __init__(self, names: Sequence[str], categorical: Sequence[str] = (), *, clip: float = 100.0) -> None:
+    def __init__(
+        self, names: Sequence[str], categorical: Sequence[str] = (), *, clip: float = 100.0, scaling: str = "robust"
+    ) -> None:
         self.names = tuple(names)
         self.categorical = tuple(categorical)
         self.clip = clip
+        self._scaling = scaling
+        if scaling not in SCALINGS:
+            msg = f"the columns of a table are scaled by {' or '.join(SCALINGS)}, not {scaling} (--scaling)"
+            raise DetectorError(msg)
         if len(set(self.names)) != len(self.names):
             msg = f"column names repeat: {', '.join(sorted({n for n in names if self.names.count(n) > 1}))}"
             raise DetectorError(msg)
@@ -90,6 +113,8 @@ class FeatureEncoder:
         self._numeric = tuple(i for i, n in enumerate(self.names) if n not in self.categorical)
         self._category = tuple(self.names.index(n) for n in self.categorical)
         self._learnt: _Statistics | None = None
+        self.ranges: Ranges | None = None
+        """Of what was fitted; no part of what is learnt, and so of no header."""
 
     def fit(self, rows: Sequence[Row]) -> Self:
         """Learn statistics and categories from rows; returns itself.
@@ -108,11 +133,12 @@ class FeatureEncoder:
             raise DetectorError(msg)
         columns = list(zip(*rows, strict=True))
         numbers = self._numbers(columns)  # (N, numeric)
-        top, most = np.quantile(numbers, 0.75, axis=0), numbers.max(axis=0, initial=0.0)
-        heavy = (numbers.min(axis=0, initial=0.0) >= 0.0) & (most > 20.0 * (1.0 + top))
-        numbers = np.where(heavy, _signed_log(numbers), numbers)
-        low, centre, high = np.quantile(numbers, [0.25, 0.5, 0.75], axis=0)
-        flat_scale = np.maximum(numbers.std(axis=0), 0.05 * np.maximum(np.abs(centre), 1.0))
+        self.ranges = Ranges(
+            numbers.min(axis=0).tolist(),
+            numbers.max(axis=0).tolist(),
+            (numbers == np.round(numbers)).all(axis=0).tolist(),
+        )
+        heavy, centre, scale = self._min_max(numbers) if self._scaling == "min-max" else self._robust(numbers)
         self._learn(
             _Statistics(
                 names=self.names,
@@ -120,11 +146,25 @@ class FeatureEncoder:
                 clip=self.clip,
                 heavy=tuple(heavy.tolist()),
                 centre=tuple(centre.tolist()),
-                scale=tuple(np.where(high > low, (high - low) / 1.349, flat_scale).tolist()),
+                scale=tuple(scale.tolist()),
                 categories=tuple(tuple(sorted(set(columns[i]), key=_order)) for i in self._category),
             )
         )
         return self
+
+    def _robust(self, numbers: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
+        """Of each numeric column: whether it is heavy-tailed, its centre and its scale."""
+        top, most = np.quantile(numbers, 0.75, axis=0), numbers.max(axis=0, initial=0.0)
+        heavy = (numbers.min(axis=0, initial=0.0) >= 0.0) & (most > 20.0 * (1.0 + top))
+        numbers = np.where(heavy, _signed_log(numbers), numbers)
+        low, centre, high = np.quantile(numbers, [0.25, 0.5, 0.75], axis=0)
+        flat_scale = np.maximum(numbers.std(axis=0), 0.05 * np.maximum(np.abs(centre), 1.0))
+        return heavy, centre, np.where(high > low, (high - low) / 1.349, flat_scale)
+
+    def _min_max(self, numbers: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
+        low, high = numbers.min(axis=0), numbers.max(axis=0)
+        unit = np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
+        return np.zeros(len(low), np.bool_), low, unit
 
     def encode(self, rows: Sequence[Row]) -> tuple[NDArray[np.float64], dict[int, str]]:
         """Encode rows as (N, C); the dict says for which rows that is impossible and why (those rows are zeros)."""
@@ -139,6 +179,26 @@ class FeatureEncoder:
                     out[start + np.array(good)], _ = self.encode([part[i] for i in good])
                 problems |= {start + i: reason for i, reason in bad.items()}
         return out, problems
+
+    def decode(self, encoded: NDArray[np.float64]) -> list[NDArray[Any]]:
+        """The columns of a table, in its order and units, from encoded rows (N, C) that need not be exact.
+
+        Numbers are float64; of a column that was never negative and heavy-tailed none is negative. A category is the known one whose column is
+        highest.
+        """
+        learnt, numeric = self._fitted, len(self._numeric)
+        numbers = encoded[:, :numeric] * self._scale + self._centre
+        for k in self._heavy:
+            numbers[:, k] = np.expm1(np.clip(numbers[:, k], 0.0, _LOG_LARGEST))
+        found: list[NDArray[Any]] = [np.empty(0)] * len(self.names)
+        for k, i in enumerate(self._numeric):
+            found[i] = numbers[:, k]
+        at = numeric
+        for i, categories in zip(self._category, learnt.categories, strict=True):
+            known = np.array(categories, object)
+            found[i] = known[encoded[:, at : at + len(known)].argmax(axis=1)]
+            at += len(known) + 1
+        return found
 
     def _encode_all(self, rows: Sequence[Row], out: NDArray[np.float64]) -> bool:
         """Encode rows into `out` if there is nothing wrong with any of them, and say whether that was so."""

@@ -198,11 +198,12 @@ class _Run:
         self.generator.set_state(torch.from_numpy(arrays["generator"]))
 
 
-_Examples = tuple[Tensor, Tensor]
+Examples = tuple[Tensor, Tensor]
 """Windows (N, T, C + F) and their labels (N,)."""
 
 
-def _examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> _Examples:
+def examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> Examples:
+    """Arrays as tensors; labels of zero where there are none."""
     labels = torch.zeros(len(x)) if y is None else torch.from_numpy(y.astype(np.float32))
     return torch.from_numpy(np.ascontiguousarray(x)), labels
 
@@ -327,24 +328,24 @@ class NetworkDetector(Detector):
 
     def _split(
         self, x: NDArray[np.float32], y: NDArray[np.int8] | None, validation: NDArray[np.float32] | None
-    ) -> tuple[_Examples, _Examples]:
+    ) -> tuple[Examples, Examples]:
         """Windows and labels to train on, and those that early stopping looks at."""
         if validation is not None:
-            return _examples(x, None), _examples(validation, None)
+            return examples(x, None), examples(validation, None)
         if y is None:  # the last tenth: windows overlap, and a random tenth would be known already
             held_back = max(1, len(x) // 10)
-            return _examples(x[:-held_back], None), _examples(x[-held_back:], None)
+            return examples(x[:-held_back], None), examples(x[-held_back:], None)
         # A tenth of each class.
         order = np.random.default_rng(self.config.seed).permutation(len(x))
         held = np.concatenate([order[y[order] == label][::10] for label in (0, 1)])
         rest = np.setdiff1d(order, held)
-        return _examples(x[rest], y[rest]), _examples(x[held], y[held])
+        return examples(x[rest], y[rest]), examples(x[held], y[held])
 
     def _train(
         self,
         network: nn.Module,
-        train: _Examples,
-        held: _Examples,
+        train: Examples,
+        held: Examples,
         generator: torch.Generator,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
@@ -367,7 +368,7 @@ class NetworkDetector(Detector):
         network.load_state_dict(run.best_weights)
         return report
 
-    def _epoch(self, network: nn.Module, train: _Examples, optimiser: Adam, generator: torch.Generator) -> float:
+    def _epoch(self, network: nn.Module, train: Examples, optimiser: Adam, generator: torch.Generator) -> float:
         how = self.config.training
         network.train()
         x, y = train
@@ -381,7 +382,7 @@ class NetworkDetector(Detector):
             total += float(loss.detach()) * len(part)
         return total / len(order)
 
-    def _validate(self, network: nn.Module, held: _Examples) -> float:
+    def _validate(self, network: nn.Module, held: Examples) -> float:
         """Trimmed loss of at most `windows_per_epoch` windows held back, evenly spread, always with the same noise."""
         how = self.config.training
         network.eval()

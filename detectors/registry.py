@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from detectors.autoencoder import Autoencoder, DeepAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from detectors.base import Detector, DetectorError
 from detectors.baselines import Constant, Random, Range, SeasonalNaive, ZScore
-from detectors.conv_autoencoder import ConvAutoencoder, ImageAutoencoder
+from detectors.code_clusters import CodeClusters
+from detectors.conv_autoencoder import ConvAutoencoder, DenoisingImageAutoencoder, ImageAutoencoder
 from detectors.ed_tcn import EDTCN, EDTCNClassifier
 from detectors.gru import GRU
 from detectors.isolation_forest import IsolationForest
@@ -37,9 +38,11 @@ DETECTORS: Mapping[str, type[Detector]] = {
         DenoisingAutoencoder,
         ConvAutoencoder,
         ImageAutoencoder,
+        DenoisingImageAutoencoder,
         VAE,
         LSTMAutoencoder,
         EDTCN,
+        CodeClusters,
         # Forecasters.
         LSTM,
         GRU,

@@ -18,7 +18,7 @@ class SeriesScaling:
     """
 
     method: str = "standard"
-    """`standard` (mean, standard deviation), `robust` (median, interquartile range / 1.349) or `none`."""
+    """`standard` (mean, standard deviation), `robust` (median, interquartile range / 1.349), `min-max` (smallest, range) or `none`."""
     known: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     learn_rows: int = 64
 
@@ -32,6 +32,9 @@ class SeriesScaling:
             low, high = np.quantile(values, [0.25, 0.75], axis=0)
             scale = (high - low) / 1.349
             scale = np.where(scale > 0, scale, values.std(axis=0))
+        elif self.method == "min-max":
+            centre = values.min(axis=0)
+            scale = values.max(axis=0) - centre
         else:
             # Squares of what is beyond 1e150 are beyond float64.
             unit = np.where(np.abs(values).max(axis=0) > 1e150, 1e150, 1.0)
@@ -41,8 +44,12 @@ class SeriesScaling:
     def of_sums(self, n: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
         """[centre, scale] (S, 2, C) of S series from their means and sums of squared deviations (S, C) over n rows.
 
-        What can be said of observations that were not kept: mean and standard deviation, also for `robust`.
+        What can be said of observations that were not kept: mean and standard deviation, also for `robust`; for `min-max` the range is
+        taken to be four of them.
         """
+        if self.method == "min-max":
+            deviation = np.sqrt(squares / n)
+            return _with_floor(mean - 2.0 * deviation, 4.0 * deviation)
         return _with_floor(mean, np.sqrt(squares / n))
 
 

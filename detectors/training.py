@@ -12,7 +12,7 @@ of fitted rows are too small. What is scored later is not looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +31,7 @@ from detectors.training_part import all_rows as all_rows
 from detectors.training_part import history_rows as history_rows
 from detectors.training_part import metric_training_rows as metric_training_rows
 from detectors.training_part import table_training_rows as table_training_rows
+from detectors.vae import VAE
 from detectors.windowing import covariates, infer_interval, windows
 
 Member = str | tuple[str, Mapping[str, Any]]
@@ -166,6 +167,7 @@ def train_table(
     *,
     training_rows: Callable[[int], int] = table_training_rows,
     fit_fraction: float = 0.7,
+    scaling: str = "robust",
     aggregation: Aggregation = "mean",
     labels: Mapping[str, NDArray[np.bool_]] | None = None,
     seed: int = 0,
@@ -183,12 +185,14 @@ def train_table(
         Series -> its rows, in order; all series have the same columns.
     names, categorical
         The columns, and which of them are categories.
+    scaling
+        Of numeric columns: `robust` or `min-max`.
 
     Other parameters and errors are those of `train_metric`.
     """
     heads = {name: list(table[: training_rows(len(table))]) for name, table in rows.items()}
     fitted = {name: int(fit_fraction * len(head)) for name, head in heads.items()}
-    encoder = FeatureEncoder(names, categorical).fit(
+    encoder = FeatureEncoder(names, categorical, scaling=scaling).fit(
         [row for name, head in heads.items() for row in head[: fitted[name]]]
     )
     parts: dict[str, _Part] = {}
@@ -202,6 +206,8 @@ def train_table(
     members = _members(detectors, "rows", channels=encoder.channels, covariates=0, seed=seed, window=1)
     run = _Run(calibrator, threads, device, on_progress, checkpoint)
     calibrations, learnt = run.fit(members, parts)
+    if encoder.ranges is not None and any(isinstance(member, VAE) for member in members):
+        learnt["ranges"] = asdict(encoder.ranges)  # what is drawn from it stays within them
     return Model(
         kind="table",
         detectors=members,

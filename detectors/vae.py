@@ -8,7 +8,11 @@ Anomaly Detection using Reconstruction Probability", SNU 2015: the expectation o
 
     score "error"   root of the mean squared difference, mean over the draws
     score "elbo"    half the sum of squared differences over the fitted variance, mean over the draws, plus the
-                    divergence of the posterior from the prior: the bound on -log p(x), constants left out
+                    divergence of the posterior from the prior: the bound on -log p(x), constants left out; with
+                    cross-entropy its sum instead of the squares
+
+`draw` makes new windows or rows: a code from N(0, 1), decoded (`tidewatch generate`). Codes of the training windows lie there the better, the
+nearer `beta` is to 1.
 
 Departure: the noise of scoring is drawn once, when fitting, and is part of the model file, so that scoring is a function.
 
@@ -31,12 +35,14 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
-from detectors.networks import Batch
+from detectors.networks import Batch, limited_threads
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
 
@@ -101,20 +107,49 @@ class VAE(Reconstruction):
         network.noise.copy_(torch.randn(network.noise.shape))
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
-        """Minus the bound with a learnt common scale (normal, or Laplace by `loss`), divergence weighed by beta, per value."""
+        """Minus the bound, divergence weighed by beta, per value: normal or Laplace with a learnt common scale, or Bernoulli, by `loss`."""
         values, seen = self.flat(batch.x)
         mean, log_variance = network.posterior(seen)
         noise = torch.randn(mean.shape, generator=batch.noise).to(mean.device)
         rebuilt = network.decoder(mean + (log_variance / 2).exp() * noise)
         error = self.differences(rebuilt, values)
-        if self.config.loss == "absolute":
+        if self.config.loss == "cross-entropy":
+            likelihood = error
+        elif self.config.loss == "absolute":
             likelihood = error * (-network.log_scale).exp() + network.log_scale
         else:
             likelihood = 0.5 * error * (-2.0 * network.log_scale).exp() + network.log_scale
-        return likelihood + self.config.beta * _divergence(mean, log_variance) / values.shape[1]  # type: ignore[no-any-return]
+        return likelihood + self.config.beta * _divergence(mean, log_variance) / values.shape[1]
+
+    def draw(self, count: int, seed: int = 0, *, spread: bool = True) -> NDArray[np.float64]:
+        """New windows (count, T, C), scaled as those it was fitted on: codes from the prior, decoded.
+
+        Parameters
+        ----------
+        spread
+            Whether the spread of the values around what the decoder gives, which training learnt, is drawn too (with loss=cross-entropy there is none).
+        """
+        codes_of, spread_of = (
+            np.random.default_rng([seed, part]) for part in (0, 1)
+        )  # fewer rows are the first of many
+        network: Any = self.network
+        out = np.empty((count, self.values))
+        with torch.inference_mode(), limited_threads(1):
+            for start in range(0, count, self.tile):
+                codes = codes_of.standard_normal((self.tile, self.config.code)).astype(
+                    np.float32
+                )  # whole tiles: equal bits
+                given = self.output(network.decoder(torch.from_numpy(codes).to(self.device)))
+                out[start : start + self.tile] = given.cpu().numpy()[: count - start]
+            scale = float(network.log_scale.exp())
+        if spread and self.config.loss == "squared":
+            out += scale * spread_of.standard_normal(out.shape)
+        elif spread and self.config.loss == "absolute":
+            out += scale * spread_of.laplace(size=out.shape)
+        return out.reshape(count, self.config.window, self.config.channels)
 
     def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
-        """Rebuilt from the mean code."""
+        """What the decoder gives for the mean code."""
         return network.decoder(network.posterior(seen)[0])  # type: ignore[no-any-return]
 
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -123,13 +158,19 @@ class VAE(Reconstruction):
         spread = (log_variance / 2).exp()
         squares = torch.zeros_like(values)
         centre = torch.zeros_like(values)
+        entropy = torch.zeros_like(values[:, 0])
         for noise in network.noise:  # (K,); a few passes of one tile rather than one of D tiles: bounded memory
-            rebuilt = network.decoder(mean + spread * noise)
+            given = network.decoder(mean + spread * noise)
+            rebuilt = self.output(given)
             squares += (rebuilt - values).square()
             centre += rebuilt
+            if self.config.loss == "cross-entropy":
+                entropy += self.differences(given, values)
         D = self.config.draws
         raw, shares = self.by_channel(squares / D)
         if self.config.score_by == "elbo":
-            scaled = squares.sum(dim=1) / D * (-2.0 * network.log_scale).exp()
-            raw = 0.5 * scaled + _divergence(mean, log_variance)
+            unlikely = 0.5 * squares.sum(dim=1) / D * (-2.0 * network.log_scale).exp()
+            if self.config.loss == "cross-entropy":
+                unlikely = entropy / D * values.shape[1]
+            raw = unlikely + _divergence(mean, log_variance)
         return raw, (centre / D)[:, -self.config.channels :].contiguous(), shares

@@ -32,6 +32,7 @@ COMMANDS = (
     "look",
     "score",
     "tune",
+    "generate",
     "doctor",
     "config",
     "state",

@@ -147,11 +147,11 @@ def test_the_architecture_tells_of_every_folder_and_of_no_other() -> None:
 
 
 def test_no_wing_is_too_large_to_be_looked_over() -> None:
-    """Fourteen modules at most in a wing, twelve on the top level; commands have one file per verb, twenty at most."""
+    """Fourteen modules at most in a wing, twelve on the top level; commands have one file per verb, twenty-four at most."""
     modules = {
         init.parent: [m for m in init.parent.glob("*.py") if m.name != "__init__.py"]
         for init in (PROJECT / "pipeline").rglob("__init__.py")
     }
-    limits = {PROJECT / "pipeline": 12, PROJECT / "pipeline/commands": 20}
+    limits = {PROJECT / "pipeline": 12, PROJECT / "pipeline/commands": 24}
     too_large = {str(folder): len(found) for folder, found in modules.items() if len(found) > limits.get(folder, 14)}
     assert too_large == {}

@@ -45,14 +45,14 @@ def detectors(
         console.print(_settings(find(name)))
         return
     shown = "; ".join(f"{what}: {_mix(recipe)}" for what, recipe in mixes.items())
-    console.print(f"{DEFAULT:<22}{'windows and rows':<18}The product's mix. {shown}.", soft_wrap=True)
+    console.print(f"{DEFAULT:<29}{'windows and rows':<18}The product's mix. {shown}.", soft_wrap=True)
     console.print(
-        f"{JUDGED_NAME:<22}{'windows':<18}The mix for metrics beside a judgement of each newest row, whose alarm decides (docs/judgement.md).",
+        f"{JUDGED_NAME:<29}{'windows':<18}The mix for metrics beside a judgement of each newest row, whose alarm decides (docs/judgement.md).",
         soft_wrap=True,
     )
     for detector in DETECTORS.values():
         takes = " and ".join(kind for kind in ("windows", "rows") if kind in detector.kinds)
-        console.print(f"{detector.name:<22}{takes:<18}{detector.summary}", soft_wrap=True)
+        console.print(f"{detector.name:<29}{takes:<18}{detector.summary}", soft_wrap=True)
     console.print("\nsettings of one: tidewatch detectors NAME; train one: tidewatch train NAME --data nab --out FILE")
 
 

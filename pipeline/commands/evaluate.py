@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
             str,
             typer.Option(
                 "--data",
-                help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, or a made-up "
+                help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, mnist, odds-NAME, or a made-up "
                 "twin such as synthetic-nab; or a file with a column of labels.",
             ),
         ] = "nab",

@@ -48,7 +48,10 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     source: Annotated[
-        str, typer.Argument(help="nab, taxi, kdd, kdd-all, kdd-corrected, creditcard, ctg; csv; synthetic.")
+        str,
+        typer.Argument(
+            help="nab, taxi, kdd, kdd-all, kdd-corrected, creditcard, ctg, mnist; odds-NAME; csv; synthetic."
+        ),
     ],
     path: Annotated[
         str,

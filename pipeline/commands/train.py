@@ -71,7 +71,12 @@ def train(
         list[str] | None,
         typer.Option(help="day or week: the event time's place in it as an input; may be given again; none: no such."),
     ] = None,
-    scaling: Annotated[str | None, typer.Option(help="Of each series: standard, robust or none.")] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="Of each series: standard, robust, min-max or none; of a table's columns: robust or min-max."
+        ),
+    ] = None,
     calibrator: Annotated[
         str | None, typer.Option(help="As in the docs: empirical, gaussian-tail, spot, dspot.")
     ] = None,
@@ -155,7 +160,7 @@ def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str
         msg = f"--device {device}: choose cpu, cuda or cuda:N"
         raise DetectorError(msg)
     for option, value, allowed in (
-        ("--scaling", scaling, ("standard", "robust", "none")),
+        ("--scaling", scaling, ("standard", "robust", "min-max", "none")),
         ("--aggregation", aggregation, get_args(Aggregation)),
     ):
         if value is not None and value not in allowed:

@@ -245,6 +245,7 @@ def run(
             recipe.detectors,
             calibrator,
             training_rows=all_rows,
+            scaling=choices.scaling or "robust",
             **common,
         )
     else:

@@ -133,6 +133,11 @@ def cache_root(environment: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tidewatch" / "data"
 
 
+def data_folders(environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Folders that data is looked for in, in order."""
+    return [root for root, _ in _roots(environment)]
+
+
 def _roots(environment: Mapping[str, str]) -> list[tuple[Path, str]]:
     roots = [(cache_root(environment), "delete it and run again, it will be downloaded")]
     if given := environment.get("TIDEWATCH_DATA"):

@@ -1,6 +1,8 @@
 """MNIST: 70,000 handwritten digits of 28 x 28 grey values. LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998; CC BY-SA 3.0.
 
-No stream: images for the textbook experiment "which digit is the most anomalous", as arrays.
+As a data set, one digit is the anomaly: the first 10,000 training images of the nine others come first, then all 10,000 test images (rows of 784 columns
+are held as Python's numbers on their way: all 70,000 images would take gigabytes). An image is a row of grey values between 0 and 1, line
+by line. `load` has all images as they are.
 """
 
 from __future__ import annotations
@@ -12,8 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.datasets.base import Dataset, Labels, Series, episodes
 from producers.errors import DataError
 
+SIDE = 28
+LEARNT = 10_000
+"""Training images of the data set."""
+STEP_MS = 1000  # made up: images have no time
 SOURCE = "MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0)"
 
 
@@ -23,6 +30,23 @@ class Digits:
 
     images: NDArray[np.uint8]
     digits: NDArray[np.uint8]
+
+
+def load_without(folder: Path, digit: int) -> Dataset:
+    """One series `digits`: the first training images without `digit`, then the test images, `digit` anomalous among them."""
+    train, test = load(folder)
+    kept = np.flatnonzero(train.digits != digit)[:LEARNT]
+    pixels = np.concatenate([train.images[kept], test.images]).T / 255.0  # (784, n), a column for each pixel
+    digits = np.concatenate([train.digits[kept], test.digits])
+    anomalous = digits == digit
+    kinds = digits.astype(str).astype(object)
+    timestamps = np.arange(len(digits), dtype=np.int64) * STEP_MS
+    names = tuple(f"r{i // SIDE}c{i % SIDE}" for i in range(SIDE * SIDE))
+    source = f"{SOURCE}: {len(kept):,} training images without {digit}, then {len(test.digits):,} test images, where {digit} is the anomaly"
+    labels = Labels(episodes(kinds, anomalous, timestamps, 0), anomalous, kinds)
+    series = Series("digits", timestamps, tuple(np.ascontiguousarray(pixels)))
+    name = f"mnist-{digit}" if digit else "mnist"
+    return Dataset(name, "table", names, source, {"digits": series}, {"digits": labels})
 
 
 def load(folder: Path) -> tuple[Digits, Digits]:

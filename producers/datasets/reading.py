@@ -35,6 +35,7 @@ ENDINGS = frozenset(
         "ndjson",
         "xlsx",
         "xlsm",
+        "mat",
         "feather",
         "arrow",
         "zip",

@@ -1,4 +1,4 @@
-"""A file as a table of named columns, whatever its kind: CSV and its relatives, JSON, Excel, Parquet, Feather, and what databases write.
+"""A file as a table of named columns, whatever its kind: CSV and its relatives, JSON, Excel, Parquet, Feather, MATLAB, and what databases write.
 
 Cells of text files stay text here; what they mean is `numbers`' and `dates`' business. Formats with columns of known meaning say it
 (`Sheet.time`, `Sheet.series`).
@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
 from producers.datasets.dialect import Dialect, decoded, dialect_of, lines_of
+from producers.datasets.matlab import is_matlab, matlab_table
 from producers.datasets.unpacking import contents, is_excel
 from producers.errors import DataError
 
@@ -80,6 +81,10 @@ def sheets(path: Path, chosen: Corrections) -> list[Sheet]:
 def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     if data.startswith((b"PAR1", b"ARROW1")) or path.suffix == ".parquet":
         return _typed(path, name, data)
+    if is_matlab(data) or name.lower().endswith(".mat"):
+        table, form = matlab_table(path, data)
+        _check_width(path, table.num_columns)
+        return Sheet(name, table, form)
     if is_excel(data):
         return _excel(path, name, data, chosen)
     text, encoding = decoded(path, data, chosen.encoding)

@@ -141,3 +141,25 @@ def test_rows_are_encoded_one_by_one_as_together(rows: list[tuple[float, str, in
     assert np.isfinite(whole).all()
     parts = np.concatenate([fitted.encode(rows[:cut])[0], fitted.encode(rows[cut:])[0]])
     assert np.array_equal(whole, parts)
+
+
+def test_min_max_takes_the_fitted_rows_to_0_and_1_and_goes_on_beyond() -> None:
+    encoder = FeatureEncoder(["a", "still", "kind"], ["kind"], scaling="min-max")
+    encoded, _ = encoder.fit([[2.0, 7.0, "x"], [6.0, 7.0, "y"], [1000.0, 7.0, "x"]]).encode(
+        [[501.0, 14.0, "x"], [1998.0, 7.0, "z"]]
+    )
+    assert encoded.tolist() == [[0.5, 1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0, 1.0]]
+    again = FeatureEncoder.from_header(encoder.to_header())
+    assert again.encode([[501.0, 14.0, "x"]])[0].tolist() == encoded[:1].tolist()
+    with pytest.raises(DetectorError, match="robust or min-max, not standard"):
+        FeatureEncoder(["a"], scaling="standard")
+
+
+@pytest.mark.parametrize("scaling", ["robust", "min-max"])
+def test_decoding_gives_the_rows_back(scaling: str) -> None:
+    rows = [[0.0, "b", -3.0], [1.0, "a", 2.5], [5000.0, "b", 8.0], [2.0, "c", 1.0]]
+    encoder = FeatureEncoder(["bytes", "kind", "t"], ["kind"], scaling=scaling).fit(rows)
+    columns = encoder.decode(encoder.encode(rows)[0])
+    assert columns[1].tolist() == ["b", "a", "b", "c"]
+    assert np.allclose(columns[0].astype(float), [0, 1, 5000, 2], atol=1e-6)
+    assert np.allclose(columns[2].astype(float), [-3, 2.5, 8, 1])

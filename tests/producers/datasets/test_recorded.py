@@ -127,3 +127,14 @@ def test_mnist_has_its_digits(data_dir: Path) -> None:
 def test_a_folder_without_the_files_is_a_data_error(load: object, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         load(tmp_path)  # type: ignore[operator]
+
+
+def test_mnist_as_a_data_set_learns_from_nine_digits_and_finds_the_tenth(data_dir: Path) -> None:
+    data = mnist.load_without(data_dir / "mnist", 0)
+    [series], [labels] = data.series().values(), data.labels().values()
+    assert (data.kind, len(data.channels), len(series)) == ("table", 784, 20_000)
+    assert not labels.anomalous[:10_000].any()
+    assert int(labels.anomalous.sum()) == 980
+    assert labels.categories is not None
+    assert set(labels.categories[labels.anomalous]) == {"0"}
+    assert max(float(c.max()) for c in series.columns) == 1.0
