@@ -45,7 +45,8 @@ def compiled() -> Callable[..., None]:
     except (OSError, RuntimeError) as error:
         log.warning("compiling the judgement, about %d s; it is not kept, so each start does: %s", ABOUT, error)
     except Exception as error:  # whatever a damaged file leads to
-        log.warning("compiling the judgement, about %d s: remove %s, which cannot be used: %s", ABOUT, folder, error)
+        log.warning("compiling the judgement anew, about %d s: what is in %s cannot be used: %s", ABOUT, folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
     return _made()
 
 

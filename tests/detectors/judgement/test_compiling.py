@@ -83,7 +83,7 @@ def test_a_folder_that_can_only_be_read_is_read(
     assert (read, caplog.records) == (["as compiled"], [])
 
 
-def test_a_damaged_file_in_it_is_said_and_stops_nothing(
+def test_a_damaged_file_in_it_is_said_and_removed_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*, cache: bool = False) -> object:
@@ -98,7 +98,8 @@ def test_a_damaged_file_in_it_is_said_and_stops_nothing(
         assert compiling.compiled() is print
     finally:
         compiling.compiled.cache_clear()
-    assert "remove " + str(tmp_path) in caplog.records[-1].getMessage()
+    assert f"what is in {tmp_path}" in caplog.records[-1].getMessage()
+    assert not list((tmp_path / "compiled").iterdir())  # the next start keeps it again
 
 
 def test_another_source_and_another_numba_have_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
