@@ -169,12 +169,13 @@ class Calibrator(ABC):
         counted: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
         """Score values against one reference each, learn them, and move on the references whose step is full."""
-        new = np.r_[True, groups[1:] != groups[:-1]]
+        new = np.ones(len(groups), np.bool_)
+        np.not_equal(groups[1:], groups[:-1], out=new[1:])
         present, local = groups[new], np.cumsum(new) - 1
         mine = states[present] if len(present) < len(states) else states
         ready = self.ready(mine)
         levels = self._levels(mine, local, values)
-        np.clip(levels, 0.0, MAX_CALIBRATED, out=levels)
+        np.minimum(np.maximum(levels, 0.0, out=levels), MAX_CALIBRATED, out=levels)
         if not ready.all():
             levels[~ready[local]] = 0.0
         if not counted.all():
@@ -183,16 +184,17 @@ class Calibrator(ABC):
             kept = levels
         if not len(local):
             return levels
+        counts = np.bincount(local, minlength=len(mine))
         poisoned = kept >= self.config.poison_level
         if poisoned.any():
             local_learnt, values = self._spared(mine, local, values, poisoned)
         else:
             local_learnt = local
-            mine["run"] = np.where(np.bincount(local, minlength=len(mine)) > 0, 0, mine["run"])
+            mine["run"] = np.where(counts > 0, 0, mine["run"])
         if len(local_learnt):
             self._learn(mine, local_learnt, values)
-        mine["seen"] += np.bincount(local, minlength=len(mine)).astype(np.uint32)
-        full = np.flatnonzero((mine["seen"] % self.config.step == 0) & (np.bincount(local, minlength=len(mine)) > 0))
+        mine["seen"] += counts.astype(np.uint32)
+        full = np.flatnonzero((mine["seen"] % self.config.step == 0) & (counts > 0))
         if len(full):
             moved = mine[full]
             over = moved["run"].astype(np.int64) - self.config.adapt_after

@@ -10,6 +10,10 @@ from pydantic import Field
 
 from detectors.calibration.base import LN10, Calibrator, CalibratorConfig
 
+_TAIL = 5
+_RANKS = np.log10(np.arange(1.0, _TAIL + 1.0))
+"""Of the how-manyeth highest."""
+
 
 class EmpiricalConfig(CalibratorConfig):
     """Settings of `Empirical`."""
@@ -53,7 +57,7 @@ class Empirical(Calibrator):
     Config = EmpiricalConfig
     config: EmpiricalConfig
 
-    TAIL: ClassVar[int] = 5
+    TAIL: ClassVar[int] = _TAIL
     """Highest scores kept of each generation."""
     BODY: ClassVar[NDArray[np.float64]] = np.array([0.5, 0.1, 0.02])
     """Tail probabilities of the body's quantiles."""
@@ -94,14 +98,11 @@ class Empirical(Calibrator):
         k, q = self.TAIL, len(self.BODY)
         x = np.empty((q + k, len(states)))
         levels = np.empty((q + k, len(states)))
-        log_n = np.log10(n + 1.0)
-        for j in range(k):  # the how-manyeth highest
-            x[q + k - 1 - j] = states["tail"][:, j]
-            levels[q + k - 1 - j] = log_n - np.log10(j + 1.0)
-        for j in range(q):
-            # A short history's highest scores reach down into the body: there they are the better witness.
-            x[j] = np.minimum(states["body"][:, j], x[q])
-            levels[j] = np.minimum(-np.log10(self.BODY[j]), levels[q])
+        x[q:] = states["tail"].T[::-1]
+        levels[q:] = np.log10(n + 1.0) - _RANKS[::-1, None]
+        # A short history's highest scores reach down into the body: there they are the better witness.
+        x[:q] = np.minimum(states["body"].T, x[q])
+        levels[:q] = np.minimum(-np.log10(self.BODY)[:, None], levels[q])
         return x, levels
 
     def _scale(self, x: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,14 +124,15 @@ class Empirical(Calibrator):
         below = np.zeros(len(values), np.intp)  # points strictly below the value: equal scores are no evidence
         for point in x:
             below += point[local] < value
-        segment = np.clip(below - 1, 0, P - 2)
-        width = np.diff(x, axis=0)
-        slope = np.diff(levels, axis=0) / np.where(width > 0, width, 1.0)
-        flat = segment * S + local
-        left = x.ravel()[flat]
-        out = levels.ravel()[flat] + (value - left) * slope.ravel()[flat]
-        out = np.minimum(out, levels.ravel()[flat + S])
-        out[below == 0] = np.minimum(out[below == 0], levels[0][local[below == 0]])
+        flat = np.minimum(np.maximum(below - 1, 0), P - 2) * S + local  # not np.clip: here calls are what costs
+        width = x[1:] - x[:-1]
+        slope = (levels[1:] - levels[:-1]) / np.where(width > 0, width, 1.0)
+        points = levels.reshape(-1)
+        out = points[flat] + (value - x.reshape(-1)[flat]) * slope.reshape(-1)[flat]
+        out = np.minimum(out, points[flat + S])
+        lowest = np.flatnonzero(below == 0)
+        if len(lowest):
+            out[lowest] = np.minimum(out[lowest], levels[0][local[lowest]])
         beyond = np.flatnonzero(below == P)
         if len(beyond):
             at = local[beyond]
@@ -186,8 +188,10 @@ class Empirical(Calibrator):
         local, values = local[enters], values[enters]
         order = np.lexsort((-values, local))
         local, values = local[order], values[order]
-        first = np.flatnonzero(np.r_[True, local[1:] != local[:-1]])
-        rank = np.arange(len(local)) - np.repeat(first, np.diff(np.r_[first, len(local)]))
+        new = np.ones(len(local), np.bool_)
+        np.not_equal(local[1:], local[:-1], out=new[1:])
+        first = np.flatnonzero(new)
+        rank = np.arange(len(local)) - first[np.cumsum(new) - 1]
         among = rank < k
         changed = local[first]
         merged = np.full((len(changed), 2 * k), -np.inf, np.float32)
@@ -225,21 +229,18 @@ class Empirical(Calibrator):
         n = states["learnt"].astype(np.float64) + states["before"]
         weight = m / np.maximum(n, 1.0)
         x, levels = self._points(states)
+        share = np.maximum(states["above"].T, 0.5) / np.maximum(m, 1.0)
         mixed = levels[: q + 1].copy()
-        for j in range(q):
-            share = np.maximum(states["above"][:, j], 0.5) / np.maximum(m, 1.0)
-            mixed[j] = -np.log10((1.0 - weight) * 10.0 ** -levels[j] + weight * np.minimum(share, 1.0))
+        mixed[:q] = -np.log10((1.0 - weight) * 10.0 ** -levels[:q] + weight * np.minimum(share, 1.0))
         mixed = np.maximum.accumulate(mixed, axis=0)
-        body = np.empty((len(states), q), np.float32)
+        target = -np.log10(self.BODY)[:, None]
+        segment = np.minimum(np.maximum((mixed < target[:, None]).sum(axis=1) - 1, 0), q - 1)  # (q, S)
         at = np.arange(len(states))
-        for j in range(q):
-            target = -np.log10(self.BODY[j])
-            segment = np.clip((mixed < target).sum(axis=0) - 1, 0, q - 1)
-            rise = mixed[segment + 1, at] - mixed[segment, at]
-            share = (target - mixed[segment, at]) / np.where(rise > 0, rise, 1.0)
-            share = np.clip(share, -1.0, 1.0)
-            body[:, j] = x[segment, at] + share * (x[segment + 1, at] - x[segment, at])
-        states["body"] = np.maximum.accumulate(body, axis=1)
+        low, left = mixed[segment, at], x[segment, at]
+        rise = mixed[segment + 1, at] - low
+        share = np.minimum(np.maximum((target - low) / np.where(rise > 0, rise, 1.0), -1.0), 1.0)
+        body = (left + share * (x[segment + 1, at] - left)).astype(np.float32)
+        states["body"] = np.maximum.accumulate(body, axis=0).T
 
     def _forget(self, states: NDArray[Any]) -> None:
         stepped = states["stepped"].astype(np.uint16)
