@@ -31,7 +31,7 @@ def write_look(data: Dataset, looks: Sequence[SeriesLook], notes: Sequence[str],
             tiles=(("series", f"{len(looks):,}"), ("rows", f"{len(data):,}"), ("columns", f"{len(data.channels):,}")),
             sections=tuple(_section(data, look, ids[look.name], most) for look in shown),
             reading=(
-                "Drag over a picture to zoom in, turn the wheel to zoom around the pointer, double click for all of it. Labelled stretches are yellow.",
+                "Drag over a picture to zoom in, turn the wheel with Ctrl to zoom around the pointer, double click for all of it. Labelled stretches are yellow.",
                 *((f"{left:,} more series are not drawn.",) if left else ()),
             ),
             banner=f"Synthetic data: {data.source}" if data.synthetic else "",

@@ -23,7 +23,7 @@ _READING = (
         "stretches alerts, dashed lines what was expected. Nothing is drawn in the first rows, which were learnt from."
     ),
     (
-        "Drag over a picture to zoom in, turn the wheel to zoom around the pointer, double click for all of it; a click on an alert goes to it. Of long "
+        "Drag over a picture to zoom in, turn the wheel with Ctrl to zoom around the pointer, double click for all of it; a click on an alert goes to it. Of long "
         "series the highest and lowest of neighbouring rows are drawn, so that no spike is lost."
     ),
 )
