@@ -12,6 +12,7 @@ from pipeline.commands.options.stream import ConfigFile, StreamName
 
 if TYPE_CHECKING:
     from pipeline.operations.desk import Desk, Line
+    from pipeline.operations.looking_back.trying import Trial
     from pipeline.partition.decisions import What
     from pipeline.settings import Settings
 
@@ -199,25 +200,51 @@ def apply(
     stream: Annotated[
         str, typer.Argument(metavar="[STREAM]", help="Name of the stream; may be left out where there is one.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would change, and what would have fired.")
+    ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="With --dry-run: another value of a stream's setting, as threshold.false_alarms='1 per series per week'; may be given again.",
+        ),
+    ] = None,
+    days: Annotated[
+        float, typer.Option(min=0, help="With --dry-run: compare the alerts of so many newest days; 0: do not.")
+    ] = 7,
+    records: Annotated[
+        int, typer.Option(min=1, help="With --dry-run: replay so many of each partition's newest records, at most.")
+    ] = 200_000,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: one JSON object.")] = False,
     wait: Wait = False,
     timeout: Timeout = 30,
     config: ConfigFile = None,
 ) -> None:
     """Let settings and model of the settings file hold, also where they were replaced before.
 
-    Windows, calibration and open alerts stay. Refused where the model is of another kind or window (docs/decisions.md).
+    Windows, calibration and open alerts stay. Refused where the model is of another kind or window (docs/decisions.md). With --dry-run
+    the newest part of the log is replayed under what holds and under what would, and the alerts that differ are shown.
     """
     import asyncio
 
+    from pipeline.errors import SettingsError
     from pipeline.operations.desk import only_stream
     from pipeline.settings import load_settings
 
     settings = load_settings(config)
-    asyncio.run(_apply(settings, stream or only_stream(settings), dry_run=dry_run, wait=wait, timeout=timeout))
+    name = stream or only_stream(settings)
+    if sets and not dry_run:
+        msg = "--set goes with --dry-run: what is to hold stands in the settings file"
+        raise SettingsError(msg)
+    if dry_run:
+        _try(settings, name, sets or [], days=days, records=records, as_json=as_json)
+    else:
+        asyncio.run(_apply(settings, name, wait=wait, timeout=timeout))
 
 
-async def _apply(settings: Settings, stream: str, *, dry_run: bool, wait: bool, timeout: float) -> None:
+async def _apply(settings: Settings, stream: str, *, wait: bool, timeout: float) -> None:
     from pipeline.operations.desk import at_desk
 
     async with at_desk(settings, stream) as desk:
@@ -226,10 +253,54 @@ async def _apply(settings: Settings, stream: str, *, dry_run: bool, wait: bool, 
             typer.echo(f"{name}: {_shown(then)} -> {_shown(now)}")
         if not changes:
             typer.echo(f"stream {stream}: these settings hold already")
-        elif dry_run:
-            typer.echo("nothing was changed (--dry-run)")
         else:
             await _say(desk, stream, await desk.apply(decision), wait=wait, timeout=timeout)
+
+
+def _try(settings: Settings, stream: str, sets: list[str], *, days: float, records: int, as_json: bool) -> None:
+    """Say what would change, and replay the newest part of the log under both."""
+    import asyncio
+
+    import msgspec
+
+    from pipeline.operations.desk import at_desk
+    from pipeline.operations.looking_back.replaying import Place
+    from pipeline.operations.looking_back.trying import attempt, streams, with_values
+
+    tried = with_values(settings, stream, sets)
+
+    async def changes() -> dict[str, tuple[Any, Any]]:
+        async with at_desk(tried, stream) as desk:
+            return (await desk.changes())[1]
+
+    changed = asyncio.run(changes())
+    trial = None
+    if changed and days:
+        place = Place(settings, stream)
+        now, then = streams(tried, place)
+        trial = attempt(place, now, then, days=days, newest=records, say=lambda text: typer.echo(text, err=True))
+    if as_json:
+        told = {"changes": {n: list(c) for n, c in changed.items()}, "trial": trial and trial.as_json()}
+        typer.echo(msgspec.json.encode(told).decode())
+        return
+    for name, (then, to) in changed.items():
+        typer.echo(f"{name}: {_shown(then)} -> {_shown(to)}")
+    if not changed:
+        typer.echo(f"stream {stream}: these settings hold already")
+        return
+    if trial is not None:
+        _print_trial(trial)
+    typer.echo("nothing was changed (--dry-run)")
+
+
+def _print_trial(trial: Trial) -> None:
+    typer.echo(
+        f"{trial.records:,} records replayed{'' if trial.warm else ', series began cold (--records looks further back)'}; "
+        f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then"
+    )
+    for sign, alerts in (("-", trial.gone), ("+", trial.new)):
+        for alert in alerts:
+            typer.echo(f"  {sign} {alert.starts_at} {alert.severity:<8} {alert.summary or alert.series}")
 
 
 async def _say(desk: Desk, stream: str, serial: int, *, wait: bool, timeout: float) -> None:

@@ -26,9 +26,10 @@ from pipeline.dashboard.board import Board
 from pipeline.dashboard.events import Streams, events
 from pipeline.dashboard.overview import Overview, watch
 from pipeline.dashboard.points import NEWEST, Points
+from pipeline.dashboard.whatif import Trials
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
-from pipeline.operations.listening import listening
+from pipeline.operations.listening import connection, listening
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings
 
@@ -72,6 +73,7 @@ class Answers:
 
     settings: Settings
     points: Points
+    trials: Trials
 
 
 def create_app(
@@ -124,7 +126,7 @@ async def serving(
         if settings is not None and settings.streams:
             store = RedisStore(settings.redis)
             stack.push_async_callback(store.close)
-            answers = Answers(settings, Points(settings, store))
+            answers = Answers(settings, Points(settings, store), Trials(settings))
         app = create_app(board, host=host, tokens=tokens, answers=answers)
         records = await stack.enter_async_context(subscriber)
         try:
@@ -200,7 +202,15 @@ def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _
     async def decisions(request: web.Request) -> web.Response:
         return _json(await acting.decisions(_there(answers).settings, request.query.get("stream", "")))
 
+    async def attempt(request: web.Request) -> web.Response:
+        days = request.query.get("days", "7")
+        asked = float(days) if days.replace(".", "", 1).isdecimal() and len(days) < 9 else 7.0
+        sets = request.query.getall("set", [])[:8]
+        connection(request).lift()  # it may take longer than an answer usually may
+        return _json(await _there(answers).trials.run(request.query.get("stream", ""), sets, asked))
+
     return {
+        "/api/try": attempt,
         "/api/rights": rights, "/api/alert": alert, "/api/series": series, "/api/points": points,
         "/api/decisions": decisions,
     }  # fmt: skip

@@ -63,7 +63,7 @@ function Stream({ stream: s, alerts, operator }) {
       <div><dt>waiting</dt><dd>${count(s.lag)}</dd></div>
       <div><dt>partitions</dt><dd>${s.partitions.length}</dd></div>
     </dl>
-    <p><a href=${address("series", { stream: s.name })}>series</a> · <a href=${address("decisions", { stream: s.name })}>${s.decisions} decision${s.decisions === 1 ? "" : "s"}</a></p>
+    <p><a href=${address("series", { stream: s.name })}>series</a> · <a href=${address("decisions", { stream: s.name })}>${s.decisions} decision${s.decisions === 1 ? "" : "s"}</a> · <a href=${address("what-if", { stream: s.name })}>what if</a></p>
     ${s.silences.length ? html`<h3>silenced</h3><ul class="plain">${s.silences.map((x) => html`<li><code>${x.series}</code> until ${moment(x.until)} (${ago(x.until)}) by ${x.by}${x.why ? `: ${x.why}` : ""} ${operator ? html`<button type="button" class="small" onClick=${() => lift(x.serial)}>end it</button>` : null}</li>`)}</ul>` : null}
     <details><summary>partitions</summary><table class="facts"><thead><tr><th scope="col">partition</th><th scope="col">stored up to</th><th scope="col">log ends</th><th scope="col">waiting</th><th scope="col">last checkpoint</th></tr></thead>
       <tbody>${s.partitions.map((p) => html`<tr><th scope="row">${p.partition}</th><td>${count(p.offset)}</td><td>${count(p.end)}</td><td>${count(p.lag)}</td><td>${p.offset === null ? (p.end ? "none yet" : "none: no records yet") : `${lasting(p.stored_for * 1000)} ago or more`}</td></tr>`)}</tbody></table></details>

@@ -233,6 +233,7 @@ async def test_every_view_fits_and_axe_finds_nothing(width, theme):
         "alerts": "#/alerts",
         "alert": f"#/alerts?alert={chosen[0].id}",
         "series": "#/series",
+        "what-if": "#/what-if",
         "none": "#/alerts?q=nothing",
     }
     async with (

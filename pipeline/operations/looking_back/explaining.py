@@ -1,0 +1,241 @@
+"""Why there was, or was not, an alert at one observation: the log is replayed up to it, and what the steps say of it is put into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from pipeline.alerts.records import Alert, rfc3339
+from pipeline.alerts.row import FIRING
+from pipeline.errors import TidewatchError
+from pipeline.operations.looking_back.replaying import Place, Replay
+from pipeline.partition.stream import Settled, Step
+
+_REFUSED = {
+    "late": "it came late: a newer observation of the series had been there already, so it is counted and not judged",
+    "duplicate": "it is a repetition: an observation of that time had been there already",
+    "held": "it lies far in the future of its series and waits for the next one to confirm the jump",
+    "dropped_future": "it lay far in the future of its series, and the next one did not confirm the jump",
+    "first_total": "it is the first total of a counter: a rate needs two",
+}
+
+
+@dataclass
+class Explanation:
+    """What is known of one observation; None, or empty, where there is no such thing.
+
+    Attributes
+    ----------
+    verdict
+        Why there was, or was not, an alert, in a sentence.
+    replayed_from, warm
+        The offset at which the replay began; whether it began where the log did, so that nothing is missing.
+    """
+
+    stream: str
+    series: str
+    partition: int
+    offset: int
+    at: str
+    verdict: str
+    observed: list[float]
+    replayed_from: int
+    warm: bool
+    decision: int
+    status: str
+    score: float | None = None
+    level: float | None = None
+    alarm: float | None = None
+    expected: list[float] | None = None
+    lower: list[float] | None = None
+    upper: list[float] | None = None
+    members: dict[str, dict[str, float]] = field(default_factory=dict)
+    contributions: list[float] | None = None
+    window: list[list[float]] | None = None
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    silences: list[int] = field(default_factory=list)
+
+
+def explain(place: Place, series: str, at: int, *, partition: int, newest: int) -> Explanation:
+    """Explain the last observation of a series at or before an event time (ms).
+
+    Raises
+    ------
+    TidewatchError
+        The records that are replayed hold no observation of the series up to then.
+    """
+    place.require(partition)
+    offset = _find(place, series, at, partition, newest)
+    replay = Replay.of(place, partition)
+    for batch in place.records(partition, newest):
+        for _ in replay.take(batch.before(offset) if batch.next_offset > offset else batch):
+            pass
+        if batch.next_offset <= offset:
+            continue
+        before = _status(replay, series)
+        one = batch.since(offset).before(offset + 1)
+        found = [(step, settled) for step, settled in replay.take(one) if _of(step, series, at)]
+        if not found:
+            msg = f"the record at offset {offset} of partition {partition} led to nothing of series {series}: the partition holds max_series others"
+            raise TidewatchError(msg)
+        return _told(place, replay, series, at, partition, offset, before, *found[-1], newest=newest)
+    msg = f"the log of partition {partition} ended before offset {offset} while it was read; ask again"
+    raise TidewatchError(msg)
+
+
+def _find(place: Place, series: str, at: int, partition: int, newest: int) -> int:
+    """Offset of the observation that is meant."""
+    found: tuple[int, int] | None = None
+    seen = 0
+    for batch in place.records(partition, newest):
+        observations, _ = place.own.decoder.decode(batch)
+        for i, name in enumerate(observations.series):
+            if name == series:
+                seen += 1
+                time = int(observations.timestamps[i])
+                if time <= at and (found is None or time >= found[0]):
+                    found = time, int(observations.offsets[i])
+    if found is None:
+        first = place.from_offset(partition, newest)
+        what = (
+            f"its {seen:,} observations there are all later"
+            if seen
+            else "none of its records is there: see whether the name is right, or look further back with --records"
+        )
+        msg = f"partition {partition} of {place.stream.input_topic}, read from offset {first}, has no observation of series {series} at or before {rfc3339(at)}; {what}"
+        raise TidewatchError(msg)
+    return found[1]
+
+
+def _of(step: Step, series: str, at: int) -> bool:
+    return any(
+        name == series and time <= at
+        for name, time in zip(step.observations.series, step.observations.timestamps.tolist(), strict=True)
+    )
+
+
+def _status(replay: Replay, series: str) -> str:
+    core = replay.core
+    row = core.state.row_of(series)
+    if row is None or not core.life.active(core.state, row):
+        return "inactive"
+    return "firing" if core.state.arrays["alerts"]["status"][row] == FIRING else "pending"
+
+
+def _told(
+    place: Place,
+    replay: Replay,
+    series: str,
+    at: int,
+    partition: int,
+    offset: int,
+    before: str,
+    step: Step,
+    settled: Settled,
+    *,
+    newest: int,
+) -> Explanation:
+    core = replay.core
+    i = max(
+        k for k, name in enumerate(step.observations.series) if name == series and step.observations.timestamps[k] <= at
+    )
+    now = int(step.observations.timestamps[i])
+    silences = [
+        s.serial for s in replay.in_force.silences if fnmatchcase(series, s.series) and s.until > core.watermark
+    ]
+    alerts = [a for a in settled.alerts if a.series == series]
+    first = place.from_offset(partition, newest)
+    told = Explanation(
+        stream=place.stream.name,
+        series=series,
+        partition=partition,
+        offset=offset,
+        at=rfc3339(now),
+        verdict="",
+        observed=step.observations.values[i].tolist(),
+        replayed_from=first,
+        warm=first == 0,
+        decision=replay.in_force.serial,
+        status=_status(replay, series),
+        alerts=[_alert(a) for a in alerts],
+        silences=silences,
+    )
+    scored = np.flatnonzero(settled.scored.index == i)
+    if len(scored):
+        _scored(told, replay, settled, int(scored[0]))
+    told.verdict = _verdict(told, replay, before, step, settled, i, int(scored[0]) if len(scored) else None)
+    return told
+
+
+def _scored(told: Explanation, replay: Replay, settled: Settled, b: int) -> None:
+    s = settled.scored
+    told.score, told.level, told.alarm = _number(s.score[b]), _number(s.level[b]), _number(s.alarm[b])
+    told.members = {
+        d.name: {"raw": float(s.raw[b, m]), "calibrated": float(s.calibrated[b, m])}
+        for m, d in enumerate(replay.core.stream.model.detectors)
+        if np.isfinite(s.raw[b, m])
+    }
+    told.expected = None if s.expected is None else s.expected[b].tolist()
+    band = s.band(np.array([b]))
+    if band is not None:
+        told.lower, told.upper = band[0][0].tolist(), band[1][0].tolist()
+    told.contributions = None if s.contributions is None else s.contributions[b].tolist()
+    start, stop = s.spans[b].tolist()
+    told.window = s.packed[start:stop].tolist()
+
+
+def _verdict(
+    told: Explanation, replay: Replay, before: str, step: Step, settled: Settled, i: int, b: int | None
+) -> str:
+    core = replay.core
+    if told.alerts:
+        said = ", ".join(f"{a['change'] or a['reason']} ({a['status']}, {a['severity']})" for a in told.alerts)
+        quiet = f"; nobody is told: silenced by decision {', '.join(map(str, told.silences))}" if told.silences else ""
+        return f"a record was published: {said}{quiet}"
+    if not step.pushed.accepted[i]:
+        for name, why in _REFUSED.items():
+            if settled.counts.get(name):
+                return f"no alert: {why}"
+        return "no alert: it is not judged"
+    if b is None:
+        if faults := [reason for _, _, reason in settled.unscorable]:
+            return f"no alert: no detector could score it ({faults[0]})"
+        progress = {p.series: p for p in core.stream.windows.status(core.state)}.get(told.series)
+        return f"no alert: its series is {progress if progress and progress.cause else 'not scored yet'}"
+    s = settled.scored
+    if not s.live[b]:
+        row = core.state.row_of(told.series)
+        more = 0 if row is None else int(core.state.arrays["admission"]["probation"][row]) - int(s.ordinals[b])
+        return (
+            f"no alert: the series is in probation, {more} more observations of it are needed"
+            if more > 0
+            else "no alert: of this series too little is known yet for an alarm"
+        )
+    if s.alarm[b] < 0:
+        how = (
+            f"its score {s.score[b]:.2f} is below the level {s.level[b]:.2f}"
+            if np.isfinite(s.level[b])
+            else f"it is {-s.alarm[b]:.2f} decades less rare than the false-alarm budget asks for"
+        )
+        return (
+            f"no alert: {how}" if before == "inactive" else f"the alert that is {before} goes on towards its end: {how}"
+        )
+    if told.status == "pending":
+        return "no alert yet: it is anomalous, and the alert is pending until the hold duration is over"
+    if before in ("firing", "pending"):
+        return f"it is anomalous and belongs to the alert that was {before} already"
+    return "it is anomalous, and the series' suppression after its last alert is not over yet"
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "id": alert.id, "sequence": alert.sequence, "status": alert.status, "severity": alert.severity,
+        "reason": alert.reason, "change": alert.change, "kind": alert.kind, "summary": alert.summary,
+    }  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

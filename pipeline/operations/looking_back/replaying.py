@@ -1,0 +1,136 @@
+"""One partition's log again, through the worker's own steps and with what was decided where it was taken. Nothing is published or stored.
+
+    topic ──newest records──▶ decode ──▶ decisions due ──▶ PartitionCore.process ──▶ (Step, Settled)
+
+Where the log still begins where the state began, what is said is what the worker said; where older records are left out or expired, series begin
+cold there, and `from_offset` says where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import SettingsError
+from pipeline.kafka import topics
+from pipeline.kafka.clients import connect_admin
+from pipeline.kafka.decisions import DecisionTopic
+from pipeline.kafka.offsets import Offsets
+from pipeline.kafka.reader import read_to_the_end
+from pipeline.operations.deciding import Journal, found_model, taken_by_partition
+from pipeline.operations.state_admin import configured
+from pipeline.partition.carrying import applied
+from pipeline.partition.decisions import InForce, SettingsOf, Taken
+from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
+from pipeline.partition.streams import Streams
+from pipeline.settings import Settings
+from pipeline.steps.batches import RecordBatch
+
+NEWEST = 500_000
+"""Records of a partition that are replayed, at most, where nobody says otherwise."""
+
+
+class Place:
+    """A configured stream, its log, and what was decided about it.
+
+    Raises
+    ------
+    SettingsError, ModelError, BrokerError
+        The stream is not configured; its model is not there; Kafka does not answer, or has no such topic.
+    """
+
+    def __init__(self, settings: Settings, stream: str) -> None:
+        self.settings = settings
+        self.stream = configured(settings, stream)
+        admin, kafka = connect_admin(settings.kafka), settings.kafka
+        self.facts = topics.require(admin, kafka, [self.stream.input_topic])[self.stream.input_topic]
+        self.bounds = Offsets(admin, kafka).bounds(self.stream.input_topic, range(self.facts.partitions))
+        self.own = create_stream(self.stream, load_model(self.stream.model))
+        self.streams = Streams(self.own, find_model=found_model)
+        decisions = self.stream.decision_topic
+        entries = []
+        if decisions in topics.describe(admin, kafka, [decisions]):
+            entries = list(asyncio.run(Journal(DecisionTopic(kafka, decisions), None, stream).read()))
+        self.taken = taken_by_partition(entries, self.facts.topic_id)
+
+    def in_force(self) -> InForce:
+        """The newest settings that any partition took; the file's where there are none."""
+        newest = InForce()
+        for lines in self.taken.values():
+            for line in lines:
+                for d in line.decisions:
+                    if isinstance(d.what, SettingsOf) and d.serial > newest.serial:
+                        newest = InForce(d.serial, line.offset, d.what.settings, d.what.model, d.what.path)
+        return newest
+
+    def from_offset(self, partition: int, newest: int) -> int:
+        """Where a replay of the newest records begins."""
+        first, end = self.bounds[partition]
+        return max(first, end - newest)
+
+    def records(self, partition: int, newest: int) -> Iterator[RecordBatch]:
+        """The log's newest records, in order. Raises BrokerError."""
+        return read_to_the_end(self.settings.kafka, self.stream.input_topic, newest=newest, only=partition)
+
+    def require(self, partition: int) -> None:
+        """Raise SettingsError where there is no such partition."""
+        if partition not in self.bounds:
+            msg = f"topic {self.stream.input_topic} has the partitions 0 to {max(self.bounds)}, no {partition}"
+            raise SettingsError(msg)
+
+
+@dataclass(slots=True)
+class Replay:
+    """One partition as it goes on; `core` and `in_force` are as of the records so far."""
+
+    core: PartitionCore
+    streams: Streams
+    ahead: list[Taken]
+    in_force: InForce
+
+    @classmethod
+    def of(cls, place: Place, partition: int) -> Replay:
+        """With the decisions as the partition took them."""
+        return cls(
+            place.streams(InForce()).core(partition), place.streams, list(place.taken.get(partition, ())), InForce()
+        )
+
+    @classmethod
+    def under(cls, stream: Stream, partition: int) -> Replay:
+        """Under one stream's settings from the first record to the last, whatever was decided."""
+        return cls(stream.core(partition), Streams(stream), [], InForce())
+
+    def take(self, records: RecordBatch) -> Iterator[tuple[Step, Settled]]:
+        """Process records; what was decided among them takes effect where it was taken."""
+        for part in self._cut(records):
+            self._decide(int(part.offsets[0]) if len(part) else part.next_offset)
+            observations, _ = self.core.stream.decoder.decode(part)
+            if len(observations):
+                yield from self.core.process(observations)
+
+    def _cut(self, records: RecordBatch) -> Iterator[RecordBatch]:
+        for offset in sorted({t.offset for t in self.ahead}):
+            if len(records) and records.offsets[0] < offset < records.next_offset:
+                yield records.before(offset)
+                records = records.since(offset)
+        if len(records):
+            yield records
+
+    def _decide(self, position: int) -> None:
+        while self.ahead and self.ahead[0].offset <= position:
+            effect = applied(self.core, self.in_force, self.ahead.pop(0), self.streams)
+            self.core, self.in_force = effect.core, effect.in_force
+
+
+def every(replay: Replay, batches: Iterable[RecordBatch]) -> Iterator[tuple[Step, Settled]]:
+    """All that a log leads to."""
+    for batch in batches:
+        yield from replay.take(batch)
+
+
+def partition_of(place: Place, series: str, known: Sequence[int]) -> int:
+    """The partition that a series lies in: the one whose state `known` says so, else by the hash of its name."""
+    from producers.partitioning import hash_of
+
+    return known[0] if known else hash_of(series) % place.facts.partitions

@@ -1,0 +1,131 @@
+"""What other settings would have said of the newest part of the log: both are replayed from the same record on, and their alerts compared.
+
+What people decided in between (silences, closed alerts) is left out of both, so that what differs is due to the settings alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.alerts.records import Alert, rfc3339
+from pipeline.errors import SettingsError
+from pipeline.offline.training_job import parsed, put
+from pipeline.operations.looking_back.replaying import Place, Replay
+from pipeline.operations.state_admin import configured
+from pipeline.partition.stream import Stream, create_stream, load_model
+from pipeline.settings import Settings, StreamSettings
+
+_SAID_EVERY = 20_000
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An alert that would have fired; `ends_at` None: it is open at the end. `peak_score` as far as its records say."""
+
+    series: str
+    starts_at: str
+    ends_at: str | None
+    severity: str
+    kind: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Alerts of both settings whose onset lies in the compared time; `records` were replayed, `warm`: from the log's beginning."""
+
+    now: list[Begun]
+    then: list[Begun]
+    since: str
+    until: str
+    records: int
+    warm: bool
+
+    @property
+    def gone(self) -> list[Begun]:
+        """That fire now and would not then."""
+        begun = {(b.series, b.starts_at) for b in self.then}
+        return [b for b in self.now if (b.series, b.starts_at) not in begun]
+
+    @property
+    def new(self) -> list[Begun]:
+        """That would fire then and do not now."""
+        begun = {(b.series, b.starts_at) for b in self.now}
+        return [b for b in self.then if (b.series, b.starts_at) not in begun]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        lists = {name: [vars(b) for b in getattr(self, name)] for name in ("now", "then", "gone", "new")}
+        return {**lists, "since": self.since, "until": self.until, "records": self.records, "warm": self.warm}
+
+
+def with_values(settings: Settings, stream: str, sets: Sequence[str]) -> Settings:
+    """The settings with other values of one stream's, written as `threshold.level=3`. Raises SettingsError for what is no such setting."""
+    own = configured(settings, stream)
+    if not sets:
+        return settings
+    values = own.model_dump(exclude_unset=True)
+    for text in sets:
+        path, value = parsed(text)
+        if path[0] == "threshold" and path[-1] in _STATED:  # one of them says from when on a score is anomalous
+            values["threshold"] = {k: v for k, v in values.get("threshold", {}).items() if k not in _STATED}
+        put(values, path, value)
+    try:
+        other = StreamSettings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        msg = f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}; docs/settings.md lists the settings of a stream"
+        raise SettingsError(msg) from None
+    return settings.model_copy(update={"streams": tuple(other if s.name == stream else s for s in settings.streams)})
+
+
+_STATED = ("false_alarms", "level")
+
+
+def streams(tried: Settings, place: Place) -> tuple[Stream, Stream]:
+    """What holds now (as decided; the file's where nothing was), and what would hold."""
+    in_force = place.in_force()
+    other = configured(tried, place.stream.name)
+    now = place.streams(in_force) if in_force.settings is not None else place.own
+    return now, create_stream(other, load_model(other.model))
+
+
+def attempt(
+    place: Place, now: Stream, then: Stream, *, days: float, newest: int, say: Callable[[str], None] = lambda _: None
+) -> Trial:
+    """Replay every partition under both, and compare the alerts of the last `days` of event time."""
+    before: list[Alert] = []
+    after: list[Alert] = []
+    total, until, cold = 0, 0, False
+    for partition in place.bounds:
+        replays = Replay.under(now, partition), Replay.under(then, partition)
+        cold |= place.from_offset(partition, newest) > 0
+        for batch in place.records(partition, newest):
+            total += len(batch)
+            for replay, found in zip(replays, (before, after), strict=True):
+                for step, settled in replay.take(batch):
+                    found.extend(settled.alerts)
+                    if len(step.observations):
+                        until = max(until, int(step.observations.timestamps.max()))
+            if total % _SAID_EVERY < len(batch):
+                say(f"replayed {total:,} records twice")
+    since = max(until - int(days * 86_400_000), 0)
+    return Trial(_fired(before, since), _fired(after, since), rfc3339(since), rfc3339(until), total, warm=not cold)
+
+
+def _fired(records: list[Alert], since: int) -> list[Begun]:
+    """Each alert that fired, as its last record tells, by onset."""
+    last: dict[str, Alert] = {}
+    for record in records:
+        if record.fired:
+            last[record.id] = record
+    begun = [
+        Begun(a.series, a.starts_at, a.ends_at, a.severity, a.kind, a.summary)
+        for a in last.values()
+        if a.starts_at >= rfc3339(since)
+    ]
+    return sorted(begun, key=lambda b: (b.starts_at, b.series))

@@ -1,0 +1,145 @@
+"""What the log says again, beside a worker that said it: explanations, and other settings tried on the same log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from browser import browser_page
+from operated_stream import START, STEP, OperatedStream, observations, write_model
+
+from pipeline.alerts.records import rfc3339
+from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.dashboard.server import serving
+from pipeline.embedded.servers import start_redis
+from pipeline.settings import load_settings
+
+pytestmark = pytest.mark.kafka
+
+SPIKE, LAST = 250, 300
+LATE = b'{"series":"quiet","timestamp":%d,"value":10.0}' % (START + STEP * 100 + 1)
+
+
+@pytest.fixture(scope="module")
+def stream(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatedStream]:
+    """A worker has been here: one spike that fired, a silence decided behind it, a second spike, and an observation that came late."""
+    folder = tmp_path_factory.mktemp("stream")
+    with ExitStack() as running:
+        redis = running.enter_context(start_redis(folder / "redis"))
+        made = OperatedStream(folder, kafka, redis.url, write_model(folder / "quiet.model"), running=running)
+        made.create_topic()
+        worker = made.start()
+        made.send(*observations(0, LAST, SPIKE))
+        made.wait(lambda: stored(made) == LAST, worker)
+        done = made.run("silence", made.name, "qui*", "--until", "2030-01-01T00:00Z", "--wait")
+        assert done.exit_code == 0, (done.output, done.exception)
+        made.send(*observations(LAST, LAST + 50, LAST + 20), LATE)
+        made.wait(lambda: stored(made) == LAST + 51, worker)
+        made.stop(worker)
+        yield made
+
+
+def stored(stream: OperatedStream) -> int | None:
+    """Offset of the stored state; the group's coordinator need not be there yet."""
+    return next((p["offset"] for p in stream.shown()), None)
+
+
+def explained(stream: OperatedStream, row: int, *words: str) -> dict[str, Any]:
+    at = rfc3339(START + STEP * row)
+    done = stream.run("explain", stream.name, "quiet", "--at", at, "--json", *words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_an_alert_is_explained_as_the_worker_published_it(stream: OperatedStream) -> None:
+    published = [a for a in stream.alerts() if a["evidence"]["offset"] == SPIKE]
+    told = explained(stream, SPIKE)
+    assert [(a["id"], a["sequence"]) for a in told["alerts"]] == [(a["id"], a["sequence"]) for a in published]
+    assert told["verdict"].startswith("a record was published: anomaly (firing")
+    assert (told["observed"], told["offset"], told["warm"]) == ([60.0], SPIKE, True)
+    assert told["score"] == published[0]["score"]
+    assert told["level"] == 4.0
+    assert told["window"][-1] == [60.0]
+    assert told["members"]["zscore"]["calibrated"] == told["score"]
+
+
+def test_what_is_normal_is_explained_by_its_level(stream: OperatedStream) -> None:
+    told = explained(stream, 200)
+    assert told["verdict"] == f"no alert: its score {told['score']:.2f} is below the level 4.00"
+    assert (told["alerts"], told["status"]) == ([], "inactive")
+
+
+def test_a_silence_that_was_taken_before_it_is_named_and_one_behind_it_is_not(stream: OperatedStream) -> None:
+    told = explained(stream, LAST + 20)
+    assert "nobody is told: silenced by decision 2" in told["verdict"]
+    assert (told["silences"], told["decision"]) == ([2], 2)
+    assert (explained(stream, SPIKE)["silences"], explained(stream, SPIKE)["decision"]) == ([], 1)
+
+
+def test_a_time_between_two_observations_means_the_one_before(stream: OperatedStream) -> None:
+    done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * 200 + 59_000))
+    assert f"at {rfc3339(START + STEP * 200)}, partition 0, offset 200" in done.output
+    assert "replayed     from the log's beginning" in done.output
+
+
+def test_a_late_observation_is_explained_as_late(stream: OperatedStream) -> None:
+    told = explained(stream, 100)
+    assert told["offset"] == 100
+    done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * 100 + 1), "--json")
+    assert "it came late" in json.loads(done.stdout.splitlines()[-1])["verdict"]
+
+
+def test_of_a_part_of_the_log_it_is_said_that_it_is_one(stream: OperatedStream) -> None:
+    told = explained(stream, LAST + 45, "--records", "30")
+    assert (told["warm"], told["replayed_from"]) == (False, LAST + 21)
+    assert told["verdict"].startswith("no alert")
+    assert "no observation of series other" in stream.refused("explain", stream.name, "other")
+    assert "no 7" in stream.refused("explain", stream.name, "quiet", "--partition", "7")
+
+
+def test_other_settings_are_tried_on_the_same_log_and_nothing_is_changed(stream: OperatedStream) -> None:
+    before = len(stream.alerts())
+    done = stream.run("apply", stream.name, "--dry-run", "--set", "threshold.level=11.5", "--days", "1000", "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["changes"]["threshold.level"] == [4.0, 11.5]
+    trial = told["trial"]
+    assert [b["starts_at"] for b in trial["now"]] == [rfc3339(START + STEP * r) for r in (SPIKE, LAST + 20)]
+    assert (trial["then"], trial["gone"], trial["new"]) == ([], trial["now"], [])
+    assert (trial["records"], trial["warm"]) == (LAST + 51, True)
+    assert len(stream.alerts()) == before
+    done = stream.run("apply", stream.name, "--dry-run", "--set", "threshold.level=11.5", "--days", "1000")
+    assert f"2 alerts now, 0 then\n  - {rfc3339(START + STEP * SPIKE)}" in done.output
+    assert done.output.endswith("nothing was changed (--dry-run)\n")
+
+
+def test_what_is_no_setting_is_refused(stream: OperatedStream) -> None:
+    assert "threshold.levle" in stream.refused("apply", stream.name, "--dry-run", "--set", "threshold.levle=3")
+    assert "goes with --dry-run" in stream.refused("apply", stream.name, "--set", "threshold.level=3")
+
+
+async def test_the_page_tries_the_same(stream: OperatedStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    from playwright.async_api import expect
+
+    for name, value in stream.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(None)
+    subscriber = AlertSubscriber(settings.kafka, f"{stream.name}.alerts", start="beginning")
+    async with (
+        serving(subscriber, settings=settings) as (address, _),
+        browser_page(f"{address}#/what-if?stream={stream.name}") as page,
+    ):
+        await page.get_by_label("false alarms").fill("")
+        await page.get_by_label("hold").fill("10m")
+        await page.get_by_label("newest days").fill("300")
+        await page.get_by_role("button", name="try").click()
+        region = page.get_by_role("region", name="what if")
+        await expect(region).to_contain_text("2 alerts now, 0 then")
+        await expect(region).to_contain_text("would not fire: 2")
+        await page.get_by_label("hold").fill("nonsense")
+        await page.get_by_role("button", name="try").click()
+        await expect(page.get_by_role("alert")).to_contain_text("alerts.hold")
