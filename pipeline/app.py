@@ -48,6 +48,7 @@ from pipeline.partition.stores.base import Claim, Identity, Store
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
+from pipeline.registry import registry_of
 from pipeline.settings import Settings, StreamSettings, load_settings
 from pipeline.steps.scoring import Scorer, ScoringHung
 
@@ -96,7 +97,7 @@ def create_app(
         None: nothing is decided, each stream is as it is here.
     """
     by_topic = {stream.settings.input_topic: stream for stream in streams}
-    worker = settings.worker
+    worker, registry = settings.worker, registry_of(settings.registry)
     readers = {s.settings.alert_topic: OpenAlerts(settings.kafka, s.settings.alert_topic) for s in by_topic.values()}
 
     def make(
@@ -131,6 +132,7 @@ def create_app(
             rebuild_records=worker.rebuild_records,
             decisions=decisions,
             streams=streams_of,
+            fetch_schemas=None if registry is None else registry.fetch,
         )
 
     return App.create(settings, by_topic, make)

@@ -27,6 +27,7 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -46,6 +47,8 @@ from detectors.budget import parse as parse_budget
 from pipeline.addresses import host_list, redis_address
 from pipeline.errors import SettingsError
 from pipeline.wrong_settings import in_words
+from producers.formats.fields import Fields
+from producers.formats.registry.address import check_url
 
 DEFAULT_FILE = Path("tidewatch.toml")
 FILE_VARIABLE = "TIDEWATCH_CONFIG"
@@ -236,6 +239,60 @@ class RedisSettings(_Table):
         return self
 
 
+class RegistrySettings(_Table):
+    """The schema registry of streams whose records have a schema's id before them; Confluent's interface."""
+
+    url: str = Field(
+        "",
+        description="http:// or https:// address, with the path below which `/schemas/ids` lies (Apicurio: `/apis/ccompat/v7`); empty: none.",
+    )
+    username: str = Field("", description="User, for basic authentication.")
+    password: SecretStr = Field(SecretStr(""), description="Password of that user.")
+    token: SecretStr = Field(SecretStr(""), description="Bearer token, in place of user and password.")
+    ca_file: Path | None = Field(None, description="PEM file of the authority that signed the registry's certificate.")
+    timeout: Duration = Field(timedelta(seconds=5), description="How long one answer may take.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if url:
+            check_url(url)
+        return url
+
+    @field_validator("timeout")
+    @classmethod
+    def _some_time(cls, timeout: timedelta) -> timedelta:
+        if not timeout:
+            raise ValueError("it is more than nothing")
+        return timeout
+
+    @field_validator("ca_file")
+    @classmethod
+    def _is_an_authority(cls, file: Path | None) -> Path | None:
+        return _authority(file)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("registry.username and registry.password go together")
+        if self.username and self.token.get_secret_value():
+            raise ValueError("registry.token stands in place of registry.username: leave one of them out")
+        return self
+
+
+class FieldSettings(_Table):
+    """Which fields of a record are what, for formats `json` and `registry` (docs/formats.md, Fields); what is empty is found by their names and types."""
+
+    time: str = Field("", description="Field that is the time.")
+    name: str = Field("", description="Field whose text names the series.")
+    labels: tuple[str, ...] = Field((), description="Fields that are labels; then no others are.")
+    values: tuple[str, ...] = Field((), description="Fields that are values, a series for each; then no others are.")
+
+    def chosen(self) -> Fields:
+        """As the formats take them."""
+        return Fields(self.time, self.name, self.labels, self.values)
+
+
 class ThresholdSettings(_Table):
     """When a score is anomalous."""
 
@@ -355,6 +412,10 @@ class AlertSettings(_Table):
     )
 
 
+WITH_FIELDS = ("json", "registry", "auto")
+"""Formats whose records may have any fields."""
+
+
 class StreamSettings(_Table):
     """One stream: an input topic with its model and alert policy."""
 
@@ -362,7 +423,17 @@ class StreamSettings(_Table):
     topic: str = Field("", description="Input topic; default `<name>.observations`.")
     model: Path = Field(description="Model file (`tidewatch train` writes one).")
     format: Literal[
-        "native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "auto"
+        "native",
+        "telegraf",
+        "influx",
+        "prometheus",
+        "remote-write",
+        "otlp",
+        "cloudevents",
+        "csv",
+        "json",
+        "registry",
+        "auto",
     ] = Field(
         "native", description="Format of the records (docs/formats.md); auto: told apart one by one, by their content."
     )
@@ -377,6 +448,7 @@ class StreamSettings(_Table):
         description="Whose midnight and weekend the series keep, as Europe/Berlin (summer time included); empty: as the model file says, UTC "
         "where it was trained without.",
     )
+    fields: FieldSettings = Field(default_factory=FieldSettings)
     threshold: ThresholdSettings = Field(default_factory=ThresholdSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     alert_topic: str = Field("tidewatch.alerts", description="Topic that alerts are published to.")
@@ -410,6 +482,13 @@ class StreamSettings(_Table):
             msg = f"there is no time zone {name[:60]!r}; write it as Europe/Berlin, America/New_York or UTC"
             raise ValueError(msg) from error
         return name
+
+    @model_validator(mode="after")
+    def _fields_of_a_format_that_has_some(self) -> Self:
+        if self.fields != FieldSettings() and self.format not in WITH_FIELDS:
+            msg = f"fields is for records of one's own fields: set format to one of {', '.join(WITH_FIELDS)}"
+            raise ValueError(msg)
+        return self
 
     @property
     def input_topic(self) -> str:
@@ -505,18 +584,23 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     streams: tuple[StreamSettings, ...] = ()
 
     @field_validator("streams")
     @classmethod
-    def _names_of_their_own(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
+    def _fit_together(cls, streams: tuple[StreamSettings, ...], others: ValidationInfo) -> tuple[StreamSettings, ...]:
         names = [s.name for s in streams]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             msg = f"two streams have the same name: {', '.join(twice)}"
             raise ValueError(msg)
         if told := next(_crossed_topics(streams), ""):
             raise ValueError(told)
+        registry = others.data.get("registry")
+        if registry is not None and not registry.url and (of := [s.name for s in streams if s.format == "registry"]):
+            msg = f"stream {of[0]} has the format registry, and registry.url names none"
+            raise ValueError(msg)
         return streams
 
     @classmethod

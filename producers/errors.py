@@ -15,3 +15,7 @@ class DeliveryError(ProducerError):
 
 class ConnectionFailed(ProducerError):
     """Kafka cannot be reached, or refuses the topic."""
+
+
+class RegistryError(ProducerError):
+    """The schema registry cannot be asked now: it does not answer, refuses, or what answers is none."""

@@ -85,6 +85,8 @@ def init(
     tables: dict[str, Any] = {"streams": [stream]}
     if settings.kafka.brokers != KafkaSettings().brokers:
         tables = {"kafka": {"brokers": settings.kafka.brokers}, **tables}
+    if settings.registry.url:
+        tables = {"registry": {"url": settings.registry.url}, **tables}
     with out.open("x", encoding="utf-8") as file:
         file.write(as_toml(tables))
     typer.echo(f"{out}: stream {name} of {topic}, format {found}, {len(seen.series):,} series seen")
@@ -106,11 +108,13 @@ def _settings(source: str, config: Path | None, brokers: str) -> tuple[Settings,
 
 def _looked_at(source: str, settings: Settings, stream: StreamSettings | None, format_: str, newest: int) -> Preview:
     from pipeline.operations.preview import Preview, messages_of
+    from pipeline.registry import registry_of
 
     given = format_ or (stream.format if stream is not None else "auto")
     counter, gauge = (stream.counter, stream.gauge) if stream is not None else ((), ())
+    fields, registry = None if stream is None else stream.fields.chosen(), registry_of(settings.registry)
     if not source.startswith(KAFKA):
-        seen = Preview(given, counter, gauge)
+        seen = Preview(given, counter, gauge, fields=fields, registry=registry)
         batches = messages_of(Path(source))
     else:
         from pipeline.kafka import topics
@@ -119,7 +123,7 @@ def _looked_at(source: str, settings: Settings, stream: StreamSettings | None, f
 
         topic = source.removeprefix(KAFKA)
         facts = topics.require(connect_admin(settings.kafka), settings.kafka, [topic])
-        seen = Preview(given, counter, gauge, partitions=facts[topic].partitions)
+        seen = Preview(given, counter, gauge, partitions=facts[topic].partitions, fields=fields, registry=registry)
         batches = read_to_the_end(settings.kafka, topic, newest=newest)
     for batch in batches:
         seen.take(batch)

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from pipeline.errors import BrokerError
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
+from pipeline.registry import learn_now
 from pipeline.settings import KafkaSettings
 from pipeline.steps.batches import Observations
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from pipeline.steps.totals import FIELDS, rates, rates_of_deltas
 from producers.formats.base import COUNTER, DELTA
+from producers.formats.fields import Fields
+from producers.formats.registry.client import Registry
 
 
 def read_metrics(
@@ -28,6 +31,8 @@ def read_metrics(
     format: str = "native",  # noqa: A002  # the setting's name
     counter: Sequence[str] = (),
     gauge: Sequence[str] = (),
+    fields: Fields | None = None,
+    registry: Registry | None = None,
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order.
 
@@ -35,8 +40,10 @@ def read_metrics(
 
     Parameters
     ----------
-    format, counter, gauge
+    format, counter, gauge, fields
         As the settings of a stream have them.
+    registry
+        For values behind a schema registry.
 
     Raises
     ------
@@ -44,13 +51,16 @@ def read_metrics(
         The topic is not there, holds no observation, or cannot be read to its end.
     SettingsError
         The format cannot bring so many channels.
+    RegistryError
+        The schema registry cannot be asked.
     """
-    decoder, kinds = Decoder("metric", channels, format=format), Kinds(counter, gauge)
+    decoder, kinds = Decoder("metric", channels, format=format, fields=fields), Kinds(counter, gauge)
     connect_admin(kafka)  # says in words why no broker answers
     times: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
     values: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     totals: dict[str, NDArray[Any]] = {}
     for batch in read_to_the_end(kafka, topic):
+        learn_now(decoder, batch, registry)
         observations, _ = decoder.decode(batch)
         for name, rows in _by_series(observations):
             if channels == 1:

@@ -137,11 +137,22 @@ def open_source(
         from fnmatch import fnmatchcase
 
         from pipeline.kafka.history import read_metrics
+        from pipeline.registry import registry_of
 
         topic = data.removeprefix(KAFKA)
         settings = load_settings(config)
         stream = next((s for s in settings.streams if s.input_topic == topic), None)
-        form = {} if stream is None else {"format": stream.format, "counter": stream.counter, "gauge": stream.gauge}
+        form = (
+            {}
+            if stream is None
+            else {
+                "format": stream.format,
+                "counter": stream.counter,
+                "gauge": stream.gauge,
+                "fields": stream.fields.chosen(),
+                "registry": registry_of(settings.registry),
+            }
+        )
         metric = read_metrics(settings.kafka, topic, channels=channels, **form)  # type: ignore[arg-type]
         chosen = {n: of for n, of in metric.items() if not series or any(fnmatchcase(n, glob) for glob in series)}
         if not chosen:

@@ -42,7 +42,7 @@ class Health:
         self._lock = threading.Lock()  # asked by the server's thread
         self._positions: dict[tuple[str, int], int] = {}
         self._stalled: dict[tuple[str, int], float] = {}
-        self._waiting: dict[tuple[str, int], float] = {}
+        self._waiting: dict[tuple[str, int], tuple[str, float]] = {}
         self._unscorable: dict[tuple[str, int], tuple[int, float]] = {}
         self._in_pieces: dict[tuple[str, int], Verdict] = {}
         self._came: dict[tuple[str, int], float] = {}
@@ -60,11 +60,11 @@ class Health:
                 self._stalled.setdefault(key, self._clock())
             self._positions[key] = position
 
-    def waiting(self, stream: str, partition: int, store: bool) -> None:
-        """Whether a partition waits for its store."""
+    def waiting(self, stream: str, partition: int, waiting: bool, what: str) -> None:
+        """Whether a partition waits for its store, or for a schema registry."""
         with self._lock:
-            if store:
-                self._waiting.setdefault((stream, partition), self._clock())
+            if waiting:
+                self._waiting.setdefault((stream, partition), (what, self._clock()))
             else:
                 self._waiting.pop((stream, partition), None)
 
@@ -124,14 +124,16 @@ class Health:
         now = self._clock()
         with self._lock:
             stalled = {k: now - since for k, since in self._stalled.items() if now - since > self._patience}
-            waiting = {k: now - since for k, since in self._waiting.items() if now - since > self._patience}
+            waiting = {
+                k: (what, now - since) for k, (what, since) in self._waiting.items() if now - since > self._patience
+            }
             unscorable = {k: (n, now - last) for k, (n, last) in self._unscorable.items() if now - last <= REMEMBERED}
             at, in_pieces = dict(self._positions), dict(self._in_pieces)
         lines = [
             f"{s}[{p}] stands at offset {at[s, p]} for {age:.0f} s with records waiting"
             for (s, p), age in stalled.items()
         ]
-        lines += [f"{s}[{p}] waits for the state store since {age:.0f} s" for (s, p), age in waiting.items()]
+        lines += [f"{s}[{p}] waits for the {what} since {age:.0f} s" for (s, p), (what, age) in waiting.items()]
         lines += [
             f"{s}[{p}]: {n} observations that a detector could not score are dead letters, the last {age:.0f} s ago"
             for (s, p), (n, age) in unscorable.items()

@@ -21,6 +21,7 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_series{state}                                       warming, live
     tidewatch_series_away_ratio                                   share of the series looked at that are not where their key says
     tidewatch_store_waiting                                       1 while the state store does not answer
+    tidewatch_registry_waiting                                    1 while the schema registry does not answer
     tidewatch_event_time_seconds                                  the partition's event time
     tidewatch_clocks_apart                                        series whose clock is far from it
     tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
@@ -41,6 +42,7 @@ from pipeline.alerts.records import Severity, Status
 from pipeline.operations.health import Health
 from pipeline.operations.progress import Progress
 from pipeline.partition.home import Verdict
+from pipeline.partition.stores.patience import REGISTRY, STORE
 from producers.formats.base import Reason
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
@@ -115,7 +117,10 @@ class WorkerMetrics:
         self._away = gauge(
             "series_away_ratio", "Share of the series looked at that are not in the partition of their key."
         )
-        self._waiting = gauge("store_waiting", "1 while the state store does not answer.")
+        self._waiting = {
+            STORE: gauge("store_waiting", "1 while the state store does not answer."),
+            REGISTRY: gauge("registry_waiting", "1 while the schema registry does not answer."),
+        }
         self._apart = gauge("clocks_apart", "Series whose clock is 15 minutes or more from the partition's event time.")
         self._event_time = gauge("event_time_seconds", "The partition's event time, in seconds since the epoch.")
         self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
@@ -179,10 +184,10 @@ class WorkerMetrics:
         self._checkpoint_bytes.labels(stream).observe(size)
         self._offset.labels(stream, str(partition)).set(offset)
 
-    def waiting(self, stream: str, partition: int, store: bool) -> None:
-        """Whether the partition waits for the store."""
-        self._waiting.labels(stream, str(partition)).set(int(store))
-        self.health.waiting(stream, partition, store)
+    def waiting(self, stream: str, partition: int, waiting: bool, what: str) -> None:
+        """Whether the partition waits for the store, or for the schema registry."""
+        self._waiting[what].labels(stream, str(partition)).set(int(waiting))
+        self.health.waiting(stream, partition, waiting, what)
 
     def missed(self, stream: str, partition: int, records: int) -> None:
         """Records expired before they were read."""
@@ -225,7 +230,7 @@ class WorkerMetrics:
         """The partition was given away: its gauges go, its counters stay."""
         labels = (stream, str(partition))
         for gauge in (
-            self._offset, self._position, self._lag, self._waiting, self._away, self._apart, self._event_time
+            self._offset, self._position, self._lag, *self._waiting.values(), self._away, self._apart, self._event_time
         ):  # fmt: skip
             _remove(gauge, *labels)
         for state in ("warming", "live"):

@@ -15,13 +15,16 @@ import numpy as np
 
 from pipeline.errors import SettingsError
 from pipeline.partition.home import Homes, Verdict, worst
+from pipeline.registry import learn_now
 from pipeline.steps.batches import RecordBatch
 from pipeline.steps.decoding import CONTROL, Decoder
 from pipeline.steps.kinds import Kinds
 from producers.batches import is_batch
 from producers.formats.base import Unusable
 from producers.formats.detect import format_of
+from producers.formats.fields import Fields
 from producers.formats.packed import unpacked
+from producers.formats.registry.client import Registry
 from producers.records import MAX_VALUE_BYTES
 
 KINDS = ("gauge", "counter", "delta")
@@ -62,13 +65,16 @@ class Preview:
         gauge: Sequence[str] = (),
         *,
         partitions: int = 1,
+        fields: Fields | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self.records = 0
         self.formats: Counter[str] = Counter()
         self.series: dict[str, SeriesSeen] = {}
         self.letters: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.keyless = 0
-        self._decoder = Decoder("metric", 1, format=format)
+        self._decoder = Decoder("metric", 1, format=format, fields=fields)
+        self._registry = registry
         self._kinds = Kinds(counter, gauge)
         self._partitions = partitions
         self._homes: dict[int, Homes] = {}
@@ -89,7 +95,8 @@ class Preview:
         return worst(self._homes.values())
 
     def take(self, batch: RecordBatch) -> None:
-        """Messages of one partition."""
+        """Messages of one partition. Raises RegistryError where the schema registry that they need cannot be asked."""
+        learn_now(self._decoder, batch, self._registry)
         self.records += len(batch)
         self.keyless += sum(not key for key in batch.keys)
         self.formats.update(_format(value) for value in batch.values if value is not None)
@@ -138,7 +145,12 @@ def messages_of(file: Path) -> Iterator[RecordBatch]:
 
 def _messages(content: bytes) -> list[bytes]:
     name = _format(content)
-    if (name in ("influx", "csv") and len(content) <= MAX_VALUE_BYTES) or name in ("otlp", "remote-write", COMPACT):
+    if (name in ("influx", "csv") and len(content) <= MAX_VALUE_BYTES) or name in (
+        "otlp",
+        "remote-write",
+        "registry",
+        COMPACT,
+    ):
         return [content]
     try:
         msgspec.json.decode(content)

@@ -20,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -37,11 +38,12 @@ from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
 from pipeline.partition.reports import LoopMetrics, Reports
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
-from pipeline.partition.stores.patience import Patience
+from pipeline.partition.stores.patience import STORE, Patience
 from pipeline.partition.stream import PartitionCore, Step, Stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
+from producers.formats.registry.schemas import Schema, Unknown
 from producers.records import PartitionsAdded, decode_control, encode_control
 
 log = structlog.get_logger(__name__)
@@ -60,6 +62,9 @@ CountPartitions = Callable[[], Awaitable[int]]
 
 Append = Callable[[bytes, bytes], Awaitable[bool]]
 """Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
+
+FetchSchemas = Callable[[Collection[int]], Awaitable[Mapping[int, Schema | Unknown]]]
+"""What a schema registry says of ids. Raises RegistryError where it cannot be asked."""
 
 
 class PartitionLoop:
@@ -85,6 +90,8 @@ class PartitionLoop:
         What was decided and is to be; None: nothing is, and `stream` holds (files, tests).
     streams
         The streams of what is in force; None: `stream` for everything.
+    fetch_schemas
+        Asks a schema registry; None: there is none, and records that need it are dead letters.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class PartitionLoop:
         rebuild_records: int = 2_000_000,
         decisions: Decisions | None = None,
         streams: Streams | None = None,
+        fetch_schemas: FetchSchemas | None = None,
     ) -> None:
         self.stream = stream
         self.partition = partition
@@ -128,6 +136,7 @@ class PartitionLoop:
         self._decisions = decisions
         self._streams = Streams(stream) if streams is None else streams
         self._sleep = sleep
+        self._fetch_schemas = fetch_schemas
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._partitions = 0
@@ -189,7 +198,7 @@ class PartitionLoop:
             self._growth = Growth(begun=now.partitions, history=now.end)
         self._growth.counted = now.partitions
         await self._tell_partitions(now.partitions)
-        self._reports.waiting(False)
+        self._reports.waiting(False, STORE)
         if self.position > now.end:
             msg = (
                 f"{self.stream.settings.input_topic}[{self.partition}] ends at offset {now.end}, but its stored state is of "
@@ -247,10 +256,18 @@ class PartitionLoop:
 
     async def _process(self, records: RecordBatch) -> None:
         """One batch, or what lies of it before a border of a rebuild, no more of it at a time than memory has room for."""
+        await self._learn(records)
         for portion in self.stream.decoder.portions(records):
             await self._process_portion(portion)
 
+    async def _learn(self, records: RecordBatch) -> None:
+        """Have the schemas at hand that these records need; while their registry is away, the partition waits."""
+        decoder = self.stream.decoder
+        while self._fetch_schemas is not None and (ids := decoder.missing(records)):
+            decoder.learn(await self._patiently(partial(self._fetch_schemas, ids)))
+
     async def _process_portion(self, records: RecordBatch) -> None:
+        await self._learn(records)  # again: other partitions of the stream share the decoder, and it keeps so many only
         started = self._clock()
         self._midway = True
         records = records.since(self.position)

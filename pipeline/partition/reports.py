@@ -35,8 +35,8 @@ class LoopMetrics(Protocol):
         """The partition is not this worker's any more."""
         ...
 
-    def waiting(self, stream: str, partition: int, store: bool) -> None:
-        """Whether the partition waits for the store."""
+    def waiting(self, stream: str, partition: int, waiting: bool, what: str) -> None:
+        """Whether the partition waits for the store, or for the registry (`pipeline.partition.stores.patience`)."""
         ...
 
     def missed(self, stream: str, partition: int, records: int) -> None:
@@ -78,10 +78,10 @@ class Reports:
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
 
-    def waiting(self, waiting: bool) -> None:
-        """Whether the partition waits for the store."""
+    def waiting(self, waiting: bool, what: str) -> None:
+        """Whether the partition waits for the store, or for the registry."""
         if self._metrics is not None:
-            self._metrics.waiting(*self._of, waiting)
+            self._metrics.waiting(*self._of, waiting, what)
 
     def missed(self, records: int) -> None:
         """Records expired before they were read."""

@@ -13,7 +13,8 @@ into the next: to msgspec's `decode_lines` a line break is white space also insi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any, cast
@@ -28,9 +29,11 @@ from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
-from producers.formats.base import MAX_POINTS, Parser, Point, Reason, Unusable, checked_series, shown
+from producers.formats.base import MAX_POINTS, Parsed, Parser, Point, Reason, Unusable, checked_series, shown
+from producers.formats.fields import Fields, parse_json
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
 from producers.formats.packed import GZIP, unpacked
+from producers.formats.registry.schemas import Schema, Schemas, Unknown, schema_id
 from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
 
 CONTROL = "control record"
@@ -44,7 +47,7 @@ MAX_BATCH_POINTS = 1_000_000
 
 _BEST_RATIO = 1032  # of deflate
 
-_KEYED = frozenset({"auto"} | {"csv"} | {"cloudevents"})
+_KEYED = frozenset({"auto", "csv", "cloudevents", "json", "registry"})
 """Formats whose messages may leave the name to the key."""
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -63,6 +66,8 @@ class Decoder:
         For tables; None for metrics.
     format
         `native`, or a foreign format (metrics with one channel only).
+    fields
+        Which fields of records of one's own are what.
 
     Attributes
     ----------
@@ -81,6 +86,7 @@ class Decoder:
         channels: int,
         features: FeatureEncoder | None = None,
         format: str = "native",  # noqa: A002  # the setting's name
+        fields: Fields | None = None,
     ) -> None:
         if format != "native" and format not in FOREIGN:
             msg = f"unknown input format {format!r}; choose one of native, {', '.join(FOREIGN)}"
@@ -98,10 +104,21 @@ class Decoder:
         self.features = features
         self.width = len(features.names) if features is not None else channels
         self.skipped: Counter[str] = Counter()
-        self._foreign: Parser | None = FOREIGN.get(format)
+        fields = Fields() if fields is None else fields
+        self._foreign: Parser | None = partial(parse_json, fields=fields) if format == "json" else FOREIGN.get(format)
+        self._schemas = Schemas(fields) if format in ("registry", "auto") else None
         self._unnamed = format in _KEYED
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
+
+    def missing(self, batch: RecordBatch) -> set[int]:
+        """Ids of the schemas that these records need and that are not at hand: `learn` them before anything is read, or they are not known."""
+        return set() if self._schemas is None else self._schemas.missing(batch.values)
+
+    def learn(self, found: Mapping[int, Schema | Unknown]) -> None:
+        """Take what a schema registry told of ids."""
+        if self._schemas is not None:
+            self._schemas.learn(found)
 
     def portions(self, batch: RecordBatch) -> Iterator[RecordBatch]:
         """The batch in pieces that hold at most `MAX_BATCH_POINTS`, or one record; nearly always it is the one piece.
@@ -112,7 +129,7 @@ class Decoder:
         if not len(batch) or (self._foreign is None and _bytes_of(batch.values) <= 8 * MAX_BATCH_POINTS):
             yield batch
             return
-        most = np.cumsum([_most_points(value, self.format) for value in batch.values])
+        most = np.cumsum([self._most_points(value) for value in batch.values])
         start, before = 0, 0
         while start < len(batch):
             stop = max(int(np.searchsorted(most, before + MAX_BATCH_POINTS, side="right")), start + 1)
@@ -159,6 +176,16 @@ class Decoder:
                 r.reason = CONTROL
         return observations, rejected
 
+    def _most_points(self, value: bytes | None) -> int:
+        most = _most_points(value, self.format)
+        return most if self._schemas is None or value is None else most + self._schemas.most_points(value)
+
+    def _parsed(self, parse: Parser, value: bytes) -> Parsed:
+        """Points of one record. Raises Unusable."""
+        if self._schemas is not None and schema_id(value):
+            return self._schemas.parse(value)
+        return parse(unpacked(value) if value.startswith(GZIP) else value)
+
     def _rows(
         self,
         batch: RecordBatch,
@@ -197,7 +224,7 @@ class Decoder:
                 compact.append(i)
                 continue
             try:
-                parsed = parse(unpacked(value) if value.startswith(GZIP) else value)
+                parsed = self._parsed(parse, value)
                 if self._unnamed:
                     parsed.points = [_keyed(p, batch.keys[index[i]]) for p in parsed.points]
             except Unusable as error:
@@ -334,6 +361,9 @@ def _key(key: bytes | None) -> str:
         raise Unusable(Reason.NO_SERIES, "neither a member `series` nor a key")
     if len(key) > MAX_SERIES_BYTES:
         raise Unusable(Reason.TOO_LARGE, f"key of {len(key)} bytes; a series name has at most {MAX_SERIES_BYTES}")
+    if schema_id(key):
+        why = f"the key {shown(key[:20])} is behind a schema registry too, and is not read: let a field of the value name the series"
+        raise Unusable(Reason.NO_SERIES, why)
     try:
         return key.decode()
     except UnicodeDecodeError:

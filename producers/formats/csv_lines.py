@@ -28,10 +28,8 @@ from producers.formats.base import (
     shown,
     time_of_any_unit,
 )
+from producers.formats.fields import NAMES, TIMES, VALUES
 
-_TIMES = ("timestamp", "time", "ts", "date", "datetime", "_time")
-_VALUES = ("value", "_value")
-_NAMES = ("series", "name", "metric", "_measurement")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _INTEGER = re.compile(r"\d{9,20}", re.ASCII)
 _MAX_COLUMNS = 1_000
@@ -56,7 +54,7 @@ def parse(value: bytes) -> Parsed:
             Reason.TOO_LARGE, f"more than {_MAX_COLUMNS:,} columns, or {MAX_POINTS:,} points, in one message"
         )
     header = [cell.strip() for cell in rows[0]]
-    time = next((i for i, name in enumerate(header) if name.lower() in _TIMES), None)
+    time = next((i for i, name in enumerate(header) if name.lower() in TIMES), None)
     parsed = Parsed()
     for row in rows if time is None else rows[1:]:
         try:
@@ -76,14 +74,14 @@ def _headed(row: Sequence[str], header: Sequence[str], time: int, parsed: Parsed
         raise Unusable(Reason.WRONG_CHANNELS, f"a line of {len(row)} columns below a header of {len(header)}")
     timestamp = _time(row[time])
     cells = {name: cell.strip() for i, (name, cell) in enumerate(zip(header, row, strict=True)) if i != time}
-    value = next((name for name in cells if name.lower() in _VALUES), None)
-    named = next((cells[name] for name in cells if name.lower() in _NAMES), None)
+    value = next((name for name in cells if name.lower() in VALUES), None)
+    named = next((cells[name] for name in cells if name.lower() in NAMES), None)
     if value is not None:
-        labels = {n: c for n, c in cells.items() if n.lower() not in (*_NAMES, *_VALUES) and c}
+        labels = {n: c for n, c in cells.items() if n.lower() not in (*NAMES, *VALUES) and c}
         values = {named or "": cells[value]}
     else:
-        values = {n: c for n, c in cells.items() if n.lower() not in _NAMES and (not c or _NUMBER.fullmatch(c))}
-        labels = {n: c for n, c in cells.items() if n not in values and n.lower() not in _NAMES}
+        values = {n: c for n, c in cells.items() if n.lower() not in NAMES and (not c or _NUMBER.fullmatch(c))}
+        labels = {n: c for n, c in cells.items() if n not in values and n.lower() not in NAMES}
         values = {f"{named}_{n}" if named else n: c for n, c in values.items()}
     if not values:
         raise Unusable(Reason.WRONG_TYPE, "no column holds a number")

@@ -3,6 +3,7 @@
     {          JSON: by its members ............... otlp, telegraf, prometheus, cloudevents, native
     0x0a       an export of OpenTelemetry ......... otlp
     text       by its first line .................. influx, csv
+    0x00       a schema's id ...................... registry
     the rest   a Snappy block with time series .... remote-write
 
 A format that is set is quicker, and says more clearly what is wrong with a message; nothing here guesses about values.
@@ -18,6 +19,7 @@ from producers.formats import cloudevents, csv_lines, influx, otlp, prometheus, 
 from producers.formats.base import Parsed, Parser, Point, Reason, Unusable
 from producers.formats.foreign import looks_like
 from producers.formats.native import reader_of_one
+from producers.formats.registry.schemas import schema_id
 
 
 class _Look(msgspec.Struct, gc=False, rename={"resource_metrics": "resourceMetrics"}):
@@ -61,6 +63,8 @@ def format_of(value: bytes) -> str:
         return _of_json(value)
     if start == b"[" or not start:
         return "native"  # it says what is wrong
+    if schema_id(value):
+        return "registry"
     if value[0] == 0x0A and _is_otlp(value):
         return "otlp"
     if not _CONTROL.search(value[:4096]):
@@ -116,6 +120,17 @@ def _native(value: bytes) -> Parsed:
     return Parsed([Point(one.series or "", one.timestamp, one.value)])
 
 
+def _registry(value: bytes) -> Parsed:
+    """A value of a registry can be read only with its schema (`producers.formats.registry`), which no parser of bytes alone has."""
+    if schema := schema_id(value):
+        raise Unusable(
+            Reason.UNDECODABLE, f"schema {schema} of a schema registry, within another format; send it as it is"
+        )
+    likeness = looks_like(value)
+    why = f"no schema's id stands before it, as a schema registry has it{f'; it looks like {likeness}' if likeness else ''}"
+    raise Unusable(Reason.UNDECODABLE, why)
+
+
 def _remote_write(value: bytes) -> Parsed:
     from producers.formats import remote_write
 
@@ -131,5 +146,6 @@ PARSERS: dict[str, Parser] = {
     "cloudevents": cloudevents.parse,
     "csv": csv_lines.parse,
     "native": _native,
+    "registry": _registry,
 }
 """Name of a format, as the setting `format` has it -> its parser."""

@@ -122,7 +122,9 @@ def _registry(value: bytes) -> str:
     if value[0] == 0 and len(value) > 5:
         schema = int.from_bytes(value[1:5], "big")
         if 0 < schema < 1 << 31:
-            return f"Confluent's schema registry, schema id {schema}: {_registry_mend(value[5:])}"
+            return (
+                f"Confluent's schema registry, schema id {schema}: set the stream's format = registry, and registry.url"
+            )
         wide = int.from_bytes(value[1:9], "big")
         if len(value) > 9 and 0 < wide < 1 << 31:
             return f"Apicurio's schema registry, schema id {wide}: {_registry_mend(value[9:])}"

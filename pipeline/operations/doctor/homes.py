@@ -15,8 +15,11 @@ from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
 from pipeline.partition.home import AT_HOME, Homes, worst
 from pipeline.partition.stream import Stream
+from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch
+from producers.errors import RegistryError
+from producers.formats.registry.client import Registry
 
 NEWEST = 500
 """Records of each partition that are looked at."""
@@ -31,15 +34,16 @@ def examine(settings: Settings, streams: Mapping[str, Stream]) -> Iterator[Findi
     except TidewatchError as error:
         yield Finding("series", "warning", f"not looked at: {error}")
         return
+    registry = registry_of(settings.registry)
     for name, stream in streams.items():
         fact = facts.get(stream.settings.input_topic)
         if fact is None or (count := fact.partitions) < 2:
             continue
         try:
-            look = Look(stream, count)
+            look = Look(stream, count, registry)
             for batch in read_to_the_end(settings.kafka, stream.settings.input_topic, newest=NEWEST):
                 look.take(batch)
-        except TidewatchError as error:
+        except (TidewatchError, RegistryError) as error:
             yield Finding(f"series {name}", "warning", f"not looked at: {error}")
             continue
         yield look.finding()
@@ -48,7 +52,8 @@ def examine(settings: Settings, streams: Mapping[str, Stream]) -> Iterator[Findi
 class Look:
     """What the newest records of a topic show."""
 
-    def __init__(self, stream: Stream, partitions: int) -> None:
+    def __init__(self, stream: Stream, partitions: int, registry: Registry | None = None) -> None:
+        self._registry = registry
         self._stream = stream
         self._partitions = partitions
         self._homes: dict[int, Homes] = {}
@@ -56,6 +61,7 @@ class Look:
 
     def take(self, batch: RecordBatch) -> None:
         """Records of one partition."""
+        learn_now(self._stream.decoder, batch, self._registry)
         observations, _ = self._stream.decoder.decode(batch)
         for series in observations.series:
             self._where[series].add(batch.partition)

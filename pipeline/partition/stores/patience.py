@@ -1,4 +1,4 @@
-"""Waiting for a store that does not answer."""
+"""Waiting for what a partition cannot go on without: the state store, a schema registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 
 from pipeline.errors import Refused, StoreError
+from producers.errors import RegistryError
 
 T = TypeVar("T")
 
@@ -15,19 +16,23 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 """Seconds between two tries; each wait is twice the one before."""
 
 
+STORE, REGISTRY = "state store", "schema registry"
+"""What may be waited for."""
+
+
 class Patience:
-    """Calls a store until it answers; meanwhile the caller takes no records (back-pressure).
+    """Calls a store, or a registry, until it answers; meanwhile the caller takes no records (back-pressure).
 
     Parameters
     ----------
     waiting
-        Told whether somebody waits, when that changes.
+        Told whether somebody waits, when that changes, and for which of the two.
     """
 
     def __init__(
         self,
         sleep: Callable[[float], Awaitable[None]],
-        waiting: Callable[[bool], None],
+        waiting: Callable[[bool, str], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._sleep = sleep
@@ -42,18 +47,19 @@ class Patience:
         Refused
             The store has answered: no.
         """
-        wait = FIRST_WAIT
+        wait, away = FIRST_WAIT, ""
         while True:
             try:
                 result = await call()
             except Refused:
                 raise
-            except StoreError as error:
-                self._log.warning("state store does not answer, waiting", reason=str(error), retry_in=wait)
-                self._waiting(True)
+            except (StoreError, RegistryError) as error:
+                away = STORE if isinstance(error, StoreError) else REGISTRY
+                self._log.warning(f"{away} does not answer, waiting", reason=str(error), retry_in=wait)
+                self._waiting(True, away)
                 await self._sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
             else:
-                if wait > FIRST_WAIT:
-                    self._waiting(False)
+                if away:
+                    self._waiting(False, away)
                 return result

@@ -49,11 +49,11 @@ def test_standing_still_without_lag_is_well_and_the_patience_starts_when_records
 def test_a_store_that_does_not_answer_for_long_is_degraded() -> None:
     clock = _Clock()
     health = Health(patience=60, clock=clock)
-    health.waiting("taxi", 0, store=True)
+    health.waiting("taxi", 0, True, "state store")
     clock.now = 61
-    health.waiting("taxi", 0, store=True)
+    health.waiting("taxi", 0, True, "state store")
     assert health.problems() == ["taxi[0] waits for the state store since 61 s"]
-    health.waiting("taxi", 0, store=False)
+    health.waiting("taxi", 0, False, "state store")
     assert health.problems() == []
 
 

@@ -100,7 +100,7 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
     metrics.checkpoint("taxi", 0, 100, 5_000, 0.01)
     metrics.position("taxi", 0, 90, 120)
     metrics.series("taxi", 0, warming=3, live=4)
-    metrics.waiting("taxi", 0, True)
+    metrics.waiting("taxi", 0, True, "state store")
     metrics.open_alerts("taxi", 0, Counter({("firing", "info"): 1}))
     assert value(registry, "tidewatch_lag_records", partition="0") == 30
     assert value(registry, "tidewatch_series", partition="0", state="warming") == 3

@@ -37,8 +37,8 @@ def parquet() -> bytes:
     [
         (b"", "an empty value"),
         (b"  \n", "blanks"),
-        (b"\0" + ID + JSON, "Confluent's schema registry, schema id 7: JSON follows"),
-        (b"\0" + ID + b"\x02\x06abc\x00\x00", "Confluent's schema registry, schema id 7: Avro or protobuf follows"),
+        (b"\0" + ID + JSON, "Confluent's schema registry, schema id 7: set the stream's format = registry"),
+        (b"\0" + ID + b"\x02\x06abc\x00\x00", "Confluent's schema registry, schema id 7: set the stream's format = registry"),
         (b"\0" + struct.pack(">q", 9) + JSON, "Apicurio's schema registry, schema id 9"),
         (b"\3\0" + bytes(range(16)) + b"abc", "AWS Glue's schema registry, schema 00010203-0405-0607"),
         (bytes(cramjam.zstd.compress(JSON)), "zstd"),
