@@ -71,7 +71,7 @@ def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     assert "/secrets/metrics/token" in config
     (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
-    assert "15 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert "16 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
@@ -91,6 +91,7 @@ tests:
       - {series: 'tidewatch_lag_records{stream="s", partition="2"}', values: '0x20'}
       - {series: 'tidewatch_position{stream="s", partition="2"}', values: '100x20'}
       - {series: 'tidewatch_store_waiting{stream="s", partition="1"}', values: '1x20'}
+      - {series: 'tidewatch_registry_waiting{stream="t", partition="0"}', values: '1x20'}
       - {series: 'tidewatch_series_away_ratio{stream="s", partition="0"}', values: '0x20'}
       - {series: 'tidewatch_series_away_ratio{stream="s", partition="1"}', values: '0.75x20'}
       - {series: 'tidewatch_series_away_ratio{stream="t", partition="0"}', values: '0.05x20'}
@@ -122,6 +123,13 @@ tests:
             exp_annotations:
               summary: Series of s do not lie in the partition of their key.
               description: A series that lies in pieces is judged in pieces; /healthz and the log of its worker say why, and what mends it.
+      - alertname: TidewatchSchemaRegistryAway
+        eval_time: 3m
+        exp_alerts:
+          - exp_labels: {severity: critical, stream: t}
+            exp_annotations:
+              summary: Workers of t wait for the schema registry.
+              description: Nothing is lost; scoring goes on when it answers. The worker's log says what is wrong.
       - alertname: TidewatchStateStoreAway
         eval_time: 15m
         exp_alerts:

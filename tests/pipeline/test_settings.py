@@ -267,3 +267,41 @@ def test_addresses_of_redis_are_read() -> None:
     assert (found.username, found.password, found.sentinel_username, found.sentinel_password) == ("u", "p/#", "s", "t@")
     assert "p/#" not in repr(found)
     assert redis_address("unix://:pw@/run/redis.sock?db=2").path == "/run/redis.sock"
+
+
+REGISTRY_STREAM = '[[streams]]\nname = "a"\nmodel = "m"\nformat = "registry"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (REGISTRY_STREAM, "stream a has the format registry, and registry.url names none"),
+        ('[registry]\nurl = "registry:8081"', "setting registry.url: write it as http://host:8081"),
+        ('[registry]\nurl = "http://me:hush@r:1"', "it holds a user or password"),
+        ('[registry]\nusername = "me"', "registry.username and registry.password go together"),
+        ('[registry]\nusername = "me"\npassword = "hush"\ntoken = "hush"', "leave one of them out"),
+        ('[registry]\nca_file = "/nonexistent"', "does not exist"),
+        ('[registry]\ntimeout = "0s"', "more than nothing"),
+        (
+            '[[streams]]\nname = "a"\nmodel = "m"\n[streams.fields]\ntime = "at"',
+            "set format to one of json, registry, auto",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_registry_is_told_without_its_secrets(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "tidewatch.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load_settings(file)
+    assert says in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_registry_is_set_with_a_password_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    monkeypatch.setenv("TIDEWATCH_REGISTRY__PASSWORD_FILE", str(tmp_path / "secret"))
+    file = tmp_path / "tidewatch.toml"
+    file.write_text('[registry]\nurl = "https://r/x"\nusername = "me"\n' + REGISTRY_STREAM)
+    settings = load_settings(file)
+    assert settings.registry.password.get_secret_value() == "hush"
+    assert "hush" not in shown(settings)

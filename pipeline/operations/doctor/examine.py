@@ -19,23 +19,26 @@ from pipeline.errors import TidewatchError
 from pipeline.operations.doctor import homes, kafka, states
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.partition.stream import Stream, create_stream, load_model
+from pipeline.registry import registry_of
 from pipeline.settings import Settings
+from producers.errors import RegistryError
 
 PLANTED = 12.0
 """Scaled units: a value that no detector may take for more normal than the middle."""
 
 
 KAFKA_LIMIT, REDIS_LIMIT = timedelta(seconds=5), timedelta(seconds=3)
-"""How long one answer is waited for, where the settings would wait longer: who asks a doctor sits there."""
+"""How long one answer is waited for (the registry's as Redis'), where the settings would wait longer: who asks a doctor sits there."""
 
 
 def impatient(settings: Settings) -> Settings:
     """The settings with the doctor's limits in time."""
-    kafka, redis = settings.kafka, settings.redis
+    kafka, redis, registry = settings.kafka, settings.redis, settings.registry
     return settings.model_copy(
         update={
             "kafka": kafka.model_copy(update={"request_timeout": min(kafka.request_timeout, KAFKA_LIMIT)}),
             "redis": redis.model_copy(update={"timeout": min(redis.timeout, REDIS_LIMIT)}),
+            "registry": registry.model_copy(update={"timeout": min(registry.timeout, REDIS_LIMIT)}),
         }
     )
 
@@ -56,6 +59,7 @@ def examine(settings: Settings, looking: Callable[[str], None] = lambda what: No
         looking(f"Kafka at {settings.kafka.brokers} (each answer at most {settings.kafka.request_timeout.seconds} s)")
         found = asked.result()
     yield from found
+    yield from _registry(settings)
     there = not any((f.what, f.state) == ("kafka", "failed") for f in found)
     if there and streams:
         looking("the newest records of each input topic")
@@ -84,6 +88,19 @@ def _settings_and_models(
             yield Finding(f"model {stream.name}", "failed", str(error))
             continue
         yield from _model(stream.name, model)
+
+
+def _registry(settings: Settings) -> Iterator[Finding]:
+    """Whether the schema registry answers, where one is set; asked for schema 1, which it need not know."""
+    registry = registry_of(settings.registry)
+    if registry is None:
+        return
+    try:
+        registry.fetch_now([1])
+    except RegistryError as error:
+        yield Finding("schema registry", "failed", str(error))
+    else:
+        yield Finding("schema registry", "ok", f"{registry.name} answers")
 
 
 def _device(settings: Settings) -> Finding:
