@@ -382,7 +382,12 @@ class AlertSettings(_Table):
     )
     silence: Duration = Field(
         timedelta(hours=6),
-        description="An alert whose series falls silent resolves after this much of the partition's event time.",
+        description="An alert whose series falls silent for this much of the partition's event time ends: it becomes one of the kind no data, or resolves where absent_after is off.",
+    )
+    absent_after: Literal["auto", "off"] | Duration = Field(
+        "auto",
+        description="A series that says nothing for this much of the partition's event time gets an alert of the kind no data. auto: five of its "
+        "usual steps, where it has one and reported for a day; longer where it is away for longer habitually. off: never. Metrics only.",
     )
     update_every: Duration = Field(
         timedelta(hours=1), description="A firing alert is published again at these steps of event time."

@@ -22,8 +22,9 @@ T0 = 1_404_172_800_000  # 2014-07-01T00:00:00Z
 
 
 def stream(hysteresis=1.0, name="taxi", **policy):
-    """A policy of which a story is short: three normal observations end an alert, none comes back, severity goes by the score."""
-    policy = {"resolve_count": 3, "quiet": 0, "warning": 0.0, "critical": 6.0} | policy
+    """A policy of which a story is short: three normal observations end an alert, none comes back, nobody is waited for, severity
+    goes by the score."""
+    policy = {"resolve_count": 3, "quiet": 0, "warning": 0.0, "critical": 6.0, "absent_after": "off"} | policy
     durations = {
         k: timedelta(minutes=v) if isinstance(v, (int, float)) and k in _DURATIONS else v for k, v in policy.items()
     }
@@ -35,7 +36,7 @@ def stream(hysteresis=1.0, name="taxi", **policy):
     )
 
 
-_DURATIONS = ("hold", "resolve_after", "quiet", "suppression", "silence", "update_every")
+_DURATIONS = ("hold", "resolve_after", "quiet", "suppression", "silence", "update_every", "absent_after")
 
 
 def metric_model(**changes):

@@ -6,12 +6,14 @@ arrays for all; only what is chosen here goes through Python, one observation at
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
+from pipeline.alerts.kinds import NO_DATA
 from pipeline.alerts.looks import Looks
 from pipeline.alerts.row import Judged
 from pipeline.settings import AlertSettings
@@ -33,18 +35,22 @@ class Attention:
         What it says of an observation, see `Looks`.
     hysteresis
         How far below the level a score keeps an alert going.
-    silence
-        Milliseconds of event time after which a series that says nothing is looked at all the same; 0: never.
+    silence, idle_after
+        Milliseconds of event time after which a series that says nothing is looked at all the same; 0: never. The second is of series with
+        an alert that there is no data.
     """
 
-    def __init__(self, policy: AlertSettings, model: Model, hysteresis: float, silence: int) -> None:
+    def __init__(self, policy: AlertSettings, model: Model, hysteresis: float, silence: int, idle_after: int) -> None:
         self._policy = policy
         self._model = model
         self._hysteresis = hysteresis
         self._silence = silence
+        self._idle_after = idle_after
 
-    def judged(self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored) -> Judged | None:
-        """The observations of all series that have an alert or are to get one; None where there is no such series."""
+    def judged(
+        self, state: PartitionState, observations: Observations, heard: Heard, scored: Scored, absent: Collection[int]
+    ) -> Judged | None:
+        """The observations of all series that have an alert, are `absent` (rows) or are to get one; None where there is no such series."""
         lives = state.arrays["alerts"][: len(state.names)]
         opens = scored.live & (scored.alarm >= 0) & (scored.score > 0)
         if opens.any():
@@ -54,6 +60,7 @@ class Attention:
         wanted = np.zeros(len(lives), np.bool_)
         wanted[active] = True
         wanted[scored.rows[opens]] = True
+        wanted[list(absent)] = True
         if not wanted.any():
             return None
         at = np.flatnonzero(wanted[heard.rows])
@@ -84,7 +91,7 @@ class Attention:
             column(opens[of]),
             column(self._keeps(scored, of, opens[of])),
             heard.watermarks[at].tolist(),
-            self._parts(lives, active, heard.rows[at], int(heard.watermarks[-1])),
+            self._parts(lives, active, heard, heard.rows[at], absent),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
         )
 
@@ -102,15 +109,24 @@ class Attention:
         return keeps
 
     def _parts(
-        self, lives: NDArray[Any], active: NDArray[np.intp], rows: NDArray[np.intp], clock: int
+        self,
+        lives: NDArray[Any],
+        active: NDArray[np.intp],
+        heard: Heard,
+        rows: NDArray[np.intp],
+        absent: Collection[int],
     ) -> list[tuple[int, int, int]]:
-        """Cut sorted rows (k,) into series, and add those whose silence has ended."""
+        """Cut sorted rows (k,) into series, and add those whose silence has ended, and those that are absent."""
         present, first = np.unique(rows, return_index=True)
         last = np.append(first, len(rows))[1:]
         parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
-        if self._silence:
-            for row in active[lives["heard_at"][active] + self._silence < clock].tolist():
+        if len(heard.watermarks):
+            patience = np.where(lives["kind"][active] == NO_DATA, self._idle_after, self._silence)
+            over = (patience > 0) & (lives["heard_at"][active] + patience < heard.watermarks[-1])
+            for row in active[over].tolist():
                 parts.setdefault(row, (row, 0, 0))
+        for row in absent:
+            parts.setdefault(row, (row, 0, 0))
         return [parts[row] for row in sorted(parts)]
 
     def _deviates(self, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:

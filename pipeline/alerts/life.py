@@ -6,8 +6,10 @@ docs/alerts.md tells the rules to readers of alerts.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import numpy as np
@@ -16,12 +18,12 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.alerts.attention import Attention
 from pipeline.alerts.kinds import numbered
-from pipeline.alerts.lifecycle import Lifecycle, silent_step
+from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
 from pipeline.alerts.records import Alert, Change, Moment, Severity, Status
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Heard, Observations, Scored
+from pipeline.steps.batches import Absent, Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
 
 
@@ -37,8 +39,11 @@ class AlertLife:
     """
 
     def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
-        self._lifecycle = Lifecycle(stream.alerts, reopens=model.kind == "metric")
-        self._attention = Attention(stream.alerts, model, stream.threshold.hysteresis, self._lifecycle.silence)
+        idle_after = stream.idle_after // timedelta(milliseconds=1)
+        self._lifecycle = Lifecycle(stream.alerts, reopens=model.kind == "metric", idle_after=idle_after)
+        self._attention = Attention(
+            stream.alerts, model, stream.threshold.hysteresis, self._lifecycle.silence, idle_after
+        )
         self.records = RecordWriter(stream, model, topic, partition)
 
     @property
@@ -79,18 +84,26 @@ class AlertLife:
         list of Alert
             Ordered by the observation that caused each, then by the series' row, so in the log's order.
         """
-        if not len(observations):
+        if not len(observations) and not heard.absent:
             return []
-        judged = self._attention.judged(state, observations, heard, scored)
-        if judged is None:
-            return []
-        lives = state.arrays["alerts"]
+        absences: dict[int, list[Absence]] = defaultdict(list)
         steps: list[Step] = []
-        for row, first, last in judged.parts:
-            life = Life.of(lives, row)
-            self._lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps)
-            lives[row] = life.values()
-        state.touch(np.array([row for row, _, _ in judged.parts]))
+        for absent, offset in heard.absent:
+            together = self.records.together(absent.together) if absent.together else None
+            if absent.row < 0 and together is not None:
+                steps.append(_of_many(together, absent, offset))
+            else:
+                absences[absent.row].append(Absence(absent.cause, absent.due, absent.clock, offset, together))
+        judged = self._attention.judged(state, observations, heard, scored, absences)
+        if judged is not None:
+            lives = state.arrays["alerts"]
+            for row, first, last in judged.parts:
+                life = Life.of(lives, row)
+                self._lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()))
+                lives[row] = life.values()
+            state.touch(np.array([row for row, _, _ in judged.parts]))
+        if not steps:
+            return []
         steps.sort(key=lambda s: (s.cause, s.row))  # stable: one observation may end an alert and begin the next
         return self.records.alerts(state, observations, scored, steps)
 
@@ -158,7 +171,7 @@ class AlertLife:
 
         To be called where it is a function of the log (at a tick, or at a fixed count of observations), with rows that are to have such
         an alert; nothing happens to one that has it. An open alert of another kind ends as `changed`, naming the new one. The series'
-        next observation ends it, scored or not, and is then judged as any other; so does `silence` from here on.
+        next observation ends it, scored or not, and is then judged as any other; so does `idle_after` from here on, as gone.
 
         Parameters
         ----------
@@ -178,6 +191,12 @@ class AlertLife:
             lives[row] = life.values()
         state.touch(rows)
         return [self.records.unspoken(step, cast("str", state.names[step.row])) for step in steps]
+
+    def many_no_more(self, since: int, now: int) -> Alert:
+        """Nobody waits any more for those that were absent together since then."""
+        life = self.records.together(since)
+        life.sequence = 1
+        return self.records.unspoken(silent_step(life, -1, 0, now, "closed"), self.records.all_of_partition)
 
     def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, by: str) -> list[Alert]:
         """Mark the firing alerts of series in `rows` as looked after, each with a record that says so."""
@@ -220,7 +239,7 @@ class AlertLife:
         state.touch(firing)
 
     def _continued(self, alert: Alert, newest: int, now: int) -> Life:
-        as_of = _at(alert.as_of)
+        as_of = at_ms(alert.as_of)
         heard = max(as_of, newest)
         life = self._remembered(alert)
         life.heard, life.heard_at = heard, max(heard, now)
@@ -232,16 +251,16 @@ class AlertLife:
     def _resolved(self, alert: Alert) -> Life:
         """What is left of an alert that the topic says is over: as little as where it can be opened again no more."""
         life = Life() if alert.reopens_until is None else self._remembered(alert)
-        life.quiet_until = 0 if alert.reopens_until is None else _at(alert.reopens_until)
-        life.suppressed_until = self._lifecycle.suppressed_until(_at(alert.as_of), fired=alert.fired)
+        life.quiet_until = 0 if alert.reopens_until is None else at_ms(alert.reopens_until)
+        life.suppressed_until = self._lifecycle.suppressed_until(at_ms(alert.as_of), fired=alert.fired)
         return life
 
     def _remembered(self, alert: Alert) -> Life:
         """The fields of a row that its last record tells."""
         kind = numbered(alert.kind, alert.direction)
         life = Life(
-            onset=_at(alert.starts_at),
-            anomalous_at=_at(alert.last_seen),
+            onset=at_ms(alert.starts_at),
+            anomalous_at=at_ms(alert.last_seen),
             offset=alert.evidence.offset,
             peak=alert.peak_score,
             sequence=alert.sequence + 1,
@@ -258,7 +277,7 @@ class AlertLife:
         shares = [(numbers[s.name], s.share) for s in alert.channels if s.name in numbers]
         if alert.peak is not None:
             channel, life.peak_observed, life.peak_expected = self._moment(alert.peak)
-            life.peak_at = _at(alert.peak.at)
+            life.peak_at = at_ms(alert.peak.at)
             shares = shares or [(channel, 1.0)]
         life.leading = packed_shares(shares)
         return life
@@ -269,6 +288,15 @@ class AlertLife:
         return names.index(moment.channel) if moment.channel in names else 0, *numbers  # type: ignore[return-value]
 
 
-def _at(text: str) -> int:
+def at_ms(text: str) -> int:
     """Milliseconds since the epoch of a time as `rfc3339` writes it."""
     return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
+
+
+def _of_many(life: Life, absent: Absent, offset: int) -> Step:
+    """Many series say nothing, or that is over: an alert of two records, the first and the last."""
+    life.offset = offset
+    if absent.change != "anomaly":
+        life.sequence, life.anomalous_at = 1, absent.clock
+    step = silent_step(life, -1, absent.cause, absent.clock, cast("Change", absent.change))
+    return replace(step, together=(absent.count, absent.of))

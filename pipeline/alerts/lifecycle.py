@@ -6,7 +6,8 @@
           │  └──────── anomaly, hold = 0 ───┼───────────────────────▶│ └─ lastingly of another kind: changed,
           │            withdrawn: normal    │                        │    and the next one begins
           └─────────────────────────────────┴────────────────────────┘ resolved: normal for resolve_count observations
-                                                                       and resolve_after, or silent for silence
+                                                                       and resolve_after, or silent: changed,
+                                                                       and one of the kind no data begins
 
 What comes back within `quiet` of the end, as the same kind of thing, opens the same alert again: same id, next sequence number.
 
@@ -18,7 +19,9 @@ What is kept is `pipeline.alerts.row`, what is seen `pipeline.alerts.kinds`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import log10
 
@@ -32,11 +35,28 @@ from pipeline.settings import AlertSettings
 
 _NEVER = 1 << 62
 _MANY = (1 << 32) - 1
-_ENDS: frozenset[Change] = frozenset({"normal", "withdrawn", "silence", "moved", "changed", "closed", "forgotten"})
+_ENDS: frozenset[Change] = frozenset(
+    {"normal", "withdrawn", "silence", "moved", "changed", "closed", "forgotten", "gone"}
+)
 
 WARNING, CRITICAL = 1.0, 2.0
 """Severity where the settings name no score: decades beyond the level, and as many more as the anomaly has lasted decades of
 observations. A warning is ten times as rare as the level asks for, or ten observations at the level; critical is that squared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A series should have said something and has not, as of `at` in its own time.
+
+    `cause` is where the record stands that carried the time there (`Absent.cause`), `clock` the partition's event time then, `offset` the
+    record's. `following` is the alert that tells of it together with others; None: the series gets its own.
+    """
+
+    cause: float
+    at: int
+    clock: int
+    offset: int
+    following: Life | None = None
 
 
 class Lifecycle:
@@ -44,12 +64,16 @@ class Lifecycle:
 
     Parameters
     ----------
+    idle_after
+        Milliseconds of event time after which a series without data is gone.
     reopens
         Whether what comes back opens the same alert again. Rows of a table have no common event: each run of them is its own.
     """
 
-    def __init__(self, policy: AlertSettings, *, reopens: bool = True) -> None:
+    def __init__(self, policy: AlertSettings, *, idle_after: int = 0, reopens: bool = True) -> None:
         self._policy = policy
+        self._waits = reopens and policy.absent_after != "off"
+        self._idle_after = idle_after
         self._hold = _ms(policy.hold)
         self._resolve_after = _ms(policy.resolve_after)
         self._suppression = _ms(policy.suppression)
@@ -66,8 +90,36 @@ class Lifecycle:
         last: int,
         watermarks: NDArray[np.int64],
         steps: list[Step],
+        absences: Sequence[Absence] = (),
     ) -> None:
-        """Move one series' life over its observations first..last of the batch, and over the end of a silence."""
+        """Move one series' life over its observations first..last of the batch, over the end of a silence, and over its absences."""
+        for absence in absences:
+            until = bisect_left(judged.causes, absence.cause, first, last)
+            self._over(life, row, judged, first, until, watermarks, steps)
+            first = until
+            silent = self._silent_from(life, watermarks)
+            if silent is not None and silent < absence.cause:
+                self._fall_silent(life, row, watermarks, steps)
+            life.offset = max(life.offset, absence.offset)
+            if absence.following is None:
+                self.absent(life, row, absence.cause, absence.at, absence.clock, steps)
+            else:
+                self._give_way(life, row, absence, steps)
+        self._over(life, row, judged, first, last, watermarks, steps)
+        if self._silent_from(life, watermarks) is not None:
+            self._fall_silent(life, row, watermarks, steps)
+
+    def _over(
+        self,
+        life: Life,
+        row: int,
+        judged: Judged,
+        first: int,
+        last: int,
+        watermarks: NDArray[np.int64],
+        steps: list[Step],
+    ) -> None:
+        """Move one series' life over its observations first..last of the batch."""
         i = first
         while i < last:
             if life.status == INACTIVE:
@@ -75,7 +127,7 @@ class Lifecycle:
                 if i < last:
                     self._begin(life, row, judged, i, steps)
                     i += 1
-            elif self.silence and judged.clock[i] > life.heard_at + self.silence:
+            elif 0 < self.patience(life) < judged.clock[i] - life.heard_at:
                 self._fall_silent(life, row, watermarks, steps)
             elif life.kind == NO_DATA:  # there is data: over; the observation itself is judged as any other
                 self._hear(life, judged, i)
@@ -87,8 +139,18 @@ class Lifecycle:
                 if judged.windows[i] >= 0:
                     self._go_on(life, row, judged, i, steps)
                 i += 1
-        if life.status != INACTIVE and self.silence and watermarks[-1] > life.heard_at + self.silence:
-            self._fall_silent(life, row, watermarks, steps)
+
+    def patience(self, life: Life) -> int:
+        """For how long an alert waits for its series, ms; 0: for ever. One that there is no data waits until the series is forgotten."""
+        return self._idle_after if life.kind == NO_DATA else self.silence
+
+    def _silent_from(self, life: Life, watermarks: NDArray[np.int64]) -> int | None:
+        """At which of the batch's observations the patience of an open alert was over; None: it is not."""
+        patience = self.patience(life)
+        if life.status == INACTIVE or not patience:
+            return None
+        at = int(np.searchsorted(watermarks, life.heard_at + patience, side="right"))
+        return at if at < len(watermarks) else None
 
     def _next_onset(self, life: Life, judged: Judged, i: int, last: int) -> int:
         """The next observation from i on that begins an alert, `last` where there is none."""
@@ -227,11 +289,11 @@ class Lifecycle:
         life.become(begun)
         steps.append(_step(life, row, judged, i, "anomaly"))
 
-    def absent(self, life: Life, row: int, cause: int, now: int, clock: int, steps: list[Step]) -> None:
+    def absent(self, life: Life, row: int, cause: float, now: int, clock: int, steps: list[Step]) -> None:
         """A series that should have said something has not: an alert of the kind *no data*, as of `now` in the series' own time.
 
         It is new where the series has none (or, within `quiet`, the last one of this kind again), and follows an open one, which ends
-        as `changed`; nothing happens where there is one already. Any observation of the series ends it, `silence` from `now` on too.
+        as `changed`; nothing happens where there is one already. Any observation of the series ends it; so does `idle_after`, as gone.
 
         Parameters
         ----------
@@ -268,14 +330,27 @@ class Lifecycle:
         steps.append(silent_step(life, row, cause, now, "reopened" if again else "anomaly"))
 
     def _fall_silent(self, life: Life, row: int, watermarks: NDArray[np.int64], steps: list[Step]) -> None:
-        """End an alert whose series was not heard of for `silence`, as of that very moment in the series' own time."""
-        cause = int(np.searchsorted(watermarks, life.heard_at + self.silence, side="right"))
-        change: Change = "silence" if life.status == FIRING else "withdrawn"
+        """End an alert whose series was not heard of for its `patience`, as of that very moment in the series' own time."""
+        patience = self.patience(life)
+        cause = int(np.searchsorted(watermarks, life.heard_at + patience, side="right"))
+        deadline = life.heard + patience
+        if self._waits and life.status == FIRING and life.kind != NO_DATA:
+            self.absent(life, row, cause, deadline, int(watermarks[cause]), steps)
+            return
+        change: Change = "gone" if life.kind == NO_DATA else "silence" if life.status == FIRING else "withdrawn"
         # A time ahead of the partition's may be a wrong clock's: it must not suppress what comes at the right time.
-        ended = min(life.heard, life.heard_at) + self.silence
-        deadline = life.heard + self.silence
+        ended = min(life.heard, life.heard_at) + patience
         steps.append(silent_step(life, row, cause, deadline, change, until=self.reopens_until(life, ended)))
         self._close(life, ended)
+
+    def _give_way(self, life: Life, row: int, absence: Absence, steps: list[Step]) -> None:
+        """An open alert ends where its series falls silent together with many others; an alert of its own that there is no data stays."""
+        if life.status == INACTIVE or life.kind == NO_DATA:
+            return
+        following = absence.following if life.status == FIRING else None
+        change: Change = "withdrawn" if following is None else "changed"
+        steps.append(silent_step(life, row, absence.cause, absence.at, change, following=following))
+        life.become(Life(offset=life.offset))
 
     def _close(self, life: Life, now: int) -> None:
         """What is left of an alert that ended at `now`: what it takes to open it again, and until when there is no other."""
@@ -349,7 +424,7 @@ def _step(
 
 
 def silent_step(
-    life: Life, row: int, cause: int, deadline: int, change: Change, *, following: Life | None = None, until: int = 0
+    life: Life, row: int, cause: float, deadline: int, change: Change, *, following: Life | None = None, until: int = 0
 ) -> Step:
     """A step that no observation of the series takes."""
     step = Step(cause, row, -1, _status(life, change), change, deadline, life.offset, life.copy(), following, until)

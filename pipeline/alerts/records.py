@@ -36,6 +36,7 @@ Change = Literal[
     "closed",
     "forgotten",
     "acknowledged",
+    "gone",
 ]
 """What a record tells of; grows, so on the wire it is any text. `REASONS` is how those of v1 read the ones that came later."""
 REASONS: Mapping[Change, Reason] = {
@@ -45,6 +46,7 @@ REASONS: Mapping[Change, Reason] = {
     "closed": "normal",
     "forgotten": "normal",
     "acknowledged": "update",
+    "gone": "silence",
 }
 Severity = Literal["info", "warning", "critical"]
 Channels = list[float | None]
@@ -153,6 +155,13 @@ class Share(msgspec.Struct, frozen=True):
     share: Annotated[float, Meta(ge=0, le=1, description="Its share in the score at the peak.")]
 
 
+class Together(msgspec.Struct, frozen=True):
+    """How many series of a partition are silent together."""
+
+    series: Annotated[int, Meta(ge=0, description="How many say nothing.")]
+    of: Annotated[int, Meta(ge=0, description="Of how many that should: these, and those that say something.")]
+
+
 class Alert(msgspec.Struct, frozen=True):
     """One step in the life of an alert."""
 
@@ -206,7 +215,7 @@ class Alert(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
-            "withdrawn, moved, changed, closed, forgotten, acknowledged; later versions may add to it."
+            "withdrawn, moved, changed, closed, forgotten, acknowledged, gone; later versions may add to it."
         ),
     ] = ""
     kind: Annotated[
@@ -257,6 +266,10 @@ class Alert(msgspec.Struct, frozen=True):
             description="Where a judgement decides: by how many decades the observation is rarer than the false-alarm budget lets pass; "
             "anomalous from 0 on."
         ),
+    ] = UNSET
+    together: Annotated[
+        Together | UnsetType,
+        Meta(description="`no data` of many series at once; `series` names their partition then: `(partition 3)`."),
     ] = UNSET
 
     @property

@@ -144,11 +144,12 @@ def shares_of(leading: bytes) -> list[tuple[int, float]]:
 class Step:
     """A record to be published: which observation caused it, and the life as it was then.
 
-    `cause` is the place of the observation in the batch, `window` its index into Scored (-1: no observation is spoken of), `next` the
+    `cause` is the place of the observation in the batch (half-way between two: a record that none came of), `row` -1 where it is of no series
+    but of a partition, `together` then of how many series of how many. `window` its index into Scored (-1: no observation is spoken of), `next` the
     alert that begins where this one ended for it, `reopens_until` the end of its quiet time where it resolved (0: none).
     """
 
-    cause: int
+    cause: float
     row: int
     window: int
     status: Status
@@ -158,6 +159,7 @@ class Step:
     life: Life
     next: Life | None = None
     reopens_until: int = 0
+    together: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

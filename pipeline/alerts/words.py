@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from pipeline.alerts.records import Alert, Moment
 
 _VERBS = {
@@ -24,6 +26,13 @@ def summary(alert: Alert) -> str:
 
     Numbers are of the peak: what was farthest from what was expected. Nothing in it is newer than the record.
     """
+    if alert.together is not UNSET:
+        many, partition = alert.together, alert.evidence.partition
+        if alert.status != "resolved":
+            return f"{many.series} of {many.of} series of partition {partition} sent no data{_when(alert)}."
+        return (
+            f"Many series of partition {partition} sent no data{_when(alert)}; {many.series} of {many.of} do not yet."
+        )
     return f"{alert.series}{_channel(alert.peak)} {_what(alert)}{_because(alert)}{_when(alert)}."
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts import words
-from pipeline.alerts.kinds import KINDS
+from pipeline.alerts.kinds import KINDS, NO_DATA
 from pipeline.alerts.records import (
     REASONS,
     Alert,
@@ -27,10 +27,11 @@ from pipeline.alerts.records import (
     Reason,
     Score,
     Share,
+    Together,
     rfc3339,
     stable_hash,
 )
-from pipeline.alerts.row import COMPUTED_ID, MEMBERS, SEVERITIES, Life, Step, shares_of
+from pipeline.alerts.row import COMPUTED_ID, FIRING, MEMBERS, SEVERITIES, Life, Step, shares_of
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Scored
 from pipeline.steps.state import PartitionState
@@ -132,7 +133,7 @@ class RecordWriter:
         alerts = []
         for step in steps:
             k = next(at) if step.window >= 0 else -1
-            series = cast("str", state.names[step.row])
+            series = self.all_of_partition if step.row < 0 else cast("str", state.names[step.row])
             if k < 0:
                 alerts.append(self.unspoken(step, series))
                 continue
@@ -140,6 +141,24 @@ class RecordWriter:
             band = None if bands is None else _band(bands[0][k], bands[1][k])
             alerts.append(self._record(step, series, evidence, scored, band))
         return alerts
+
+    @property
+    def all_of_partition(self) -> str:
+        """What stands for a series where many of the partition are spoken of."""
+        return f"(partition {self._partition})"
+
+    def together(self, since: int) -> Life:
+        """The alert that many series say nothing, since an event time of the partition."""
+        id_ = stable_hash(self._stream.name, self.all_of_partition, since, KINDS[NO_DATA])
+        return Life(
+            onset=since,
+            anomalous_at=since,
+            status=FIRING,
+            severity=2,
+            kind=NO_DATA,
+            begun_as=NO_DATA,
+            id=bytes.fromhex(id_),
+        )
 
     def unspoken(self, step: Step, series: str) -> Alert:
         """The record of a step that no observation caused."""
@@ -181,6 +200,7 @@ class RecordWriter:
             next_id=None if step.next is None else self.id_of(series, step.next),
             silenced=self.marks.silenced(series, step.as_of),
             acknowledged=self.marks.by(id_),
+            together=UNSET if step.together is None else Together(*step.together),
         )
         return msgspec.structs.replace(alert, summary=words.summary(alert))
 

@@ -83,8 +83,10 @@ def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | 
             settings = StreamSettings(name="offline", model=Path("none"), **dict(settings or {}))
         except ValidationError as error:
             raise SettingsError(in_words(error, StreamSettings, None)) from error
-    # Different series of a file may speak of different years: none is silent or idle because another one went on.
-    years = {"silence": "3650d"} | settings.alerts.model_dump(exclude={"silence"}, exclude_unset=True)
+    # Different series of a file may speak of different years: none is silent, absent or idle because another one went on.
+    years = {"silence": "3650d", "absent_after": "off"} | settings.alerts.model_dump(
+        exclude={"silence"}, exclude_unset=True
+    )
     settings = settings.model_copy(update={"alerts": AlertSettings.model_validate(years)})
     return create_stream(settings, model)
 

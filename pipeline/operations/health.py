@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pipeline.partition.home import Verdict
-from pipeline.steps.event_time import told
+from pipeline.steps.clock.event_time import told
 
 PATIENCE = 30.0
 """Seconds without an advance that are still well. Less than a detector that hangs has (`pipeline.steps.scoring`, 60 s): it is told here first."""

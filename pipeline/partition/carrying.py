@@ -114,6 +114,7 @@ def applied(core: PartitionCore, held: InForce, taken: Taken, streams: Callable[
                 now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
             else:
                 core = carried(core, stream)
+                alerts += core.wait_no_more() if core.patience is None else []
         elif isinstance(decision.what, SettingsOf):
             now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
         hold(core, now)
@@ -172,6 +173,8 @@ def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
         _set_probation(new)
     if old.model.hash != stream.model.hash:
         _set_model(new)
+    if core.patience is None and new.patience is not None:
+        new.wait_from_here()
     if old.settings.alerts.update_every != stream.settings.alerts.update_every:
         new.life.reschedule(state)
     return new

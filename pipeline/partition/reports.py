@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.alerts.records import Severity, Status
 from pipeline.partition.home import Verdict
 from pipeline.partition.stream import PartitionCore
-from pipeline.steps.event_time import APART
+from pipeline.steps.clock.event_time import APART
 
 
 class LoopMetrics(Protocol):

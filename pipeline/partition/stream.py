@@ -7,8 +7,9 @@ the simulation and offline evaluation all run this code; nothing in it may depen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,17 +25,18 @@ from detectors.model_file import load
 from detectors.threshold_choice import from_settings
 from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
-from pipeline.alerts.life import AlertLife
+from pipeline.alerts.life import AlertLife, at_ms
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
-from pipeline.steps import event_time, kinds
+from pipeline.steps import kinds
 from pipeline.steps.bands import Remembered, band_member, margins
-from pipeline.steps.batches import Heard, Observations, Pushed, Scored
+from pipeline.steps.batches import Absent, Heard, Observations, Pushed, Scored
+from pipeline.steps.clock import absence, event_time
+from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.decoding import Decoder
-from pipeline.steps.event_time import EventTime
 from pipeline.steps.judgement import Judged, Judgements, decides
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
@@ -149,6 +151,7 @@ class Step:
     rows: NDArray[np.intp]
     pushed: Pushed
     watermarks: NDArray[np.int64]
+    absent: Sequence[tuple[Absent, int]]
     living: NDArray[np.int64] | None
     """(N,) series that lived in the stream at each observation, where they share a budget."""
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
@@ -171,6 +174,7 @@ class PartitionCore:
         self.stream = stream
         self.partition = partition
         model = stream.model
+        self.patience = patience_of(stream.settings, model)
         self._band_member = band_member(model)
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
@@ -193,11 +197,11 @@ class PartitionCore:
     @property
     def clock(self) -> EventTime:
         """The partition's event time, and who votes for it."""
-        return EventTime(self.state)
+        return EventTime(self.state, self.patience)
 
     @property
     def watermark(self) -> int:
-        """The partition's event time in ms (`pipeline.steps.event_time`); 0 before the first."""
+        """The partition's event time in ms (`pipeline.steps.clock.event_time`); 0 before the first."""
         return self.clock.now
 
     @property
@@ -229,7 +233,7 @@ class PartitionCore:
         """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
         state, stream = self.state, self.stream
         self._evict()
-        before = len(state)
+        before, offsets = len(state), observations.offsets
         rejected: list[tuple[int, str, str]] = []
         places = state.scalars.get("observations", 0) + np.arange(len(observations))
         seen = state.scalars.get("observations", 0) + len(observations)
@@ -242,30 +246,34 @@ class PartitionCore:
         new += self._change_kinds(observations, rows, new)
         self._admit(new)
         pushed = stream.windows.push(state, observations, rows, new)
-        watermarks = self._event_times(rows, places, observations.timestamps, pushed.vouched, seen)
+        watermarks, absent = self._event_times(rows, places, observations.timestamps, pushed, seen)
         state.scalars["observations"] = seen
+        told = [(one, int(offsets[max(one.behind, 0)])) for one in absent]
         living = _living(before, rows, new) if stream.shares else None
-        return Step(observations, rows, pushed, watermarks, living, rejected)
+        return Step(observations, rows, pushed, watermarks, told, living, rejected)
 
     def _event_times(
         self,
         rows: NDArray[np.intp],
         places: NDArray[np.int64],
         times: NDArray[np.int64],
-        vouched: NDArray[np.bool_],
+        pushed: Pushed,
         seen: int,
-    ) -> NDArray[np.int64]:
-        """The partition's event time after each observation; where it begins among them, all of before is as if it was then."""
+    ) -> tuple[NDArray[np.int64], list[Absent]]:
+        """The partition's event time after each observation, and who is absent.
+
+        Where event time begins among them, all of before is as if it was then.
+        """
         begins = not self.clock.now
-        watermarks = self.clock.advance(rows, places, times, vouched, seen)
+        watermarks, absent = self.clock.advance(rows, places, times, pushed.vouched, seen, pushed.learnt)
         if not (begins and self.clock.now):
-            return watermarks
+            return watermarks, absent
         lives = self.state.arrays["alerts"]
         heard = (lives["status"] != 0) | (lives["heard"] != 0)  # also of an alert that is over: its row remembers it
         unheard = np.flatnonzero(heard & (lives["heard_at"] == 0))
         lives["heard_at"][unheard] = self.clock.begun
         self.state.touch(unheard)
-        return np.where(watermarks > 0, watermarks, self.clock.begun)
+        return np.where(watermarks > 0, watermarks, self.clock.begun), absent
 
     def settle(self, step: Step, scores: MemberScores) -> Settled:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
@@ -300,7 +308,7 @@ class PartitionCore:
                 1 if step.living is None else step.living[windows.index],
             )
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
-        heard = Heard(step.rows, step.pushed.accepted, step.watermarks)
+        heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent)
         alerts = self.life.advance(state, observations, heard, scored)
         state.touch(step.rows)
         at = observations.offsets[windows.index]
@@ -408,6 +416,9 @@ class PartitionCore:
             Names of series: whose alert goes on; whose alert was never published and ends without a word.
         """
         state = self.state
+        many = told.get(self.life.records.all_of_partition)
+        told = {series: alert for series, alert in told.items() if alert is not many}
+        absence.begin_anew(state, None if many is None or many.status == "resolved" else at_ms(many.starts_at))
         _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
         self._kinds.admit(state, new)
         self._admit(new)
@@ -417,6 +428,20 @@ class PartitionCore:
             lives = state.arrays["alerts"]
             lives["heard_at"][lives["status"] != 0] = 0
         return taken
+
+    def wait_from_here(self) -> None:
+        """Series that say nothing were not waited for, and are from here on."""
+        slots, model = self.state.arrays["windows"], self.stream.model
+        usual = np.array([model.interval_ms.get(name or "", 0) for name in self.state.names], np.int64)
+        if "interval" in (slots.dtype.names or ()):
+            known = slots[: len(usual)]
+            usual = np.where(known["decided"] != 0, known["interval"], usual)
+        absence.begin(self.state, usual)
+
+    def wait_no_more(self) -> list[Alert]:
+        """The settings wait for nobody any more: what was told of many together ends."""
+        since = absence.no_more(self.state)
+        return [self.life.many_no_more(since, self.watermark)] if since else []
 
     def judge_anew(self) -> None:
         """Of all series the judgement knows what its model knows of them, no more: another model came in."""
@@ -492,6 +517,7 @@ class PartitionCore:
             ):  # the judgement says itself what is news, and from when on it knows enough of a series
                 asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
                 admission["probation"] = settings.probation if asked else 0
+            state.arrays[event_time.COMPONENT]["usual"][row] = model.interval_ms.get(name, 0)
             self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
             if known and (calibration := model.calibrations.get(name)) is not None:
                 state.arrays["calibration"]["members"][row] = calibration
@@ -516,6 +542,15 @@ class PartitionCore:
         """Rows of a table are told apart by their ordinal: none may come again where a series is counted from 1 again."""
         if self.stream.model.kind == "table":
             self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
+
+
+def patience_of(settings: StreamSettings, model: Model) -> absence.Patience | None:
+    """How long series of a stream are waited for; None: they are not. Rows of a table are events, and nobody waits for the next one."""
+    after = settings.alerts.absent_after
+    if after == "off" or model.kind == "table":
+        return None
+    ms = timedelta(milliseconds=1)
+    return absence.Patience(None if after == "auto" else after // ms, settings.idle_after // ms)
 
 
 def _living(before: int, rows: NDArray[np.intp], new: list[int]) -> NDArray[np.int64]:

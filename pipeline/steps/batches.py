@@ -290,6 +290,8 @@ class Pushed:
     counts
         `late`, `duplicate`, `first_total`, `held`, `confirmed`, `dropped_future`, `filled`, `restarted`, `warming`: how
         many.
+    learnt
+        (observation, row, ms) where a series' usual step changed, in order; 0: it has none.
     """
 
     windows: Windows
@@ -300,12 +302,43 @@ class Pushed:
     packed: NDArray[np.float64]
     spans: NDArray[np.intp]
     counts: dict[str, int] = field(default_factory=dict)
+    learnt: list[tuple[int, int, int]] = field(default_factory=list)
 
     @classmethod
     def none(cls, n: int, windows: Windows, counts: dict[str, int], packed: NDArray[np.float64]) -> Pushed:
         """None of n observations accepted yet."""
         accepted, vouched, anew = np.zeros((3, n), np.bool_)
         return cls(windows, accepted, vouched, anew, np.zeros(n, np.int64), packed, np.zeros((n, 2), np.intp), counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A series that should have said something and has not; or, with the row -1, that many have not, or that this is over (`change`).
+
+    Attributes
+    ----------
+    due
+        The end of its patience in the series' own event time, ms; of many, the partition's event time since when they are absent.
+    clock
+        The partition's event time.
+    together
+        Since when many are absent together, if that is so: then nothing is said of it alone.
+    change, count, of
+        Of many: `anomaly` (begins), `normal`, `gone`; how many of how many series.
+    cause, behind
+        Where the record stands that carried the time there: among the batch's observations that have a row (half-way between two: it has none),
+        and among all of them.
+    """
+
+    row: int
+    due: int
+    clock: int
+    together: int = 0
+    change: str = ""
+    count: int = 0
+    of: int = 0
+    cause: float = 0.0
+    behind: int = 0
 
 
 @dataclass(slots=True)
@@ -320,11 +353,14 @@ class Heard:
         Whether the time policy believes the event time, see `Pushed`.
     watermarks : (N,) int64
         The partition's event time after each; never falls.
+    absent
+        What is to be said of series that say nothing, in order, each with the offset of the record that carried the time there.
     """
 
     rows: NDArray[np.intp]
     accepted: NDArray[np.bool_]
     watermarks: NDArray[np.int64]
+    absent: Sequence[tuple[Absent, int]] = ()
 
 
 @dataclass(slots=True)

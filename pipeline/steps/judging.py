@@ -63,6 +63,8 @@ class Verdict:
         The window starts anew with it, or with the held one that it confirms.
     confirmed
         Sorted place -> time and values (C,) of the held one that the observation there confirms.
+    learnt
+        (sorted place, row, ms) where a series' usual step changed; 0: it has none.
     """
 
     accepted: NDArray[np.bool_]
@@ -71,12 +73,13 @@ class Verdict:
     apart: NDArray[np.int64]
     anew: NDArray[np.bool_]
     confirmed: dict[int, tuple[int, NDArray[np.float64]]]
+    learnt: list[tuple[int, int, int]]
 
     @classmethod
     def clean(cls, n: int) -> Verdict:
         """All n accepted, nothing missing."""
         none = np.zeros((2, n), np.int64)
-        return cls(np.ones(n, np.bool_), np.zeros(n, np.intp), none[0], none[1], np.zeros(n, np.bool_), {})
+        return cls(np.ones(n, np.bool_), np.zeros(n, np.intp), none[0], none[1], np.zeros(n, np.bool_), {}, [])
 
 
 class Judge:
@@ -132,7 +135,7 @@ class Judge:
             slots["against"][rows[~slow]] = 0  # restarts in a row
         for k in np.flatnonzero(slow).tolist():
             part = slice(int(batch.first[k]), int(batch.first[k] + batch.lengths[k]))
-            self._walk(slots[rows[k]], part, batch.times, values, odd, verdict, counts)
+            self._walk(slots[rows[k]], int(rows[k]), part, batch.times, values, odd, verdict, counts)
         broken = np.flatnonzero((slots["size"][rows] == 0) & (last != 0))  # by `start_anew`
         if len(broken):
             self._begin_anew(batch, broken, verdict, counts)
@@ -156,6 +159,7 @@ class Judge:
     def _walk(
         self,
         slot: np.void,
+        row: int,
         part: slice,
         times: NDArray[np.int64],
         values: NDArray[np.float64],
@@ -183,7 +187,10 @@ class Judge:
             if i == n:
                 break
             held_at, last = clock.held_at, clock.last
+            usual = clock.usual
             ruling = clock.judge(of_part[i])
+            if clock.usual != usual:
+                verdict.learnt.append((part.start + i, row, clock.usual))
             settled = settled and clock.settled
             calm = settled and ruling.accepted
             if ruling.counts:

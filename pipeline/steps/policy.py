@@ -117,10 +117,14 @@ class SeriesClock:
         return not self.held_at and (bool(self.decided) or not self.policy.gaps)
 
     @property
+    def usual(self) -> int:
+        """The usual step; 0: there is none, or none yet."""
+        return self.interval if self.decided else 0
+
+    @property
     def longest(self) -> int:
         """The longest step that is no jump."""
-        known = self.interval if self.decided else 0
-        return max(self.policy.future_limit, (self.policy.fill_gaps + 2) * known)
+        return max(self.policy.future_limit, (self.policy.fill_gaps + 2) * self.usual)
 
     def _next(self, time: int) -> Ruling:
         step = time - self.last

@@ -36,7 +36,7 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it); series vote for the partition's event time (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity;
+stands beside it); series vote for the partition's event time, and are waited for (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity;
 there may be positions of sources (`sources:<n>`).
 """
 PAGE = 128
@@ -66,6 +66,8 @@ class PartitionState:
         self.scalars: dict[str, int] = {}
         self.in_force = b""
         self.positions = Positions()
+        self.bounds: dict[str, int] = {}
+        """What was worked out of the rows and is not stored; whoever keeps something here can do without."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._dirty: set[int] = set()
@@ -159,7 +161,7 @@ class PartitionState:
         except (KeyError, msgspec.MsgspecError) as error:
             msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
             raise ForeignState(msg) from error
-        self.scalars, self.names, self.arrays = scalars, names, arrays
+        self.scalars, self.names, self.arrays, self.bounds = scalars, names, arrays, {}
         self.in_force = fields.get(_IN_FORCE, b"")
         self.positions = positions
         self._rows = {n: r for r, n in enumerate(names) if n is not None}
@@ -255,10 +257,14 @@ def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[
     windows, clocks = stored["windows"], np.zeros(PAGE, dtype)
     known = windows["ordinal"] > 1
     clocks["vote"] = np.where(known, windows["last"], 0)
+    clocks["since"], clocks["said"] = (
+        clocks["vote"],
+        known,
+    )  # nobody is absent who has not reported for a day from here on
     clocks["votes"] = known
     clocks["heard_at"] = windows["last"]
     if "decided" in (windows.dtype.names or ()):
-        clocks["step"] = np.where(windows["decided"] != 0, windows["interval"], 0)
+        clocks["step"] = clocks["usual"] = np.where(windows["decided"] != 0, windows["interval"], 0)
     return clocks
 
 

@@ -119,6 +119,7 @@ class SeriesWindows:
         whole = Pushed.none(len(times), pushed.windows, counts, pushed.packed)
         for name in ("accepted", "vouched", "anew", "ordinals", "spans"):
             getattr(whole, name)[keep] = getattr(pushed, name)
+        whole.learnt = [(int(keep[i]), row, step) for i, row, step in pushed.learnt]
         return whole
 
     def _push(
@@ -138,6 +139,7 @@ class SeriesWindows:
         verdict = self._judge.judge(slots, batch, values, counts)
         pushed.accepted[batch.order] = verdict.accepted
         pushed.vouched[batch.order] = self._judge.vouched(slots, batch, verdict)
+        pushed.learnt = sorted((int(batch.order[at]), row, step) for at, row, step in verdict.learnt)
         pushed.anew[batch.order] = verdict.anew & verdict.accepted
         if verdict.accepted.any():
             packed = Packed.of(slots, batch, verdict, values, H=self.T - 1, timed=self.F > 0)

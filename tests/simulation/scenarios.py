@@ -43,6 +43,8 @@ MINUTE = 60_000
 PAGE = 2
 JUDGED = (1, 6)
 """Scenarios whose model has a judgement, which decides."""
+ABSENT = (1, 4, 6)
+"""Scenarios in which a series that says nothing is absent after a minute."""
 KNOWN = ("s0", "s1", "s2", "m0", "m4", "m5")
 """Series that the model was trained on, of either format; m0 is a running total."""
 
@@ -70,8 +72,11 @@ def small_numbers() -> Iterator[None]:
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
         patch("pipeline.partition.stream.EVICT_EVERY", 16),
-        patch("pipeline.steps.event_time.BORDERS", 2),
-        patch("pipeline.steps.event_time.OBSERVATIONS", 1),
+        patch("pipeline.steps.clock.event_time.BORDERS", 2),
+        patch("pipeline.steps.clock.event_time.OBSERVATIONS", 1),
+        patch("pipeline.steps.clock.absence.FEW", 2),
+        patch("pipeline.steps.clock.absence.SHARE", 3),
+        patch("pipeline.steps.clock.absence.A_DAY", 10 * MINUTE),
         patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
@@ -119,6 +124,7 @@ def scenario(number: int, first: int | None = None) -> Scenario:
         alerts=AlertSettings(
             hold=timedelta(minutes=chance.choice((0, 2))),
             silence=timedelta(minutes=10),
+            absent_after=timedelta(minutes=1) if number in ABSENT else "off" if number % 2 else "auto",
             update_every=timedelta(minutes=3),
             suppression=timedelta(minutes=chance.choice((0, 4))),
         ),

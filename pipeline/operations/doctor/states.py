@@ -17,7 +17,7 @@ from pipeline.operations.state_admin import Administration, checkpoints, opened
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
 from pipeline.settings import Settings
-from pipeline.steps.event_time import APART, told
+from pipeline.steps.clock.event_time import APART, told
 
 NEARLY_FULL = 0.8
 """Share of maxmemory that may be in use."""

@@ -10,8 +10,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from naive_event_time import NaiveEventTime
 
-from pipeline.steps import event_time
-from pipeline.steps.event_time import COMPONENT, DTYPE, EventTime
+from pipeline.steps.clock import absence, event_time
+from pipeline.steps.clock.absence import Patience
+from pipeline.steps.clock.event_time import COMPONENT, DTYPE, EventTime
 from pipeline.steps.state import PartitionState
 
 T0 = 1_774_915_200_000
@@ -22,11 +23,13 @@ HOUR = 60 * MINUTE
 class Clock:
     """The clock of a partition whose series are numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience=None) -> None:
         self.state = PartitionState({COMPONENT: DTYPE}, max_series=10**6)
-        self.time = EventTime(self.state)
+        self.patience = patience
+        self.time = EventTime(self.state, patience)
+        self.said = []
 
-    def take(self, observations, rejected=()):
+    def take(self, observations, rejected=(), learnt=()):
         """(series, time, vouched) each; the event time after each. Those at the places `rejected` have no row."""
         count = self.state.scalars.get("observations", 0)
         kept = [i for i in range(len(observations)) if i not in rejected]
@@ -34,13 +37,23 @@ class Clock:
         times = np.array([observations[i][1] for i in kept], np.int64)
         vouched = np.array([observations[i][2] for i in kept], np.bool_)
         places = count + np.array(kept, np.int64)
-        out = self.time.advance(rows, places, times, vouched, count + len(observations))
+        changes = [(kept.index(i), int(rows[kept.index(i)]), step) for i, step in learnt if i in kept]
+        out, absent = self.time.advance(rows, places, times, vouched, count + len(observations), changes)
+        for a in absent:
+            at = a.behind + count + 1
+            behind = np.searchsorted(places, at - 1)
+            assert a.cause == (behind if at - 1 in places else behind - 0.5)
+            if a.row < 0:
+                self.said.append((at, "together" if a.change == "anomaly" else a.change, a.clock, a.count))
+            else:
+                self.said.append((at, "with others" if a.together else "alone", self.state.names[a.row], a.due))
         self.state.scalars["observations"] = count + len(observations)
         return out.tolist()
 
     def restored(self):
         """Another one, from what is stored."""
-        other = Clock()
+        other = Clock(self.patience)
+        other.said = self.said
         other.state.restore(self.state.snapshot(everything=True))
         return other
 
@@ -137,29 +150,54 @@ def hostile(seed, n):
     return out
 
 
-@settings(deadline=None, max_examples=60, phases=(Phase.explicit, Phase.generate))
-@given(st.integers(0, 10**6), st.lists(st.integers(0, 700), max_size=12).map(sorted), st.integers(1, 5000))
-def test_any_cut_and_any_restart_equal_the_slow_and_obvious_version(seed, cuts, together) -> None:
+@settings(deadline=None, max_examples=50, phases=(Phase.explicit, Phase.generate))
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.integers(0, 700), max_size=12).map(sorted),
+    st.integers(1, 5000),
+    st.sampled_from([None, 3 * MINUTE, 20 * MINUTE]),
+    st.sampled_from([HOUR, 7 * 24 * HOUR]),
+)
+def test_any_cut_and_any_restart_equal_the_slow_and_obvious_version(seed, cuts, together, after, idle_after) -> None:
     log = hostile(seed, 700)
-    rejected = {i for i in range(700) if random.Random(f"{seed} {i}").random() < 0.02}
-    naive = NaiveEventTime()
-    expected = [naive.advance(None if i in rejected else who, t, v) for i, (who, t, v) in enumerate(log)]
+    chance = random.Random(f"{seed} rejected")
+    rejected = {i for i in range(700) if chance.random() < 0.02}
+    learnt = [(i, chance.choice((0, MINUTE, MINUTE, 3 * MINUTE))) for i in range(700) if chance.random() < 0.1]
+    usual = dict(learnt)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(absence, "A_DAY", HOUR)
+        patch.setattr(absence, "FEW", 2)
+        patch.setattr(absence, "SHARE", 3)
+        naive = NaiveEventTime(after=after, idle_after=idle_after)
+        expected = [
+            naive.advance(None if i in rejected else who, t, v, usual.get(i)) for i, (who, t, v) in enumerate(log)
+        ]
         patch.setattr(event_time, "_TOGETHER", together)
-        clock, got = Clock(), []
+        patience = Patience(after, idle_after)
+        clock, got = Clock(patience), []
         for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True):
-            after = clock.take(log[a:b], {i - a for i in rejected if a <= i < b})
-            got += [(i, w) for i, w in zip([i for i in range(a, b) if i not in rejected], after, strict=True)]
+            here = clock.take(
+                log[a:b], {i - a for i in rejected if a <= i < b}, [(i - a, s) for i, s in learnt if a <= i < b]
+            )
+            got += [(i, w) for i, w in zip([i for i in range(a, b) if i not in rejected], here, strict=True)]
             clock = clock.restored() if (a + b) % 3 else clock
+        whole = Clock(patience)
+        whole.take(log, rejected, learnt)
     assert got == [(i, expected[i]) for i in range(700) if i not in rejected]
-    whole = Clock()
-    whole.take(log, rejected)
+    assert clock.said == whole.said
     assert clock.state.snapshot(everything=True) == whole.state.snapshot(everything=True)
     kept = clock.state.arrays[COMPONENT]
+    states = ["expected", "overdue", "absent", "given up"]
     for who, voter in naive.voters.items():
         row = clock.state.row_of(str(who))
-        for name in ("vote", "step", "moved", "fresh", "heard_at"):
+        for name in ("vote", "step", "moved", "fresh", "heard_at", "since", "usual", "said", "due"):
             assert kept[name][row] == getattr(voter, name), (who, name)
+        assert states[kept["absent"][row]] == voter.state, who
+        if not voter.said:
+            assert (kept["quiet_at"][row], kept["quiet_by"][row]) == (voter.quiet_at, voter.quiet_by), who
+    assert clock.said == [
+        (n, what, str(x) if what in ("alone", "with others") else x, y) for n, what, x, y in naive.said
+    ]
 
 
 def test_pages_of_series_that_say_nothing_are_not_written_again() -> None:

@@ -21,11 +21,14 @@ All is a function of the log: where a batch begins and ends changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.steps.batches import Absent
+from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
 from pipeline.steps.judging import Sorted
 from pipeline.steps.state import PartitionState
 
@@ -57,16 +60,24 @@ DTYPE = np.dtype(
         ("heard_at", "<i8"),  # the partition's event time when anything was last heard of the series
         ("fresh", "u1"),  # it voted anew since the last border
         ("votes", "u1"),
+        *FIELDS,
     ]
 )
 """What is kept of a series; all zeros: nothing was heard of it."""
 
 
 class EventTime:
-    """The clock of one partition. What it knows is in the component "clock" and in the scalars of the partition's state."""
+    """The clock of one partition. What it knows is in the component "clock" and in the scalars of the partition's state.
 
-    def __init__(self, state: PartitionState) -> None:
+    Parameters
+    ----------
+    patience
+        When a series that says nothing is absent; None: never.
+    """
+
+    def __init__(self, state: PartitionState, patience: Patience | None = None) -> None:
         self._state = state
+        self._absence = None if patience is None else Absence(state, patience)
 
     @property
     def now(self) -> int:
@@ -90,8 +101,9 @@ class EventTime:
         times: NDArray[np.int64],
         vouched: NDArray[np.bool_],
         stop: int,
-    ) -> NDArray[np.int64]:
-        """Take N observations; returns the partition's event time after each, (N,).
+        learnt: Sequence[tuple[int, int, int]] = (),
+    ) -> tuple[NDArray[np.int64], list[Absent]]:
+        """Take N observations; returns the partition's event time after each, (N,), and which series are absent from where on, in order.
 
         Parameters
         ----------
@@ -101,12 +113,15 @@ class EventTime:
             The how-manyeth of the partition's observations each is, from 0.
         stop
             How many observations the partition will have had.
+        learnt
+            (observation, row, usual step in ms) where a series' usual step changed, in order.
         """
         clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
+        begun, happened, passed = scalars.get("observations", 0), list[Happened](), list[tuple[int, int, int]]()
         schedule = _Schedule.of(scalars)
         concerned = np.zeros(len(clocks), np.bool_)
         if schedule.next <= stop:
-            concerned |= (clocks["votes"] | clocks["fresh"]) != 0
+            concerned |= (clocks["votes"] | clocks["fresh"] | clocks["said"]) != 0
         concerned[rows] = True
         columns = np.flatnonzero(concerned)
         watermarks = np.empty(len(rows), np.int64)
@@ -115,12 +130,20 @@ class EventTime:
             borders, whole = schedule.borders(stop, most)
             end = len(rows) if whole else int(np.searchsorted(places, borders.last))
             part = slice(done, end)
-            watermarks[part] = self._piece(columns, borders, rows[part], places[part], times[part], vouched[part])
+            here = [(i - done, row, step) for i, row, step in learnt if done <= i < end]
+            watermarks[part], more, course = self._piece(
+                columns, borders, rows[part], places[part], times[part], vouched[part], here
+            )
+            happened += more
+            passed += course.borders()
             if borders.count:
                 schedule.passed(borders.last, self.voters)
             done = end
         schedule.keep(scalars)
-        return watermarks
+        if self._absence is None:
+            return watermarks, []
+        said = self._absence.told(happened, passed)
+        return watermarks, [replace(one, cause=_cause(places, n - 1), behind=n - 1 - begun) for n, one in said]
 
     def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
         """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""
@@ -150,8 +173,9 @@ class EventTime:
         places: NDArray[np.int64],
         times: NDArray[np.int64],
         vouched: NDArray[np.bool_],
-    ) -> NDArray[np.int64]:
-        """Move on over n observations and the K borders among and behind them; the event time after each of the observations."""
+        learnt: Sequence[tuple[int, int, int]],
+    ) -> tuple[NDArray[np.int64], list[Happened], Course]:
+        """Move on over n observations and the K borders among and behind them; the event time after each of them, and who went or came back."""
         clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
         K, S = borders.count, len(columns)
         block = borders.up_to(places)  # so many lie before each
@@ -168,9 +192,21 @@ class EventTime:
         newest[block[which], column[which]] = which + 1
         np.maximum.accumulate(newest, axis=0, out=newest)
         behind, newest = newest[-1], newest[:-1]
+        begun, happened = self.begun, list[Happened]()
         event_times = np.full(K + 1, self.now)
+        progress = np.full(K + 1, scalars.get("progress", 0))
+        voters = np.full(K + 1, self.voters)
         if K:
-            event_times[1:] = self._votes(known, newest, times, steps, moves)
+            event_times[1:], progress[1:], voters[1:] = self._votes(known, newest, times, steps, moves)
+        if not self.now and event_times[-1]:
+            begun = scalars["begun"] = int(event_times[event_times > 0][0])
+        course = Course(event_times, progress, voters, borders.first + (np.arange(K + 1) - 1) * borders.spacing, begun)
+        if self._absence is not None:
+            changed |= known["said"] != 0
+            changes = [(i, int(place_of[row]), step) for i, row, step in learnt]
+            happened = self._absence.heard(
+                known, columns, column, block, places, times, steps, vouched, changes, course
+            )
 
         heard = np.zeros(S, np.intp)
         heard[column] = np.arange(1, len(rows) + 1)
@@ -188,10 +224,11 @@ class EventTime:
         changed[said] = True
         clocks[columns[changed]] = known[changed]
         self._state.touch(columns[changed])
-        if not self.now and event_times[-1]:
-            scalars["begun"] = int(event_times[event_times > 0][0])
         scalars["watermark"] = int(event_times[-1])
-        return np.asarray(event_times[borders.up_to(places + 1)])
+        if self._absence is not None:
+            self._absence.bound(known[changed], int(event_times[-1]))
+            happened += self._absence.silent(course) if K else []
+        return np.asarray(event_times[borders.up_to(places + 1)]), happened, course
 
     def _votes(
         self,
@@ -200,8 +237,8 @@ class EventTime:
         times: NDArray[np.int64],
         steps: NDArray[np.int64],
         moves: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """The partition's event time at each border (K,); of `known` (S,), what says where the last border was is moved on to it."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp]]:
+        """Event time, progress and how many vote at each border, (K,) each; of `known` (S,), what says where the last border was is moved on to it."""
         scalars = self._state.scalars
 
         def at_borders(values: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -223,7 +260,7 @@ class EventTime:
         known["moved"] = -at_borders(moves, np.zeros_like(known["moved"]))[-1]
         scalars["progress"] = int(progress[-1])
         scalars["voters"] = int(np.count_nonzero(votes[-1]))
-        return np.asarray(np.maximum.accumulate(np.maximum(told, self.now)))
+        return np.maximum.accumulate(np.maximum(told, self.now)), progress, np.count_nonzero(votes, axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,3 +351,9 @@ def _lower_median(values: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.zeros(len(values), np.int64)
     middle = np.sort(values, axis=1)[np.arange(len(values)), np.maximum(counts - 1, 0) // 2]
     return np.where(counts > 0, middle, 0)
+
+
+def _cause(places: NDArray[np.int64], place: int) -> float:
+    """Where a place stands among observations at `places`: the index of its own, or half-way between two."""
+    at = int(np.searchsorted(places, place))
+    return float(at) if at < len(places) and places[at] == place else at - 0.5
