@@ -36,8 +36,8 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it); series vote for the partition's event time, and are waited for (component `clock`); what is in force is a field (`in_force`) instead of a part of the identity;
-there may be positions of sources (`sources:<n>`).
+stands beside it); series vote for the partition's event time, and are waited for (component `clock`); what is in force is a field
+(`in_force`) instead of a part of the identity; there may be positions of sources (`sources:<n>`).
 """
 PAGE = 128
 _NAMES = "names:"

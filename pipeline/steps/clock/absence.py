@@ -162,51 +162,65 @@ class Absence:
         known["said"][waiting] = 0
         if not len(column):
             return self._unsettled(known, waiting, K)
-        order = np.argsort(column, kind="stable")
-        at, of = block[order], column[order]
-        first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]]))
-        border = np.minimum(at + 1, K)
-        before = np.stack([np.roll(E[border], 1), np.roll(P[border], 1)])
-        before[:, first] = known["quiet_at"][of[first]], known["quiet_by"][of[first]]
-        silent = np.minimum(E[at] - np.maximum(before[0], course.begun), P[at] - before[1])
-
+        n, least = len(column), self._patience.least(known)
+        first, last = np.zeros((2, len(known)), np.intp)
+        first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(n)
+        heard = np.unique(column) if n < len(known) else np.flatnonzero(np.bincount(column, minlength=len(known)))
+        first, last = first[heard], last[heard]
         odd = np.zeros(len(known), np.bool_)
-        odd[of[silent > self._patience.least(known)[of]]] = True
-        odd[of] |= known["absent"][of] != 0
-        usual = known["usual"][column]
-        odd[column[(usual > 0) & (steps > STEPS * usual)]] = True
         odd[[c for _, c, _ in learnt]] = True
+        began = np.maximum(known["quiet_at"][heard], course.begun)
+        silent = np.minimum(E[block[first]] - began, P[block[first]] - known["quiet_by"][heard])
+        odd[heard] |= (silent > least[heard]) | (known["absent"][heard] != EXPECTED)
+        if (
+            min(E[-1] - max(E[0], course.begun), P[-1] - P[0]) > least.min()
+        ):  # else nobody can be away between two of these
+            odd |= self._away_among(column, block, least, course)
+        if self._patience.after is None and steps.max() > least.min():
+            usual = known["usual"][column]
+            odd[column[(usual > 0) & (steps > STEPS * usual)]] = True
 
-        which = np.flatnonzero(vouched)[::-1]
         since = np.zeros(len(known), np.int64)
-        since[column[which]] = times[which]
-        changes = {(i, c): usual for i, c, usual in learnt}
+        if (known["since"][heard] == 0).any():
+            which = np.flatnonzero(vouched)[::-1]
+            since[column[which]] = times[which]
         happened: list[Happened] = []
-        last = np.append(first[1:], len(of))
-        for a, b in zip(first.tolist(), last.tolist(), strict=True):
-            if odd[of[a]]:
-                c = int(of[a])
-                part = [
-                    (
-                        i,
-                        int(block[i]),
-                        int(places[i]),
-                        int(times[i]),
-                        int(steps[i]),
-                        bool(vouched[i]),
-                        changes.get((i, c)),
-                    )
-                    for i in order[a:b].tolist()
-                ]
-                happened += self._walk(known, c, int(columns[c]), part, course)
+        if odd.any():
+            changes = {(i, c): usual for i, c, usual in learnt}
+            order = np.argsort(column, kind="stable")
+            of = column[order]
+            for c in np.flatnonzero(odd).tolist():
+                part = order[np.searchsorted(of, c) : np.searchsorted(of, c, side="right")]
+                taken = (block[part], places[part], times[part], steps[part], vouched[part])
+                usuals = [changes.get((i, c)) for i in part.tolist()]
+                rows = zip(*(v.tolist() for v in taken), usuals, strict=True)
+                happened += self._walk(known, c, int(columns[c]), rows, course)
         known["since"] = np.where(known["since"] > 0, known["since"], since)
-        newest, heard = at[last - 1], of[first]
-        closed = newest < K
-        known["quiet_at"][heard] = np.where(closed, E[border[last - 1]], 0)
-        known["quiet_by"][heard] = np.where(closed, P[border[last - 1]], 0)
+        border = block[last] + 1
+        closed, border = border <= K, np.minimum(border, K)
+        known["quiet_at"][heard] = np.where(closed, E[border], 0)
+        known["quiet_by"][heard] = np.where(closed, P[border], 0)
         known["said"][heard] = ~closed
         waiting[heard] = False
+        bounds = self._state.bounds
+        if "absence" in bounds:  # of those heard of here none is due earlier
+            bounds["absence"] = min(bounds["absence"], int(E[min(1, K)]) + int(least[heard].min()))
         return happened + self._unsettled(known, waiting, K)
+
+    @staticmethod
+    def _away_among(
+        column: NDArray[np.intp], block: NDArray[np.intp], least: NDArray[np.int64], course: Course
+    ) -> NDArray[np.bool_]:
+        """Which series (S,) may have been away between two of n observations."""
+        E, P = course.event_times, course.progress
+        # numpy sorts 16-bit integers by radix, 12 times as fast as wider ones.
+        order = np.argsort(column.astype(np.uint16) if len(least) < 1 << 16 else column, kind="stable")
+        at, of = block[order], column[order]
+        border = np.minimum(at + 1, len(E) - 1)[:-1]
+        silent = np.minimum(E[at[1:]] - np.maximum(E[border], course.begun), P[at[1:]] - P[border])
+        odd = np.zeros(len(least), np.bool_)
+        odd[of[1:][(of[1:] == of[:-1]) & (silent > least[of[1:]])]] = True
+        return odd
 
     def _unsettled(self, known: NDArray[np.void], waiting: NDArray[np.bool_], K: int) -> list[Happened]:
         """Of who was heard of before, and not since, nothing is known yet where there was no border."""
@@ -219,7 +233,7 @@ class Absence:
         known: NDArray[np.void],
         c: int,
         row: int,
-        observations: Iterable[tuple[int, int, int, int, int, bool, int | None]],
+        observations: Iterable[tuple[int, int, int, int, bool, int | None]],
         course: Course,
     ) -> list[Happened]:
         """One series, observation after observation; all but where it was last heard of is moved on."""
@@ -228,7 +242,7 @@ class Absence:
         happened: list[Happened] = []
         one = known[c : c + 1].copy()
         quiet_at, quiet_by = int(one["quiet_at"][0]), int(one["quiet_by"][0])
-        for _, block, place, time, step, vouched, usual in observations:
+        for block, place, time, step, vouched, usual in observations:
             limit = int(self._patience.limits(one)[0])
             flag, due, more = self._silence(one[0], row, quiet_at, quiet_by, limit, block, course)
             happened += more
@@ -266,8 +280,8 @@ class Absence:
         return flag, due, happened
 
     def _away(self, one: NDArray[np.void], time: int, step: int) -> None:
-        """Learn how long a series is away at times."""
-        if not one["usual"][0] or step <= STEPS * one["usual"][0]:
+        """Learn how long a series is away at times, where that matters."""
+        if self._patience.after is not None or not one["usual"][0] or step <= STEPS * one["usual"][0]:
             return
         if time - one["habit_at"][0] > HABIT_LASTS:
             one["once"], one["habit"] = 0, 0
@@ -275,15 +289,6 @@ class Absence:
             one["habit_at"] = time
         one["habit"] = np.maximum(one["habit"], np.minimum(one["once"], step))
         one["once"] = np.maximum(one["once"], step)
-
-    def bound(self, heard: NDArray[np.void], now: int) -> None:
-        """Take note of the deadlines of series that something was heard of (n,)."""
-        bounds = self._state.bounds
-        if "absence" in bounds and len(heard):
-            limit = self._patience.limits(heard)
-            bounds["absence"] = min(
-                bounds["absence"], int((np.where(heard["said"] != 0, now, heard["quiet_at"]) + limit).min())
-            )
 
     def silent(self, course: Course) -> list[Happened]:
         """What happened to series up to the last border, by saying nothing."""

@@ -226,7 +226,6 @@ class EventTime:
         self._state.touch(columns[changed])
         scalars["watermark"] = int(event_times[-1])
         if self._absence is not None:
-            self._absence.bound(known[changed], int(event_times[-1]))
             happened += self._absence.silent(course) if K else []
         return np.asarray(event_times[borders.up_to(places + 1)]), happened, course
 
