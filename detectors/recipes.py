@@ -22,7 +22,9 @@ from detectors.training import (
     Member,
     OnProgress,
     accepted,
+    all_rows,
     as_arrays,
+    history_rows,
     metric_training_rows,
     table_training_rows,
     train_metric,
@@ -93,7 +95,7 @@ class Recipe:
 
     detectors: tuple[Member, ...]
     several: tuple[Member, ...] = ()
-    """Members more where a series has several channels."""
+    """Members in their place where a series has several channels; none: the same."""
     aggregation: Aggregation = "mean"
     time_features: tuple[str, ...] = ()
     calibrator: str = "empirical"
@@ -115,7 +117,7 @@ class Recipe:
 
     def for_channels(self, channels: int) -> Recipe:
         """What of it judges series of so many channels."""
-        return self if channels == 1 else replace(self, detectors=self.detectors + self.several, several=())
+        return self if channels == 1 else replace(self, detectors=self.several or self.detectors, several=())
 
     def for_rows(self, rows: int) -> Recipe:
         """What of it a table with so many training rows allows: all.
@@ -168,7 +170,7 @@ class Recipe:
         self,
         series: Mapping[str, tuple[ArrayLike, ArrayLike]],
         *,
-        training_rows: Callable[[int], int] = metric_training_rows,
+        training_rows: Callable[[int], int] | None = None,
         time_zone: str = "UTC",
         seed: int = 0,
         on_progress: OnProgress | None = None,
@@ -177,6 +179,9 @@ class Recipe:
 
         Parameters
         ----------
+        training_rows
+            From how many rows a series has to how many are learnt from; None: its history where there is a judgement
+            (`detectors.training.history_rows`), else `metric_training_rows`.
         time_zone
             Whose day and week the series keep, where there is a judgement.
 
@@ -186,6 +191,10 @@ class Recipe:
             Too few rows to learn from; not arrays of a metric (`detectors.training.as_arrays`).
         """
         arrays = as_arrays(series)
+        if training_rows is None:
+            count = history_rows if self.judgement else lambda times: metric_training_rows(len(times))
+            arrays = {n: (times[: (k := count(times))], values[:k]) for n, (times, values) in arrays.items()}
+            training_rows = all_rows
         room = self.room(arrays, training_rows)
         channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
@@ -266,17 +275,14 @@ def _shortened(member: Member, longest: int) -> Member:
 
 _FORECAST = {"horizon": 8, "centred": False, "limit": 4.0}
 
-METRIC = Recipe(
-    (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0})),
-    several=(("pca", {"window": 4}),),
-    time_features=("day",),
-)
-"""Three networks that see a stretch that runs wrong, not a noisy point. Where there are several channels, a look at the last four
-observations besides: which of them has left the others' company."""
-JUDGED = replace(METRIC, judgement=True)
-"""The same members beside a judgement of each newest row that knows the day, the week and the company that channels keep: its alarm decides, and they have
-a say in the ranking score. By name, `judged`; not the default yet."""
-JUDGED_NAME = "judged"
+_NETWORKS: tuple[Member, ...] = (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0}))
+_COMPANY: tuple[Member, ...] = (("pca", {"window": 4}),)
+METRIC = Recipe(_NETWORKS, several=_COMPANY, time_features=("day",), judgement=True)
+"""A judgement of each newest row that knows the day, the week and the company that channels keep: its alarm decides. Beside it three networks that see a
+stretch that runs wrong have a say in the score, which ranks the better for it. Where there are several channels it does not, and they are left out; a look
+at the last four observations, which costs next to nothing, stands in their place."""
+NETWORKS = replace(METRIC, several=_NETWORKS + _COMPANY, judgement=False)
+"""By whose calibrated scores metrics are judged for whoever chooses a threshold of his own."""
 TABLE = Recipe(
     ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
     aggregation="rms",
@@ -289,9 +295,11 @@ one that is sure is heard. All three leave the farthest rows out when they are f
 A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""
 
 
-def by_name(kind: Literal["metric", "table"], detector: str = "") -> Recipe:
-    """The product's recipe for a kind of data, or what of it a detector's name chooses."""
-    if kind == "metric" and detector == JUDGED_NAME:
-        return JUDGED
+def by_name(kind: Literal["metric", "table"], detector: str = "", threshold: Mapping[str, Any] | None = None) -> Recipe:
+    """The product's recipe for a kind of data, or what of it a detector's name chooses; of a stream with these settings of its `threshold`."""
     recipe = METRIC if kind == "metric" else TABLE
-    return recipe.of(detector) if detector else recipe
+    if detector:
+        return recipe.of(detector)
+    chosen = threshold or {}
+    own = chosen.get("level") is not None or chosen.get("method", "fixed") != "fixed"
+    return NETWORKS if kind == "metric" and own else recipe

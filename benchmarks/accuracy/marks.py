@@ -85,7 +85,7 @@ MARKS = (
     Mark("a network at PCA's reference", "creditcard", "in order", (), {"average_precision": 0.711, "roc_auc": 0.944}),
     Mark("the textbook's figure, same protocol: taxi, LSTM", "taxi", "textbook", ("LSTM",), {"rmse": 0.040},
          at_most=True),
-    Mark("NAB, the product's default for metrics", "nab", "", ("the product's default",), {"standard": 62.0}),
+    Mark("NAB, the product's networks for metrics", "nab", "", ("the product's networks",), {"standard": 62.0}),
 )  # fmt: skip
 
 

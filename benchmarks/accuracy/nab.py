@@ -1,7 +1,7 @@
 """NAB through the whole stream: what `tidewatch evaluate --data nab` does, for one detector and one seed.
 
 Beside NAB's own score: range precision and recall, affiliation and VUS-PR, false alerts and delays; and for the product's
-default, how much of its score rests on having been chosen on these very files.
+networks, how much of their score rests on having been chosen on these very files.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pipeline.offline.evaluation import SeriesResult
 from pipeline.offline.scorefile import ScoredRows, score_dataset, train
 from producers.datasets import Dataset, open_dataset
 
-DEFAULT = "the product's default"
+NETWORKS = "the product's networks"
 MEMBERS = ("lstm", "tcn", "autoencoder")
-"""Of the default; alone they are what they are in it, weights and all, and all others have their own settings."""
+"""Of them; alone they are what they are there, weights and all, and all others have their own settings."""
 SEEDS = 3
-"""Of the default and its members; of all others one."""
+"""Of the networks together and alone; of all others one."""
 LEVELS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
 HALVES = 20
 RESAMPLES = 100
@@ -38,7 +38,7 @@ NabFile = tuple[NDArray[np.float64], nab.NabLabels]
 
 def detectors() -> dict[str, str]:
     """Label -> group of all that take part: whatever takes windows and no labels."""
-    found = {DEFAULT: "network"}
+    found = {NETWORKS: "network"}
     for name, kind in DETECTORS.items():
         if "windows" not in kind.kinds or kind.supervised or name == "constant":
             continue
@@ -59,8 +59,8 @@ def run(seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
     one_thread()
     data = open_dataset("nab")
     models: dict[str, Model] = {}
-    if not {DEFAULT, *MEMBERS}.isdisjoint(wanted):
-        models = {name: train(data.select(name), seed=seed) for name in data.series()}
+    if not {NETWORKS, *MEMBERS}.isdisjoint(wanted):
+        models = {name: train(data.select(name), recipe=evaluation.AT_BEST, seed=seed) for name in data.series()}
     for label in wanted:
         results = [
             SeriesResult(
@@ -69,18 +69,18 @@ def run(seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
             for name, s in data.series().items()
         ]
         outcome = {"contender": label, "group": detectors()[label], "seed": seed, **_figures(results)}
-        if label == DEFAULT and not seed:
+        if label == NETWORKS and not seed:
             outcome |= _rests_on(results)
         yield label, [outcome]
 
 
-def _scored(data: Dataset, label: str, seed: int, default: Model | None) -> ScoredRows:
-    """One series: by the default's model or a member of it, else by a model of its own."""
-    if default is None or label not in {DEFAULT, *MEMBERS}:
+def _scored(data: Dataset, label: str, seed: int, networks: Model | None) -> ScoredRows:
+    """One series: by the networks' model or a member of it, else by a model of its own."""
+    if networks is None or label not in {NETWORKS, *MEMBERS}:
         return score_dataset(
             data, detector=label, recipe=evaluation.AT_BEST, alerts=evaluation.ONE_PER_EVENT, seed=seed
         )
-    model = default if label == DEFAULT else member(default, label)
+    model = networks if label == NETWORKS else member(networks, label)
     return score_dataset(data, model=model, recipe=evaluation.AT_BEST, alerts=evaluation.ONE_PER_EVENT)
 
 

@@ -247,7 +247,7 @@ def _nab_in_sample(found: Outcomes) -> str:
     if of is None:
         return ""
     return (
-        f"**In-sample.** The product's default, and the level of 2.5 that it is judged at here, were chosen with NAB as a whole in sight. With level and threshold chosen on a "
+        f"**In-sample.** The product's networks, and the level of 2.5 that they are judged at, were chosen with NAB as a whole in sight. With level and threshold chosen on a "
         f"random half of the files and judged on the other half, the standard score is {of['level_of_other_half']:.1f} (seed 0, mean of 40 "
         f"halves; {of['standard']:.1f} with both chosen on all files); the members' settings stay chosen on all. Which files there are "
         f"matters more than the seed: over resampled files the standard score has a standard deviation of {of['resampled_sd']:.1f}."

@@ -44,7 +44,7 @@ def text(
             "unseen) and the rows up to the judged one. Figures are means over items, of the rows behind the training part; AP is average precision at the prevalence "
             "stated; VUS-PR has buffers of 0 to 100 rows (planted 16, NAB the period TSB-AD finds). *Best event F1* is of the output that the alarm goes by, over all thresholds "
             "(alerts end after 5 normal rows; an event is found by an alert that begins at it, 10 rows behind it included, and by no alert that was open before). `season z` and `AR(48)` are yardsticks of a few lines "
-            "(`yardsticks.py`), `default` is what `tidewatch score` does today, `judgement` is `detectors/judgement`, which the product does not use yet. Where not all items of a group were scored by all, `same` are those that were.\n"
+            "(`yardsticks.py`), `networks` are the product's three networks by their calibrated scores, as its default was (`NETWORKS` in `detectors/recipes.py`), `judgement` is `detectors/judgement` alone, `default`, where it stands, both, as `tidewatch score` does it. Where not all items of a group were scored by all, `same` are those that were.\n"
         ),
         _in_sample(chosen_on),
     ]
@@ -141,7 +141,7 @@ def _clean(kept: Kept, budget: float) -> str:
         "## Stated against measured false alarms\n",
         (
             f"{len(clean.KINDS)} kinds of made-up series in which nothing happens (`clean.py`), {clean.LEARNT:,} rows learnt from, {clean.JUDGED:,} judged. A scorer that takes a budget is "
-            f"asked for one alert in {budget:,.0f} rows; the table has alerts per {budget:,.0f} rows, 1 is right. `default` states no budget.\n"
+            f"asked for one alert in {budget:,.0f} rows; the table has alerts per {budget:,.0f} rows, 1 is right. `networks` state none.\n"
         ),
         "| kind | " + " | ".join(found) + " |",
         "|---|" + "---:|" * len(found),

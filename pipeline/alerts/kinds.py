@@ -145,6 +145,8 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
         return FLAT
     if since >= LASTING and _noisy(window[-STRETCH:], before):
         return NOISE
+    if since and not np.ptp(window):  # one value throughout: it is what was expected that moves
+        return UNUSUAL
     off = np.median(new) - expected if len(new) == LASTING else now - expected
     if not off or off != off:
         return UNUSUAL

@@ -28,7 +28,7 @@ def detectors(
     """List the detectors, or one detector's settings."""
     from rich.console import Console
 
-    from detectors.recipes import JUDGED, JUDGED_NAME, METRIC, TABLE
+    from detectors.recipes import METRIC, TABLE
     from detectors.registry import DETECTORS, find
 
     console = Console(highlight=False, markup=False)
@@ -38,18 +38,11 @@ def detectors(
             console.print(f"default for {what}: {_mix(recipe)}", soft_wrap=True)
         console.print("settings of one of them: tidewatch detectors NAME")
         return
-    if name == JUDGED_NAME:
-        console.print(f"{JUDGED_NAME}, for metrics: a judgement beside {_mix(JUDGED)}", soft_wrap=True)
-        return
     if name:
         console.print(_settings(find(name)))
         return
     shown = "; ".join(f"{what}: {_mix(recipe)}" for what, recipe in mixes.items())
     console.print(f"{DEFAULT:<29}{'windows and rows':<18}The product's mix. {shown}.", soft_wrap=True)
-    console.print(
-        f"{JUDGED_NAME:<29}{'windows':<18}The mix for metrics beside a judgement of each newest row, whose alarm decides (docs/judgement.md).",
-        soft_wrap=True,
-    )
     for detector in DETECTORS.values():
         takes = " and ".join(kind for kind in ("windows", "rows") if kind in detector.kinds)
         console.print(f"{detector.name:<29}{takes:<18}{detector.summary}", soft_wrap=True)
@@ -58,8 +51,10 @@ def detectors(
 
 def _mix(recipe: Recipe) -> str:
     """Its members by name."""
+    judged = ["a judgement of each newest row, whose alarm decides"] if recipe.judgement else []
     names = [" + ".join(m if isinstance(m, str) else m[0] for m in some) for some in (recipe.detectors, recipe.several)]
-    return " + ".join(filter(None, [names[0], names[1] and f"({names[1]} where there are several channels)"]))
+    members = names[0] + (f" ({names[1]} where there are several channels)" if names[1] else "")
+    return " beside ".join([*judged, members])
 
 
 def _settings(detector: type[Detector]) -> Table:

@@ -77,8 +77,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Measure detection causally: alerts found, missed, false and how late; NAB's score; ranking for tables.
 
-        Every series of metrics gets a model of its own, fitted on its own first min(15 %, 750) rows; a table one model, fitted on
-        its first 15 %. Written to OUT: series.csv and nab.csv, or figures.csv and scores.csv, a picture, and metrics also
+        Every series of metrics gets a model of its own, fitted on its own first rows as in `tidewatch score`, NAB's on min(15 %, 750) of them; a table
+        one model, fitted on its first 15 %. Written to OUT: series.csv and nab.csv, or figures.csv and scores.csv, a picture, and metrics also
         in NAB's own layout (OUT/nab/category/file.csv), for its own tool.
 
         With several detectors or budgets, or with --set or --train-rows, a line and a row of OUT/compare.csv for each, and OUT/compare.png: alerts a

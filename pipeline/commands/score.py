@@ -61,8 +61,8 @@ def score(
         int | None,
         typer.Option(
             min=2,
-            help="First rows of each series to learn from; default: 15 %, of metrics at least 30 where there are twice as many, at most 750; judged: half, "
-            "or two weeks.",
+            help="First rows of each series to learn from; default: of metrics half, or two weeks; 15 % of a table; of metrics by one --detector 15 %, at least "
+            "30 where there are twice as many, at most 750.",
         ),
     ] = None,
     detector: Annotated[
@@ -100,7 +100,7 @@ def score(
 ) -> None:
     """Score every row of a file with what was learnt from its first rows, and list the alerts.
 
-    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; by `--detector judged` also alarm, expected, lower
+    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; of metrics by the default also alarm, expected, lower
     and upper (of several columns, one each: expected:NAME). The score ranks rows, the alarm decides: from 0 on a row is anomalous, 1 is ten times
     rarer. Scores are empty while learning;
     a row that the time policy does not score (late, repeated, missing value) repeats the last score of its series.

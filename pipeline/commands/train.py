@@ -40,9 +40,7 @@ def register(app: typer.Typer) -> None:
 def train(
     detector: Annotated[
         str,
-        typer.Argument(
-            help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix; judged: see docs/judgement.md."
-        ),
+        typer.Argument(help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix."),
     ],
     data: Annotated[
         str,
@@ -61,7 +59,7 @@ def train(
         int | None,
         typer.Option(
             min=2,
-            help="First rows of each series to train on. Default: as `score`; judged: all that a topic holds.",
+            help="First rows of each series to train on. Default: as `score`; of a topic `default` takes all that it holds.",
         ),
     ] = None,
     fit_fraction: Annotated[
@@ -140,11 +138,10 @@ def train(
 
 def known_detectors(names: str) -> None:
     """Refuse a detector that there is not before data are looked for. Raises DetectorError."""
-    from detectors.recipes import JUDGED_NAME
     from detectors.registry import find
     from pipeline.commands.detectors import DEFAULT
 
-    if names not in (DEFAULT, JUDGED_NAME):
+    if names != DEFAULT:
         for name in names.split("+"):
             find(name)
 

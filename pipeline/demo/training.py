@@ -35,11 +35,12 @@ def train(stream: DemoStream, data: Dataset, path: Path, on_step: Callable[[Step
     from detectors.model_file import load, save
 
     names: list[str] = []
+    members = 3  # of each default; the bar is for people
 
     def on_progress(detector: Detector, progress: Progress) -> None:
         if detector.name not in names:
             names.append(detector.name)
-        done = (len(names) - 1 + progress.epoch / progress.epochs) / len(stream.detectors)
+        done = (len(names) - 1 + progress.epoch / progress.epochs) / members
         on_step(Step(min(done, 0.99), f"{detector.name}, epoch {progress.epoch}, loss {progress.train_loss:.4f}"))
 
     save(stream.train(data, on_progress), path)

@@ -48,8 +48,9 @@ def recipe_of(
     DetectorError, SettingsError
         There is no such setting; the window is longer than what is learnt from allows.
     """
-    recipe = by_name(data.kind, detector)
     own, of_stream = _parted(settings, budget)
+    threshold = of_stream.get("threshold")
+    recipe = by_name(data.kind, detector, threshold if isinstance(threshold, dict) else None)
     if window is not None or own:
         recipe = recipe.for_channels(len(data.channels))
         members = with_settings(recipe.detectors, Choices(window=window, settings=own), data.kind)

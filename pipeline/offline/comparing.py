@@ -175,7 +175,9 @@ def _outcome(
 ) -> Outcome:
     given = {"detector": candidate.detector, "settings": candidate.settings, "budget": candidate.budget}
     recipe, first = in_the_files_time(data, recipe_of(data, train_rows=train_rows, **given), train_rows)  # type: ignore[arg-type]
-    mine = learnt.setdefault(repr((recipe.detectors, recipe.several, recipe.calibrator, first)), _Learnt())
+    mine = learnt.setdefault(
+        repr((recipe.detectors, recipe.several, recipe.calibrator, recipe.judgement, first)), _Learnt()
+    )
     watched: list[Watched] = []
     scoring = 0.0
     parts = [data.select(escape(name)) for name in data.all_series] if data.kind == "metric" else [data]

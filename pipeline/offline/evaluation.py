@@ -1,8 +1,8 @@
 """Detection measured on labelled data, by the stream's own steps and strictly causally.
 
 Metrics: every series gets a model of its own, fitted on its own first rows; no row is judged by a later one, no label is
-looked at before the figures are made. Alerts are judged as a stream raises them, NAB's at one level (`AT_BEST`); NAB's own figure sweeps one
-threshold over the whole corpus, as NAB's protocol does.
+looked at before the figures are made. Alerts are judged as a stream raises them; NAB's own figure sweeps one threshold of the calibrated
+score over the whole corpus, as NAB's protocol does.
 
 Tables: one model, fitted on the first rows in file order; ROC-AUC and average precision of the rows behind them, at the
 prevalence found there.
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
 from detectors.evaluation import delay, nab, ranges, ranking
-from detectors.recipes import METRIC
+from detectors.recipes import NETWORKS
 from detectors.training import metric_training_rows
-from pipeline.alerts.looks import AT_LEVEL
 from pipeline.offline.scorefile import ScoredRows, score_dataset
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Labels
@@ -33,8 +32,10 @@ EVENT_ROWS = 100
 """Rows after an event was told during which it is not told again."""
 ONE_PER_EVENT: Mapping[str, Any] = {"resolve_count": EVENT_ROWS, "quiet": "0s", "split": False}
 """How alerts live where an event is to be one alert, as NAB's protocol has it: they end after a hundred normal rows, not after a few."""
-AT_BEST = replace(METRIC, settings={"threshold": {"level": 2.5}})
-"""The product's default at the level where NAB's standard profile, over the whole corpus, is flat and best; a stream's level follows from its budget."""
+NAB_LEVEL = 2.5
+"""Of the calibrated score, from which on an event is told to NAB: where NAB's standard profile, over the whole corpus, is flat and best."""
+AT_BEST = replace(NETWORKS, settings={"threshold": {"level": NAB_LEVEL}})
+"""By which detectors that are named are compared on NAB; what a stream's own alarm is, follows from its budget."""
 NAB_DATA = ("nab", "taxi")
 """Data sets that are labelled by that protocol."""
 BUFFER = 100
@@ -117,18 +118,18 @@ class TableFigures:
 def score_each(
     data: Dataset, detector: str, on_series: Callable[[str], None], *, time_zone: str = "UTC"
 ) -> Iterator[SeriesResult]:
-    """Score the series of a data set of metrics, each with a model of its own; NAB's by NAB's protocol, others as a stream would."""
+    """Score the series of a data set of metrics, each with a model of its own; NAB's learn from what NAB's protocol allows, others as a stream would."""
     as_nab = data.name.removeprefix("synthetic-") in NAB_DATA
-    recipe, alerts = (AT_BEST, ONE_PER_EVENT) if as_nab else (None, None)
+    recipe = AT_BEST if as_nab and detector else None
     for name, series in data.series().items():
         on_series(name)
-        first = max(metric_training_rows(len(series)), 1)  # NAB's protocol
+        first = max(metric_training_rows(len(series)), 1) if as_nab else None
         rows = score_dataset(
             data.select(escape(name)),
             detector=detector,
             recipe=recipe,
             train_rows=first,
-            alerts=alerts,
+            alerts=ONE_PER_EVENT if as_nab else None,
             time_zone=time_zone,
         )
         yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
@@ -152,10 +153,12 @@ def one_per_event(
 
 
 def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
-    """(n,) between 0 and 1: how rare the row is that tells an event, by the product's default; 0 elsewhere."""
-    rows = result.rows
-    rare = rows.calibrated_score if rows.alarm is None else AT_LEVEL + rows.alarm
-    return one_per_event(np.clip(np.nan_to_num(rare), 0.0, MAX_CALIBRATED) / MAX_CALIBRATED, rows.anomalous)
+    """(n,) between 0 and 1: how rare the row is that tells an event, by the detectors' calibrated score; 0 elsewhere.
+
+    NAB sweeps one threshold over the corpus. Of what is said of a row that is what changes with a series' own recent past; an alarm's level is of its budget.
+    """
+    rare = np.nan_to_num(result.rows.calibrated_score)
+    return one_per_event(np.clip(rare, 0.0, MAX_CALIBRATED) / MAX_CALIBRATED, rare >= NAB_LEVEL)
 
 
 def write_nab(result: SeriesResult, out: Path) -> None:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from detectors.base import DetectorError
 from detectors.judged import unlearnt
+from detectors.judgement.state import BLOCK
 from detectors.model import Model
-from detectors.recipes import JUDGED_NAME, Recipe, by_name
+from detectors.recipes import Recipe, by_name
 from detectors.training import OnProgress, all_rows, history_rows, metric_training_rows, table_training_rows
 from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError
@@ -38,6 +39,8 @@ OnScored = Callable[[int, int], None]
 """Told how many of how many rows are scored."""
 HALF, TENTH = np.array([-np.log10(0.5)]), np.array([1.0])
 """Calibrated scores that half, and a tenth, of what a series learnt from reach."""
+UNJUDGED = 2 * BLOCK
+"""Rows of a file's longest series below which there is no judgement: it would begin where the file ends."""
 UNTIDY = 0.1
 """Share of a series' rows that may be older than the newest before them; beyond it the series is read in time order."""
 
@@ -124,8 +127,8 @@ def score_dataset(
     Parameters
     ----------
     train_rows
-        First rows of each series to learn from; None: min(15 %, 750) of a metric (of a short one half, up to 30), 15 % of a table; where there is
-        a judgement, half of a metric or two weeks of it (`detectors.training.history_rows`).
+        First rows of each series to learn from; None: half of a metric, or two weeks where half is less (`detectors.training.history_rows`), by
+        a detector alone min(15 %, 750) of it (of a short one half, up to 30); 15 % of a table.
     detector
         One detector instead of the recipe's mix.
     recipe
@@ -215,9 +218,10 @@ def train(
 
 def _recipe(data: Dataset, recipe: Recipe | None, detector: str) -> Recipe:
     """The recipe, the product's where none is given; or what of it a detector's name chooses."""
-    if recipe is None or detector == JUDGED_NAME:
-        return by_name(data.kind, detector)
-    return recipe.of(detector) if detector else recipe
+    recipe = by_name(data.kind, detector) if recipe is None else recipe.of(detector) if detector else recipe
+    if data.kind == "metric" and max(map(len, data.all_series.values()), default=0) < UNJUDGED:
+        return replace(recipe, judgement=False)
+    return recipe
 
 
 def histories(

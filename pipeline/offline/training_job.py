@@ -22,7 +22,7 @@ from detectors import calibration, model_file, registry
 from detectors.base import DetectorError
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.model import Model
-from detectors.recipes import JUDGED_NAME, Recipe, by_name
+from detectors.recipes import Recipe, by_name
 from detectors.training import (
     Member,
     OnProgress,
@@ -192,10 +192,11 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
     DetectorError
         No such detector; a setting that no detector has.
     """
-    mix = detector == DEFAULT or (detector == JUDGED_NAME and source.kind == "metric")
-    recipe = by_name(source.kind, JUDGED_NAME if detector == JUDGED_NAME and mix else "")
+    mix = detector == DEFAULT
+    recipe = by_name(source.kind)
     if not mix:
-        recipe = replace(recipe, detectors=tuple(detector.split("+")), several=(), aggregation="mean")
+        members = tuple(detector.split("+"))
+        recipe = replace(recipe, detectors=members, several=(), aggregation="mean", judgement=False)
     if source.kind == "metric":
         recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
         room = recipe.room(source.histories(choices.training_rows, judged=recipe.judgement), all_rows)

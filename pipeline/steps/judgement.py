@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.budget import budget_rows
+from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.zones import offsets
 from detectors.model import Model
 from pipeline.settings import StreamSettings
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 COMPONENT, HISTORY = "judgement", "history"
 _BEGUN = "judgement"
 """Scalar of the state: the series in it have a judgement. A state that was written without one has not."""
-OWN, MEMBER = 8.0, 1.0
-"""Weights in the ranking score: of the judgement's terms together, and of each member."""
+MEMBER = 0.5
+"""Weight of each member in the ranking score, where one of the judgement's terms has 1 (`detectors.judgement.ranking`)."""
 USUAL = 2.0
 """Members' raw scores count in units of what one in so many powers of ten of a series' calibration rows reaches."""
 STEPS = 8
@@ -177,8 +178,9 @@ class Judgements:
         usual = state.arrays[HISTORY]["usual"][rows]
         seen = np.isfinite(raw) & (usual > 0)
         members = np.log2(1.0 + np.maximum(np.where(seen, raw, 0.0), 0.0) / np.where(usual > 0, usual, 1.0))
+        own = float((ONE if self._model.channels == 1 else SEVERAL).sum())
         weights = MEMBER * seen.sum(axis=1)
-        mixed = (OWN * judged.score + MEMBER * np.where(seen, members, 0.0).sum(axis=1)) / (OWN + weights)
+        mixed = (own * judged.score + MEMBER * np.where(seen, members, 0.0).sum(axis=1)) / (own + weights)
         return np.asarray(np.where(judged.live, mixed, 0.0))
 
     def _steps(

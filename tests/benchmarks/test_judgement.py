@@ -134,9 +134,10 @@ def test_a_quick_run_keeps_its_outcomes_and_goes_on_where_it_stopped(
     assert second in first
 
 
-def test_the_product_itself_can_be_judged() -> None:
+@pytest.mark.parametrize("scorer", ["networks", "default"])
+def test_the_product_itself_can_be_judged(scorer: str) -> None:
     [small] = [i for i in patterns.patterns(1) if i.name.startswith("300 rows")]
-    told = run.SCORERS["default"].scorer(small, 2000.0)
+    told = run.SCORERS[scorer].scorer(small, 2000.0)
     out = figures.outcome(small, told)
     assert out["average_precision"] > 5 * out["anomalous"] / out["rows"]
     assert told.alerts is not None

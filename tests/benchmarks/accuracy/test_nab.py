@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy import nab
 from benchmarks.accuracy.nab import _at_level, _figures, _rests_on, nab_file
-from detectors.recipes import METRIC
+from detectors.recipes import NETWORKS
 from detectors.registry import DETECTORS
 from pipeline.offline.evaluation import SeriesResult
 from pipeline.offline.scorefile import ScoredRows, score_dataset, train
@@ -61,10 +61,10 @@ def test_what_the_score_rests_on_is_nothing_where_all_files_are_alike() -> None:
     assert figures["level_of_other_half"] == pytest.approx(100.0), "the alert begins with the window"
 
 
-def test_a_member_taken_from_the_defaults_model_scores_as_it_does_when_trained_alone() -> None:
+def test_a_member_taken_from_the_networks_model_scores_as_it_does_when_trained_alone() -> None:
     data = open_dataset("synthetic-nab").select("*NetworkIn")
     few = {"window": 12, "training": {"epochs": 2}}
-    recipe = replace(METRIC, detectors=(("lstm", few), ("autoencoder", few)))
+    recipe = replace(NETWORKS, detectors=(("lstm", few), ("autoencoder", few)))
     both, alone = train(data, recipe=recipe), score_dataset(data, detector="autoencoder", recipe=recipe)
     taken = score_dataset(data, recipe=recipe, model=nab.member(both, "autoencoder"))
     assert taken.score.tobytes() == alone.score.tobytes()
@@ -74,9 +74,9 @@ def test_a_member_taken_from_the_defaults_model_scores_as_it_does_when_trained_a
 
 def test_all_detectors_of_windows_take_part_but_those_that_need_labels() -> None:
     labels = nab.detectors()
-    assert nab.DEFAULT in labels
-    assert [name for name, _ in METRIC.detectors] == list(nab.MEMBERS)
+    assert nab.NETWORKS in labels
+    assert [name for name, _ in NETWORKS.detectors] == list(nab.MEMBERS)
     assert set(nab.MEMBERS) < set(labels)
-    for name in labels.keys() - {nab.DEFAULT}:
+    for name in labels.keys() - {nab.NETWORKS}:
         assert "windows" in DETECTORS[name].kinds
         assert not DETECTORS[name].supervised

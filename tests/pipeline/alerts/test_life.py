@@ -12,6 +12,7 @@ from naive_alerts import NaiveLife
 
 from detectors.baselines import Constant
 from detectors.features import FeatureEncoder
+from pipeline.alerts import kinds
 from pipeline.alerts.records import Moment, encode, stable_hash
 from pipeline.settings import AlertSettings
 
@@ -608,3 +609,12 @@ def test_a_series_that_is_absent_gets_an_alert_and_ends_it_when_it_is_back():
     changed, absent = log.life.absent(log.state, rows, now + 20 * MINUTE, clock=log.watermark, offset=log.offset)
     assert (changed.change, changed.kind, changed.next_id) == ("changed", "spike", absent.id)
     assert absent.kind == "no data"
+
+
+def test_a_window_of_one_value_has_no_side_whichever_way_what_is_expected_goes():
+    """A series that stands at 0 while the expected value wavers about 0 is one alert, not a level up and down by turns."""
+    still = np.zeros(24)
+    for expected in (0.01, -0.01):
+        assert kinds.kind_of(still, expected, since=9) == kinds.UNUSUAL
+    stepped = np.r_[np.zeros(12), np.full(12, 5.0)]
+    assert kinds.kind_of(stepped, 0.0, since=11) == kinds.LEVEL_UP

@@ -27,7 +27,7 @@ from pipeline.demo.run import Options, run_demo
 from pipeline.demo.streams import DemoStream
 
 small = DemoStream(
-    name="taxi", title="Taxi", dataset="synthetic-taxi", detectors=("zscore",), why="quick",
+    name="taxi", title="Taxi", dataset="synthetic-taxi", detector="zscore", why="quick",
     settings={"alerts": {"resolve_after": "12h"}},
 )
 run = lambda: run_demo(Options(Path(sys.argv[1]), 1, sys.argv[2], False, (small,)), create_view(Console(width=140)))
