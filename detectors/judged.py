@@ -29,14 +29,15 @@ _MONDAY = 4 * _DAY
 
 def with_judgement(model: Model, series: Recorded, *, time_zone: str = "UTC") -> Model:
     """The model of metrics with a judgement, learnt from all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
-    histories = {name: _clean(*rows) for name, rows in series.items()}
-    histories = {name: rows for name, rows in histories.items() if len(rows[0]) >= LEAST}
+    cleaned = {name: _clean(*rows) for name, rows in series.items()}
+    histories = {name: rows for name, rows in cleaned.items() if len(rows[0]) >= LEAST}
     local = {name: (times + offsets(time_zone, times), values) for name, (times, values) in histories.items()}
     return replace(
         model,
         judgement=Population.fit(local, budget_rows=BUDGET_ROWS) if local else Population.none(model.channels),
         histories={name: History.of(times, values) for name, (times, values) in histories.items()},
         time_zone=time_zone,
+        training_rows={name: len(cleaned[name][0]) for name in model.training_rows},
     )
 
 

@@ -38,8 +38,11 @@ FEW_OBSERVATIONS = 36
 """Observations of a metric to fit on below which there is no network; above, a window may be half of them."""
 FEW_SCORES = 8
 """Scores that calibrate where there are no more: how rare a score is, is then a coarse guess, but no score of 0 for everything."""
+RECENT = 1000
+"""Newest rows of a series' history that the members beside a judgement learn from: more take their time, and the judgement knows all of it."""
 LEAST_METRIC, LEAST_TABLE = 5, 5
 """Training rows without which nothing can be learnt."""
+Recorded = Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 _DAY_MS = 86_400_000
 _CYCLES = {"day": (_DAY_MS, 1.0), "week": (7 * _DAY_MS, 3.0)}
 """Of a time feature: its length, and how many of it the fitted rows must span. Times of day never seen mislead a network."""
@@ -135,6 +138,12 @@ class Recipe:
             raise DetectorError(msg)
         return self
 
+    def for_members(self, series: Recorded) -> Recorded:
+        """What of the histories of metrics the members learn from: all; beside a judgement the newest `RECENT` rows of each."""
+        if not self.judgement:
+            return series
+        return {name: (times[-RECENT:], values[-RECENT:]) for name, (times, values) in series.items()}
+
     def room(
         self,
         series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
@@ -190,19 +199,22 @@ class Recipe:
         DetectorError
             Too few rows to learn from; not arrays of a metric (`detectors.training.as_arrays`).
         """
-        arrays = as_arrays(series)
-        if training_rows is None:
-            count = history_rows if self.judgement else lambda times: metric_training_rows(len(times))
-            arrays = {n: (times[: (k := count(times))], values[:k]) for n, (times, values) in arrays.items()}
-            training_rows = all_rows
-        room = self.room(arrays, training_rows)
+        heads = {}
+        for name, (times, values) in as_arrays(series).items():
+            if training_rows is not None:
+                first = training_rows(len(times))
+            else:
+                first = history_rows(times) if self.judgement else metric_training_rows(len(times))
+            heads[name] = times[:first], values[:first]
+        arrays = self.for_members(heads)
+        room = self.room(arrays, all_rows)
         channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
         model = train_metric(
             arrays,
             recipe.detectors,
             create(recipe.calibrator, recipe.calibration),
-            training_rows=training_rows,
+            training_rows=all_rows,
             fit_fraction=FIT,
             scaling=self.scaling,
             time_features=recipe.time_features,
@@ -211,25 +223,15 @@ class Recipe:
             seed=seed,
             on_progress=on_progress,
         )
-        return self.judged(model, arrays, training_rows, time_zone)
+        return self.judged(model, heads, time_zone)
 
-    def judged(
-        self,
-        model: Model,
-        series: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
-        training_rows: Callable[[int], int],
-        time_zone: str = "UTC",
-    ) -> Model:
+    def judged(self, model: Model, histories: Recorded, time_zone: str = "UTC") -> Model:
         """The trained model with its judgement, where the recipe has one."""
         if not self.judgement:
             return model
         from detectors.judged import with_judgement
 
-        heads = {
-            n: (times[: training_rows(len(times))], values[: training_rows(len(times))])
-            for n, (times, values) in series.items()
-        }
-        return with_judgement(model, heads, time_zone=time_zone)
+        return with_judgement(model, histories, time_zone=time_zone)
 
     def train_table(
         self,

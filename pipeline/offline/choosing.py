@@ -138,7 +138,8 @@ def _merged(usual: Any, chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_window(data: Dataset, recipe: Recipe, window: int, train_rows: int | None) -> None:
-    room = recipe.room(histories(data, train_rows, judged=recipe.judgement), all_rows)
+    learnt = histories(data, train_rows, judged=recipe.judgement)
+    room = recipe.room(recipe.for_members(learnt), all_rows)
     longest = max(room.rows // 2, 3)
     if window > longest:
         msg = (

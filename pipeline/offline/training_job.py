@@ -199,7 +199,8 @@ def recipe_of(detector: str, source: Source, choices: Choices) -> Recipe:
         recipe = replace(recipe, detectors=members, several=(), aggregation="mean", judgement=False)
     if source.kind == "metric":
         recipe = recipe.for_channels(max(values.shape[1] for _, values in source.metric.values()))
-        room = recipe.room(source.histories(choices.training_rows, judged=recipe.judgement), all_rows)
+        histories = source.histories(choices.training_rows, judged=recipe.judgement)
+        room = recipe.room(recipe.for_members(histories), all_rows)
         # Who names a detector or a window gets it, or is told why not; the default makes do with what there is, as `score` does.
         shorter = mix and choices.window is None
         recipe = recipe.for_room(room) if shorter else recipe.with_known_times(room)
@@ -262,17 +263,18 @@ def run(
         )
     else:
         histories = source.histories(choices.training_rows, judged=recipe.judgement)
+        seen = recipe.for_members(histories)
         model = train_metric(
-            histories,
+            seen,
             recipe.detectors,
             calibrator,
             training_rows=all_rows,
             scaling=recipe.scaling,
             time_features=recipe.time_features,
-            interval_ms=recipe.room(histories, all_rows).intervals,
+            interval_ms=recipe.room(seen, all_rows).intervals,
             **common,
         )
-        model = recipe.judged(model, histories, all_rows, source.time_zone)
+        model = recipe.judged(model, histories, source.time_zone)
     saved = model_file.save(model, out)
     checkpoint.delete()
     return saved
