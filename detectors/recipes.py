@@ -113,7 +113,7 @@ class Recipe:
 
     def of(self, detector: str) -> Recipe:
         """The same with one detector by name, or several as lstm+tcn: each as the recipe has it, else in its default settings."""
-        named = {member if isinstance(member, str) else member[0]: member for member in self.detectors + self.several}
+        named = {member if isinstance(member, str) else member[0]: member for member in self.several + self.detectors}
         members = tuple(named.get(name, name) for name in detector.split("+"))
         aggregation: Aggregation = self.aggregation if len(members) > 1 else "mean"
         return replace(self, detectors=members, several=(), aggregation=aggregation, chosen=True, judgement=False)
