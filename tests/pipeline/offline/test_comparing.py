@@ -117,7 +117,7 @@ def test_missing_numbers_are_filled_in_for_learning_as_they_are_for_scoring() ->
 
 
 def test_a_judgement_is_ranked_by_its_own_score() -> None:
-    data = labelled(1_500)
+    data = labelled(700)
     [found] = try_out(data, [Candidate("")], time_zone="Europe/Berlin")
     [told] = found.watched
     scored = score_dataset(data, time_zone="Europe/Berlin")
