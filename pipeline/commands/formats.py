@@ -140,7 +140,11 @@ def _told(seen: Preview, most: int) -> list[str]:
         f"{seen.records:,} messages: {formats or 'none'}",
         f"would become {seen.observations:,} observations of {len(seen.series):,} series, {letters:,} dead letters",
     ]
-    if found := settled_format(seen.formats):
+    if not seen.series and set(seen.formats) == {"native"} and seen.format == "auto":
+        lines.append("objects of your own fields? see them read by their names and types: --format json")
+    elif seen.format not in ("auto", *seen.formats):
+        lines.append(f'read with format = "{seen.format}"')
+    elif found := settled_format(seen.formats):
         lines.append(f'set format = "{found}"')
     ordered = sorted(seen.series.items(), key=lambda item: (-item[1].observations, item[0]))
     for name, s in ordered[:most]:

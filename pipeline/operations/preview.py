@@ -52,6 +52,8 @@ class Preview:
 
     Attributes
     ----------
+    format
+        It reads with this one.
     formats
         Which format the messages have, by their content: how many of each; empty text: none that is known.
     letters
@@ -68,6 +70,7 @@ class Preview:
         fields: Fields | None = None,
         registry: Registry | None = None,
     ) -> None:
+        self.format = format
         self.records = 0
         self.formats: Counter[str] = Counter()
         self.series: dict[str, SeriesSeen] = {}

@@ -125,3 +125,14 @@ def test_settings_are_written_for_a_topic_that_is_there(kafka: str, run, tmp_pat
     assert written == {"kafka": {"brokers": kafka}, "streams": [stream]}
     assert "exists already" in str(run("init", "kafka:Web.Metrics.observations", "--brokers", kafka).exception)
     assert "no-such" in str(run("formats", "kafka:no-such", "--brokers", kafka).exception)
+
+
+def test_objects_of_ones_own_fields_are_shown_the_way(tmp_path: Path) -> None:
+    file = tmp_path / "own.json"
+    file.write_text('{"ts": 1714564800000, "host": "a", "cpu": 1}\n{"ts": 1714564801000, "host": "a", "cpu": 2}\n')
+    seen = CliRunner().invoke(create_cli(), ["formats", str(file)]).output
+    assert "see them read by their names and types: --format json" in seen
+    assert "set format" not in seen
+    seen = CliRunner().invoke(create_cli(), ["formats", str(file), "--format", "json"]).output
+    assert 'read with format = "json"' in seen
+    assert 'cpu{host="a"}' in seen
