@@ -25,7 +25,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -95,6 +97,24 @@ def _bounded(value: timedelta) -> timedelta:
 
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), AfterValidator(_bounded), PlainSerializer(duration_text, when_used="json")
+]
+
+
+def _patience(value: object) -> timedelta | str:
+    """A duration, `auto` or `off` (as 0 is), with one error for all that is none of these."""
+    if value in ("auto", "off"):
+        return str(value)
+    try:
+        return TypeAdapter[timedelta](Duration).validate_python(value) or "off"
+    except ValidationError:
+        msg = f"{str(value)[:40]!r} is none of auto, off and a duration; write 90s, 5m, 6h or 7d"
+        raise ValueError(msg) from None
+
+
+Patience = Annotated[
+    Literal["auto", "off"] | timedelta,
+    PlainValidator(_patience),
+    PlainSerializer(lambda v: v if isinstance(v, str) else duration_text(v), when_used="json"),
 ]
 
 
@@ -384,7 +404,7 @@ class AlertSettings(_Table):
         timedelta(hours=6),
         description="An alert whose series falls silent for this much of the partition's event time ends: it becomes one of the kind no data, or resolves where absent_after is off.",
     )
-    absent_after: Literal["auto", "off"] | Duration = Field(
+    absent_after: Patience = Field(
         "auto",
         description="A series that says nothing for this much of the partition's event time gets an alert of the kind no data. auto: five of its "
         "usual steps, where it has one and reported for a day; longer where it is away for longer habitually. off: never. Metrics only.",

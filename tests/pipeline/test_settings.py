@@ -14,8 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.addresses import redis_address
 from pipeline.cli import one_line
 from pipeline.errors import SettingsError
-from pipeline.settings import Duration, Settings, StreamSettings, duration_text, load_settings, with_recommended
+from pipeline.settings import (
+    AlertSettings,
+    Duration,
+    Settings,
+    StreamSettings,
+    duration_text,
+    load_settings,
+    with_recommended,
+)
 from pipeline.settings_reference import as_toml, masked_url, shown
+from pipeline.wrong_settings import in_words
 
 durations = TypeAdapter(Duration)
 
@@ -305,3 +314,30 @@ def test_a_registry_is_set_with_a_password_from_a_file(tmp_path: Path, monkeypat
     settings = load_settings(file)
     assert settings.registry.password.get_secret_value() == "hush"
     assert "hush" not in shown(settings)
+
+
+@pytest.mark.parametrize(
+    ("stated", "means", "written"),
+    [
+        ("auto", "auto", "auto"),
+        ("off", "off", "off"),
+        ("0", "off", "off"),
+        ("10m", timedelta(minutes=10), "10m"),
+        (7, timedelta(seconds=7), "7s"),
+    ],
+)
+def test_how_long_a_series_is_waited_for_is_a_duration_or_a_word(stated, means, written):
+    alerts = AlertSettings.model_validate({"absent_after": stated})
+    assert alerts.absent_after == means
+    assert alerts.model_dump(mode="json")["absent_after"] == written
+    assert AlertSettings.model_validate(alerts.model_dump(mode="json")) == alerts
+
+
+@pytest.mark.parametrize("wrong", ["soon", "-5m", -3, None, [1], "99999d"])
+def test_what_is_none_of_these_is_named_in_one_line(wrong):
+    with pytest.raises(ValidationError) as caught:
+        StreamSettings(name="x", model=Path("m"), alerts={"absent_after": wrong})
+    told = in_words(caught.value, StreamSettings, None)
+    assert told.startswith("setting alerts.absent_after: ")
+    assert "is none of auto, off and a duration" in told
+    assert "\n" not in told
