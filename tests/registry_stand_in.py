@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -41,8 +42,12 @@ def stand_in() -> Iterator[StandIn]:
             of.authorization.append(self.headers["Authorization"])
             time.sleep(of.wait)
             status, kind, body = of.answers.get(path, NOT_FOUND)
+            if "gzip" in (self.headers["Accept-Encoding"] or ""):  # as real ones do
+                body = gzip.compress(body)
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if body.startswith(b"\x1f\x8b"):
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Length", str(len(body)))
             if 300 <= status < 400:
                 self.send_header("Location", of.url)

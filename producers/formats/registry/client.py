@@ -87,7 +87,10 @@ class Registry:
         check_url(url)
         self.name = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
         self._url = url.rstrip("/")
-        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        self._headers = {
+            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+            "Accept-Encoding": "identity",  # what is packed is not unpacked here: its size would be unknown
+        }
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         elif username:
