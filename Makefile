@@ -41,7 +41,7 @@ demo: setup  ## the main job end to end: data, Kafka, Faust, detectors, alerts; 
 
 .PHONY: test test-kafka nightly simulate
 test: setup-dev  ## the fast tests (embedded Kafka and Redis)
-	@$(BIN)/python -m pytest -m "not kafka" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not kafka and not nightly" $(PYTEST_ARGS)
 
 test-kafka: setup-dev  ## the tests that need real Apache Kafka (deploy/kafka starts one; TIDEWATCH_TEST_KAFKA names another)
 	@$(BIN)/python -m pytest -m "kafka and not nightly" $(PYTEST_ARGS)
