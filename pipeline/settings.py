@@ -11,9 +11,10 @@ import os
 import re
 import ssl
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -440,6 +441,9 @@ class AlertSettings(_Table):
 WITH_FIELDS = ("json", "registry", "auto")
 """Formats whose records may have any fields."""
 
+RawFormat = Literal["native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "auto"]
+"""Formats that an intake reads."""
+
 
 class StreamSettings(_Table):
     """One stream: an input topic with its model and alert policy."""
@@ -556,6 +560,43 @@ def with_recommended(settings: StreamSettings, recommended: Mapping[str, Any]) -
     return settings.model_copy(update=tables)
 
 
+class IntakeSettings(_Table):
+    """An intake: raw topics that are written, each series whole in one partition, into the topic of a stream of metrics (docs/intake.md)."""
+
+    stream: str = Field(description="The stream that it feeds.")
+    topics: tuple[str, ...] = Field(
+        min_length=1,
+        description="Raw topics, by name or by a glob such as `telegraf-*`; new ones that match are found.",
+    )
+    name: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9_-]*)?$",
+        description="Name of the intake, part of its consumer group and of each source's name: another name reads everything anew. "
+        "Default: the stream's.",
+    )
+    format: RawFormat = Field("auto", description="Format of the raw records (docs/formats.md).")
+    share: bool = Field(
+        False,
+        description="Whether processes share the raw partitions. Only where all records of a series lie in one of them (they have a key): "
+        "what lies in pieces is put in order by one process that reads them all, and the others stand by.",
+    )
+    dead_letter_topic: str = Field(
+        "", description="Topic for raw records that cannot be used; default `<name>.intake.dlq`."
+    )
+
+    @property
+    def dlq(self) -> str:
+        """The topic its dead letters go to."""
+        return self.dead_letter_topic or f"{self.name}.intake.dlq"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        return (
+            {**given, "name": given.get("stream", "")} if isinstance(given, dict) and not given.get("name") else given
+        )
+
+
 class WorkerSettings(_Table):
     """One worker process."""
 
@@ -612,6 +653,18 @@ class Settings(BaseSettings):
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     streams: tuple[StreamSettings, ...] = ()
+    intake: tuple[IntakeSettings, ...] = ()
+
+    def intake_group(self, intake: IntakeSettings) -> str:
+        """The consumer group of an intake."""
+        return f"{self.worker.group}.intake.{intake.name}"
+
+    @field_validator("intake")
+    @classmethod
+    def _intakes_fit(cls, intakes: tuple[IntakeSettings, ...], others: ValidationInfo) -> tuple[IntakeSettings, ...]:
+        if "streams" in others.data and (told := next(_wrong_intakes(others.data["streams"], intakes), "")):
+            raise ValueError(told)
+        return intakes
 
     @field_validator("streams")
     @classmethod
@@ -672,6 +725,29 @@ def _crossed_topics(streams: Iterable[StreamSettings]) -> Iterator[str]:
         if (before, other) != (setting, stream.name) and not (sharing and before == setting):
             of = "the same stream" if other == stream.name else f"stream {other}"
             yield f"{setting} {topic} of stream {stream.name} is also the {before} of {of}: name another"
+
+
+def _wrong_intakes(streams: Iterable[StreamSettings], intakes: Sequence[IntakeSettings]) -> Iterator[str]:
+    """What is wrong with intakes: an unknown stream, two of one name, topics that what comes of them is written to."""
+    named = {s.name: s for s in streams}
+    used = {topic: setting for s in streams for setting, topic in (
+        ("topic", s.input_topic), ("alert_topic", s.alert_topic), ("dead_letter_topic", s.dlq),
+        ("score_topic", s.score_topic), ("decision_topic", s.decision_topic),
+    ) if topic}  # fmt: skip
+    names: set[str] = set()
+    for intake in intakes:
+        if intake.stream not in named:
+            yield f"intake {intake.name} feeds stream {intake.stream}, which there is not: {', '.join(named) or 'none is configured'}"
+        if intake.name in names:
+            yield f"two intakes have the same name: {intake.name}"
+        names.add(intake.name)
+        if told := _illegal(intake.dlq):
+            yield f"dead_letter_topic {intake.dlq!r} of intake {intake.name} {told}"
+        for topic, setting in [*used.items(), *((i.dlq, "dead_letter_topic") for i in intakes)]:
+            if glob := next((g for g in intake.topics if fnmatchcase(topic, g)), ""):
+                yield f"topics {glob} of intake {intake.name} has {topic}, which is a {setting}: it would read what is written here; name others"
+        if intake.dlq in used:
+            yield f"dead_letter_topic {intake.dlq} of intake {intake.name} is also a {used[intake.dlq]}: name another"
 
 
 def _illegal(topic: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.settings import Settings, StreamSettings, duration_text
+from pipeline.settings import IntakeSettings, Settings, StreamSettings, duration_text
 
 _HEAD = """\
 # Settings
@@ -53,12 +53,13 @@ def reference() -> str:
     """The whole of docs/settings.md."""
     sections = [_HEAD, _EXAMPLE]
     for name, field in Settings.model_fields.items():
-        if name != "streams":
+        if name not in ("streams", "intake"):
             sections.append(_section(f"[{name}]", f"TIDEWATCH_{name.upper()}__", _table_of(field)))
     sections.append(_section("[[streams]]", "", StreamSettings))
     for name, field in StreamSettings.model_fields.items():
         if _is_table(field.annotation):
             sections.append(_section(f"[streams.{name}]", "", _table_of(field)))
+    sections.append(_section("[[intake]]", "", IntakeSettings))
     return "\n".join(sections)
 
 
@@ -90,8 +91,12 @@ def _section(title: str, prefix: str, table: type[BaseModel]) -> str:
     lines = [f"## `{title}`", "", (table.__doc__ or "").strip(), ""]
     if prefix:
         lines += [f"Environment variables: `{prefix}` and the setting's name in capitals.", ""]
-    elif title == "[[streams]]":
-        lines += ["One such table per stream. As environment variable: `TIDEWATCH_STREAMS`, a JSON list.", ""]
+    elif title.startswith("[["):
+        name = title.strip("[]")
+        lines += [
+            f"One such table per {name.removesuffix('s')}. As environment variable: `TIDEWATCH_{name.upper()}`, a JSON list.",
+            "",
+        ]
     lines += ["| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{n}` | {_default(f)} | {_meaning(f)} |" for n, f in _own_fields(table)]
     return "\n".join([*lines, ""])

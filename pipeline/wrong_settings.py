@@ -88,7 +88,7 @@ def _line(location: Location, text: str) -> int:
     for number, line in enumerate(text.splitlines(), 1):
         if match := _HEADER.fullmatch(line):
             table = re.sub(r"[\"'\s]", "", match[2])
-            item += match[1] == "[[" and "." not in table
+            item += match[1] == "[[" and table == names[0]
             here = wanted is None or item == wanted
             if here and table == ".".join(names):
                 return number

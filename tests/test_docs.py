@@ -13,7 +13,7 @@ import typer.main
 from pydantic import BaseModel
 
 from pipeline.cli import create_cli
-from pipeline.settings import Settings, StreamSettings
+from pipeline.settings import IntakeSettings, Settings, StreamSettings
 from pipeline.settings_reference import reference
 
 PROJECT = Path(__file__).parents[1]
@@ -35,7 +35,8 @@ def test_every_setting_has_its_sentence() -> None:
                 bare.append(f"{path}{name}")
         return bare
 
-    assert [f for f in fields(Settings) if f != "streams"] + fields(StreamSettings, "streams.") == []
+    lists = fields(StreamSettings, "streams.") + fields(IntakeSettings, "intake.")
+    assert [f for f in fields(Settings) if f not in ("streams", "intake")] + lists == []
 
 
 def broken_links(page: Path) -> list[str]:

@@ -1,6 +1,8 @@
-"""`tidewatch worker`: score the configured streams until it is stopped."""
+"""`tidewatch worker`: score the configured streams until it is stopped; `tidewatch intake`: write raw topics into theirs."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -28,3 +30,24 @@ def register(app: typer.Typer) -> None:
         from pipeline.app import run_worker  # torch and Faust: not before the settings are known to be right
 
         raise typer.Exit(run_worker(settings, config or config_file()))
+
+    @app.command()
+    def intake(
+        names: Annotated[
+            list[str] | None, typer.Argument(help="Intakes by name; default: all in the settings.")
+        ] = None,
+        config: ConfigFile = None,
+    ) -> None:
+        """Write raw topics into the topics of their streams, each series whole in one partition, until SIGTERM or Ctrl-C.
+
+        Exit code: 0 after an orderly stop, 2 after an expected error (one line). Start it again after either, anywhere, any number of
+        them: processes of one intake share its topics' partitions, and what is written twice counts once (docs/intake.md).
+        """
+        from pipeline import logs
+        from pipeline.settings import load_settings
+
+        settings = load_settings(config)
+        logs.configure(settings.worker.log_format, settings.worker.log_level)
+        from pipeline.intake.run import run_intake
+
+        raise typer.Exit(run_intake(settings, names or ()))

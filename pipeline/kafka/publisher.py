@@ -35,7 +35,8 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 Headers = Sequence[tuple[str, bytes]]
-_Waiting = tuple["asyncio.Future[None]", str, bytes | None, bytes | None, Headers]
+_Waiting = tuple["asyncio.Future[None]", str, bytes | None, bytes | None, Headers, int]
+_ANY = -1  # the partitioner decides
 
 
 class KafkaPublisher:
@@ -76,14 +77,16 @@ class KafkaPublisher:
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Awaitable[None]:
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), *, partition: int = _ANY
+    ) -> Awaitable[None]:
         """Hand a message over, in order; the awaitable ends when the broker has acknowledged it, or raises BrokerError.
 
         After the first message that was refused all others end with that one's error, and are not delivered.
         """
         sent = self._loop.create_future()
         sent.add_done_callback(_seen)  # whoever does not await it (a dropped partition) does not care
-        waiting = (sent, topic, key, value, headers)
+        waiting = (sent, topic, key, value, headers, partition)
         if self._waiting or not self._produce(waiting):
             self._waiting.append(waiting)
             if len(self._waiting) == 1:
@@ -105,7 +108,7 @@ class KafkaPublisher:
 
     def _produce(self, waiting: _Waiting) -> bool:
         """Give one message to librdkafka; False where its queue has no room now."""
-        sent, topic, key, value, headers = waiting
+        sent, topic, key, value, headers, partition = waiting
 
         def reported(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -115,7 +118,7 @@ class KafkaPublisher:
         with self._stopping:
             try:
                 if self._fatal is None:
-                    self._producer.produce(topic, value, key, headers=list(headers), on_delivery=reported)
+                    self._producer.produce(topic, value, key, partition, reported, headers=list(headers))
                     return True
             except BufferError:
                 return False

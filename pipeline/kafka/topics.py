@@ -68,13 +68,18 @@ def input_plan(name: str) -> TopicPlan:
     return TopicPlan(name, {"cleanup.policy": "delete"})
 
 
+def dead_letter_plan(name: str) -> TopicPlan:
+    """A topic of dead letters."""
+    return TopicPlan(name, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)})
+
+
 def _written_by(stream: StreamSettings) -> list[TopicPlan]:
     written = [
         TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
         TopicPlan(
             stream.decision_topic, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}, 1
         ),
-        TopicPlan(stream.dlq, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)}),
+        dead_letter_plan(stream.dlq),
     ]
     if stream.score_topic:
         written.append(TopicPlan(stream.score_topic, {"cleanup.policy": "delete", "retention.ms": _ms(SCORES_KEPT)}))

@@ -43,7 +43,7 @@ Kind = Literal["keyless", "keys change", "unknown", "CRC32", "FNV-1a"]
 
 _KEYED = (
     "have the producer give all records of a series one key (Telegraf: routing_tag; OpenTelemetry collector: "
-    "partition_metrics_by_resource_attributes), or use a topic with one partition"
+    "partition_metrics_by_resource_attributes), or set an [[intake]] before the stream (docs/intake.md)"
 )
 _WHY: dict[Kind, str] = {
     "keyless": f"their records have no key, so each series lies in pieces in all partitions, and is judged in pieces: {_KEYED}",

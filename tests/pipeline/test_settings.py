@@ -116,6 +116,34 @@ def test_streams_may_share_a_topic_of_alerts_of_dead_letters_and_of_scores() -> 
     assert [s.dlq for s in settings.streams] == ["d", "d"]
 
 
+@pytest.mark.parametrize(
+    ("intakes", "named"),
+    [
+        ([{"stream": "z", "topics": ["raw"]}], "intake z feeds stream z, which there is not: x, y"),
+        ([{"stream": "x", "topics": ["raw"]}] * 2, "two intakes have the same name: x"),
+        ([{"stream": "x", "topics": ["x.*"]}], "topics x.* of intake x has x.observations, which is a topic"),
+        ([{"stream": "x", "topics": ["tidewatch.alerts"]}], "topics tidewatch.alerts of intake x has tidewatch.alerts, which is a alert_topic"),
+        ([{"stream": "x", "topics": ["*.intake.dlq"]}], "topics *.intake.dlq of intake x has x.intake.dlq, which is a dead_letter_topic"),
+        ([{"stream": "x", "topics": ["raw"], "dead_letter_topic": "a b"}], "dead_letter_topic 'a b' of intake x is no name for a topic"),
+        ([{"stream": "x", "topics": ["raw"], "dead_letter_topic": "y.observations"}], "dead_letter_topic y.observations of intake x is also a topic"),
+    ],
+)  # fmt: skip
+def test_an_intake_feeds_a_stream_and_reads_nothing_that_is_written_here(
+    intakes: list[dict[str, object]], named: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(streams=[{"name": "x", "model": "m"}, {"name": "y", "model": "m"}], intake=intakes)  # type: ignore[list-item, arg-type]
+    assert one_line(caught.value).startswith(f"setting intake: {named}")
+
+
+def test_an_intake_has_the_name_of_its_stream_where_it_has_none() -> None:
+    streams = [{"name": "x", "model": "m"}]
+    intakes = [{"stream": "x", "topics": ["raw"]}, {"stream": "x", "name": "other", "topics": ["raw-*"]}]
+    settings = Settings(streams=streams, intake=intakes)  # type: ignore[arg-type]
+    assert [settings.intake_group(i) for i in settings.intake] == ["tidewatch.intake.x", "tidewatch.intake.other"]
+    assert [i.dlq for i in settings.intake] == ["x.intake.dlq", "other.intake.dlq"]
+
+
 @given(st.integers(0, 10**9).map(lambda ms: timedelta(milliseconds=ms)))
 def test_durations_are_read_as_they_are_written(duration: timedelta) -> None:
     assert durations.validate_python(duration_text(duration)) == duration
@@ -218,6 +246,10 @@ def test_a_recommendation_that_is_no_setting_is_an_error() -> None:
         (
             "[[streams]]\nname='a'\nmodel='m'\n[[streams]]\nname='b'\nmodel='m'\n[streams.alerts]\nhould='1s'",
             ", line 8",
+        ),
+        (
+            "[[streams]]\nname='a'\nmodel='m'\n[[streams]]\nname='b'\nmodel='m'\n[[intake]]\nstream='a'\ntopics=['r']\nformt='x'",
+            ", line 10",
         ),
         ("[worker]\nbatch_wait = '99999999999999999s'", "more than 36500 days"),
         ("[worker]\nbatch_wait = 99999999999999999", "setting worker.batch_wait"),
