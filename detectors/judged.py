@@ -37,7 +37,7 @@ def with_judgement(model: Model, series: Recorded, *, time_zone: str = "UTC") ->
         judgement=Population.fit(local, budget_rows=BUDGET_ROWS) if local else Population.none(model.channels),
         histories={name: History.of(times, values) for name, (times, values) in histories.items()},
         time_zone=time_zone,
-        training_rows=model.training_rows | {n: len(cleaned[n][0]) for n in model.training_rows if n in cleaned},
+        training_rows={n: len(cleaned[n][0]) if n in cleaned else rows for n, rows in model.training_rows.items()},
     )
 
 
