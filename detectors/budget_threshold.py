@@ -8,12 +8,13 @@ through the highest edges that enough alerts began at: the few highest scores, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.budget import Budget, budget_rows
+from detectors.budget import Budget, rows_of_budgets
 from detectors.calibration import MAX_CALIBRATED
 from detectors.thresholds import STEP, Threshold, steps_of
 
@@ -49,6 +50,8 @@ class BudgetThreshold(Threshold):
         A score so far below the level keeps an alert going (at most half the level).
     calm
         Scores below that, in a row, that end one.
+    others
+        Budgets of some series, by `which` from 1 on; none of them is shared.
 
     Notes
     -----
@@ -58,8 +61,9 @@ class BudgetThreshold(Threshold):
 
     name = "budget"
 
-    def __init__(self, budget: Budget, hysteresis: float = 1.0, calm: int = 3) -> None:
+    def __init__(self, budget: Budget, hysteresis: float = 1.0, calm: int = 3, others: Sequence[Budget] = ()) -> None:
         self.budget = budget
+        self._budgets = (budget, *others)
         self.calm = calm
         self._keeps = np.maximum(EDGES - hysteresis, EDGES / 2)
 
@@ -92,35 +96,46 @@ class BudgetThreshold(Threshold):
         learn: NDArray[np.bool_],
         times: NDArray[np.int64] | None = None,
         series: NDArray[np.int64] | int = 1,
+        which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """See `Threshold.apply`."""
         level = np.empty(len(rows))
         counted = learn & np.isfinite(score)
         for part in steps_of(state["seen"], rows, counted):
-            level[part] = self._of(state, rows[part], series if isinstance(series, int) else series[part])
+            budgets = None if which is None else which[part]
+            level[part] = self._of(state, rows[part], series if isinstance(series, int) else series[part], budgets)
             known = part[counted[part]]
             if len(known):
                 known = known[np.argsort(rows[known], kind="stable")]
                 self._learn(state, rows[known], score[known])
-                self._move_on(state, rows[known], None if times is None else times[known])
+                budgets = None if which is None else which[known]
+                self._move_on(state, rows[known], None if times is None else times[known], budgets)
         return level
 
     def changed(self, state: NDArray[Any]) -> None:
         """See `Threshold.changed`."""
         state["level"] = 0.0
 
-    def _of(self, state: NDArray[Any], rows: NDArray[np.intp], series: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    def _of(
+        self,
+        state: NDArray[Any],
+        rows: NDArray[np.intp],
+        series: NDArray[np.int64] | int,
+        which: NDArray[np.int64] | None,
+    ) -> NDArray[np.float64]:
         """The level (n,) of each of so many scores; it moves where a step ends, and with the number of series that share the budget."""
         if self.budget.shared:
-            return self._found(state[rows], series)
+            return self._found(state[rows], series, which)
         level = state["level"][rows]
         if len(unknown := np.flatnonzero(level == 0)):
-            level[unknown] = self._found(state[rows[unknown]], 1)
+            level[unknown] = self._found(state[rows[unknown]], 1, None if which is None else which[unknown])
         return np.asarray(level)
 
-    def _found(self, known: NDArray[Any], series: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    def _found(
+        self, known: NDArray[Any], series: NDArray[np.int64] | int, which: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
         """The level (n,) by records (n,)."""
-        wanted = np.log10(budget_rows(self.budget, known["interval"], series))
+        wanted = np.log10(rows_of_budgets(self._budgets, which, known["interval"], series))
         rare = known["rare"].astype(np.float64)
         level = _levels(np.where(rare[:, :1] > 0, rare, EDGES), wanted)
         told_of = known["trained"] + known["seen"].astype(np.int64) // STEP * STEP
@@ -158,7 +173,13 @@ class BudgetThreshold(Threshold):
         state["open"][row] = np.where(any_kept, (reached >= run)[last] | goes_on[last], state["open"][row])
         state["kept"][row] = np.where(any_kept, at[kept[last]], state["kept"][row])
 
-    def _move_on(self, state: NDArray[Any], rows: NDArray[np.intp], times: NDArray[np.int64] | None) -> None:
+    def _move_on(
+        self,
+        state: NDArray[Any],
+        rows: NDArray[np.intp],
+        times: NDArray[np.int64] | None,
+        which: NDArray[np.int64] | None,
+    ) -> None:
         """Count scores of one step, sorted by series; where the step is full, renew the usual step and how rare alerts are."""
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         counts = np.diff(first, append=len(rows)).astype(np.uint32)
@@ -181,8 +202,9 @@ class BudgetThreshold(Threshold):
         if len(row):
             state["rare"][row] = _rare(state["alerts"][row], state["counted"][row])
             state["level"][row] = 0.0
-        if not self.budget.shared and len(unknown := touched[state["level"][touched] == 0]):
-            state["level"][unknown] = self._found(state[unknown], 1)
+        if not self.budget.shared and len(at := np.flatnonzero(state["level"][touched] == 0)):
+            unknown = touched[at]
+            state["level"][unknown] = self._found(state[unknown], 1, None if which is None else which[first[at]])
 
 
 def _newest(i: NDArray[np.intp], what: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from detectors.budget import Budget
@@ -22,15 +23,17 @@ class ThresholdChoice(Protocol):
     def hysteresis(self) -> float: ...  # noqa: D102
 
 
-def from_settings(settings: ThresholdChoice, budget: Budget, calm: int) -> Threshold:
-    """Make the threshold that the settings of a stream ask for; the budget holds where they state no level and no other method.
+def from_settings(settings: ThresholdChoice, budgets: Sequence[Budget], calm: int) -> Threshold:
+    """Make the threshold that the settings of a stream ask for; the budgets hold where they state no level and no other method.
 
-    `calm` normal observations in a row end an alert.
+    The first budget is the stream's, others are of some of its series. `calm` normal observations in a row end an alert.
     """
     if settings.method == "quantile":
         return QuantileThreshold(settings.probability)
     if settings.method == "pot":
         return PotThreshold(settings.probability)
     return (
-        BudgetThreshold(budget, settings.hysteresis, calm) if settings.level is None else FixedThreshold(settings.level)
+        BudgetThreshold(budgets[0], settings.hysteresis, calm, budgets[1:])
+        if settings.level is None
+        else FixedThreshold(settings.level)
     )

@@ -54,6 +54,7 @@ class Threshold(ABC):
         learn: NDArray[np.bool_],
         times: NDArray[np.int64] | None = None,
         series: NDArray[np.int64] | int = 1,
+        which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """Give the level that holds for each score, and move the states on, in place.
 
@@ -71,6 +72,8 @@ class Threshold(ABC):
             Event times, ms; None of a table.
         series : (B,) or int
             How many series live in the stream, where a budget is shared among them.
+        which : (B,) int
+            Which of several budgets holds for each; None: the first for all.
 
         Returns
         -------
@@ -111,6 +114,7 @@ class FixedThreshold(Threshold):
         learn: NDArray[np.bool_],
         times: NDArray[np.int64] | None = None,
         series: NDArray[np.int64] | int = 1,
+        which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """The level, B times."""
         return np.full(len(rows), self.level)
@@ -140,6 +144,7 @@ class _SteppedThreshold(Threshold):
         learn: NDArray[np.bool_],
         times: NDArray[np.int64] | None = None,
         series: NDArray[np.int64] | int = 1,
+        which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """See `Threshold.apply`; scores are taken step by step, all series at once."""
         level = np.empty(len(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -59,6 +60,8 @@ def reference() -> str:
     for name, field in StreamSettings.model_fields.items():
         if _is_table(field.annotation):
             sections.append(_section(f"[streams.{name}]", "", _table_of(field)))
+        elif (one := _one_of(field.annotation)) is not None:
+            sections.append(_section(f"[[streams.{name}]]", "", one))
     sections.append(_section("[[intake]]", "", IntakeSettings))
     return "\n".join(sections)
 
@@ -88,7 +91,7 @@ def masked_url(url: str) -> str:
 
 
 def _section(title: str, prefix: str, table: type[BaseModel]) -> str:
-    lines = [f"## `{title}`", "", (table.__doc__ or "").strip(), ""]
+    lines = [f"## `{title}`", "", cleandoc(table.__doc__ or ""), ""]
     if prefix:
         lines += [f"Environment variables: `{prefix}` and the setting's name in capitals.", ""]
     elif title.startswith("[["):
@@ -110,6 +113,12 @@ def _is_table(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def _one_of(annotation: Any) -> type[BaseModel] | None:
+    """The table that a list of tables holds."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    return inner if _is_table(inner) else None
+
+
 def _table_of(field: FieldInfo) -> type[BaseModel]:
     annotation = field.annotation
     assert isinstance(annotation, type)
@@ -125,7 +134,7 @@ def _default(field: FieldInfo) -> str:
         default = default.get_secret_value()
     if isinstance(default, timedelta):
         return f"`{duration_text(default)}`"
-    if default == ():
+    if default in ((), {}):
         return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

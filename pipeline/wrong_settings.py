@@ -81,21 +81,28 @@ def _table(annotation: Any) -> type[BaseModel] | None:
 def _line(location: Location, text: str) -> int:
     """Where a setting stands in a TOML file, from 1; where it does not, its table's header; 0: neither."""
     names = [part for part in location if isinstance(part, str)]
-    wanted = next((part for part in location if isinstance(part, int)), None)
     if not names:
         return 0
-    table, item, header = "", -1, 0
+    # Which of several tables of one name, the inner ones within the outer; a place in a list of values says nothing of lines.
+    lists = {".".join(map(str, location[:i])): part for i, part in enumerate(location) if isinstance(part, int)}
+    wanted = {re.sub(r"\.\d+(?=\.|$)", "", path): number for path, number in lists.items()}
+    table, header = "", 0
+    items: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if match := _HEADER.fullmatch(line):
             table = re.sub(r"[\"'\s]", "", match[2])
-            item += match[1] == "[[" and table == names[0]
-            here = wanted is None or item == wanted
+            if match[1] == "[[":
+                items = {path: n for path, n in items.items() if not path.startswith(f"{table}.")}
+                items[table] = items.get(table, -1) + 1
+            here = all(items.get(path, item) == item for path, item in wanted.items())
+            here &= not wanted or min(wanted, key=len) in items
             if here and table == ".".join(names):
                 return number
             if here and table == ".".join(names[:-1]):
                 header = number
-        elif (match := _KEY.match(line)) and (wanted is None or item == wanted):
+        elif match := _KEY.match(line):
+            here = all(items.get(path, item) == item for path, item in wanted.items())
             at = [*table.split("."), match[1]] if table else [match[1]]
-            if at == names or (at == names[:-1] and "=" in line):
+            if here and (at == names or (at == names[:-1] and "=" in line)):
                 return number
     return header

@@ -16,7 +16,7 @@ from detectors.model import Model
 from pipeline.alerts.kinds import NO_DATA
 from pipeline.alerts.looks import Looks
 from pipeline.alerts.row import Judged
-from pipeline.settings import AlertSettings
+from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.steps.batches import Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
 
@@ -29,8 +29,8 @@ class Attention:
 
     Parameters
     ----------
-    policy
-        Which deviations matter.
+    selectors
+        Which deviations matter, and what is in range.
     model
         What it says of an observation, see `Looks`.
     hysteresis
@@ -40,8 +40,8 @@ class Attention:
         an alert that there is no data.
     """
 
-    def __init__(self, policy: AlertSettings, model: Model, hysteresis: float, silence: int, idle_after: int) -> None:
-        self._policy = policy
+    def __init__(self, selectors: Selectors, model: Model, hysteresis: float, silence: int, idle_after: int) -> None:
+        self._selectors = selectors
         self._model = model
         self._hysteresis = hysteresis
         self._silence = silence
@@ -52,10 +52,13 @@ class Attention:
     ) -> Judged | None:
         """The observations of all series that have an alert, are `absent` (rows) or are to get one; None where there is no such series."""
         lives = state.arrays["alerts"][: len(state.names)]
-        opens = scored.live & (scored.alarm >= 0) & (scored.score > 0)
+        opens: NDArray[np.bool_] = scored.live & (scored.alarm >= 0) & (scored.score > 0)
         if opens.any():
             at = np.flatnonzero(opens)
-            opens[at] = self._deviates(scored, at)
+            opens[at] = self._deviates(state, scored, at)
+        out = self._selectors.outside(state, scored.rows, scored.observed)
+        outside: NDArray[np.bool_] = np.zeros(len(scored), np.bool_) if out is None else np.asarray(out.any(axis=1))
+        opens = np.asarray(opens | outside)
         active = np.flatnonzero(lives["status"])
         wanted = np.zeros(len(lives), np.bool_)
         wanted[active] = True
@@ -65,11 +68,13 @@ class Attention:
             return None
         at = np.flatnonzero(wanted[heard.rows])
         at = at[np.argsort(heard.rows[at], kind="stable")]
-        live = np.flatnonzero(scored.live)
+        live = np.flatnonzero(
+            scored.live if out is None else scored.live | self._selectors.has_range(state, scored.rows)
+        )
         window_of = np.full(len(observations), -1)
         window_of[scored.index[live]] = live
         windows = window_of[at]
-        looks = Looks(self._model, scored)
+        looks = Looks(self._model, scored, out)
         spoken = np.flatnonzero(windows >= 0)
         of = windows[spoken]
 
@@ -87,15 +92,19 @@ class Attention:
             observations.offsets[at].tolist(),
             column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
             column(scored.score[of]),
-            column(scored.alarm[of]),
+            column(_beyond(scored.alarm[of], outside[of])),
             column(opens[of]),
-            column(self._keeps(scored, of, opens[of])),
+            column(self._keeps(state, scored, of, opens[of]) | outside[of]),
+            column(scored.live[of]),
+            column(outside[of]),
             heard.watermarks[at].tolist(),
             self._parts(lives, active, heard, heard.rows[at], absent),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
         )
 
-    def _keeps(self, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _keeps(
+        self, state: PartitionState, scored: Scored, at: NDArray[np.intp], opens: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
         """Which of observations `at` are anomalous where there is an alert already.
 
         The hysteresis is at most half the level: normal scores must be able to end an alert. The alarm of a judgement needs none: its
@@ -105,7 +114,7 @@ class Attention:
         keeps = (score >= np.maximum(level - self._hysteresis, level / 2)) & (score > 0)
         keeps |= np.isnan(level) & opens
         near = np.flatnonzero(keeps & ~opens)
-        keeps[near] = self._deviates(scored, at[near])
+        keeps[near] = self._deviates(state, scored, at[near])
         return keeps
 
     def _parts(
@@ -129,17 +138,13 @@ class Attention:
             parts.setdefault(row, (row, 0, 0))
         return [parts[row] for row in sorted(parts)]
 
-    def _deviates(self, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether any channel of observations `at` (k,) deviates from what was expected, far enough and the right way.
-
-        A channel without an expected value cannot be tested and counts as deviating.
-        """
-        policy = self._policy
-        free = policy.direction == "both" and not policy.min_deviation and not policy.min_relative_deviation
-        if scored.expected is None or free:
+    def _deviates(self, state: PartitionState, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether observations `at` (k,) deviate from what was expected, far enough and the right way."""
+        if scored.expected is None:
             return np.ones(len(at), np.bool_)
-        expected = scored.expected[at]
-        deviation = scored.observed[at] - expected
-        signed = {"both": np.abs(deviation), "up": deviation, "down": -deviation}[policy.direction]
-        least = np.maximum(policy.min_deviation, policy.min_relative_deviation * np.abs(expected))
-        return np.asarray((np.isnan(expected) | ((signed > 0) & (signed >= least))).any(axis=1))
+        return self._selectors.deviates(state, scored.rows[at], scored.observed[at], scored.expected[at])
+
+
+def _beyond(alarm: NDArray[np.float64], outside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many decades beyond what is let pass; what is out of range is so at least, whatever its score says."""
+    return np.where(outside, np.maximum(np.nan_to_num(alarm), 0.0), alarm)

@@ -21,6 +21,7 @@ from pipeline.alerts.kinds import numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
 from pipeline.alerts.records import Alert, Change, Moment, Severity, Status
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
+from pipeline.alerts.selecting.selectors import Policy, Selectors
 from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Absent, Heard, Observations, Scored
@@ -36,15 +37,22 @@ class AlertLife:
         Its threshold (hysteresis), alert policy and name.
     model, topic, partition
         For the records, see `RecordWriter`.
+    selectors
+        What holds for some of the series only.
     """
 
-    def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
-        idle_after = stream.idle_after // timedelta(milliseconds=1)
-        self._lifecycle = Lifecycle(stream.alerts, reopens=model.kind == "metric", idle_after=idle_after)
+    def __init__(
+        self, stream: StreamSettings, model: Model, topic: str, partition: int, selectors: Selectors | None = None
+    ) -> None:
+        self.selectors = Selectors(stream) if selectors is None else selectors
+        self._reopens = model.kind == "metric"
+        self._idle_after = stream.idle_after // timedelta(milliseconds=1)
+        self._lifecycles: list[Lifecycle] = []  # one for each of the selectors' policies
+        self._lifecycle = Lifecycle(stream.alerts, reopens=self._reopens, idle_after=self._idle_after)
         self._attention = Attention(
-            stream.alerts, model, stream.threshold.hysteresis, self._lifecycle.silence, idle_after
+            self.selectors, model, stream.threshold.hysteresis, self._lifecycle.silence, self._idle_after
         )
-        self.records = RecordWriter(stream, model, topic, partition)
+        self.records = RecordWriter(stream, model, topic, partition, self.selectors)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -97,15 +105,26 @@ class AlertLife:
         judged = self._attention.judged(state, observations, heard, scored, absences)
         if judged is not None:
             lives = state.arrays["alerts"]
-            for row, first, last in judged.parts:
+            rows = np.array([row for row, _, _ in judged.parts], np.intp)
+            for (row, first, last), lifecycle in zip(judged.parts, self._of(state, rows), strict=True):
                 life = Life.of(lives, row)
-                self._lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()))
+                lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()))
                 lives[row] = life.values()
-            state.touch(np.array([row for row, _, _ in judged.parts]))
+            state.touch(rows)
         if not steps:
             return []
         steps.sort(key=lambda s: (s.cause, s.row))  # stable: one observation may end an alert and begin the next
         return self.records.alerts(state, observations, scored, steps)
+
+    def _of(self, state: PartitionState, rows: NDArray[np.intp]) -> list[Lifecycle]:
+        """The policy of each series in `rows`."""
+        of = self.selectors.of(state, rows).tolist()
+        self._lifecycles += [self._made(policy) for policy in self.selectors.policies[len(self._lifecycles) :]]
+        return [self._lifecycles[number] for number in of]
+
+    def _made(self, policy: Policy) -> Lifecycle:
+        severities = (policy.least, policy.most)
+        return Lifecycle(policy.alerts, reopens=self._reopens, idle_after=self._idle_after, severities=severities)
 
     # Alerts that come from elsewhere, or go there
 
@@ -184,10 +203,10 @@ class AlertLife:
         """
         lives = state.arrays["alerts"]
         steps: list[Step] = []
-        for row, at in zip(rows.tolist(), now.tolist(), strict=True):
+        for row, at, lifecycle in zip(rows.tolist(), now.tolist(), self._of(state, rows), strict=True):
             life = Life.of(lives, row)
             life.offset = max(life.offset, offset)
-            self._lifecycle.absent(life, row, 0, at, clock, steps)
+            lifecycle.absent(life, row, 0, at, clock, steps)
             lives[row] = life.values()
         state.touch(rows)
         return [self.records.unspoken(step, cast("str", state.names[step.row])) for step in steps]

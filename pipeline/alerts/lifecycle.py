@@ -28,7 +28,7 @@ from math import log10
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.kinds import LASTING, NO_DATA, Look, another, refined, same, side
+from pipeline.alerts.kinds import LASTING, NO_DATA, OUT_OF_RANGE, Look, another, refined, same, side
 from pipeline.alerts.records import Change, Status
 from pipeline.alerts.row import FIRING, INACTIVE, PENDING, Judged, Life, Step, packed_shares
 from pipeline.settings import AlertSettings
@@ -68,10 +68,20 @@ class Lifecycle:
         Milliseconds of event time after which a series without data is gone.
     reopens
         Whether what comes back opens the same alert again. Rows of a table have no common event: each run of them is its own.
+    severities
+        The least and the most severe that an alert may be, places in `SEVERITIES`.
     """
 
-    def __init__(self, policy: AlertSettings, *, idle_after: int = 0, reopens: bool = True) -> None:
+    def __init__(
+        self,
+        policy: AlertSettings,
+        *,
+        idle_after: int = 0,
+        reopens: bool = True,
+        severities: tuple[int, int] = (0, 2),
+    ) -> None:
         self._policy = policy
+        self._least, self._most = severities
         self._waits = reopens and policy.absent_after != "off"
         self._idle_after = idle_after
         self._hold = _ms(policy.hold)
@@ -136,7 +146,7 @@ class Lifecycle:
                 self._close(life, judged.times[i])
             else:
                 self._hear(life, judged, i)
-                if judged.windows[i] >= 0:
+                if judged.windows[i] >= 0 and (judged.live[i] or judged.outside[i] or life.kind == OUT_OF_RANGE):
                     self._go_on(life, row, judged, i, steps)
                 i += 1
 
@@ -172,17 +182,17 @@ class Lifecycle:
         again = now < life.quiet_until and same(life.kind, look.kind)
         if not again:
             life.become(_begun(judged, i, look))
-        self._open(life, now, judged.clock[i])
+        self._open(life, now, judged.clock[i], at_once=judged.outside[i])
         if again:
             life.normal_since = now  # a hold duration counts from here
             self._take_in(life, judged, i, look)
         life.severity = max(life.severity, self._severity(judged, i, life))
         steps.append(_step(life, row, judged, i, "reopened" if again else "anomaly"))
 
-    def _open(self, life: Life, now: int, clock: int) -> None:
+    def _open(self, life: Life, now: int, clock: int, *, at_once: bool = False) -> None:
         life.heard, life.heard_at = now, clock
         life.normal, life.suppressed_until = 0, 0
-        if self._hold:
+        if self._hold and not at_once:
             life.status = PENDING
         else:
             self._fire(life, now)
@@ -239,7 +249,8 @@ class Lifecycle:
         severity = self._severity(judged, i, life)
         risen = severity > life.severity
         life.severity = max(life.severity, severity)
-        if life.status == PENDING and now - max(life.onset, life.normal_since) >= self._hold:
+        held = now - max(life.onset, life.normal_since) >= self._hold
+        if life.status == PENDING and (held or judged.outside[i]):
             self._fire(life, now)
             return "held"
         if risen:
@@ -315,7 +326,7 @@ class Lifecycle:
             onset_expected=np.nan,
             peak_observed=np.nan,
             peak_expected=np.nan,
-            severity=1,
+            severity=self._bounded(1),
         )
         again = life.status == INACTIVE and now < life.quiet_until and life.kind == NO_DATA
         if life.status != INACTIVE:
@@ -376,8 +387,11 @@ class Lifecycle:
         policy, score = self._policy, judged.scores[i]
         weight = judged.beyond[i] + log10(max(life.anomalous, 1))
         if score >= policy.critical if policy.critical is not None else weight >= CRITICAL:
-            return 2
-        return int(score >= policy.warning if policy.warning is not None else weight >= WARNING)
+            return self._bounded(2)
+        return self._bounded(int(score >= policy.warning if policy.warning is not None else weight >= WARNING))
+
+    def _bounded(self, severity: int) -> int:
+        return min(max(severity, self._least), self._most)
 
 
 def _is_another(life: Life, look: Look) -> bool:

@@ -25,11 +25,14 @@ class Looks:
     ----------
     model
         Its kind, members, and the columns of a table.
+    outside : (B, C) bool
+        What is out of its valid range; None: nothing has one.
     """
 
-    def __init__(self, model: Model, scored: Scored) -> None:
+    def __init__(self, model: Model, scored: Scored, outside: NDArray[np.bool_] | None = None) -> None:
         self._model = model
         self._scored = scored
+        self._outside = outside
 
     def at(self, b: int, since: int | None, usual: float) -> Look:
         """A look at observation b of `Scored`.
@@ -45,13 +48,21 @@ class Looks:
         if self._model.kind == "table":
             return Look(kinds.UNUSUAL, shares[0][0] if shares else 0, shares=shares, members=members)
         scored, window = self._scored, self._window(b)
-        channel = shares[0][0] if shares else self._farthest(b, window)
+        out = None if self._outside is None or not self._outside[b].any() else self._outside[b]
+        if out is not None:  # of several that are out of range the one that leads, where it is among them
+            channel = shares[0][0] if shares and out[shares[0][0]] else int(np.argmax(out))
+            shares = [(channel, 1.0)] if len(out) > 1 else []
+        else:
+            channel = shares[0][0] if shares else self._farthest(b, window)
         observed = float(scored.observed[b, channel])
         expected = np.nan if scored.expected is None else float(scored.expected[b, channel])
         if expected != expected:
             expected = usual if usual == usual else kinds.usual(window[:-1, channel])
         floor = np.nan if scored.floor is None else float(scored.floor[b, channel])
-        kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since, floor=floor)
+        if out is not None:
+            kind = kinds.OUT_OF_RANGE
+        else:
+            kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since, floor=floor)
         return Look(kind, channel, observed, expected, shares, members)
 
     def shares(self, b: int) -> list[tuple[int, float]]:

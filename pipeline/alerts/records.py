@@ -271,6 +271,10 @@ class Alert(msgspec.Struct, frozen=True):
         Together | UnsetType,
         Meta(description="`no data` of many series at once; `series` names their partition then: `(partition 3)`."),
     ] = UNSET
+    labels: Annotated[
+        dict[str, str] | UnsetType,
+        Meta(description="What the settings say of the series for those who read alerts: team, runbook_url, any."),
+    ] = UNSET
 
     @property
     def event_type(self) -> str:

@@ -167,7 +167,7 @@ class Judged:
     """The observations that are looked at, series by series, as columns of plain Python values."""
 
     windows: list[int]
-    """Index into Scored; -1: not scored, or in probation, and heard of all the same."""
+    """Index into Scored; -1: not scored, or in probation, and heard of all the same (unless its range says something)."""
     causes: list[int]
     times: list[int]
     accepted: list[bool]
@@ -181,6 +181,10 @@ class Judged:
     """Anomalous at the level: begins an alert."""
     keeps: list[bool]
     """Anomalous at the level less the hysteresis: keeps one going."""
+    live: list[bool]
+    """Judged by its score. Of the others only whether they are in range says anything."""
+    outside: list[bool]
+    """Out of the valid range: anomalous whatever else is said."""
     clock: list[int]
     """The partition's event time at each."""
     parts: list[tuple[int, int, int]]

@@ -32,6 +32,7 @@ from pipeline.alerts.records import (
     stable_hash,
 )
 from pipeline.alerts.row import COMPUTED_ID, FIRING, MEMBERS, SEVERITIES, Life, Step, shares_of
+from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Scored
 from pipeline.steps.state import PartitionState
@@ -76,9 +77,14 @@ class RecordWriter:
         For the detector's name and version, the features' names and the usual intervals.
     topic, partition
         Where the observations come from; part of the evidence.
+    selectors
+        For the labels of each series.
     """
 
-    def __init__(self, stream: StreamSettings, model: Model, topic: str, partition: int) -> None:
+    def __init__(
+        self, stream: StreamSettings, model: Model, topic: str, partition: int, selectors: Selectors | None = None
+    ) -> None:
+        self._selectors = Selectors(stream) if selectors is None else selectors
         self._stream = stream
         self._model = model
         self._topic = topic
@@ -201,6 +207,7 @@ class RecordWriter:
             silenced=self.marks.silenced(series, step.as_of),
             acknowledged=self.marks.by(id_),
             together=UNSET if step.together is None else Together(*step.together),
+            labels=dict(self._selectors.policy(series).labels) or UNSET,
         )
         return msgspec.structs.replace(alert, summary=words.summary(alert))
 

@@ -97,6 +97,7 @@ def _print(told: Explanation) -> None:
         *(("record", f"{a['id']} {a['sequence']}: {a['change'] or a['reason']}. {a['summary']}") for a in told.alerts),
         ("decisions", f"up to {told.decision}" if told.decision else "none were taken before it"),
         ("silences", ", ".join(map(str, told.silences))),
+        ("selectors", ", ".join(map(str, told.selectors))),
         (
             "replayed",
             "from the log's beginning"

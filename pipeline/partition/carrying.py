@@ -4,6 +4,7 @@
 |---|---|
 | level, hysteresis, probability | judged by it from the next observation on (a learnt level moves at its series' next step of 64) |
 | threshold method | its levels start anew in every series; windows, calibration and alerts stay |
+| selectors | the same for the series that they select |
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
 | probation | holds for new series, and for those that are in probation |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
@@ -161,7 +162,7 @@ def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
     state = new.state = core.state.carried(new.state.components, max_series=stream.settings.max_series)
     if old.threshold.dtype != stream.threshold.dtype:
         _begin_threshold(new)
-    elif old.settings.threshold != stream.settings.threshold:
+    elif (old.settings.threshold, old.settings.select) != (stream.settings.threshold, stream.settings.select):
         stream.threshold.changed(state.arrays["threshold"])
         state.touch(state.rows())
     if (old.model.detector_name, old.model.detector_version) != (

@@ -27,6 +27,7 @@ from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife, at_ms
 from pipeline.alerts.records import Alert
+from pipeline.alerts.selecting.selectors import Selectors, check
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME
 from pipeline.partition.stores.base import Identity
@@ -98,10 +99,11 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
     if settings.counter and (model.kind, model.channels) != ("metric", 1):
         msg = f"stream {settings.name} sets counter, which is for metrics with one channel; its model takes other ones"
         raise SettingsError(msg)
+    check(settings, model)
     try:
-        budget = settings.threshold.budget(model.kind)
+        budgets = settings.budgets(model.kind)
     except ValueError as error:
-        msg = f"streams.threshold of stream {settings.name}: {error}"
+        msg = f"false_alarms of stream {settings.name}: {error}"
         raise SettingsError(msg) from error
     return Stream(
         settings=settings,
@@ -115,8 +117,8 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
             fields=settings.fields.chosen(),
         ),
         windows=SeriesWindows(model, settings),
-        threshold=from_settings(settings.threshold, budget, settings.alerts.resolve_count),
-        shares=budget.shared,
+        threshold=from_settings(settings.threshold, budgets, settings.alerts.resolve_count),
+        shares=budgets[0].shared,
     )
 
 
@@ -178,7 +180,8 @@ class PartitionCore:
         self._band_member = band_member(model)
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
-        self.life = AlertLife(stream.settings, model, topic=stream.settings.input_topic, partition=partition)
+        self.selectors = Selectors(stream.settings)
+        self.life = AlertLife(stream.settings, model, stream.settings.input_topic, partition, self.selectors)
         self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
         self._alarm_decides = decides(model, stream.settings)
         self.state = PartitionState(
@@ -289,11 +292,11 @@ class PartitionCore:
         remembered = None if m is None else Remembered.of(members[:, m], rows)
         for k in range(calibrated.shape[1]):
             calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
-        observations = step.observations
+        observations, budgets = step.observations, self.selectors.budgets(state, step.rows)
         counts = Counter(step.pushed.counts)
         judged = None
         if self._judgements is not None:  # it goes on learning also where the settings have another threshold
-            judged = self._judgements.judge(state, observations, step.rows, step.pushed, step.living)
+            judged = self._judgements.judge(state, observations, step.rows, step.pushed, step.living, budgets)
         if judged is not None and self._alarm_decides:
             scored = self._judged(step, judged, scores.raw, calibrated)
             counts["warming"] = int(np.count_nonzero(~judged.live))
@@ -306,16 +309,27 @@ class PartitionCore:
                 learn,
                 None if model.kind == "table" else observations.timestamps[windows.index],
                 1 if step.living is None else step.living[windows.index],
+                None if budgets is None else budgets[windows.index],
             )
+            level = self.selectors.levels(state, rows, level)
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent)
-        alerts = self.life.advance(state, observations, heard, scored)
+        alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
         state.touch(step.rows)
         at = observations.offsets[windows.index]
         unscorable = [(int(at[i]), "not scorable", reason) for i, reason in scores.faults.items()]
         anomalous = int((scored.live & (scored.alarm >= 0)).sum())
         counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
         return Settled(alerts, scored, unscorable, counts)
+
+    def _with_ranges(self, step: Step, scored: Scored) -> Scored:
+        """Also what was accepted and not scored, of series that have a valid range: it may be out of it."""
+        if not self.selectors.ranged:
+            return scored
+        looked = step.pushed.accepted & self.selectors.has_range(self.state, step.rows)
+        looked[scored.index] = False
+        at = np.flatnonzero(looked)
+        return scored.beside(step.observations, step.rows, step.pushed, at) if len(at) else scored
 
     def _judged(self, step: Step, judged: Judged, raw: NDArray[np.float64], calibrated: NDArray[np.float64]) -> Scored:
         """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
@@ -502,6 +516,7 @@ class PartitionCore:
 
     def _admit(self, new: list[int]) -> None:
         state, model, settings = self.state, self.stream.model, self.stream.settings
+        self.selectors.admit(state, new)
         strange: list[int] = []
         for row in new:
             name = cast("str", state.names[row])

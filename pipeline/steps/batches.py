@@ -417,6 +417,55 @@ class Scored:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def beside(
+        self, observations: Observations, rows: NDArray[np.intp], pushed: Pushed, at: NDArray[np.intp]
+    ) -> Scored:
+        """The same, and in their places among them observations `at` (k,) that were accepted and not scored, of which nothing is said."""
+        k = len(at)
+        index = np.concatenate([self.index, at])
+        order = np.argsort(index, kind="stable")
+        place = np.where(order < len(self), order, -1)  # of each in these columns; -1: it is not in them
+
+        def joined(values: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([values, more])[order]
+
+        def nothing(values: NDArray[Any]) -> NDArray[Any]:
+            return np.full((k, *values.shape[1:]), np.nan, values.dtype)
+
+        own = self.margins
+
+        def margins(wanted: NDArray[np.intp]) -> NDArray[np.float64] | None:
+            known = place[wanted] >= 0
+            found = None if own is None else own(place[wanted][known])
+            if found is None:
+                return None
+            out = np.full((len(wanted), observations.values.shape[1]), np.nan)
+            out[known] = found
+            return out
+
+        return Scored(
+            index=index[order],
+            rows=joined(self.rows, rows[at]),
+            ordinals=joined(self.ordinals, pushed.ordinals[at]),
+            offsets=joined(self.offsets, observations.offsets[at]),
+            timestamps=joined(self.timestamps, observations.timestamps[at]),
+            observed=joined(self.observed, observations.values[at]),
+            raw=joined(self.raw, nothing(self.raw)),
+            calibrated=joined(self.calibrated, nothing(self.calibrated)),
+            score=joined(self.score, np.zeros(k)),
+            expected=None if self.expected is None else joined(self.expected, nothing(self.expected)),
+            contributions=None
+            if self.contributions is None
+            else joined(self.contributions, nothing(self.contributions)),
+            level=joined(self.level, nothing(self.level)),
+            alarm=joined(self.alarm, nothing(self.alarm)),
+            live=joined(self.live, np.zeros(k, np.bool_)),
+            packed=pushed.packed,
+            spans=pushed.spans[index[order]],
+            margins=None if own is None else margins,
+            floor=None if self.floor is None else joined(self.floor, nothing(self.floor)),
+        )
+
     def band(self, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Lower and upper edge (k, C) of the band of observations `at` (k,); None where there is no notion of it."""
         margins = None if self.expected is None or self.margins is None else self.margins(at)

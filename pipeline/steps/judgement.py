@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.budget import budget_rows
+from detectors.budget import rows_of_budgets
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.zones import offsets
 from detectors.model import Model
@@ -94,7 +94,7 @@ class Judgements:
     def __init__(self, model: Model, settings: StreamSettings) -> None:
         assert model.judgement is not None
         self._model, self._population = model, model.judgement
-        self._zone, self._budget = settings.time_zone or model.time_zone, settings.threshold.budget("metric")
+        self._zone, self._budgets = settings.time_zone or model.time_zone, settings.budgets("metric")
         M, C = len(model.detectors), model.channels
         known = [self._calibrated(name) for name in model.calibrations]
         self._usual = np.median(known, axis=0) if known else np.full(M, np.inf)
@@ -140,10 +140,11 @@ class Judgements:
         rows: NDArray[np.intp],
         pushed: Pushed,
         living: NDArray[np.int64] | None,
+        which: NDArray[np.int64] | None = None,
     ) -> Judged:
         """Judge what was accepted of N observations, whose series are in `rows` (N,), and move their states on.
 
-        `living` (N,) series are known to the stream at each, where they share a budget.
+        `living` (N,) series are known to the stream at each, where they share a budget; `which` (N,) of the settings' budgets holds.
         """
         index = np.flatnonzero(pushed.accepted)
         of, times, values = rows[index], observations.timestamps[index], observations.values[index]
@@ -158,7 +159,8 @@ class Judgements:
         anew, ordinals = pushed.anew[index], pushed.ordinals[index]
         steps = self._steps(history, of, times, ordinals)
         anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
-        budget = budget_rows(self._budget, steps, 1 if living is None else living[index])
+        own = None if which is None else which[index]
+        budget = rows_of_budgets(self._budgets, own, steps, 1 if living is None else living[index])
         if len(news):
             at = slice(None) if len(news) == n else news
             where = offsets(self._zone, times[at])

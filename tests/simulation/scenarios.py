@@ -28,7 +28,7 @@ from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.partition.stream import Stream, create_stream
-from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
+from pipeline.settings import AlertSettings, SelectSettings, StreamSettings, ThresholdSettings
 from pipeline.steps import state
 from pipeline.steps.scoring import MemberScores, Scorer
 from producers.records import Observation, encode
@@ -45,6 +45,13 @@ JUDGED = (1, 6)
 """Scenarios whose model has a judgement, which decides."""
 ABSENT = (1, 4, 6)
 """Scenarios in which a series that says nothing is absent after a minute."""
+SELECTING = (2, 5, 6)
+"""Scenarios whose settings say something else of some series."""
+SELECT = (
+    SelectSettings(series=("s0-*", "m1-*"), hold=timedelta(minutes=2), severity="warning", labels={"team": "a"}),  # type: ignore[arg-type]
+    SelectSettings(series=("s1-*", "m2-*"), valid=(4.0, 14.0), labels={"runbook_url": "https://example.org/r"}),
+    SelectSettings(series=("s[12]-*",), direction="up", deviation="5 %"),
+)
 KNOWN = ("s0", "s1", "s2", "m0", "m4", "m5")
 """Series that the model was trained on, of either format; m0 is a running total."""
 
@@ -129,6 +136,8 @@ def scenario(number: int, first: int | None = None) -> Scenario:
             suppression=timedelta(minutes=chance.choice((0, 4))),
         ),
     )
+    if number in SELECTING:
+        settings = settings.model_copy(update={"select": SELECT})
     stream = create_stream(settings, model, WaitingScorer(model))
     rows = _table_rows if table else _exports if export else _metric_rows
     partitions = [_partition(rows(chance, p), chance) for p in range(PARTITIONS)]

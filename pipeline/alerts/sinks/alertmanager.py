@@ -43,19 +43,23 @@ class _Told:
     resolved_at: datetime | None = None
 
 
+Labels = frozenset[tuple[str, str]]
+
+
 class AlertStates:
-    """What Alertmanager is to be told: of each series and severity the newest, while it matters."""
+    """What Alertmanager is to be told: of each series and set of labels (severity is one) the newest, while it matters."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), *, page: str = "") -> None:
         self._now = now
         self._page = page
-        self._told: dict[tuple[str, str], _Told] = {}
+        self._told: dict[tuple[str, Labels], _Told] = {}
 
     def take(self, alert: Alert) -> bool:
         """Take a record in; whether that changes what is to be told."""
         if not alert.fired:
             return False
-        key = (alert.fingerprint, alert.severity)
+        labels = frozenset(labels_of(alert).items())
+        key = (alert.fingerprint, labels)
         before = self._told.get(key)
         resolved = alert.status == "resolved"
         firing = before is not None and before.resolved_at is None
@@ -65,8 +69,8 @@ class AlertStates:
         elif not resolved:  # nobody is to be told
             return False
         changed = known  # else: it ended before anybody was told of it, at least of it as that severe
-        for (fingerprint, severity), told in self._told.items():
-            if fingerprint == alert.fingerprint and severity != alert.severity and told.resolved_at is None:
+        for (fingerprint, other), told in self._told.items():
+            if fingerprint == alert.fingerprint and other != labels and told.resolved_at is None:
                 told.resolved_at = self._now()
                 changed = True
         return changed

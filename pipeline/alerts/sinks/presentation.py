@@ -9,8 +9,12 @@ ALERT_NAME = "TidewatchAnomaly"
 
 
 def labels_of(alert: Alert) -> dict[str, str]:
-    """What the alert is, and where it is routed: no number among them, since labels are its identity there."""
+    """What the alert is, and where it is routed: no number among them, since labels are its identity there.
+
+    What the settings say of the series is among them, but for addresses (`runbook_url`), which are annotations.
+    """
     return {
+        **{name: text for name, text in _own(alert).items() if not _is_address(text)},
         "alertname": ALERT_NAME,
         "stream": alert.stream,
         "series": alert.series,
@@ -44,7 +48,16 @@ def annotations_of(alert: Alert) -> dict[str, str]:
     }
     if alert.evidence.features:
         known["features"] = ", ".join(f"{f.name}={f.value}" for f in alert.evidence.features)
-    return {name: text for name, text in known.items() if text}
+    addresses = {name: text for name, text in _own(alert).items() if _is_address(text)}
+    return {**addresses, **{name: text for name, text in known.items() if text}}
+
+
+def _own(alert: Alert) -> dict[str, str]:
+    return alert.labels if isinstance(alert.labels, dict) else {}
+
+
+def _is_address(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
 
 
 def link_of(alert: Alert, page: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from pipeline.alerts.selecting.matching import matches
 from pipeline.embedded.servers import TANSU
 from pipeline.errors import ForeignState, TidewatchError
 from pipeline.kafka.clients import connect_admin
@@ -16,8 +17,9 @@ from pipeline.operations.doctor.kafka import details_of, judged_clock
 from pipeline.operations.state_admin import Administration, checkpoints, opened
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
-from pipeline.settings import Settings
+from pipeline.settings import Settings, StreamSettings
 from pipeline.steps.clock.event_time import APART, told
+from pipeline.steps.state import series_of
 
 NEARLY_FULL = 0.8
 """Share of maxmemory that may be in use."""
@@ -114,6 +116,7 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
         yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}")
         return
     yield from _clocks(stream, stored)
+    yield from idle_selectors(stream.settings, [n for c in stored.values() for n in series_of(c.fields)])
     yield from _input(here, stream, bounds)
     lag = sum(max(bounds[p].end - c.offset, 0) for p, c in stored.items())
     yield Finding(what, "ok", f"checkpoints of {counted(len(stored), 'partition')}, {counted(lag, 'record')} behind")
@@ -121,6 +124,17 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
         if (finding := judged(checkpoint.offset, bounds[partition], late.get(partition, 0))) is not None:
             state, told = finding
             yield Finding(what, state, f"{topic}[{partition}]: {told}")
+
+
+def idle_selectors(settings: StreamSettings, names: Sequence[str]) -> Iterator[Finding]:
+    """Selectors that match none of the series that are known."""
+    for k, selector in enumerate(settings.select):
+        if names and not any(matches(selector, name) for name in names):
+            told = (
+                f"selector {k + 1} ({selector.whom}) matches none of {len(names)} series, as {names[0][:80]!r}: mend its globs, or take it out; "
+                "`tidewatch config series NAME` tells what a series has"
+            )
+            yield Finding(f"selectors {settings.name}", "warning", told)
 
 
 def _clocks(stream: Stream, stored: Mapping[int, Checkpoint]) -> Iterator[Finding]:

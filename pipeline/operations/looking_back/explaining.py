@@ -57,6 +57,8 @@ class Explanation:
     window: list[list[float]] | None = None
     alerts: list[dict[str, Any]] = field(default_factory=list)
     silences: list[int] = field(default_factory=list)
+    selectors: list[int] = field(default_factory=list)
+    """Those of the settings that match the series, from 1."""
 
 
 def explain(place: Place, series: str, at: int, *, partition: int, newest: int) -> Explanation:
@@ -162,6 +164,7 @@ def _told(
         status=_status(replay, series),
         alerts=[_alert(a) for a in alerts],
         silences=silences,
+        selectors=[k + 1 for k in core.selectors.policy(series).selectors],
     )
     scored = np.flatnonzero(settled.scored.index == i)
     if len(scored):
@@ -223,6 +226,14 @@ def _verdict(
         return (
             f"no alert: {how}" if before == "inactive" else f"the alert that is {before} goes on towards its end: {how}"
         )
+    if s.expected is not None:
+        rows, at = s.rows[b : b + 1], slice(b, b + 1)
+        if not core.selectors.deviates(core.state, rows, s.observed[at], s.expected[at])[0]:
+            policy = core.selectors.policy(told.series).alerts
+            return (
+                f"no alert: its score is anomalous, but it does not deviate from what was expected as the settings ask (direction {policy.direction}, at "
+                f"least {policy.min_deviation:g} and {100 * policy.min_relative_deviation:g} %)"
+            )
     if told.status == "pending":
         return "no alert yet: it is anomalous, and the alert is pending until the hold duration is over"
     if before in ("firing", "pending"):

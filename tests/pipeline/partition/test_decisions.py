@@ -38,6 +38,7 @@ from pipeline.partition.decisions import (
 )
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.partition.streams import Streams, content_id, decided
+from pipeline.settings import SelectSettings
 
 # What counts
 
@@ -228,9 +229,10 @@ KEPT = ("windows", "calibration", "alerts", "admission")
         {"alerts": {"suppression": timedelta(hours=9)}},
         {"alerts": {"direction": "up", "min_deviation": 2.0}},
         {"alerts": {"silence": timedelta(hours=1)}},
+        {"select": (SelectSettings(series=("s*",), direction="up", level=1.0, valid=(0, 99), labels={"team": "a"}),)},
         {"fill_gaps": 1, "future_limit": timedelta(hours=1), "idle_after": timedelta(days=1), "max_series": 50},
     ],
-    ids=["level", "hysteresis", "severity", "policy", "suppression", "deviation", "silence", "limits"],
+    ids=["level", "hysteresis", "severity", "policy", "suppression", "deviation", "silence", "selectors", "limits"],
 )
 def test_settings_that_judge_leave_all_that_was_learnt_and_open_alerts(tables: dict[str, Any]) -> None:
     core, at = firing()
@@ -250,6 +252,18 @@ def test_a_lower_level_holds_from_the_next_observation_on() -> None:
     told = {decode_alert(a).threshold for a in process(strict, LOG[at:], at)}
     assert told - {None} == {0.5}
     assert {decode_alert(a).threshold for a in process(whole, LOG[at:], at)} - {None} == {2.0}
+
+
+def test_selectors_hold_from_the_next_record_on_and_are_read_back_as_they_were_decided() -> None:
+    core, at = firing()
+    chosen = SelectSettings(series=("s*",), valid=(None, 99.5), severity={"least": "critical"}, labels={"team": "a"})  # type: ignore[arg-type]
+    now, _, held = take(core, changed(core.stream, select=(chosen,)), at)
+    told = [decode_alert(a) for a in process(now, LOG[at:], at)]
+    assert {str(a.labels) for a in told} == {"{'team': 'a'}"}
+    assert {a.severity for a in told if a.sequence == 0} == {"critical"}
+    kept = msgspec.json.decode(held.packed(), type=InForce)
+    again = Streams(stream_of("metric"))(msgspec.structs.replace(kept, model=core.stream.model.hash))
+    assert again.settings.select == (chosen,)
 
 
 def test_another_step_of_updates_holds_for_alerts_that_fire() -> None:
