@@ -68,12 +68,12 @@ def reference() -> str:
 
 def shown(settings: Settings) -> str:
     """The settings that hold, as TOML; secrets are masked, and what is not set is left out."""
-    return tomli_w.dumps(_plain(settings.model_dump()))
+    return tomli_w.dumps(plain(settings.model_dump()))
 
 
 def as_toml(tables: dict[str, Any]) -> str:
     """Settings to be written to a file, as TOML; durations and paths as people write them."""
-    return tomli_w.dumps(_plain(tables))
+    return tomli_w.dumps(plain(tables))
 
 
 def masked_url(url: str) -> str:
@@ -148,14 +148,14 @@ def _meaning(field: FieldInfo) -> str:
     return text.replace("|", "\\|")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Only what TOML knows."""
     if isinstance(value, BaseModel):
-        return _plain(value.model_dump())
+        return plain(value.model_dump())
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if v is not None}
+        return {k: plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return masked_url(secret) if "://" in secret else "***" if secret else ""

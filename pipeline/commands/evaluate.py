@@ -9,6 +9,8 @@ import typer
 
 from pipeline.commands.options.files import (
     AsTable,
+    Channels,
+    Marks,
     Read,
     SeriesColumn,
     TimestampColumn,
@@ -18,6 +20,7 @@ from pipeline.commands.options.files import (
     layout_of,
     say,
 )
+from pipeline.commands.options.stream import ConfigFile
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(
                 "--data",
                 help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, mnist, odds-NAME, or a made-up "
-                "twin such as synthetic-nab; or a file with a column of labels.",
+                "twin such as synthetic-nab; a file with a column of labels; kafka:TOPIC with --labels.",
             ),
         ] = "nab",
         detector: Annotated[
@@ -74,6 +77,9 @@ def register(app: typer.Typer) -> None:
         table: AsTable = False,
         wide: Wide = False,
         read: Read = None,
+        labels: Marks = None,
+        channels: Channels = 1,
+        config: ConfigFile = None,
     ) -> None:
         """Measure detection causally: alerts found, missed, false and how late; NAB's score; ranking for tables.
 
@@ -92,7 +98,7 @@ def register(app: typer.Typer) -> None:
         for name in detector or ():
             known_detectors(name)
         console = Console(width=max(Console().width, WIDE))
-        whole = labelled_data(data, layout, console)
+        whole = labelled_data(data, layout, console, labels, channels=channels, config=config)
         labelled = whole.select(*(series or ()))
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -108,15 +114,23 @@ def register(app: typer.Typer) -> None:
             _metrics(labelled, names[0], layout.time_zone, out, console)
 
 
-def labelled_data(name: str, layout: Layout, console: Console) -> Dataset:
-    """A data set by name, or a user's own file, with its labels. Raises DataError where it has none."""
-    from pipeline.commands.options.files import opened
+def labelled_data(
+    name: str, layout: Layout, console: Console, marks: Path | None, *, channels: int, config: Path | None
+) -> Dataset:
+    """A data set by name, a user's own file or what a topic holds, with its labels or those of `marks`. Raises DataError where it has none."""
+    from pipeline.offline.marks import with_marks
+    from pipeline.offline.opening import KAFKA, open_data
     from producers.errors import DataError
 
-    data = opened(name, layout)
+    data = open_data(name, layout, channels=channels, config=config)
     say(console, data)
+    if marks is not None:
+        data = with_marks(data, marks, layout.time_zone)
     if not data.all_labels:
-        msg = f"{name}: no column of labels was found in it; name it: --read labels=COLUMN"
+        column = (
+            "" if name.startswith(KAFKA) else "no column of labels was found in it; name it: --read labels=COLUMN; or "
+        )
+        msg = f"{name}: {column}say what was wrong when, in a file with a start and an end in each row: --labels FILE"
         raise DataError(msg)
     if not any(labels.anomalous.any() for labels in data.all_labels.values()):
         msg = f"{name}: its labels name no anomaly, so there is nothing to be found; name another column of labels: --read labels=COLUMN"

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.commands.options.files import (
     AsTable,
+    Channels,
     Read,
     SeriesColumn,
     TimestampColumn,
@@ -19,6 +20,7 @@ from pipeline.commands.options.files import (
     layout_of,
     say,
 )
+from pipeline.commands.options.stream import ConfigFile
 
 DEEP = 50
 """Series whose seasons and trend are looked for; of the others the rest is told."""
@@ -33,7 +35,7 @@ def look(
     file: Annotated[
         str,
         typer.Argument(
-            help="A file, folder or glob as `tidewatch score` reads it, - for the standard input; or a data set: nab, taxi, kdd, ..."
+            help="A file, folder or glob as `tidewatch score` reads it, - for the standard input; kafka:TOPIC; or a data set: nab, taxi, kdd, ..."
         ),
     ],
     series: Annotated[
@@ -52,6 +54,8 @@ def look(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
+    channels: Channels = 1,
+    config: ConfigFile = None,
 ) -> None:
     """Tell what is in a file: series, step, gaps, seasons, trend, missing, constant, suspicious. Nothing is trained.
 
@@ -59,9 +63,10 @@ def look(
     """
     from rich.console import Console
 
-    from pipeline.commands.options.files import check_writable, opened
+    from pipeline.commands.options.files import check_writable
     from pipeline.offline.looking.series import look_at
     from pipeline.offline.looking.words import as_json, lines, season_notes
+    from pipeline.offline.opening import open_data
 
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     for option, path, endings in (
@@ -71,7 +76,7 @@ def look(
     ):
         if path is not None:
             check_writable(path, option, endings)
-    data = opened(file, layout)
+    data = open_data(file, layout, channels=channels, config=config)
     console = Console(highlight=False, soft_wrap=True)
     say(console, data)
     chosen = data.select(*(series or ()))

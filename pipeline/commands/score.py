@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.options.apply import Apply, AsStream
 from pipeline.commands.options.files import (
     AsTable,
+    Channels,
     Read,
     SeriesColumn,
     TimestampColumn,
@@ -21,6 +23,7 @@ from pipeline.commands.options.files import (
     layout_of,
     say,
 )
+from pipeline.commands.options.stream import ConfigFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +51,7 @@ def score(
     file: Annotated[
         str,
         typer.Argument(
-            help="CSV, JSON, Excel or Parquet file, packed or not; a folder, a glob; - for the standard input; or a data set: nab, taxi, ..."
+            help="CSV, JSON, Excel or Parquet file, packed or not; a folder, a glob; - for the standard input; kafka:TOPIC; or a data set: nab, taxi, ..."
         ),
     ],
     out: Annotated[
@@ -97,8 +100,12 @@ def score(
     time_zone: TimeZone = "UTC",
     wide: Wide = False,
     read: Read = None,
+    channels: Channels = 1,
+    apply: Apply = False,
+    stream: AsStream = "",
+    config: ConfigFile = None,
 ) -> None:
-    """Score every row of a file with what was learnt from its first rows, and list the alerts.
+    """Score every row of a file, or of what a topic holds, with what was learnt from its first rows, and list the alerts.
 
     Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; of metrics by the default also alarm, expected, lower
     and upper (of several columns, one each: expected:NAME). The score ranks rows, the alarm decides: from 0 on a row is anomalous, 1 is ten times
@@ -110,10 +117,11 @@ def score(
     from rich.console import Console
 
     from pipeline.commands.detectors import DEFAULT
-    from pipeline.commands.options.files import opened
+    from pipeline.commands.options.apply import make_stream
     from pipeline.commands.train import known_detectors
     from pipeline.offline import alert_list
     from pipeline.offline.choosing import in_the_files_time, recipe_of, recipe_of_model
+    from pipeline.offline.opening import open_data
     from pipeline.offline.scorefile import score_dataset, write
 
     check_writable(out, "--out", (".csv", ".parquet"))
@@ -127,7 +135,7 @@ def score(
         known_detectors(detector)
     trained = None if model is None else _model(model, detector, window, train_rows)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
-    data = opened(file, layout)
+    data = open_data(file, layout, channels=channels, config=config)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     say(console, data)
     if trained is None:
@@ -167,6 +175,8 @@ def score(
 
         write_report(data, result, found, report)
     console.print(_summary(data, len(found), int(result.anomalous.sum()), (out, alerts, report)), markup=False)
+    if apply:
+        make_stream(result.model, recipe.settings, data, file, stream, config, console)
 
 
 def _model(path: Path, detector: str, window: int | None, train_rows: int | None) -> Model:

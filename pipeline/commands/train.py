@@ -12,6 +12,7 @@ import typer
 
 from pipeline.commands.options.files import (
     AsTable,
+    Channels,
     Read,
     SeriesColumn,
     TimestampColumn,
@@ -44,7 +45,9 @@ def train(
     ],
     data: Annotated[
         str,
-        typer.Option(help="nab, taxi, kdd, creditcard, ...; a .csv or .parquet file; kafka:TOPIC for what it holds."),
+        typer.Option(
+            help="nab, taxi, kdd, creditcard, ...; a file, folder or glob as `tidewatch score` reads it; kafka:TOPIC for what it holds."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The model file to write; with --per-series a folder.")],
     series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
@@ -95,7 +98,7 @@ def train(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
-    channels: Annotated[int, typer.Option(min=1, help="Topic: values in an observation.")] = 1,
+    channels: Channels = 1,
     config: Annotated[Path | None, typer.Option(help="Topic: settings file. Default: tidewatch.toml.")] = None,
 ) -> None:
     """Train a model on the first part of recorded data, and draw its learning curves beside it.

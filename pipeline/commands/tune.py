@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.options.apply import Apply, AsStream
 from pipeline.commands.options.files import (
     AsTable,
+    Channels,
+    Marks,
     Read,
     SeriesColumn,
     TimestampColumn,
@@ -19,6 +22,7 @@ from pipeline.commands.options.files import (
     check_writable,
     layout_of,
 )
+from pipeline.commands.options.stream import ConfigFile
 
 METRIC_DETECTORS, TABLE_DETECTORS = (
     ("default", "zscore", "seasonal", "pca"),
@@ -37,7 +41,7 @@ def tune(
     data: Annotated[
         str,
         typer.Argument(
-            help="A file with a column of labels, as `tidewatch evaluate` reads it, or a labelled data set."
+            help="A file with a column of labels, as `tidewatch evaluate` reads it, a labelled data set, or kafka:TOPIC with --labels."
         ),
     ],
     detector: Annotated[
@@ -71,6 +75,11 @@ def tune(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
+    labels: Marks = None,
+    channels: Channels = 1,
+    apply: Apply = False,
+    stream: AsStream = "",
+    config: ConfigFile = None,
 ) -> None:
     """Propose a detector and a false-alarm budget for labelled data, and judge them where nothing was chosen.
 
@@ -81,6 +90,7 @@ def tune(
     from rich.console import Console
 
     from pipeline.commands.evaluate import WIDE, comparison, labelled_data
+    from pipeline.commands.options.apply import make_stream
     from pipeline.commands.train import known_detectors
     from pipeline.offline import comparing
     from producers.errors import DataError
@@ -91,7 +101,7 @@ def tune(
         known_detectors(name)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     console = Console(width=max(Console().width, WIDE), soft_wrap=True, highlight=False)
-    labelled = labelled_data(data, layout, console)
+    labelled = labelled_data(data, layout, console, labels, channels=channels, config=config)
     metric = labelled.kind == "metric"
     detectors = detector or (METRIC_DETECTORS if metric else TABLE_DETECTORS)
     budgets = budget or (METRIC_BUDGETS if metric else TABLE_BUDGETS)
@@ -131,11 +141,17 @@ def tune(
     chosen = f" --detector {best.candidate.detector}" if best.candidate.detector else ""
     sets = "".join(f" --set {quote(s)}" for s in best.candidate.settings)
     console.print(
-        f"tidewatch score {quote(data)}{chosen} --budget {quote(best.candidate.budget)}{sets} --out scores.csv; in tidewatch.toml: "
-        f'threshold.false_alarms = "{best.candidate.budget}"',
+        f"tidewatch score {quote(data)}{chosen} --budget {quote(best.candidate.budget)}{sets} --out scores.csv"
+        + ("" if apply else "; as a stream: --apply"),
         markup=False,
     )
     if out is not None:
         parts = [comparing.frame(chosen_on).assign(part="choice"), comparing.frame(judged).assign(part="judged")]
         pd.concat(parts).to_csv(out, index=False)
         console.print(f"all figures: {out}", markup=False)
+    if apply:
+        with console.status("learning, from all series"):
+            model, recipe = comparing.learnt(
+                labelled, best.candidate, train_rows=train_rows, time_zone=layout.time_zone
+            )
+        make_stream(model, recipe.settings, labelled, data, stream, config, console)

@@ -162,6 +162,13 @@ def try_out(
     return _on_common_rows(outcomes)
 
 
+def learnt(data: Dataset, candidate: Candidate, *, train_rows: int | None, time_zone: str) -> tuple[Model, Recipe]:
+    """One model of all series, from the rows that the comparison learnt from, and the recipe with its settings. Raises DetectorError."""
+    given = {"detector": candidate.detector, "settings": candidate.settings, "budget": candidate.budget}
+    recipe, first = in_the_files_time(data, recipe_of(data, train_rows=train_rows, **given), train_rows)  # type: ignore[arg-type]
+    return train(data, train_rows=first, recipe=recipe, time_zone=time_zone), recipe
+
+
 @dataclass
 class _Learnt:
     """Models of the series, None where one is too short, and how long they took."""

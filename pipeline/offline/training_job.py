@@ -33,10 +33,9 @@ from detectors.training import (
     train_metric,
     train_table,
 )
-from pipeline.settings import load_settings
-from producers.datasets import Dataset, Layout, open_dataset, open_file
+from pipeline.offline.opening import KAFKA, open_data
+from producers.datasets import Dataset, Layout
 
-KAFKA = "kafka:"
 DEFAULT = "default"
 NO_TIME = "none"
 
@@ -133,36 +132,7 @@ def open_source(
     ProducerError, BrokerError, SettingsError
         It cannot be had; no series matches.
     """
-    if data.startswith(KAFKA):
-        from fnmatch import fnmatchcase
-
-        from pipeline.kafka.history import read_metrics
-        from pipeline.registry import registry_of
-
-        topic = data.removeprefix(KAFKA)
-        settings = load_settings(config)
-        stream = next((s for s in settings.streams if s.input_topic == topic), None)
-        form = (
-            {}
-            if stream is None
-            else {
-                "format": stream.format,
-                "counter": stream.counter,
-                "gauge": stream.gauge,
-                "fields": stream.fields.chosen(),
-                "registry": registry_of(settings.registry),
-            }
-        )
-        metric = read_metrics(settings.kafka, topic, channels=channels, **form)  # type: ignore[arg-type]
-        chosen = {n: of for n, of in metric.items() if not series or any(fnmatchcase(n, glob) for glob in series)}
-        if not chosen:
-            msg = f"no series of topic {topic} matches {' or '.join(series)}; it holds {', '.join(list(metric)[:3])}"
-            raise DetectorError(msg)
-        what = f"what topic {topic} holds, {len(chosen)} series"
-        return Source(topic, what, chosen, all_history=True, time_zone=layout.time_zone)
-    file = Path(data)
-    looks_like_a_file = file.suffix or "/" in data
-    found = open_file(file, layout) if looks_like_a_file else open_dataset(data)
+    found = open_data(data, layout, channels=channels, config=config)
     if series:
         found = found.select(*series)
     labels = {name: label.anomalous for name, label in found.labels().items()}
@@ -171,7 +141,7 @@ def open_source(
             found.name, found.source, table=found, labels=labels, synthetic=found.synthetic, reading=found.reading
         )
     metric = {name: (s.timestamps, s.values) for name, s in found.series().items()}
-    names = found.channels if len(found.channels) > 1 else ()
+    names = found.channels if len(found.channels) > 1 and not data.startswith(KAFKA) else ()
     return Source(
         found.name,
         found.source,
@@ -180,6 +150,7 @@ def open_source(
         synthetic=found.synthetic,
         reading=found.reading,
         channels=names,
+        all_history=data.startswith(KAFKA),
         time_zone=layout.time_zone,
     )
 

@@ -418,3 +418,8 @@ def stem_of(name: str) -> str:
     while "." in name and name.rsplit(".", 1)[1].lower() in endings:
         name = name.rsplit(".", 1)[0]
     return {"": "series", "-": "stdin"}.get(name, name)
+
+
+def event_times(path: Path, sheet: Sheet, column: str, layout: Layout) -> NDArray[np.int64]:
+    """(n,) one column of times, in ms since 1970. Raises DataError for cells that are none."""
+    return _times(path, Cells(sheet, layout.corrections), (column,), layout).ms

@@ -53,6 +53,16 @@ Read = Annotated[
 ]
 
 
+Marks = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="What was wrong when, in a file of its own: columns start and end (and series), or labelled rows.",
+    ),
+]
+Channels = Annotated[int, typer.Option("--channels", min=1, help="Topic: values in an observation.")]
+
+
 def layout_of(
     timestamp_column: str | None,
     value_columns: str,
@@ -79,18 +89,6 @@ def say(console: Console, data: Dataset) -> None:
     """What was taken for what in a user's file, before the work."""
     for line in data.reading:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def opened(data: str, layout: Layout) -> Dataset:
-    """What `data` names: a recorded data set by its name, else a user's file, folder or glob. Raises DataError."""
-    from producers.datasets import NAMES, open_dataset, open_file
-
-    there = Path(data).exists()
-    if data in NAMES and not there:
-        return open_dataset(data)
-    if data == "-" or there or Path(data).suffix or any(sign in data for sign in "/*?["):
-        return open_file(data, layout)
-    return open_dataset(data)
 
 
 def check_writable(out: Path, option: str = "--out", endings: Sequence[str] = ()) -> None:
