@@ -65,7 +65,7 @@ def make_stream(
         asyncio.run(_decide(adopted, console))
         return
     adopted.keep()
-    console.print(f"{adopted.file}: stream {adopted.stream} of topic {adopted.topic}", markup=False)
+    console.print(f"stream {adopted.stream} of topic {adopted.topic} stands in {adopted.file}", markup=False)
     config_option = "" if str(adopted.file) == "tidewatch.toml" else f" --config {adopted.file}"
     topics = "" if topic else f"tidewatch topics create{config_option}; "
     console.print(f"next: {topics}tidewatch doctor{config_option}; tidewatch worker{config_option}", markup=False)
@@ -93,7 +93,7 @@ async def _decide(adopted: Adopted, console: Console) -> None:
     except (BrokerError, StoreError) as error:
         said = f"not decided yet, a worker takes it when it starts: {error}"
     adopted.keep()
-    console.print(f"{adopted.file}: stream {adopted.stream}; {said}", markup=False)
+    console.print(f"stream {adopted.stream} stands so in {adopted.file}; {said}", markup=False)
 
 
 def _long_steps(data: Dataset) -> dict[str, Any]:
