@@ -28,6 +28,7 @@ __all__ = [
     "AlertSubscriber",
     "ScoredRows",
     "TidewatchError",
+    "compare",
     "load_settings",
     "plot",
     "score_dataset",
@@ -37,6 +38,7 @@ __all__ = [
 _HOME = {
     "score_dataset": "pipeline.offline.scorefile",
     "train": "pipeline.offline.scorefile",
+    "compare": "pipeline.offline.comparing",
     "ScoredRows": "pipeline.offline.scorefile",
     "plot": "pipeline.offline.picture",
     "AlertSubscriber": "pipeline.alerts.subscribe",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from pipeline.alerts.records import Alert
     from pipeline.alerts.subscribe import AlertSubscriber
     from pipeline.errors import TidewatchError
+    from pipeline.offline.comparing import compare
     from pipeline.offline.picture import plot
     from pipeline.offline.scorefile import ScoredRows, score_dataset, train
     from pipeline.settings import load_settings

@@ -18,10 +18,12 @@ __all__ = [
     "Series",
     "open_dataset",
     "open_file",
+    "open_frame",
 ]
 
 _HOME = {
     "open_file": "producers.datasets",
+    "open_frame": "producers.datasets",
     "open_dataset": "producers.datasets",
     "NAMES": "producers.datasets",
     "Dataset": "producers.datasets",
@@ -34,7 +36,7 @@ _HOME = {
 """Where each name is made; it is brought when it is first asked for."""
 
 if TYPE_CHECKING:
-    from producers.datasets import NAMES, Corrections, Dataset, Layout, Series, open_dataset, open_file
+    from producers.datasets import NAMES, Corrections, Dataset, Layout, Series, open_dataset, open_file, open_frame
     from producers.errors import DataError, ProducerError
 else:
 

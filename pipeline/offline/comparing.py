@@ -33,6 +33,7 @@ from pipeline.offline.evaluation import BUFFER, alerted
 from pipeline.offline.scorefile import ScoredRows, score_dataset, train
 from producers.cells import plain_cell
 from producers.datasets import Dataset
+from producers.errors import DataError
 
 WEEK = 7 * 86_400_000
 ROWS = 1_000
@@ -284,6 +285,38 @@ def best(found: Sequence[Figures], false_a_week: float) -> Figures:
     if not within:
         return min(found, key=lambda f: (f.false_a_week, -f.found))
     return min(within, key=lambda f: (-f.found, f.false, f.delay_rows if f.delay_rows == f.delay_rows else np.inf))
+
+
+def compare(
+    data: Dataset,
+    detectors: Sequence[str] = ("",),
+    budgets: Sequence[str] = ("",),
+    *,
+    settings: Sequence[str] = (),
+    train_rows: int | None = None,
+    time_zone: str = "UTC",
+) -> pd.DataFrame:
+    """A row of `Figures` for each detector with each budget, on the rows of labelled data that all of them judge.
+
+    Parameters
+    ----------
+    detectors
+        As in `score_dataset`; "" is the product's mix.
+    budgets
+        Alerts that there may be that are none, as `1 per series per week`; "" is the recipe's.
+    settings
+        Of all of them, as `threshold.level=3`.
+
+    Raises
+    ------
+    DetectorError, SettingsError, DataError
+        The data has no labels; no candidate can judge it; a setting does not exist.
+    """
+    if not any(labels.anomalous.any() for labels in data.all_labels.values()):
+        msg = f"{data.name}: there are no labels that name an anomaly, so there is nothing to compare by"
+        raise DataError(msg)
+    candidates = [Candidate(d, tuple(settings), b) for d in detectors for b in budgets]
+    return frame([figures(o) for o in try_out(data, candidates, train_rows=train_rows, time_zone=time_zone)])
 
 
 def frame(found: Sequence[Figures]) -> pd.DataFrame:

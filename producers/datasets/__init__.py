@@ -28,10 +28,14 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from producers.datasets import catalog, creditcard, ctg, kdd, mnist, nab, synthetic, taxi
 from producers.datasets.base import Corrections, Dataset, Labels, Layout, Series, Window
 from producers.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "NAMES",
@@ -44,6 +48,7 @@ __all__ = [
     "open_dataset",
     "open_digits",
     "open_file",
+    "open_frame",
 ]
 
 # name -> (source in the catalog, reader of its folder)
@@ -118,6 +123,13 @@ def open_file(path: Path | str, layout: Layout | None = None) -> Dataset:
     from producers.datasets import files  # brings pandas, a second that the recorded sets do not need
 
     return files.load(Path(path), layout)
+
+
+def open_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
+    """A pandas DataFrame, its columns found as those of a file; see `producers.datasets.files.from_frame`. Raises DataError."""
+    from producers.datasets import files
+
+    return files.from_frame(frame, layout, name=name)
 
 
 def open_digits() -> tuple[mnist.Digits, mnist.Digits]:

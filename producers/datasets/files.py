@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from producers.datasets.base import Dataset, Labels, Layout, Series, usual_step
 from producers.datasets.reading import ENDINGS, PACKINGS, Part, read, stem_of
-from producers.datasets.tables import listed, sheets
+from producers.datasets.tables import Sheet, as_arrow, checked, listed, sheets
 from producers.errors import DataError
 
 MAX_FILES = 10_000
@@ -48,6 +49,29 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
             dataset, reading=(*dataset.reading, f"note: {len(passed):,} files of other kinds were passed over: {names}")
         )
     return dataset
+
+
+def from_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
+    """A pandas DataFrame as a file of it would be read: event time, series, labels and numbers are found, `Dataset.reading` says what was.
+
+    Parameters
+    ----------
+    frame
+        An index of times, or with a name, is a column too.
+    name
+        Of the data set, and of its series where no column names them.
+
+    Raises
+    ------
+    DataError
+        As `load`.
+    """
+    times = isinstance(frame.index, pd.DatetimeIndex)
+    if times or any(frame.index.names):
+        index = frame.index.rename("timestamp") if times and frame.index.name is None else frame.index
+        frame = frame.set_axis(index).reset_index()
+    part = read(Path(name), checked(Path(name), Sheet(name, as_arrow(frame), "DataFrame")), layout or Layout())
+    return _dataset(Path(name), part)
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:

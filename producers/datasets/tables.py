@@ -75,7 +75,7 @@ def sheets(path: Path, chosen: Corrections) -> list[Sheet]:
     DataError
         It cannot be read; two readings fit; it is beyond the limits.
     """
-    return [_checked(path, _sheet(path, name, data, chosen)) for name, data in contents(path)]
+    return [checked(path, _sheet(path, name, data, chosen)) for name, data in contents(path)]
 
 
 def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
@@ -120,7 +120,7 @@ def _ruler(line: str) -> bool:
     return set(line) <= set("|+-: ") and "--" in line and ("|" in line or "+" in line)
 
 
-def _checked(path: Path, sheet: Sheet) -> Sheet:
+def checked(path: Path, sheet: Sheet) -> Sheet:
     """Without rows that hold nothing or repeat the names, and with names that are unique."""
     table = sheet.table
     if twice := next((n for n, times in Counter(table.column_names).items() if times > 1), None):
@@ -159,7 +159,7 @@ def turned(sheet: Sheet) -> Sheet:
     long = frame.melt(id_vars=others, value_vars=dated, var_name="timestamp", value_name="value")
     several = tuple(n for n in others if frame[n].nunique() > 1)
     note = f"times run to the right: {len(dated):,} columns became rows (--table: as they stand)"
-    return replace(sheet, table=_arrow(long), notes=(*sheet.notes, note), time="timestamp", series=several)
+    return replace(sheet, table=as_arrow(long), notes=(*sheet.notes, note), time="timestamp", series=several)
 
 
 def _check_width(path: Path, columns: int) -> None:
@@ -299,7 +299,7 @@ def _logfmt(path: Path, name: str, text: str) -> Sheet:
             rows.append({n: v[1:-1] if v.startswith('"') else v for n, v in pairs})
     frame = pd.DataFrame(rows).fillna("")
     _check_width(path, frame.shape[1])
-    return Sheet(name, _arrow(frame), "lines of name=value")
+    return Sheet(name, as_arrow(frame), "lines of name=value")
 
 
 def _json(path: Path, name: str, text: str) -> Sheet:
@@ -354,7 +354,7 @@ def _json(path: Path, name: str, text: str) -> Sheet:
     else:
         frame = pd.DataFrame({"value": rows})
     _check_width(path, frame.shape[1])
-    return Sheet(name, _arrow(frame), form)
+    return Sheet(name, as_arrow(frame), form)
 
 
 def _rows_in(whole: Any) -> list[Any] | None:
@@ -420,10 +420,10 @@ def _influx_answer(whole: Any) -> pa.Table | None:
     if not tables or any("time" not in t for t in tables):
         return None
     frame = pd.concat(tables, ignore_index=True)
-    return _arrow(frame)
+    return as_arrow(frame)
 
 
-def _arrow(frame: pd.DataFrame) -> pa.Table:
+def as_arrow(frame: pd.DataFrame) -> pa.Table:
     """Columns of one type as they are, others as text."""
     arrays: dict[str, Any] = {}
     for name in frame.columns:
