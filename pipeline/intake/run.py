@@ -26,7 +26,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.alerts.records import DeadLetter
-from pipeline.errors import BrokerError, SettingsError
+from pipeline.errors import BrokerError, SettingsError, TidewatchError
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import Patience, Settling, Source, merged
 from pipeline.intake.reading import Reader
@@ -164,16 +164,18 @@ class Intake:
                 while self._outstanding:
                     await self._oldest()
                 await self._commit()
-        except TimeoutError:
+        except (TimeoutError, TidewatchError, KafkaError) as error:
             log.warning(
                 "no commit at revocation: the next owner writes some of it again, which counts once",
                 intake=self._intake.name,
+                reason=str(error) or "Kafka does not answer",
             )
-        self._outstanding.clear()
-        self._unsent.clear()
-        self._acknowledged.clear()
-        self._committed.clear()
-        self._topic_ids.clear()
+        finally:  # offsets of these sources must not be taken for those of the next ones, which may be of another topic of that name
+            self._outstanding.clear()
+            self._unsent.clear()
+            self._acknowledged = {}
+            self._committed.clear()
+            self._topic_ids.clear()
 
     # The way of a record
 
