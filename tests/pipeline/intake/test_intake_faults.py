@@ -159,7 +159,7 @@ def done(kafka: str, group: str, raw: str, expected: int, partitions: int = RAW)
     )
 
 
-def judge(kafka: str, fed: str, expected: list[tuple[str, int, float]]) -> int:
+def judge(kafka: str, fed: str, expected: list[tuple[str, int, float]], *, in_order: bool = True) -> int:
     """What a stream makes of the topic; returns how many observations came twice."""
     stream = stream_of("metric")
     found: list[tuple[str, int, float]] = []
@@ -185,7 +185,7 @@ def judge(kafka: str, fed: str, expected: list[tuple[str, int, float]]) -> int:
         assert {f: v for f, v in one.items() if not f.startswith("sources:")} == other
     newest: dict[str, int] = {}
     late = sum(1 for name, at, _ in found if at < newest.setdefault(name, at) or newest.update({name: at}) is not None)
-    assert late == 0, "pieces of a series came out of order"
+    assert late == 0 or not in_order, "pieces of a series came out of order"
     return twice
 
 
@@ -249,4 +249,4 @@ def test_partitions_added_to_a_source_are_found_and_a_topic_created_again_is_ano
         wait(done(kafka, group, raw_topic, raw.records), "not all is committed")
         one.terminate()
         assert one.wait(20) == 0
-        judge(kafka, fed, raw.sent)
+        judge(kafka, fed, raw.sent, in_order=False)  # what lies in added partitions before they are found comes late
