@@ -130,10 +130,10 @@ def jobs(*, quick: bool) -> Iterator[Job]:
 
 def _nab() -> Iterator[Job]:
     code = sources("benchmarks.accuracy.nab", *LOADERS, apart=("producers.datasets",))
-    together = (nab.DEFAULT, *nab.MEMBERS)
+    together = (nab.NETWORKS, *nab.MEMBERS)
     for seed in range(nab.SEEDS):
         keys = {label: key([label, seed], code) for label in together}
-        yield Job("nab", f"{nab.DEFAULT}, {seed}", nab.run, (seed,), keys)
+        yield Job("nab", f"{nab.NETWORKS}, {seed}", nab.run, (seed,), keys)
     others = [label for label in nab.detectors() if label not in (*together, *NOT_ON_NAB)]
     for label in sorted(others, key=lambda label: label not in SLOW_ON_NAB):
         yield Job("nab", f"{label}, 0", nab.run, (0,), {label: key([label, 0], code)})

@@ -124,7 +124,7 @@ class RecordWriter:
                 live=live,
                 alarm=_alarm(level, alarm),
                 observed=None if table else _channels(scored.observed[b]),
-                expected=None if table or scored.expected is None else _channels(scored.expected[b]),
+                expected=None if table else _expected(scored, b),
                 band=None if bands is None else _band(bands[0][b], bands[1][b]),
             )
 
@@ -190,9 +190,7 @@ class RecordWriter:
             last_seen=rfc3339(life.anomalous_at),
             ends_at=rfc3339(life.anomalous_at) if step.status == "resolved" else None,
             observed=_channels(scored.observed[b]) if scored is not None and metric else None,
-            expected=(
-                _channels(scored.expected[b]) if scored is not None and metric and scored.expected is not None else None
-            ),
+            expected=_expected(scored, b) if scored is not None and metric else None,
             band=band,
             score=None if scored is None else float(scored.score[b]),
             peak_score=life.peak,
@@ -259,16 +257,14 @@ class RecordWriter:
         b = step.window
         if self._model.kind == "metric":
             first, behind = scored.spans[b].tolist()
-            several = scored.contributions is not None and scored.observed.shape[1] > 1
+            shared = None if scored.contributions is None or scored.observed.shape[1] == 1 else scored.contributions[b]
             return Evidence(
                 self._topic,
                 self._partition,
                 step.offset,
                 window=scored.packed[first:behind].tolist(),
                 interval_ms=self._model.interval_ms.get(series) or None,
-                contributions=scored.contributions[b].tolist()
-                if several and scored.contributions is not None
-                else None,
+                contributions=None if shared is None or np.isnan(shared).any() else shared.tolist(),
             )
         names = self._model.features.names if self._model.features is not None else ()
         originals = observations.originals
@@ -317,6 +313,13 @@ def _alarm(level: float, alarm: float) -> float | UnsetType:
 
 def _channels(values: NDArray[np.float64]) -> Channels:
     return [_number(v) for v in values.tolist()]
+
+
+def _expected(scored: Scored, b: int) -> Channels | None:
+    """What was expected of one observation; None where nothing was, whatever stands beside it in its batch."""
+    if scored.expected is None or np.isnan(scored.expected[b]).all():
+        return None
+    return _channels(scored.expected[b])
 
 
 def _band(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> Band | None:

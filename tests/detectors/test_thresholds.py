@@ -166,7 +166,9 @@ def test_a_budget_follows_a_changed_step_but_no_gap():
 def test_settings_choose_the_threshold():
     def made(method, level=3.5):
         return from_settings(
-            SimpleNamespace(method=method, level=level, probability=1e-3, hysteresis=1.0), parse("1 per 10000 rows"), 3
+            SimpleNamespace(method=method, level=level, probability=1e-3, hysteresis=1.0),
+            [parse("1 per 10000 rows")],
+            3,
         )
 
     assert isinstance(made("quantile"), QuantileThreshold)

@@ -53,13 +53,27 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, st
         "TIDEWATCH_KAFKA__BROKERS": "127.0.0.1:1",
         "TIDEWATCH_KAFKA__SASL_USERNAME": "user",
         "TIDEWATCH_KAFKA__REQUEST_TIMEOUT": "500ms",
+        "TIDEWATCH_REGISTRY__USERNAME": "user",
         "TIDEWATCH_REDIS__TIMEOUT": "500ms",
         "TIDEWATCH_WORKER__LOG_LEVEL": "debug",
         "TIDEWATCH_CONFIG": str(tmp_path / "tidewatch.toml"),
     }
+    del values["TIDEWATCH_REGISTRY__TOKEN"]  # stands in place of user and password
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
+
+
+def test_a_token_in_the_place_of_a_password_is_shown_in_no_form(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"TIDEWATCH_REGISTRY__{name}")
+    monkeypatch.setenv("TIDEWATCH_REGISTRY__TOKEN", secrets()["TIDEWATCH_REGISTRY__TOKEN"])
+    settings = load_settings()
+    assert settings.registry.token.get_secret_value().startswith(CANARY)
+    for text in (repr(settings), settings.model_dump_json(), f"{settings.model_dump()}"):
+        assert CANARY not in text
 
 
 def test_settings_show_none_in_any_form(environment: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from msgspec import UNSET
 from simulation.naive_oracle import Branch, Oracle, identity_of, undisturbed
 from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
 from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
@@ -23,7 +24,7 @@ from simulation.worker import Worker
 from simulation.world import DECISIONS, Broker, JournalClient, Network, PublisherClient, Redis, StoreClient, Violation
 
 from pipeline.alerts.open_alerts import keep_newest
-from pipeline.alerts.records import Alert, Message, decode_alert
+from pipeline.alerts.records import Alert, Message, decode_alert, rfc3339
 from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.decisions import (
     IN_FORCE,
@@ -47,6 +48,7 @@ from pipeline.partition.stores.base import Claim
 from pipeline.partition.stream import PartitionCore, create_stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
+from pipeline.steps.clock.absence import TOGETHER
 from producers.records import decode_control, is_control
 
 WORKERS = 3
@@ -665,7 +667,10 @@ class Simulation:
                 keep_newest(newest, alert)
         for series, alert in newest.items():
             row = core.state.row_of(series)
-            if alert.status != "resolved" and (row is None or not core.life.active(core.state, row)):
+            is_open = row is not None and core.life.active(core.state, row)
+            if alert.together is not UNSET:  # of the partition: no series has it
+                is_open = rfc3339(core.state.scalars.get(TOGETHER, 0)) == alert.starts_at
+            if alert.status != "resolved" and not is_open:
                 raise Violation(f"partition {partition}: an alert of {series} stays open for ever: {alert}")
 
 
