@@ -206,9 +206,10 @@ class PartitionLoop:
                 f"{self.stream.name}` to start anew"
             )
             raise BrokerError(msg)
-        stored = self.position if self.position >= 0 else now.committed
-        # An owner before may have published so far without what is decided since: a batch holds less than a checkpoint waits for.
-        self._said_up_to = 0 if stored is None else min(now.end, stored + 2 * self._records)
+        # An owner before may have published so far without what is decided since: a batch holds less than a checkpoint waits for. A store
+        # that went back in time is behind what was committed.
+        known = max(self.position, -1 if now.committed is None else now.committed)
+        self._said_up_to = 0 if known < 0 else min(now.end, known + 2 * self._records)
         hole = Hole.between(self.position, now, most=self._rebuild_records)
         if hole is None:
             await self._apply_due()

@@ -53,6 +53,8 @@ from producers.records import decode_control, is_control
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
+SETTLED = 4
+"""Seconds for which nothing is left to do, after which a run is over."""
 DEADLINE = 300.0
 """Virtual seconds by which all must be done; the faults end at about 60."""
 PROCESS_FAULTS = ("crash", "pause", "stop in order")
@@ -233,7 +235,8 @@ class Simulation:
         for fault in self.run.faults:
             self._later(fault.at, lambda f=fault: self._befall(f))
         self._back_up()
-        while not self._finished():
+        still = 0  # a worker that has just started may propose its settings yet
+        while (still := still + 1 if self._finished() else 0) < SETTLED:
             if self.failure is not None:
                 raise self.failure
             if self.loop.time() > DEADLINE:
@@ -595,6 +598,9 @@ class Simulation:
             return False
         ends = [log.records[-1].offset + 1 for log in self.logs[:PARTITIONS]]
         newest = self.redis.store._lists["sim"].last if "sim" in self.redis.store._lists else 1 << 62
+        newest = max(
+            [newest, *(t.serial for taken in self.taken.values() for t in taken)]
+        )  # the list may have gone back in time
         hashes = self.redis.store._hashes
         held = [
             unpacked(hashes["sim", p].fields.get(IN_FORCE)).serial for p in range(PARTITIONS) if ("sim", p) in hashes
