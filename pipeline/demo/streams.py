@@ -1,7 +1,7 @@
 """The demo's three streams: which data, and what is said of it. All are judged by the product's own default, nothing is chosen for one.
 
 Metrics learn from their history, as `tidewatch train default` does; NAB's machine metrics from the part that NAB's protocol leaves for it, because their
-labelled windows begin behind that. The table learns from its first 15 %.
+labelled windows begin behind that, and nobody is waited for where a file ends. The table learns from its first 15 %.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ NAB = DemoStream(
     choose=("*realKnownCause/*", "*realAWSCloudwatch/*"),
     without=("*nyc_taxi",),
     probation=True,
-    settings={"idle_after": "30d"},
+    settings={"idle_after": "30d", "alerts": {"absent_after": "off"}},
     why=(
         "The product's default, one model for all series. It learns from what NAB's protocol allows, min(15 %, 750 rows): two days of most files, "
-        "which hold no week and often not the nightly job."
+        "which hold no week and often not the nightly job. Its files end at different dates, which is no silence: nobody is waited for (absent_after)."
     ),
 )
 KDD = DemoStream(
