@@ -39,7 +39,9 @@ QUIET = 300.0
 
 
 class PartitionLook(msgspec.Struct, frozen=True):
-    """One partition; None where it is not known. `stored_for` and `came_for`: s since its offset, and its log's end, were seen to move."""
+    """One partition; None where it is not known. `stored_for` and `came_for`: s since its offset, and its log's end, were seen to move; `waits_for`:
+    s for which records have waited without a checkpoint.
+    """
 
     partition: int
     offset: int | None = None
@@ -47,6 +49,7 @@ class PartitionLook(msgspec.Struct, frozen=True):
     lag: int | None = None
     stored_for: float | None = None
     came_for: float | None = None
+    waits_for: float = 0.0
 
 
 class StreamLook(msgspec.Struct, frozen=True):
@@ -87,6 +90,7 @@ class _Seen:
     offset_at: float = 0.0
     end: int | None = None
     end_at: float = 0.0
+    waiting_at: float | None = None
     history: list[tuple[float, int, int]] = field(default_factory=list)
 
 
@@ -175,7 +179,12 @@ class Overview:
         if offset is not None:
             seen.history = [*seen.history[-12:], (now, offset, end)]
         lag = None if offset is None else max(end - offset, 0)
-        return PartitionLook(partition, offset, end, lag, now - seen.offset_at, now - seen.end_at)
+        if not lag or seen.offset_at == now:
+            seen.waiting_at = now if lag else None
+        elif seen.waiting_at is None:
+            seen.waiting_at = now
+        waits = 0.0 if seen.waiting_at is None else now - seen.waiting_at
+        return PartitionLook(partition, offset, end, lag, now - seen.offset_at, now - seen.end_at, waits)
 
     def _rates(self, stream: str, partitions: list[int]) -> tuple[float | None, float | None]:
         scored = came = 0.0
@@ -211,7 +220,7 @@ def _verdict(
     if not topic_is_there:
         return (
             "no topic",
-            f"topic {stream.input_topic} is not there: create it with `tidewatch topics`, or send something",
+            f"topic {stream.input_topic} is not there: create it (`tidewatch topics create`), or send something",
         )
     if not kafka.members:
         return "no worker", "nobody works on it: start `tidewatch worker`; what comes waits in Kafka"
@@ -220,12 +229,12 @@ def _verdict(
     if any(look.offset is None and look.end for look in looks):
         return "starting", "workers are there, and not every partition has a checkpoint yet"
     behind = [look for look in looks if look.lag]
-    stuck = [look for look in behind if (look.stored_for or 0) > STUCK]
+    stuck = [look for look in behind if look.waits_for > STUCK]
     if stuck:
         which = ", ".join(str(look.partition) for look in stuck[:8])
         return (
             "stuck",
-            f"records wait and no checkpoint came for {stuck[0].stored_for:.0f} s in partition {which}: see the worker's log",
+            f"records wait and no checkpoint came for {stuck[0].waits_for:.0f} s in partition {which}: see the worker's log",
         )
     if sum(look.lag or 0 for look in behind) > 10_000:
         return "behind", f"{sum(look.lag or 0 for look in behind):,} records wait to be scored"

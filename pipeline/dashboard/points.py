@@ -13,16 +13,20 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from aiokafka.partitioner import murmur2
+from msgspec import UNSET
 
+from pipeline.alerts.records import decode_score
 from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.state_admin import configured
 from pipeline.partition.stores.redis import RedisStore
+from pipeline.partition.stream import create_stream, load_model
+from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings, StreamSettings
 from pipeline.steps.decoding import Decoder
+from producers.partitioning import home
 
 NEWEST = 20_000
 """Records of a partition that are looked through; a page may ask for ten times as many."""
@@ -34,28 +38,6 @@ _KEPT = 30.0
 """Seconds for which names are kept."""
 
 
-class _Scored(msgspec.Struct):
-    series: str
-    timestamp: int
-    score: float
-    threshold: float | None = None
-    alarm: float | None = None
-    observed: list[float | None] | None = None
-    expected: list[float | None] | None = None
-    band: dict[str, list[float | None]] | None = None
-
-
-class _Observed(msgspec.Struct):
-    timestamp: int
-    series: str = ""
-    value: float | None = None
-    values: list[Any] | None = None
-
-
-_scores = msgspec.json.Decoder(_Scored)
-_natives = msgspec.json.Decoder(_Observed)
-
-
 class Points:
     """Series and their points, of the streams of the settings."""
 
@@ -64,6 +46,7 @@ class Points:
         self._store = store
         self._names: dict[str, tuple[float, dict[str, int]]] = {}
         self._admin: Any = None
+        self._decoders: dict[str, Decoder] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def names(self, stream: str, text: str) -> dict[str, Any]:
@@ -100,7 +83,7 @@ class Points:
             msg = f"topic {scores or stream.input_topic} is not there yet"
             raise TidewatchError(msg)
         if scores:
-            partition = murmur2(series.encode()) % 2**31 % topic.partitions
+            partition = home(series, topic.partitions)
             rows = self._scored(topic.name, partition, series, newest)
         elif partition is None:
             msg = f"series {series} of stream {stream.name} is not known to any checkpoint"
@@ -119,37 +102,32 @@ class Points:
             for of, value in zip(batch.keys, batch.values, strict=True):
                 if of is None or bytes(of) != key or value is None:
                     continue
-                with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    s = _scores.decode(value)
-                    band = s.band or {}
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # anybody may have written it
+                    s = decode_score(value)
                     yield {
-                        "t": s.timestamp, "observed": s.observed, "expected": s.expected, "lower": band.get("lower"),
-                        "upper": band.get("upper"), "score": s.score, "threshold": s.threshold, "alarm": s.alarm,
+                        "t": s.timestamp, "observed": s.observed, "expected": s.expected,
+                        "lower": s.band and s.band.lower, "upper": s.band and s.band.upper,
+                        "score": s.score, "threshold": s.threshold, "alarm": None if s.alarm is UNSET else s.alarm,
                     }  # fmt: skip
 
     def _observed(
         self, stream: StreamSettings, topic: str, partition: int, series: str, newest: int
     ) -> Iterator[dict[str, Any]]:
-        foreign = None
-        if stream.format != "native":
-            foreign = Decoder("metric", 1, format=stream.format)
+        decoder, registry = self._decoder(stream), registry_of(self._settings.registry)
         for batch in read_to_the_end(self._settings.kafka, topic, newest=newest, only=partition):
-            if foreign is not None:
-                for piece in foreign.portions(batch):
-                    seen, _ = foreign.decode(piece)
-                    for i, name in enumerate(seen.series):
-                        if name == series:
-                            yield {"t": int(seen.timestamps[i]), "observed": seen.values[i].tolist()}
-                continue
-            for of, value in zip(batch.keys, batch.values, strict=True):
-                if value is None:
-                    continue
-                with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    o = _natives.decode(value)
-                    name = o.series or (bytes(of).decode("utf-8", "replace") if of is not None else "")
+            learn_now(decoder, batch, registry)
+            for piece in decoder.portions(batch):
+                seen, _ = decoder.decode(piece)
+                for i, name in enumerate(seen.series):
                     if name == series:
-                        values = [o.value] if o.values is None else o.values
-                        yield {
-                            "t": o.timestamp,
-                            "observed": [v if isinstance(v, int | float) else None for v in values],
-                        }
+                        yield {"t": int(seen.timestamps[i]), "observed": seen.values[i].tolist()}
+
+    def _decoder(self, stream: StreamSettings) -> Decoder:
+        """Reads observations as the stream's workers do; its model, which says how many channels there are, is read once."""
+        if stream.name not in self._decoders:
+            decoder = create_stream(stream, load_model(stream.model)).decoder
+            if decoder.kind == "table":
+                msg = f"stream {stream.name} is of rows of a table: they are not drawn; set score_topic to see their scores"
+                raise TidewatchError(msg)
+            self._decoders[stream.name] = decoder
+        return self._decoders[stream.name]

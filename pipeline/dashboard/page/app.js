@@ -6,12 +6,11 @@ import { html, render, useEffect, useState } from "./lib.js";
 import { Overview } from "./overview.js";
 import { address, change, go, here, useRoute } from "./route.js";
 import { Series } from "./series.js";
-import { beep, known, listen, standing, useKnown, useNow } from "./store.js";
+import { beep, listen, mood, standing, useKnown, useNow } from "./store.js";
 import { WhatIf } from "./whatif.js";
 import { prefer, preferences, zone } from "./words.js";
 
 const VIEWS = { overview: Overview, alerts: Alerts, series: Series, decisions: Decisions, "what-if": WhatIf };
-const CALM = { live: "good", quiet: "good", "alerts only": "good", reading: "wait", looking: "wait", starting: "wait", behind: "wait" };
 
 function App() {
   const { view } = useRoute();
@@ -26,7 +25,7 @@ function App() {
       <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.querySelector("#main").focus(); }}>to the content</a>
       <a class="brand" href=${address("overview")}><img src="icon.svg" alt="" width="24" height="24" /><h1>Tidewatch</h1></a>
       <nav aria-label="views">${Object.keys(VIEWS).map((v) => html`<a href=${address(v)} aria-current=${v === view ? "page" : undefined}>${v.replace("-", " ")}${v === "alerts" && firing ? html` <b class="badge">${firing}</b>` : null}</a>`)}</nav>
-      <p id="connection" class=${CALM[word] ?? "bad"} role="status" title=${why}>${word}</p>
+      <p id="connection" class=${mood(word)} role="status" title=${why}>${word}</p>
       <details class="menu"><summary aria-label="preferences">⚙</summary><div>
         <button type="button" onClick=${() => { prefer({ zone: zoned === "UTC" ? "local" : "UTC" }); setZone(preferences.zone); }}>times in ${zone()}</button>
         <button type="button" onClick=${switchTheme}>light or dark</button>

@@ -3,7 +3,7 @@
 import { Dialog } from "./acting.js";
 import { html, useMemo, useState } from "./lib.js";
 import { address } from "./route.js";
-import { known, standing, useKnown, useNow } from "./store.js";
+import { known, mood, standing, useKnown, useNow } from "./store.js";
 import { ago, count, lasting, moment, rate } from "./words.js";
 
 const SEVERITIES = ["critical", "warning", "info"];
@@ -38,8 +38,6 @@ export function Overview() {
       ${look.workers.length ? html`<ul class="plain">${look.workers.map((w) => html`<li>${w}</li>`)}</ul>` : html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>`}</section>` : null}
   </div>`;
 }
-
-const mood = (word) => ({ live: "good", quiet: "good", "alerts only": "good", reading: "wait", looking: "wait", starting: "wait", behind: "wait" }[word] ?? "bad");
 
 function Firing({ stream, alerts }) {
   const firing = SEVERITIES.filter((s) => alerts?.[s]);

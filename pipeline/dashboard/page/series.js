@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
-import { address, change, useRoute } from "./route.js";
+import { address, change, here, useRoute } from "./route.js";
 import { ask, known, useKnown } from "./store.js";
 import { count, finite, lasting, moment } from "./words.js";
 
@@ -44,7 +44,7 @@ export function Series() {
 }
 
 function toggle(stream, chosen, name) {
-  const { query } = { query: new URLSearchParams(location.hash.split("?")[1] ?? "") };
+  const { query } = here();
   query.delete("s");
   query.set("stream", stream);
   for (const s of chosen.includes(name) ? chosen.filter((c) => c !== name) : [...chosen, name]) query.append("s", s);

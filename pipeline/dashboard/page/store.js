@@ -121,6 +121,9 @@ export function standing(now = Date.now()) {
   return bad.length ? [bad[0].verdict, `${bad[0].name}: ${bad[0].why}`] : ["live", "workers are there, and what comes is scored"];
 }
 
+// How good that is: good, wait (give it a moment), bad.
+export const mood = (word) => ({ live: "good", quiet: "good", "alerts only": "good", reading: "wait", looking: "wait", starting: "wait", behind: "wait" }[word] ?? "bad");
+
 // Ask the server; throws an Error with its words.
 export async function ask(what, query = {}, { signal } = {}) {
   const text = new URLSearchParams(query).toString();

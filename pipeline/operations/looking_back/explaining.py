@@ -13,6 +13,7 @@ from pipeline.alerts.row import FIRING
 from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.partition.stream import Settled, Step
+from pipeline.steps.batches import Observations
 
 _REFUSED = {
     "late": "it came late: a newer observation of the series had been there already, so it is counted and not judged",
@@ -77,13 +78,16 @@ def explain(place: Place, series: str, at: int, *, partition: int, newest: int) 
             pass
         if batch.next_offset <= offset:
             continue
-        before = _status(replay, series)
-        one = batch.since(offset).before(offset + 1)
-        found = [(step, settled) for step, settled in replay.take(one) if _of(step, series, at)]
-        if not found:
-            msg = f"the record at offset {offset} of partition {partition} led to nothing of series {series}: the partition holds max_series others"
-            raise TidewatchError(msg)
-        return _told(place, replay, series, at, partition, offset, before, *found[-1], newest=newest)
+        for observations in replay.observations(batch.since(offset).before(offset + 1)):
+            i = _meant(observations, series, at)
+            for _ in replay.process(observations.take(np.arange(i))):
+                pass
+            before = _status(replay, series)
+            for step, settled in replay.process(observations.take(np.array([i]))):
+                if len(step.observations):
+                    return _told(place, replay, series, partition, offset, before, step, settled, newest=newest)
+        msg = f"the observation at offset {offset} of partition {partition} was left out: it came before, or the partition holds max_series others"
+        raise TidewatchError(msg)
     msg = f"the log of partition {partition} ended before offset {offset} while it was read; ask again"
     raise TidewatchError(msg)
 
@@ -93,13 +97,13 @@ def _find(place: Place, series: str, at: int, partition: int, newest: int) -> in
     found: tuple[int, int] | None = None
     seen = 0
     for batch in place.records(partition, newest):
-        observations, _ = place.own.decoder.decode(batch)
-        for i, name in enumerate(observations.series):
-            if name == series:
-                seen += 1
-                time = int(observations.timestamps[i])
-                if time <= at and (found is None or time >= found[0]):
-                    found = time, int(observations.offsets[i])
+        for observations in place.decoded(place.own.decoder, batch):
+            times = observations.timestamps.tolist()
+            for i, name in enumerate(observations.series):
+                if name == series:
+                    seen += 1
+                    if times[i] <= at and (found is None or times[i] >= found[0]):
+                        found = times[i], int(observations.offsets[i])
     if found is None:
         first = place.from_offset(partition, newest)
         what = (
@@ -112,11 +116,11 @@ def _find(place: Place, series: str, at: int, partition: int, newest: int) -> in
     return found[1]
 
 
-def _of(step: Step, series: str, at: int) -> bool:
-    return any(
-        name == series and time <= at
-        for name, time in zip(step.observations.series, step.observations.timestamps.tolist(), strict=True)
-    )
+def _meant(observations: Observations, series: str, at: int) -> int:
+    """Of a record's observations the last one of the series at or before the time; a record may hold many."""
+    times = observations.timestamps.tolist()
+    of = [i for i, name in enumerate(observations.series) if name == series and times[i] <= at]
+    return max(of, key=lambda i: (times[i], i))
 
 
 def _status(replay: Replay, series: str) -> str:
@@ -131,7 +135,6 @@ def _told(
     place: Place,
     replay: Replay,
     series: str,
-    at: int,
     partition: int,
     offset: int,
     before: str,
@@ -141,10 +144,6 @@ def _told(
     newest: int,
 ) -> Explanation:
     core = replay.core
-    i = max(
-        k for k, name in enumerate(step.observations.series) if name == series and step.observations.timestamps[k] <= at
-    )
-    now = int(step.observations.timestamps[i])
     silences = [
         s.serial for s in replay.in_force.silences if fnmatchcase(series, s.series) and s.until > core.watermark
     ]
@@ -155,9 +154,9 @@ def _told(
         series=series,
         partition=partition,
         offset=offset,
-        at=rfc3339(now),
+        at=rfc3339(int(step.observations.timestamps[0])),
         verdict="",
-        observed=step.observations.values[i].tolist(),
+        observed=step.observations.values[0].tolist(),
         replayed_from=first,
         warm=first == 0,
         decision=replay.in_force.serial,
@@ -166,15 +165,14 @@ def _told(
         silences=silences,
         selectors=[k + 1 for k in core.selectors.policy(series).selectors],
     )
-    scored = np.flatnonzero(settled.scored.index == i)
-    if len(scored):
-        _scored(told, replay, settled, int(scored[0]))
-    told.verdict = _verdict(told, replay, before, step, settled, i, int(scored[0]) if len(scored) else None)
+    if len(settled.scored):
+        _scored(told, replay, settled)
+    told.verdict = _verdict(told, replay, before, step, settled)
     return told
 
 
-def _scored(told: Explanation, replay: Replay, settled: Settled, b: int) -> None:
-    s = settled.scored
+def _scored(told: Explanation, replay: Replay, settled: Settled) -> None:
+    s, b = settled.scored, 0
     told.score, told.level, told.alarm = _number(s.score[b]), _number(s.level[b]), _number(s.alarm[b])
     told.members = {
         d.name: {"raw": float(s.raw[b, m]), "calibrated": float(s.calibrated[b, m])}
@@ -190,25 +188,22 @@ def _scored(told: Explanation, replay: Replay, settled: Settled, b: int) -> None
     told.window = s.packed[start:stop].tolist()
 
 
-def _verdict(
-    told: Explanation, replay: Replay, before: str, step: Step, settled: Settled, i: int, b: int | None
-) -> str:
-    core = replay.core
+def _verdict(told: Explanation, replay: Replay, before: str, step: Step, settled: Settled) -> str:
+    core, s, b = replay.core, settled.scored, 0
     if told.alerts:
         said = ", ".join(f"{a['change'] or a['reason']} ({a['status']}, {a['severity']})" for a in told.alerts)
         quiet = f"; nobody is told: silenced by decision {', '.join(map(str, told.silences))}" if told.silences else ""
         return f"a record was published: {said}{quiet}"
-    if not step.pushed.accepted[i]:
+    if not step.pushed.accepted[0]:
         for name, why in _REFUSED.items():
             if settled.counts.get(name):
                 return f"no alert: {why}"
         return "no alert: it is not judged"
-    if b is None:
+    if not len(s):
         if faults := [reason for _, _, reason in settled.unscorable]:
             return f"no alert: no detector could score it ({faults[0]})"
         progress = {p.series: p for p in core.stream.windows.status(core.state)}.get(told.series)
         return f"no alert: its series is {progress if progress and progress.cause else 'not scored yet'}"
-    s = settled.scored
     if not s.live[b]:
         row = core.state.row_of(told.series)
         more = 0 if row is None else int(core.state.arrays["admission"]["probation"][row]) - int(s.ordinals[b])
@@ -226,14 +221,12 @@ def _verdict(
         return (
             f"no alert: {how}" if before == "inactive" else f"the alert that is {before} goes on towards its end: {how}"
         )
-    if s.expected is not None:
-        rows, at = s.rows[b : b + 1], slice(b, b + 1)
-        if not core.selectors.deviates(core.state, rows, s.observed[at], s.expected[at])[0]:
-            policy = core.selectors.policy(told.series).alerts
-            return (
-                f"no alert: its score is anomalous, but it does not deviate from what was expected as the settings ask (direction {policy.direction}, at "
-                f"least {policy.min_deviation:g} and {100 * policy.min_relative_deviation:g} %)"
-            )
+    if s.expected is not None and not core.selectors.deviates(core.state, s.rows, s.observed, s.expected)[b]:
+        policy = core.selectors.policy(told.series).alerts
+        return (
+            f"no alert: its score is anomalous, but it does not deviate from what was expected as the settings ask (direction {policy.direction}, at "
+            f"least {policy.min_deviation:g} and {100 * policy.min_relative_deviation:g} %)"
+        )
     if told.status == "pending":
         return "no alert yet: it is anomalous, and the alert is pending until the hold duration is over"
     if before in ("firing", "pending"):

@@ -3,13 +3,13 @@
     topic ──newest records──▶ decode ──▶ decisions due ──▶ PartitionCore.process ──▶ (Step, Settled)
 
 Where the log still begins where the state began, what is said is what the worker said; where older records are left out or expired, series begin
-cold there, and `from_offset` says where.
+cold there, and `from_offset` says where. Partitions that were added on the way are not told of: a series that moved is new where it came to.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
@@ -24,8 +24,11 @@ from pipeline.partition.carrying import applied
 from pipeline.partition.decisions import InForce, SettingsOf, Taken
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
+from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.decoding import Decoder
+from producers.partitioning import home
 
 NEWEST = 500_000
 """Records of a partition that are replayed, at most, where nobody says otherwise."""
@@ -48,6 +51,7 @@ class Place:
         self.bounds = Offsets(admin, kafka).bounds(self.stream.input_topic, range(self.facts.partitions))
         self.own = create_stream(self.stream, load_model(self.stream.model))
         self.streams = Streams(self.own, find_model=found_model)
+        self._registry = registry_of(settings.registry)
         decisions = self.stream.decision_topic
         entries = []
         if decisions in topics.describe(admin, kafka, [decisions]):
@@ -73,6 +77,14 @@ class Place:
         """The log's newest records, in order. Raises BrokerError."""
         return read_to_the_end(self.settings.kafka, self.stream.input_topic, newest=newest, only=partition)
 
+    def decoded(self, decoder: Decoder, records: RecordBatch) -> Iterator[Observations]:
+        """What records hold, as a worker reads them. Raises RegistryError where a schema registry is needed and away."""
+        learn_now(decoder, records, self._registry)
+        for portion in decoder.portions(records):
+            observations, _ = decoder.decode(portion)
+            if len(observations):
+                yield observations
+
     def require(self, partition: int) -> None:
         """Raise SettingsError where there is no such partition."""
         if partition not in self.bounds:
@@ -84,6 +96,7 @@ class Place:
 class Replay:
     """One partition as it goes on; `core` and `in_force` are as of the records so far."""
 
+    place: Place
     core: PartitionCore
     streams: Streams
     ahead: list[Taken]
@@ -92,22 +105,32 @@ class Replay:
     @classmethod
     def of(cls, place: Place, partition: int) -> Replay:
         """With the decisions as the partition took them."""
-        return cls(
-            place.streams(InForce()).core(partition), place.streams, list(place.taken.get(partition, ())), InForce()
-        )
+        streams, taken = place.streams, list(place.taken.get(partition, ()))
+        return cls(place, streams(InForce()).core(partition), streams, taken, InForce())
 
     @classmethod
-    def under(cls, stream: Stream, partition: int) -> Replay:
+    def under(cls, place: Place, stream: Stream, partition: int) -> Replay:
         """Under one stream's settings from the first record to the last, whatever was decided."""
-        return cls(stream.core(partition), Streams(stream), [], InForce())
+        return cls(place, stream.core(partition), Streams(stream), [], InForce())
 
     def take(self, records: RecordBatch) -> Iterator[tuple[Step, Settled]]:
-        """Process records; what was decided among them takes effect where it was taken."""
+        """Process records."""
+        for observations in self.observations(records):
+            yield from self.process(observations)
+
+    def observations(self, records: RecordBatch) -> Iterator[Observations]:
+        """What records hold; what was decided among them takes effect where it was taken. Each is to be processed before the next."""
         for part in self._cut(records):
-            self._decide(int(part.offsets[0]) if len(part) else part.next_offset)
-            observations, _ = self.core.stream.decoder.decode(part)
-            if len(observations):
-                yield from self.core.process(observations)
+            self._decide(int(part.offsets[0]))
+            yield from self.place.decoded(self.core.stream.decoder, part)
+
+    def process(self, observations: Observations) -> Iterator[tuple[Step, Settled]]:
+        """Process observations under what is in force. A budget that series share is shared by those of all partitions, as many as there are now."""
+        for part in self.core.parts(self.core.unseen(observations)):
+            step = self.core.push(part)
+            if step.living is not None:
+                step.living *= self.place.facts.partitions
+            yield step, self.core.settle(step, self.core.stream.scorer.score_now(step.pushed.windows.x))
 
     def _cut(self, records: RecordBatch) -> Iterator[RecordBatch]:
         for offset in sorted({t.offset for t in self.ahead}):
@@ -123,14 +146,6 @@ class Replay:
             self.core, self.in_force = effect.core, effect.in_force
 
 
-def every(replay: Replay, batches: Iterable[RecordBatch]) -> Iterator[tuple[Step, Settled]]:
-    """All that a log leads to."""
-    for batch in batches:
-        yield from replay.take(batch)
-
-
 def partition_of(place: Place, series: str, known: Sequence[int]) -> int:
     """The partition that a series lies in: the one whose state `known` says so, else by the hash of its name."""
-    from producers.partitioning import hash_of
-
-    return known[0] if known else hash_of(series) % place.facts.partitions
+    return known[0] if known else home(series, place.facts.partitions)

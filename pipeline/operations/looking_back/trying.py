@@ -102,7 +102,7 @@ def attempt(
     after: list[Alert] = []
     total, until, cold = 0, 0, False
     for partition in place.bounds:
-        replays = Replay.under(now, partition), Replay.under(then, partition)
+        replays = Replay.under(place, now, partition), Replay.under(place, then, partition)
         cold |= place.from_offset(partition, newest) > 0
         for batch in place.records(partition, newest):
             total += len(batch)

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import browser_page
 from operated_stream import START, STEP, OperatedStream, observations, write_model
 
 from pipeline.alerts.records import rfc3339
 from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.dashboard.points import Points
 from pipeline.dashboard.server import serving
 from pipeline.embedded.servers import start_redis
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import load_settings
+from producers.batches import Batch, encode
 
 pytestmark = pytest.mark.kafka
 
@@ -30,6 +34,8 @@ def stream(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ope
     with ExitStack() as running:
         redis = running.enter_context(start_redis(folder / "redis"))
         made = OperatedStream(folder, kafka, redis.url, write_model(folder / "quiet.model"), running=running)
+        [own] = json.loads(made.environment["TIDEWATCH_STREAMS"])
+        made.more = {"TIDEWATCH_STREAMS": json.dumps([own | {"score_topic": f"{made.name}.scores"}])}
         made.create_topic()
         worker = made.start()
         made.send(*observations(0, LAST, SPIKE))
@@ -120,6 +126,57 @@ def test_other_settings_are_tried_on_the_same_log_and_nothing_is_changed(stream:
 def test_what_is_no_setting_is_refused(stream: OperatedStream) -> None:
     assert "threshold.levle" in stream.refused("apply", stream.name, "--dry-run", "--set", "threshold.levle=3")
     assert "goes with --dry-run" in stream.refused("apply", stream.name, "--set", "threshold.level=3")
+
+
+@pytest.mark.parametrize("scored", [True, False])
+async def test_the_page_draws_the_points_of_scores_or_of_observations(
+    stream: OperatedStream, scored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stream.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(None)
+    if not scored:
+        bare = settings.streams[0].model_copy(update={"score_topic": ""})
+        settings = settings.model_copy(update={"streams": (bare,)})
+    store = RedisStore(settings.redis)
+    points = Points(settings, store)
+    try:
+        assert await points.names(stream.name, "QUI") == {"of": 1, "fitting": 1, "names": ["quiet"]}
+        found = await points.points(stream.name, "quiet")
+        few = await points.points(stream.name, "quiet", 10)
+    finally:
+        await store.close()
+    at = {p["t"]: p for p in found["points"]}
+    spike = at[START + STEP * SPIKE]
+    assert (found["source"], spike["observed"]) == ("scores" if scored else "observations", [60.0])
+    assert len(few["points"]) <= 10
+    assert list(at) == sorted(at)
+    if scored:
+        [said] = [a for a in stream.alerts() if a["evidence"]["offset"] == SPIKE]
+        assert spike["score"] == said["score"]
+        assert (spike["threshold"], spike["alarm"]) == (4.0, None)
+        assert spike["expected"] == said["expected"]
+        band = said["band"] or {}
+        assert (spike["lower"], spike["upper"]) == (band.get("lower"), band.get("upper"))
+    else:
+        assert len(at) == LAST + 51  # the late one too
+
+
+def test_of_a_record_with_many_observations_the_one_that_is_meant_is_explained(stream: OperatedStream) -> None:
+    rows = [LAST + 51, LAST + 52, LAST + 53, LAST + 54, LAST + 55]
+    times = [*(START + STEP * r for r in rows), START + STEP * 5 + 7]  # the last one is late, in the same record
+    values = np.array([10.0, 10.0, 60.0, 10.0, 10.0, 10.0])
+    stream.send(encode(Batch(["quiet"], np.zeros(6, np.int64), np.array(times), values.reshape(-1, 1))))
+    told = explained(stream, LAST + 53)
+    assert (told["offset"], told["observed"]) == (LAST + 51, [60.0])
+    assert (
+        told["verdict"] == f"no alert: its score {told['score']:.2f} is below the level 4.00"
+    )  # the third of its kind
+    assert len(told["window"]) == 24
+    assert told["window"][-3:] == [[10.0], [10.0], [60.0]]  # as it was then: the record's later ones are not in it
+    done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(times[-1]), "--json")
+    late = json.loads(done.stdout.splitlines()[-1])
+    assert (late["offset"], "it came late" in late["verdict"]) == (LAST + 51, True)
 
 
 async def test_the_page_tries_the_same(stream: OperatedStream, monkeypatch: pytest.MonkeyPatch) -> None:

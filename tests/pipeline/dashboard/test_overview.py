@@ -1,0 +1,131 @@
+"""What the page says of a stream, from what Kafka and the store tell: each word, and the rates. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.dashboard.acting import Wish, what
+from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
+from pipeline.errors import BrokerError, StoreError
+from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
+from pipeline.partition.stores.redis import Progress
+from pipeline.settings import Settings
+
+
+class Store:
+    """As much of one as the overview asks."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, int] = {}
+        self.decided: dict[int, bytes] = {}
+        self.away = ""
+
+    async def progress(self, _stream: str, partition: int) -> Progress | None:
+        if self.away:
+            raise StoreError(self.away)
+        return Progress(self.offsets[partition], 1) if partition in self.offsets else None
+
+    async def newest_decision(self, _stream: str) -> int:
+        return max(self.decided, default=0)
+
+    async def decisions(self, _stream: str) -> dict[int, bytes]:
+        return self.decided
+
+
+class World(Overview):
+    """Kafka as the test says it is."""
+
+    def __init__(self) -> None:
+        self.now, self.store, self.ends, self.members, self.error = 0.0, Store(), {0: 0, 1: 0}, ("w@h",), ""
+        settings = Settings.model_validate({"streams": [{"name": "web", "model": "m"}]})
+        super().__init__(settings, self.store, clock=lambda: self.now)  # type: ignore[arg-type]
+
+    def _ask_kafka(self) -> Any:
+        from pipeline.dashboard.overview import _Kafka
+
+        if self.error:
+            return _Kafka({}, (), str(BrokerError(self.error)))
+        return _Kafka({"web": self.ends}, self.members)
+
+    async def seen(self, at: float) -> StreamLook:
+        self.now = at
+        [stream] = (await self.look()).streams
+        return stream
+
+
+@pytest.fixture
+def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.chdir(tmp_path)
+    return World()
+
+
+async def test_each_word_is_said_for_its_reason(world: World) -> None:
+    assert (await world.seen(0)).verdict == "live"  # two empty partitions need no checkpoint
+    world.ends = {0: 100, 1: 0}
+    assert (await world.seen(5)).verdict == "starting"
+    world.store.offsets = {0: 60}
+    look = await world.seen(10)
+    assert (look.verdict, look.lag) == ("live", 40)
+    assert (await world.seen(10 + STUCK)).verdict == "live"
+    assert (await world.seen(11 + STUCK)).verdict == "stuck"
+    world.store.offsets = {0: 100}
+    assert (await world.seen(12 + STUCK)).verdict == "live"
+    assert (await world.seen(6 + QUIET)).verdict == "quiet"
+    world.ends = {0: 20_000, 1: 0}
+    look = await world.seen(7 + QUIET)
+    assert (look.verdict, look.why) == ("behind", "19,900 records wait to be scored")
+    world.members = ()
+    assert (await world.seen(8 + QUIET)).verdict == "no worker"
+    world.members, world.store.away = ("w@h",), "Redis is away"
+    assert ((await world.look()).store, (await world.seen(9 + QUIET)).verdict) == ("Redis is away", "store away")
+    world.error = "no broker answers"
+    assert ((await world.look()).kafka, (await world.seen(10 + QUIET)).verdict) == ("no broker answers", "Kafka away")
+
+
+async def test_a_topic_that_is_not_there_is_said(world: World) -> None:
+    world.ends = None  # type: ignore[assignment]
+    assert (await world.seen(0)).verdict == "no topic"
+
+
+async def test_rates_are_of_the_last_looks(world: World) -> None:
+    world.ends, world.store.offsets = {0: 1000, 1: 500}, {0: 1000, 1: 500}
+    assert (await world.seen(0)).rate is None
+    world.ends, world.store.offsets = {0: 1400, 1: 600}, {0: 1200, 1: 600}
+    look = await world.seen(10)
+    assert (look.rate, look.coming) == (30.0, 50.0)
+
+
+async def test_silences_are_those_that_hold(world: World) -> None:
+    def decided(serial: int, of: Any) -> tuple[int, bytes]:
+        return serial, msgspec.json.encode(Decision(str(serial), of, "ann", "2026-01-01T00:00:00Z"))
+
+    far = 4_000_000_000_000
+    made = [Silence("a", far), Silence("b", far), Lift(2), Silence("old", 1)]
+    world.store.decided = dict(decided(i + 1, of) for i, of in enumerate(made))
+    look = await world.seen(0)
+    assert ([s["series"] for s in look.silences], look.decisions) == (["a"], 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "decided"),
+    [
+        (Wish("s", "acknowledge", "h[1]", why="me"), Acknowledge("h[[]1]", "me")),
+        (Wish("s", "acknowledge", "h*", exact=False), Acknowledge("h*")),
+        (Wish("s", "close", "h*"), Close("h[*]")),
+        (Wish("s", "forget", "a"), Forget("a")),
+        (Wish("s", "lift", serial=7), Lift(7)),
+    ],
+)
+def test_a_name_is_no_pattern_unless_it_is_meant_as_one(asked: Wish, decided: Any) -> None:
+    assert what(asked) == decided
+
+
+def test_a_silence_ends_so_many_minutes_from_now() -> None:
+    import time
+
+    silence = what(Wish("s", "silence", "a?", exact=False, minutes=30))
+    assert isinstance(silence, Silence)
+    assert (silence.series, round((silence.until / 1000 - time.time()) / 60)) == ("a?", 30)
