@@ -10,8 +10,9 @@ from unittest.mock import patch
 import pytest
 from aiokafka import AIOKafkaConsumer
 from alert_logs import Log, Row, scores, stream
+from alert_topic import new_alert_topic
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions
 from structlog.testing import capture_logs
 
 from pipeline.alerts.subscribe import AlertSubscriber, Unrepeated
@@ -31,10 +32,7 @@ def settings(request):
 
 @pytest.fixture
 def topic(settings):
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": settings.brokers})
-    admin.create_topics([NewTopic(name, 3, 1)])[name].result(20)
-    return name
+    return new_alert_topic(settings, 3)
 
 
 def alerts(name="taxi"):

@@ -6,21 +6,19 @@ import asyncio
 import json
 import math
 import time
-import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 from alert_lives import life, row_alerts
+from alert_topic import new_alert_topic, publish
 from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import PAGE_HEADERS, Tokens, create_app, serving
-from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.listening import listening
 from pipeline.settings import KafkaSettings
 
@@ -35,16 +33,7 @@ def kafka(embedded_kafka):
 
 @pytest.fixture
 def topic(kafka):
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": kafka.brokers})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(20)
-    return name
-
-
-async def publish(kafka, topic, alerts):
-    out = KafkaPublisher(kafka)
-    await asyncio.gather(*[out.send(topic, m.key, m.value, m.headers) for m in (a.message(topic) for a in alerts)])
-    await out.close()
+    return new_alert_topic(kafka)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 from alert_logs import Log, Row, scores, stream
-from confluent_kafka.admin import AdminClient, NewTopic
+from alert_topic import new_alert_topic, publish
 from recording_life import committed
 from structlog.testing import capture_logs
 
@@ -25,7 +25,6 @@ from pipeline.alerts.sinks.alertmanager import AlertStates
 from pipeline.alerts.sinks.post import Poster
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.errors import BrokerError, SettingsError
-from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.settings import KafkaSettings
 
 
@@ -36,18 +35,7 @@ def broker(embedded_kafka):
 
 @pytest.fixture
 def topic(broker):
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    admin = AdminClient({"bootstrap.servers": broker.brokers})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(20)
-    return name
-
-
-async def publish(broker, topic, alerts):
-    out = KafkaPublisher(broker)
-    for alert in alerts:
-        message = alert.message(topic)
-        await out.send(topic, message.key, message.value, message.headers)
-    await out.close()
+    return new_alert_topic(broker)
 
 
 @asynccontextmanager
