@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import browser_page
 
 from pipeline.offline import alert_list
 from pipeline.offline.report.scored import write_report
@@ -60,21 +60,9 @@ def test_all_of_it_is_in_the_wheel() -> None:
 
 
 async def test_it_draws_in_a_browser_and_the_names_stay_names(report: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH: install it to draw the report")
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = await browser.new_page()
-        wrong: list[str] = []
-        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        await tab.goto(report.as_uri())
+    async with browser_page(report.as_uri()) as tab:
         await tab.locator("tr.link").first.click()
         await tab.wait_for_selector(".chart canvas")
         assert await tab.locator(".chart canvas").count() == 2
         assert await tab.title() == "Tidewatch: d"
-        assert wrong == []
-        await browser.close()
+        assert tab.problems == []
