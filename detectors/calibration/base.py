@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from detectors.structured import put_rows, rows_at
+
 MAX_CALIBRATED = 12.0
 LN10 = float(np.log(10.0))
 _HUGE = 1e30
@@ -107,11 +109,11 @@ class Calibrator(ABC):
         groups[first[1:]] = 1
         groups = np.cumsum(groups)  # (B,) 0, 0, 0, 1, 1, ...: the how-manyeth series of this batch
         touched = sorted_rows[first]
-        states = state[touched]  # a copy; worked on, then written back
+        states = rows_at(state, touched)  # worked on, then written back
         levels = np.empty(len(order))
         for items in self._steps(states, groups, first, counted):
             levels[items] = self._one_step(states, groups[items], values[items], counted[items])
-        state[touched] = states
+        put_rows(state, touched, states)
         out[order] = levels
         return out
 
@@ -172,7 +174,7 @@ class Calibrator(ABC):
         new = np.ones(len(groups), np.bool_)
         np.not_equal(groups[1:], groups[:-1], out=new[1:])
         present, local = groups[new], np.cumsum(new) - 1
-        mine = states[present] if len(present) < len(states) else states
+        mine = rows_at(states, present) if len(present) < len(states) else states
         ready = self.ready(mine)
         levels = self._levels(mine, local, values)
         np.minimum(np.maximum(levels, 0.0, out=levels), MAX_CALIBRATED, out=levels)
@@ -209,7 +211,7 @@ class Calibrator(ABC):
             moved["cut"] = 0
             mine[full] = moved
         if mine is not states:
-            states[present] = mine
+            put_rows(states, present, mine)
         return levels
 
     def _spared(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from detectors.calibration import Calibrator
 from detectors.model import Model
+from detectors.structured import rows_at
 from detectors.thresholds import step_of_each
 
 
@@ -44,7 +45,7 @@ class Remembered:
         touched = np.zeros(len(states), np.bool_)
         touched[rows] = True
         present = np.flatnonzero(touched)
-        return cls(present, states[present])
+        return cls(present, rows_at(states, present))
 
 
 def margins(

@@ -104,7 +104,7 @@ class PartitionState:
 
     def touch(self, rows: NDArray[np.intp]) -> None:
         """Mark the pages of these rows as written to."""
-        self._dirty.update(np.unique(rows // PAGE).tolist())
+        self._dirty.update(np.flatnonzero(np.bincount(rows // PAGE)).tolist())
 
     def drop(self, rows: Iterable[int]) -> None:
         """Forget series (idle ones, inside a checkpoint); their rows are zeroed and used again."""

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.structured import rows_at
 from pipeline.steps.batches import Absent
 from pipeline.steps.state import PartitionState
 
@@ -164,9 +165,9 @@ class Absence:
             return self._unsettled(known, waiting, K)
         n, least = len(column), self._patience.least(known)
         first, last = np.zeros((2, len(known)), np.intp)
-        first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(n)
-        heard = np.unique(column) if n < len(known) else np.flatnonzero(np.bincount(column, minlength=len(known)))
-        first, last = first[heard], last[heard]
+        first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(1, n + 1)
+        heard = np.flatnonzero(last)
+        first, last = first[heard], last[heard] - 1
         odd = np.zeros(len(known), np.bool_)
         odd[[c for _, c, _ in learnt]] = True
         began = np.maximum(known["quiet_at"][heard], course.begun)
@@ -298,7 +299,7 @@ class Absence:
             return []
         clocks = self._state.arrays["clock"]
         rows = np.flatnonzero((clocks["vote"] > 0) & (clocks["absent"] != GIVEN_UP))
-        known = clocks[rows]
+        known = rows_at(clocks, rows)
         limit = patience.limits(known)
         quiet_at = np.where(known["said"] != 0, now, np.maximum(known["quiet_at"], course.begun))
         quiet_by = np.where(known["said"] != 0, progress, known["quiet_by"])

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.structured import put_rows, rows_at
 from pipeline.steps.batches import Absent
 from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
 from pipeline.steps.judging import Sorted
@@ -182,7 +183,7 @@ class EventTime:
         place_of = np.empty(len(clocks), np.intp)
         place_of[columns] = np.arange(S)
         column = place_of[rows]
-        known = clocks[columns]
+        known = rows_at(clocks, columns)
         changed = known["fresh"] != 0
         voted_before = known["votes"].copy()
         steps, moves = _steps(clocks, rows, times, vouched)
@@ -222,8 +223,9 @@ class EventTime:
         known["moved"][voted] += moves[behind[voted] - 1]
         changed |= known["votes"] != voted_before
         changed[said] = True
-        clocks[columns[changed]] = known[changed]
-        self._state.touch(columns[changed])
+        moved = columns[changed]
+        put_rows(clocks, moved, rows_at(known, changed))
+        self._state.touch(moved)
         scalars["watermark"] = int(event_times[-1])
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
@@ -320,11 +322,11 @@ def _steps(
     if not len(which):
         return steps, moves
     batch = Sorted.of(rows[which], times[which])
-    known = clocks[batch.rows]
-    step = np.maximum(batch.steps(known["vote"]), 0)
-    step[batch.first[known["vote"] == 0]] = 0
+    vote = clocks["vote"][batch.rows]
+    step = np.maximum(batch.steps(vote), 0)
+    step[batch.first[vote == 0]] = 0
     before = np.roll(step, 1)
-    before[batch.first] = known["step"]
+    before[batch.first] = clocks["step"][batch.rows]
     counted = np.cumsum(np.where(before > 0, np.minimum(step, 2 * before), step))
     counted -= np.repeat(np.append(0, counted)[batch.first], batch.lengths)
     at = which[batch.order]

@@ -1,0 +1,31 @@
+"""Whole rows of structured arrays, taken and put as the bytes that they are.
+
+numpy copies `array[at]` field by field where rows are structured: of 108 bytes in 20 fields, 100 ns a row in place of 6.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def rows_at(array: NDArray[Any], at: NDArray[np.intp] | NDArray[np.bool_]) -> NDArray[Any]:
+    """A copy of rows `at` (n,), or of those chosen, of a structured array (S,): `array[at]`.
+
+    >>> states = np.array([(1, 0.5), (2, 1.5)], [("seen", "<u4"), ("mean", "<f8")])
+    >>> rows_at(states, np.array([1, 0]))["seen"].tolist()
+    [2, 1]
+    """
+    return np.asarray(_bytes(array)[at].view(array.dtype))
+
+
+def put_rows(array: NDArray[Any], at: NDArray[np.intp] | NDArray[np.bool_], rows: NDArray[Any]) -> None:
+    """Write rows (n,) of the same dtype in place: `array[at] = rows`."""
+    assert rows.dtype == array.dtype
+    _bytes(array)[at] = _bytes(rows)
+
+
+def _bytes(array: NDArray[Any]) -> NDArray[np.void]:
+    return array.view(np.dtype((np.void, array.dtype.itemsize)))
