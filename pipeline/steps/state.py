@@ -257,10 +257,8 @@ def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[
     windows, clocks = stored["windows"], np.zeros(PAGE, dtype)
     known = windows["ordinal"] > 1
     clocks["vote"] = np.where(known, windows["last"], 0)
-    clocks["since"], clocks["said"] = (
-        clocks["vote"],
-        known,
-    )  # nobody is absent who has not reported for a day from here on
+    clocks["since"] = clocks["vote"]  # nobody is absent who has not reported for a day from here on
+    clocks["said"] = known
     clocks["votes"] = known
     clocks["heard_at"] = windows["last"]
     if "decided" in (windows.dtype.names or ()):
