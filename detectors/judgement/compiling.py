@@ -1,4 +1,4 @@
-"""`kernel.run` as machine code: compiled once on a machine, kept in the cache folder, loaded from there in the time that importing Numba takes.
+"""`kernel.rows.run` as machine code: compiled once on a machine, kept in the cache folder, loaded from there in the time that importing Numba takes.
 
     <cache>/compiled/<fingerprint>/     cache: TIDEWATCH_CACHE, else $XDG_CACHE_HOME/tidewatch, else ~/.cache/tidewatch
 
@@ -30,7 +30,7 @@ _SOURCES = Path(__file__).parent
 
 @cache
 def compiled() -> Callable[..., None]:
-    """The function; see `kernel.run` for what it takes."""
+    """The function; see `kernel.rows.run` for what it takes."""
     import numba
 
     try:
@@ -79,10 +79,10 @@ def _kept_in(folder: Path) -> Callable[..., None]:
 def _made(**kept: bool) -> Callable[..., None]:
     import numba
 
-    from detectors.judgement import kernel
+    from detectors.judgement.kernel import layout, rows
 
     njit: Any = numba.njit
-    made: Callable[..., None] = njit(kernel.SIGNATURE, **kernel.OPTIONS, **kept)(kernel.run)
+    made: Callable[..., None] = njit(rows.SIGNATURE, **layout.OPTIONS, **kept)(rows.run)
     return made
 
 
@@ -92,7 +92,7 @@ def folder_of(version: str) -> Path:
     if not base:
         base = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidewatch")
     fingerprint = hashlib.sha256(version.encode())
-    for source in sorted(_SOURCES.glob("*.py")):
+    for source in sorted(_SOURCES.rglob("*.py")):
         fingerprint.update(source.read_bytes())
     return Path(base) / "compiled" / fingerprint.hexdigest()[:16]
 

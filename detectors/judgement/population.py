@@ -171,7 +171,7 @@ class Population:
         anew: ArrayLike,
         sizes: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """What the compiled rows tell, see `kernel.run`."""
+        """What the compiled rows tell, see `kernel.rows.run`."""
         from detectors.judgement.compiling import compiled  # Numba takes its time to import
 
         B, C = values.shape

@@ -108,7 +108,11 @@ def test_another_source_and_another_numba_have_another_folder(tmp_path: Path, mo
     first = compiling.folder_of("1")
     assert compiling.folder_of("2") != first
     (tmp_path / "terms.py").write_text("FAR = 12.0\n")
-    assert compiling.folder_of("1") != first
+    second = compiling.folder_of("1")
+    assert second != first
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/row.py").write_text("def judge(): ...\n")
+    assert compiling.folder_of("1") != second
 
 
 def test_nothing_imports_numba_before_a_row_is_judged() -> None:

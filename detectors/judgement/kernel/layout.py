@@ -1,0 +1,109 @@
+"""Where the numbers of a row lie in its array `w`, and what all of the compiled code is made of.
+
+`W_...` and `OWN` are places in `w`, `OWN_...` those of a channel behind its beginning, `OWN + k * WIDE`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.judgement.clock import DAY
+from detectors.judgement.kernel import field
+from detectors.judgement.ranking import ONE, SEVERAL
+from detectors.judgement.short_state import CENTRES
+from detectors.judgement.state import BLOCK
+from detectors.judgement.terms import ALARMS, CLEANED, CLOCK, GIVEN, PLAIN, QUARTER, SCALED, SPREAD, TERMS
+
+Array = NDArray[Any]
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "fastmath": False,
+    "no_cfunc_wrapper": True,
+}
+_numba: Any = numba  # its types know fewer options than it has
+inner = _numba.njit(no_cpython_wrapper=True, **OPTIONS)
+
+S, A, T = len(SCALED), len(ALARMS), len(TERMS)
+
+# One array of the numbers of a row; nothing in it but the level of the last budget outlives the row.
+W_U, W_BEYOND, W_LEVELS, W_NEAR, W_LEFT = 0, T, T + A, T + 2 * A, T + 2 * A + CENTRES
+W_BUDGET, OWN = W_LEFT + 3 * BLOCK, W_LEFT + 3 * BLOCK + 2
+OWN_X, OWN_LEVEL, OWN_EXPECTED, OWN_FORECAST, OWN_SIZE, OWN_OUT = 0, 1, 2, 3, 4, 4 + S
+WIDE = 4 + 2 * S
+
+I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
+I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)
+TERM_OF_ALARM, TERM_OF_SCALED = np.array(ALARMS), np.array(SCALED)
+ALONE = A - 2
+"""Alarms of one channel."""
+_MONDAY = 4 * DAY
+ONE_TOTAL, SEVERAL_TOTAL = float(ONE.sum()), float(SEVERAL.sum())
+
+
+@inner
+def half(bits):
+    """Value of a 16-bit float, finite."""
+    exponent, fraction = (bits >> 10) & 31, bits & 1023
+    size = math.ldexp(float(fraction), -24) if exponent == 0 else math.ldexp(float(1024 + fraction), exponent - 25)
+    return -size if bits >> 15 else size
+
+
+@inner
+def half_bits(value):
+    """Bits of the nearest 16-bit float, ties to even; the largest finite one where it is beyond."""
+    size = abs(value)
+    if size >= 65504.0:
+        bits = 0x7BFF
+    elif size < 2.0**-14:
+        bits = int(np.rint(size * 16777216.0))
+    else:
+        fraction, exponent = math.frexp(size)
+        bits = ((exponent + 14) << 10) + int(np.rint(fraction * 2048.0)) - 1024
+    return bits | 0x8000 if value < 0 else bits
+
+
+@inner
+def between(x, low, high):
+    """x, bounded."""
+    return min(max(x, low), high)
+
+
+@inner
+def cluster(a, rows_a_day):
+    """How many rows of an alarm's term go together, see `terms.rows_of`; `a` counts in ALARMS."""
+    if a == 2 or a == 4 or a == 6:
+        return 4.0
+    return between(rows_a_day / 4.0, 12.0, 500.0) / 2.0 if a == 3 else 1.0
+
+
+@inner
+def shares(f8, c):
+    """Weights of the three forecasts of the clock."""
+    a, b, d = f8[c + field.ERRORS], f8[c + field.ERRORS + 1], f8[c + field.ERRORS + 2]
+    least = min(a, b, d) + 1e-9
+    a, b, d = least / (a + 1e-9), least / (b + 1e-9), least / (d + 1e-9)
+    a, b, d = a * a * a * a, b * b * b * b, d * d * d * d
+    total = a + b + d
+    return a / total, b / total, d / total
+
+
+@inner
+def bin_of(local, period, bins, most):
+    """Bin of a local time in a day or a week; of records that say what cannot be, within the array all the same."""
+    return (local - _MONDAY) % period * min(np.int64(bins), most) // period
+
+
+@inner
+def shifted(f4, at, n, x):
+    """The oldest of n leaves, `x` enters."""
+    row = f4[at : at + n]
+    for i in range(n - 1):
+        row[i] = row[i + 1]
+    row[n - 1] = x

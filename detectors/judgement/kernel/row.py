@@ -1,0 +1,311 @@
+"""A row of a series that is judged: what is odd about it, the two outputs, the band."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from detectors.judgement.alarm import BINS, LOWEST, SHAPE, SLACK, WIDTH
+from detectors.judgement.autoregression import ORDER
+from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
+from detectors.judgement.kernel import field
+from detectors.judgement.kernel.layout import (
+    ALONE,
+    I_CLEANED,
+    I_CLOCK,
+    I_GIVEN,
+    I_PLAIN,
+    I_QUARTER,
+    I_SPREAD,
+    ONE_TOTAL,
+    OWN,
+    OWN_EXPECTED,
+    OWN_FORECAST,
+    OWN_LEVEL,
+    OWN_OUT,
+    OWN_SIZE,
+    OWN_X,
+    SEVERAL_TOTAL,
+    TERM_OF_ALARM,
+    TERM_OF_SCALED,
+    W_BEYOND,
+    W_BUDGET,
+    W_LEVELS,
+    W_NEAR,
+    W_U,
+    WIDE,
+    A,
+    S,
+    T,
+    between,
+    bin_of,
+    cluster,
+    half,
+    inner,
+    shares,
+    shifted,
+)
+from detectors.judgement.kernel.slow import learn_clock, tails
+from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, RAISED, SEVERAL
+from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
+from detectors.judgement.short_state import CENTRES, ROWS
+from detectors.judgement.state import BLOCK
+from detectors.judgement.terms import CLEANED, CLIP, CLOCK, FAR, FLAT, HIGHEST, LONGEST, STATE
+
+_LN10 = math.log(10.0)
+_LOWEST_U = 1e-9
+
+
+@inner
+def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week):
+    """One channel: what the clock and the rows before it expect, and the sizes of its scaled terms; contexts and means move on."""
+    x = (value - f8[c + field.MIDDLE]) / f8[c + field.UNIT]
+    level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
+    x = level if math.isnan(x) else between(x, -WILD, WILD)
+    by_day = level + half(u2[4 * c + field.DAY + day])
+    by_week = by_day + half(u2[4 * c + field.WEEK + week])
+    a, b, d = shares(f8, c)
+    expected = level * a + by_day * b + by_week * d
+    left = x - expected
+    f = 2 * c
+    cleaned, plain = 0.0, 0.0
+    weights, one, two = (
+        learnt[m : m + ORDER],
+        f4[f + field.CLEANED : f + field.CLEANED + ORDER],
+        f4[f + field.PLAIN : f + field.PLAIN + ORDER],
+    )
+    for i in range(ORDER):
+        weight = np.float64(weights[i])
+        cleaned += np.float64(one[i]) * weight
+        plain += np.float64(two[i]) * weight
+    cleaned += f8[c + field.FOLLOWS] * np.float64(one[ORDER - 1])
+    plain += f8[c + field.FOLLOWS] * np.float64(two[ORDER - 1])
+    error, plain_error = abs(left - cleaned), abs(left - plain)
+    enters = left
+    if error > FAR * f8[c + field.SCALES]:
+        i4[f + field.FAR] += 1
+        if i4[f + field.FAR] > LONGEST:
+            i4[f + field.FAR] = 0
+            for i in range(ORDER):
+                one[i] = two[i]
+        else:
+            enters = cleaned
+    else:
+        i4[f + field.FAR] = 0
+    shifted(f4, f + field.CLEANED, ORDER, enters)
+    shifted(f4, f + field.PLAIN, ORDER, left)
+    shifted(f4, f + field.SEEN, ROWS, x)
+    bound = 8.0 * f8[c + field.SCALES + 2]
+    mean, spread = np.float64(f4[f + field.MEANS]), np.float64(f4[f + field.MEANS + 1])
+    f4[f + field.MEANS] = mean + (between(left, -bound, bound) - mean) / between(f8[h + field.RPD] / 4.0, 12.0, 500.0)
+    f4[f + field.MEANS + 1] = spread + 0.125 * (min(plain_error, 10.0 * f8[c + field.SCALES + 1]) - spread)
+    i4[f + field.EQUAL] = i4[f + field.EQUAL] + 1 if x == f8[c + field.LAST] else 0
+    f8[c + field.LAST] = x
+    stretch = 0.0
+    for i in range(ORDER - 8, ORDER):
+        stretch += np.float64(two[i])
+    w[o + OWN_X], w[o + OWN_LEVEL], w[o + OWN_EXPECTED], w[o + OWN_FORECAST] = x, level, expected, cleaned
+    w[o + OWN_SIZE], w[o + OWN_SIZE + 1], w[o + OWN_SIZE + 2] = error, plain_error, abs(left)
+    w[o + OWN_SIZE + 3], w[o + OWN_SIZE + 4] = abs(stretch / 8.0), abs(np.float64(f4[f + field.MEANS]))
+    w[o + OWN_SIZE + 5], w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = np.float64(f4[f + field.MEANS + 1]), 0.0, 0.0
+
+
+@inner
+def given(f4, learnt, w, h, m, C):
+    """What is left of each channel when all others are known: of the newest row, and the mean of eight."""
+    for k in range(C):
+        others, o = m + k * (field.OTHERS + C) + field.OTHERS, OWN + k * WIDE
+        newest, total = 0.0, 0.0
+        for i in range(ROWS):
+            newest = 0.0
+            for j in range(C):
+                seen = f4[2 * (h + field.HEAD_WORDS + j * field.CHANNEL_WORDS) + field.SEEN + i]
+                newest += np.float64(seen) * np.float64(learnt[others + j])
+            total += newest
+        w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = abs(newest), abs(total / ROWS)
+
+
+@inner
+def scale(f8, w, h, C):
+    """Each size by its own slow scale; the channels of a term become one number, in units of its own 99 % quantile."""
+    for i in range(S):
+        for k in range(C):
+            c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
+            slow, size = f8[c + field.SCALES + i], w[o + OWN_SIZE + i]
+            f8[c + field.SUMS + i] += min(size, CLIP * slow)
+            size /= slow
+            w[o + OWN_OUT + i] = max(size - 1.0, 0.0) if i == I_SPREAD else size
+        t = TERM_OF_SCALED[i]
+        w[W_U + t] = (w[OWN + OWN_OUT + i] if C == 1 else highest(w, i, C)) / f8[h + field.USUAL + t]
+
+
+@inner
+def highest(w, i, C):
+    """Mean of the three highest logarithms, taken back."""
+    a, b, d = -1.0, -1.0, -1.0
+    for k in range(C):
+        size = w[OWN + k * WIDE + OWN_OUT + i]
+        if size > a:
+            a, b, d = size, a, b
+        elif size > b:
+            b, d = size, b
+        elif size > d:
+            d = size
+    total = math.log1p(a) + math.log1p(b)
+    if C == 2:
+        return math.expm1(total / 2)
+    return math.expm1((total + math.log1p(d)) / HIGHEST)
+
+
+@inner
+def picture(f4, learnt, w, h, m, C):
+    """Root mean square distance of the last 8 rows to the nearest centre."""
+    near = w[W_NEAR : W_NEAR + CENTRES]
+    for j in range(CENTRES):
+        near[j] = 0.0
+    for k in range(C):
+        seen, centres = (
+            2 * (h + field.HEAD_WORDS + k * field.CHANNEL_WORDS) + field.SEEN,
+            m + k * (field.OTHERS + C) + field.CENTRES,
+        )
+        for i in range(ROWS):
+            x, of = (
+                np.float64(f4[seen + i]) - w[OWN + k * WIDE + OWN_LEVEL],
+                learnt[centres + i * CENTRES : centres + (i + 1) * CENTRES],
+            )
+            for j in range(CENTRES):
+                off = x - np.float64(of[j])
+                near[j] += off * off
+    best = near[0]
+    for j in range(1, CENTRES):
+        best = min(best, near[j])
+    return math.sqrt(best / (ROWS * C))
+
+
+@inner
+def rare(f8, w, h, C, young, budget):
+    """By how much the rarest term is beyond its level; of all terms in `w`."""
+    known, rows_a_day = A if C > 1 else ALONE, f8[h + field.RPD]
+    if budget != w[W_BUDGET]:
+        w[W_BUDGET] = budget
+        for a in range(A):
+            w[W_LEVELS + a] = math.log10(max(budget, 200.0) * known / cluster(a, 48.0)) - SLACK
+    w[W_LEVELS + 3] = math.log10(max(budget, 200.0) * known / cluster(3, rows_a_day)) - SLACK
+    best = -np.inf
+    for a in range(A):
+        if a >= known or (young and a > 0):
+            w[W_BEYOND + a] = -np.inf
+            continue
+        u, start = w[W_U + TERM_OF_ALARM[a]], f8[h + field.TAILS + 2 * a]
+        rarity = EDGE * min(u / start, 1.0)
+        if u > start:
+            rarity += math.log10(1.0 + SHAPE * ((u - start) / f8[h + field.TAILS + 2 * a + 1])) / SHAPE
+        w[W_BEYOND + a] = rarity - w[W_LEVELS + a]
+        best = max(best, w[W_BEYOND + a])
+    return best
+
+
+@inner
+def reach(f8, w, h, a, t):
+    """In units of the scale: how far out a row alarms by this term."""
+    wanted = max(w[W_LEVELS + a] + f8[h + field.BAR] - EDGE, 0.0)
+    over = (math.exp(SHAPE * wanted * _LN10) - 1.0) / SHAPE
+    return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
+
+
+@inner
+def band(f8, w, h, C, out, b):
+    """Between what a row alarms by none of the two terms of its newest value; of several channels, where each is as far out as it."""
+    one, clock = reach(f8, w, h, 0, CLEANED), reach(f8, w, h, 1, CLOCK)
+    for k in range(C):
+        c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
+        half_one, half_clock = one * f8[c + field.SCALES + I_CLEANED], clock * f8[c + field.SCALES + I_CLOCK]
+        middle = w[o + OWN_EXPECTED]
+        low, high = middle + w[o + OWN_FORECAST] - half_one, middle + w[o + OWN_FORECAST] + half_one
+        inner_low, inner_high = max(low, middle - half_clock), min(high, middle + half_clock)
+        if inner_low <= inner_high:
+            low, high = inner_low, inner_high
+        out[b, 2 + T + k] = (low + high) / 2.0 * f8[c + field.UNIT] + f8[c + field.MIDDLE]
+        out[b, 2 + T + C + k] = (high - low) / 2.0 * f8[c + field.UNIT]
+
+
+@inner
+def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
+    """Score, whether it is anomalous, whose share it is; hold, bar and counts move on."""
+    total = 0.0
+    for t in range(T):
+        u = w[W_U + t]
+        out[b, 2 + t] = u
+        if u > 0.0:
+            total += math.log2(1.0 + u) * (SEVERAL[t] if whole else ONE[t])
+    now = total / (SEVERAL_TOTAL if whole else ONE_TOTAL)
+    f8[h + field.PEAK] = max(now, f8[h + field.PEAK] * (1.0 - FADE))
+    anomalous, calm = strength >= f8[h + field.BAR], i4[2 * h + field.CALM]
+    out[b, 0], out[b, 1], told[b, 0], told[b, 1] = max(now, HOLD * f8[h + field.PEAK]), strength, anomalous, 1
+    bar = f8[h + field.BAR] + RAISED if anomalous and calm < 0 else f8[h + field.BAR]
+    bar = max(bar - RAISED / budget, 0.0)
+    f8[h + field.BAR] = bar
+    i4[2 * h + field.CALM] = 0 if anomalous else (calm + 1 if 0 <= calm < NORMAL_ROWS - 1 else -1)
+    for a in range(A):
+        if w[W_BEYOND + a] < bar:
+            place = math.floor((math.log2(max(w[W_U + TERM_OF_ALARM[a]], _LOWEST_U)) - LOWEST) / WIDTH)
+            u2[4 * h + field.COUNTS + a * BINS + int(between(place, 0, BINS - 1))] += 1
+    total = 0.0
+    for k in range(C):
+        o, odd = OWN + k * WIDE + OWN_OUT, 1.0
+        for i in range(I_GIVEN, S) if whole else range(I_QUARTER + 1):
+            if i != I_PLAIN:
+                odd *= 1.0 + w[o + i]
+        odd = math.log(odd)
+        out[b, 2 + T + 2 * C + k] = odd
+        total += odd
+    for k in range(C):
+        out[b, 2 + T + 2 * C + k] /= max(total, 1e-12)
+
+
+@inner
+def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, budget, sizes, out, told, b):
+    """One row of a series that is judged; with the last of a block, what is slow moves on. With room for `sizes`, only these are told."""
+    rows, rows_a_day = i8[h + field.ROWS], f8[h + field.RPD]
+    at, whole = rows % BLOCK, learnt[m + C * (field.OTHERS + C)] != 0
+    w[W_BUDGET + 1] = at + 1.0
+    day = bin_of(local, DAY, u2[4 * h + field.BINS], DAY_BINS)
+    week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
+    still = 0.0
+    for k in range(C):
+        c, of, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C), OWN + k * WIDE
+        look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, week)
+        f4[2 * c + field.BLOCK + at] = w[o + OWN_X]
+        still = max(still, i4[2 * c + field.EQUAL] / (2.0 * np.float64(learnt[of + field.LONGEST]) + 6.0))
+    if whole:
+        given(f4, learnt, w, h, m, C)
+    i8[h + field.LOCAL + at] = local
+    i8[h + field.ROWS] = rows + 1
+    if len(sizes):
+        for i in range(S):
+            for k in range(C):
+                sizes[b, i, k] = w[OWN + k * WIDE + OWN_SIZE + i]
+        if at == BLOCK - 1:
+            learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
+        return
+    scale(f8, w, h, C)
+    known = i4[2 * h + field.KNOWN] > 0
+    w[W_U + STATE] = picture(f4, learnt, w, h, m, C) / f8[h + field.USUAL + STATE] if known else 0.0
+    w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
+    young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
+    strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
+    band(f8, w, h, C, out, b)
+    tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
+    if at == BLOCK - 1:
+        slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
+        if not known:
+            slow = max(slow, BLOCK / (rows + 1 + 2.0 * BLOCK))
+        for k in range(C):
+            c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+            for i in range(S):
+                was = f8[c + field.SCALES + i]
+                f8[c + field.SCALES + i] = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
+                f8[c + field.SUMS + i] = 0.0
+        learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
+        tails(f8, u2, h)

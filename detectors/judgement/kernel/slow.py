@@ -1,0 +1,118 @@
+"""What moves on with every 16th row of a series: the clock and the tails of the alarm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, WIDTH
+from detectors.judgement.autoregression import ORDER
+from detectors.judgement.clock import CLIP as CLOCK_CLIP
+from detectors.judgement.clock import DAY, DAY_BINS, GAIN, WEEK, WEEK_BINS
+from detectors.judgement.kernel import field
+from detectors.judgement.kernel.layout import W_LEFT, A, between, bin_of, cluster, half, half_bits, inner, shares
+from detectors.judgement.state import BLOCK
+
+_LN2, _LN4 = math.log(2.0), math.log(4.0)
+
+
+@inner
+def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
+    """See `clock.Clock.learn`; of a series that is not known, what was learnt from few rows moves with each as a mean does."""
+    rows, rows_a_day, young = i8[h + field.ROWS], f8[h + field.RPD], i4[2 * h + field.KNOWN] == 0
+    slow, steady, turn = 1.0 / between(7.0 * rows_a_day, 200.0, 5000.0), between(rows_a_day, 24.0, 2000.0), 0.02
+    days, weeks = f8[h + field.DAYS], f8[h + field.WEEKS]
+    f8[h + field.DAYS] = days + BLOCK / max(rows_a_day, 1.0)
+    f8[h + field.WEEKS] = weeks + BLOCK / max(7.0 * rows_a_day, 1.0)
+    if young:
+        slow, steady = max(slow, 1.0 / (rows + 2.0 * BLOCK)), min(steady, BLOCK + rows / 8.0)
+        turn = 0.0 if f8[h + field.DAYS] < 2 else turn
+    of_day, of_week = u2[4 * h + field.BINS], u2[4 * h + field.BINS + 1]
+    for i in range(BLOCK):
+        bins[i] = bin_of(i8[h + field.LOCAL + i], DAY, of_day, DAY_BINS)
+        bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week, WEEK_BINS)
+    for k in range(C):
+        c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+        a, b, d = shares(f8, c)
+        bound = CLOCK_CLIP * (f8[c + field.ERRORS] * a + f8[c + field.ERRORS + 1] * b + f8[c + field.ERRORS + 2] * d)
+        step = 0.0
+        for i in range(BLOCK):
+            x, level = np.float64(f4[2 * c + field.BLOCK + i]), f8[c + field.LEVEL] + f8[c + field.SLOPE] * (i + 1)
+            by_day = level + half(u2[4 * c + field.DAY + bins[i]])
+            by_week = by_day + half(u2[4 * c + field.WEEK + bins[BLOCK + i]])
+            step += between(x - (level * a + by_day * b + by_week * d), -bound, bound)
+            w[W_LEFT + i], w[W_LEFT + BLOCK + i], w[W_LEFT + 2 * BLOCK + i] = x - level, x - by_day, x - by_week
+        for j in range(3):
+            usual, total = f8[c + field.ERRORS + j], 0.0
+            for i in range(BLOCK):
+                total += min(abs(w[W_LEFT + j * BLOCK + i]), CLOCK_CLIP * usual)
+            f8[c + field.ERRORS + j] = usual + BLOCK * slow * (total / BLOCK * 1.05 - usual)
+        if of_day > 1:
+            profile(
+                u2, w, bins, 4 * c + field.DAY, 0, CLOCK_CLIP * f8[c + field.ERRORS + 1], max(GAIN, 1.0 / (days + 1.0))
+            )
+        if of_week > 1:
+            profile(
+                u2,
+                w,
+                bins,
+                4 * c + field.WEEK,
+                BLOCK,
+                CLOCK_CLIP * f8[c + field.ERRORS + 2],
+                max(GAIN, 1.0 / (weeks + 1.0)),
+            )
+        step /= steady
+        f8[c + field.SLOPE] += turn * step / BLOCK
+        f8[c + field.LEVEL] += BLOCK * f8[c + field.SLOPE] + step
+        if young:  # what was left of the level as it was
+            for i in range(ORDER):
+                f4[2 * c + field.CLEANED + i] -= step
+                f4[2 * c + field.PLAIN + i] -= step
+
+
+@inner
+def profile(u2, w, bins, at, of, bound, gain):
+    """Each bin moves by the mean of what its rows of the block were off."""
+    for i in range(BLOCK):
+        mine, again = bins[of + i], False
+        for j in range(i):
+            again = again or bins[of + j] == mine
+        if again:
+            continue
+        total, n = 0.0, 0
+        for j in range(i, BLOCK):
+            if bins[of + j] == mine:
+                total += between(w[W_LEFT + BLOCK + of + j], -bound, bound)
+                n += 1
+        u2[at + mine] = half_bits(half(u2[at + mine]) + gain * (total / n))
+
+
+@inner
+def tails(f8, u2, h):
+    """The oldest are forgotten, and tails follow from the counts; see `alarm.body`."""
+    for a in range(A):
+        total, at = 0, 4 * h + field.COUNTS + a * BINS
+        for j in range(BINS):
+            total += np.int64(u2[at + j])
+        if total >= REMEMBERED:
+            total = 0
+            for j in range(BINS):
+                u2[at + j] = u2[at + j] >> 1
+                total += np.int64(u2[at + j])
+        apart = total / cluster(a, f8[h + field.RPD])
+        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + 10.0 / (apart + 5.0)
+        low = quantile(u2, at, BODY[0] * total) * weight + (1.0 - weight) * PRIOR[0] * wide
+        high = quantile(u2, at, BODY[1] * total) * weight + (1.0 - weight) * PRIOR[1] * wide
+        f8[h + field.TAILS + 2 * a], f8[h + field.TAILS + 2 * a + 1] = low, max((high - low) / _LN4, 0.03 * low)
+
+
+@inner
+def quantile(u2, at, rank):
+    """Value at this rank of the counts, within its bin by the way it has come."""
+    below, j = 0, 0
+    while j < BINS - 1 and below + np.int64(u2[at + j]) < rank:
+        below += np.int64(u2[at + j])
+        j += 1
+    inside = (rank - below) / max(np.int64(u2[at + j]), 1)
+    return math.exp((LOWEST + WIDTH * (j + inside)) * _LN2)
