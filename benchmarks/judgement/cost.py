@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from detectors.judgement.engine import Judge
 from detectors.judgement.population import Population
+from detectors.judgement.reference import Judge
 
 T0, STEP = 1_750_000_000_000, 300_000
 N, HISTORY, SERIES = 20_000, 5_000, 1_000
@@ -36,7 +36,7 @@ def main() -> None:
         "",
         f"Written by `benchmarks/judgement/cost.py`, one run: {machine()}. us of CPU a row, the best of several passes.",
         "",
-        "| channels | a lone series, 20,000 rows in a call | a row each of 1,000 series | a call with one row | numpy (`engine`), a lone series | times faster | learning from 5,000 rows |",
+        "| channels | a lone series, 20,000 rows in a call | a row each of 1,000 series | a call with one row | numpy (`reference`), a lone series | times faster | learning from 5,000 rows |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [row(channels) for channels in (1, 3, 8)]

@@ -4,7 +4,7 @@
     rows    ──▶ step: terms ──▶ score = mean of log2(1 + term / its own q99)              (ranks; nothing in it adapts to what it ranks)
                           └───▶ strength = rarity among the recent terms - level          (decides; level from a false-alarm budget)
 
-`population.Population` learns from histories and judges rows of any series that follow, in any cut, by compiled loops (`kernel`); `engine.Judge` is the same for
+`population.Population` learns from histories and judges rows of any series that follow, in any cut, by compiled loops (`kernel`); `reference.Judge` is the same for
 one series in numpy, to read and to test by. The same rows give the same bits however they are cut: what is recurrent goes row by row, what is slow
 moves on every `state.BLOCK` rows of the series. Values are (n, C); event times are int64 ms; offsets of the local clock from UTC are handed in, so
 daylight saving is the caller's.

@@ -1,7 +1,7 @@
 """What is learnt of a series from its history.
 
 Learning is honest: what judges is fitted on the first half of the history and runs over the second, which gives the usual size of every term; then it is
-fitted on all. What runs is handed in (`Replay`): the compiled rows of a population, or the numpy ones of `engine`.
+fitted on all. What runs is handed in (`Replay`): the compiled rows of a population, or the numpy ones of `reference`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     nothing ─────────────────────▶ a record of zeros: the first rows are gathered ───┘
 
 Rows are judged one after the other by compiled loops (`kernel`), in place, so a row's bits depend neither on the cut nor on its neighbours.
-`engine.Judge` is the same for one series in numpy, and slow; tests hold the two together.
+`reference.Judge` is the same for one series in numpy, and slow; tests hold the two together.
 """
 
 from __future__ import annotations

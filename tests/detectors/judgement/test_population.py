@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.judgement.engine import Judge
 from detectors.judgement.population import Population, Said
+from detectors.judgement.reference import Judge
 
 STEP = 3_600_000
 T0 = 1_750_000_000_000

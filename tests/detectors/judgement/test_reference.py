@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.judgement.engine import BLOCK, Judge, Said, State
+from detectors.judgement.reference import BLOCK, Judge, Said, State
 
 MINUTE = 60_000
 MONDAY = 1_704_067_200_000

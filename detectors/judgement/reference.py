@@ -24,23 +24,7 @@ class Judge(Learnt):
     def fit(
         cls, times: Times, values: Floats, *, budget: float = 10_000.0, offset_ms: Times | int = 0
     ) -> tuple[Judge, State]:
-        """Learn from a history.
-
-        Parameters
-        ----------
-        times : (n,) int64
-            Event times, ms, rising; n >= 5.
-        values : (n, C)
-            Finite.
-        budget
-            Rows per false alert.
-        offset_ms
-            Of the local clock from UTC, for each row or for all.
-
-        Returns
-        -------
-        The judge, and the state behind the last row of the history.
-        """
+        """Learn from a history; returns the judge, and the state behind its last row. See `fitting.fit` for what it takes."""
         learnt, state = fitting.fit(times, values, _replayed, budget=budget, offset_ms=offset_ms)
         return cls(**{f.name: getattr(learnt, f.name) for f in fields(learnt)}), state
 
