@@ -15,7 +15,7 @@ import asyncio
 import signal
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.alerts.records import DeadLetter
+from pipeline.alerts.records import DeadLetter, Message
 from pipeline.errors import BrokerError, SettingsError, TidewatchError
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import Patience, Settling, Source, merged
@@ -91,7 +91,6 @@ class Intake:
         self._sources: dict[TopicPartition, Source] = {}
         self._topic_ids: dict[TopicPartition, str] = {}
         self._outstanding: deque[_Sent] = deque()
-        self._unsent: list[Awaitable[None]] = []
         self._acknowledged: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._counts = {"observations": 0, "dead_letters": 0, "messages": 0}
@@ -122,8 +121,7 @@ class Intake:
             while not self.stopping.is_set():
                 await self._reader.wait(0.1 if any(s.held for s in self._sources.values()) else 0.5)
                 await asyncio.sleep(_LINGER)
-                self._read()
-                self._write()
+                self._write(self._read())
                 await self._bounded()
                 now = time.monotonic()
                 if now - committing >= COMMIT_EVERY:
@@ -172,27 +170,29 @@ class Intake:
             )
         finally:  # offsets of these sources must not be taken for those of the next ones, which may be of another topic of that name
             self._outstanding.clear()
-            self._unsent.clear()
             self._acknowledged = {}
             self._committed.clear()
             self._topic_ids.clear()
 
     # The way of a record
 
-    def _read(self) -> None:
+    def _read(self) -> list[Message]:
+        """Take what was fetched; returns the dead letters of what cannot be used."""
         now = self._patience()
+        letters: list[Message] = []
         most = max(MOST_HELD // max(len(self._sources), 1), _LEAST_HELD)
         for tp, batch in self._reader.take([tp for tp, s in self._sources.items() if s.held < most]):
             source = self._sources[tp]
             start = source.read
             for portion in self._decoder.portions(batch.since(start)):
-                self._decode(source, portion.since(source.read), now)
+                letters += self._decode(source, portion.since(source.read), now)
             source.read = max(source.read, batch.next_offset)
         for tp, source in self._sources.items():
             asked, at_end = self._reader.answered(tp, source.read)
             source.answered(asked, now, at_end=at_end)
+        return letters
 
-    def _decode(self, source: Source, records: RecordBatch, now: float) -> None:
+    def _decode(self, source: Source, records: RecordBatch, now: float) -> list[Message]:
         observations, rejected = self._decoder.decode(records)
         index = np.searchsorted(records.offsets, observations.offsets)
         if any("\0" in name for name in set(observations.series)):
@@ -203,24 +203,22 @@ class Intake:
             named = None
         source.take(observations, records.timestamps[index], now, named)
         source.read = records.next_offset
-        for r in rejected:
-            self._counts["dead_letters"] += 1
-            letter = DeadLetter.of(records, r, stream=self._stream.name).message(self._intake.dlq)
-            self._unsent.append(self._publisher.send(letter.topic, letter.key, letter.value, letter.headers))
+        self._counts["dead_letters"] += len(rejected)
+        return [DeadLetter.of(records, r, stream=self._stream.name).message(self._intake.dlq) for r in rejected]
 
-    def _write(self) -> None:
+    def _write(self, letters: Sequence[Message]) -> None:
         held = self._sources
         sources, now = list(held.values()), self._patience()
         found = merged(sources, now, self._settling.place(sources, now))
-        sent, size = self._unsent, 0
-        self._unsent = []
+        sent = [self._publisher.send(m.topic, m.key, m.value, m.headers) for m in letters]
+        size = sum(_size(m) for m in letters)
         if found is not None:
             names = [source.name for source in sources]
             for partition, value in self._grouping.batches(*found, names):
                 sent.append(self._publisher.send(self._stream.input_topic, None, value, partition=partition))
                 size += len(value)
             self._counts["observations"] += len(found[2])
-            self._counts["messages"] += len(sent)
+            self._counts["messages"] += len(sent) - len(letters)
         reached = {tp: source.emitted for tp, source in held.items()}
         if sent or (not self._outstanding and reached != self._acknowledged):
             self._outstanding.append(_Sent(sent, size, reached))
@@ -270,6 +268,10 @@ class Intake:
             "partitions were added", topic=self._stream.input_topic, before=self._grouping.partitions, after=partitions
         )
         self._grouping = Grouping(partitions)
+
+
+def _size(message: Message) -> int:
+    return len(message.key or b"") + len(message.value or b"") + sum(len(n) + len(v) for n, v in message.headers)
 
 
 def run_intake(settings: Settings, names: Collection[str] = ()) -> int:
