@@ -198,6 +198,7 @@ def anew(value: bytes) -> bytes:
 
 def split(batch: Batch, most_bytes: int = USUAL_BYTES) -> Iterator[Batch]:
     """The batch in pieces of about so many bytes, or one observation, each with the names and sources that it needs."""
+    batch = _part(batch, slice(None))
     width = 8 * batch.values.shape[1] + 16
     size = np.cumsum(np.array([len(name) for name in batch.names], np.int64)[batch.series] + width)
     start = 0
@@ -205,7 +206,7 @@ def split(batch: Batch, most_bytes: int = USUAL_BYTES) -> Iterator[Batch]:
         before = int(size[start - 1]) if start else 0
         stop = max(int(np.searchsorted(size, before + most_bytes, side="right")), start + 1)
         stop = min(stop, start + MAX_OBSERVATIONS)
-        yield _part(batch, slice(start, stop))
+        yield batch if stop - start == len(batch) else _part(batch, slice(start, stop))
         start = stop
 
 

@@ -22,7 +22,7 @@ class Grouping:
         self.partitions = partitions
         self._ids: dict[str, int] = {}
         self._names: list[str] = []
-        self._homes: list[int] = []
+        self._homes = np.zeros(0, np.intp)
 
     def batches(
         self, pieces: Sequence[Taken], whose: Sequence[int], order: NDArray[np.intp], sources: Sequence[str]
@@ -37,7 +37,7 @@ class Grouping:
             Names of the sources that `whose` points to.
         """
         if len(self._ids) > _MOST_NAMES:
-            self.__init__(self.partitions)  # type: ignore[misc]
+            self._ids, self._names, self._homes = {}, [], np.zeros(0, np.intp)
         lengths = [len(piece) for piece in pieces]
         ids = np.concatenate([self._known(piece.observations.series) for piece in pieces])[order]
         times = np.concatenate([piece.observations.timestamps for piece in pieces])[order]
@@ -46,13 +46,12 @@ class Grouping:
         begun = _column([piece.observations.begun for piece in pieces], lengths, order)
         source = np.repeat(np.array(whose, np.int64), lengths)[order]
         offset, number = np.concatenate([piece.positions for piece in pieces], axis=1)[:, order]
-        homes = np.array(self._homes, np.intp)[ids]
+        homes = self._homes[ids]
         for partition in np.unique(homes).tolist():
             of = np.flatnonzero(homes == partition)
-            used, series = np.unique(ids[of], return_inverse=True)
             batch = Batch(
-                [self._names[i] for i in used.tolist()],
-                series,
+                self._names,
+                ids[of],
                 times[of],
                 values[of],
                 None if kinds is None else kinds[of].astype(np.uint8),
@@ -65,17 +64,17 @@ class Grouping:
 
     def _known(self, series: Sequence[str]) -> NDArray[np.intp]:
         """The id of each name; new names get one."""
-        ids = self._ids
         try:
-            return np.fromiter(map(ids.__getitem__, series), np.intp, len(series))
+            return self._at_hand(series)
         except KeyError:
-            pass
-        for name in dict.fromkeys(series):
-            if name not in ids:
-                ids[name] = len(self._names)
-                self._names.append(name)
-                self._homes.append(home(name, self.partitions))
-        return np.fromiter(map(ids.__getitem__, series), np.intp, len(series))
+            new = [name for name in dict.fromkeys(series) if name not in self._ids]
+            self._ids |= zip(new, range(len(self._names), len(self._names) + len(new)), strict=True)
+            self._names += new
+            self._homes = np.append(self._homes, [home(name, self.partitions) for name in new])
+            return self._at_hand(series)
+
+    def _at_hand(self, series: Sequence[str]) -> NDArray[np.intp]:
+        return np.fromiter(map(self._ids.__getitem__, series), np.intp, len(series))
 
 
 def _column(

@@ -177,3 +177,16 @@ def test_kinds_go_along() -> None:
     assert batch.kinds is not None
     assert batch.begun is not None
     assert (batch.kinds.tolist(), batch.begun.tolist()) == ([0, COUNTER], [0, T0])
+
+
+def test_names_are_forgotten_where_there_are_many_and_go_where_they_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.intake.grouping._MOST_NAMES", 5)
+    grouping, found = Grouping(3), {}
+    for turn in range(6):
+        a = Source("a", 0, at_end=True)
+        taken(a, *((i, f"s{(turn + i) % 9}", i) for i in range(4)))
+        pieces = merged([a], 0.0)
+        assert pieces is not None
+        for partition, value in grouping.batches(*pieces, ["a"]):
+            found |= dict.fromkeys(decode(value).names, partition)
+    assert found == {f"s{i}": home(f"s{i}", 3) for i in range(9)}
