@@ -47,7 +47,7 @@ MAX_BATCH_POINTS = 1_000_000
 
 _BEST_RATIO = 1032  # of deflate
 
-_KEYED = frozenset({"auto"} | {"csv"} | {"cloudevents"} | {"json"} | {"registry"})
+_KEYED = frozenset({"auto", "csv", "cloudevents", "json", "registry"})
 """Formats whose messages may leave the name to the key."""
 
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

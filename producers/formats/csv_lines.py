@@ -28,9 +28,8 @@ from producers.formats.base import (
     shown,
     time_of_any_unit,
 )
-from producers.formats.fields import NAMES, TIMES, VALUES
+from producers.formats.fields import NAMES, NUMBER, TIMES, VALUES
 
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _INTEGER = re.compile(r"\d{9,20}", re.ASCII)
 _MAX_COLUMNS = 1_000
 
@@ -80,7 +79,7 @@ def _headed(row: Sequence[str], header: Sequence[str], time: int, parsed: Parsed
         labels = {n: c for n, c in cells.items() if n.lower() not in (*NAMES, *VALUES) and c}
         values = {named or "": cells[value]}
     else:
-        values = {n: c for n, c in cells.items() if n.lower() not in NAMES and (not c or _NUMBER.fullmatch(c))}
+        values = {n: c for n, c in cells.items() if n.lower() not in NAMES and (not c or NUMBER.fullmatch(c))}
         labels = {n: c for n, c in cells.items() if n not in values and n.lower() not in NAMES}
         values = {f"{named}_{n}" if named else n: c for n, c in values.items()}
     if not values:
@@ -107,14 +106,14 @@ def _is_time(cell: str) -> bool:
 
 def _time(cell: str) -> int:
     cell = cell.strip()
-    if _NUMBER.fullmatch(cell):
+    if NUMBER.fullmatch(cell):
         number = finite(float(cell))
         return time_of_any_unit(int(cell) if cell.isdigit() else number)
     return milliseconds(cell)
 
 
 def _number(cell: str) -> float:
-    if not _NUMBER.fullmatch(cell):
+    if not NUMBER.fullmatch(cell):
         reason = Reason.NOT_FINITE if cell.lstrip("+-").lower() in ("nan", "inf", "infinity") else Reason.WRONG_TYPE
         raise Unusable(reason, f"the value {shown(cell)} is not a decimal number")
     return finite(float(cell))

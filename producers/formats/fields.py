@@ -46,6 +46,8 @@ TIMES = ("timestamp", "time", "ts", "date", "datetime", "_time")
 NAMES = ("series", "name", "metric", "_measurement")
 VALUES = ("value", "_value")
 """What the columns of CSV and the fields of records are called, in lower case."""
+NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
+"""A decimal number in a text."""
 
 _MORE_TIMES = ("@timestamp", "event_time", "eventtime", "timestamp_ms", "ts_ms", "time_ms", "timestampms")
 
@@ -56,7 +58,6 @@ MAX_DEPTH = 32
 
 _TRANSPARENT = ("labels", "tags", "attributes", "fields")
 _ID = re.compile(r"(?:.*_)?(?:id|Id|ID)|.*[a-z0-9]I[dD]")
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _json = msgspec.json.Decoder()
@@ -209,7 +210,7 @@ def _time(content: Any) -> int:
         what = "a local time, which names no zone" if isinstance(content, datetime) else shown(content)
         raise Unusable(Reason.ABSURD_TIMESTAMP, f"the time is {what}; RFC 3339 or a number is expected")
     if isinstance(content, str):
-        if not _NUMBER.fullmatch(content):
+        if not NUMBER.fullmatch(content):
             return milliseconds(content.strip())
         content = int(content) if content.strip().isdigit() else float(content)
     return time_of_any_unit(content if isinstance(content, int) else finite(content))
@@ -294,7 +295,7 @@ def _text(content: Any) -> str:
 
 def _number(content: Any) -> float:
     if isinstance(content, str):
-        if not _NUMBER.fullmatch(content):
+        if not NUMBER.fullmatch(content):
             odd = content.strip().lstrip("+-").lower() in ("nan", "inf", "infinity")
             why = f"the value {shown(content)} is not a decimal number"
             raise Unusable(Reason.NOT_FINITE if odd else Reason.WRONG_TYPE, why)
