@@ -1,4 +1,4 @@
-"""`tidewatch topics`: the topics of the configured streams, as they are, and created where they are missing."""
+"""`tidewatch topics`: the topics of the configured streams and intakes, as they are, and created where they are missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pipeline.commands.options.stream import ConfigFile
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    topics = typer.Typer(no_args_is_help=True, help="Show the topics of the configured streams, or create them.")
+    topics = typer.Typer(
+        no_args_is_help=True, help="Show the topics of the configured streams and intakes, or create them."
+    )
     app.add_typer(topics, name="topics")
 
     @topics.command()
@@ -20,7 +22,7 @@ def register(app: typer.Typer) -> None:
         from pipeline.settings import load_settings
 
         settings = load_settings(config)
-        plans = topics.plan(settings.streams)
+        plans = topics.plan(settings.streams, settings.intake)
         facts = topics.describe(connect_admin(settings.kafka), settings.kafka, [p.name for p in plans])
         for plan in plans:
             fact = facts.get(plan.name)
@@ -35,7 +37,8 @@ def register(app: typer.Typer) -> None:
         from pipeline.settings import load_settings
 
         settings = load_settings(config)
-        created = topics.create(connect_admin(settings.kafka), settings.kafka, topics.plan(settings.streams))
+        plans = topics.plan(settings.streams, settings.intake)
+        created = topics.create(connect_admin(settings.kafka), settings.kafka, plans)
         for name in created:
             typer.echo(f"created {name}")
         if not created:

@@ -27,7 +27,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.clients import broker_error
-from pipeline.settings import KafkaSettings, StreamSettings
+from pipeline.settings import IntakeSettings, KafkaSettings, StreamSettings
 
 DEAD_LETTERS_KEPT = timedelta(days=14)
 SCORES_KEPT = timedelta(days=7)
@@ -53,9 +53,10 @@ class TopicFacts:
     partitions: int
 
 
-def plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:
-    """All topics that the streams need, each once."""
-    return _each_once(topic for stream in streams for topic in (input_plan(stream.input_topic), *_written_by(stream)))
+def plan(streams: Iterable[StreamSettings], intakes: Iterable[IntakeSettings] = ()) -> list[TopicPlan]:
+    """All topics that the streams need, and those that the intakes write to beside them, each once."""
+    needed = [topic for stream in streams for topic in (input_plan(stream.input_topic), *_written_by(stream))]
+    return _each_once([*needed, *(dead_letter_plan(intake.dlq) for intake in intakes)])
 
 
 def own_plan(streams: Iterable[StreamSettings]) -> list[TopicPlan]:

@@ -42,7 +42,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 Right = tuple[str, str, str, str]
 """Who, operation, kind of resource, placeholder of its name."""
 
-USERS = ("producer", "worker", "subscriber", "dashboard", "doctor", "operator", "viewer", "keeper", "mender", "decider")
+USERS = (
+    "producer", "worker", "intake", "subscriber", "dashboard", "doctor", "operator", "viewer", "keeper", "mender", "decider",
+)  # fmt: skip
 PASSWORDS = {user: f"canary-of-{user}" for user in USERS}
 ANY_RIGHT = AclBindingFilter(
     ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
@@ -77,6 +79,7 @@ class Place:
             "DECISIONS": f"{name}.decisions",
             "GROUP": f"{name}-workers", "SINK_GROUP": f"{name}-sink",
             "MENDING_GROUP": f"{name}-workers.dead-letters.acl",
+            "RAW": f"{name}.raw", "INTAKE_DEAD_LETTERS": f"{name}.raw.dlq", "INTAKE_GROUP": f"{name}-workers.intake.acl",
         }  # fmt: skip
 
     def allow(self, rights: Iterable[Right]) -> None:
@@ -130,20 +133,23 @@ class Place:
                 "redis": {"url": f"redis://127.0.0.1:{self.redis}/0", "prefix": self.names["GROUP"]},
                 "worker": {"group": self.names["GROUP"], "session_timeout": "6s", "checkpoint_every": "200ms"},
                 "streams": [self.stream],
+                "intake": [{"stream": "acl", "topics": [self.names["RAW"]], "dead_letter_topic": self.names["INTAKE_DEAD_LETTERS"]}],
             })
         )  # fmt: skip
         return file
 
-    def worker(self) -> subprocess.Popen[str]:
+    def start(self, who: str) -> subprocess.Popen[str]:
+        """A worker or an intake."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "worker", "--config", str(self.config("worker"))],
+            [sys.executable, "-m", "pipeline", who, "--config", str(self.config(who))],
             cwd=self.folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def make_topics(self) -> None:
         stream = StreamSettings.model_validate(self.stream)
         admin = KafkaSettings(brokers=self.kafka.internal, partitions=1)
-        topics.create(self.admin, admin, topics.plan([stream]))
+        others = topics.input_plan(self.names["RAW"]), topics.dead_letter_plan(self.names["INTAKE_DEAD_LETTERS"])
+        topics.create(self.admin, admin, [*topics.plan([stream]), *others])
 
     def send(self) -> None:
         """A day of calm with one value far outside, and one record that is none."""
@@ -215,7 +221,7 @@ async def test_a_record_becomes_an_alert_with_these_rights_alone(place: Place) -
     place.allow(documented())
     made = tidewatch("topics", "create", "--config", str(place.config("operator")), cwd=place.folder)
     assert made.returncode == 0, made.stderr
-    worker = place.worker()
+    worker = place.start("worker")
     try:
         place.send()
         wait_for(lambda: place.count("ALERTS") and place.count("DEAD_LETTERS") and place.count("SCORES"), worker)
@@ -242,12 +248,32 @@ async def test_a_record_becomes_an_alert_with_these_rights_alone(place: Place) -
         worker.communicate()
 
 
-@pytest.mark.parametrize("lacking", [r for r in documented() if r[0] == "worker"], ids=lambda r: " ".join(r[1:]))
-def test_a_worker_that_lacks_a_right_ends_with_one_line_that_names_it(place: Place, lacking: Right) -> None:
+def test_an_intake_reads_and_writes_with_these_rights_alone(place: Place) -> None:
+    place.allow(documented())
+    place.make_topics()
+    with Publisher(place.names["RAW"], {"bootstrap.servers": place.kafka.internal}) as raw:
+        raw.connect(10)
+        raw.send([None] * 2, [encode(Observation("s", 1_700_000_000_000, 1.0)), b"not an observation"])
+        raw.flush()
+    intake = place.start("intake")
+    try:
+        wait_for(lambda: place.count("INPUT") and place.count("INTAKE_DEAD_LETTERS"), intake)
+        intake.terminate()
+        said, _ = intake.communicate(timeout=30)
+        assert intake.returncode == 0, said
+        assert "no commit" not in said
+        assert PASSWORDS["intake"] not in said
+    finally:
+        intake.kill()
+        intake.communicate()
+
+
+@pytest.mark.parametrize("lacking", [r for r in documented() if r[0] in ("worker", "intake")], ids=" ".join)
+def test_a_worker_or_intake_that_lacks_a_right_ends_with_one_line_that_names_it(place: Place, lacking: Right) -> None:
     place.allow(r for r in documented() if r != lacking)
     place.make_topics()
     place.send()
-    worker = place.worker()
+    worker = place.start(lacking[0])
     try:
         said, _ = worker.communicate(timeout=90)
     except subprocess.TimeoutExpired:
@@ -255,12 +281,12 @@ def test_a_worker_that_lacks_a_right_ends_with_one_line_that_names_it(place: Pla
         pytest.fail(f"it goes on: {worker.communicate()[0]}")
     assert worker.returncode == 2, said
     last = said.strip().splitlines()[-1]
-    _, operation, kind, name = lacking
+    who, operation, kind, name = lacking
     assert last.startswith("error: Kafka: ")
     assert f"{operation} on {kind} {place.names[name]}" in last
     assert "docs/security.md" in last
     assert "Traceback" not in said
-    assert PASSWORDS["worker"] not in said
+    assert PASSWORDS[who] not in said
 
 
 def test_a_producer_and_a_subscriber_that_lack_theirs_are_told(place: Place) -> None:

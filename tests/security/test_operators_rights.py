@@ -76,7 +76,7 @@ def desk(place: Place) -> Desk:
 def work(place: Place) -> None:
     """Let a worker do all that was sent, and stop it."""
     place.send()
-    worker = place.worker()
+    worker = place.start("worker")
     try:
         with redis.Redis(port=place.redis) as client:
             key = f"{place.names['GROUP']}:state:acl:0"

@@ -17,7 +17,7 @@ from pipeline.errors import BrokerError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import aiokafka_consumer, connect_admin, librdkafka_config
 from pipeline.kafka.publisher import KafkaPublisher
-from pipeline.settings import KafkaSettings, StreamSettings
+from pipeline.settings import IntakeSettings, KafkaSettings, StreamSettings
 from producers.errors import ConnectionFailed
 from producers.publisher import Publisher
 
@@ -36,6 +36,9 @@ def test_each_topic_is_planned_once() -> None:
     assert kept["in"] == ("delete", None)
     assert kept["in.dlq"] == ("delete", str(14 * 24 * 3600 * 1000))
     assert kept["scores"] == ("delete", str(7 * 24 * 3600 * 1000))
+    intake = IntakeSettings(stream="b", topics=("raw",), name="c")
+    more = topics.plan([stream("b")], [intake, intake.model_copy(update={"dead_letter_topic": "b.observations.dlq"})])
+    assert [p.name for p in more][-2:] == ["b.observations.dlq", "c.intake.dlq"]
 
 
 @pytest.mark.kafka
