@@ -209,3 +209,18 @@ def test_a_table_is_drawn_by_its_rows(table: Model) -> None:
     above, below = plot(data, score_dataset(data, model=table)).axes
     assert below.get_xlabel() == "row"
     assert [line.get_label() for line in above.lines] == ["p", "q"]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_each_row_of_several_series_is_scored_also_where_some_were_chosen(merged: bool) -> None:
+    """By themselves series are numbered from 0 each; in a file their rows stand between each other."""
+    series = {}
+    for k, name in enumerate("ab"):
+        rows = np.arange(k, 2 * N, 2) if merged else np.arange(N)
+        series[name] = Series(name, TIMES, (VALUES + 40 * k,), positions=rows)
+    both = Dataset("several", "metric", ("value",), "made up", series)
+    scored = score_dataset(both, detector="zscore").frame()
+    assert scored.series.tolist() == ["a", "b"] * N
+    alone = score_dataset(both.select("b"), detector="zscore").frame()
+    assert alone.series.tolist() == ["b"] * N
+    np.testing.assert_array_equal(alone.score, scored.score[1::2])

@@ -121,18 +121,20 @@ def score_each(
     """Score the series of a data set of metrics, each with a model of its own; NAB's learn from what NAB's protocol allows, others as a stream would."""
     as_nab = data.name.removeprefix("synthetic-") in NAB_DATA
     recipe = AT_BEST if as_nab and detector else None
-    for name, series in data.series().items():
+    for name in data.series():
         on_series(name)
+        alone = data.select(escape(name))
+        [series] = alone.series().values()
         first = max(metric_training_rows(len(series)), 1) if as_nab else None
         rows = score_dataset(
-            data.select(escape(name)),
+            alone,
             detector=detector,
             recipe=recipe,
             train_rows=first,
             alerts=ONE_PER_EVENT if as_nab else None,
             time_zone=time_zone,
         )
-        yield SeriesResult(name, series.values, data.all_labels.get(name), rows)
+        yield SeriesResult(name, series.values[np.argsort(series.positions)], data.all_labels.get(name), rows)
 
 
 def one_per_event(

@@ -379,7 +379,7 @@ def _per_row(
     notes: tuple[str, ...],
 ) -> ScoredRows:
     parts = list(data.series().values())
-    n = int(max(s.positions.max() for s in parts if len(s))) + 1
+    n = len(data)
     times, series = np.zeros(n, np.int64), np.full(n, "", object)
     for s in parts:
         times[s.positions], series[s.positions] = s.timestamps, s.name

@@ -39,7 +39,7 @@ class Series:
     interval_ms
         The usual step; 0 = irregular.
     positions : (n,) int64
-        Which row of the source each observation is, from 0.
+        Which row of the source each observation is, from 0; in a `Dataset`, of its rows.
 
     Raises
     ------
@@ -227,7 +227,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recorded data set.
+    """A recorded data set. Its rows are those of its series, merged by their positions and numbered anew where these overlap or leave gaps.
 
     Attributes
     ----------
@@ -257,6 +257,17 @@ class Dataset:
     synthetic: bool = False
     reading: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        positions = [s.positions for s in self.all_series.values()]
+        rows = np.concatenate(positions) if positions else np.empty(0, np.int64)
+        if _is_numbering(rows):
+            return
+        row = np.empty_like(rows)
+        row[np.argsort(rows, kind="stable")] = np.arange(len(rows))
+        parts = np.split(row, np.cumsum([len(p) for p in positions])[:-1])
+        numbered = zip(self.all_series.items(), parts, strict=True)
+        object.__setattr__(self, "all_series", {n: replace(s, positions=part) for (n, s), part in numbered})
+
     def series(self, *globs: str) -> dict[str, Series]:
         """Series by name, in the data set's order; with globs, those whose name matches one of them.
 
@@ -283,6 +294,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.all_series.values())
+
+
+def _is_numbering(rows: NDArray[np.int64]) -> bool:
+    """Whether rows (N,) are 0..N-1, each once."""
+    inside = not len(rows) or (rows.min() >= 0 and rows.max() < len(rows))
+    return bool(inside and (np.bincount(rows, minlength=len(rows)) == 1).all())
 
 
 def inside(timestamps: NDArray[np.int64], windows: Iterable[Window]) -> NDArray[np.bool_]:

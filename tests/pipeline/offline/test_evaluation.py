@@ -82,3 +82,22 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_spans_of_alerts_are_those_that_are_read_off_one_by_one(ids: list[str]) -> None:
     slowly = sorted((ids.index(i), len(ids) - 1 - ids[::-1].index(i)) for i in set(ids) - {""})
     assert alerted(ids) == slowly
+
+
+def test_a_file_that_holds_several_series_is_evaluated_each_by_its_own_rows(tmp_path: Path) -> None:
+    normal = np.random.default_rng(1).normal(50, 1, (600, 2))
+    normal[500:510, 1] += 30
+    times = pd.date_range("2026-01-01", periods=600, freq="10min")
+    rows = [
+        (t, h, normal[k, i], int(i == 1 and 500 <= k < 510)) for k, t in enumerate(times) for i, h in enumerate("ab")
+    ]
+    pd.DataFrame(rows, columns=["time", "host", "value", "label"]).to_csv(tmp_path / "load.csv", index=False)
+    arguments = ["evaluate", "--data", tmp_path / "load.csv", "--detector", "zscore", "--out", tmp_path / "out"]
+    done = CliRunner().invoke(create_cli(), list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    series = pd.read_csv(tmp_path / "out" / "series.csv").set_index("series")
+    assert series.rows.to_dict() == {"a": 600, "b": 600, "all": 1200}
+    assert series.loc["b", ["windows", "found"]].tolist() == [1, 1]
+    written = pd.read_csv(tmp_path / "out" / "nab" / "b.csv")
+    assert written.timestamp.tolist() == times.strftime("%Y-%m-%d %H:%M:%S").tolist()
+    np.testing.assert_allclose(written.value, normal[:, 1])
