@@ -43,6 +43,7 @@ class Adopted:
     settings: Settings
     added: bool
     _beside: Path
+    _model_is_new: bool
 
     def keep(self) -> None:
         """Let the settings file be the new one."""
@@ -50,8 +51,7 @@ class Adopted:
 
     def drop(self) -> None:
         """Leave everything as it was."""
-        self._beside.unlink(missing_ok=True)
-        self.model.unlink(missing_ok=True)
+        _remove(self._beside, self.model, new=self._model_is_new)
 
 
 def adopt(
@@ -86,7 +86,7 @@ def adopt(
         )
         raise SettingsError(msg)
     name = there.name if there is not None else name
-    model_path = _saved(model, file.parent, name)
+    model_path, model_is_new = _saved(model, file.parent, name)
     beside = file.with_name(f".{file.name}.new")
     new = {"name": name} | ({"topic": topic} if topic else {}) | ({"format": form} if form else {})
     try:
@@ -97,14 +97,13 @@ def adopt(
             beside.chmod(file.stat().st_mode)
         settings = load_settings(beside)
     except (OSError, SettingsError) as error:
-        beside.unlink(missing_ok=True)
-        model_path.unlink(missing_ok=True)
+        _remove(beside, model_path, new=model_is_new)
         if isinstance(error, SettingsError):
             raise
         msg = f"{file}: cannot be written: {error.strerror or error}"
         raise SettingsError(msg) from error
     stream = next(s for s in settings.streams if s.name == name)
-    return Adopted(name, stream.input_topic, file, model_path, settings, there is None, beside)
+    return Adopted(name, stream.input_topic, file, model_path, settings, there is None, beside, model_is_new)
 
 
 def stream_name(text: str) -> str:
@@ -112,13 +111,21 @@ def stream_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower().removesuffix(".observations")).strip("-_") or "stream"
 
 
-def _saved(model: Model, folder: Path, name: str) -> Path:
-    """A model file of its own: those that streams run with are not touched."""
+def _saved(model: Model, folder: Path, name: str) -> tuple[Path, bool]:
+    """A model file of its own, and whether it was not there before: those that streams run with are not touched."""
     new = folder / f".{name}.{os.getpid()}.tidewatch"
     saved = model_file.save(model, new)
     path = folder / f"{name}-{saved.hash[:8]}.tidewatch"
+    there = path.is_file()
     new.replace(path)
-    return path
+    return path, not there
+
+
+def _remove(beside: Path, model: Path, *, new: bool) -> None:
+    """Take back what was written; the model of before, which the stream may run with, stays."""
+    beside.unlink(missing_ok=True)
+    if new:
+        model.unlink(missing_ok=True)
 
 
 def _table(document: tomlkit.TOMLDocument, new: Mapping[str, str], file: Path, *, added: bool) -> Table:

@@ -165,4 +165,11 @@ def test_settings_that_are_none_are_left_as_they_were(tmp_path: Path, monkeypatc
         adopt(model, {"threshold": {"false_alarms": "now and then"}}, name="shop", topic="")
     assert Path("tidewatch.toml").read_text() == written
     assert [p.name for p in tmp_path.iterdir()] == ["tidewatch.toml"]
+    adopted = adopt(model, {}, name="shop", topic="")
+    adopted.keep()
+    # The same model again: what is taken back now is not the file that the stream runs with.
+    with pytest.raises(TidewatchError, match="false_alarms"):
+        adopt(model, {"threshold": {"false_alarms": "now and then"}}, name="shop", topic="")
+    adopt(model, {}, name="shop", topic="").drop()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([adopted.model.name, "tidewatch.toml"])
     assert stream_name("Load & Co.observations") == "load-co"
