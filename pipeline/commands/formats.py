@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +13,6 @@ from pipeline.commands.options.stream import Brokers, ConfigFile
 if TYPE_CHECKING:
     from pipeline.operations.preview import Preview
     from pipeline.settings import Settings, StreamSettings
-
-KAFKA = "kafka:"
 
 Newest = Annotated[int, typer.Option(min=1, help="Records of each partition that are looked at, the newest.")]
 
@@ -61,6 +58,7 @@ def init(
 ) -> None:
     """Write a settings file for a topic that is there: its format, found by its content, and what to do next. No file is overwritten."""
     from pipeline.errors import SettingsError
+    from pipeline.offline.opening import KAFKA, stream_name
     from pipeline.operations.preview import settled_format
     from pipeline.settings import KafkaSettings, StreamSettings
     from pipeline.settings_reference import as_toml
@@ -79,7 +77,7 @@ def init(
         why = f": {next(iter(seen.letters))[1]}" if seen.letters else ""
         msg = f"topic {topic} holds no observation that could be read{why}; see `tidewatch formats {source}`"
         raise SettingsError(msg)
-    name = name or re.sub(r"[^a-z0-9_-]+", "-", topic.lower().removesuffix(".observations")).strip("-_") or "stream"
+    name = name or stream_name(topic)
     stream: dict[str, Any] = {"name": name, "topic": topic, "format": found, "model": f"{name}.tidewatch"}
     StreamSettings.model_validate(stream)
     tables: dict[str, Any] = {"streams": [stream]}
@@ -98,15 +96,17 @@ def init(
 
 def _settings(source: str, config: Path | None, brokers: str) -> tuple[Settings, StreamSettings | None]:
     """The settings, and which of their streams reads the topic."""
+    from pipeline.offline.opening import KAFKA, stream_of
     from pipeline.settings import load_settings, with_brokers
 
     settings = load_settings(config)
     settings = settings.model_copy(update={"kafka": with_brokers(settings.kafka, brokers)})
-    topic = source.removeprefix(KAFKA) if source.startswith(KAFKA) else None
-    return settings, next((s for s in settings.streams if s.input_topic == topic), None)
+    stream = stream_of(settings, source.removeprefix(KAFKA)) if source.startswith(KAFKA) else None
+    return settings, stream
 
 
 def _looked_at(source: str, settings: Settings, stream: StreamSettings | None, format_: str, newest: int) -> Preview:
+    from pipeline.offline.opening import KAFKA
     from pipeline.operations.preview import Preview, messages_of
     from pipeline.registry import registry_of
 

@@ -21,6 +21,7 @@ from pipeline.commands.options.files import (
     Wide,
     layout_of,
 )
+from pipeline.commands.options.stream import ConfigFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +100,7 @@ def train(
     wide: Wide = False,
     read: Read = None,
     channels: Channels = 1,
-    config: Annotated[Path | None, typer.Option(help="Topic: settings file. Default: tidewatch.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Train a model on the first part of recorded data, and draw its learning curves beside it.
 

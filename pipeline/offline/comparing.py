@@ -165,9 +165,16 @@ def try_out(
 
 def learnt(data: Dataset, candidate: Candidate, *, train_rows: int | None, time_zone: str) -> tuple[Model, Recipe]:
     """One model of all series, from the rows that the comparison learnt from, and the recipe with its settings. Raises DetectorError."""
-    given = {"detector": candidate.detector, "settings": candidate.settings, "budget": candidate.budget}
-    recipe, first = in_the_files_time(data, recipe_of(data, train_rows=train_rows, **given), train_rows)  # type: ignore[arg-type]
+    recipe, first = _recipe(data, candidate, train_rows)
     return train(data, train_rows=first, recipe=recipe, time_zone=time_zone), recipe
+
+
+def _recipe(data: Dataset, candidate: Candidate, train_rows: int | None) -> tuple[Recipe, int | None]:
+    """What a candidate is made of, and how many first rows it learns from. Raises DetectorError, SettingsError."""
+    recipe = recipe_of(
+        data, detector=candidate.detector, settings=candidate.settings, budget=candidate.budget, train_rows=train_rows
+    )
+    return in_the_files_time(data, recipe, train_rows)
 
 
 @dataclass
@@ -181,8 +188,7 @@ class _Learnt:
 def _outcome(
     data: Dataset, candidate: Candidate, train_rows: int | None, time_zone: str, learnt: dict[str, _Learnt]
 ) -> Outcome:
-    given = {"detector": candidate.detector, "settings": candidate.settings, "budget": candidate.budget}
-    recipe, first = in_the_files_time(data, recipe_of(data, train_rows=train_rows, **given), train_rows)  # type: ignore[arg-type]
+    recipe, first = _recipe(data, candidate, train_rows)
     mine = learnt.setdefault(
         repr((recipe.detectors, recipe.several, recipe.calibrator, recipe.judgement, first)), _Learnt()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def open_data(data: str, layout: Layout, *, channels: int = 1, config: Path | No
 def stream_of(settings: Settings, topic: str) -> StreamSettings | None:
     """The stream of the settings that reads a topic."""
     return next((s for s in settings.streams if s.input_topic == topic), None)
+
+
+def stream_name(text: str) -> str:
+    """A legal name of a stream from the name of a file or a topic."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower().removesuffix(".observations")).strip("-_") or "stream"
 
 
 def _topic(topic: str, channels: int, config: Path | None) -> Dataset:

@@ -116,18 +116,12 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
         verdicts = replace(verdicts, alarm=alarm, lower=lower, upper=upper)
     core = stream.core(0)
     for start in range(0, N, BATCH):
-        for _, settled in core.process(_part(observations, start, start + BATCH)):
+        for _, settled in core.process(observations.part(start, start + BATCH)):
             _write(verdicts, settled, stream.model)
         if on_progress is not None:
             on_progress(min(start + BATCH, N), N)
     _name_alerts(verdicts, observations)
     return verdicts
-
-
-def _part(o: Observations, start: int, stop: int) -> Observations:
-    part = slice(start, stop)
-    originals = None if o.originals is None else o.originals[part]
-    return Observations(o.offsets[part], o.series[part], o.timestamps[part], o.values[part], originals)
 
 
 def _write(verdicts: Verdicts, settled: Settled, model: Model) -> None:

@@ -7,7 +7,6 @@ whole of it was read as settings.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +103,6 @@ def adopt(
         raise SettingsError(msg) from error
     stream = next(s for s in settings.streams if s.name == name)
     return Adopted(name, stream.input_topic, file, model_path, settings, there is None, beside, model_is_new)
-
-
-def stream_name(text: str) -> str:
-    """A legal name of a stream from the name of a file or a topic."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower().removesuffix(".observations")).strip("-_") or "stream"
 
 
 def _saved(model: Model, folder: Path, name: str) -> tuple[Path, bool]:

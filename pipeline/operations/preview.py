@@ -171,7 +171,5 @@ def settled_format(formats: Mapping[str, int]) -> str:
     """The format to set for messages of these: the one that all have, else auto; empty where none is known."""
     if set(formats) == {COMPACT}:
         return "native"
-    known = [
-        name for name, count in formats.items() if name and name != COMPACT and count
-    ]  # those are read in every format
+    known = [name for name, count in formats.items() if name not in ("", COMPACT) and count]
     return "" if not known else known[0] if len(known) == 1 else "auto"

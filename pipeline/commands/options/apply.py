@@ -49,8 +49,8 @@ def make_stream(
     """
     import asyncio
 
-    from pipeline.offline.opening import KAFKA
-    from pipeline.operations.adopting import adopt, stream_name
+    from pipeline.offline.opening import KAFKA, stream_name
+    from pipeline.operations.adopting import adopt
 
     topic = source.removeprefix(KAFKA) if source.startswith(KAFKA) else ""
     chosen: dict[str, Any] = dict(settings)

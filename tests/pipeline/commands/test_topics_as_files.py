@@ -18,7 +18,8 @@ from pipeline.cli import create_cli
 from pipeline.embedded.servers import start_redis
 from pipeline.errors import TidewatchError
 from pipeline.offline.marks import with_marks
-from pipeline.operations.adopting import adopt, stream_name
+from pipeline.offline.opening import stream_name
+from pipeline.operations.adopting import adopt
 from pipeline.settings import load_settings
 from producers import Dataset, open_file
 from producers.errors import DataError
