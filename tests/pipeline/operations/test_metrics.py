@@ -71,7 +71,7 @@ def test_every_counter_is_there_with_all_its_labels_before_the_first_record() ->
 
 def test_the_reasons_are_all_there_are() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (decoding, stream))
-    said = set(re.findall(r'(?:, |reason = )"([a-z ]+)", ', source)) | {str(r) for r in Reason}
+    said = set(re.findall(r'(?:\), |reason = )"([a-z ]+)", ', source)) | {str(r) for r in Reason}
     assert said == set(REASONS)
 
 
