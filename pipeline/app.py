@@ -16,10 +16,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +31,7 @@ from prometheus_client import CollectorRegistry
 from detectors.judgement.compiling import compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
-from pipeline.errors import Refused, SettingsError, TidewatchError
+from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.agents import App, PartitionLife
 from pipeline.kafka.clients import connect_admin
@@ -45,6 +46,7 @@ from pipeline.partition.decisions import Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Claim, Identity, Store
+from pipeline.partition.stores.presence import EVERY, Presence, Words, forget_old
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
@@ -218,7 +220,7 @@ async def _work(settings: Settings, file: Path | None) -> None:
         publisher = KafkaPublisher(settings.kafka)
         stack.push_async_callback(partial(publisher.close, timeout=1.0))
         registry = CollectorRegistry()
-        metrics = WorkerMetrics(registry)
+        metrics = WorkerMetrics(registry, presence=Presence(version("tidewatch")))
         for name, count in partitions.items():
             metrics.stream(name, count)
         worker = settings.worker
@@ -248,6 +250,7 @@ async def _work(settings: Settings, file: Path | None) -> None:
         stack.callback(reporting.cancel)
         telling = asyncio.create_task(_tell(app, metrics))
         stack.callback(telling.cancel)
+        await stack.enter_async_context(_present(store, worker.group, metrics))
         stack.enter_context(_watch_topics(settings, app, streams, identities))
         log.info("worker started", group=worker.group, streams=[s.name for s in streams])
         await app.serve()
@@ -395,6 +398,30 @@ async def _tell(app: App, metrics: WorkerMetrics) -> None:
     while True:
         await asyncio.sleep(_TELL_EVERY)
         metrics.progress.tick(given=len(app.partitions), opened=len(app.partitions.standing()))
+
+
+@asynccontextmanager
+async def _present(words: Words, group: str, metrics: WorkerMetrics) -> AsyncIterator[None]:
+    """Say in the store that this worker is there, and how it fares, for who looks at all workers (the page). It works on where it cannot."""
+
+    async def say() -> None:
+        with suppress(StoreError):
+            await forget_old(words, group, time.time())
+        while True:
+            with suppress(StoreError):
+                word = metrics.presence.word(metrics.health.problems(), metrics.health.notes())
+                await words.tell(group, metrics.presence.worker, word)
+            await asyncio.sleep(EVERY)
+
+    saying = asyncio.create_task(say())
+    try:
+        yield
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await words.untell(group, [metrics.presence.worker])
 
 
 async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:

@@ -2,9 +2,10 @@
 
     Kafka: ends of the logs, members of the group ─┐
     store: offset and checkpoint of each partition ─┼─▶ Look ──▶ verdict of each stream, in one word and one sentence
-    store: decisions ──────────────────────────────┘
+    store: decisions, each worker's word ──────────┘
 
-No worker is asked: where none lives, nobody answers, and just that is to be seen. A look costs a few questions, whatever the states hold.
+No worker is asked: where none lives, nobody answers, and just that is to be seen; what each said last lies in the store, with its age. A
+look costs a few questions, whatever the states hold.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Offsets
 from pipeline.partition.decisions import Decision, Lift, Silence, decode_decision
+from pipeline.partition.stores.presence import EVERY as WORD_EVERY
+from pipeline.partition.stores.presence import PartitionWord, WorkerWord, heard
 from pipeline.partition.stores.redis import Progress, RedisStore
 from pipeline.settings import Settings, StreamSettings
 
@@ -34,6 +37,8 @@ EVERY = 5.0
 _IDLE = 0.25
 STUCK = 60.0
 """Seconds without a checkpoint, with records waiting, after which a partition is said to be stuck."""
+SILENT = 6 * WORD_EVERY
+"""Seconds without a word of a worker after which it is said to be silent."""
 QUIET = 300.0
 """Seconds without a new record after which a stream's input is said to have ended, for now."""
 
@@ -50,6 +55,21 @@ class PartitionLook(msgspec.Struct, frozen=True):
     stored_for: float | None = None
     came_for: float | None = None
     waits_for: float = 0.0
+
+
+class WorkerLook(msgspec.Struct, frozen=True):
+    """One worker by its last word, `age` s old. `verdict`: well, degraded, silent; `held`: its partitions by stream."""
+
+    worker: str
+    verdict: str
+    age: float
+    began: float
+    version: str
+    problems: list[str]
+    notes: list[str]
+    held: dict[str, list[int]]
+    stored_at: float | None
+    """Its last checkpoint, s since the epoch."""
 
 
 class StreamLook(msgspec.Struct, frozen=True):
@@ -70,6 +90,9 @@ class StreamLook(msgspec.Struct, frozen=True):
     decisions: int
     scores: str
     """The score topic; empty: none."""
+    live: int | None = None
+    warming: int | None = None
+    """Series that alerts can come of, and those of which too little is known yet, by what the workers said; None where none has said it."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -79,7 +102,10 @@ class Look(msgspec.Struct, frozen=True):
     kafka: str
     store: str
     workers: list[str]
+    """Members of the group, as Kafka has them."""
     streams: list[StreamLook]
+    words: list[WorkerLook] = []
+    """What the workers say of themselves."""
 
 
 @dataclass
@@ -118,13 +144,16 @@ class Overview:
         self._clock = clock
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._decided: dict[str, tuple[int, list[Decision]]] = {}
+        self._heard: dict[str, tuple[float, float]] = {}
         self._admin: Any = None
 
     async def look(self) -> Look:
         """What can be seen now. Raises nothing of what may be away: it says so."""
         kafka = await asyncio.to_thread(self._ask_kafka)
         store_error, stored = "", dict[str, dict[int, Progress]]()
+        words: list[WorkerWord] = []
         try:
+            words = heard(await self._store.told(self._settings.worker.group))
             for stream in self._settings.streams:
                 ends = kafka.ends.get(stream.name)
                 stored[stream.name] = {p: at for p in ends or () if (at := await self._store.progress(stream.name, p))}
@@ -132,8 +161,27 @@ class Overview:
         except StoreError as error:
             store_error = str(error)
         now = self._clock()
-        streams = [self._stream(s, kafka, store_error, stored.get(s.name, {}), now) for s in self._settings.streams]
-        return Look(time.time(), kafka.error, store_error, sorted(kafka.members), streams)
+        workers = [self._worker(word, now) for word in words]
+        said = _newest(words)
+        streams = [
+            self._stream(s, kafka, store_error, stored.get(s.name, {}), now, said) for s in self._settings.streams
+        ]
+        return Look(time.time(), kafka.error, store_error, sorted(kafka.members), streams, workers)
+
+    def _worker(self, word: WorkerWord, now: float) -> WorkerLook:
+        """How old a word is: since it was seen to change; before that, by its own clock."""
+        at, changed = self._heard.get(word.worker, (0.0, 0.0))
+        if at != word.at:
+            changed = now - max(time.time() - word.at, 0.0) if word.worker not in self._heard else now
+            self._heard[word.worker] = word.at, changed
+        age, held = now - changed, dict[str, list[int]]()
+        for p in word.partitions:
+            held.setdefault(p.stream, []).append(p.partition)
+        verdict = "silent" if age > SILENT else "degraded" if word.problems else "well"
+        stored = max((p.stored_at for p in word.partitions if p.stored_at is not None), default=None)
+        return WorkerLook(
+            word.worker, verdict, age, word.began, word.version, word.problems, word.notes, held, stored
+        )  # fmt: skip
 
     def _ask_kafka(self) -> _Kafka:
         kafka = self._settings.kafka
@@ -156,7 +204,13 @@ class Overview:
             self._decided[stream] = newest, [decode_decision(b, s) for s, b in sorted(bodies.items())]
 
     def _stream(
-        self, stream: StreamSettings, kafka: _Kafka, store_error: str, stored: Mapping[int, Progress], now: float
+        self,
+        stream: StreamSettings,
+        kafka: _Kafka,
+        store_error: str,
+        stored: Mapping[int, Progress],
+        now: float,
+        said: Mapping[tuple[str, int], PartitionWord],
     ) -> StreamLook:
         ends = kafka.ends.get(stream.name)
         looks = [self._partition(stream.name, p, end, stored.get(p), now) for p, end in sorted((ends or {}).items())]
@@ -167,6 +221,7 @@ class Overview:
         return StreamLook(
             stream.name, verdict, why, stream.input_topic, looks, sum(lags) if lags else None, scored, came,
             _silences(decisions), len(decisions), stream.score_topic,
+            *_series([w for (name, _), w in said.items() if name == stream.name]),
         )  # fmt: skip
 
     def _partition(self, stream: str, partition: int, end: int, at: Progress | None, now: float) -> PartitionLook:
@@ -241,6 +296,15 @@ def _verdict(
     if looks and all((look.came_for or 0) > QUIET for look in looks):
         return "quiet", f"all is scored, and nothing came for {min(look.came_for or 0 for look in looks) / 60:.0f} min"
     return "live", "what comes is scored"
+
+
+def _newest(words: list[WorkerWord]) -> dict[tuple[str, int], PartitionWord]:
+    """What was last said of each partition: after a move two workers may have a word on it."""
+    return {(p.stream, p.partition): p for w in sorted(words, key=lambda w: w.at) for p in w.partitions}
+
+
+def _series(said: list[PartitionWord]) -> tuple[int | None, int | None]:
+    return (sum(w.live for w in said), sum(w.warming for w in said)) if said else (None, None)
 
 
 def _silences(decisions: list[Decision]) -> list[dict[str, Any]]:

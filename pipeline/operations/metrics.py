@@ -43,6 +43,7 @@ from pipeline.operations.health import Health
 from pipeline.operations.progress import Progress
 from pipeline.partition.home import Verdict
 from pipeline.partition.stores.patience import REGISTRY, STORE
+from pipeline.partition.stores.presence import Presence
 from producers.formats.base import Reason
 
 POLICY = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
@@ -74,10 +75,15 @@ class WorkerMetrics:
     """
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health | None = None, progress: Progress | None = None
+        self,
+        registry: CollectorRegistry,
+        health: Health | None = None,
+        progress: Progress | None = None,
+        presence: Presence | None = None,
     ) -> None:
         self.health = health if health is not None else Health()
         self.progress = progress if progress is not None else Progress()
+        self.presence = presence if presence is not None else Presence()
         each = ("stream", "partition")
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -183,6 +189,7 @@ class WorkerMetrics:
         self._checkpoint_seconds.labels(stream).observe(seconds)
         self._checkpoint_bytes.labels(stream).observe(size)
         self._offset.labels(stream, str(partition)).set(offset)
+        self.presence.checkpoint(stream, partition, offset)
 
     def waiting(self, stream: str, partition: int, waiting: bool, what: str) -> None:
         """Whether the partition waits for the store, or for the schema registry."""
@@ -219,6 +226,7 @@ class WorkerMetrics:
         self._series.labels(stream, str(partition), "warming").set(warming)
         self._series.labels(stream, str(partition), "live").set(live)
         self.progress.series(stream, partition, warming=warming, live=live)
+        self.presence.series(stream, partition, warming=warming, live=live)
 
     def open_alerts(self, stream: str, partition: int, alerts: Counts[tuple[Status, Severity]]) -> None:
         """How many alerts are open, by status and severity."""
@@ -240,6 +248,7 @@ class WorkerMetrics:
                 _remove(self._open, *labels, status, severity)
         self.health.forget(stream, partition)
         self.progress.forget(stream, partition)
+        self.presence.forget(stream, partition)
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

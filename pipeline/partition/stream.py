@@ -209,11 +209,13 @@ class PartitionCore:
 
     @property
     def warming(self) -> int:
-        """Series in their training part or in probation: held, but no alert can come of them yet."""
+        """Series in their training part, in probation, or of which the judgement knows too little: no alert can come of them yet."""
         names = len(self.state.names)
         ordinals = self.state.arrays["windows"]["ordinal"][:names]
-        waiting = np.count_nonzero(ordinals <= self.state.arrays["admission"]["probation"][:names])
-        return int(waiting) - (names - len(self.state))  # free rows are all zeros
+        waiting = ordinals <= self.state.arrays["admission"]["probation"][:names]
+        if self._judgements is not None and self._alarm_decides:
+            waiting |= self._judgements.beginning(self.state)[:names]
+        return int(np.count_nonzero(waiting)) - (names - len(self.state))  # free rows are all zeros
 
     def unseen(self, observations: Observations) -> Observations:
         """Those that did not come before, by the positions that they say they have; the others are as if they had not come again."""

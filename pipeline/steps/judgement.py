@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detectors.budget import rows_of_budgets
 from detectors.judgement.ranking import ONE, SEVERAL
+from detectors.judgement.record import BEGINNING
 from detectors.judgement.zones import offsets
 from detectors.model import Model
 from pipeline.settings import StreamSettings
@@ -132,6 +133,11 @@ class Judgements:
                 history["negative"][row, list(learnt.negative)] = 1
             history["step"][row] = self._model.interval_ms.get(name, 0)
             history["usual"][row] = self._calibrated(name) if name in self._model.calibrations else self._usual
+
+    def beginning(self, state: PartitionState) -> NDArray[np.bool_]:
+        """Which rows are of series whose first observations are still gathered: they cannot be judged."""
+        begins: NDArray[np.bool_] = state.arrays[COMPONENT]["phase"] == BEGINNING
+        return begins
 
     def judge(
         self,

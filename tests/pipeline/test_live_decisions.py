@@ -20,6 +20,7 @@ from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
 from pipeline.embedded.servers import EmbeddedServer, start_redis
+from pipeline.partition.stores.presence import WorkerWord, heard
 
 pytestmark = pytest.mark.kafka
 
@@ -72,6 +73,16 @@ def stream(kafka: str, server: EmbeddedServer, tmp_path: Path) -> Iterator[Filed
         yield made
 
 
+def said(server: EmbeddedServer) -> list[WorkerWord]:
+    """What the workers that are there say of themselves."""
+    with redis.Redis.from_url(server.url) as client:
+        return [
+            w
+            for key in client.keys("*:workers:*")
+            for w in heard({k.decode(): v for k, v in client.hgetall(key).items()})
+        ]
+
+
 def once(alerts: list[dict[str, Any]]) -> dict[tuple[str, int], str]:
     """Each record once; repeated ones are equal to the byte."""
     found: dict[tuple[str, int], str] = {}
@@ -97,6 +108,7 @@ def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
     resolved = stream.alerts()[-1]
     assert (resolved["id"], resolved["status"], resolved["threshold"]) == (fired["id"], "resolved", 2.5)
     assert len(once(stream.alerts())) == len(stream.alerts())  # nothing was read again
+    stream.wait(lambda: [(p.offset, p.live) for w in said(server) for p in w.partitions] == [(1310, 1)], worker)
     assert (stream.shown()[0]["decision"], stream.shown()[0]["series"]) == (2, 1)
 
     # Killed, all that Redis held gone, and started again with the old file.
@@ -122,7 +134,9 @@ def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
     done = stream.run("apply", "--wait")
     assert "partition 0 took it at offset 1400" in done.output, (done.output, done.exception)
     assert stream.run("apply", "--dry-run").output == f"stream {stream.name}: these settings hold already\n"
+    assert len(said(server)) == 1
     stream.stop(worker)
+    assert said(server) == []
 
 
 def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> None:

@@ -34,9 +34,30 @@ export function Overview() {
       ${others.map((name) => html`<section class="card" key=${name} aria-label=${name}><h2>${name}</h2><p class="quiet">not in this page's settings: only its alerts are known</p><${Firing} stream=${name} alerts=${alerts.get(name)} /></section>`)}
     </div>
     ${!streams.length && !others.length ? html`<p class="empty">${look || !rights.streams.length ? "No alerts yet. They appear here as they come." : "Looking at the streams …"}</p>` : null}
-    ${look ? html`<section class="card" aria-label="workers"><h2>workers: ${look.workers.length}</h2>
-      ${look.workers.length ? html`<ul class="plain">${look.workers.map((w) => html`<li>${w}</li>`)}</ul>` : html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>`}</section>` : null}
+    ${look ? html`<${Workers} look=${look} now=${now} />` : null}
   </div>`;
+}
+
+// Each worker by what it said last in the store; a member of the group that says nothing there is named all the same.
+function Workers({ look, now }) {
+  const words = look.words ?? [];
+  const mute = look.workers.length - words.filter((w) => w.verdict !== "silent").length;
+  return html`<section class="card" aria-label="workers"><h2>workers: ${look.workers.length}</h2>
+    ${!look.workers.length ? html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>` : null}
+    ${words.length ? html`<ul class="plain workers">${words.map((w) => html`<${Worker} key=${w.worker} worker=${w} now=${now} />`)}</ul>` : null}
+    ${mute > 0 ? html`<p class="quiet">${mute} of ${look.workers.join(", ")} ${mute === 1 ? "says" : "say"} nothing of health: just started, of an older version, or the store is away</p>` : null}
+  </section>`;
+}
+
+const TONE = { well: "good", degraded: "bad", silent: "wait" };
+
+function Worker({ worker: w, now }) {
+  const held = Object.entries(w.held);
+  return html`<li><b>${w.worker}</b> <span class=${`verdict ${TONE[w.verdict] ?? "wait"}`}>${w.verdict}</span>
+    ${w.verdict === "silent" ? html` <span class="quiet">last heard ${lasting(w.age * 1000)} ago: it ended without a word, or cannot reach the store</span>` : null}
+    <p class="quiet">since ${moment(w.began * 1000)} · ${held.length ? held.map(([stream, ps]) => `${stream}: ${ps.length} partition${ps.length === 1 ? "" : "s"}`).join(", ") : "holds no partition"}
+      ${w.stored_at === null ? "" : ` · last checkpoint ${lasting(Math.max(0, now - w.stored_at * 1000))} ago`}</p>
+    ${w.problems.map((line) => html`<p class="bad">${line}</p>`)}${w.notes.map((line) => html`<p class="wait">${line}</p>`)}</li>`;
 }
 
 function Firing({ stream, alerts }) {
@@ -60,7 +81,10 @@ function Stream({ stream: s, alerts, operator }) {
       <div><dt>coming</dt><dd>${rate(s.coming)} /s</dd></div>
       <div><dt>waiting</dt><dd>${count(s.lag)}</dd></div>
       <div><dt>partitions</dt><dd>${s.partitions.length}</dd></div>
+      <div><dt>series live</dt><dd>${count(s.live)}</dd></div>
+      <div><dt>warming</dt><dd>${count(s.warming)}</dd></div>
     </dl>
+    ${s.warming ? html`<p class="quiet">${count(s.warming)} of the series ${s.warming === 1 ? "is" : "are"} new: too little is known of ${s.warming === 1 ? "it" : "them"} for an alert; <code>tidewatch explain</code> says of each what it needs</p>` : null}
     <p><a href=${address("series", { stream: s.name })}>series</a> · <a href=${address("decisions", { stream: s.name })}>${s.decisions} decision${s.decisions === 1 ? "" : "s"}</a> · <a href=${address("what-if", { stream: s.name })}>what if</a></p>
     ${s.silences.length ? html`<h3>silenced</h3><ul class="plain">${s.silences.map((x) => html`<li><code>${x.series}</code> until ${moment(x.until)} (${ago(x.until)}) by ${x.by}${x.why ? `: ${x.why}` : ""} ${operator ? html`<button type="button" class="small" onClick=${() => lift(x.serial)}>end it</button>` : null}</li>`)}</ul>` : null}
     <details><summary>partitions</summary><table class="facts"><thead><tr><th scope="col">partition</th><th scope="col">stored up to</th><th scope="col">log ends</th><th scope="col">waiting</th><th scope="col">last checkpoint</th></tr></thead>

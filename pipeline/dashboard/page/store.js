@@ -118,6 +118,8 @@ export function standing(now = Date.now()) {
   if (look.store) return ["store away", look.store];
   if (!look.workers.length) return ["no worker", "no worker is there: nothing is scored"];
   const bad = look.streams.filter((s) => !["live", "quiet"].includes(s.verdict));
+  const ill = (look.words ?? []).find((w) => w.verdict === "degraded");
+  if (!bad.length && ill) return ["degraded", `worker ${ill.worker}: ${ill.problems[0]}`];
   return bad.length ? [bad[0].verdict, `${bad[0].name}: ${bad[0].why}`] : ["live", "workers are there, and what comes is scored"];
 }
 

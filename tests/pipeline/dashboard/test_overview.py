@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from pipeline.dashboard.acting import Wish, what
-from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
+from pipeline.dashboard.overview import QUIET, SILENT, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
+from pipeline.partition.stores.presence import Presence
 from pipeline.partition.stores.redis import Progress
 from pipeline.settings import Settings
 
@@ -21,7 +23,13 @@ class Store:
     def __init__(self) -> None:
         self.offsets: dict[int, int] = {}
         self.decided: dict[int, bytes] = {}
+        self.words: dict[str, bytes] = {}
         self.away = ""
+
+    async def told(self, _group: str) -> dict[str, bytes]:
+        if self.away:
+            raise StoreError(self.away)
+        return self.words
 
     async def progress(self, _stream: str, partition: int) -> Progress | None:
         if self.away:
@@ -107,6 +115,36 @@ async def test_silences_are_those_that_hold(world: World) -> None:
     world.store.decided = dict(decided(i + 1, of) for i, of in enumerate(made))
     look = await world.seen(0)
     assert ([s["series"] for s in look.silences], look.decisions) == (["a"], 4)
+
+
+async def test_each_worker_is_as_it_said_last_and_silent_where_it_says_no_more(world: World) -> None:
+    wall = [time.time()]
+    two = [Presence("1", worker=name, clock=lambda: wall[0]) for name in ("a:1", "b:2")]
+    for partition, presence in enumerate(two):
+        presence.series("web", partition, warming=partition, live=10)
+        presence.checkpoint("web", partition, 7)
+    two[1].series("web", 0, warming=5, live=5)  # it had this one before, and has said so earlier
+    world.store.words = {"b:2": two[1].word(["store away"], ["x"])}
+    wall[0] += 1
+    two[1].forget("web", 0)
+    world.store.words |= {"a:1": two[0].word([], []), "c:3": b"{}"}
+    world.now = 100.0
+    look = await world.look()
+    assert [(w.worker, w.verdict, w.held) for w in look.words] == [
+        ("a:1", "well", {"web": [0]}),
+        ("b:2", "degraded", {"web": [0, 1]}),
+    ]
+    assert (look.words[1].problems, look.words[1].notes, look.words[0].stored_at) == (
+        ["store away"],
+        ["x"],
+        wall[0] - 1,
+    )
+    assert (look.streams[0].live, look.streams[0].warming) == (20, 1)
+    world.store.words["b:2"] = two[1].word([], [])
+    world.now += SILENT + 1
+    look = await world.look()
+    assert [(w.verdict, w.held) for w in look.words] == [("silent", {"web": [0]}), ("well", {"web": [1]})]
+    assert look.words[0].age > SILENT
 
 
 @pytest.mark.parametrize(

@@ -126,12 +126,17 @@ async def test_the_page_says_when_the_server_is_gone_and_finds_it_again(kafka, t
 
 
 LOOK = {
-    "at": 0.0, "kafka": "", "store": "", "workers": ["w1@10.0.0.1"],
+    "at": 0.0, "kafka": "", "store": "", "workers": ["w1@10.0.0.1", "w2@10.0.0.2", "w3@10.0.0.3"],
+    "words": [
+        {"worker": "pod-1:7", "verdict": "well", "age": 2.0, "began": 1.7e9, "version": "1", "problems": [], "notes": [], "held": {"web": [0]}, "stored_at": 1.7e9},
+        {"worker": "pod-2:7", "verdict": "degraded", "age": 1.0, "began": 1.7e9, "version": "1", "problems": ["web[0] waits for the store since 31 s"],
+         "notes": [f"web[0]: the clock of series '{NASTY}' is 8 h ahead"], "held": {}, "stored_at": None},
+    ],
     "streams": [
         {
             "name": "web", "verdict": "live", "why": "what comes is scored", "topic": "web.observations", "lag": 12, "rate": 812.0,
             "coming": 815.5, "silences": [{"serial": 3, "series": "host-*", "until": 4e12, "by": "ann@x", "at": "", "why": "move"}],
-            "decisions": 4, "scores": "",
+            "decisions": 4, "scores": "", "live": 980, "warming": 12,
             "partitions": [{"partition": 0, "offset": 100, "end": 112, "lag": 12, "stored_for": 1.0, "came_for": 0.2}],
         }
     ],
@@ -141,7 +146,8 @@ LOOK = {
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({}, "live"),
+        ({}, "degraded"),
+        ({"words": LOOK["words"][:1]}, "live"),
         ({"workers": []}, "no worker"),
         ({"kafka": "no broker answers"}, "Kafka away"),
         ({"store": "Redis cannot be reached"}, "store away"),

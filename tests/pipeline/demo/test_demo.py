@@ -117,7 +117,7 @@ def test_the_demo_ends_by_itself_with_report_and_pictures_and_a_killed_worker_ch
     assert not re.search(r'(src|href)="(?!data:|#)', page), "the page needs nothing but itself"
     assert (tmp_path / "out/taxi.png").read_bytes().startswith(b"\x89PNG")
 
-    demo.start(speed="250000x")  # some 75 seconds, so that a worker that needs half a minute to start still sees a part live
+    demo.start(speed="250000x")  # some 75 seconds: a worker that needs half a minute to start still sees a part live
     demo.wait_for(r"[1-9][\d,]*/10,320")
     for times in (1, 2):
         for worker in demo.workers():

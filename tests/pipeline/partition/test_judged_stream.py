@@ -114,6 +114,14 @@ def test_rows_of_the_history_are_no_news_and_all_behind_it_have_score_alarm_and_
     assert [r.timestamp for r in alarms][:1] == [T0 + 720 * STEP]
 
 
+def test_a_series_of_which_too_little_is_known_is_warming(model: Model) -> None:
+    core = create_stream(StreamSettings(name="waves", model=Path("unused")), model).core(0)
+    core.process(observations([*rows_of("a", 600, 610), *rows_of("c", 600, 610)]))
+    assert (core.warming, len(core.state)) == (1, 2)  # "a" is known from its history
+    core.process(observations(rows_of("c", 610, 640), 20))
+    assert core.warming == 0
+
+
 def test_the_spikes_are_told_and_nothing_else(whole: tuple[PartitionCore, list[Any]]) -> None:
     alerts = [r for r in whole[1] if hasattr(r, "sequence") and r.sequence == 0]
     assert [(a.series, a.starts_at) for a in alerts] == [

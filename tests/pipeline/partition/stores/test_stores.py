@@ -23,6 +23,7 @@ from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.errors import ForeignState, Refused, SettingsError, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.partition.stores.memory import MemoryStore
+from pipeline.partition.stores.presence import FORGOTTEN, Presence, forget_old
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
 
@@ -275,6 +276,27 @@ async def test_people_can_look_without_a_claim(kind: str, request: pytest.Fixtur
     assert (await put(store, claim, 6, a=b"2")).sequence == 1
     await store.close()
     await other.close()
+
+
+@pytest.mark.parametrize("kind", ["server", "cluster"])
+async def test_what_workers_say_of_themselves_is_kept_by_group_and_goes_when_it_is_old(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    running: EmbeddedServer = request.getfixturevalue(kind)
+    store = RedisStore(RedisSettings(url=SecretStr(running.url), prefix="words", cluster=kind == "cluster"))
+    assert await store.told("g") == {}
+    many = {f"w{i:03}": Presence(worker=f"w{i:03}", clock=lambda i=i: 1000.0 + i).word([], []) for i in range(150)}
+    for worker, word in many.items():
+        await store.tell("g", worker, word)
+    await store.tell("g", "other", b"no word")
+    await store.tell("h", "w", b"{}")
+    assert await store.told("g") == {**many, "other": b"no word"}
+    await forget_old(store, "g", 1000.0 + FORGOTTEN + 148.5)
+    assert set(await store.told("g")) == {"w149"}
+    await store.untell("g", ["w149"])
+    assert await store.told("g") == {}
+    assert set(await store.told("h")) == {"w"}
+    await store.close()
 
 
 @pytest.mark.embedded
