@@ -310,12 +310,10 @@ def _report(
     from pipeline.demo.pictures import draw
     from pipeline.demo.summary import print_summary
 
-    pictures = {}
     for result in results:
-        pictures[result.stream.name] = options.out / f"{result.stream.name}.png"
-        draw(result, pictures[result.stream.name])
+        draw(result, options.out / f"{result.stream.name}.png")
     print_summary(results, view.console)
-    return write_page(options.out / "report.html", results, models, pictures, facts)
+    return write_page(options.out / "report.html", results, models, facts)
 
 
 def _keep(config: Path, children: Children, view: View) -> None:

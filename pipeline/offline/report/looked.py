@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.offline.looking.series import SeriesLook
 from pipeline.offline.looking.words import lines
-from pipeline.offline.report.page import Chart, Line, Report, Section, identifiers, write
+from pipeline.offline.report.page import Chart, Line, Report, Section, Tile, identifiers, write
 from pipeline.offline.thinning import thinned
 from producers.datasets import Dataset
 
@@ -28,7 +28,11 @@ def write_look(data: Dataset, looks: Sequence[SeriesLook], notes: Sequence[str],
         Report(
             title=f"Tidewatch: a look at {data.name}",
             lines=(*(data.reading or (data.source,)), *(f"note: {note}" for note in notes)),
-            tiles=(("series", f"{len(looks):,}"), ("rows", f"{len(data):,}"), ("columns", f"{len(data.channels):,}")),
+            tiles=(
+                Tile("series", f"{len(looks):,}"),
+                Tile("rows", f"{len(data):,}"),
+                Tile("columns", f"{len(data.channels):,}"),
+            ),
             sections=tuple(_section(data, look, ids[look.name], most) for look in shown),
             reading=(
                 "Drag over a picture to zoom in, turn the wheel with Ctrl to zoom around the pointer, double click for all of it. Labelled stretches are yellow.",

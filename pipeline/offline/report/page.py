@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -23,17 +23,17 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart; y (n,) may hold NaN."""
+    """A line of a chart; y (n,) may hold NaN. What lies between a `low` line and the `high` one behind it is a band."""
 
     name: str
     y: NDArray[np.float64]
-    kind: Literal["value", "expected", "score", "level", "marks"] = "value"
+    kind: Literal["value", "quiet", "expected", "low", "high", "score", "level", "marks"] = "value"
     colour: int = 0
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over x (n,), seconds since 1970 or rows; `shades` are (from, to, "alert" or "label")."""
+    """Lines over x (n,), seconds since 1970 or rows; `shades` are (from, to, "alert", "false", "label" or "learnt")."""
 
     x: NDArray[np.float64]
     time: bool
@@ -43,23 +43,13 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading with lines and charts that are zoomed together."""
-
-    id: str
-    title: str
-    lines: tuple[str, ...] = ()
-    charts: tuple[Chart, ...] = ()
-
-
-@dataclass(frozen=True)
 class Row:
-    """Cells; a click on it zooms `section` to from..to. The `marked` cell has the colour of the severity."""
+    """Cells; a click on it zooms `section` to from..to. `marks` are colours by the cell's number; `under` stands below all of it."""
 
     cells: tuple[str, ...]
     zoom: tuple[str, float, float] | None = None
-    severity: str = ""
-    marked: int = -1
+    marks: Mapping[int, str] = field(default_factory=dict)
+    under: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,15 +63,41 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A heading with lines, tables, and charts that are zoomed together; `facts` are names and values behind a click on their first line."""
+
+    id: str
+    title: str
+    lines: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    about: str = ""
+    """What the facts are of."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number in large type with what it is of; a click leads to the section `to`."""
+
+    name: str
+    value: str
+    to: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """All that is on the page."""
 
     title: str
     lines: tuple[str, ...]
-    tiles: tuple[tuple[str, str], ...]
+    tiles: tuple[Tile, ...]
     tables: tuple[Table, ...] = ()
     sections: tuple[Section, ...] = ()
     reading: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    """Of the run, below everything."""
     banner: str = ""
 
 
@@ -95,7 +111,12 @@ def write(report: Report, path: Path) -> None:
     for section in report.sections:
         numbers = range(len(charts), len(charts) + len(section.charts))
         charts += [_plain(chart, section.id) for chart in section.charts]
-        sections.append({"id": section.id, "title": section.title, "lines": section.lines, "charts": numbers})
+        sections.append(
+            {
+                "id": section.id, "title": section.title, "lines": section.lines, "charts": numbers, "facts": section.facts,
+                "about": section.about, "tables": [_table(t) for t in section.tables],
+            }
+        )  # fmt: skip
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in (uplot, script))
     policy = f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_digest(style)}'; base-uri 'none'; form-action 'none'"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -107,6 +128,7 @@ def write(report: Report, path: Path) -> None:
         tables=[_table(t) for t in report.tables],
         sections=sections,
         reading=report.reading,
+        facts=report.facts,
         policy=policy,
         style=Markup(style),  # noqa: S704  # our own files
         uplot=Markup(uplot),  # noqa: S704
@@ -118,12 +140,7 @@ def write(report: Report, path: Path) -> None:
 
 def _table(table: Table) -> dict[str, Any]:
     rows = [
-        {
-            "cells": r.cells,
-            "severity": r.severity,
-            "marked": r.marked,
-            "zoom": "" if r.zoom is None else json.dumps(r.zoom),
-        }
+        {"cells": r.cells, "marks": r.marks, "under": r.under, "zoom": "" if r.zoom is None else json.dumps(r.zoom)}
         for r in table.rows
     ]
     return {"title": table.title, "columns": table.columns, "rows": rows, "note": table.note}

@@ -3,6 +3,8 @@
   "use strict";
   const data = JSON.parse(document.getElementById("data").textContent);
   const LINES = ["accent", "found", "false", "warning", "info", "quiet"];
+  const MARKS = ["critical", "found", "false", "warning", "info", "accent", "missed", "quiet"];
+  const STROKES = { score: "text", level: "critical", quiet: "quiet" };
   const HEIGHT = { values: 260, scores: 130 };
 
   const charts = [];
@@ -14,20 +16,23 @@
     drawn.add(element);
     const chart = data[Number(element.dataset.chart)];
     const series = [{ label: chart.time ? "time (UTC)" : "row" }];
-    chart.lines.forEach((one, i) => series.push({
+    const ink = (one) => colour(one.kind === "marks" ? MARKS[one.colour % MARKS.length] : STROKES[one.kind] ?? LINES[one.colour % LINES.length]);
+    chart.lines.forEach((one) => series.push({
       label: one.name,
-      stroke: colour(one.kind === "score" ? "text" : one.kind === "level" ? "critical" : LINES[one.colour % LINES.length]),
-      width: one.kind === "value" ? 1.2 : 1,
+      stroke: ink(one),
+      width: one.kind === "value" ? 1.2 : one.kind === "low" || one.kind === "high" ? 0 : 1,
       dash: one.kind === "expected" || one.kind === "level" ? [5, 4] : undefined,
-      points: one.kind === "marks" ? { show: true, size: 6, fill: colour("critical"), stroke: colour("critical") } : { show: false },
+      points: one.kind === "marks" ? { show: true, size: 6, fill: ink(one), stroke: ink(one) } : { show: false },
       paths: one.kind === "marks" ? () => null : undefined,
       spanGaps: false,
     }));
+    const bands = chart.lines.flatMap((one, i) => (one.kind === "low" ? [{ series: [i + 2, i + 1], fill: colour("band") }] : []));
+    const top = chart.lines.reduce((most, one) => one.y.reduce((a, v) => (finite(v) && v > a ? v : a), most), 2);
     const plot = new uPlot({
       width: element.clientWidth, height: HEIGHT[chart.kind],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "UTC"),
-      scales: { x: { time: chart.time }, y: chart.kind === "scores" ? { range: [0, 12.5] } : { range: (u, low, high) => span(low, high) } },
-      axes: axes(), series,
+      scales: { x: { time: chart.time }, y: chart.kind === "scores" ? { range: [0, 1.05 * Math.min(top, 1e6)] } : { range: (u, low, high) => span(low, high) } },
+      axes: axes(), series, bands,
       cursor: { sync: { key: chart.key, setSeries: false }, drag: { x: true, y: false } },
       hooks: {
         drawClear: [(u) => shade(u, chart.shades)],

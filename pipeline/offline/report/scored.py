@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.offline.alert_list import AlertRow
-from pipeline.offline.report.page import Chart, Line, Report, Row, Section, Table, identifiers, write
+from pipeline.offline.report.page import Chart, Line, Report, Row, Section, Table, Tile, identifiers, write
 from pipeline.offline.scorefile import ScoredRows
 from pipeline.offline.thinning import thinned
 from producers.datasets import Dataset, Series
@@ -45,10 +46,10 @@ def write_report(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], 
                 *(f"note: {n}" for n in scored.notes),
             ),
             tiles=(
-                ("alerts", f"{len(alerts):,}"),
-                ("anomalous rows", f"{int(scored.anomalous.sum()):,}"),
-                ("rows", f"{len(data):,}"),
-                ("series", f"{len(names):,}"),
+                Tile("alerts", f"{len(alerts):,}"),
+                Tile("anomalous rows", f"{int(scored.anomalous.sum()):,}"),
+                Tile("rows", f"{len(data):,}"),
+                Tile("series", f"{len(names):,}"),
             ),
             tables=(_table(data, alerts, ids),),
             sections=tuple(_section(data, scored, alerts, name, ids[name], most) for name in first),
@@ -76,7 +77,7 @@ def _table(data: Dataset, alerts: Sequence[AlertRow], ids: dict[str, str]) -> Ta
             )
             around = max(3 * (high - low), _width(data, data.all_series[a.series]))
             zoom = (ids[a.series], low - around, high + around)
-        rows.append(Row((begin, end, a.series, a.severity, f"{a.score:.1f}", a.why), zoom, a.severity, 3))
+        rows.append(Row((begin, end, a.series, a.severity, f"{a.score:.1f}", a.why), zoom, {3: a.severity}))
     left = len(alerts) - len(rows)
     return Table("Alerts", columns, tuple(rows), f"{left:,} more are in the list of --alerts." if left else "")
 
@@ -94,12 +95,15 @@ def _section(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], name
     x = series.timestamps[order] / 1000 if metric else rows.astype(np.float64)
     numbers = [c for c in range(len(data.channels)) if series.columns[c].dtype != object][:MOST_CHANNELS]
     score = scored.calibrated_score[rows]
-    kept = _kept([*(series.columns[c][order] for c in numbers), score], most)
+    kept = drawn([*(series.columns[c][order] for c in numbers), score], most)
     lines: list[Line] = []
     for colour, c in enumerate(numbers):
         lines.append(Line(data.channels[c], series.columns[c][order][kept].astype(np.float64), "value", colour))
         if scored.expected is not None and np.isfinite(scored.expected[rows, c]).any():
             lines.append(Line(f"{data.channels[c]}, expected", scored.expected[rows, c][kept], "expected", colour))
+        if scored.lower is not None and scored.upper is not None and np.isfinite(scored.lower[rows, c]).any():
+            low, high = within(scored.lower[rows, c][kept], scored.upper[rows, c][kept], series.columns[c])
+            lines += [Line("let pass from", low, "low", colour), Line("to", high, "high", colour)]
     own = [a for a in alerts if a.series == name]
     shades: tuple[tuple[float, float, str], ...] = tuple(
         (_seconds(a.starts_at), _seconds(a.ends_at), "alert")
@@ -119,7 +123,19 @@ def _section(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], name
     return Section(key, name, told, tuple(charts))
 
 
-def _kept(columns: Sequence[NDArray[np.float64]], most: int) -> NDArray[np.intp]:
+def within(
+    low: NDArray[np.float64], high: NDArray[np.float64], observed: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A band, not further than what was observed reaches and a sixth more: a wild forecast must not squeeze the picture."""
+    seen = observed.astype(np.float64)
+    seen = seen[np.isfinite(seen)]
+    if not len(seen):
+        return low, high
+    room = 0.15 * (seen.max() - seen.min())
+    return np.clip(low, seen.min() - room, seen.max() + room), np.clip(high, seen.min() - room, seen.max() + room)
+
+
+def drawn(columns: Sequence[NDArray[np.float64]], most: int) -> NDArray[np.intp]:
     """Rows to draw: extremes of every line."""
     n = len(columns[0]) if columns else 0
     if n <= most:
