@@ -2,6 +2,7 @@
 
 run_worker(settings) ──▶ models, broker, store: checked, one clear line where something is missing
 ──▶ create_app: Faust's app, a PartitionLoop for each partition that is assigned
+──▶ beside it, in a thread, the intakes of the settings
 ──▶ until SIGTERM, SIGINT or an error: checkpoint, commit, leave
 """
 
@@ -32,6 +33,8 @@ from detectors.judgement.compiling import compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
+from pipeline.intake.hosting import Beside
+from pipeline.intake.metrics import IntakeMetrics
 from pipeline.kafka import rights, topics
 from pipeline.kafka.agents import App, PartitionLife
 from pipeline.kafka.clients import connect_admin
@@ -40,6 +43,7 @@ from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.operations.deciding import Deciding, found_model
+from pipeline.operations.doctor.intakes import unfit
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.operations.serving import serve
 from pipeline.partition.decisions import Decisions
@@ -60,7 +64,10 @@ STOP_LIMIT = 9.8
 """Seconds from SIGTERM to the end of the process, come what may."""
 
 EMPTY_STOP_LIMIT = 2.0
-"""The same for a worker that holds no partition: it may be waiting for the group, and has nothing to store."""
+"""The same for a worker that holds no partition, nor reads a raw topic: it may be waiting for the group, and has nothing to store."""
+
+INTAKE_STOP_LIMIT = 8.5
+"""Seconds from SIGTERM that intakes beside the streams have to commit and leave their groups."""
 
 BUG = 1
 """Exit code after an error that is ours."""
@@ -213,6 +220,8 @@ async def _work(settings: Settings, file: Path | None) -> None:
         executor = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)  # a forward pass may never come back
         streams = [_create_stream(settings, s, executor) for s in settings.streams]
+        if told := next(unfit(settings.intake, {s.name: s.model for s in streams}), ""):
+            raise SettingsError(told)
         identities, partitions = _identities(settings, streams)
         store = RedisStore(settings.redis)
         stack.push_async_callback(store.close)
@@ -224,6 +233,9 @@ async def _work(settings: Settings, file: Path | None) -> None:
         for name, count in partitions.items():
             metrics.stream(name, count)
         worker = settings.worker
+        intakes = Beside(settings, IntakeMetrics(registry)) if settings.intake and worker.intake else None
+        if intakes is not None:
+            metrics.health.include(intakes.health)
         if worker.metrics_port:
             token = worker.metrics_token.get_secret_value()
             stack.enter_context(
@@ -244,7 +256,7 @@ async def _work(settings: Settings, file: Path | None) -> None:
         watching = asyncio.create_task(deciding.run())
         stack.callback(watching.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _stop, app, number)
+            asyncio.get_running_loop().add_signal_handler(number, _stop, app, intakes, number)
         names = {stream.settings.input_topic: stream.name for stream in streams}
         reporting = asyncio.create_task(_report(app, metrics, names))
         stack.callback(reporting.cancel)
@@ -253,6 +265,9 @@ async def _work(settings: Settings, file: Path | None) -> None:
         await stack.enter_async_context(_present(store, worker.group, metrics))
         stack.enter_context(_watch_topics(settings, app, streams, identities))
         log.info("worker started", group=worker.group, streams=[s.name for s in streams])
+        if intakes is not None:
+            intakes.start()
+            stack.push_async_callback(intakes.ended, INTAKE_STOP_LIMIT)
         await app.serve()
     log.info("worker stopped")
 
@@ -323,13 +338,16 @@ def _identities(settings: Settings, streams: list[Stream]) -> tuple[dict[str, Id
     kafka = settings.kafka
     admin = connect_admin(kafka)
     inputs = {s.name: s.settings.input_topic for s in streams}
+    fed = {i.stream for i in settings.intake}
     of = [s.settings for s in streams]
     outputs = {t for s in of for t in (s.alert_topic, s.dlq, s.score_topic, s.decision_topic) if t}
     read = {*inputs.values(), *(s.decision_topic for s in of)}
     rights.require(admin, kafka, read=read, write=outputs, group=settings.worker.group)
-    facts = topics.require(admin, kafka, inputs.values())
-    if created := topics.create(admin, kafka, topics.own_plan(s.settings for s in streams)):
+    ours = [topics.input_plan(topic) for name, topic in inputs.items() if name in fed]
+    topics.require(admin, kafka, [topic for name, topic in inputs.items() if name not in fed])
+    if created := topics.create(admin, kafka, [*ours, *topics.own_plan(s.settings for s in streams)]):
         log.info("topics created", topics=created)
+    facts = topics.require(admin, kafka, inputs.values())
     cluster = topics.cluster_id(admin, kafka)
     identities = {s.name: s.identity(cluster_id=cluster, topic_id=facts[inputs[s.name]].topic_id) for s in streams}
     return identities, {name: facts[topic].partitions for name, topic in inputs.items()}
@@ -357,7 +375,7 @@ async def _require(store: Store) -> None:
         await store.load(Claim("", 0, "", -1))
 
 
-def _stop(app: App, number: int) -> None:
+def _stop(app: App, intakes: Beside | None, number: int) -> None:
     """On SIGTERM or SIGINT: stop in order, and whatever hangs, be gone in time; at a second Ctrl-C, at once."""
     if app.ended.is_set():
         if number == signal.SIGINT:
@@ -366,8 +384,11 @@ def _stop(app: App, number: int) -> None:
         return
     app.ended.set()
     held = len(app.partitions)
+    if intakes is not None:
+        intakes.stop()
+        held += intakes.sources
     limit, end = (STOP_LIMIT, _give_up) if held else (EMPTY_STOP_LIMIT, _leave_empty)
-    log.info("stopping: Ctrl-C again ends at once", partitions=held, at_most=f"{limit:.0f} s")
+    log.info("stopping: Ctrl-C again ends at once", partitions=len(app.partitions), at_most=f"{limit:.0f} s")
     watchdog = threading.Timer(limit, end)
     watchdog.daemon = True
     watchdog.start()

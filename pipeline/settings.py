@@ -825,6 +825,10 @@ class WorkerSettings(_Table):
     metrics_token: SecretStr = Field(
         SecretStr(""), description="Who asks for /metrics must send it, as `Authorization: Bearer`."
     )
+    intake: bool = Field(
+        True,
+        description="Whether workers run the intakes of the settings beside their streams; false: `tidewatch intake` does, elsewhere.",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 
         Exit code: 0 after an orderly stop, 2 after an expected error (one line), 1 after a bug. Start it again after
         either: it resumes from its checkpoints. A settings file or model file that changes while it runs is proposed to all workers
-        of the stream, without a restart (docs/decisions.md).
+        of the stream, without a restart (docs/decisions.md). The intakes of the settings run beside the streams, unless worker.intake is
+        false (docs/intake.md).
         """
         from pipeline import logs
         from pipeline.settings import config_file, load_settings
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write raw topics into the topics of their streams, each series whole in one partition, until SIGTERM or Ctrl-C.
 
+        Workers do so too, unless worker.intake is false: this is for an intake without a worker, on machines of its own.
         Exit code: 0 after an orderly stop, 2 after an expected error (one line). Start it again after either, anywhere, any number of
         them: processes of one intake share its topics' partitions, and what is written twice counts once (docs/intake.md).
         """
@@ -48,6 +50,6 @@ def register(app: typer.Typer) -> None:
 
         settings = load_settings(config)
         logs.configure(settings.worker.log_format, settings.worker.log_level)
-        from pipeline.intake.run import run_intake
+        from pipeline.intake.hosting import run_intake
 
         raise typer.Exit(run_intake(settings, names or ()))

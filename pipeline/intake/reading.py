@@ -16,7 +16,6 @@ from fnmatch import translate
 from typing import Any
 
 import numpy as np
-import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -28,8 +27,6 @@ from pipeline.kafka.clients import aiokafka_consumer
 from pipeline.kafka.transport.fetching import begun, fetch_again, take
 from pipeline.settings import KafkaSettings
 from pipeline.steps.batches import RecordBatch
-
-log = structlog.get_logger(__name__)
 
 NEW_TOPICS = 30_000
 """Milliseconds after which topics that match a pattern, and partitions that were added, are found."""
@@ -81,6 +78,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         Asks Kafka for the ids of topics.
     assigned, revoked
         Told of the partitions with their topics' ids and where each begins; and before all are let go.
+    missed
+        Told of a partition of which so many records expired before they were read.
     """
 
     def __init__(
@@ -94,10 +93,12 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         ids: Callable[[Collection[str]], Awaitable[Mapping[str, str]]],
         assigned: Callable[[Mapping[TopicPartition, tuple[str, int]]], None],
         revoked: Callable[[], Awaitable[None]],
+        missed: Callable[[TopicPartition, int], None],
     ) -> None:
         self._ids = ids
         self._assigned = assigned
         self._revoked = revoked
+        self._missed = missed
         self._damaged: Counter[TopicPartition] = Counter()
         self._next: dict[TopicPartition, int] = {}
         self._failure: Exception | None = None
@@ -151,8 +152,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             if known is not None and known.offset >= 0 and str(known.metadata or "") == topic_id:
                 start = max(start, int(known.offset))
                 if known.offset < first[tp]:
-                    log.warning("records expired before they were read", topic=tp.topic, partition=tp.partition,
-                                missed=int(first[tp]) - known.offset)  # fmt: skip
+                    self._missed(tp, int(first[tp]) - known.offset)
             self._consumer.seek(tp, start)
             held[tp] = (topic_id, start)
         self._next = {tp: start for tp, (_, start) in held.items()}
@@ -184,9 +184,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
                 taken = None
             if taken is not None:
                 if (missed := taken.start - self._next.get(tp, taken.start)) > 0:
-                    log.warning(
-                        "records expired before they were read", topic=tp.topic, partition=tp.partition, missed=missed
-                    )
+                    self._missed(tp, missed)
                 self._next[tp] = taken.next_offset
                 batch = RecordBatch(
                     tp.topic, tp.partition, np.array(taken.offsets, np.int64), taken.next_offset, taken.keys, taken.values,
@@ -197,13 +195,13 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             fetch_again(fetcher)
         return out
 
-    def answered(self, tp: TopicPartition, offset: int) -> tuple[int, bool]:
-        """When the last fetch of a partition was answered (ms), and whether the log ended at the offset then."""
+    def answered(self, tp: TopicPartition) -> tuple[int, int] | None:
+        """When the last fetch of a partition was answered (ms), and where the log ended then; None: nothing was heard yet."""
         assignment = self._consumer._subscription.subscription.assignment
         state = None if assignment is None or tp not in assignment.tps else assignment.state_value(tp)
         if state is None or state.highwater is None:
-            return 0, False
-        return int(state.timestamp or 0), offset >= state.highwater
+            return None
+        return int(state.timestamp or 0), int(state.highwater)
 
     async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> bool:
         """Commit offsets with their topics' ids; False where the partitions are somebody else's now."""

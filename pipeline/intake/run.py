@@ -12,13 +12,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import structlog
@@ -26,12 +24,13 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.alerts.records import DeadLetter, Message
-from pipeline.errors import BrokerError, SettingsError, TidewatchError
+from pipeline.errors import BrokerError, Denied, SettingsError, TidewatchError
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import Patience, Settling, Source, merged
+from pipeline.intake.metrics import IntakeMetrics, Standing
 from pipeline.intake.reading import Reader
-from pipeline.kafka import rights, topics
-from pipeline.kafka.clients import broker_error, connect_admin
+from pipeline.kafka import topics
+from pipeline.kafka.clients import broker_error
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.settings import IntakeSettings, Settings, StreamSettings
 from pipeline.steps.batches import RecordBatch, Rejected
@@ -49,6 +48,8 @@ MOST_OUTSTANDING = 64 << 20
 _LEAST_HELD = 2_000  # of each source
 _LINGER = 0.05  # s that records are gathered for: small messages cost more
 _STOP = 5.0
+_LEAVE = 2.0
+_TELL_EVERY = 1.0
 _NUL = "a name with a NUL"
 
 
@@ -56,9 +57,11 @@ _NUL = "a name with a NUL"
 class _Sent:
     """What was sent in one go, and how far the sources have come when it is acknowledged."""
 
-    sent: list[Awaitable[None]]
+    sent: list[asyncio.Future[None]]
     size: int
     reached: dict[TopicPartition, int]
+    observations: int
+    messages: int
 
 
 class Intake:
@@ -68,6 +71,10 @@ class Intake:
     ----------
     ask
         Asks Kafka for the id and the number of partitions of topics that are there.
+    partitions
+        Of the stream's topic.
+    stopping
+        Set it to make `run` end.
     """
 
     def __init__(
@@ -78,8 +85,11 @@ class Intake:
         publisher: KafkaPublisher,
         ask: Callable[[Collection[str]], Awaitable[Mapping[str, topics.TopicFacts]]],
         partitions: int,
+        metrics: IntakeMetrics,
+        stopping: asyncio.Event,
     ) -> None:
-        self.stopping = asyncio.Event()
+        self._metrics = metrics
+        self._stopping = stopping
         self._intake = intake
         self._stream = stream
         self._publisher = publisher
@@ -94,6 +104,8 @@ class Intake:
         self._acknowledged: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._counts = {"observations": 0, "dead_letters": 0, "messages": 0}
+        self._paused: set[TopicPartition] = set()
+        metrics.intake(intake.name)
         self._reader = Reader(
             settings.kafka,
             settings.intake_group(intake),
@@ -103,6 +115,7 @@ class Intake:
             ids=self._ids,
             assigned=self._on_assigned,
             revoked=self._on_revoked,
+            missed=self._on_missed,
         )
         self._own = {
             stream.input_topic,
@@ -114,27 +127,49 @@ class Intake:
         }
 
     async def run(self) -> None:
-        """Until `stopping` is set. Raises BrokerError where it cannot go on."""
-        await self._reader.start()
+        """Until `stopping` is set. Raises TidewatchError where it cannot go on."""
+        tasks: list[asyncio.Task[object]] = []
         try:
-            committing = reporting = time.monotonic()
-            while not self.stopping.is_set():
-                await self._reader.wait(0.1 if any(s.held for s in self._sources.values()) else 0.5)
-                await asyncio.sleep(_LINGER)
-                self._write(self._read())
-                await self._bounded()
-                now = time.monotonic()
-                if now - committing >= COMMIT_EVERY:
-                    await self._commit()
-                    committing = now
-                if now - reporting >= REPORT_EVERY:
-                    log.info("intake", intake=self._intake.name, sources=len(self._sources), **self._counts)
-                    reporting = now
+            await self._reader.start()
+            working = asyncio.create_task(self._work())
+            tasks += [working, asyncio.create_task(self._telling()), asyncio.create_task(self._stopping.wait())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            working.cancel()  # it may be waiting for a broker that is away
+            await asyncio.wait([working])
             await self._on_revoked()
         except KafkaError as error:
             raise broker_error("read the raw topics", error) from error
         finally:
-            await self._reader.stop()
+            for task in tasks:
+                task.cancel()
+            self._sources = {}
+            self._tell()
+            with suppress(TimeoutError):
+                # Whoever is started again in this process must have left the group first; at the end nobody waits for a broker that is away.
+                async with asyncio.timeout(_LEAVE if self._stopping.is_set() else None):
+                    await self._reader.stop()
+
+    async def _work(self) -> None:
+        committing = reporting = time.monotonic()
+        while True:
+            await self._reader.wait(0.1 if any(s.held for s in self._sources.values()) else 0.5)
+            await asyncio.sleep(_LINGER)
+            self._write(self._read())
+            await self._bounded()
+            now = time.monotonic()
+            if now - committing >= COMMIT_EVERY:
+                await self._commit()
+                committing = now
+            if now - reporting >= REPORT_EVERY:
+                log.info("intake", intake=self._intake.name, sources=len(self._sources), **self._counts)
+                reporting = now
+
+    async def _telling(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_EVERY)
+            self._tell()
 
     # Sources
 
@@ -152,6 +187,7 @@ class Intake:
             tp: Source(f"{self._intake.name}/{topic_id or tp.topic}/{tp.partition}", start, heard=now)
             for tp, (topic_id, start) in sorted(held.items())
         }
+        self._tell()
         log.info("sources assigned", intake=self._intake.name, sources=[f"{tp.topic}[{tp.partition}] at {start}" for tp, (_, start) in sorted(held.items())])  # fmt: skip
 
     async def _on_revoked(self) -> None:
@@ -173,6 +209,24 @@ class Intake:
             self._acknowledged = {}
             self._committed.clear()
             self._topic_ids.clear()
+            self._tell()
+
+    def _on_missed(self, source: TopicPartition, records: int) -> None:
+        log.warning(
+            "records expired before they were read", intake=self._intake.name, topic=source.topic,
+            partition=source.partition, missed=records,
+        )  # fmt: skip
+        self._metrics.missed(self._intake.name, source, records)
+
+    def _tell(self) -> None:
+        """Let the metrics know how far the sources are."""
+        found = {}
+        for tp, source in self._sources.items():
+            position, answered = self._acknowledged.get(tp), self._reader.answered(tp)
+            if position is not None:
+                end = None if answered is None else answered[1]
+                found[tp] = Standing(position, end, source.held, tp in self._paused)
+        self._metrics.standing(self._intake.name, found, sum(s.size for s in self._outstanding))
 
     # The way of a record
 
@@ -181,15 +235,17 @@ class Intake:
         now = self._patience()
         letters: list[Message] = []
         most = max(MOST_HELD // max(len(self._sources), 1), _LEAST_HELD)
-        for tp, batch in self._reader.take([tp for tp, s in self._sources.items() if s.held < most]):
+        self._paused = {tp for tp, source in self._sources.items() if source.held >= most}
+        for tp, batch in self._reader.take(self._sources.keys() - self._paused):
             source = self._sources[tp]
+            self._metrics.read(self._intake.name, tp, len(batch))
             start = source.read
             for portion in self._decoder.portions(batch.since(start)):
                 letters += self._decode(source, portion.since(source.read), now)
             source.read = max(source.read, batch.next_offset)
         for tp, source in self._sources.items():
-            asked, at_end = self._reader.answered(tp, source.read)
-            source.answered(asked, now, at_end=at_end)
+            asked, end = self._reader.answered(tp) or (0, None)
+            source.answered(asked, now, at_end=end is not None and source.read >= end)
         return letters
 
     def _decode(self, source: Source, records: RecordBatch, now: float) -> list[Message]:
@@ -204,6 +260,8 @@ class Intake:
         source.take(observations, records.timestamps[index], now, named)
         source.read = records.next_offset
         self._counts["dead_letters"] += len(rejected)
+        for r in rejected:
+            self._metrics.rejected(self._intake.name, r.reason)
         return [DeadLetter.of(records, r, stream=self._stream.name).message(self._intake.dlq) for r in rejected]
 
     def _write(self, letters: Sequence[Message]) -> None:
@@ -211,39 +269,51 @@ class Intake:
         sources, now = list(held.values()), self._patience()
         found = merged(sources, now, self._settling.place(sources, now))
         sent = [self._publisher.send(m.topic, m.key, m.value, m.headers) for m in letters]
-        size = sum(_size(m) for m in letters)
+        size, observations = sum(_size(m) for m in letters), 0
         if found is not None:
             names = [source.name for source in sources]
             for partition, value in self._grouping.batches(*found, names):
                 sent.append(self._publisher.send(self._stream.input_topic, None, value, partition=partition))
                 size += len(value)
-            self._counts["observations"] += len(found[2])
+            observations = len(found[2])
+            self._counts["observations"] += observations
             self._counts["messages"] += len(sent) - len(letters)
         reached = {tp: source.emitted for tp, source in held.items()}
         if sent or (not self._outstanding and reached != self._acknowledged):
-            self._outstanding.append(_Sent(sent, size, reached))
+            self._outstanding.append(_Sent(sent, size, reached, observations, len(sent) - len(letters)))
 
     async def _bounded(self) -> None:
         """Take what is acknowledged; wait while too much is not."""
         while self._outstanding:
             first = self._outstanding[0]
             full = sum(s.size for s in self._outstanding) > MOST_OUTSTANDING or len(self._outstanding) > 1000
-            if not full and not all(a.done() for a in first.sent):  # type: ignore[attr-defined]
+            if not full and not all(sent.done() for sent in first.sent):
                 return
             await self._oldest()
 
     async def _oldest(self) -> None:
         first = self._outstanding[0]
+        if first.sent:
+            await asyncio.wait(
+                first.sent
+            )  # not each: what is awaited and given up is cancelled, and was sent all the same
         for sent in first.sent:
-            await sent
+            sent.result()
         if self._outstanding and self._outstanding[0] is first:  # else it was let go meanwhile
             self._outstanding.popleft()
             self._acknowledged = first.reached
+            self._metrics.written(self._intake.name, first.observations, first.messages)
 
     async def _commit(self) -> None:
-        """Commit what is acknowledged, once the topics are seen to be the ones that were read."""
+        """Commit what is acknowledged, once the topics are seen to be the ones that were read; where Kafka does not say, later."""
         reached, ids = dict(self._acknowledged), dict(self._topic_ids)
-        facts = await self._ask({tp.topic for tp in ids} | {self._stream.input_topic})
+        try:
+            facts = await self._ask({tp.topic for tp in ids} | {self._stream.input_topic})
+        except Denied:
+            raise
+        except BrokerError as error:
+            self._metrics.failing(self._intake.name, str(error))
+            return
         for tp, topic_id in ids.items():
             fact = facts.get(tp.topic)
             if fact is None or fact.topic_id != topic_id:
@@ -259,6 +329,7 @@ class Intake:
             self._committed |= {tp: offset for tp, (offset, _) in new.items()}
         if fed.partitions != self._grouping.partitions:
             await self._grown(fed.partitions)
+        self._metrics.failing(self._intake.name, "")
 
     async def _grown(self, partitions: int) -> None:
         """From here on series go where they belong among more partitions; what was sent before is acknowledged first."""
@@ -272,68 +343,3 @@ class Intake:
 
 def _size(message: Message) -> int:
     return len(message.key or b"") + len(message.value or b"") + sum(len(n) + len(v) for n, v in message.headers)
-
-
-def run_intake(settings: Settings, names: Collection[str] = ()) -> int:
-    """Run the intakes of these names, or all, until SIGTERM or SIGINT; returns the exit code.
-
-    Raises
-    ------
-    TidewatchError
-        Something that was checked at the start, or that a restart may mend; one line.
-    """
-    wanted = [i for i in settings.intake if not names or i.name in names]
-    if missing := sorted(set(names) - {i.name for i in wanted}):
-        known = ", ".join(i.name for i in settings.intake) or "none"
-        raise SettingsError(f"there is no intake {', '.join(missing)} in the settings; there is: {known}")
-    if not wanted:
-        raise SettingsError(
-            "no intake is configured; add [[intake]] with a stream and topics to tidewatch.toml (docs/intake.md)"
-        )
-    asyncio.run(_run(settings, wanted))
-    return 0
-
-
-async def _run(settings: Settings, wanted: list[IntakeSettings]) -> None:
-    kafka = settings.kafka
-    admin = connect_admin(kafka)
-    streams = {s.name: s for s in settings.streams}
-    fed = {i.name: streams[i.stream] for i in wanted}
-    named = {t for i in wanted for t in i.topics if not any(sign in t for sign in "*?[")}
-    written = {t for i in wanted for t in (fed[i.name].input_topic, i.dlq)}
-    for intake in wanted:
-        rights.require(admin, kafka, read=named, write=written, group=settings.intake_group(intake))
-    plans = [p for i in wanted for p in (topics.input_plan(fed[i.name].input_topic), topics.dead_letter_plan(i.dlq))]
-    if created := topics.create(admin, kafka, plans):
-        log.info("topics created", topics=created)
-    facts = topics.require(admin, kafka, named | {s.input_topic for s in fed.values()})
-    there = topics.names(admin, kafka)
-    for intake in wanted:
-        if not any(fnmatchcase(name, glob) for name in there for glob in intake.topics):
-            log.warning("no topic matches yet; it is read when there is one", intake=intake.name, topics=intake.topics)
-
-    async def ask(names: Collection[str]) -> Mapping[str, topics.TopicFacts]:
-        return await asyncio.to_thread(topics.describe, admin, kafka, names)
-
-    async with AsyncExitStack() as stack:
-        running: list[Intake] = []
-        for intake in wanted:
-            publisher = KafkaPublisher(kafka)  # its own: one that is refused ends for good
-            stack.push_async_callback(publisher.close, timeout=1.0)
-            stream = fed[intake.name]
-            running.append(Intake(settings, intake, stream, publisher, ask, facts[stream.input_topic].partitions))
-
-        def stop() -> None:
-            for one in running:
-                one.stopping.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        log.info("intake started", intakes=[i.name for i in wanted])
-        try:
-            async with asyncio.TaskGroup() as group:
-                for one in running:
-                    group.create_task(one.run())
-        except* Exception as errors:
-            raise errors.exceptions[0] from None
-    log.info("intake stopped")

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -79,8 +79,8 @@ class KafkaPublisher:
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), *, partition: int = _ANY
-    ) -> Awaitable[None]:
-        """Hand a message over, in order; the awaitable ends when the broker has acknowledged it, or raises BrokerError.
+    ) -> asyncio.Future[None]:
+        """Hand a message over, in order; the future ends when the broker has acknowledged it, or raises BrokerError.
 
         After the first message that was refused all others end with that one's error, and are not delivered.
         """

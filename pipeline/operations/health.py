@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pipeline.partition.home import Verdict
 from pipeline.steps.clock.event_time import told
@@ -24,6 +25,18 @@ ENDED = 900.0
 
 NAMED = 5
 """Series with a wrong clock that are named, of each partition."""
+
+
+class Wellness(Protocol):
+    """What `/healthz` is answered from."""
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is not well; empty: all is well."""
+        ...
+
+    def notes(self) -> list[str]:
+        """One line for each thing that somebody should look at; it is well all the same."""
+        ...
 
 
 class Health:
@@ -47,6 +60,11 @@ class Health:
         self._in_pieces: dict[tuple[str, int], Verdict] = {}
         self._came: dict[tuple[str, int], float] = {}
         self._apart: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
+        self._others: list[Wellness] = []
+
+    def include(self, other: Wellness) -> None:
+        """From here on what is not well there is not well here."""
+        self._others.append(other)
 
     def position(self, stream: str, partition: int, position: int, lag: int) -> None:
         """Where a partition stands and how many records wait behind that."""
@@ -117,7 +135,7 @@ class Health:
             lines += [f"{stream}[{partition}]: the clock of series {n[:200]!r} is {told(by)}" for n, by in named]
             if count > len(named):
                 lines.append(f"{stream}[{partition}]: {count - len(named)} more series have a wrong clock")
-        return sorted(lines)
+        return sorted(lines + [line for other in self._others for line in other.notes()])
 
     def problems(self) -> list[str]:
         """One line for each thing that is not well; empty: all is well."""
@@ -139,4 +157,4 @@ class Health:
             for (s, p), (n, age) in unscorable.items()
         ]
         lines += [f"{s}[{p}]: {verdict}" for (s, p), verdict in in_pieces.items()]
-        return sorted(lines)
+        return sorted(lines + [line for other in self._others for line in other.problems()])

@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from pipeline.errors import SettingsError
 from pipeline.operations.exposure import bearer, check_exposure, named_loopback, same
-from pipeline.operations.health import Health
+from pipeline.operations.health import Wellness
 from pipeline.operations.listening import listening_in_a_thread
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def serve(
-    registry: CollectorRegistry, health: Health, *, port: int, host: str = "127.0.0.1", token: str = ""
+    registry: CollectorRegistry, health: Wellness, *, port: int, host: str = "127.0.0.1", token: str = ""
 ) -> Iterator[int]:
     """Answer `/metrics` and `/healthz` in a thread until the context ends; yields the port (a free one for 0).
 
@@ -48,7 +48,7 @@ def serve(
         yield bound
 
 
-def _app(registry: CollectorRegistry, health: Health, token: str) -> web.Application:
+def _app(registry: CollectorRegistry, health: Wellness, token: str) -> web.Application:
     def known(request: web.Request) -> bool:
         return not token or same(bearer(request.headers.get("Authorization")), token)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.intake.metrics import IntakeMetrics
 from pipeline.operations.metrics import WorkerMetrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,6 +25,7 @@ def known() -> set[str]:
     """Names as they stand in a scrape."""
     registry = CollectorRegistry()
     WorkerMetrics(registry)
+    IntakeMetrics(registry)
     names = set()
     for metric in registry.collect():
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
@@ -71,12 +73,13 @@ def test_prometheus_reads_its_configuration_and_rules(tmp_path: Path) -> None:
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     assert "/secrets/metrics/token" in config
     (tmp_path / "prometheus.yml").write_text(config.replace("/secrets/", f"{tmp_path}/"))
-    assert "16 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert "22 rules found" in promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
 
 # A partition with lag that stands; one with lag that moves; one without lag; a store that is away; half of the records broken.
 # Stream t: nothing comes, and of its three partitions worker a reads two and worker b none; s is not silent.
 # Records that expired before a worker's start, while it ran, and long ago.
+# Intake i stands in two processes, of which one stands by; j cannot run; k goes on, falls behind, and half of its records are broken.
 CASES = """
 rule_files: [RULES]
 evaluation_interval: 1m
@@ -108,7 +111,65 @@ tests:
       - {series: 'tidewatch_topic_partitions{stream="s", instance="a"}', values: '3x40'}
       - {series: 'tidewatch_partitions_open{stream="s", instance="a"}', values: '3x40'}
       - {series: 'tidewatch_dead_letters_total{stream="s", partition="0", reason="syntax"}', values: '0+50x20'}
+      - {series: 'tidewatch_intake_failing{intake="i", instance="a"}', values: '0x20'}
+      - {series: 'tidewatch_intake_sources{intake="i", instance="a"}', values: '2x20'}
+      - {series: 'tidewatch_intake_failing{intake="i", instance="b"}', values: '1x20'}
+      - {series: 'tidewatch_intake_sources{intake="i", instance="b"}', values: '0x20'}
+      - {series: 'tidewatch_intake_lag_records{intake="i", topic="r", partition="0"}', values: '4x20'}
+      - {series: 'tidewatch_intake_position{intake="i", topic="r", partition="0"}', values: '9x20'}
+      - {series: 'tidewatch_intake_lag_records{intake="i", topic="r", partition="1"}', values: '3x20'}
+      - {series: 'tidewatch_intake_position{intake="i", topic="r", partition="1"}', values: '9x20'}
+      - {series: 'tidewatch_intake_failing{intake="j", instance="a"}', values: '1x20'}
+      - {series: 'tidewatch_intake_sources{intake="j", instance="a"}', values: '0x20'}
+      - {series: 'tidewatch_intake_sources{intake="k", instance="a"}', values: '1x30'}
+      - {series: 'tidewatch_intake_lag_records{intake="k", topic="r", partition="0"}', values: '200000+600x30'}
+      - {series: 'tidewatch_intake_position{intake="k", topic="r", partition="0"}', values: '0+100x30'}
+      - {series: 'tidewatch_intake_records_total{intake="k", topic="r", partition="0"}', values: '0+100x30'}
+      - {series: 'tidewatch_intake_dead_letters_total{intake="k", reason="undecodable"}', values: '0+50x30'}
+      - {series: 'tidewatch_intake_records_missed_total{intake="k", topic="r", partition="0"}', values: '_x5 40x60'}
     alert_rule_test:
+      - alertname: TidewatchIntakeFailing
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, intake: j}
+            exp_annotations:
+              summary: Intake j cannot run.
+              description: Nothing comes into its stream; raw records wait in Kafka. /healthz and the log of its process say why.
+      - alertname: TidewatchIntakeUnread
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, intake: j}
+            exp_annotations:
+              summary: Nobody reads the raw topics of intake j.
+              description: No topic matches, or its process waits for the group; the log says which.
+      - alertname: TidewatchIntakeStands
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: critical, intake: i}
+            exp_annotations:
+              summary: Intake i stands, with 7 raw records waiting.
+              description: /healthz of its process says why; most often a broker or the schema registry does not answer.
+      - alertname: TidewatchIntakeLagGrows
+        eval_time: 25m
+        exp_alerts:
+          - exp_labels: {severity: warning, intake: k}
+            exp_annotations:
+              summary: Intake k is 10 raw records a second too slow.
+              description: Run it alone (`tidewatch intake`, worker.intake = false), or set share where each series lies in one raw partition.
+      - alertname: TidewatchIntakeRecordsMissed
+        eval_time: 8m
+        exp_alerts:
+          - exp_labels: {severity: critical, intake: k, topic: r, partition: "0"}
+            exp_annotations:
+              summary: Raw records of r[0] expired before intake k read them.
+              description: About 40 of them are lost to it. Raise retention.ms of that topic.
+      - alertname: TidewatchIntakeDeadLetters
+        eval_time: 15m
+        exp_alerts:
+          - exp_labels: {severity: warning, intake: k, reason: undecodable}
+            exp_annotations:
+              summary: "50% of intake k's raw records become dead letters: undecodable."
+              description: The intake's dead-letter topic holds them as they came, with the reason in their headers.
       - alertname: TidewatchPartitionStands
         eval_time: 15m
         exp_alerts:

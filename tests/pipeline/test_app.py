@@ -291,7 +291,10 @@ def test_records_without_keys_degrade_the_workers_health_with_the_mend(world: Wo
     world.create_topic()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    worker = world.start(TIDEWATCH_WORKER__METRICS_PORT=str(port))
+    left_to_others = {
+        "TIDEWATCH_INTAKE": json.dumps([{"stream": world.name, "topics": ["raw"]}]), "TIDEWATCH_WORKER__INTAKE": "false",
+    }  # fmt: skip
+    worker = world.start(TIDEWATCH_WORKER__METRICS_PORT=str(port), **left_to_others)
     producer = Producer({"bootstrap.servers": world.kafka, "log_level": 0})
     for i in range(400):  # as Telegraf without a routing tag: each series now here, now there
         value = b'{"series":"s%d","timestamp":%d,"value":1}' % (i % 20, START + STEP * i)
@@ -310,9 +313,65 @@ def test_records_without_keys_degrade_the_workers_health_with_the_mend(world: Wo
     metrics = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
     away = re.findall(r"tidewatch_series_away_ratio\{.*\} (\S+)", metrics)
     assert max(map(float, away)) > 0.1
+    assert "tidewatch_intake" not in metrics
     assert worker.stderr is not None
     assert any("series not at home" in line for line in worker.stderr)  # it is told within a second or two
     worker.terminate()
     _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0, errors
     assert "series not at home" not in errors
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_worker_runs_the_intakes_of_its_settings_and_alerts_come_of_raw_topics_without_keys(
+    world: World, new_topic: Callable[..., str]
+) -> None:
+    raw = new_topic(2)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    intakes = [{"stream": world.name, "topics": [raw]}, {"stream": world.name, "name": "lost", "topics": [f"{raw}-no"]}]
+    worker = world.start(TIDEWATCH_INTAKE=json.dumps(intakes), TIDEWATCH_WORKER__METRICS_PORT=str(port))
+    producer = Producer({"bootstrap.servers": world.kafka, "log_level": 0})
+    for i, value in enumerate([*observations(0, 200, spike=150), b"no observation"]):  # now here, now there
+        producer.produce(raw, value, partition=i % 2)
+    assert producer.flush(20) == 0
+    (alert, *_) = [json.loads(value) for value in world.read("alerts", 1)]
+    assert (alert["series"], alert["status"], alert["observed"]) == ("quiet", "firing", [60.0])
+
+    def metric(name: str) -> float:
+        text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        found = re.findall(rf"^tidewatch_intake_{name}\{{intake=\"{world.name}\".*\}} (\S+)", text, re.MULTILINE)
+        return sum(map(float, found))
+
+    def intake_committed() -> int:
+        group = f"{world.name}.intake.{world.name}"
+        return sum(committed(world.kafka, group, raw, p) or 0 for p in (0, 1))
+
+    wait_for(lambda: intake_committed() == 201, worker)
+    wait_for(lambda: metric("lag_records") == 0, worker)
+    assert [metric(n) for n in ("records_total", "observations_total", "dead_letters_total", "sources", "failing")] == [201, 200, 1, 2, 0]  # fmt: skip
+    with pytest.raises(HTTPError) as degraded:  # the one whose topic there is not is said to fail, and all else goes on
+        urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5)
+    assert f"intake lost: Kafka has no topic {raw}-no" in degraded.value.read().decode()
+    world.send(*observations(200, 260, spike=230))
+    wait_for(lambda: len(world.read("alerts", 3)) == 3, worker)
+    worker.terminate()
+    code, errors = ended(worker, within=STOPS_WITHIN)
+    assert code == 0, errors
+    assert "intake stopped" in errors
+    assert "intake failed; streams go on" in errors
+    assert "no commit" not in errors
+    assert "Traceback" not in errors
+
+
+def test_an_intake_does_not_feed_a_model_that_cannot_take_it(tmp_path: Path) -> None:
+    two = tmp_path / "two.model"
+    times = START + STEP * np.arange(-1000, 0)
+    noise = np.random.default_rng(0).normal(10, 1, (1000, 2))
+    save(train_metric({"quiet": (times, noise)}, [("zscore", {"window": 24})], create("empirical")), two)
+    settings = Settings(streams=[{"name": "x", "model": str(two)}], intake=[{"stream": "x", "topics": ["raw"]}])
+    with pytest.raises(
+        SettingsError, match=r"intake x brings metrics of one channel, and the model of stream x takes 2"
+    ):
+        run_worker(settings)

@@ -131,7 +131,7 @@ class Place:
             as_toml({
                 "kafka": self.login(user) | {"partitions": 1},
                 "redis": {"url": f"redis://127.0.0.1:{self.redis}/0", "prefix": self.names["GROUP"]},
-                "worker": {"group": self.names["GROUP"], "session_timeout": "6s", "checkpoint_every": "200ms"},
+                "worker": {"group": self.names["GROUP"], "session_timeout": "6s", "checkpoint_every": "200ms", "intake": False},
                 "streams": [self.stream],
                 "intake": [{"stream": "acl", "topics": [self.names["RAW"]], "dead_letter_topic": self.names["INTAKE_DEAD_LETTERS"]}],
             })
@@ -219,6 +219,8 @@ def wait_for(true: Any, worker: subprocess.Popen[str], seconds: float = 90.0) ->
 
 async def test_a_record_becomes_an_alert_with_these_rights_alone(place: Place) -> None:
     place.allow(documented())
+    raw = topics.input_plan(place.names["RAW"])  # somebody else's
+    topics.create(place.admin, KafkaSettings(brokers=place.kafka.internal, partitions=1), [raw])
     made = tidewatch("topics", "create", "--config", str(place.config("operator")), cwd=place.folder)
     assert made.returncode == 0, made.stderr
     worker = place.start("worker")

@@ -16,7 +16,7 @@ import torch
 from detectors.base import Detector, DetectorError
 from detectors.model import Model
 from pipeline.errors import TidewatchError
-from pipeline.operations.doctor import homes, kafka, states
+from pipeline.operations.doctor import homes, intakes, kafka, states
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.registry import registry_of
@@ -64,6 +64,8 @@ def examine(settings: Settings, looking: Callable[[str], None] = lambda what: No
     if there and streams:
         looking("the newest records of each input topic")
         yield from homes.examine(settings, streams)
+    if there:
+        yield from intakes.examine(settings, {name: stream.model for name, stream in streams.items()})
     looking(f"Redis, and what it holds (each answer at most {settings.redis.timeout.seconds} s)")
     # Without Kafka nothing can be said of what belongs to its topics.
     yield from asyncio.run(states.examine(settings, streams if there else {}))

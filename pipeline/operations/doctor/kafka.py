@@ -73,10 +73,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _topics(settings: Settings, admin: AdminClient) -> Iterator[Finding]:
-    kafka, plans = settings.kafka, topics.plan(settings.streams)
+    kafka, plans = settings.kafka, topics.plan(settings.streams, settings.intake)
     facts = topics.describe(admin, kafka, [p.name for p in plans])
     missing = [p.name for p in plans if p.name not in facts]
-    read = {s.input_topic for s in settings.streams}
+    fed = {i.stream for i in settings.intake}
+    read = {s.input_topic for s in settings.streams if s.name not in fed}
     if unread := [name for name in missing if name in read]:
         yield Finding("topics", "failed", str(topics.no_topic(unread, topics.names(admin, kafka))))
     if unwritten := [name for name in missing if name not in read]:

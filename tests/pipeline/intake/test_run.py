@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from aiokafka import TopicPartition
+from prometheus_client import CollectorRegistry
 
 from pipeline.intake import run
+from pipeline.intake.metrics import IntakeMetrics
 from pipeline.intake.reading import Reader
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topics import TopicFacts
@@ -26,7 +28,7 @@ class Unanswered:
     def __init__(self) -> None:
         self.sent = 0
 
-    def send(self, *_: object, **__: object) -> Awaitable[None]:
+    def send(self, *_: object, **__: object) -> asyncio.Future[None]:
         self.sent += 1
         return asyncio.get_running_loop().create_future()
 
@@ -49,15 +51,16 @@ async def test_dead_letters_that_are_not_acknowledged_are_waited_for(
         return [(tp, records) for tp in wanted]
 
     monkeypatch.setattr(Reader, "take", take)
-    monkeypatch.setattr(Reader, "answered", lambda *_: (0, True))
+    monkeypatch.setattr(Reader, "answered", lambda *_: None)
 
     async def ask(_: Collection[str]) -> Mapping[str, TopicFacts]:
         return {}
 
     publisher = Unanswered()
     intake: Any = run.Intake(
-        settings, settings.intake[0], settings.streams[0], cast("KafkaPublisher", publisher), ask, partitions=1
-    )
+        settings, settings.intake[0], settings.streams[0], cast("KafkaPublisher", publisher), ask, 1,
+        IntakeMetrics(CollectorRegistry()), asyncio.Event(),
+    )  # fmt: skip
     intake._on_assigned({RAW: ("id", 0)})
     for _ in range(200):
         intake._write(intake._read())

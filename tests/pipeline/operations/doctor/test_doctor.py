@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,41 @@ def test_a_topic_of_records_without_keys_is_told_with_the_mend(stream: OperatedS
     assert code == 2
     assert told[what][0].startswith("failed: 20 of 20 lie in several partitions")
     assert "routing_tag" in told[what][0]
+
+
+@pytest.mark.kafka
+def test_an_intakes_raw_topics_are_looked_at(stream: OperatedStream, new_topic: Callable[..., str]) -> None:
+    raw, what = new_topic(2), f"intake {stream.name}"
+    intake = {"stream": stream.name, "topics": [raw], "format": "telegraf"}
+    stream.more["TIDEWATCH_INTAKE"] = json.dumps([intake])
+    assert stream.run("topics", "create").exit_code == 0
+    producer = Producer({"bootstrap.servers": stream.kafka, "log_level": 0})
+    for i in range(40):  # as Telegraf without a routing tag
+        value = {"name": "cpu", "tags": {"host": f"h{i % 5}"}, "timestamp": 1_700_000_000 + i, "fields": {"idle": 1.0}}
+        producer.produce(raw, json.dumps(value), partition=i % 2 ^ i // 20 % 2)
+    assert producer.flush(20) == 0
+    code, told = diagnosed(stream)
+    assert (code, told[what]) == (0, [f"ok: {raw}: 40 records behind; nobody reads it now, a worker will"])
+    for i in range(2):
+        producer.produce(raw, b"none", partition=i)
+    assert producer.flush(20) == 0
+    stream.more |= {"TIDEWATCH_INTAKE": json.dumps([intake | {"share": True}]), "TIDEWATCH_WORKER__INTAKE": "false"}
+    code, told = diagnosed(stream)
+    alone, letters, pieces = told[what]
+    assert code == 2
+    assert (
+        alone
+        == f"warning: {raw}: 42 records behind, and nobody reads it; worker.intake is false: start `tidewatch intake`"
+    )
+    assert letters.startswith(f"warning: 2 of the 42 newest records of {raw} would be dead letters (undecodable: ")
+    assert f"`tidewatch formats kafka:{raw}`" in letters
+    assert pieces.startswith(f"failed: share is set, and 5 of 5 series of {raw} lie in several partitions ('cpu_idle")
+    stream.more["TIDEWATCH_INTAKE"] = json.dumps([intake | {"topics": [raw[:-1]]}])
+    code, told = diagnosed(stream)
+    assert (code, told[what]) == (2, [f"failed: Kafka has no topic {raw[:-1]} (did you mean {raw}?); correct the name, or create what the settings name (`tidewatch topics create`)"])  # fmt: skip
+    stream.more["TIDEWATCH_INTAKE"] = json.dumps([intake | {"topics": ["nothing-*"]}])
+    code, told = diagnosed(stream)
+    assert (code, told[what]) == (0, ["warning: no topic matches nothing-* yet: correct the glob, or see to the producers"])  # fmt: skip
 
 
 def test_servers_that_are_not_there_are_named() -> None:
