@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -27,6 +28,12 @@ def offsets(name: str, times: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.zeros(len(times), np.int64)
     since, off = _changes(name)
     return off[np.searchsorted(since, times, side="right")]
+
+
+def changes(name: str) -> Iterator[tuple[int, int]]:
+    """(Event time from which, what to add to read the local clock) in order, ms; the first is of 1970. Raises ZoneInfoNotFoundError, ValueError."""
+    since, off = _changes(name)
+    yield from zip([_FIRST, *since.tolist()], off.tolist(), strict=True)
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,10 @@ from pipeline.steps.state import PartitionState
 ORDINAL_BASE = "ordinal_base"
 """Scalar of the state: what an alert adds to the ordinal of its onset (`PartitionCore.miss`)."""
 
+UNTOLD = "untold"
+"""Bound of the state: before that event time no silence ends under an alert that fires."""
+_NEVER = 1 << 62
+
 
 class Attention:
     """The choice for all series of a partition; reads the component "alerts", writes nothing.
@@ -98,7 +102,7 @@ class Attention:
             column(scored.live[of]),
             column(outside[of]),
             heard.watermarks[at].tolist(),
-            self._parts(lives, active, heard, heard.rows[at], absent),
+            self._parts(state, lives, active, heard, heard.rows[at], absent),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
         )
 
@@ -119,6 +123,7 @@ class Attention:
 
     def _parts(
         self,
+        state: PartitionState,
         lives: NDArray[Any],
         active: NDArray[np.intp],
         heard: Heard,
@@ -132,6 +137,9 @@ class Attention:
         if len(heard.watermarks):
             patience = np.where(lives["kind"][active] == NO_DATA, self._idle_after, self._silence)
             over = (patience > 0) & (lives["heard_at"][active] + patience < heard.watermarks[-1])
+            if heard.watermarks[-1] >= state.bounds.get(UNTOLD, 0):
+                over |= lives["untold"][active] != 0
+                state.bounds[UNTOLD] = _NEVER
             for row in active[over].tolist():
                 parts.setdefault(row, (row, 0, 0))
         for row in absent:

@@ -16,16 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
-from pipeline.alerts.attention import Attention
+from pipeline.alerts.attention import UNTOLD, Attention
 from pipeline.alerts.kinds import numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
-from pipeline.alerts.records import Alert, Change, Moment, Severity, Status
+from pipeline.alerts.records import Alert, Change, Moment, Severity, Status, Together
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.selecting.selectors import Policy, Selectors
+from pipeline.alerts.selecting.silences import FOR_EVER
 from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Absent, Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
+
+_MANY_UNTOLD = ("many untold since", "many untold offset", "many untold", "many untold of")
+"""Scalars of the state: of an alert that many series say nothing whose first record was silenced, what is to be told when that is over."""
+_MANY_TOLD = "many told"
+"""1: that was told, in a record of its own."""
 
 
 class AlertLife:
@@ -99,17 +105,23 @@ class AlertLife:
         for absent, offset in heard.absent:
             together = self.records.together(absent.together) if absent.together else None
             if absent.row < 0 and together is not None:
-                steps.append(_of_many(together, absent, offset))
+                steps += self._tell_many(state, heard.watermarks, absent.cause)
+                steps.append(self._of_many(state, together, absent, offset))
             else:
                 absences[absent.row].append(Absence(absent.cause, absent.due, absent.clock, offset, together))
+        steps += self._tell_many(state, heard.watermarks, len(heard.watermarks))
         judged = self._attention.judged(state, observations, heard, scored, absences)
         if judged is not None:
             lives = state.arrays["alerts"]
             rows = np.array([row for row, _, _ in judged.parts], np.intp)
+            due = []
             for (row, first, last), lifecycle in zip(judged.parts, self._of(state, rows), strict=True):
-                life = Life.of(lives, row)
-                lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()))
+                life, quiet = Life.of(lives, row), self.records.marks.quiet(cast("str", state.names[row]))
+                lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()), quiet)
+                due.append(lifecycle.tells_at(life, quiet))
                 lives[row] = life.values()
+            if UNTOLD in state.bounds:
+                state.bounds[UNTOLD] = min([state.bounds[UNTOLD], *due])
             state.touch(rows)
         if not steps:
             return []
@@ -152,6 +164,7 @@ class AlertLife:
         """
         lives = state.arrays["alerts"]
         taken, withdrawn, touched = [], [], []
+        state.bounds.pop(UNTOLD, None)
         for row in state.rows().tolist():
             name, held = cast("str", state.names[row]), Life.of(lives, row)
             alert = told.get(name)
@@ -211,23 +224,80 @@ class AlertLife:
         state.touch(rows)
         return [self.records.unspoken(step, cast("str", state.names[step.row])) for step in steps]
 
-    def many_no_more(self, since: int, now: int) -> Alert:
+    def _of_many(self, state: PartitionState, life: Life, absent: Absent, offset: int) -> Step:
+        """Many series say nothing, or that is over: an alert of two records, the first and the last, or three where the first was silenced."""
+        scalars, count = state.scalars, (absent.count, absent.of)
+        life.offset = offset
+        if absent.change != "anomaly":
+            life.sequence, life.anomalous_at = _last_of_many(state), absent.clock
+        elif self.records.marks.quiet(self.records.all_of_partition).covers(absent.clock):
+            scalars.update(zip(_MANY_UNTOLD, (life.onset, offset, *count), strict=True))
+        step = silent_step(life, -1, absent.cause, absent.clock, cast("Change", absent.change))
+        return replace(step, together=count)
+
+    def _tell_many(self, state: PartitionState, watermarks: NDArray[np.int64], until: float) -> list[Step]:
+        """The silence of an alert that many say nothing may end before place `until` of the batch."""
+        if _MANY_UNTOLD[0] not in state.scalars:
+            return []
+        since = state.scalars[_MANY_UNTOLD[0]]
+        end = self.records.marks.quiet(self.records.all_of_partition).end(since)
+        at = int(np.searchsorted(watermarks, end)) if end - since < FOR_EVER else len(watermarks)
+        return [self._many_unsilenced(state, at, end)] if at < min(until, len(watermarks)) else []
+
+    def _many_unsilenced(self, state: PartitionState, cause: int, now: int) -> Step:
+        since, offset, *count = (state.scalars.pop(name) for name in _MANY_UNTOLD)
+        state.scalars[_MANY_TOLD] = 1
+        life = self.records.together(since)
+        life.sequence, life.anomalous_at, life.offset = 1, now, offset
+        return replace(silent_step(life, -1, cause, now, "unsilenced"), together=(count[0], count[1]))
+
+    def take_up_many(self, state: PartitionState, many: Alert | None) -> None:
+        """Go on from the last record of the alert that many say nothing."""
+        _last_of_many(state)
+        if many is None or many.status == "resolved" or not isinstance(many.together, Together):
+            return
+        if many.silenced is True:
+            facts = (at_ms(many.starts_at), many.evidence.offset, many.together.series, many.together.of)
+            state.scalars.update(zip(_MANY_UNTOLD, facts, strict=True))
+        elif many.sequence:
+            state.scalars[_MANY_TOLD] = 1
+
+    def many_no_more(self, state: PartitionState, since: int, now: int) -> Alert:
         """Nobody waits any more for those that were absent together since then."""
         life = self.records.together(since)
-        life.sequence = 1
+        life.sequence = _last_of_many(state)
         return self.records.unspoken(silent_step(life, -1, 0, now, "closed"), self.records.all_of_partition)
 
     def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, by: str) -> list[Alert]:
         """Mark the firing alerts of series in `rows` as looked after, each with a record that says so."""
         lives, marks = state.arrays["alerts"], self.records.marks
+        state.bounds.pop(UNTOLD, None)
         alerts = []
         for row in rows[lives["status"][rows] == FIRING].tolist():
             life, name = Life.of(lives, row), cast("str", state.names[row])
             marks.acknowledged = {**marks.acknowledged, self.records.id_of(name, life): by}
             step = silent_step(life, row, 0, max(now, life.heard), "acknowledged")
+            life.untold = int(marks.quiet(name).covers(step.as_of))
             alerts.append(self.records.unspoken(step, name))
             lives[row] = life.values()
         state.touch(rows)
+        return alerts
+
+    def unsilenced(self, state: PartitionState, now: int) -> list[Alert]:
+        """Tell of alerts that fire, were silenced and are not any more, as of the partition's event time `now`."""
+        lives = state.arrays["alerts"]
+        alerts, told = [], []
+        if _MANY_UNTOLD[0] in state.scalars and not self.records.marks.quiet(self.records.all_of_partition).covers(now):
+            alerts.append(self.records.unspoken(self._many_unsilenced(state, 0, now), self.records.all_of_partition))
+        for row in np.flatnonzero((lives["untold"] != 0) & (lives["status"] == FIRING)).tolist():
+            life, name = Life.of(lives, row), cast("str", state.names[row])
+            as_of = max(now, life.heard)
+            if not self.records.marks.quiet(name).covers(as_of):
+                life.untold = 0
+                alerts.append(self.records.unspoken(silent_step(life, row, 0, as_of, "unsilenced"), name))
+                lives[row] = life.values()
+                told.append(row)
+        state.touch(np.array(told, np.intp))
         return alerts
 
     def open_ids(self, state: PartitionState) -> set[str]:
@@ -284,6 +354,7 @@ class AlertLife:
             peak=alert.peak_score,
             sequence=alert.sequence + 1,
             severity=SEVERITIES.index(alert.severity),
+            untold=int(alert.silenced is True),
             id=bytes.fromhex(alert.id),
             kind=kind,
             anomalous=alert.observations,
@@ -312,10 +383,8 @@ def at_ms(text: str) -> int:
     return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))
 
 
-def _of_many(life: Life, absent: Absent, offset: int) -> Step:
-    """Many series say nothing, or that is over: an alert of two records, the first and the last."""
-    life.offset = offset
-    if absent.change != "anomaly":
-        life.sequence, life.anomalous_at = 1, absent.clock
-    step = silent_step(life, -1, absent.cause, absent.clock, cast("Change", absent.change))
-    return replace(step, together=(absent.count, absent.of))
+def _last_of_many(state: PartitionState) -> int:
+    """The sequence number of the record that ends an alert that many say nothing."""
+    for name in _MANY_UNTOLD:
+        state.scalars.pop(name, None)
+    return 1 + state.scalars.pop(_MANY_TOLD, 0)

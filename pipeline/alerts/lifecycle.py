@@ -9,6 +9,8 @@
                                                                        and resolve_after, or silent: changed,
                                                                        and one of the kind no data begins
 
+What fires when the silence ends that somebody put over the series (`quiet`) is told then, in a record `unsilenced`.
+
 What comes back within `quiet` of the end, as the same kind of thing, opens the same alert again: same id, next sequence number.
 
 Event time alone decides. Silent is a series of which nothing was heard, scored or not, while the *partition's* event time went
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 from pipeline.alerts.kinds import LASTING, NO_DATA, OUT_OF_RANGE, Look, another, refined, same, side
 from pipeline.alerts.records import Change, Status
 from pipeline.alerts.row import FIRING, INACTIVE, PENDING, Judged, Life, Step, packed_shares
+from pipeline.alerts.selecting.silences import FOR_EVER, NOTHING, Quiet
 from pipeline.settings import AlertSettings
 
 _NEVER = 1 << 62
@@ -101,23 +104,23 @@ class Lifecycle:
         watermarks: NDArray[np.int64],
         steps: list[Step],
         absences: Sequence[Absence] = (),
+        quiet: Quiet = NOTHING,
     ) -> None:
-        """Move one series' life over its observations first..last of the batch, over the end of a silence, and over its absences."""
+        """Move one series' life over its observations first..last of the batch, over its silences, and over its absences."""
         for absence in absences:
             until = bisect_left(judged.causes, absence.cause, first, last)
-            self._over(life, row, judged, first, until, watermarks, steps)
+            self._over(life, row, judged, first, until, watermarks, steps, quiet)
             first = until
-            silent = self._silent_from(life, watermarks)
-            if silent is not None and silent < absence.cause:
-                self._fall_silent(life, row, watermarks, steps)
+            self._let_pass(life, row, absence.cause, watermarks, steps, quiet)
             life.offset = max(life.offset, absence.offset)
+            told = len(steps)
             if absence.following is None:
                 self.absent(life, row, absence.cause, absence.at, absence.clock, steps)
             else:
                 self._give_way(life, row, absence, steps)
-        self._over(life, row, judged, first, last, watermarks, steps)
-        if self._silent_from(life, watermarks) is not None:
-            self._fall_silent(life, row, watermarks, steps)
+            _note(life, steps, told, quiet)
+        self._over(life, row, judged, first, last, watermarks, steps, quiet)
+        self._let_pass(life, row, len(watermarks), watermarks, steps, quiet)
 
     def _over(
         self,
@@ -128,17 +131,22 @@ class Lifecycle:
         last: int,
         watermarks: NDArray[np.int64],
         steps: list[Step],
+        quiet: Quiet,
     ) -> None:
         """Move one series' life over its observations first..last of the batch."""
         i = first
         while i < last:
+            told = len(steps)
             if life.status == INACTIVE:
                 i = self._next_onset(life, judged, i, last)
                 if i < last:
                     self._begin(life, row, judged, i, steps)
                     i += 1
-            elif 0 < self.patience(life) < judged.clock[i] - life.heard_at:
-                self._fall_silent(life, row, watermarks, steps)
+            elif (
+                judged.clock[i] > self._waits_until(life)
+                or (life.untold and judged.clock[i] >= self.tells_at(life, quiet))
+            ) and self._let_pass(life, row, judged.causes[i], watermarks, steps, quiet, heard=True):
+                continue
             elif life.kind == NO_DATA:  # there is data: over; the observation itself is judged as any other
                 self._hear(life, judged, i)
                 until = self.reopens_until(life, judged.times[i])
@@ -149,18 +157,60 @@ class Lifecycle:
                 if judged.windows[i] >= 0 and (judged.live[i] or judged.outside[i] or life.kind == OUT_OF_RANGE):
                     self._go_on(life, row, judged, i, steps)
                 i += 1
+            _note(life, steps, told, quiet)
+            if life.untold and life.status == FIRING and not quiet.covers(life.heard):
+                self._tell(life, row, judged.causes[i - 1], life.heard, steps)
+
+    def _let_pass(
+        self,
+        life: Life,
+        row: int,
+        until: float,
+        watermarks: NDArray[np.int64],
+        steps: list[Step],
+        quiet: Quiet,
+        *,
+        heard: bool = False,
+    ) -> bool:
+        """What the partition's passing time does to an open alert, before place `until` of the batch, while nothing is heard of its series.
+
+        Where the series itself is `heard` there, the patience may be over with that very observation. Whether anything was done.
+        """
+        before = len(steps)
+        while life.status != INACTIVE:
+            told = len(steps)
+            silent = int(np.searchsorted(watermarks, self._waits_until(life), side="right"))
+            tells = int(np.searchsorted(watermarks, self.tells_at(life, quiet))) if life.untold else _NEVER
+            if tells < min(until, len(watermarks)) and tells <= silent:
+                self._tell(life, row, tells, max(quiet.end(life.heard), life.heard), steps)
+            elif silent < min(until + heard, len(watermarks)):
+                self._fall_silent(life, row, watermarks, steps)
+                _note(life, steps, told, quiet)
+            else:
+                break
+        return len(steps) > before
+
+    def _waits_until(self, life: Life) -> int:
+        """The partition's event time behind which the patience of an open alert is over."""
+        patience = self.patience(life)
+        return life.heard_at + patience if patience else _NEVER
+
+    def tells_at(self, life: Life, quiet: Quiet) -> int:
+        """The partition's event time from which somebody is told of a firing alert that was silenced."""
+        if not life.untold or life.status != FIRING:
+            return _NEVER
+        left = quiet.end(life.heard) - life.heard
+        return life.heard_at + left if left < FOR_EVER else _NEVER
+
+    @staticmethod
+    def _tell(life: Life, row: int, cause: float, now: int, steps: list[Step]) -> None:
+        """What silenced a firing alert is over."""
+        steps.append(silent_step(life, row, cause, now, "unsilenced"))
+        life.untold = 0
 
     def patience(self, life: Life) -> int:
         """For how long an alert waits for its series, ms; 0: for ever. One that there is no data waits until the series is forgotten."""
         return self._idle_after if life.kind == NO_DATA else self.silence
-
-    def _silent_from(self, life: Life, watermarks: NDArray[np.int64]) -> int | None:
-        """At which of the batch's observations the patience of an open alert was over; None: it is not."""
-        patience = self.patience(life)
-        if life.status == INACTIVE or not patience:
-            return None
-        at = int(np.searchsorted(watermarks, life.heard_at + patience, side="right"))
-        return at if at < len(watermarks) else None
 
     def _next_onset(self, life: Life, judged: Judged, i: int, last: int) -> int:
         """The next observation from i on that begins an alert, `last` where there is none."""
@@ -367,7 +417,7 @@ class Lifecycle:
         """What is left of an alert that ended at `now`: what it takes to open it again, and until when there is no other."""
         fired, until = life.status == FIRING, self.reopens_until(life, now)
         left = life.copy() if until else Life()
-        left.status, left.normal, left.normal_since, left.next_update = INACTIVE, 0, 0, 0
+        left.status, left.normal, left.normal_since, left.next_update, left.untold = INACTIVE, 0, 0, 0, 0
         left.quiet_until = until
         left.suppressed_until = self.suppressed_until(now, fired=fired)
         life.become(left)
@@ -444,6 +494,12 @@ def silent_step(
     step = Step(cause, row, -1, _status(life, change), change, deadline, life.offset, life.copy(), following, until)
     life.sequence += 1
     return step
+
+
+def _note(life: Life, steps: list[Step], told: int, quiet: Quiet) -> None:
+    """Whether the last of the steps from `told` on is one that nobody is told of."""
+    if len(steps) > told:
+        life.untold = int(life.status != INACTIVE and quiet.covers(steps[-1].as_of))
 
 
 def _status(life: Life, change: Change) -> Status:

@@ -36,6 +36,7 @@ Change = Literal[
     "closed",
     "forgotten",
     "acknowledged",
+    "unsilenced",
     "gone",
 ]
 """What a record tells of; grows, so on the wire it is any text. `REASONS` is how those of v1 read the ones that came later."""
@@ -46,6 +47,7 @@ REASONS: Mapping[Change, Reason] = {
     "closed": "normal",
     "forgotten": "normal",
     "acknowledged": "update",
+    "unsilenced": "update",
     "gone": "silence",
 }
 Severity = Literal["info", "warning", "critical"]
@@ -215,7 +217,7 @@ class Alert(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
-            "withdrawn, moved, changed, closed, forgotten, acknowledged, gone; later versions may add to it."
+            "withdrawn, moved, changed, closed, forgotten, acknowledged, unsilenced, gone; later versions may add to it."
         ),
     ] = ""
     kind: Annotated[
@@ -257,7 +259,9 @@ class Alert(msgspec.Struct, frozen=True):
     summary: Annotated[str, Meta(description="All of it in one sentence, times in UTC.")] = ""
     silenced: Annotated[
         bool | UnsetType,
-        Meta(description="True: somebody silenced the series up to a later time; nobody is to be told."),
+        Meta(
+            description="True: the series is silenced up to a later time; nobody is to be told. `unsilenced` says that it ended."
+        ),
     ] = UNSET
     acknowledged: Annotated[str | UnsetType, Meta(description="Who said that they look after it.")] = UNSET
     alarm: Annotated[

@@ -58,7 +58,7 @@ DTYPE = np.dtype(
         ("anomalous", "<u4"),  # anomalous observations so far
         ("members", "<u4"),  # bit m: member m said so
         ("leading", "V9"),  # up to LEADING channels and their shares at the peak, `packed_shares`
-        ("spare", "V1"),
+        ("untold", "u1"),  # 1: it was silenced when its last record was written
     ]
 )
 """What is kept of a series; all zeros: no alert, and none to open again."""
@@ -101,7 +101,7 @@ class Life:
     anomalous: int = 0
     members: int = 0
     leading: bytes = bytes(_SHARES.size)
-    spare: bytes = b""
+    untold: int = 0
 
     @classmethod
     def of(cls, lives: NDArray[Any], row: int) -> Life:

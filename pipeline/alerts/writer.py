@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import msgspec
@@ -33,11 +32,14 @@ from pipeline.alerts.records import (
 )
 from pipeline.alerts.row import COMPUTED_ID, FIRING, MEMBERS, SEVERITIES, Life, Step, shares_of
 from pipeline.alerts.selecting.selectors import Selectors
+from pipeline.alerts.selecting.silences import NOTHING, Quiet, Silenced
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Scored
 from pipeline.steps.state import PartitionState
 
 TOP_FEATURES = 5
+_REMEMBERED = 100_000
+"""Series of which it is remembered what silences them."""
 _PERCENT = 100_000.0
 """Per cents from which on they say nothing."""
 
@@ -49,17 +51,28 @@ class Marks:
     Attributes
     ----------
     silences
-        (pattern of series, event time in ms before which it holds).
+        Those that are in force.
     acknowledged
         Alert id -> who looks after it.
     """
 
-    silences: Sequence[tuple[str, int]] = ()
+    silences: Sequence[Silenced] = ()
     acknowledged: Mapping[str, str] = field(default_factory=dict)
+    _quiet: dict[str, Quiet] = field(default_factory=dict)
+
+    def quiet(self, series: str) -> Quiet:
+        """What silences a series."""
+        if not self.silences:
+            return NOTHING
+        if (found := self._quiet.get(series)) is None:
+            if len(self._quiet) >= _REMEMBERED:
+                self._quiet.clear()
+            found = self._quiet[series] = Quiet(s for s in self.silences if s.matches(series))
+        return found
 
     def silenced(self, series: str, as_of: int) -> bool | UnsetType:
         """True where a silence covers a record; else the record does not speak of it."""
-        return any(as_of < until and fnmatchcase(series, pattern) for pattern, until in self.silences) or UNSET
+        return self.quiet(series).covers(as_of) or UNSET
 
     def by(self, alert: str) -> str | UnsetType:
         """Who acknowledged an alert."""

@@ -81,29 +81,79 @@ def snooze(
     config: ConfigFile = None,
 ) -> None:
     """Silence one series for a while."""
+    import time
     from glob import escape
 
     from pipeline.partition.decisions import Silence
 
-    _decide(stream, Silence(escape(series), _until(duration, ""), why), wait=wait, timeout=timeout, config=config)
+    until = int(time.time() * 1000) + _milliseconds(duration)
+    _decide(stream, Silence(escape(series), until, why), wait=wait, timeout=timeout, config=config)
 
 
 def silence(
     stream: StreamName,
-    series: Series,
+    series: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SERIES]", help="Name of the series, or a pattern: *, ?, [a-z]; all where --where says which."
+        ),
+    ] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="LABEL=PATTERN",
+            help="Only series with this label in their name; may be given again: all must match.",
+        ),
+    ] = None,
     duration: For = "",
+    since: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Event time at which it begins; left out: at once.")
+    ] = "",
     until: Annotated[
         str, typer.Option("--until", metavar="TIME", help="Event time at which it ends, as 2026-11-22T14:00Z.")
+    ] = "",
+    weekly: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weekly",
+            metavar="WINDOW",
+            help='Only within this window of each week, as "sat,sun 22:00-06:00", "mon-fri 02:00-04:00", "daily 03:00-03:30"; may be given again.',
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str,
+        typer.Option(
+            "--time-zone",
+            metavar="ZONE",
+            help="Whose clock --weekly means, as Europe/Berlin, summer time included; left out: UTC.",
+        ),
     ] = "",
     why: Why = "",
     wait: Wait = False,
     timeout: Timeout = 30,
     config: ConfigFile = None,
 ) -> None:
-    """Silence all series that match, up to a time. Their alerts are published all the same, marked, and no sink tells of them."""
-    from pipeline.partition.decisions import Silence
+    """Silence all series that match, up to a time or in a window of each week.
 
-    _decide(stream, Silence(series, _until(duration, until), why), wait=wait, timeout=timeout, config=config)
+    Their alerts are published all the same, marked, and no sink tells of them; what still fires when a silence ends is told then.
+    """
+    import time
+
+    from pipeline.operations.desk import silence_asked
+
+    what = silence_asked(
+        series,
+        now=int(time.time() * 1000),
+        lasts=_milliseconds(duration) if duration else 0,
+        since=since,
+        until=until,
+        where=where or (),
+        weekly=weekly or (),
+        zone=time_zone,
+        why=why,
+    )
+    _decide(stream, what, wait=wait, timeout=timeout, config=config)
 
 
 def lift(
@@ -160,26 +210,21 @@ def _decide(stream: str, what: What, *, wait: bool, timeout: float, config: Path
     asyncio.run(decide())
 
 
-def _until(duration: str, until: str) -> int:
-    """Event time in ms. Raises TidewatchError."""
-    import time
-
+def _milliseconds(duration: str) -> int:
+    """Of a duration as people write it. Raises TidewatchError."""
     from pydantic import TypeAdapter, ValidationError
 
     from pipeline.errors import TidewatchError
     from pipeline.settings import Duration
-    from producers.times import typed_time
 
-    if bool(duration) == bool(until):
-        msg = "say how long with --for 2h, or up to which time with --until 2026-11-22T14:00Z"
-        raise TidewatchError(msg)
-    if until:
-        return int(typed_time(until).timestamp() * 1000)
     try:
-        return int((time.time() + TypeAdapter(Duration).validate_python(duration).total_seconds()) * 1000)
+        lasts = int(TypeAdapter(Duration).validate_python(duration).total_seconds() * 1000)
     except ValidationError:
+        lasts = 0
+    if lasts <= 0:
         msg = f"--for {duration} is no duration; write 30m, 2h or 7d"
-        raise TidewatchError(msg) from None
+        raise TidewatchError(msg)
+    return lasts
 
 
 def _print(lines: list[Line]) -> None:

@@ -1,6 +1,7 @@
 """What may be done from the page: the decisions that the command line makes too, of whoever holds the operators' token.
 
-POST /api/decide   {"stream": "web", "do": "silence", "series": "host-*", "minutes": 60, "why": "...", "by": "ann"}
+POST /api/decide   {"stream": "web", "do": "silence", "series": "host-*", "exact": false, "minutes": 60, "why": "...", "by": "ann"}
+                   {"stream": "web", "do": "silence", "where": ["env=test"], "weekly": ["sat,sun 22:00-06:00"], "time_zone": "Europe/Berlin"}
 answer             {"serial": 7, "at": null}, or with "wait": {"serial": 7, "at": {"0": 1200, "1": 1187}}
 """
 
@@ -14,8 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import TidewatchError
-from pipeline.operations.desk import at_desk, told
-from pipeline.partition.decisions import Acknowledge, Close, Forget, Lift, Silence, What
+from pipeline.operations.desk import at_desk, silence_asked, told
+from pipeline.partition.decisions import Acknowledge, Close, Forget, Lift, What
 from pipeline.settings import Settings
 
 MAX_MINUTES = 366 * 24 * 60
@@ -23,13 +24,18 @@ _WAIT = 10.0
 
 
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
-    """What somebody wants done. `exact`: the series is a name, no pattern."""
+    """What somebody wants done. `exact`: the series is a name, no pattern. A silence lasts `minutes`, unless `until` or `weekly` say when it is."""
 
     stream: Annotated[str, Meta(max_length=256)]
     do: Literal["acknowledge", "silence", "lift", "close", "forget"]
     series: Annotated[str, Meta(max_length=1024)] = ""
     exact: bool = True
     minutes: Annotated[float, Meta(gt=0, le=MAX_MINUTES)] = 60.0
+    since: Annotated[str, Meta(max_length=40)] = ""
+    until: Annotated[str, Meta(max_length=40)] = ""
+    where: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=20)] = []
+    weekly: Annotated[list[Annotated[str, Meta(max_length=60)]], Meta(max_length=20)] = []
+    time_zone: Annotated[str, Meta(max_length=60)] = ""
     serial: int = 0
     why: Annotated[str, Meta(max_length=500)] = ""
     by: Annotated[str, Meta(max_length=80)] = ""
@@ -46,17 +52,21 @@ def wish(body: bytes) -> Wish:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         msg = f"this is no decision: {error}"
         raise TidewatchError(msg) from None
-    if asked.do != "lift" and not asked.series:
+    if asked.do != "lift" and not asked.series and not (asked.do == "silence" and asked.where):
         msg = f"{asked.do}: say of which series"
         raise TidewatchError(msg)
     return asked
 
 
 def what(asked: Wish) -> What:
-    """The decision's content."""
+    """The decision's content. Raises TidewatchError."""
     series = escape(asked.series) if asked.exact else asked.series
     if asked.do == "silence":
-        return Silence(series, int((time.time() + 60 * asked.minutes) * 1000), asked.why)
+        lasts = 0 if asked.until or asked.weekly else int(60_000 * asked.minutes)
+        return silence_asked(
+            series, now=int(time.time() * 1000), lasts=lasts, since=asked.since, until=asked.until, where=asked.where, weekly=asked.weekly,
+            zone=asked.time_zone, why=asked.why,
+        )  # fmt: skip
     if asked.do == "lift":
         return Lift(asked.serial)
     if asked.do == "acknowledge":

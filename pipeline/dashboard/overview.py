@@ -24,6 +24,7 @@ from pipeline.errors import StoreError, TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Offsets
+from pipeline.operations.desk import when_silent
 from pipeline.partition.decisions import Decision, Lift, Silence, decode_decision
 from pipeline.partition.stores.presence import EVERY as WORD_EVERY
 from pipeline.partition.stores.presence import PartitionWord, WorkerWord, heard
@@ -312,7 +313,10 @@ def _silences(decisions: list[Decision]) -> list[dict[str, Any]]:
     lifted = {d.what.silence for d in decisions if isinstance(d.what, Lift)}
     now = time.time() * 1000
     return [
-        {"serial": d.serial, "series": d.what.series, "until": d.what.until, "by": d.by, "at": d.at, "why": d.what.why}
+        {
+            "serial": d.serial, "series": d.what.series, "until": d.what.until, "by": d.by, "at": d.at, "why": d.what.why,
+            "when": when_silent(d.what).strip() if d.what.calendar or d.what.where or d.what.since > now else "",
+        }
         for d in decisions
-        if isinstance(d.what, Silence) and d.serial not in lifted and d.what.until > now
-    ]
+        if isinstance(d.what, Silence) and d.serial not in lifted and (d.what.until > now or (d.what.calendar and not d.what.until))
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.clients import connect_admin
@@ -28,6 +29,7 @@ from pipeline.partition.listing import Listing
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import Settings
+from producers.times import typed_time
 
 _POLL = 0.25
 
@@ -145,14 +147,87 @@ def told(what: What) -> str:
     >>> told(Silence("host-*", 1_700_000_000_000, "maintenance"))
     'silence host-* until 2023-11-14T22:13:20.000Z: maintenance'
     """
-    from pipeline.alerts.records import rfc3339
-
     if isinstance(what, SettingsOf):
         return f"settings: model {what.model[:12] or 'unsaved'}, {_alarm(what.settings.get('threshold', {}))}"
     if isinstance(what, Lift):
         return f"lift silence {what.silence}"
-    until = f" until {rfc3339(what.until)}" if isinstance(what, Silence) else ""
-    return f"{type(what).__name__.lower()} {what.series}{until}{f': {what.why}' if what.why else ''}"
+    when = when_silent(what) if isinstance(what, Silence) else ""
+    return f"{type(what).__name__.lower()} {what.series}{when}{f': {what.why}' if what.why else ''}"
+
+
+def when_silent(silence: Silence) -> str:
+    """Which labels and which times a silence covers, each word with a space before it.
+
+    >>> when_silent(Silence("*", 1_700_000_000_000, where={"env": "test"}, since=1_690_000_000_000))
+    ' where env=test from 2023-07-22T04:26:40.000Z until 2023-11-14T22:13:20.000Z'
+    """
+    from pipeline.alerts.records import rfc3339
+
+    words = ["where " + ",".join(f"{label}={glob}" for label, glob in silence.where.items())] if silence.where else []
+    if silence.calendar is not None:
+        words.append(str(silence.calendar))
+    if silence.since:
+        words.append(f"from {rfc3339(silence.since)}")
+    if silence.until or silence.calendar is None:
+        words.append(f"until {rfc3339(silence.until)}")
+    return "".join(f" {word}" for word in words)
+
+
+def silence_asked(
+    series: str,
+    *,
+    now: int,
+    lasts: int = 0,
+    since: str = "",
+    until: str = "",
+    where: Sequence[str] = (),
+    weekly: Sequence[str] = (),
+    zone: str = "",
+    why: str = "",
+) -> Silence:
+    """A silence as people ask for it: `since` and `until` as they write times, `lasts` in ms from `since` or from `now` (ms).
+
+    Raises
+    ------
+    TidewatchError
+        It does not say of which series, or when, or says what cannot be.
+    """
+    labels = dict(_label(text) for text in where)
+    begins, ends = (_typed(option, text) for option, text in (("--from", since), ("--until", until)))
+    if not series and not labels:
+        msg = "say of which series: a name or pattern (* for all), or --where LABEL=PATTERN"
+    elif zone and not weekly:
+        msg = '--time-zone says whose clock --weekly means: add --weekly "sat,sun 22:00-06:00", or leave it out'
+    elif weekly and lasts:
+        msg = "a weekly silence ends with --until TIME, or when it is lifted: leave --for out"
+    elif not weekly and bool(lasts) == bool(until):
+        msg = "say how long with --for 2h, or up to which time with --until 2026-11-22T14:00Z"
+    else:
+        ends = (begins or now) + lasts if lasts else ends
+        if not ends or begins < ends:
+            try:
+                windows = calendar(weekly, zone or "UTC", now=now) if weekly else None
+            except ValueError as error:
+                raise TidewatchError(str(error)) from None
+            return Silence(series or "*", ends, why, labels, begins, windows)
+        msg = f"--until {until} is not after --from {since}"
+    raise TidewatchError(msg)
+
+
+def _label(text: str) -> tuple[str, str]:
+    label, sign, glob = text.partition("=")
+    if not sign or not label:
+        msg = f"--where {text[:60]} is not of the form LABEL=PATTERN, as env=test or host=web-*"
+        raise TidewatchError(msg)
+    return label, glob
+
+
+def _typed(option: str, text: str) -> int:
+    try:
+        return int(typed_time(text).timestamp() * 1000) if text else 0
+    except ValueError as error:
+        msg = f"{option} {text[:60]} {error}: write it as 2026-11-22T14:00Z"
+        raise TidewatchError(msg) from None
 
 
 def _alarm(threshold: Mapping[str, Any]) -> str:

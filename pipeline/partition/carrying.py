@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.alerts.attention import UNTOLD
 from pipeline.alerts.records import Alert, Change
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState
@@ -37,12 +38,14 @@ from pipeline.partition.decisions import (
     Lift,
     SettingsOf,
     Silence,
-    Silenced,
     Taken,
     unpacked,
 )
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Stream
+
+_SILENCES_KEPT = 86_400_000
+"""Milliseconds of the partition's event time for which a silence that ended is kept, for series that are behind."""
 
 _WORDS = {
     "kind": "a model of kind",
@@ -106,7 +109,7 @@ def applied(core: PartitionCore, held: InForce, taken: Taken, streams: Callable[
     """
     last, alerts, refused = last_settings(taken.decisions), [], ""
     for at, decision in enumerate(taken.decisions):
-        now = in_force_after(held, decision, taken.offset)
+        now = in_force_after(held, decision, taken.offset, core.watermark)
         if at == last:
             stream = streams(now)
             if not len(core.state):
@@ -131,8 +134,8 @@ def applied(core: PartitionCore, held: InForce, taken: Taken, streams: Callable[
 def hold(core: PartitionCore, in_force: InForce) -> None:
     """Let the state, and what is said of alerts, be of what is in force."""
     core.state.in_force = in_force.packed() if in_force != InForce() else b""
-    silences = tuple((s.series, s.until) for s in in_force.silences)
-    core.life.records.marks = Marks(silences, in_force.acknowledged)
+    core.state.bounds.pop(UNTOLD, None)
+    core.life.records.marks = Marks(in_force.silences, in_force.acknowledged)
 
 
 def last_settings(decisions: Sequence[Decision]) -> int | None:
@@ -140,17 +143,18 @@ def last_settings(decisions: Sequence[Decision]) -> int | None:
     return max((i for i, d in enumerate(decisions) if isinstance(d.what, SettingsOf)), default=None)
 
 
-def in_force_after(held: InForce, decision: Decision, offset: int) -> InForce:
-    """What is in force when a decision was taken at an offset."""
+def in_force_after(held: InForce, decision: Decision, offset: int, now: int = 0) -> InForce:
+    """What is in force when a decision was taken at an offset, at an event time `now` of the partition."""
     what = decision.what
-    now: dict[str, Any] = {"serial": decision.serial, "offset": offset}
+    changed: dict[str, Any] = {"serial": decision.serial, "offset": offset}
     if isinstance(what, SettingsOf):
-        now |= {"settings": what.settings, "model": what.model, "path": what.path}
+        changed |= {"settings": what.settings, "model": what.model, "path": what.path}
     elif isinstance(what, Silence):
-        now["silences"] = (*held.silences, Silenced(decision.serial, what.series, what.until))
+        kept = (s for s in held.silences if not 0 < s.until < now - _SILENCES_KEPT)
+        changed["silences"] = (*kept, what.in_force(decision.serial))
     elif isinstance(what, Lift):
-        now["silences"] = tuple(s for s in held.silences if s.serial != what.silence)
-    return msgspec.structs.replace(held, **now)
+        changed["silences"] = tuple(s for s in held.silences if s.serial != what.silence)
+    return msgspec.structs.replace(held, **changed)
 
 
 def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
@@ -184,6 +188,8 @@ def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
 def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
     """Let people's word about alerts and series take effect; the records that follow from it. Settings are `carried`."""
     what, state = decision.what, core.state
+    if isinstance(what, Lift):
+        return core.life.unsilenced(state, core.watermark)
     if not isinstance(what, (Acknowledge, Close, Forget)):
         return []
     rows = _matching(core, what.series)

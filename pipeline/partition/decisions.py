@@ -37,6 +37,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pipeline.alerts.selecting.silences import Calendar, Silenced
 from pipeline.errors import Dropped
 from pipeline.steps.batches import RecordBatch
 
@@ -58,11 +59,21 @@ class SettingsOf(msgspec.Struct, frozen=True, tag="settings"):
 
 
 class Silence(msgspec.Struct, frozen=True, tag="silence"):
-    """Alerts of series that match are published as silenced, up to an event time (ms since the epoch)."""
+    """Alerts of series that match are published as silenced, from `since` up to `until`, event times in ms since the epoch.
+
+    With a `calendar` only within its windows, and `until` 0 is for ever. `where`: globs over labels, as selectors have them.
+    """
 
     series: str
     until: int
     why: str = ""
+    where: dict[str, str] = {}
+    since: int = 0
+    calendar: Calendar | None = None
+
+    def in_force(self, serial: int) -> Silenced:
+        """The same without its reason."""
+        return Silenced(serial, self.series, self.until, self.where, self.since, self.calendar)
 
 
 class Lift(msgspec.Struct, frozen=True, tag="lift"):
@@ -186,14 +197,6 @@ def together(taken: Sequence[Taken], *, empty: bool) -> Sequence[Taken]:
     if not empty or not taken:
         return taken
     return [msgspec.structs.replace(taken[-1], decisions=tuple(d for t in taken for d in t.decisions))]
-
-
-class Silenced(msgspec.Struct, frozen=True):
-    """A silence that is in force."""
-
-    serial: int
-    series: str
-    until: int
 
 
 class InForce(msgspec.Struct, frozen=True):

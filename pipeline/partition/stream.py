@@ -435,6 +435,7 @@ class PartitionCore:
         many = told.get(self.life.records.all_of_partition)
         told = {series: alert for series, alert in told.items() if alert is not many}
         absence.begin_anew(state, None if many is None or many.status == "resolved" else at_ms(many.starts_at))
+        self.life.take_up_many(state, many)
         _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
         self._kinds.admit(state, new)
         self._admit(new)
@@ -457,7 +458,7 @@ class PartitionCore:
     def wait_no_more(self) -> list[Alert]:
         """The settings wait for nobody any more: what was told of many together ends."""
         since = absence.no_more(self.state)
-        return [self.life.many_no_more(since, self.watermark)] if since else []
+        return [self.life.many_no_more(self.state, since, self.watermark)] if since else []
 
     def judge_anew(self) -> None:
         """Of all series the judgement knows what its model knows of them, no more: another model came in."""

@@ -157,11 +157,16 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
         while not holds(stream.alerts()[-1]) and time.monotonic() < end:
             time.sleep(0.2)
         assert holds(stream.alerts()[-1])
-    assert stream.run("silence", stream.name, "q*", "--until", "2300-01-01T00:00Z", "--wait").exit_code == 0
+    weekly = ("--weekly", "daily 00:00-24:00", "--time-zone", "Europe/Berlin", "--why", "always")
+    done = stream.run("silence", stream.name, "q*", *weekly, "--wait")
+    assert "partition 0 took it at offset 1210" in done.output, (done.output, done.exception)
+    assert "silence q* daily 00:00-24:00 Europe/Berlin: always" in stream.run("decisions", stream.name).output
     stream.send(*observations(1210, 1300, 1290))
     stream.wait(lambda: stream.offset() == 1300, worker)
     assert stream.alerts()[-1]["silenced"] is True
     assert stream.run("lift", stream.name, "4", "--wait").exit_code == 0
+    stream.wait(lambda: stream.alerts()[-1]["change"] == "unsilenced", worker)  # it still fires, and is told now
+    assert "silenced" not in stream.alerts()[-1]
     assert stream.run("forget", stream.name, "quiet", "--wait").exit_code == 0
     stream.wait(lambda: stream.shown()[0]["series"] == 0, worker)
     assert (stream.alerts()[-1]["change"], "silenced" in stream.alerts()[-1]) == ("forgotten", False)
@@ -169,6 +174,8 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
         "settings", "acknowledge", "close", "silence", "lift", "forget",
     ]  # fmt: skip
     assert "is no silence" in stream.refused("lift", stream.name, "1")
+    assert "is no duration" in stream.refused("silence", stream.name, "*", "--for", "soon")
+    assert "is no window" in stream.refused("silence", stream.name, "*", "--weekly", "sat 01:00")
     assert "nothing" not in stream.run("decisions", stream.name).output
     stream.stop(worker)
     assert "did not take it within 1 s" in stream.refused("ack", stream.name, "*", "--wait", "--timeout", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from pipeline.settings import SelectSettings
@@ -16,8 +17,13 @@ def matches(selector: SelectSettings, series: str) -> bool:
     names = (series, series.partition("{")[0])
     if selector.series and not any(fnmatchcase(name, glob) for glob in selector.series for name in names):
         return False
-    labels = labels_of(series) if selector.where else {}
-    return all(fnmatchcase(labels.get(label, ""), glob) for label, glob in selector.where.items())
+    return labels_match(selector.where, series)
+
+
+def labels_match(where: Mapping[str, str], series: str) -> bool:
+    """Whether the labels in a series' name match globs; a label that it has not is empty."""
+    labels = labels_of(series) if where else {}
+    return all(fnmatchcase(labels.get(label, ""), glob) for label, glob in where.items())
 
 
 def labels_of(series: str) -> dict[str, str]:

@@ -35,7 +35,8 @@ async def run(subscriber: AlertSubscriber, poster: Poster, *, updates: bool = Fa
         async for alert in records:
             if not alert.fired or _is_silenced(alert, begun):
                 continue
-            if alert.reason == "update" and not updates and alert.id not in begun:
+            begins = alert.id in begun or alert.change == "unsilenced"
+            if alert.reason == "update" and not updates and not begins:
                 continue
             begun.discard(alert.id)
             taken = await poster.post(body(alert, page))

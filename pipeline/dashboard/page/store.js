@@ -59,7 +59,7 @@ function take(record) {
   known.alerts.set(record.id, record);
   known.changed.set(record.id, ++known.order);
   known.version += 1;
-  if (known.read && record.status === "firing" && before?.status !== "firing" && !record.silenced) herald(record);
+  if (known.read && record.status === "firing" && (before?.status !== "firing" || before.silenced) && !record.silenced) herald(record);
 }
 
 // A firing alert that is new, for somebody who asked to be told.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -144,9 +143,8 @@ def _told(
     newest: int,
 ) -> Explanation:
     core = replay.core
-    silences = [
-        s.serial for s in replay.in_force.silences if fnmatchcase(series, s.series) and s.until > core.watermark
-    ]
+    at = int(step.observations.timestamps[0])
+    silences = [s.serial for s in replay.in_force.silences if s.matches(series) and s.end(at)]
     alerts = [a for a in settled.alerts if a.series == series]
     first = place.from_offset(partition, newest)
     told = Explanation(
@@ -154,7 +152,7 @@ def _told(
         series=series,
         partition=partition,
         offset=offset,
-        at=rfc3339(int(step.observations.timestamps[0])),
+        at=rfc3339(at),
         verdict="",
         observed=step.observations.values[0].tolist(),
         replayed_from=first,

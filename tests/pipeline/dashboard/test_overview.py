@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.dashboard.acting import Wish, what
+from pipeline.alerts.selecting.silences import calendar
+from pipeline.dashboard.acting import Wish, what, wish
 from pipeline.dashboard.overview import QUIET, SILENT, STUCK, Overview, StreamLook
-from pipeline.errors import BrokerError, StoreError
+from pipeline.errors import BrokerError, StoreError, TidewatchError
+from pipeline.operations.desk import told
 from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
 from pipeline.partition.stores.presence import Presence
 from pipeline.partition.stores.redis import Progress
@@ -111,10 +113,14 @@ async def test_silences_are_those_that_hold(world: World) -> None:
         return serial, msgspec.json.encode(Decision(str(serial), of, "ann", "2026-01-01T00:00:00Z"))
 
     far = 4_000_000_000_000
-    made = [Silence("a", far), Silence("b", far), Lift(2), Silence("old", 1)]
+    weekly = calendar(["sat 22:00-06:00"], "Europe/Berlin")
+    made = [
+        Silence("a", far), Silence("b", far), Lift(2), Silence("old", 1), Silence("*", 0, calendar=weekly), Silence("old", 1, calendar=weekly),
+    ]  # fmt: skip
     world.store.decided = dict(decided(i + 1, of) for i, of in enumerate(made))
     look = await world.seen(0)
-    assert ([s["series"] for s in look.silences], look.decisions) == (["a"], 4)
+    assert [(s["series"], s["when"]) for s in look.silences] == [("a", ""), ("*", "sat 22:00-06:00 Europe/Berlin")]
+    assert look.decisions == 6
 
 
 async def test_each_worker_is_as_it_said_last_and_silent_where_it_says_no_more(world: World) -> None:
@@ -167,3 +173,16 @@ def test_a_silence_ends_so_many_minutes_from_now() -> None:
     silence = what(Wish("s", "silence", "a?", exact=False, minutes=30))
     assert isinstance(silence, Silence)
     assert (silence.series, round((silence.until / 1000 - time.time()) / 60)) == ("a?", 30)
+
+
+def test_a_silence_is_asked_for_by_label_and_by_calendar_too() -> None:
+    asked = wish(
+        b'{"stream":"s","do":"silence","where":["env=te*"],"weekly":["sat,sun 22:00-06:00"],"time_zone":"Europe/Berlin","why":"backups"}'
+    )
+    silence = what(asked)
+    assert isinstance(silence, Silence)
+    assert told(silence) == "silence * where env=te* sat,sun 22:00-06:00 Europe/Berlin: backups"
+    with pytest.raises(TidewatchError, match="no window of a week"):
+        what(Wish("s", "silence", "a", weekly=["whenever"]))
+    with pytest.raises(TidewatchError, match="say of which series"):
+        wish(b'{"stream":"s","do":"silence"}')

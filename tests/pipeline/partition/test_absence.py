@@ -15,7 +15,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline.alerts.records import Alert, encode
-from pipeline.partition.carrying import carried
+from pipeline.alerts.selecting.silences import Silenced
+from pipeline.partition.carrying import carried, hold
+from pipeline.partition.decisions import InForce
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.steps.batches import Observations
 
@@ -133,6 +135,24 @@ def test_many_that_stop_at_once_are_one_alert_and_who_stays_away_is_told_when_th
     assert over.together.series == 1
     changed = [a for a in alerts if a.change == "changed" and a.series == "a"]
     assert changed[-1].next_id == begun.id  # what fired of one of them is not closed by it
+
+
+@pytest.mark.parametrize("cut", [None, 350, 420])
+def test_many_that_are_silent_when_a_silence_ends_are_told_then(cut: int | None) -> None:
+    names = "abcdefghij"
+    rows = log(520, {n: range(300, 500) for n in names[:6]}, names=names)
+    for ends, sequences in ((290, [0, 1]), (400, [0, 1, 2]), (600, [0, 1])):
+        core = stream().core(0)
+        hold(core, InForce(1, silences=(Silenced(1, "*", T0 + ends * MINUTE),)))
+        alerts, core = run(
+            core, rows, (len(log(cut, {n: range(300, 500) for n in names[:6]}, names=names)),) if cut else ()
+        )
+        many = [a for a in alerts if a.series == "(partition 0)"]
+        assert [a.sequence for a in many] == sequences
+        told = [(a.change, a.as_of) for a in many if a.silenced is not True]
+        assert told[:1] == ([("unsilenced", "2026-03-31T06:40:00.000Z")] if ends == 400 else told[:1])
+        assert len(told) == {290: 2, 400: 2, 600: 0}[ends]
+        assert not any(name.startswith("many") for name in core.state.scalars)
 
 
 def test_files_that_end_at_different_times_are_not_an_alert_each() -> None:

@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 import pytest
 from frozen_states import log_of, process, stream_of
+from msgspec import UNSET
 
 from detectors.baselines import ZScore, ZScoreConfig
 from pipeline.alerts.lifecycle import FIRING
 from pipeline.alerts.records import Alert, decode_alert
+from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
 from pipeline.partition.carrying import applied, differing, hold, in_force_after, shape_of
 from pipeline.partition.decisions import (
@@ -39,6 +41,8 @@ from pipeline.partition.decisions import (
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.partition.streams import Streams, content_id, decided
 from pipeline.settings import SelectSettings
+
+DAY = 86_400_000
 
 # What counts
 
@@ -406,7 +410,33 @@ def test_a_silence_marks_records_until_its_time_and_is_lifted() -> None:
     assert all((a.silenced is True) == (a in early) for a in some)
     now, _, held = take(now, Lift(2), 300, held)
     assert held.silences == ()
-    assert b"silenced" not in msgspec.json.encode([a for a in some if a not in early])
+    assert b'"silenced"' not in msgspec.json.encode([a for a in some if a not in early])
+
+
+def test_what_fires_when_its_silence_is_lifted_is_told_at_once_and_other_silences_count() -> None:
+    core, at = firing()
+    (open_id,) = ids(core)
+    heard = int(core.watermark)
+    now, _, held = take(core, Silence("s*", heard + 10 * DAY), at)
+    now, _, held = take(now, Silence("*", 0, calendar=calendar(["daily 00:00-24:00"], "UTC")), at, held)
+    now, (acknowledged,), held = take(now, Acknowledge("*"), at, held)
+    assert acknowledged.silenced is True
+    now, alerts, held = take(now, Lift(2), at, held)
+    assert alerts == []
+    now, (told,), held = take(now, Lift(3), at, held)
+    assert (told.id, told.status, told.change, told.silenced) == (open_id, "firing", "unsilenced", UNSET)
+    assert take(now, Lift(3), at, held)[1] == []
+    after = [a for a in map(decode_alert, process(now, LOG[at:], at)) if a.id == open_id]
+    assert [a.sequence for a in after] == list(range(told.sequence + 1, told.sequence + 1 + len(after)))
+
+
+def test_silences_that_ended_a_day_before_do_not_add_up() -> None:
+    core, at = firing()
+    heard, held = int(core.watermark), None
+    for until in (heard - DAY - 1, heard - DAY + 1, heard + 1):
+        core, _, held = take(core, Silence("nobody", until), at, held)
+    assert held is not None
+    assert [s.until - heard for s in held.silences] == [1 - DAY, 1]
 
 
 def test_an_acknowledgement_is_a_record_and_stays_until_the_alert_ends() -> None:

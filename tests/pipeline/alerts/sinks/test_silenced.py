@@ -69,6 +69,13 @@ def test_a_webhook_tells_of_what_is_not_silenced(life: list[tuple[Reason, bool]]
     assert records.posted == told
 
 
+def test_a_webhook_that_was_started_within_a_silence_tells_of_what_fires_when_it_ends() -> None:
+    ended = msgspec.structs.replace(record(2, "update", silenced=False), change="unsilenced")
+    records: Any = Records([record(1, "update", silenced=True), ended, record(3, "update", silenced=False)])
+    asyncio.run(webhook.run(records, records))
+    assert records.posted == ["firing"]
+
+
 def test_alertmanager_is_told_when_a_silence_ends_and_not_before() -> None:
     states = AlertStates()
     assert not states.take(record(0, "anomaly", silenced=True))

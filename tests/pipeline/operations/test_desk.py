@@ -1,0 +1,64 @@
+"""Silences as people ask for them: what is meant, and what is refused in words. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.alerts.selecting.silences import calendar
+from pipeline.errors import TidewatchError
+from pipeline.operations.desk import silence_asked, told
+from pipeline.partition.decisions import Silence
+
+NOW = 1_795_000_000_000
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("series", "asked", "made"),
+    [
+        ("a*", {"lasts": HOUR}, Silence("a*", NOW + HOUR)),
+        ("a", {"until": "2026-11-28T00:00Z", "why": "move"}, Silence("a", 1_795_824_000_000, "move")),
+        ("a", {"since": "2026-11-28T00:00Z", "lasts": HOUR}, Silence("a", 1_795_827_600_000, since=1_795_824_000_000)),
+        ("", {"where": ["env=te=*"], "lasts": HOUR}, Silence("*", NOW + HOUR, where={"env": "te=*"})),
+        ("*", {"weekly": ["sat 01:00-02:00"]}, Silence("*", 0, calendar=calendar(["sat 01:00-02:00"], "UTC", now=NOW))),
+    ],
+)
+def test_what_is_asked_for_is_what_is_decided(series: str, asked: dict[str, Any], made: Silence) -> None:
+    assert silence_asked(series, now=NOW, **asked) == made
+
+
+def test_a_window_is_told_with_its_place_and_its_end() -> None:
+    made = silence_asked(
+        "*",
+        now=NOW,
+        weekly=["sat 01:00-02:00", "daily 12:00-12:30"],
+        zone="Europe/Berlin",
+        until="2026-12-01",
+        why="backups",
+    )
+    assert (
+        told(made)
+        == "silence * sat 01:00-02:00; daily 12:00-12:30 Europe/Berlin until 2026-12-01T00:00:00.000Z: backups"
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "asked", "why"),
+    [
+        ("", {"lasts": 1}, "say of which series"),
+        ("*", {}, "say how long"),
+        ("*", {"lasts": 1, "until": "2026-11-28"}, "say how long"),
+        ("*", {"lasts": 1, "weekly": ["sat 01:00-02:00"]}, "leave --for out"),
+        ("*", {"weekly": ["sat 01:00"]}, "is no window of a week"),
+        ("*", {"weekly": ["sat 01:00-02:00"], "zone": "Berlin"}, "there is no time zone"),
+        ("*", {"lasts": 1, "zone": "UTC"}, "whose clock --weekly means"),
+        ("*", {"lasts": 1, "where": ["env"]}, "LABEL=PATTERN"),
+        ("*", {"since": "2026-11-22", "until": "2026-11-21"}, "is not after"),
+        ("*", {"until": "soon"}, "is not a time"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(series: str, asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(TidewatchError, match=why):
+        silence_asked(series, now=NOW, **asked)
