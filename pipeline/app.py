@@ -50,7 +50,7 @@ from pipeline.partition.decisions import Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Claim, Identity, Store
-from pipeline.partition.stores.presence import EVERY, Presence, Words, forget_old
+from pipeline.partition.stores.presence import EVERY, Presence, Words, forget_old, workers_of
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
@@ -431,7 +431,7 @@ async def _present(words: Words, group: str, metrics: WorkerMetrics) -> AsyncIte
         while True:
             with suppress(StoreError):
                 word = metrics.presence.word(metrics.health.problems(), metrics.health.notes())
-                await words.tell(group, metrics.presence.worker, word)
+                await words.tell(workers_of(group), metrics.presence.worker, word)
             await asyncio.sleep(EVERY)
 
     saying = asyncio.create_task(say())
@@ -442,7 +442,7 @@ async def _present(words: Words, group: str, metrics: WorkerMetrics) -> AsyncIte
         await asyncio.gather(saying, return_exceptions=True)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(1.0):
-                await words.untell(group, [metrics.presence.worker])
+                await words.untell(workers_of(group), [metrics.presence.worker])
 
 
 async def _report(app: App, metrics: WorkerMetrics, names: Mapping[str, str]) -> None:

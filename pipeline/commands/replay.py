@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from pipeline.partition.stores.presence import Replaying
     from pipeline.settings import Settings
     from producers.clock import Clock
     from producers.datasets import Dataset, Layout
@@ -91,6 +94,7 @@ def replay(
     """Send recorded data to a Kafka topic as if it happened now: merged by event time, keyed by series."""
     from pipeline.kafka import topics
     from pipeline.kafka.clients import connect_admin, librdkafka_config
+    from pipeline.partition.stores.presence import Replaying
     from pipeline.settings import load_settings, with_brokers
     from producers.clock import Clock, parse_speed
     from producers.errors import DeliveryError, ProducerError
@@ -122,8 +126,12 @@ def replay(
     if created:
         hint = f" ({near} was there already)" if near else ""
         _console().print(f"created topic [bold]{escape(topic)}[/] with {kafka.partitions} partitions{escape(hint)}")
+    how_fast = speed if rate is None else f"{rate:g} records/s"
+    replaying = Replaying(dataset.name, None if loop else len(timeline), how_fast)
+    clock, size = Clock(pace, sleep=publisher.wait), Pace(rate, BATCH if batches else 2000)
     try:
-        _send(timeline, Clock(pace, sleep=publisher.wait), Pace(rate, BATCH if batches else 2000), publisher, loop=loop)
+        with _told(settings, topic, replaying):
+            _send(timeline, clock, size, publisher, replaying, loop=loop)
     except DeliveryError as error:
         _console(stderr=True).print(f"[red]error:[/] {escape(str(error))}")
         raise typer.Exit(NOT_DELIVERED) from error
@@ -195,7 +203,22 @@ def _announce(dataset: Dataset, timeline: Timeline, topic: str) -> None:
     )
 
 
-def _send(timeline: Timeline, clock: Clock, pace: Pace, publisher: Publisher, *, loop: bool) -> None:
+@contextmanager
+def _told(settings: Settings, topic: str, replaying: Replaying) -> Iterator[None]:
+    """Say in the store how far it is, for the page, where the topic is a stream's of these settings; else a replay knows only Kafka."""
+    if all(s.input_topic != topic for s in settings.streams):
+        yield
+        return
+    from pipeline.partition.stores.presence import replays_into
+    from pipeline.partition.stores.telling import telling
+
+    with telling(settings.redis, replays_into(topic), replaying.name, replaying.word):
+        yield
+
+
+def _send(
+    timeline: Timeline, clock: Clock, pace: Pace, publisher: Publisher, replaying: Replaying, *, loop: bool
+) -> None:
     """Replay with a progress bar and a last line that says what arrived; Ctrl-C ends it in order.
 
     Raises DeliveryError where a record was not delivered.
@@ -211,6 +234,7 @@ def _send(timeline: Timeline, clock: Clock, pace: Pace, publisher: Publisher, *,
             for batch in records(timeline, clock, pace, loop=loop):
                 publisher.send(batch.keys, batch.values, batch.partitions)
                 sent += len(batch.timestamps)
+                replaying.sent, replaying.when = sent, int(batch.timestamps[-1])
                 bar.update(task, completed=sent, when=_day(batch.timestamps[-1]))
     except KeyboardInterrupt:
         interrupted = True

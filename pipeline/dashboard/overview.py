@@ -27,7 +27,15 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.operations.desk import when_silent
 from pipeline.partition.decisions import Decision, Lift, Silence, decode_decision
 from pipeline.partition.stores.presence import EVERY as WORD_EVERY
-from pipeline.partition.stores.presence import PartitionWord, WorkerWord, heard
+from pipeline.partition.stores.presence import (
+    PartitionWord,
+    ReplayWord,
+    WorkerWord,
+    heard,
+    heard_of_replays,
+    replays_into,
+    workers_of,
+)
 from pipeline.partition.stores.redis import Progress, RedisStore
 from pipeline.settings import Settings, StreamSettings
 
@@ -73,6 +81,16 @@ class WorkerLook(msgspec.Struct, frozen=True):
     """Its last checkpoint, s since the epoch."""
 
 
+class ReplayLook(msgspec.Struct, frozen=True):
+    """A replay into a stream's topic, by its last word: `sent` of `total` observations (None: it begins again), up to the event time `when` (ms)."""
+
+    source: str
+    sent: int
+    total: int | None
+    when: int
+    speed: str
+
+
 class StreamLook(msgspec.Struct, frozen=True):
     """One stream. `verdict`: live, behind, stuck, quiet, no worker, starting, Kafka away, store away, no topic; `why` in a sentence.
 
@@ -94,6 +112,7 @@ class StreamLook(msgspec.Struct, frozen=True):
     live: int | None = None
     warming: int | None = None
     """Series that alerts can come of, and those of which too little is known yet, by what the workers said; None where none has said it."""
+    replays: list[ReplayLook] = []
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -153,8 +172,13 @@ class Overview:
         kafka = await asyncio.to_thread(self._ask_kafka)
         store_error, stored = "", dict[str, dict[int, Progress]]()
         words: list[WorkerWord] = []
+        replays: dict[str, list[ReplayWord]] = {}
         try:
-            words = heard(await self._store.told(self._settings.worker.group))
+            words = heard(await self._store.told(workers_of(self._settings.worker.group)))
+            replays = {
+                s.name: heard_of_replays(await self._store.told(replays_into(s.input_topic)))
+                for s in self._settings.streams
+            }
             for stream in self._settings.streams:
                 ends = kafka.ends.get(stream.name)
                 stored[stream.name] = {p: at for p in ends or () if (at := await self._store.progress(stream.name, p))}
@@ -165,17 +189,17 @@ class Overview:
         workers = [self._worker(word, now) for word in words]
         said = _newest(words)
         streams = [
-            self._stream(s, kafka, store_error, stored.get(s.name, {}), now, said) for s in self._settings.streams
+            msgspec.structs.replace(
+                self._stream(s, kafka, store_error, stored.get(s.name, {}), now, said),
+                replays=[_replay(r) for r in replays.get(s.name, ()) if self._age(r.replay, r.at, now) < SILENT],
+            )
+            for s in self._settings.streams
         ]
         return Look(time.time(), kafka.error, store_error, sorted(kafka.members), streams, workers)
 
     def _worker(self, word: WorkerWord, now: float) -> WorkerLook:
-        """How old a word is: since it was seen to change; before that, by its own clock."""
-        at, changed = self._heard.get(word.worker, (0.0, 0.0))
-        if at != word.at:
-            changed = now - max(time.time() - word.at, 0.0) if word.worker not in self._heard else now
-            self._heard[word.worker] = word.at, changed
-        age, held = now - changed, dict[str, list[int]]()
+        """One worker by its word."""
+        age, held = self._age(word.worker, word.at, now), dict[str, list[int]]()
         for p in word.partitions:
             held.setdefault(p.stream, []).append(p.partition)
         verdict = "silent" if age > SILENT else "degraded" if word.problems else "well"
@@ -183,6 +207,14 @@ class Overview:
         return WorkerLook(
             word.worker, verdict, age, word.began, word.version, word.problems, word.notes, held, stored
         )  # fmt: skip
+
+    def _age(self, name: str, said_at: float, now: float) -> float:
+        """How old a word is: since it was seen to change; before that, by its own clock."""
+        at, changed = self._heard.get(name, (0.0, 0.0))
+        if at != said_at:
+            changed = now if name in self._heard else now - max(time.time() - said_at, 0.0)
+            self._heard[name] = said_at, changed
+        return now - changed
 
     def _ask_kafka(self) -> _Kafka:
         kafka = self._settings.kafka
@@ -297,6 +329,10 @@ def _verdict(
     if looks and all((look.came_for or 0) > QUIET for look in looks):
         return "quiet", f"all is scored, and nothing came for {min(look.came_for or 0 for look in looks) / 60:.0f} min"
     return "live", "what comes is scored"
+
+
+def _replay(word: ReplayWord) -> ReplayLook:
+    return ReplayLook(word.source, word.sent, word.total, word.when, word.speed)
 
 
 def _newest(words: list[WorkerWord]) -> dict[tuple[str, int], PartitionWord]:

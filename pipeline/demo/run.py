@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ from pipeline.errors import BrokerError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin, librdkafka_config
 from pipeline.operations.processes import Children
+from pipeline.partition.stores.presence import Replaying, replays_into
+from pipeline.partition.stores.telling import telling
 from pipeline.settings import Settings, load_settings
 from producers.clock import MAX_SPEED, Clock, parse_speed
 from producers.publisher import Publisher
@@ -196,6 +199,8 @@ class _Replay(threading.Thread):
         self._stop = threading.Event()
         self._publisher = Publisher(topic, librdkafka_config(settings.kafka))
         self._speed = MAX_SPEED if speed == "max" else parse_speed(speed)
+        self._told = Replaying(data.name, len(self.timeline), speed)
+        self._tell = partial(telling, settings.redis, replays_into(topic), self._told.name, self._told.word)
 
     @property
     def sent(self) -> int:
@@ -206,9 +211,10 @@ class _Replay(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._publisher as publisher:
+            with self._publisher as publisher, self._tell():
                 for records in replay(self.timeline, Clock(self._speed, sleep=publisher.wait)):
                     publisher.send(records.keys, records.values)
+                    self._told.sent, self._told.when = publisher.delivered, int(records.timestamps[-1])
                     if self._stop.is_set():
                         return
             self.over = True

@@ -1,7 +1,7 @@
-"""What each worker of a group says of itself in the store, every few seconds, for people who look at all of them from outside.
+"""What workers and replays say of themselves in the store, every few seconds, for people who look at all of them from outside.
 
-Nothing is decided by it: it is neither state nor fence, and a worker whose word cannot be written works on. A word is bounded, whatever the
-worker has to say, and it goes with the worker; one of a worker that was killed is taken away by others after `FORGOTTEN`.
+Nothing is decided by it: it is neither state nor fence, and whose word cannot be written works on. A word is bounded, whatever there is to say,
+and it goes with who said it; one of a process that was killed is taken away by others after `FORGOTTEN`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 import msgspec
 
 EVERY = 5.0
-"""Seconds between two words of a worker."""
+"""Seconds between two words."""
 FORGOTTEN = 3600.0
 """Seconds after which the word of a worker that said no other is taken away."""
 _LINES, _LENGTH = 8, 300
 _PARTITIONS = 1000
+_W = TypeVar("_W")
 
 
 class PartitionWord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,20 +47,45 @@ class WorkerWord(msgspec.Struct, frozen=True):
     partitions: list[PartitionWord]
 
 
+class ReplayWord(msgspec.Struct, frozen=True):
+    """A replay into a topic: `sent` of `total` observations (None: it begins again at the end), up to the event time `when` (ms)."""
+
+    replay: str
+    source: str
+    at: float
+    sent: int
+    total: int | None
+    when: int
+    speed: str
+
+
 class Words(Protocol):
-    """Where words are kept; `RedisStore` is one. Methods raise StoreError where it does not answer."""
+    """Where words are kept; `RedisStore` is one. Methods raise StoreError where it does not answer.
 
-    async def tell(self, group: str, worker: str, word: bytes) -> None:
-        """Keep a worker's word in place of its last one."""
+    `among` is whose words: `workers_of(group)`, `replays_into(topic)`.
+    """
+
+    async def tell(self, among: str, name: str, word: bytes) -> None:
+        """Keep a word in place of the last one of that name."""
         ...
 
-    async def told(self, group: str) -> dict[str, bytes]:
-        """The word of each worker."""
+    async def told(self, among: str) -> dict[str, bytes]:
+        """The words by name."""
         ...
 
-    async def untell(self, group: str, workers: Sequence[str]) -> None:
+    async def untell(self, among: str, names: Sequence[str]) -> None:
         """Take words away."""
         ...
+
+
+def workers_of(group: str) -> str:
+    """The words of a group's workers."""
+    return f"workers:{group}"
+
+
+def replays_into(topic: str) -> str:
+    """The words of replays into a topic."""
+    return f"replays:{topic}"
 
 
 class Presence:
@@ -102,23 +129,55 @@ class Presence:
         return self._held.get((stream, partition)) or PartitionWord(stream, partition)
 
 
+class Replaying:
+    """Collects how far a replay is; `sent` and `when` are set as it goes.
+
+    Parameters
+    ----------
+    source
+        The data set's name.
+    total
+        Observations; None where it begins again at its end.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(self, source: str, total: int | None, speed: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.name = f"{platform.node()}:{os.getpid()}:{source[:100]}"
+        self.sent, self.when = 0, 0
+        self._source, self._total, self._speed, self._clock = source[:_LENGTH], total, speed, clock
+
+    def word(self) -> bytes:
+        """What is to be said now."""
+        return msgspec.json.encode(
+            ReplayWord(self.name, self._source, self._clock(), self.sent, self._total, self.when, self._speed)
+        )
+
+
 def heard(words: Mapping[str, bytes]) -> list[WorkerWord]:
-    """Words by worker, those that cannot be read left out: a newer version's, or no word at all."""
-    found = []
-    for name in sorted(words):
-        try:
-            found.append(msgspec.json.decode(words[name], type=WorkerWord))
-        except msgspec.DecodeError:
-            continue
-    return found
+    """Workers' words by name, those that cannot be read left out: a newer version's, or no word at all."""
+    return _read(words, WorkerWord)
+
+
+def heard_of_replays(words: Mapping[str, bytes]) -> list[ReplayWord]:
+    """The same of replays."""
+    return _read(words, ReplayWord)
 
 
 async def forget_old(words: Words, group: str, now: float) -> None:
     """Take away what workers said that have said nothing for long."""
-    told = await words.told(group)
+    told = await words.told(workers_of(group))
     recent = {w.worker for w in heard(told) if now - w.at < FORGOTTEN}
     if old := sorted(set(told) - recent):
-        await words.untell(group, old)
+        await words.untell(workers_of(group), old)
+
+
+def _read(words: Mapping[str, bytes], kind: type[_W]) -> list[_W]:
+    found = []
+    for name in sorted(words):
+        with suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(words[name], type=kind))
+    return found
 
 
 def _short(lines: Sequence[str]) -> list[str]:

@@ -212,14 +212,14 @@ class RedisStore:
                 arguments = [part for serial, (id_, body) in some for part in (serial, id_, body)]
                 await self._remember(self._redis, self._list(stream), *arguments)
 
-    async def tell(self, group: str, worker: str, word: bytes) -> None:
+    async def tell(self, among: str, name: str, word: bytes) -> None:
         """See `Words.tell`."""
         async with self._translated():
-            await _awaited(self._redis.hset(self._words(group), worker, word))
+            await _awaited(self._redis.hset(f"{self._prefix}:{among}", name, word))
 
-    async def told(self, group: str) -> dict[str, bytes]:
+    async def told(self, among: str) -> dict[str, bytes]:
         """See `Words.told`."""
-        key, found = self._words(group), dict[str, bytes]()
+        key, found = f"{self._prefix}:{among}", dict[str, bytes]()
         async with self._translated():
             names = await _awaited(self._redis.hkeys(key))
             for start in range(0, len(names), _FIELDS_PER_READ):
@@ -228,10 +228,10 @@ class RedisStore:
                 found |= {n.decode(): w for n, w in zip(some, words, strict=True) if w is not None}
         return found
 
-    async def untell(self, group: str, workers: Sequence[str]) -> None:
+    async def untell(self, among: str, names: Sequence[str]) -> None:
         """See `Words.untell`."""
         async with self._translated():
-            await _awaited(self._redis.hdel(self._words(group), *workers))
+            await _awaited(self._redis.hdel(f"{self._prefix}:{among}", *names))
 
     async def info(self) -> dict[str, Any]:
         """What the server says of itself (INFO); of a cluster, its first node's words. For people, not for workers."""
@@ -268,9 +268,6 @@ class RedisStore:
 
     def _list(self, stream: str) -> str:
         return f"{self._prefix}:decisions:{stream}"
-
-    def _words(self, group: str) -> str:
-        return f"{self._prefix}:workers:{group}"
 
     async def _read(self, key: str) -> tuple[list[bytes | None], dict[str, bytes]]:
         """What stands around the fields, and the fields; read again where a write came in between."""

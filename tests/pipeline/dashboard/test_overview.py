@@ -14,7 +14,7 @@ from pipeline.dashboard.overview import QUIET, SILENT, STUCK, Overview, StreamLo
 from pipeline.errors import BrokerError, StoreError, TidewatchError
 from pipeline.operations.desk import told
 from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
-from pipeline.partition.stores.presence import Presence
+from pipeline.partition.stores.presence import Presence, Replaying
 from pipeline.partition.stores.redis import Progress
 from pipeline.settings import Settings
 
@@ -26,12 +26,15 @@ class Store:
         self.offsets: dict[int, int] = {}
         self.decided: dict[int, bytes] = {}
         self.words: dict[str, bytes] = {}
+        self.replays: dict[str, bytes] = {}
         self.away = ""
 
-    async def told(self, _group: str) -> dict[str, bytes]:
+    async def told(self, among: str) -> dict[str, bytes]:
         if self.away:
             raise StoreError(self.away)
-        return self.words
+        return (
+            self.replays if among == "replays:web.observations" else self.words if among == "workers:tidewatch" else {}
+        )
 
     async def progress(self, _stream: str, partition: int) -> Progress | None:
         if self.away:
@@ -151,6 +154,15 @@ async def test_each_worker_is_as_it_said_last_and_silent_where_it_says_no_more(w
     look = await world.look()
     assert [(w.verdict, w.held) for w in look.words] == [("silent", {"web": [0]}), ("well", {"web": [1]})]
     assert look.words[0].age > SILENT
+
+
+async def test_a_replay_that_runs_is_seen_with_how_far_it_is(world: World) -> None:
+    replaying = Replaying("taxi", 10_320, "600x")
+    replaying.sent, replaying.when = 5_160, 1_412_000_000_000
+    world.store.replays = {replaying.name: replaying.word()}
+    [seen] = (await world.seen(0)).replays
+    assert (seen.source, seen.sent, seen.total, seen.when) == ("taxi", 5_160, 10_320, 1_412_000_000_000)
+    assert (await world.seen(SILENT + 1)).replays == []  # it was killed, and says no more
 
 
 @pytest.mark.parametrize(

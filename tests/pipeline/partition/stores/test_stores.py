@@ -23,8 +23,9 @@ from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.errors import ForeignState, Refused, SettingsError, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.partition.stores.memory import MemoryStore
-from pipeline.partition.stores.presence import FORGOTTEN, Presence, forget_old
+from pipeline.partition.stores.presence import FORGOTTEN, Presence, Replaying, forget_old, workers_of
 from pipeline.partition.stores.redis import RedisStore
+from pipeline.partition.stores.telling import telling
 from pipeline.settings import RedisSettings
 
 IDENTITY = Identity(cluster_id="c", topic_id="t", stream="taxi", numerics="cpu", format=1)
@@ -284,19 +285,37 @@ async def test_what_workers_say_of_themselves_is_kept_by_group_and_goes_when_it_
 ) -> None:
     running: EmbeddedServer = request.getfixturevalue(kind)
     store = RedisStore(RedisSettings(url=SecretStr(running.url), prefix="words", cluster=kind == "cluster"))
-    assert await store.told("g") == {}
+    g = workers_of("g")
+    assert await store.told(g) == {}
     many = {f"w{i:03}": Presence(worker=f"w{i:03}", clock=lambda i=i: 1000.0 + i).word([], []) for i in range(150)}
     for worker, word in many.items():
-        await store.tell("g", worker, word)
-    await store.tell("g", "other", b"no word")
-    await store.tell("h", "w", b"{}")
-    assert await store.told("g") == {**many, "other": b"no word"}
+        await store.tell(g, worker, word)
+    await store.tell(g, "other", b"no word")
+    await store.tell(workers_of("h"), "w", b"{}")
+    assert await store.told(g) == {**many, "other": b"no word"}
     await forget_old(store, "g", 1000.0 + FORGOTTEN + 148.5)
-    assert set(await store.told("g")) == {"w149"}
-    await store.untell("g", ["w149"])
-    assert await store.told("g") == {}
-    assert set(await store.told("h")) == {"w"}
+    assert set(await store.told(g)) == {"w149"}
+    await store.untell(g, ["w149"])
+    assert await store.told(g) == {}
+    assert set(await store.told(workers_of("h"))) == {"w"}
     await store.close()
+
+
+@pytest.mark.embedded
+def test_a_word_is_kept_while_something_goes_on_and_a_store_that_is_away_holds_nothing_up(
+    server: EmbeddedServer,
+) -> None:
+    replaying = Replaying("taxi", 100, "max")
+    with sync_redis.Redis.from_url(server.url) as client:
+        with telling(RedisSettings(url=SecretStr(server.url)), "replays:t", replaying.name, replaying.word):
+            for _ in range(200):
+                if client.hlen("tidewatch:replays:t"):
+                    break
+                time.sleep(0.05)
+            assert client.hvals("tidewatch:replays:t")
+        assert not client.exists("tidewatch:replays:t")
+    with telling(RedisSettings(url=SecretStr("redis://127.0.0.1:1/0")), "replays:t", "x", replaying.word):
+        pass
 
 
 @pytest.mark.embedded
