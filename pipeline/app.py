@@ -110,7 +110,12 @@ def create_app(
     readers = {s.settings.alert_topic: OpenAlerts(settings.kafka, s.settings.alert_topic) for s in by_topic.values()}
 
     def make(
-        topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
+        topic: str,
+        partition: int,
+        *,
+        still_owner: Callable[[], Awaitable[bool]],
+        end_of_log: Callable[[], Awaitable[int]],
+        generation: int,
     ) -> PartitionLife:
         stream = by_topic[topic]
         decisions = streams_of = None
@@ -138,6 +143,7 @@ def create_app(
             open_alerts=partial(readers[stream.settings.alert_topic], stream.name, topic, partition),
             append=partial(append, settings.kafka, topic, partition),
             count_partitions=partial(count_partitions, settings.kafka, topic),
+            end_of_log=end_of_log,
             rebuild_records=worker.rebuild_records,
             decisions=decisions,
             streams=streams_of,

@@ -105,9 +105,9 @@ Duration = Annotated[
 
 
 def _patience(value: object) -> timedelta | str:
-    """A duration, `auto` or `off` (as 0 is), with one error for all that is none of these."""
-    if value in ("auto", "off"):
-        return str(value)
+    """A duration, `auto` or `off` (as `never` and 0 are), with one error for all that is none of these."""
+    if value in ("auto", "off", "never"):
+        return "auto" if value == "auto" else "off"
     try:
         return TypeAdapter[timedelta](Duration).validate_python(value) or "off"
     except ValidationError:
@@ -505,6 +505,9 @@ class SelectSettings(_Table):
         None, description='In place of the stream\'s, of each of these series, as `"1 per series per week"`.'
     )
     hold: Duration | None = Field(None, description="As in [streams.alerts].")
+    absent_after: Patience | None = Field(
+        None, description="As in [streams.alerts]: a duration, auto, or off for series that nobody waits for."
+    )
     severity: Severities | None = Field(
         None,
         description='Severity of the alerts of these series: one for all, `"warning"`, or bounds, `{ least = "warning" }`, `{ most = "info" }`.',

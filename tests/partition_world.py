@@ -91,7 +91,7 @@ class World:
             some[-1].offset + 1,
             [r.key for r in some],
             [r.value for r in some],
-            np.zeros(len(some), np.int64),
+            np.array([r.written for r in some], np.int64),
         )
 
     def state_after(self, n: int) -> dict[str, bytes]:

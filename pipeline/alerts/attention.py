@@ -40,8 +40,8 @@ class Attention:
     hysteresis
         How far below the level a score keeps an alert going.
     silence, idle_after
-        Milliseconds of event time after which a series that says nothing is looked at all the same; 0: never. The second is of series with
-        an alert that there is no data.
+        Milliseconds of event time after which a series that says nothing is looked at all the same. The second is of series with
+        an alert that there is no data, and of all where the first is 0.
     """
 
     def __init__(self, selectors: Selectors, model: Model, hysteresis: float, silence: int, idle_after: int) -> None:
@@ -135,7 +135,8 @@ class Attention:
         last = np.append(first, len(rows))[1:]
         parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
         if len(heard.watermarks):
-            patience = np.where(lives["kind"][active] == NO_DATA, self._idle_after, self._silence)
+            waits = (lives["kind"][active] != NO_DATA) & (self._silence > 0)
+            patience = np.where(waits, self._silence, self._idle_after)
             over = (patience > 0) & (lives["heard_at"][active] + patience < heard.watermarks[-1])
             if heard.watermarks[-1] >= state.bounds.get(UNTOLD, 0):
                 over |= lives["untold"][active] != 0

@@ -7,7 +7,7 @@ docs/alerts.md tells the rules to readers of alerts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts.attention import UNTOLD, Attention
-from pipeline.alerts.kinds import numbered
+from pipeline.alerts.kinds import NO_DATA, numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
 from pipeline.alerts.records import Alert, Change, Moment, Severity, Status, Together
-from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, PENDING, SEVERITIES, Life, Step, packed_shares
+from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, NOTHING, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.selecting.selectors import Policy, Selectors
 from pipeline.alerts.selecting.silences import FOR_EVER
 from pipeline.alerts.writer import RecordWriter
@@ -28,6 +28,7 @@ from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Absent, Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
 
+_NEVER = 1 << 62
 _MANY_UNTOLD = ("many untold since", "many untold offset", "many untold", "many untold of")
 """Scalars of the state: of an alert that many series say nothing whose first record was silenced, what is to be told when that is over."""
 _MANY_TOLD = "many told"
@@ -100,16 +101,7 @@ class AlertLife:
         """
         if not len(observations) and not heard.absent:
             return []
-        absences: dict[int, list[Absence]] = defaultdict(list)
-        steps: list[Step] = []
-        for absent, offset in heard.absent:
-            together = self.records.together(absent.together) if absent.together else None
-            if absent.row < 0 and together is not None:
-                steps += self._tell_many(state, heard.watermarks, absent.cause)
-                steps.append(self._of_many(state, together, absent, offset))
-            else:
-                absences[absent.row].append(Absence(absent.cause, absent.due, absent.clock, offset, together))
-        steps += self._tell_many(state, heard.watermarks, len(heard.watermarks))
+        absences, steps = self._absences(state, heard.absent, heard.watermarks)
         judged = self._attention.judged(state, observations, heard, scored, absences)
         if judged is not None:
             lives = state.arrays["alerts"]
@@ -127,6 +119,64 @@ class AlertLife:
             return []
         steps.sort(key=lambda s: (s.cause, s.row))  # stable: one observation may end an alert and begin the next
         return self.records.alerts(state, observations, scored, steps)
+
+    def _absences(
+        self, state: PartitionState, told: Sequence[tuple[Absent, int]], watermarks: NDArray[np.int64]
+    ) -> tuple[dict[int, list[Absence]], list[Step]]:
+        """What is said of series that say nothing: by row, and of many together."""
+        absences: dict[int, list[Absence]] = defaultdict(list)
+        steps: list[Step] = []
+        for absent, offset in told:
+            together = self.records.together(absent.together) if absent.together else None
+            if absent.row < 0 and together is not None:
+                steps += self._tell_many(state, watermarks, absent.cause)
+                steps.append(self._of_many(state, together, absent, offset))
+            else:
+                absences[absent.row].append(Absence(absent.cause, absent.due, absent.clock, offset, together))
+        steps += self._tell_many(state, watermarks, len(watermarks))
+        return absences, steps
+
+    def tick(self, state: PartitionState, absent: Sequence[tuple[Absent, int]], now: int) -> list[Alert]:
+        """Move all alerts on where nothing came, and the partition's event time is `now`: series are absent or gone, silences end."""
+        watermarks, lives = np.array([now]), state.arrays["alerts"]
+        absences, steps = self._absences(state, absent, watermarks)
+        over = self._silent_until(state) < now
+        tells = [row for row, at in self._tells(state) if at <= now]
+        rows = np.array(sorted({*np.flatnonzero(over).tolist(), *tells, *absences}), np.intp)
+        for row, lifecycle in zip(rows.tolist(), self._of(state, rows), strict=True):
+            life, quiet = Life.of(lives, row), self.records.marks.quiet(cast("str", state.names[row]))
+            lifecycle.walk(life, row, NOTHING, 0, 0, watermarks, steps, absences.get(row, ()), quiet)
+            lives[row] = life.values()
+        state.touch(rows)
+        state.bounds.pop(UNTOLD, None)
+        steps.sort(key=lambda s: (s.cause, s.row))
+        names = [self.records.all_of_partition if s.row < 0 else cast("str", state.names[s.row]) for s in steps]
+        return [self.records.unspoken(step, name) for step, name in zip(steps, names, strict=True)]
+
+    def next_change(self, state: PartitionState) -> int:
+        """The event time of the partition from which on an open alert ends, or what was silenced is told, if nothing comes, ms."""
+        at = [int(self._silent_until(state).min(initial=_NEVER)) + 1, *(at for _, at in self._tells(state))]
+        if (since := state.scalars.get(_MANY_UNTOLD[0])) is not None:
+            end = self.records.marks.quiet(self.records.all_of_partition).end(since)
+            at.append(end if end - since < FOR_EVER else _NEVER)
+        return min(at)
+
+    def _tells(self, state: PartitionState) -> list[tuple[int, int]]:
+        """Rows whose alert was silenced, and from which event time of the partition on it is told."""
+        lives = state.arrays["alerts"]
+        rows = np.flatnonzero((lives["untold"] != 0) & (lives["status"] == FIRING))
+        quiet = [self.records.marks.quiet(cast("str", state.names[row])) for row in rows.tolist()]
+        lifecycles = self._of(state, rows)
+        return [
+            (r, of.tells_at(Life.of(lives, r), q)) for r, of, q in zip(rows.tolist(), lifecycles, quiet, strict=True)
+        ]
+
+    def _silent_until(self, state: PartitionState) -> NDArray[np.int64]:
+        """Up to which event time of the partition each row's alert waits for its series; `_NEVER` where none is open."""
+        lives = state.arrays["alerts"][: len(state.names)]
+        silence = self._lifecycle.silence
+        patience = np.where((lives["kind"] != NO_DATA) & (silence > 0), silence, self._idle_after)
+        return np.where((lives["status"] != INACTIVE) & (patience > 0), lives["heard_at"] + patience, _NEVER)
 
     def _of(self, state: PartitionState, rows: NDArray[np.intp]) -> list[Lifecycle]:
         """The policy of each series in `rows`."""

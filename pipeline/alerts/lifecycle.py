@@ -209,8 +209,8 @@ class Lifecycle:
         life.untold = 0
 
     def patience(self, life: Life) -> int:
-        """For how long an alert waits for its series, ms; 0: for ever. One that there is no data waits until the series is forgotten."""
-        return self._idle_after if life.kind == NO_DATA else self.silence
+        """For how long an alert waits for its series, ms. One that there is no data waits until the series is forgotten, and so do all without a `silence`."""
+        return self.silence if self.silence and life.kind != NO_DATA else self._idle_after
 
     def _next_onset(self, life: Life, judged: Judged, i: int, last: int) -> int:
         """The next observation from i on that begins an alert, `last` where there is none."""
@@ -395,10 +395,11 @@ class Lifecycle:
         patience = self.patience(life)
         cause = int(np.searchsorted(watermarks, life.heard_at + patience, side="right"))
         deadline = life.heard + patience
-        if self._waits and life.status == FIRING and life.kind != NO_DATA:
+        gone = life.kind == NO_DATA or not self.silence
+        if self._waits and life.status == FIRING and not gone:
             self.absent(life, row, cause, deadline, int(watermarks[cause]), steps)
             return
-        change: Change = "gone" if life.kind == NO_DATA else "silence" if life.status == FIRING else "withdrawn"
+        change: Change = "withdrawn" if life.status == PENDING else "gone" if gone else "silence"
         # A time ahead of the partition's may be a wrong clock's: it must not suppress what comes at the right time.
         ended = min(life.heard, life.heard_at) + patience
         steps.append(silent_step(life, row, cause, deadline, change, until=self.reopens_until(life, ended)))

@@ -76,9 +76,15 @@ class MakeLife(Protocol):
     """Makes the loop of a partition that was assigned."""
 
     def __call__(
-        self, topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int
+        self,
+        topic: str,
+        partition: int,
+        *,
+        still_owner: Callable[[], Awaitable[bool]],
+        end_of_log: Callable[[], Awaitable[int]],
+        generation: int,
     ) -> PartitionLife:
-        """`still_owner` asks Kafka whether the partition is ours; `generation` is the group's, for information."""
+        """`still_owner` and `end_of_log` ask Kafka: whether the partition is ours, and where its log ends. `generation` is the group's, for information."""
         ...
 
 
@@ -108,6 +114,10 @@ class _Partition:
         """Whether the group takes a commit of ours for this partition: of what is in the store, never less than before."""
         checkpointed = self.life.checkpointed
         return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
+
+    async def end_of_log(self) -> int:
+        """The offset behind the last record, asked anew. Raises BrokerError."""
+        return await self._consumer.end_of_log(self.tp)
 
     @property
     def position(self) -> int:
@@ -233,7 +243,13 @@ class Partitions:
         consumer.on_failure = self._fail
         for tp in sorted(tps):
             partition = _Partition(tp, consumer, self._fail, self._most)
-            life = self._make(tp.topic, tp.partition, still_owner=partition.still_owner, generation=generation)
+            life = self._make(
+                tp.topic,
+                tp.partition,
+                still_owner=partition.still_owner,
+                end_of_log=partition.end_of_log,
+                generation=generation,
+            )
             self._held[tp] = partition
             partition.start(life)
 

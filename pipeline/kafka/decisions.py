@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,8 +19,17 @@ from pipeline.kafka.topics import no_topic
 from pipeline.settings import KafkaSettings
 
 _POLL_MS = 200
+_BY_BROKER = 1
+"""Of Kafka's kinds of time stamps the one that the broker sets (LogAppendTime)."""
 _READ_WITHIN = 5.0
 """Seconds."""
+
+
+class Line(NamedTuple):
+    """A line, and when it came to the broker by the broker's clock (ms since the epoch); None where the topic keeps the writers' clocks."""
+
+    body: bytes
+    arrived: int | None
 
 
 class DecisionTopic:
@@ -28,13 +38,13 @@ class DecisionTopic:
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self.name = topic
         self._kafka = kafka
-        self._bodies: list[bytes] = []
+        self._lines: list[Line] = []
         self._next = 0
         self._begun = 0
         self._whole = 0  # the last reading that came to its end, of those begun
         self._reading = asyncio.Lock()
 
-    async def read(self) -> Sequence[bytes]:
+    async def read(self) -> Sequence[Line]:
         """All lines that the topic holds when this is called, at least; several who ask at a time are served by one reading.
 
         Raises
@@ -51,7 +61,7 @@ class DecisionTopic:
                 except (KafkaError, TimeoutError) as error:
                     raise broker_error(f"read topic {self.name}", error) from error
                 self._whole = self._begun
-        return self._bodies
+        return self._lines
 
     async def _read(self) -> None:
         seconds = self._kafka.request_timeout.total_seconds()
@@ -75,7 +85,9 @@ class DecisionTopic:
                     records = (await consumer.getmany(tp, timeout_ms=_POLL_MS)).get(tp, ())
                     position = await consumer.position(tp)
                 # Together: whoever reads on after a failure reads nothing twice.
-                self._bodies += [record.value for record in records if record.value]
+                self._lines += [
+                    Line(r.value, r.timestamp if r.timestamp_type == _BY_BROKER else None) for r in records if r.value
+                ]
                 self._next = position
         finally:
             await consumer.stop()

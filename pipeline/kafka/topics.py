@@ -74,12 +74,18 @@ def dead_letter_plan(name: str) -> TopicPlan:
     return TopicPlan(name, {"cleanup.policy": "delete", "retention.ms": _ms(DEAD_LETTERS_KEPT)})
 
 
+_DECISIONS = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "LogAppendTime",  # so that it shows where a worker's clock is wrong
+}
+
+
 def _written_by(stream: StreamSettings) -> list[TopicPlan]:
     written = [
         TopicPlan(stream.alert_topic, {"cleanup.policy": "compact"}),
-        TopicPlan(
-            stream.decision_topic, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}, 1
-        ),
+        TopicPlan(stream.decision_topic, _DECISIONS, 1),
         dead_letter_plan(stream.dlq),
     ]
     if stream.score_topic:

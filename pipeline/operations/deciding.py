@@ -27,8 +27,10 @@ from pipeline.partition.carrying import differing, shape_of
 from pipeline.partition.decisions import (
     Decision,
     Entry,
+    Line,
     SettingsOf,
     Taken,
+    Tick,
     decode_entry,
     valid,
 )
@@ -64,14 +66,23 @@ class Journal:
 
     async def read(self) -> Sequence[Entry]:
         """All that the topic held when this was called, at least. Raises BrokerError."""
-        return [e for body in await self._topic.read() if (e := decode_entry(body)) is not None and self._is_ours(e)]
+        lines = await self._topic.read()
+        return [e for line in lines if (e := decode_entry(line.body)) is not None and self._is_ours(e, line.arrived)]
 
-    def _is_ours(self, entry: Entry) -> bool:
+    def _is_ours(self, entry: Entry, arrived: int | None) -> bool:
+        if isinstance(entry, Tick) and not entry.told_in_time(arrived):
+            return False
         return entry.stream == self._stream and self._partition in (None, entry.partition)
 
 
 def taken_by_partition(entries: Sequence[Entry], log_id: str) -> dict[int, list[Taken]]:
-    """What each partition has taken, of the lines of one stream; `log_id` is Kafka's id of its topic."""
+    """Which decisions each partition has taken, of the lines of one stream; `log_id` is Kafka's id of its topic."""
+    lines = lines_by_partition(entries, log_id)
+    return {p: [line for line in of if isinstance(line, Taken)] for p, of in lines.items()}
+
+
+def lines_by_partition(entries: Sequence[Entry], log_id: str) -> dict[int, list[Line]]:
+    """All that each partition has taken, ticks among it."""
     by_partition: dict[int, list[Entry]] = {}
     for entry in entries:
         by_partition.setdefault(entry.partition, []).append(entry)

@@ -60,6 +60,7 @@ class Health:
         self._in_pieces: dict[tuple[str, int], Verdict] = {}
         self._came: dict[tuple[str, int], float] = {}
         self._apart: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
+        self._stands: dict[tuple[str, int], str] = {}
         self._others: list[Wellness] = []
 
     def include(self, other: Wellness) -> None:
@@ -106,6 +107,11 @@ class Health:
         with self._lock:
             self._apart[stream, partition] = len(apart), list(apart[:NAMED])
 
+    def stands(self, stream: str, partition: int, why: str) -> None:
+        """Why the event time of a partition stands still though nothing comes; empty: it does not."""
+        with self._lock:
+            self._stands[stream, partition] = why
+
     def forget(self, stream: str, partition: int) -> None:
         """The partition was given away."""
         with self._lock:
@@ -117,6 +123,7 @@ class Health:
             self._in_pieces.pop(key, None)
             self._came.pop(key, None)
             self._apart.pop(key, None)
+            self._stands.pop(key, None)
 
     def notes(self) -> list[str]:
         """One line for each thing about the input that somebody should look at, and no worker can mend: it is well all the same."""
@@ -125,11 +132,16 @@ class Health:
             quiet: dict[str, float] = {}
             for (stream, _), at in self._came.items():
                 quiet[stream] = min(quiet.get(stream, now - at), now - at)
-            apart = dict(self._apart)
+            apart, stands = dict(self._apart), dict(self._stands)
         lines = [
             f"{stream}: input ended, no record for {age / 60:.0f} min: see to its producers"
             for stream, age in quiet.items()
             if age >= ENDED
+        ]
+        lines += [
+            f"{s}[{p}]: its event time stands still though nothing comes: {why}"
+            for (s, p), why in stands.items()
+            if why
         ]
         for (stream, partition), (count, named) in apart.items():
             lines += [f"{stream}[{partition}]: the clock of series {n[:200]!r} is {told(by)}" for n, by in named]

@@ -23,6 +23,7 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_store_waiting                                       1 while the state store does not answer
     tidewatch_registry_waiting                                    1 while the schema registry does not answer
     tidewatch_event_time_seconds                                  the partition's event time
+    tidewatch_ticks_total                                         times it was carried on because nothing came
     tidewatch_clocks_apart                                        series whose clock is far from it
     tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
 
@@ -102,6 +103,7 @@ class WorkerMetrics:
             "anomalous": counter("anomalous", "Live observations at or above the threshold."),
             "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
             "control": counter("control_records", "Control records met."),
+            "ticks": counter("ticks", "Times that event time was carried on because nothing came."),
             "tombstones": counter("tombstones", "Records without a value, passed over."),
             "seen_before": counter(
                 "seen_before", "Observations that came before, by the position that their batch says."
@@ -212,6 +214,10 @@ class WorkerMetrics:
         if event_time:
             self._event_time.labels(stream, str(partition)).set(event_time / 1000)
         self.health.clocks(stream, partition, apart)
+
+    def stands(self, stream: str, partition: int, why: str) -> None:
+        """Why event time stands still though nothing comes; empty: it does not."""
+        self.health.stands(stream, partition, why)
 
     def position(self, stream: str, partition: int, position: int, end: int) -> None:
         """Where the partition stands, and the end of its log; told now and then, also while nothing moves."""

@@ -25,9 +25,9 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Bounds, Group, Offsets, require_nobody
 from pipeline.kafka.publisher import KafkaPublisher
-from pipeline.operations.deciding import Journal, found_model, taken_by_partition
+from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.partition.carrying import applied, check_model, differing, in_force_of, shape_of
-from pipeline.partition.decisions import IN_FORCE, InForce, Reset, Taken, together
+from pipeline.partition.decisions import IN_FORCE, InForce, Line, Reset, together
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Checkpoint, Identity, check_identity
 from pipeline.partition.stores.redis import RedisStore
@@ -175,9 +175,9 @@ class Administration:
             return None
         return Journal(DecisionTopic(kafka, topic), publisher, self.stream.name)
 
-    async def _taken(self) -> dict[int, list[Taken]]:
+    async def _taken(self) -> dict[int, list[Line]]:
         journal = self._journal()
-        return {} if journal is None else taken_by_partition(await journal.read(), self.facts.topic_id)
+        return {} if journal is None else lines_by_partition(await journal.read(), self.facts.topic_id)
 
     async def reset(self, store: RedisStore, partitions: Iterable[int]) -> None:
         """Forget states, what they took of decisions, and that the group ever read these partitions: else workers would take the states for lost."""
@@ -233,7 +233,7 @@ class Administration:
         if (
             adopt_topic and held.settings is not None
         ):  # serials are those of another list: here everything is to be taken anew
-            fields[IN_FORCE] = msgspec.structs.replace(held, serial=0, offset=0).packed()
+            fields[IN_FORCE] = msgspec.structs.replace(held, serial=0, offset=0, tick=0).packed()
         first, end = self._bounds_of(partition)
         if not first <= checkpoint.offset <= end:
             msg = (
@@ -249,7 +249,7 @@ class Administration:
             raise ForeignState(msg)
         return self.bounds[partition]
 
-    def _moved(self, move: Move, stored: Checkpoint | None, taken: Sequence[Taken]) -> Checkpoint:
+    def _moved(self, move: Move, stored: Checkpoint | None, taken: Sequence[Line]) -> Checkpoint:
         streams, identity, held = Streams(self.steps, find_model=found_model), self.identity, InForce()
         core = self.steps.core(move.partition)
         if stored is not None and move.kept:
@@ -263,9 +263,7 @@ class Administration:
         else:
             core.miss(move.to)  # rows of tables are counted from there, as if all before had been of every series
         # What was taken on the way holds there, or the state would be one that passed over it.
-        for one in together(
-            [t for t in taken if t.serial > held.serial and t.offset <= move.to], empty=not len(core.state)
-        ):
+        for one in together([t for t in taken if t.follows(held) and t.offset <= move.to], empty=not len(core.state)):
             effect = applied(core, held, one, streams)
             core, held = effect.core, effect.in_force
         sequence = 0 if stored is None else stored.sequence + 1

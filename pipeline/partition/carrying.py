@@ -36,9 +36,10 @@ from pipeline.partition.decisions import (
     Forget,
     InForce,
     Lift,
+    Line,
     SettingsOf,
     Silence,
-    Taken,
+    Tick,
     unpacked,
 )
 from pipeline.partition.stores.base import Checkpoint, Identity
@@ -99,14 +100,18 @@ class Effect:
     refused: str
 
 
-def applied(core: PartitionCore, held: InForce, taken: Taken, streams: Callable[[InForce], Stream]) -> Effect:
-    """Let decisions that were taken together take effect. Of several settings only the last are ever used.
+def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[InForce], Stream]) -> Effect:
+    """Let decisions that were taken together, or a tick, take effect. Of several settings only the last are ever used.
 
     Raises
     ------
     ModelError, SettingsError
         What is in force now is not at hand.
     """
+    if isinstance(taken, Tick):
+        now = msgspec.structs.replace(held, tick=taken.number)
+        hold(core, now)
+        return Effect(core, now, core.tick(taken.event_time, max(taken.offset - 1, 0)), "")
     last, alerts, refused = last_settings(taken.decisions), [], ""
     for at, decision in enumerate(taken.decisions):
         now = in_force_after(held, decision, taken.offset, core.watermark)

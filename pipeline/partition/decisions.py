@@ -27,6 +27,10 @@ topic (`Register.remember`), and the next serial is never one that the topic kno
 One thing the store's travels can do: make the nonce of a zombie valid again, which then stores a state that passed the offset of a decision
 without it. Such a state is not trusted (`Decisions.trusts`): its owner writes over it, whoever starts reads the log back.
 
+Where nothing comes any more the owner takes a *tick* in the same way: from its offset on the partition's event time is at least so late. It counts as
+a decision counts, so a zombie's does not; nor does one that was written by a wrong clock, where the topic says when it came to the broker (`Tick.told_in_time`).
+When one is taken, and how far it goes, is told in `pipeline.steps.clock.ticks`.
+
 What a decision does to the state of a partition is told in `pipeline.partition.carrying`.
 """
 
@@ -145,6 +149,34 @@ class Taken(msgspec.Struct, frozen=True, tag="taken"):
         """Of the last of them."""
         return self.decisions[-1].serial
 
+    def follows(self, in_force: InForce) -> bool:
+        """Whether it is not in force yet."""
+        return self.serial > in_force.serial
+
+
+class Tick(msgspec.Struct, frozen=True, tag="tick"):
+    """Nothing came any more: the partition's event time is at least this from `offset` on, ms. `number` counts a partition's ticks, from 1.
+
+    `at` is the wall clock of who wrote it, ms; no result depends on it.
+    """
+
+    stream: str
+    partition: int
+    owner: str
+    offset: int
+    number: int
+    event_time: int
+    at: int
+    log: str = ""
+
+    def told_in_time(self, arrived: int | None) -> bool:
+        """Whether the writer's clock was right, given when the line came to the broker by the broker's clock, ms; None: not known."""
+        return arrived is None or abs(self.at - arrived) <= CLOCKS_APART
+
+    def follows(self, in_force: InForce) -> bool:
+        """Whether it is not in force yet."""
+        return self.number > in_force.tick
+
 
 class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """The state of a partition was forgotten on purpose (`tidewatch state reset`): what it had taken counts no more."""
@@ -153,7 +185,13 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     partition: int
 
 
-Entry = Mark | Taken | Reset
+Entry = Mark | Taken | Tick | Reset
+Line = Taken | Tick
+"""What a partition took at an offset."""
+
+CLOCKS_APART = 120_000
+"""Milliseconds between a worker's clock and the broker's from which on its ticks count for nothing."""
+
 _entries = msgspec.json.Decoder(Entry)
 _decisions = msgspec.json.Decoder(Decision)
 
@@ -172,31 +210,39 @@ def decode_decision(body: bytes, serial: int) -> Decision:
     return _decisions.decode(body).numbered(serial)
 
 
-def valid(entries: Iterable[Entry], log: str) -> list[Taken]:
-    """What one partition of a log has taken, in order: of each serial the first that its owner wrote behind its own mark."""
-    owner, newest = "", 0
-    taken: list[Taken] = []
+def valid(entries: Iterable[Entry], log: str) -> list[Line]:
+    """What one partition of a log has taken, in order: of each serial, and each number of a tick, the first that its owner wrote behind its own mark."""
+    owner, newest, ticks = "", 0, 0
+    taken: list[Line] = []
     for entry in entries:
         if isinstance(entry, Reset):
-            owner, newest, taken = "", 0, []
+            owner, newest, ticks, taken = "", 0, 0, []
         elif entry.log != log:
             continue
         elif isinstance(entry, Mark):
             owner = entry.owner
-        elif entry.owner == owner and entry.decisions[0].serial > newest:
+        elif entry.owner != owner:
+            continue
+        elif isinstance(entry, Tick):
+            if entry.number > ticks:
+                taken.append(entry)
+                ticks = entry.number
+        elif entry.decisions[0].serial > newest:
             taken.append(entry)
             newest = entry.serial
     return taken
 
 
-def together(taken: Sequence[Taken], *, empty: bool) -> Sequence[Taken]:
-    """What was taken, as one where the state is `empty`: no series could tell which settings held when.
+def together(taken: Sequence[Line], *, empty: bool) -> Sequence[Line]:
+    """What was taken, as one where the state is `empty`: no series could tell which settings held when, nor what time it was.
 
     So nobody asks for the model of settings that came and went before a partition began.
     """
-    if not empty or not taken:
+    decisions = [t for t in taken if isinstance(t, Taken)]
+    if not empty or not decisions:
         return taken
-    return [msgspec.structs.replace(taken[-1], decisions=tuple(d for t in taken for d in t.decisions))]
+    last = msgspec.structs.replace(decisions[-1], decisions=tuple(d for t in decisions for d in t.decisions))
+    return [*(t for t in taken if isinstance(t, Tick)), last]
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -209,6 +255,8 @@ class InForce(msgspec.Struct, frozen=True):
     path: str = ""
     silences: tuple[Silenced, ...] = ()
     acknowledged: dict[str, str] = {}
+    tick: int = 0
+    """Number of the last tick."""
 
     def packed(self) -> bytes:
         """As the state's field."""
@@ -271,8 +319,8 @@ class Decisions:
         self._journal = journal
         self._still_owner = still_owner
         self._owner = ""
-        self._taken: list[Taken] = []
-        self._ahead: list[Taken] = []
+        self._taken: list[Line] = []
+        self._ahead: list[Line] = []
         self.waits_at = 0
         """Newest serial that cannot be taken here, for its model is not at hand; asked for again when there is a newer one."""
 
@@ -285,23 +333,22 @@ class Decisions:
     def holds(self, in_force: InForce) -> None:
         """Take note of what is in force now; what was taken behind it is ahead."""
         self.in_force = in_force
-        self._ahead = [t for t in self._taken if t.serial > in_force.serial]
+        self._ahead = [t for t in self._taken if t.follows(in_force)]
 
     def trusts(self, offset: int, in_force: InForce) -> bool:
         """Whether a state of an offset knows of all that its partition took before it."""
-        return not in_force.serial or all(t.offset >= offset or t.serial <= in_force.serial for t in self._taken)
+        return not in_force.serial or all(t.offset >= offset or not t.follows(in_force) for t in self._taken)
 
     # What was taken, by others or before a crash
 
-    def due(self, position: int, *, empty: bool) -> Taken | None:
-        """The next decisions that were taken at this position or before; all of them where the state is `empty`."""
+    def due(self, position: int, *, empty: bool) -> Line | None:
+        """The next decisions, or tick, that were taken at this position or before; decisions all in one where the state is `empty`."""
         due = [t for t in self._ahead if t.offset <= max(position, 0)]
         if not due:
             return None
-        if not empty:
-            del due[1:]
-        del self._ahead[: len(due)]
-        return together(due, empty=empty)[0]
+        first, *later = together(due, empty=empty)
+        self._ahead[: len(due)] = later
+        return first
 
     def cut(self, records: RecordBatch, position: int) -> Iterator[RecordBatch]:
         """A batch, cut where decisions were taken; later parts hold the earlier ones."""
@@ -338,11 +385,40 @@ class Decisions:
         while True:
             await self._journal.write([taken])
             self._taken = valid(await self._journal.read(), self._log)
-            if self._taken and self._taken[-1].serial >= decisions[0].serial:
+            if any(isinstance(t, Taken) and t.serial >= decisions[0].serial for t in self._taken):
                 break
             # Another mark stands before it: a late one, or the next owner's.
             if not await self._still_owner():
                 msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
                 raise Dropped(msg)
             await self._journal.write([Mark(*self._of, self._owner, self._log)])
-        self._ahead = [t for t in self._taken if t.serial > self.in_force.serial]
+        self._ahead = [t for t in self._taken if t.follows(self.in_force)]
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was taken is in force, and nothing waits to be taken."""
+        return bool(self.in_force.serial) and not self._ahead and not self.wanted
+
+    async def tick(self, event_time: int, position: int, at: int) -> bool:
+        """Take a tick at a position; whether it, or one of an owner before, is ahead now. False: the broker's clock says that `at` is wrong.
+
+        Raises
+        ------
+        Dropped
+            The partition is another worker's.
+        """
+        number = self.in_force.tick + 1
+        await self._journal.write([Tick(*self._of, self._owner, position, number, event_time, at, self._log)])
+        entries = await self._journal.read()
+        self._taken = valid(entries, self._log)
+        self._ahead = [t for t in self._taken if t.follows(self.in_force)]
+        if self._ahead:
+            return True
+        marks = [e.owner for e in entries if isinstance(e, Mark) and e.log == self._log]
+        if marks and marks[-1] == self._owner:
+            return False
+        if not await self._still_owner():
+            msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
+            raise Dropped(msg)
+        await self._journal.write([Mark(*self._of, self._owner, self._log)])
+        return True

@@ -11,7 +11,7 @@ twice is identical to the byte. Faust calls this in production; a seed-driven si
 
 Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`; what goes out and how it is counted in
 `messages`; what the loop says of itself in `reports`. What people decide, settings among it, takes effect at an offset:
-`pipeline.partition.decisions`. Where nothing is stored, or Kafka has not kept what comes next, the past has a
+`pipeline.partition.decisions`; so do the ticks that carry time on where nothing comes. Where nothing is stored, or Kafka has not kept what comes next, the past has a
 hole: `pipeline.partition.rebuild`.
 """
 
@@ -26,11 +26,11 @@ from functools import partial
 
 import structlog
 
-from pipeline.alerts.records import Alert
+from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
 from pipeline.partition.carrying import applied, check_model, hold, in_force_after, in_force_of, last_settings
 from pipeline.partition.checkpoints import Checkpoints
-from pipeline.partition.decisions import Decision, Decisions, InForce
+from pipeline.partition.decisions import Decision, Decisions, InForce, Tick
 from pipeline.partition.growth import Growth
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
@@ -42,6 +42,7 @@ from pipeline.partition.stores.patience import STORE, Patience
 from pipeline.partition.stream import PartitionCore, Step, Stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
+from pipeline.steps.clock.ticks import STEP, Wall, delay, target
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.formats.registry.schemas import Schema, Unknown
 from producers.records import PartitionsAdded, decode_control, encode_control
@@ -54,8 +55,17 @@ VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
 while memory still has it."""
 
+QUIET = 60.0
+"""Seconds for which a log must have ended before a tick is taken; Kafka is asked at both ends."""
+
+REFUSED_FOR = 600.0
+"""Seconds until a worker whose tick was refused tries another one."""
+
 OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 """Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
+
+EndOfLog = Callable[[], Awaitable[int]]
+"""Asks Kafka for the offset behind the last record of the loop's own partition. Raises BrokerError."""
 
 CountPartitions = Callable[[], Awaitable[int]]
 """Asks Kafka how many partitions the input topic has now. Raises BrokerError."""
@@ -73,7 +83,11 @@ class PartitionLoop:
     Parameters
     ----------
     store, publisher, clock, sleep
-        The world, handed in; `clock` gives wall seconds and decides about pacing only, never about a result.
+        The world, handed in; `clock` gives seconds that nobody sets, and decides about pacing only, never about a result.
+    wall
+        Seconds since the epoch: for ticks.
+    end_of_log
+        Asked before a tick is taken; None: none is.
     still_owner
         Whether the group still counts this worker as the partition's owner (confirmed by a commit).
     identity
@@ -104,6 +118,7 @@ class PartitionLoop:
         still_owner: Callable[[], Awaitable[bool]],
         identity: Identity,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         metrics: LoopMetrics | None = None,
         checkpoint_every: float = 2.0,
@@ -112,6 +127,7 @@ class PartitionLoop:
         open_alerts: OpenAlerts | None = None,
         append: Append | None = None,
         count_partitions: CountPartitions | None = None,
+        end_of_log: EndOfLog | None = None,
         rebuild_records: int = 2_000_000,
         decisions: Decisions | None = None,
         streams: Streams | None = None,
@@ -131,6 +147,13 @@ class PartitionLoop:
         self._open_alerts = open_alerts
         self._append = append
         self._count_partitions = count_partitions
+        self._end_of_log = end_of_log
+        self._wall = Wall(wall, clock)
+        self._doubted = ""
+        self._idled = False
+        self._no_tick_before = 0.0
+        self._ended_since: float | None = None
+        self._next_tick: tuple[InForce | None, int, int] = (None, -1, 0)
         self._growth = Growth()
         self._homes = Homes(partition, clock)
         self._decisions = decisions
@@ -242,6 +265,9 @@ class PartitionLoop:
         """
         if records.missed:
             await self._missed(records.missed)
+        if len(records):
+            self._wall.came(int(records.timestamps[-1]), at_once=self._idled)
+            self._idled, self._ended_since = False, None
         if self._decisions is not None:
             await self._apply_due()
             await self._take()
@@ -253,7 +279,7 @@ class PartitionLoop:
             await self._end_rebuild()
         if self.outbox.full:
             await self.outbox.acknowledged()
-        await self.idle()
+        await self._pause()
 
     async def _process(self, records: RecordBatch) -> None:
         """One batch, or what lies of it before a border of a rebuild, no more of it at a time than memory has room for."""
@@ -290,6 +316,7 @@ class PartitionLoop:
             if step.living is not None:
                 step.living *= self._growth.counts(step.observations.offsets)
             self._look_at_homes(records, step)
+            self.core.hear_delays(step, records)
             before = self._clock()
             scores = await self.stream.scorer.score(step.pushed.windows.x)
             scoring += self._clock() - before
@@ -317,7 +344,13 @@ class PartitionLoop:
             self._reports.homes(self._homes.share, self._homes.verdict)
 
     async def idle(self) -> None:
-        """Take what was decided, and make a checkpoint where one is due; called after each batch and about once a second without one."""
+        """Nothing came for about a second: take what was decided, make a checkpoint where one is due, carry time on."""
+        await self._pause()
+        self._idled = True
+        await self._tick()
+
+    async def _pause(self) -> None:
+        """After each batch, and without one: take what was decided, and make a checkpoint where one is due."""
         await self._take()
         age = self._clock() - self._checkpointed_at
         if self.position > self.checkpointed:
@@ -396,6 +429,7 @@ class PartitionLoop:
         self.outbox.forget()
         self._growth = Growth()
         self._homes = Homes(self.partition, self._clock)
+        self._idled, self._ended_since = False, None
         self.core = self.stream.core(self.partition)
         if self._decisions is not None:
             self._decisions.holds(InForce())
@@ -464,14 +498,78 @@ class PartitionLoop:
             self._use(effect.core.stream, effect.core)
             self._hold(effect.in_force)
             if effect.refused:
-                self._log.warning("settings refused", why=effect.refused, serial=taken.serial)
-            self._log.info("decisions in force", serial=taken.serial, since=taken.offset)
-            counts: Counter[str] = Counter()
+                self._log.warning("settings refused", why=effect.refused, serial=effect.in_force.serial)
+            if isinstance(taken, Tick):
+                self._log.debug("event time goes on", to=rfc3339(taken.event_time), since=taken.offset)
+            else:
+                self._log.info("decisions in force", serial=taken.serial, since=taken.offset)
+            counts: Counter[str] = Counter(ticks=1) if isinstance(taken, Tick) else Counter()
             if not self._alerts_are_out:
                 self._messages.alerts(effect.alerts, counts)
             if counts:
                 self._reports.batch(counts, {})
             self._tell_state()
+
+    # Ticks
+
+    async def _tick(self) -> None:
+        """Carry event time on where the log has ended, the stream was live, and something waits for the time."""
+        decisions, core = self._decisions, self.core
+        if decisions is None or self._end_of_log is None or not self.checkpoints.claimed:
+            return
+        if self._rebuild is not None or self._midway or self.position < self._said_up_to or not decisions.settled:
+            return
+        now = self._wall.now()
+        most = target(now, core.watermark, delay(core.state.scalars))
+        if most is None or self._doubts() or most < self._due() or self._clock() < self._no_tick_before:
+            return
+        if not await self._has_ended():
+            return
+        await self.checkpoint()
+        to = max(self._due(), core.watermark + STEP)
+        if await decisions.tick(to, self.position, now):
+            self._doubt("")
+            await self._apply_due()
+            await self._checkpoint()
+        else:
+            self._doubt("the worker's clock is not the broker's, so its ticks count for nothing: set it right (NTP)")
+            self._no_tick_before = self._clock() + REFUSED_FOR
+
+    async def _has_ended(self) -> bool:
+        """Whether the log ends here, by Kafka's word now and a while ago: where the brokers were away, producers need a moment to come back."""
+        assert self._end_of_log is not None
+        since = self._ended_since
+        if since is not None and self._clock() - since < QUIET:
+            return False
+        try:
+            ended = await self._end_of_log() == self.position
+        except BrokerError:  # so nobody knows whether anything comes
+            ended = False
+        if not ended or since is None:
+            self._ended_since = self._clock() if ended else None
+            return False
+        return True
+
+    def _due(self) -> int:
+        """The event time at which the next tick is due, ms: where something comes of it, and no less than a step away."""
+        held = self._decisions.in_force if self._decisions is not None else None
+        if self._next_tick[:2] != (held, self.position):
+            self._next_tick = held, self.position, max(self.core.next_change(), self.core.watermark + STEP)
+        return self._next_tick[2]
+
+    def _doubts(self) -> bool:
+        """Whether the wall clock is not to be believed; said once."""
+        doubt = self._wall.doubt
+        if doubt or self._clock() >= self._no_tick_before:
+            self._doubt(doubt)
+        return bool(doubt)
+
+    def _doubt(self, why: str) -> None:
+        if why != self._doubted:
+            self._reports.stands(why)
+            if why:
+                self._log.warning("event time stands still though nothing comes", why=why)
+        self._doubted = why
 
     # A past with a hole
 

@@ -47,6 +47,10 @@ class LoopMetrics(Protocol):
         """The partition's event time (ms since the epoch; 0: none yet), and the series whose clock is far from it: by how many ms."""
         ...
 
+    def stands(self, stream: str, partition: int, why: str) -> None:
+        """Why event time stands still though nothing comes; empty: it does not. Told when it changes."""
+        ...
+
     def homes(self, stream: str, partition: int, share: float, verdict: Verdict | None) -> None:
         """Which share of the series looked at is not where it belongs, and what is to be said of it; when it changes."""
         ...
@@ -87,6 +91,11 @@ class Reports:
         """Records expired before they were read."""
         if self._metrics is not None:
             self._metrics.missed(*self._of, records)
+
+    def stands(self, why: str) -> None:
+        """Why event time stands still though nothing comes; empty: it does not."""
+        if self._metrics is not None:
+            self._metrics.stands(*self._of, why)
 
     def homes(self, share: float, verdict: Verdict | None) -> None:
         """Which share of the series looked at is not where it belongs, and what is to be said of it."""

@@ -34,8 +34,8 @@ from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import kinds
 from pipeline.steps.bands import Remembered, band_member, margins
-from pipeline.steps.batches import Absent, Heard, Observations, Pushed, Scored
-from pipeline.steps.clock import absence, event_time
+from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Scored
+from pipeline.steps.clock import absence, event_time, ticks
 from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.judgement import Judged, Judgements, decides
@@ -152,6 +152,8 @@ class Step:
     observations: Observations
     rows: NDArray[np.intp]
     pushed: Pushed
+    places: NDArray[np.int64]
+    """(N,) how-manyeth of the partition's observations each is, from 0."""
     watermarks: NDArray[np.int64]
     absent: Sequence[tuple[Absent, int]]
     living: NDArray[np.int64] | None
@@ -176,11 +178,11 @@ class PartitionCore:
         self.stream = stream
         self.partition = partition
         model = stream.model
-        self.patience = patience_of(stream.settings, model)
         self._band_member = band_member(model)
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
         self.selectors = Selectors(stream.settings)
+        self.patience = self._patience()
         self.life = AlertLife(stream.settings, model, stream.settings.input_topic, partition, self.selectors)
         self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
         self._alarm_decides = decides(model, stream.settings)
@@ -196,6 +198,23 @@ class PartitionCore:
             },
             max_series=stream.settings.max_series,
         )
+
+    def _patience(self) -> absence.Patience | None:
+        """How long series are waited for; None: none is. Rows of a table are events, and nobody waits for the next one."""
+        settings, selectors = self.stream.settings, self.selectors
+        stated = [s.absent_after for s in settings.select if s.absent_after is not None]
+        if self.stream.model.kind == "table" or all(
+            after == "off" for after in (settings.alerts.absent_after, *stated)
+        ):
+            return None
+
+        def after(rows: NDArray[np.intp]) -> NDArray[np.int64]:
+            if not stated:
+                return np.full(len(rows), _patience_ms(settings.alerts.absent_after))
+            of = selectors.of(self.state, rows)  # finds the policies
+            return np.array([_patience_ms(p.alerts.absent_after) for p in selectors.policies])[of]
+
+        return absence.Patience(after, settings.idle_after // timedelta(milliseconds=1))
 
     @property
     def clock(self) -> EventTime:
@@ -255,7 +274,7 @@ class PartitionCore:
         state.scalars["observations"] = seen
         told = [(one, int(offsets[max(one.behind, 0)])) for one in absent]
         living = _living(before, rows, new) if stream.shares else None
-        return Step(observations, rows, pushed, watermarks, told, living, rejected)
+        return Step(observations, rows, pushed, places, watermarks, told, living, rejected)
 
     def _event_times(
         self,
@@ -406,6 +425,28 @@ class PartitionCore:
                 unscale=partial(self.stream.windows.unscale, state),
             ),
         )
+
+    def hear_delays(self, step: Step, records: RecordBatch) -> None:
+        """Take note of how late observations are read, by the time stamps of the records that held them."""
+        at = ticks.sampled(step.places)
+        at = at[step.pushed.vouched[at]]
+        if len(at):
+            record_times = records.timestamps[np.searchsorted(records.offsets, step.observations.offsets[at])]
+            # Some formats have none. Up to where event time first moved on nobody knows it, and it looks otherwise for every cut.
+            dated = (record_times > 0) & (step.watermarks[at] > self.clock.begun)
+            late = record_times - step.observations.timestamps[at]
+            ticks.hear(self.state.scalars, step.watermarks[at][dated], late[dated])
+
+    def tick(self, event_time: int, offset: int) -> list[Alert]:
+        """Nothing came any more behind the record at `offset`, and the partition's event time is `event_time` now, ms."""
+        if not 0 < self.watermark < event_time:
+            return []
+        absent = self.clock.tick(event_time)
+        return self.life.tick(self.state, [(one, offset) for one in absent], self.watermark)
+
+    def next_change(self) -> int:
+        """The event time from which on a tick changes something, ms, if nothing comes."""
+        return min(self.clock.next_change(), self.life.next_change(self.state))
 
     def miss(self, records: int) -> None:
         """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
@@ -562,13 +603,11 @@ class PartitionCore:
             self.state.scalars[ORDINAL_BASE] = self.state.scalars.get(ORDINAL_BASE, 0) + count
 
 
-def patience_of(settings: StreamSettings, model: Model) -> absence.Patience | None:
-    """How long series of a stream are waited for; None: they are not. Rows of a table are events, and nobody waits for the next one."""
-    after = settings.alerts.absent_after
-    if after == "off" or model.kind == "table":
-        return None
-    ms = timedelta(milliseconds=1)
-    return absence.Patience(None if after == "auto" else after // ms, settings.idle_after // ms)
+def _patience_ms(after: str | timedelta) -> int:
+    """What a setting of absent_after means, ms."""
+    if isinstance(after, timedelta):
+        return after // timedelta(milliseconds=1)
+    return absence.AUTO if after == "auto" else absence.NEVER
 
 
 def _living(before: int, rows: NDArray[np.intp], new: list[int]) -> NDArray[np.int64]:

@@ -354,6 +354,7 @@ def test_a_registry_is_set_with_a_password_from_a_file(tmp_path: Path, monkeypat
         ("auto", "auto", "auto"),
         ("off", "off", "off"),
         ("0", "off", "off"),
+        ("never", "off", "off"),
         ("10m", timedelta(minutes=10), "10m"),
         (7, timedelta(seconds=7), "7s"),
     ],

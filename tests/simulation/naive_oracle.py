@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
 from pipeline.partition.carrying import applied, hold
-from pipeline.partition.decisions import IN_FORCE, Taken, unpacked
+from pipeline.partition.decisions import IN_FORCE, Line, unpacked
 from pipeline.partition.growth import Growth
 from pipeline.partition.stream import PartitionCore, Stream
 from pipeline.partition.streams import Streams
@@ -70,7 +70,7 @@ def undisturbed(
     log: Partition,
     branch: Branch | None = None,
     known: tuple[Oracle, int] | None = None,
-    decided: Sequence[Taken] = (),
+    decided: Sequence[Line] = (),
     streams: Streams | None = None,
 ) -> Oracle:
     """Push one record at a time.
@@ -99,7 +99,7 @@ def undisturbed(
         taken = {n: states for n, states in before.taken.items() if n < same}
         messages = before.messages[: before.published[same]]
         oracle = Oracle(messages, before.published[: same + 1], before.states[:same], taken)
-    ahead = [t for t in decided if t.serial > unpacked(core.state.in_force).serial]
+    ahead = [t for t in decided if t.follows(unpacked(core.state.in_force))]
     for record in log.records[:same]:
         if branch is None or record.offset >= branch.start:
             _grown(growth, record)
@@ -125,7 +125,7 @@ def undisturbed(
 
 
 def _decide(
-    core: PartitionCore, ahead: list[Taken], offset: int, streams: Streams, oracle: Oracle | None
+    core: PartitionCore, ahead: list[Line], offset: int, streams: Streams, oracle: Oracle | None
 ) -> tuple[PartitionCore, list[Message]]:
     """Let what was taken up to an offset take effect."""
     said: list[Message] = []
@@ -166,12 +166,13 @@ def _record(stream: Stream, core: PartitionCore, growth: Growth, record: Record)
         record.offset + 1,
         [record.key],
         [record.value],
-        np.zeros(1, np.int64),
+        np.array([record.written]),
     )
     observations, rejected = stream.decoder.decode(one)
     published: list[Message] = []
     others: list[Message] = []
     for step, settled in core.process(observations):
+        core.hear_delays(step, one)
         rejected += [Rejected(0, reason, detail) for _, reason, detail in step.rejected + settled.unscorable]
         published += [a.message(settings.alert_topic) for a in settled.alerts]
         if settings.score_topic:

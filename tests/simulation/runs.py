@@ -21,12 +21,24 @@ from simulation.naive_oracle import Branch, Oracle, identity_of, undisturbed
 from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
 from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
 from simulation.worker import Worker
-from simulation.world import DECISIONS, Broker, JournalClient, Network, PublisherClient, Redis, StoreClient, Violation
+from simulation.world import (
+    DECISIONS,
+    Broker,
+    JournalClient,
+    Network,
+    PublisherClient,
+    Redis,
+    StoreClient,
+    Violation,
+    in_time,
+    wall_at,
+)
 
 from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, Message, decode_alert, rfc3339
 from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.decisions import (
+    CLOCKS_APART,
     IN_FORCE,
     Acknowledge,
     Close,
@@ -34,9 +46,11 @@ from pipeline.partition.decisions import (
     Decisions,
     Entry,
     Forget,
+    Line,
     Mark,
     Silence,
     Taken,
+    Tick,
     What,
     decode_entry,
     unpacked,
@@ -53,6 +67,8 @@ from producers.records import decode_control, is_control
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
+QUIET_UNTIL = ARRIVAL + 45.0
+"""Virtual seconds for which a run lasts at least: time goes on when the records have ended."""
 SETTLED = 4
 """Seconds for which nothing is left to do, after which a run is over."""
 DEADLINE = 300.0
@@ -77,6 +93,7 @@ MOMENTS = (
     "partition added",
     "settings file changed",
     "somebody decides",
+    "clock set",
 )
 ALL_DEAD = "all dead, store emptied"
 
@@ -220,7 +237,8 @@ class Simulation:
         self.failure: Violation | None = None
         self._allowed: dict[tuple[str, ...], list[tuple[Message, Branch | None]]] = {}
         self.entries: dict[int, list[Entry]] = defaultdict(list)
-        self.taken: dict[int, list[Taken]] = defaultdict(list)
+        self.taken: dict[int, list[Line]] = defaultdict(list)
+        self.wrong = [0.0] * WORKERS  # seconds by which each worker's clock is
         self.own = Streams(self.scenario.stream)
         self.files = [self.own] * WORKERS
         self._allow()
@@ -300,6 +318,9 @@ class Simulation:
             self.files[fault.target] = self._changed(fault.which)
             operator = Process("operator")
             operator.start(self.loop, self._restart_in_order(fault.target, fault.length))
+        elif fault.kind == "clock set":
+            self.wrong[fault.target] = (fault.which - 0.5) * 86_400
+            self._later(fault.length, lambda: self.wrong.__setitem__(fault.target, 0.0))
         elif fault.kind == "somebody decides":
             Process("somebody").start(self.loop, self._decide(fault))
         elif fault.kind == ALL_DEAD:
@@ -370,6 +391,7 @@ class Simulation:
             rebuild_records=self.rebuild_records,
             streams=self.files[number],
             decisions=self.parts.decisions,
+            wall=lambda: wall_at(self.loop.time()) / 1000 + self.wrong[number],
         )
         task = process.start(self.loop, worker.main())
 
@@ -502,18 +524,29 @@ class Simulation:
 
     def _told_of(self, entry: Entry | None) -> None:
         """A line of the topic of decisions: what counts is what the last owner took. From there on the partition's run is another."""
-        assert isinstance(entry, (Mark, Taken))
+        assert isinstance(entry, (Mark, Taken, Tick))
         p = entry.partition
+        if not in_time(entry, self.broker.arrived[-1]):
+            self.happened["a tick of a wrong clock"] += 1
+            return
         self.entries[p].append(entry)
         if isinstance(entry, Mark):
             return
         marks = [e.owner for e in self.entries[p] if isinstance(e, Mark)]
-        serials = [t.serial for t in self.taken[p]]
-        if not marks or marks[-1] != entry.owner or entry.decisions[0].serial <= max(serials, default=0):
-            self.network.tell(f"taken by a zombie: {entry.serial} at {entry.offset} of partition {p}")
+        if isinstance(entry, Tick):
+            what, known = f"tick {entry.number}", [t.number for t in self.taken[p] if isinstance(t, Tick)]
+            number = entry.number
+        else:
+            what, known = f"up to {entry.serial}", [t.serial for t in self.taken[p] if isinstance(t, Taken)]
+            number = entry.decisions[0].serial
+        if not marks or marks[-1] != entry.owner or number <= max(known, default=0):
+            self.network.tell(f"taken by a zombie: {what} at {entry.offset} of partition {p}")
             self.happened["taken by a zombie"] += 1
             return
-        self.network.tell(f"partition {p} takes up to {entry.serial} at {entry.offset}")
+        self.network.tell(f"partition {p} takes {what} at {entry.offset}")
+        self.happened["ticks"] += isinstance(entry, Tick)
+        if isinstance(entry, Tick) and entry.event_time > self.broker.arrived[-1] + CLOCKS_APART:
+            self.fail(f"partition {p}: event time was carried ahead of the wall clock, to {entry.event_time}")
         self.taken[p].append(entry)
         same = self.logs[p].count_before(entry.offset)
         said = {
@@ -527,7 +560,7 @@ class Simulation:
         for identity in said:
             if self._seen[identity] not in [one for one, _ in self._allowed.get(identity, ())]:
                 self.fail(
-                    f"partition {p}: what was published already is another from {entry.offset} on, where it takes {entry.serial}"
+                    f"partition {p}: what was published already is another from {entry.offset} on, where it takes {what}"
                 )
 
     def _allow(self) -> None:
@@ -594,12 +627,14 @@ class Simulation:
         return [hashes["sim", p].offset if ("sim", p) in hashes else -1 for p in range(PARTITIONS)]
 
     def _finished(self) -> bool:
-        if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=ARRIVAL):
+        if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=0.0):
+            return False
+        if self.loop.time() < QUIET_UNTIL:
             return False
         ends = [log.records[-1].offset + 1 for log in self.logs[:PARTITIONS]]
         newest = self.redis.store._lists["sim"].last if "sim" in self.redis.store._lists else 1 << 62
         newest = max(
-            [newest, *(t.serial for taken in self.taken.values() for t in taken)]
+            [newest, *(t.serial for taken in self.taken.values() for t in taken if isinstance(t, Taken))]
         )  # the list may have gone back in time
         hashes = self.redis.store._hashes
         held = [
@@ -633,7 +668,7 @@ class Simulation:
 
     def _judge_decisions(self) -> None:
         """All partitions stand at the newest settings that any of them took."""
-        newest = max((t.serial for taken in self.taken.values() for t in taken), default=0)
+        newest = max((t.serial for of in self.taken.values() for t in of if isinstance(t, Taken)), default=0)
         for p in range(PARTITIONS):
             held = unpacked(self.redis.store._hashes["sim", p].fields.get(IN_FORCE))
             if held.serial < newest:

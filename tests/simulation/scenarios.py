@@ -84,6 +84,11 @@ def small_numbers() -> Iterator[None]:
         patch("pipeline.steps.clock.absence.FEW", 2),
         patch("pipeline.steps.clock.absence.SHARE", 3),
         patch("pipeline.steps.clock.absence.A_DAY", 10 * MINUTE),
+        patch("pipeline.steps.clock.ticks.EVERY", 1),
+        patch("pipeline.steps.clock.ticks.STRANGERS", 2),
+        patch("pipeline.steps.clock.ticks.JUMP", 1e12),  # virtual seconds are minutes for the wall
+        patch("pipeline.partition.loop.REFUSED_FOR", 5.0),
+        patch("pipeline.partition.loop.QUIET", 2.0),
         patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):

@@ -39,6 +39,7 @@ class Worker:
         rebuild_records: int,
         streams: Streams,
         decisions: type[Decisions],
+        wall: Callable[[], float],
     ) -> None:
         self._name = f"w{number}"
         self._stream = stream
@@ -52,6 +53,7 @@ class Worker:
         self._rebuild_records = rebuild_records
         self._streams = streams
         self._decisions = decisions
+        self._wall = wall
         self._listing = Listing("sim", store, JournalClient(broker, publisher).read, of_log="t")
         self._ending = False
 
@@ -95,6 +97,7 @@ class Worker:
             still_owner=still_owner,
             identity=IDENTITY,
             clock=self._loop.time,
+            wall=self._wall,
             sleep=asyncio.sleep,
             checkpoint_every=2.0,
             checkpoint_records=self._loop.random.choice((5, 20, 200)),
@@ -102,6 +105,7 @@ class Worker:
             open_alerts=partial(self._open_alerts, partition),
             append=partial(self._broker.append, partition),
             count_partitions=self._broker.counted,
+            end_of_log=partial(self._broker.end_of_log, partition),
             rebuild_records=self._rebuild_records,
             decisions=self._decisions(
                 "sim",

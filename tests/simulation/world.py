@@ -19,7 +19,7 @@ from simulation.virtual import WORLD, Process, VirtualLoop
 
 from pipeline.alerts.records import Message
 from pipeline.errors import BrokerError, StoreError
-from pipeline.partition.decisions import Entry, decode_entry
+from pipeline.partition.decisions import Entry, Tick, decode_entry
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.steps.batches import RecordBatch, Standing
@@ -27,6 +27,10 @@ from pipeline.steps.batches import RecordBatch, Standing
 T = TypeVar("T")
 
 DECISIONS = "decisions"
+BEGUN = 1_000_000 * 60_000
+"""The wall clock, ms, when the world begins, and..."""
+PER_SECOND = 60_000
+"""...by how much it goes on in a virtual second: as fast as the event time of the records."""
 STORE_TIMEOUT = 2.0
 SESSION_TIMEOUT = 6.0
 REBALANCE_TIMEOUT = 5.0
@@ -44,6 +48,16 @@ class Record:
     at: float
     key: bytes | None
     value: bytes | None
+
+    @property
+    def written(self) -> int:
+        """Kafka's time stamp, ms."""
+        return wall_at(self.at)
+
+
+def wall_at(virtual: float) -> int:
+    """The right time, ms, so many virtual seconds after the world began."""
+    return BEGUN + int(virtual * PER_SECOND)
 
 
 @dataclass
@@ -253,6 +267,7 @@ class Broker:
         self.out: dict[str, list[Message]] = defaultdict(list)
         self.on_message: Callable[[Message], None] = lambda _: None
         self.generation = 0
+        self.arrived: list[int] = []  # when each line of the topic of decisions came
         self.count = len(partitions)
         self.committed: dict[int, int] = {}
         self.confirmed: dict[int, int] = {}  # where a first start began, as long as nothing is committed
@@ -306,6 +321,11 @@ class Broker:
         committed = self.committed.get(partition, confirmed if confirmed < log.first else None)
         return Standing(log.first, max(log.readable(self.network.loop.time()), log.first), committed, self.count)
 
+    async def end_of_log(self, partition: int) -> int:
+        """The offset behind the last record, or marker."""
+        await self._reach()
+        return self.partitions[partition].readable(self.network.loop.time())
+
     async def counted(self) -> int:
         """How many partitions there are."""
         await self._reach()
@@ -347,7 +367,7 @@ class Broker:
             next_offset,
             [r.key for r in ready],
             [r.value for r in ready],
-            np.array([int(r.at * 1000) for r in ready], np.int64),
+            np.array([r.written for r in ready], np.int64),
             missed,
         )
 
@@ -445,9 +465,15 @@ class JournalClient:
 
     async def read(self) -> Sequence[Entry]:
         await self._broker._reach()
-        entries = [decode_entry(m.value or b"") for m in self._broker.out[DECISIONS]]
+        lines = zip(self._broker.out[DECISIONS], self._broker.arrived, strict=True)
+        entries = [(decode_entry(m.value or b""), at) for m, at in lines]
         await asyncio.sleep(self._broker.network.delay())
-        return [e for e in entries if e is not None and self._partition in (None, e.partition)]
+        return [e for e, at in entries if e is not None and self._partition in (None, e.partition) and in_time(e, at)]
+
+
+def in_time(entry: Entry, arrived: int) -> bool:
+    """Whether a line counts, as far as clocks say."""
+    return not isinstance(entry, Tick) or entry.told_in_time(arrived)
 
 
 class PublisherClient:
@@ -491,6 +517,8 @@ class PublisherClient:
             _fail(sent, BrokerError("publish: refused"))
         elif not sent.cancelled() or loop.random.random() < 0.5:
             self._broker.out[message.topic].append(message)
+            if message.topic == DECISIONS:
+                self._broker.arrived.append(wall_at(loop.time()))
             self._broker.on_message(message)
             loop.call_later(self._network.delay(), _set, sent, None, context=WORLD)
 

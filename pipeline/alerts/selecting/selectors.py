@@ -169,7 +169,7 @@ def resolved(settings: StreamSettings, selectors: Sequence[int]) -> Policy:
     labels: dict[str, str] = {}
     for k in selectors:
         selector = settings.select[k]
-        alerts |= {n: v for n in ("direction", "hold") if (v := getattr(selector, n)) is not None}
+        alerts |= {n: v for n in ("direction", "hold", "absent_after") if (v := getattr(selector, n)) is not None}
         if selector.deviation is not None:
             alerts["min_deviation"], alerts["min_relative_deviation"] = selector.deviations
         if selector.valid is not None:
@@ -213,6 +213,7 @@ def told(settings: StreamSettings, series: str) -> list[tuple[str, str]]:
         ("valid", f"{low:g} to {high:g}"),
         level,
         ("hold", duration_text(alerts.hold)),
+        ("absent_after", after if isinstance(after := alerts.absent_after, str) else duration_text(after)),
         ("severity", f"{SEVERITIES[policy.least]} to {SEVERITIES[policy.most]}"),
         ("labels", ", ".join(f"{name}={text}" for name, text in policy.labels.items()) or "none"),
     ]
@@ -228,10 +229,9 @@ def check(settings: StreamSettings, model: Model) -> None:
 
 def _problem(selector: SelectSettings, settings: StreamSettings, model: Model) -> str:
     deviating = [n for n in ("direction", "deviation") if getattr(selector, n) is not None]
-    if model.kind == "table" and (deviating or selector.valid is not None):
-        return (
-            f"sets {(*deviating, 'valid')[0]}, which is for metrics, and the stream's model is of a table: leave it out"
-        )
+    of_metrics = [*deviating, *(n for n in ("valid", "absent_after") if getattr(selector, n) is not None)]
+    if model.kind == "table" and of_metrics:
+        return f"sets {of_metrics[0]}, which is for metrics, and the stream's model is of a table: leave it out"
     if deviating and not expects(model, settings):
         return (
             f"sets {deviating[0]}, which needs an expected value, and {model.detector_name} expects none: leave it out, or train a model that "

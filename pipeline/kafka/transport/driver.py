@@ -102,6 +102,14 @@ class Consumer(driver.Consumer):
             raise broker_error(f"ask for the offsets of {tp.topic}[{tp.partition}]", error) from error
         return now
 
+    async def end_of_log(self, tp: TP) -> int:
+        """The offset behind the last record, asked anew. Raises BrokerError."""
+        try:
+            _, end = await self._thread.call(self._thread.positions.bounds(tp))
+        except KafkaError as error:
+            raise broker_error(f"ask where {tp.topic}[{tp.partition}] ends", error) from error
+        return int(end)
+
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
         """Commit offsets; False where the group does not count us as their owner."""
         try:

@@ -18,10 +18,10 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
-from pipeline.operations.deciding import Journal, found_model, taken_by_partition
+from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.operations.state_admin import configured
 from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import InForce, SettingsOf, Taken
+from pipeline.partition.decisions import InForce, Line, SettingsOf, Taken
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
@@ -56,13 +56,13 @@ class Place:
         entries = []
         if decisions in topics.describe(admin, kafka, [decisions]):
             entries = list(asyncio.run(Journal(DecisionTopic(kafka, decisions), None, stream).read()))
-        self.taken = taken_by_partition(entries, self.facts.topic_id)
+        self.taken = lines_by_partition(entries, self.facts.topic_id)
 
     def in_force(self) -> InForce:
         """The newest settings that any partition took; the file's where there are none."""
         newest = InForce()
         for lines in self.taken.values():
-            for line in lines:
+            for line in (line for line in lines if isinstance(line, Taken)):
                 for d in line.decisions:
                     if isinstance(d.what, SettingsOf) and d.serial > newest.serial:
                         newest = InForce(d.serial, line.offset, d.what.settings, d.what.model, d.what.path)
@@ -99,7 +99,7 @@ class Replay:
     place: Place
     core: PartitionCore
     streams: Streams
-    ahead: list[Taken]
+    ahead: list[Line]
     in_force: InForce
 
     @classmethod

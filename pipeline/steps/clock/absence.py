@@ -4,7 +4,7 @@
                     waits from here on, by   overdue               │
                     event time *and* by progress                   └─ idle_after ──▶ given up
 
-- A series' *patience* is what the settings say, else `STEPS` of its usual steps, if it has one and reported for a day. One that was away for longer twice
+- A series' *patience* is what the settings say of it, else `STEPS` of its usual steps, if it has one and reported for a day. One that was away for longer twice
   in four weeks, as a device that sleeps at night or a job that runs once an hour, has a habit: it is given a quarter more than the shorter
   of the two. One outage makes no habit.
 - Both must have gone on for longer. Event time leaps when all were away and the first come back; progress (`event_time`) does not. Progress runs
@@ -19,7 +19,7 @@ where a bound of all deadlines was passed, which is once per four of their steps
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ CALM = 3
 """Borders for which it must not be so: who was away with the others comes back with them."""
 
 EXPECTED, OVERDUE, ABSENT, GIVEN_UP = range(4)
-_NEVER = np.iinfo(np.int64).max // 4
+AUTO, NEVER = -1, int(np.iinfo(np.int64).max // 4)
 _BACK_IN_TIME, _BACK, _LATE, _MISSING, _GONE = range(5)  # at one place in this order
 
 FIELDS = [
@@ -68,24 +68,30 @@ FIELDS = [
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a series may say nothing: `after` ms, or (None) what it does usually; and when it is given up, ms."""
+    """How long series may say nothing, and when they are given up, ms.
 
-    after: int | None
+    Attributes
+    ----------
+    after
+        Given rows (n,) of the state: for how many ms each may; `AUTO`: for what it does usually, `NEVER`: for ever.
+    idle_after
+    """
+
+    after: Callable[[NDArray[np.intp]], NDArray[np.int64]]
     idle_after: int
 
-    def limits(self, clocks: NDArray[np.void]) -> NDArray[np.int64]:
-        """Of rows (n,) of the clock; `_NEVER` for who is not waited for."""
-        if self.after is not None:
-            return np.where(clocks["vote"] > 0, self.after, _NEVER)
+    @staticmethod
+    def limits(clocks: NDArray[np.void], after: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of rows (n,) of the clock, given what the settings say of them; `NEVER` for who is not waited for."""
         waited_for = (clocks["usual"] > 0) & (clocks["vote"] - clocks["since"] >= A_DAY)
         habit = np.where(clocks["vote"] - clocks["habit_at"] <= HABIT_LASTS, clocks["habit"], 0)
-        return np.where(waited_for, np.maximum(STEPS * clocks["usual"], habit + habit // 4), _NEVER)
+        usually = np.where(waited_for, np.maximum(STEPS * clocks["usual"], habit + habit // 4), NEVER)
+        return np.where(after == AUTO, usually, np.where(clocks["vote"] > 0, after, NEVER))
 
-    def least(self, clocks: NDArray[np.void]) -> NDArray[np.int64]:
+    @staticmethod
+    def least(clocks: NDArray[np.void], after: NDArray[np.int64]) -> NDArray[np.int64]:
         """A lower bound of the limits while the usual steps stay as they are."""
-        if self.after is not None:
-            return np.full(len(clocks), self.after)
-        return np.where(clocks["usual"] > 0, STEPS * clocks["usual"], _NEVER)
+        return np.where(after == AUTO, np.where(clocks["usual"] > 0, STEPS * clocks["usual"], NEVER), after)
 
 
 class Happened(NamedTuple):
@@ -163,7 +169,8 @@ class Absence:
         known["said"][waiting] = 0
         if not len(column):
             return self._unsettled(known, waiting, K)
-        n, least = len(column), self._patience.least(known)
+        after = self._patience.after(columns)
+        n, least = len(column), self._patience.least(known, after)
         first, last = np.zeros((2, len(known)), np.intp)
         first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(1, n + 1)
         heard = np.flatnonzero(last)
@@ -177,9 +184,9 @@ class Absence:
             min(E[-1] - max(E[0], course.begun), P[-1] - P[0]) > least.min()
         ):  # else nobody can be away between two of these
             odd |= self._away_among(column, block, least, course)
-        if self._patience.after is None and steps.max() > least.min():
+        if (after == AUTO).any() and steps.max() > least.min():
             usual = known["usual"][column]
-            odd[column[(usual > 0) & (steps > STEPS * usual)]] = True
+            odd[column[(after[column] == AUTO) & (usual > 0) & (steps > STEPS * usual)]] = True
 
         since = np.zeros(len(known), np.int64)
         if (known["since"][heard] == 0).any():
@@ -195,7 +202,7 @@ class Absence:
                 taken = (block[part], places[part], times[part], steps[part], vouched[part])
                 usuals = [changes.get((i, c)) for i in part.tolist()]
                 rows = zip(*(v.tolist() for v in taken), usuals, strict=True)
-                happened += self._walk(known, c, int(columns[c]), rows, course)
+                happened += self._walk(known, c, int(columns[c]), after[c : c + 1], rows, course)
         known["since"] = np.where(known["since"] > 0, known["since"], since)
         border = block[last] + 1
         closed, border = border <= K, np.minimum(border, K)
@@ -234,6 +241,7 @@ class Absence:
         known: NDArray[np.void],
         c: int,
         row: int,
+        after: NDArray[np.int64],
         observations: Iterable[tuple[int, int, int, int, bool, int | None]],
         course: Course,
     ) -> list[Happened]:
@@ -244,7 +252,7 @@ class Absence:
         one = known[c : c + 1].copy()
         quiet_at, quiet_by = int(one["quiet_at"][0]), int(one["quiet_by"][0])
         for block, place, time, step, vouched, usual in observations:
-            limit = int(self._patience.limits(one)[0])
+            limit = int(self._patience.limits(one, after)[0])
             flag, due, more = self._silence(one[0], row, quiet_at, quiet_by, limit, block, course)
             happened += more
             if flag in (OVERDUE, ABSENT):
@@ -254,7 +262,8 @@ class Absence:
             one["absent"] = EXPECTED
             if vouched:
                 one["since"] = one["since"][0] or time
-                self._away(one, time, step)
+                if after[0] == AUTO:
+                    self._away(one, time, step)
                 one["vote"] = time
             if usual is not None:
                 one["usual"] = usual
@@ -275,14 +284,14 @@ class Absence:
         if flag == OVERDUE and (border := border + 1) <= until:
             flag = ABSENT
             happened.append(course.happened(border, _MISSING, row, due))
-        if flag == ABSENT and (at := max(course.passed(quiet_at, -_NEVER, self._patience.idle_after), border)) <= until:
+        if flag == ABSENT and (at := max(course.passed(quiet_at, -NEVER, self._patience.idle_after), border)) <= until:
             flag = GIVEN_UP
             happened.append(course.happened(at, _GONE, row, due))
         return flag, due, happened
 
     def _away(self, one: NDArray[np.void], time: int, step: int) -> None:
-        """Learn how long a series is away at times, where that matters."""
-        if self._patience.after is not None or not one["usual"][0] or step <= STEPS * one["usual"][0]:
+        """Learn how long a series is away at times."""
+        if not one["usual"][0] or step <= STEPS * one["usual"][0]:
             return
         if time - one["habit_at"][0] > HABIT_LASTS:
             one["once"], one["habit"] = 0, 0
@@ -300,7 +309,7 @@ class Absence:
         clocks = self._state.arrays["clock"]
         rows = np.flatnonzero((clocks["vote"] > 0) & (clocks["absent"] != GIVEN_UP))
         known = rows_at(clocks, rows)
-        limit = patience.limits(known)
+        limit = patience.limits(known, patience.after(rows))
         quiet_at = np.where(known["said"] != 0, now, np.maximum(known["quiet_at"], course.begun))
         quiet_by = np.where(known["said"] != 0, progress, known["quiet_by"])
         expected = known["absent"] <= OVERDUE
@@ -316,7 +325,7 @@ class Absence:
         self._state.touch(rows[over | gone])
 
         def least(deadlines: NDArray[np.int64], of: NDArray[np.bool_]) -> int:
-            return int(deadlines[of].min()) if of.any() else _NEVER
+            return int(deadlines[of].min()) if of.any() else NEVER
 
         flags = clocks["absent"][rows]
         bounds["absence"] = min(
@@ -326,6 +335,27 @@ class Absence:
         )
         bounds["absence by progress"] = least(quiet_by + limit, expected & by_time & ~by_progress)
         return happened
+
+    def next_change(self, now: int) -> int:
+        """The event time from which on a tick changes something, ms, if nothing comes; progress goes on as it does."""
+        if self._state.scalars.get(_CALM, 0):
+            return now + 1
+        clocks, progress = self._state.arrays["clock"], self._state.scalars.get("progress", 0)
+        rows = np.flatnonzero((clocks["vote"] > 0) & (clocks["absent"] != GIVEN_UP))
+        known = rows_at(clocks, rows)
+        if not len(known):
+            return NEVER
+        begun, said = self._state.scalars.get("begun", 0), known["said"] != 0
+        quiet_at = np.where(said, now, np.maximum(known["quiet_at"], begun))
+        quiet_by = np.where(said, progress, known["quiet_by"])
+        limit = self._patience.limits(known, self._patience.after(rows))
+        over = np.maximum(quiet_at + limit, now + quiet_by + limit - progress)
+        at = np.where(
+            known["absent"] == EXPECTED,
+            over,
+            np.where(known["absent"] == OVERDUE, now, quiet_at + self._patience.idle_after),
+        )
+        return max(int(at.min()), now) + 1
 
     def told(self, happened: list[Happened], borders: Iterable[tuple[int, int, int]]) -> list[tuple[int, Absent]]:
         """What is to be said of all that happened, in order: behind how many observations, and what (its cause and offset are not known here).

@@ -13,6 +13,7 @@
   (Kafka's own time stamps stand still there, and are a producer's clock by default). A step counts as at most twice the one before: when all
   were away, who comes back first must not outlive the votes of the others.
 - Until `LATELY` went by there is no event time: one wrong clock that is the first to be heard of would have set it.
+- Where nothing comes any more, a *tick* carries event time on, and progress with it (`EventTime.tick`): it is in the log of decisions.
 - Borders come about once per vote: where V series vote, every V observations, rounded up to a power of two, looked at anew now and then.
   A batch's borders are worked out together, as arrays of borders by series; that costs as much as the batch has records.
 
@@ -145,6 +146,37 @@ class EventTime:
             return watermarks, []
         said = self._absence.told(happened, passed)
         return watermarks, [replace(one, cause=_cause(places, n - 1), behind=n - 1 - begun) for n, one in said]
+
+    def tick(self, to: int) -> list[Absent]:
+        """Nothing comes any more, and it is `to` now, ms: a border here, and one at that time. Which series are absent, in order."""
+        scalars = self._state.scalars
+        if not 0 < self.now < to:
+            return []
+        count = scalars.get("observations", 0)
+        happened, passed = list[Happened](), list[tuple[int, int, int]]()
+        for goes_on in (False, True):
+            if goes_on:
+                scalars["progress"] = scalars.get("progress", 0) + max(to - self.now, 0)
+                scalars["watermark"] = max(to, self.now)
+            clocks = self._state.arrays[COMPONENT]
+            columns = np.flatnonzero((clocks["votes"] | clocks["fresh"] | clocks["said"]) != 0)
+            none = np.zeros(0, np.int64)
+            _, more, course = self._piece(
+                columns, _Borders(count, 1, 1), none.astype(np.intp), none, none, none.astype(np.bool_), ()
+            )
+            happened += more
+            passed += course.borders()
+        return [] if self._absence is None else [one for _, one in self._absence.told(happened, passed)]
+
+    def next_change(self) -> int:
+        """The event time from which on a tick would change anything, ms, if nothing comes: somebody votes no more, or is absent, or gone."""
+        scalars, clocks = self._state.scalars, self._state.arrays[COMPONENT]
+        voting = clocks[clocks["votes"] != 0]
+        at = _NONE
+        if len(voting):  # the last of them; without any, the input has ended
+            left = voting["at"] + np.maximum(LATELY, STEPS * voting["step"]) - scalars.get("progress", 0)
+            at = self.now + max(int(left.max()), 0) + 1
+        return int(at if self._absence is None else min(at, self._absence.next_change(self.now)))
 
     def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
         """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""

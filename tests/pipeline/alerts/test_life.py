@@ -151,8 +151,15 @@ def test_a_pending_alert_that_falls_silent_is_withdrawn():
     assert story(alerts)[1:] == [("resolved", "withdrawn", 30)]
 
 
-def test_without_silence_an_alert_waits_for_its_series():
-    assert len(Log(stream(silence=0)).run([*line("!"), Row("b", 1e6, NORMAL)])) == 1
+def test_without_silence_an_alert_waits_for_its_series_until_that_is_forgotten():
+    week = 7 * 1440
+    assert len(Log(stream(silence=0)).run([*line("!"), Row("b", week, NORMAL)])) == 1
+    assert story(Log(stream(silence=0)).run([*line("!"), Row("b", week + 1, NORMAL)]))[1:] == [
+        ("resolved", "silence", week)
+    ]
+    assert Log(stream(silence=0)).run([*line("!"), Row("b", week + 1, NORMAL)])[1].change == "gone"
+    pending = Log(stream(silence=0, hold=20)).run([*line("!"), Row("b", week + 1, NORMAL)])
+    assert story(pending)[1:] == [("resolved", "withdrawn", week)]
 
 
 def test_suppression_after_silence_runs_from_the_deadline():

@@ -120,3 +120,14 @@ def test_wrong_clocks_are_named_and_only_some_of_many() -> None:
     assert health.problems() == []
     health.forget("taxi", 3)
     assert health.notes() == []
+
+
+def test_event_time_that_stands_though_nothing_comes_is_noted_with_why() -> None:
+    metrics = WorkerMetrics(CollectorRegistry(), Health())
+    metrics.stands("taxi", 3, "the wall clock was set by +28800 s")
+    assert metrics.health.notes() == [
+        "taxi[3]: its event time stands still though nothing comes: the wall clock was set by +28800 s"
+    ]
+    assert metrics.health.problems() == []
+    metrics.stands("taxi", 3, "")
+    assert metrics.health.notes() == []

@@ -219,3 +219,31 @@ def test_any_cut_and_any_restart_give_the_same_alerts(whole: Whole, cuts: list[i
     got, core = run(stream(hold=timedelta(0)), whole.rows, tuple(cuts), restarts=restarts)
     assert [encode(a) for a in got] == whole.alerts
     assert core.state.snapshot(everything=True) == whole.state
+
+
+def test_selectors_say_how_long_each_series_is_waited_for() -> None:
+    def selecting(default: object, **of: object) -> Stream:
+        base = stream(default)
+        select = [{"series": name, "absent_after": after} for name, after in of.items()]
+        told = base.settings.model_dump(mode="json") | {"select": select}
+        return create_stream(type(base.settings).model_validate(told), base.model)
+
+    rows = log(450, {n: range(300, 400) for n in "abc"})
+
+    def firing(of: Stream) -> list[tuple[str, str]]:
+        return [
+            (a.series, a.starts_at[11:16]) for a in run(of, rows)[0] if a.kind == "no data" and a.status == "firing"
+        ]
+
+    assert firing(selecting(timedelta(minutes=10), a="30m", b="never")) == [("c", "05:09"), ("a", "05:29")]
+    assert firing(selecting("off", b="5m")) == [("b", "05:04")]
+    assert firing(selecting("off", b="auto")) == []  # it has not reported for a day
+    day = log(DAY + 300, {"b": range(DAY + 100, DAY + 200), "c": range(DAY + 100, DAY + 200)})
+    alerts, _ = run(selecting("off", b="auto"), day)
+    assert absences(alerts) == [("b", "firing", "anomaly"), ("b", "resolved", "normal")]
+    # Those that nobody waited for are waited for where the settings change.
+    cut = len(log(390, {n: range(300, 400) for n in "abc"}))
+    before, core = run(selecting("off", b="5m"), rows[:cut])
+    core = carried(core, selecting("off", b="5m", a="5m"))
+    after, _ = run(core, rows[cut:], first=cut)
+    assert [a[0] for a in absences(before + after) if a[1] == "firing"] == ["b", "a"]

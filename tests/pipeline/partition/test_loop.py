@@ -11,7 +11,7 @@ from partition_world import World
 from prometheus_client import CollectorRegistry
 from simulation.naive_oracle import Branch, undisturbed
 from simulation.scenarios import small_numbers
-from simulation.world import Partition, Record
+from simulation.world import BEGUN, Partition, Record
 from structlog.testing import capture_logs
 
 from pipeline.alerts.open_alerts import keep_newest
@@ -298,7 +298,7 @@ async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_lett
     at = [*range(n), -1, *range(n, 60)]
     mixed = RecordBatch(
         "in", 0, np.arange(61), 61,
-        [key if i < 0 else whole.keys[i] for i in at], [value if i < 0 else whole.values[i] for i in at], np.zeros(61, np.int64),
+        [key if i < 0 else whole.keys[i] for i in at], [value if i < 0 else whole.values[i] for i in at], np.full(61, BEGUN),
     )  # fmt: skip
     log = Partition([Record(i, 0.0, k, v) for i, (k, v) in enumerate(zip(mixed.keys, mixed.values, strict=True))], 61)
     expected = undisturbed(world.scenario.stream, 0, log)

@@ -173,7 +173,7 @@ def test_any_cut_and_any_restart_equal_the_slow_and_obvious_version(seed, cuts, 
             naive.advance(None if i in rejected else who, t, v, usual.get(i)) for i, (who, t, v) in enumerate(log)
         ]
         patch.setattr(event_time, "_TOGETHER", together)
-        patience = Patience(after, idle_after)
+        patience = Patience(lambda rows: np.full(len(rows), absence.AUTO if after is None else after), idle_after)
         clock, got = Clock(patience), []
         for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True):
             here = clock.take(

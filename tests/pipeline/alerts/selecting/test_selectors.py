@@ -118,7 +118,7 @@ def test_what_does_not_fit_the_stream_names_the_selector_and_the_mend(says: Any,
 
 def test_without_expected_values_there_is_no_direction() -> None:
     table = stream_of("table")
-    for says in ({"direction": "up"}, {"deviation": 1}, {"valid": [0, 1]}):
+    for says in ({"direction": "up"}, {"deviation": 1}, {"valid": [0, 1]}, {"absent_after": "1h"}):
         wrong = table.settings.model_copy(update={"select": (select(**says),)})
         with pytest.raises(SettingsError, match="which is for metrics"):
             create_stream(wrong, table.model)
