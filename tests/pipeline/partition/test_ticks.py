@@ -25,6 +25,7 @@ from pipeline.partition.decisions import (
     Mark,
     Reset,
     SettingsOf,
+    Silence,
     Taken,
     Tick,
     decode_entry,
@@ -435,3 +436,26 @@ def test_a_line_that_came_at_another_time_than_it_says_is_of_a_wrong_clock() -> 
     assert one.told_in_time(T0 + 119_000)
     assert not one.told_in_time(T0 + 121_000)
     assert not one.told_in_time(T0 - 8 * 3_600_000)
+
+
+async def test_a_silence_that_ends_while_nothing_comes_is_told_then() -> None:
+    place = Place()
+    loop = await place.worker()
+    place.report(40, "ab")
+    await place.read(loop)
+    place.decides(Silence("a", T0 + 100 * MINUTE))
+    await place.wait(loop, 30)
+    assert place.told() == [("a", "firing", "anomaly"), ("b", "firing", "anomaly")]
+    assert [a.silenced is True for a in place.alerts()] == [True, False]
+    await place.wait(loop, 40)
+    assert place.told()[2:] == [("a", "firing", "unsilenced")]
+    assert place.alerts()[2].silenced is not True
+
+
+async def test_a_silence_over_all_of_a_partition_ends_too() -> None:
+    place = Place()
+    loop = await stopped(place)
+    place.decides(Silence("*", T0 + 100 * MINUTE))
+    await place.wait(loop, 70)
+    assert place.told() == [ALL, ("(partition 0)", "firing", "unsilenced")]
+    assert [a.silenced is True for a in place.alerts()] == [True, False]
