@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pipeline.errors import BrokerError
-from pipeline.kafka.decisions import DecisionTopic
+from pipeline.kafka.decisions import DecisionTopic, Line
 from pipeline.settings import KafkaSettings
 
 
@@ -16,16 +16,16 @@ class Topic(DecisionTopic):
 
     def __init__(self) -> None:
         super().__init__(KafkaSettings(), "decisions")
-        self.written: list[bytes] = []
+        self.written: list[Line] = []
         self.readings = 0
 
     async def _read(self) -> None:
         self.readings += 1
-        reading, found = self.readings, self.written[len(self._bodies) :]
+        reading, found = self.readings, self.written[len(self._lines) :]
         await asyncio.sleep(0.02)
         if reading == 2:
             raise TimeoutError
-        self._bodies += found
+        self._lines += found
 
 
 def test_who_waits_for_a_reading_that_fails_reads_for_themselves() -> None:
@@ -33,12 +33,12 @@ def test_who_waits_for_a_reading_that_fails_reads_for_themselves() -> None:
         topic = Topic()
         first = asyncio.create_task(topic.read())
         await asyncio.sleep(0)
-        topic.written.append(b"decision")  # the first reading began before it, and cannot know it
+        topic.written.append(Line(b"decision", None))  # the first reading began before it, and cannot know it
         second, third = asyncio.create_task(topic.read()), asyncio.create_task(topic.read())
         await first
         with pytest.raises(BrokerError):
             await second
-        assert list(await third) == [b"decision"]
+        assert list(await third) == [Line(b"decision", None)]
 
     asyncio.run(run())
 
@@ -46,10 +46,10 @@ def test_who_waits_for_a_reading_that_fails_reads_for_themselves() -> None:
 def test_several_who_ask_at_a_time_are_served_by_one_reading() -> None:
     async def run() -> None:
         topic = Topic()
-        topic.written.append(b"decision")
+        topic.written.append(Line(b"decision", None))
         topic.readings = 2  # none fails
         many = await asyncio.gather(*(topic.read() for _ in range(5)))
-        assert [list(one) for one in many] == [[b"decision"]] * 5
+        assert [list(one) for one in many] == [[Line(b"decision", None)]] * 5
         assert topic.readings == 4  # one for who asked first, one for all who asked while that was going on
 
     asyncio.run(run())
