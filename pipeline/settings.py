@@ -782,6 +782,15 @@ class IntakeSettings(_Table):
         """The topic its dead letters go to."""
         return self.dead_letter_topic or f"{self.name}.intake.dlq"
 
+    @property
+    def named(self) -> list[str]:
+        """Raw topics that are meant by name, and so must be there."""
+        return [topic for topic in self.topics if not any(sign in topic for sign in "*?[")]
+
+    def reads(self, topic: str) -> bool:
+        """Whether it reads a topic of that name."""
+        return any(fnmatchcase(topic, glob) for glob in self.topics)
+
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: object) -> object:

@@ -185,7 +185,7 @@ class OperatedStream:
             first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
             consumer.assign([TopicPartition(topic, partition, first)])
             while first < end:
-                message = consumer.poll(20)
+                message = consumer.poll(90)
                 assert message is not None
                 assert message.error() is None
                 found.append(message)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import typer
 
-from pipeline.commands.options.stream import ConfigFile, StreamName
+from pipeline.commands.options.stream import ConfigFile
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.operations.dead_letters.letters import Letter, Round, Selection
     from pipeline.operations.dead_letters.mending import Mend
     from pipeline.operations.dead_letters.replay import DeadLetters
+    from pipeline.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,16 @@ def register(app: typer.Typer) -> None:
 
 
 def replay_dead_letters(
-    stream: StreamName,
+    stream: Annotated[
+        str, typer.Argument(metavar="STREAM", help="Name of the stream, or with --intake of the intake.")
+    ],
+    intake: Annotated[
+        bool,
+        typer.Option(
+            "--intake",
+            help="The letters of an intake: each record goes back to the raw topic and partition it came from.",
+        ),
+    ] = False,
     reason: Annotated[
         list[str] | None,
         typer.Option(help="Only letters of this reason; may be given again. The others stay for a later run."),
@@ -56,7 +66,7 @@ def replay_dead_letters(
     ] = "",
     config: ConfigFile = None,
 ) -> None:
-    """Send dead letters to their stream's input topic again, in the order of their records.
+    """Send dead letters to their stream's input topic again, or back to an intake's raw topics, in the order of their records.
 
     Each goes once: how far this came is remembered, as the offsets of a consumer group, once the broker has acknowledged it. A run that
     is cut short sends some of it again, and two runs at the same time send everything twice. Key and headers are the record's own;
@@ -72,14 +82,13 @@ def replay_dead_letters(
     from pipeline.operations.dead_letters.letters import Selection
     from pipeline.operations.dead_letters.mending import apply, edited, read_file
     from pipeline.operations.dead_letters.replay import DeadLetters
-    from pipeline.operations.state_admin import configured
     from pipeline.settings import load_settings
 
     if sum(map(bool, (export, from_file, edit))) > 1:
         msg = "--export, --from-file and --edit exclude each other"
         raise typer.BadParameter(msg)
     settings = load_settings(config)
-    own = configured(settings, stream)
+    where = _of_intake(settings, stream) if intake else _of_stream(settings, stream)
     reasons = frozenset(reason or ())
     mend: Mend | None = None
     places = None
@@ -92,14 +101,50 @@ def replay_dead_letters(
         reasons = reasons or frozenset(line.reason for line in lines.values())
     elif edit:
         mend = partial(edited, shlex.split(edit))
-    others = frozenset(s.input_topic for s in settings.streams if s.name != stream)
-    selection = Selection(reasons, _time(since), limit, again, places, others)
-    group = f"{settings.worker.group}.dead-letters.{stream}"
-    with DeadLetters(settings.kafka, topic=own.dlq, to=own.input_topic, group=group) as letters:
+    selection = Selection(reasons, _time(since), limit, again, places, where.others, where.only)
+    with DeadLetters(settings.kafka, topic=where.letters, to=where.to, group=where.group, back=intake) as letters:
         if export is not None:
             _export(letters, selection, export)
         else:
-            _replay(letters, selection, mend, to=own.input_topic, dry_run=dry_run)
+            _replay(letters, selection, mend, to=where.told, dry_run=dry_run)
+
+
+class _Where(NamedTuple):
+    """Where dead letters lie, and where their records go."""
+
+    letters: str
+    to: list[str]
+    told: str
+    group: str
+    others: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
+
+
+def _of_stream(settings: Settings, name: str) -> _Where:
+    from pipeline.operations.state_admin import configured
+
+    own = configured(settings, name)
+    others = frozenset(s.input_topic for s in settings.streams if s.name != name)
+    group = f"{settings.worker.group}.dead-letters.{name}"
+    return _Where(own.dlq, [own.input_topic], own.input_topic, group, others)
+
+
+def _of_intake(settings: Settings, name: str) -> _Where:
+    from pipeline.errors import SettingsError
+    from pipeline.kafka import topics
+    from pipeline.kafka.clients import connect_admin
+
+    own = next((i for i in settings.intake if i.name == name), None)
+    if own is None:
+        known = ", ".join(i.name for i in settings.intake) or "none"
+        raise SettingsError(f"there is no intake {name} in the settings; there is: {known}")
+    there = topics.names(connect_admin(settings.kafka), settings.kafka)
+    raw = sorted(topic for topic in there if own.reads(topic))
+    if not raw:
+        raise SettingsError(f"there is no topic that intake {name} reads: none matches {', '.join(own.topics)}")
+    told = raw[0] if len(raw) == 1 else f"the raw topics of intake {name}"
+    group = f"{settings.worker.group}.dead-letters.intake.{name}"
+    return _Where(own.dlq, raw, told, group, only=frozenset(raw))
 
 
 def _replay(letters: DeadLetters, selection: Selection, mend: Mend | None, *, to: str, dry_run: bool) -> None:
@@ -154,6 +199,7 @@ def _counts(rounds: list[Round], left_out: int) -> str:
         "dealt with by an earlier run (--again takes them all the same)": sum(r.sent_before for r in rounds),
         "twice in the topic": sum(r.repeated for r in rounds),
         "no dead letters of Tidewatch": sum(r.foreign for r in rounds),
+        "of topics that are not there, or not read by it": sum(r.elsewhere for r in rounds),
     }
     return "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
 

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
@@ -176,7 +175,7 @@ async def _opened(
 
     def prepare() -> tuple[AdminClient, int]:
         admin = connect_admin(kafka)
-        named = {topic for topic in intake.topics if not any(sign in topic for sign in "*?[")}
+        named = set(intake.named)
         rights.require(
             admin, kafka, read=named, write=[stream.input_topic, intake.dlq], group=settings.intake_group(intake)
         )
@@ -184,7 +183,7 @@ async def _opened(
         if created := topics.create(admin, kafka, plans):
             log.info("topics created", topics=created)
         facts = topics.require(admin, kafka, named | {stream.input_topic})
-        if not any(fnmatchcase(name, glob) for name in topics.names(admin, kafka) for glob in intake.topics):
+        if not any(map(intake.reads, topics.names(admin, kafka))):
             log.warning("no topic matches yet; it is read when there is one", intake=intake.name, topics=intake.topics)
         return admin, facts[stream.input_topic].partitions
 

@@ -150,6 +150,8 @@ class Selection:
         partition counts as done. None: any.
     others
         Input topics of other streams that share the dead-letter topic: letters of their records are theirs to send.
+    topics
+        Only records of these are sent; None: of any.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -158,6 +160,7 @@ class Selection:
     again: bool = False
     places: frozenset[tuple[int, int]] | None = None
     others: frozenset[str] = frozenset()
+    topics: frozenset[str] | None = None
 
     def __contains__(self, letter: Letter) -> bool:
         """Whether it is to be sent, leaving aside whether it was."""
@@ -180,8 +183,9 @@ class Round:
         To be sent, each record once.
     cut
         Wanted, but only their heads are there.
-    sent_before, repeated, foreign
-        How many were wanted and sent by an earlier run; stand twice in the topic (a worker crashed); are no dead letters.
+    sent_before, repeated, foreign, elsewhere
+        How many were wanted and sent by an earlier run; stand twice in the topic (a worker crashed); are no dead letters; are of topics that
+        nothing is sent to.
     reached
         Partition of the dead-letter topic -> the offset up to which it was read.
     """
@@ -192,6 +196,7 @@ class Round:
     sent_before: int = 0
     repeated: int = 0
     foreign: int = 0
+    elsewhere: int = 0
     reached: dict[int, int] = field(default_factory=dict)
 
     def done(self) -> None:

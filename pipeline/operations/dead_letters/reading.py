@@ -85,6 +85,9 @@ class Reader:
         if progress.done(letter) and not selection.again:
             made.sent_before += 1
             return False
+        if selection.topics is not None and letter.topic not in selection.topics:
+            made.elsewhere += 1
+            return False
         self._wanted += 1
         if letter.source in self._seen:
             made.repeated += 1

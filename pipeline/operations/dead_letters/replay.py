@@ -1,6 +1,8 @@
-"""The dead letters of one stream, opened, read in rounds and sent again.
+"""The dead letters of one stream or intake, opened, read in rounds and sent again.
 
     dead-letter topic ──▶ select (reason, time, not sent yet) ──▶ mend ──▶ input topic, acknowledged ──▶ remember how far
+
+Those of an intake go back to the raw topic and the partition that each came from, and come in from there as any record does.
 
 How far it came is kept as the committed offsets of a consumer group of its own; where only some reasons were sent, their
 offsets stand in the commit's metadata. It is committed after the broker has acknowledged what was sent, so a run that is cut
@@ -26,12 +28,14 @@ from pipeline.settings import KafkaSettings
 
 
 class DeadLetters:
-    """The dead letters of one stream, read and sent again; a context manager.
+    """The dead letters of one stream or intake, read and sent again; a context manager.
 
     Parameters
     ----------
     topic, to
-        The dead-letter topic; the input topic.
+        The dead-letter topic; the input topic of a stream, or all raw topics of an intake.
+    back
+        Whether each record goes back to its own topic and partition: of an intake.
     group
         The consumer group that remembers how far it came.
 
@@ -41,16 +45,17 @@ class DeadLetters:
         Kafka does not answer or refuses; what was not acknowledged by then is not remembered as sent.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, topic: str, to: str, group: str) -> None:
+    def __init__(self, kafka: KafkaSettings, *, topic: str, to: Sequence[str], group: str, back: bool = False) -> None:
         self._kafka = kafka
         self._topic = topic
         self._to = to
+        self._back = back
         self._group = group
         self._timeout = kafka.request_timeout.total_seconds()
 
     def __enter__(self) -> Self:
-        needed, admin = [self._topic, self._to], connect_admin(self._kafka)
-        rights.require(admin, self._kafka, read=needed, write=[self._to], group=self._group)
+        needed, admin = [self._topic, *self._to], connect_admin(self._kafka)
+        rights.require(admin, self._kafka, read=needed, write=self._to, group=self._group)
         topics.require(admin, self._kafka, needed)
         with ExitStack() as stack:
             self._letters = self._consumer()
@@ -74,8 +79,8 @@ class DeadLetters:
                 yield some
 
     def send(self, letters: Sequence[Letter]) -> None:
-        """Send records to the input topic in order, and wait until the broker has acknowledged all."""
-        send(self._kafka, self._to, letters)
+        """Send records in order, and wait until the broker has acknowledged all."""
+        send(self._kafka, None if self._back else self._to[0], letters)
 
     def _progress(self, bounds: Mapping[int, tuple[int, int]]) -> dict[int, Progress]:
         asked = [TopicPartition(self._topic, p) for p in bounds]

@@ -1,4 +1,4 @@
-"""Dead letters sent: their records to the input topic, in order, each acknowledged."""
+"""Dead letters sent: their records to the input topic, or back to where they came from, in order, each acknowledged."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
-def send(kafka: KafkaSettings, to: str, letters: Sequence[Letter]) -> None:
-    """Send records to the input topic `to` in order, and wait until the broker has acknowledged all.
+def send(kafka: KafkaSettings, to: str | None, letters: Sequence[Letter]) -> None:
+    """Send records in order, and wait until the broker has acknowledged all.
+
+    Parameters
+    ----------
+    to
+        The input topic. None: each goes back to its own topic and partition, whatever its key: who knows by which hash its producers put it there.
 
     Raises
     ------
     BrokerError
         Kafka does not answer or refuses one; none that follows it is sent.
     """
-    failed: list[KafkaError] = []
+    failed: list[tuple[str, KafkaError]] = []
     producer = _producer(kafka)
 
-    def reported(error: KafkaError | None, _: Message) -> None:
+    def reported(error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            failed.append(error)
+            failed.append((message.topic() or "", error))
             producer.purge(
                 in_queue=True, in_flight=True, blocking=False
             )  # what follows waits for its turn in a later run
@@ -43,21 +48,23 @@ def send(kafka: KafkaSettings, to: str, letters: Sequence[Letter]) -> None:
     try:
         for letter in letters:
             # Where it goes is its key's business, as for every producer; without a key it stays in its partition.
-            stays = letter.key is None and letter.topic == to
+            topic = letter.topic if to is None else to
+            stays = to is None or (letter.key is None and letter.topic == to)
             where: dict[str, Any] = {"partition": letter.source_partition} if stays else {}
             headers: list[Any] = letter.sent_headers
             value = letter.value if letter.value is None else anew(letter.value)
-            producer.produce(to, value, letter.key, headers=headers, on_delivery=reported, **where)
+            producer.produce(topic, value, letter.key, headers=headers, on_delivery=reported, **where)
             producer.poll(0)
         while len(producer) and not failed:  # not flush: with a fatal error it calls back with an exception under way
             producer.poll(_REPORTED_WITHIN)
     except KafkaException as error:  # fatal after a refusal; the report of that one says more
         with suppress(KafkaException):
             producer.poll(_REPORTED_WITHIN)
-        failed.append(error.args[0])
+        failed.append((to or "the raw topics", error.args[0]))
     if failed:
         producer.purge(in_queue=True, in_flight=True, blocking=False)  # what follows waits for a later run
-        raise broker_error(f"publish to {to}", KafkaException(failed[0]))
+        topic, refused = failed[0]
+        raise broker_error(f"publish to {topic}", KafkaException(refused))
 
 
 def _producer(kafka: KafkaSettings) -> Producer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from confluent_kafka.admin import AdminClient
 
@@ -62,10 +61,9 @@ def examine(settings: Settings, models: Mapping[str, Model]) -> Iterator[Finding
 
 def _intake(settings: Settings, intake: IntakeSettings, admin: AdminClient, there: set[str]) -> Iterator[Finding]:
     what = f"intake {intake.name}"
-    named = [topic for topic in intake.topics if not any(sign in topic for sign in "*?[")]
-    if missing := [topic for topic in named if topic not in there]:
+    if missing := [topic for topic in intake.named if topic not in there]:
         yield Finding(what, "failed", str(topics.no_topic(missing, there)))
-    raw = sorted(name for name in there if any(fnmatchcase(name, glob) for glob in intake.topics))
+    raw = sorted(filter(intake.reads, there))
     if not raw:
         if not missing:
             yield Finding(what, "warning", f"no topic matches {', '.join(intake.topics)} yet: correct the glob, or see to the producers")  # fmt: skip

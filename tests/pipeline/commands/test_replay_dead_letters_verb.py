@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,32 @@ def test_a_record_keeps_its_headers_and_counts_how_often_it_was_sent(stream: Ope
     assert headers(twice) == {**origin, "tidewatch.replay.attempt": b"2"}
     assert (once.partition(), twice.partition()) == (1, 1)  # without a key it stays where it was
     assert len(once.headers() or []) == 6
+
+
+def test_letters_of_an_intake_go_back_to_the_raw_topic_and_partition_they_came_from_and_nowhere_else(
+    stream: OperatedStream, new_topic: Callable[..., str]
+) -> None:
+    raw, strange, letters = new_topic(3), new_topic(), f"{stream.name}.intake.dlq"
+    stream.more["TIDEWATCH_INTAKE"] = json.dumps([{"stream": stream.name, "topics": [raw, "gone-*"]}])
+    assert stream.run("topics", "create").exit_code == 0
+    producer = Producer({"bootstrap.servers": stream.kafka, "log_level": 0})
+    places = [(raw, 2, b"k"), (raw, 0, b"k"), (raw, 1, None), (strange, 0, b"k"), ("gone-1", 0, None)]
+    for offset, (topic, partition, key) in enumerate(places):
+        value = b"%d" % offset
+        letter = DeadLetter(stream.name, "undecodable", "it is broken", topic, partition, offset, key, value)
+        message = letter.message(letters)
+        producer.produce(message.topic, message.value, message.key, headers=list(message.headers))
+    assert producer.flush(20) == 0
+    told = replay(stream, "--intake")
+    assert told == f"3 records sent to {raw}; 2 of topics that are not there, or not read by it\n"
+    came = [(m.partition(), m.key(), m.value()) for m in stream.messages(raw)]
+    assert came == [(0, b"k", b"1"), (1, None, b"2"), (2, b"k", b"0")]  # whatever partition the key's hash is
+    assert stream.messages(strange) == []
+    assert arrived(stream) == []
+    assert replay(stream, "--intake").startswith("0 records sent")
+    assert "there is no intake no in the settings; there is: " in stream.refused(
+        "replay-dead-letters", "no", "--intake"
+    )
 
 
 async def test_what_lies_beside_its_record_is_not_unpacked_beyond_bounds(stream: OperatedStream) -> None:

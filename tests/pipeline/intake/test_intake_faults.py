@@ -20,7 +20,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from frozen_states import stream_of
 from kafka_fixtures import committed_offsets
+from typer.testing import CliRunner
 
+from pipeline.cli import create_cli
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.partition.stream import PartitionCore
 from pipeline.settings import KafkaSettings
@@ -147,6 +149,21 @@ def wait(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> No
         time.sleep(0.2)
 
 
+def mend(folder: Path, intake: str, raw: Raw) -> None:
+    """Send its dead letter again, as what it should have been."""
+    file = folder / "letters.jsonl"
+    for words in (("--export", str(file)), ("--from-file", str(file))):
+        config = ["--config", str(folder / "tidewatch.toml")]
+        done = CliRunner().invoke(create_cli(), ["replay-dead-letters", intake, "--intake", *words, *config])
+        assert done.exit_code == 0, (done.output, done.exception)
+        assert done.stdout.startswith("1 ")
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        metric = {"name": "mended", "tags": {"host": "h"}, "timestamp": T0 + 1, "fields": {"value": 1.0}}
+        file.write_text("".join(json.dumps(line | {"value": metric}) + "\n" for line in lines))
+    raw.sent.append(('mended{host="h"}', T0 * 1000 + 1000, 1.0))
+    raw.records += 1
+
+
 def batches_of(kafka: str, topic: str) -> list[RecordBatch]:
     return list(read_to_the_end(KafkaSettings(brokers=kafka), topic))
 
@@ -214,6 +231,8 @@ def test_killed_paused_and_in_company_it_loses_nothing_and_counts_nothing_twice(
             time.sleep(2)
         wait(done(kafka, group, raw_topic, raw.records), "not all is committed")
         assert (one.poll(), other.poll()) == (None, None)
+        mend(tmp_path, group, raw)
+        wait(done(kafka, group, raw_topic, raw.records), "what was mended is not read")
         for process in (one, other):
             process.terminate()
         assert [process.wait(20) for process in (one, other)] == [0, 0]
