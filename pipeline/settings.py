@@ -678,6 +678,11 @@ class StreamSettings(_Table):
         timedelta(days=1),
         description="A jump ahead of the series' newest by more than this needs the next record's confirmation.",
     )
+    lateness: Duration = Field(
+        timedelta(0),
+        description="How long observations wait for older ones of their series that come after them: up to 8 a series, where something is missing "
+        "before them or the series has no usual step; then they are judged in order. 0: none waits. Metrics only.",
+    )
     fill_gaps: int = Field(
         3, ge=0, description="A gap of up to this many intervals is filled; a longer one starts the window anew."
     )

@@ -104,6 +104,7 @@ class Attention:
             heard.watermarks[at].tolist(),
             self._parts(state, lives, active, heard, heard.rows[at], absent),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
+            None if heard.waited is None else heard.waited[at].tolist(),
         )
 
     def _keeps(

@@ -147,6 +147,8 @@ class Lifecycle:
                 or (life.untold and judged.clock[i] >= self.tells_at(life, quiet))
             ) and self._let_pass(life, row, judged.causes[i], watermarks, steps, quiet, heard=True):
                 continue
+            elif life.kind == NO_DATA and judged.waited and judged.waited[i] and judged.times[i] <= life.heard:
+                i += 1  # it came before the series fell silent
             elif life.kind == NO_DATA:  # there is data: over; the observation itself is judged as any other
                 self._hear(life, judged, i)
                 until = self.reopens_until(life, judged.times[i])

@@ -192,6 +192,8 @@ class Judged:
     look: Callable[[int, int | None, float], Look]
     """What observation i looks like (a scored one), given how many observations ago the alert began, 0 for the onset itself, and what
     was usual then; None: its kind is not asked for (`UNUSUAL` stands there)."""
+    waited: list[bool] | None = None
+    """It came earlier, and waited for older ones; None: none did."""
 
 
 NOTHING = Judged([], [], [], [], [], [], [], [], [], [], [], [], [], [], lambda _i, _since, _usual: Look(0))

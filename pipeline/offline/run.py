@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from detectors.model import Model, aggregate
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
-from pipeline.partition.stream import Settled, Stream, create_stream
+from pipeline.partition.stream import Settled, Step, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import decides
@@ -116,17 +116,19 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
         verdicts = replace(verdicts, alarm=alarm, lower=lower, upper=upper)
     core = stream.core(0)
     for start in range(0, N, BATCH):
-        for _, settled in core.process(observations.part(start, start + BATCH)):
-            _write(verdicts, settled, stream.model)
+        done = core.process(observations.part(start, start + BATCH))
+        done += core.wait_no_longer() if start + BATCH >= N else []
+        for step, settled in done:
+            _write(verdicts, step, settled, stream.model)
         if on_progress is not None:
             on_progress(min(start + BATCH, N), N)
     _name_alerts(verdicts, observations)
     return verdicts
 
 
-def _write(verdicts: Verdicts, settled: Settled, model: Model) -> None:
+def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model) -> None:
     scored = settled.scored
-    at = scored.offsets
+    at = step.observations.came[scored.index]
     usable = np.isfinite(scored.raw).all(axis=1)
     verdicts.raw[at] = scored.raw
     verdicts.calibrated[at] = np.where(usable, aggregate(scored.calibrated, model.aggregation), np.nan)

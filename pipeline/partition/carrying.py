@@ -6,6 +6,7 @@
 | threshold method | its levels start anew in every series; windows, calibration and alerts stay |
 | selectors | the same for the series that they select |
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
+| lateness | what waits goes on where it is set to 0 |
 | probation | holds for new series, and for those that are in probation |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
 | the model, another shape | refused: what is kept of a series is of the old one |
@@ -43,7 +44,7 @@ from pipeline.partition.decisions import (
     unpacked,
 )
 from pipeline.partition.stores.base import Checkpoint, Identity
-from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.partition.stream import PartitionCore, Settled, Stream
 
 _SILENCES_KEPT = 86_400_000
 """Milliseconds of the partition's event time for which a silence that ended is kept, for series that are behind."""
@@ -92,12 +93,16 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What decisions led to: the partition as it is now, what is in force, alert records; why settings were refused, "" where none were."""
+    """What decisions led to: the partition as it is now, what is in force, alert records; why settings were refused, "" where none were.
+
+    `waited` is what had waited for older observations and was judged now; its alerts are among `alerts`.
+    """
 
     core: PartitionCore
     in_force: InForce
     alerts: list[Alert]
     refused: str
+    waited: Sequence[Settled] = ()
 
 
 def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[InForce], Stream]) -> Effect:
@@ -111,8 +116,9 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
     if isinstance(taken, Tick):
         now = msgspec.structs.replace(held, tick=taken.number)
         hold(core, now)
-        return Effect(core, now, core.tick(taken.event_time, max(taken.offset - 1, 0)), "")
-    last, alerts, refused = last_settings(taken.decisions), [], ""
+        alerts, waited = core.tick(taken.event_time, max(taken.offset - 1, 0))
+        return Effect(core, now, alerts, "", waited)
+    last, alerts, refused, waited = last_settings(taken.decisions), [], "", []
     for at, decision in enumerate(taken.decisions):
         now = in_force_after(held, decision, taken.offset, core.watermark)
         if at == last:
@@ -122,6 +128,9 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
             elif refused := differing(shape_of(core.stream), shape_of(stream)):
                 now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
             else:
+                if core.waits and not stream.settings.lateness:
+                    waited = [settled for _, settled in core.wait_no_longer(offset=taken.offset - 1)]
+                    alerts += [a for settled in waited for a in settled.alerts]
                 core = carried(core, stream)
                 alerts += core.wait_no_more() if core.patience is None else []
         elif isinstance(decision.what, SettingsOf):
@@ -133,7 +142,7 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
             now = msgspec.structs.replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
             hold(core, now)
         held = now
-    return Effect(core, held, alerts, refused)
+    return Effect(core, held, alerts, refused, waited)
 
 
 def hold(core: PartitionCore, in_force: InForce) -> None:
@@ -185,6 +194,8 @@ def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
         _set_model(new)
     if core.patience is None and new.patience is not None:
         new.wait_from_here()
+    if new.waits and not core.waits:
+        new.wait_for_order()
     if old.settings.alerts.update_every != stream.settings.alerts.update_every:
         new.life.reschedule(state)
     return new

@@ -138,6 +138,8 @@ class Homes:
             return False
         near = rows[:_LOOKED_AT]
         turn = np.flatnonzero(near % self._stride == self._rounds % self._stride)[:_SIGHTINGS]
+        if observations.order is not None:  # of what waited, another record is at hand
+            turn = turn[~observations.order.waited[turn]]
         index = np.searchsorted(records.offsets, observations.offsets[turn])
         before = self._sightings
         for i, r in zip(turn.tolist(), index.tolist(), strict=True):

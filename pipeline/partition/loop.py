@@ -506,6 +506,10 @@ class PartitionLoop:
             counts: Counter[str] = Counter(ticks=1) if isinstance(taken, Tick) else Counter()
             if not self._alerts_are_out:
                 self._messages.alerts(effect.alerts, counts)
+            for settled in effect.waited:
+                counts.update(settled.counts)
+                if not self._all_is_out:
+                    self._messages.scores(self.core, settled)
             if counts:
                 self._reports.batch(counts, {})
             self._tell_state()

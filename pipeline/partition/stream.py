@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,9 @@ from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import kinds
 from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Scored
-from pipeline.steps.clock import absence, event_time, ticks
+from pipeline.steps.clock import absence, event_time, ticks, waiting
 from pipeline.steps.clock.event_time import EventTime
+from pipeline.steps.clock.waiting import Waiting
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.judgement import Judged, Judgements, decides
 from pipeline.steps.scoring import MemberScores, Scorer
@@ -99,6 +100,9 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
     if settings.counter and (model.kind, model.channels) != ("metric", 1):
         msg = f"stream {settings.name} sets counter, which is for metrics with one channel; its model takes other ones"
         raise SettingsError(msg)
+    if settings.lateness and model.kind == "table":
+        msg = f"stream {settings.name} sets lateness, which is for metrics: the rows of a table have no order to come out of"
+        raise SettingsError(msg)
     check(settings, model)
     try:
         budgets = settings.budgets(model.kind)
@@ -152,8 +156,8 @@ class Step:
     observations: Observations
     rows: NDArray[np.intp]
     pushed: Pushed
-    places: NDArray[np.int64]
-    """(N,) how-manyeth of the partition's observations each is, from 0."""
+    sampled: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    """Offsets, event times, and the partition's event time at them, of a sample of what came (`pipeline.steps.clock.ticks`)."""
     watermarks: NDArray[np.int64]
     absent: Sequence[tuple[Absent, int]]
     living: NDArray[np.int64] | None
@@ -186,6 +190,7 @@ class PartitionCore:
         self.life = AlertLife(stream.settings, model, stream.settings.input_topic, partition, self.selectors)
         self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
         self._alarm_decides = decides(model, stream.settings)
+        self._waiting = _waiting_of(stream)
         self.state = PartitionState(
             {
                 "admission": _ADMISSION,
@@ -195,6 +200,7 @@ class PartitionCore:
                 "threshold": stream.threshold.dtype,
                 "alerts": self.life.dtype,
                 **({} if self._judgements is None else self._judgements.components),
+                **({} if self._waiting is None else {waiting.COMPONENT: self._waiting.dtype}),
             },
             max_series=stream.settings.max_series,
         )
@@ -245,6 +251,9 @@ class PartitionCore:
 
     def parts(self, observations: Observations) -> Iterator[Observations]:
         """Cut where idle series are looked for; nearly always there is one part. Each is to be settled before the next."""
+        if self._waiting is not None:
+            yield from self._in_order(self._waiting, observations)
+            return
         start, total = 0, len(observations)
         while start < total:
             seen = self.state.scalars.get("observations", 0)
@@ -253,51 +262,126 @@ class PartitionCore:
             yield observations if (start, stop) == (0, total) else observations.part(start, stop)
             start = stop
 
+    def _in_order(self, waits: Waiting, observations: Observations) -> Iterator[Observations]:
+        """What goes on of what waited and of what comes, cut where is looked for who need not wait any more, and for idle series."""
+        state, start, total = self.state, 0, len(observations)
+        while start < total:
+            came, look = waits.next_look(state)
+            if came == look:
+                yield from _of_one_kind(waits.look(state, self.clock.now, int(observations.offsets[start])))
+                if came % EVICT_EVERY == 0:
+                    self._evict()
+                _, look = waits.next_look(state)
+            stop = min(total, start + look - came)
+            part = observations.part(start, stop)
+            rows, new = state.rows_of(part.series)
+            state.arrays[waiting.COMPONENT]["unbegun"][new] = 1
+            self._expect(new)
+            yield from _of_one_kind(waits.take(state, part, rows))
+            start = stop
+
+    @property
+    def waits(self) -> bool:
+        """Whether observations may wait for older ones."""
+        return self._waiting is not None
+
+    def wait_for_order(self) -> None:
+        """No observation waited for older ones, and any may from here on."""
+        if self._waiting is not None:
+            self._waiting.begin(self.state)
+
+    def wait_no_longer(
+        self, rows: NDArray[np.intp] | None = None, offset: int | None = None
+    ) -> list[tuple[Step, Settled]]:
+        """Let all go on that waits for older observations, of some series or (None) of all.
+
+        `offset` says where that is; None: where the last of them came.
+        """
+        if self._waiting is None:
+            return []
+        rows = self.state.rows() if rows is None else rows
+        return [self._done(part) for part in _of_one_kind(self._waiting.released(self.state, rows, offset))]
+
     def push(self, observations: Observations) -> Step:
         """Find the series, write into their windows, hand out the windows to score (`step.pushed.windows.x`)."""
         state, stream = self.state, self.stream
-        self._evict()
-        before, offsets = len(state), observations.offsets
+        if self._waiting is None and (seen := state.scalars.get("observations", 0)) and seen % EVICT_EVERY == 0:
+            self._evict()
+        before = len(state)
         rejected: list[tuple[int, str, str]] = []
-        places = state.scalars.get("observations", 0) + np.arange(len(observations))
-        seen = state.scalars.get("observations", 0) + len(observations)
+        come = None if observations.order is None else np.flatnonzero(~observations.order.waited)
+        seen = state.scalars.get("observations", 0) + (len(observations) if come is None else len(come))
+        offsets = observations.offsets if come is None else observations.offsets[come]
+        places = _places(observations, seen)
         rows, new = state.rows_of(observations.series)
         if (rows < 0).any():
             limit = f"this partition holds {state.max_series} series already (max_series)"
             rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
             keep = np.flatnonzero(rows >= 0)
             observations, rows, places = observations.take(keep), rows[keep], places[keep]
+        all_of_them, of_rows, order = observations, rows, observations.order
+        if order is not None:
+            observations = observations.take(np.flatnonzero(~order.waits))
+            rows = rows[~order.waits]
+        if self._waiting is not None:
+            before, new = self._begun(rows)
         new += self._change_kinds(observations, rows, new)
         self._admit(new)
         pushed = stream.windows.push(state, observations, rows, new)
-        watermarks, absent = self._event_times(rows, places, observations.timestamps, pushed, seen)
+        watermarks, vouched, absent = self._event_times(all_of_them, of_rows, places, pushed, seen)
+        sampled = ticks.sampled(places)
+        sampled = sampled[vouched[sampled]]
+        looked_at = all_of_them.offsets[sampled], all_of_them.timestamps[sampled], watermarks[sampled]
         state.scalars["observations"] = seen
         told = [(one, int(offsets[max(one.behind, 0)])) for one in absent]
         living = _living(before, rows, new) if stream.shares else None
-        return Step(observations, rows, pushed, places, watermarks, told, living, rejected)
+        watermarks = watermarks if order is None else watermarks[~order.waits]
+        return Step(observations, rows, pushed, looked_at, watermarks, told, living, rejected)
+
+    def _begun(self, rows: NDArray[np.intp]) -> tuple[int, list[int]]:
+        """Of how many series something went on before, and which of `rows` are of others: they begin now."""
+        unbegun = self.state.arrays[waiting.COMPONENT]["unbegun"]
+        before = len(self.state) - int(np.count_nonzero(unbegun))
+        of = np.unique(rows[rows >= 0])
+        new = of[unbegun[of] != 0]
+        unbegun[new] = 0
+        return before, new.tolist()
 
     def _event_times(
         self,
+        observations: Observations,
         rows: NDArray[np.intp],
         places: NDArray[np.int64],
-        times: NDArray[np.int64],
         pushed: Pushed,
         seen: int,
-    ) -> tuple[NDArray[np.int64], list[Absent]]:
-        """The partition's event time after each observation, and who is absent.
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], list[Absent]]:
+        """The partition's event time after each observation, whose event times may move it, and who is absent.
 
         Where event time begins among them, all of before is as if it was then.
         """
-        begins = not self.clock.now
-        watermarks, absent = self.clock.advance(rows, places, times, pushed.vouched, seen, pushed.learnt)
-        if not (begins and self.clock.now):
-            return watermarks, absent
+        before, order, times, vouched = self.clock.now, observations.order, observations.timestamps, pushed.vouched
+        if order is None:
+            watermarks, absent = self.clock.advance(rows, places, times, vouched, seen, pushed.learnt)
+        else:  # each moves it when it comes, whether it waits or not
+            vouched, went_on, came = order.vouched.copy(), np.flatnonzero(~order.waits), np.flatnonzero(~order.waited)
+            vouched[went_on] &= pushed.vouched
+            if not len(came):
+                return np.full(len(rows), before), vouched, []
+            learnt = [(int(np.searchsorted(came, went_on[i])), row, step) for i, row, step in pushed.learnt]
+            begun = self.state.scalars.get("observations", 0)
+            clock = self.clock
+            _, absent = clock.advance(rows[came], places[came], times[came], vouched[came], seen, learnt)
+            watermarks = clock.behind(places, before)
+            at, waited = places[went_on], order.waited[went_on]
+            absent = [replace(one, cause=_cause(at, waited, begun + one.behind)) for one in absent]
+        if before or not self.clock.now:
+            return watermarks, vouched, absent
         lives = self.state.arrays["alerts"]
         heard = (lives["status"] != 0) | (lives["heard"] != 0)  # also of an alert that is over: its row remembers it
         unheard = np.flatnonzero(heard & (lives["heard_at"] == 0))
         lives["heard_at"][unheard] = self.clock.begun
         self.state.touch(unheard)
-        return np.where(watermarks > 0, watermarks, self.clock.begun), absent
+        return np.where(watermarks > 0, watermarks, self.clock.begun), vouched, absent
 
     def settle(self, step: Step, scores: MemberScores) -> Settled:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
@@ -334,11 +418,16 @@ class PartitionCore:
             )
             level = self.selectors.levels(state, rows, level)
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
-        heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent)
+        waited = None if observations.order is None else observations.order.waited
+        heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
         state.touch(step.rows)
         at = observations.offsets[windows.index]
         unscorable = [(int(at[i]), "not scorable", reason) for i, reason in scores.faults.items()]
+        if unscorable and observations.order is not None:
+            came = observations.came[windows.index]
+            of_old = [f"; it is of offset {came[i]}, and waited" if came[i] != at[i] else "" for i in scores.faults]
+            unscorable = [(o, what, why + more) for (o, what, why), more in zip(unscorable, of_old, strict=True)]
         anomalous = int((scored.live & (scored.alarm >= 0)).sum())
         counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
         return Settled(alerts, scored, unscorable, counts)
@@ -428,25 +517,33 @@ class PartitionCore:
 
     def hear_delays(self, step: Step, records: RecordBatch) -> None:
         """Take note of how late observations are read, by the time stamps of the records that held them."""
-        at = ticks.sampled(step.places)
-        at = at[step.pushed.vouched[at]]
-        if len(at):
-            record_times = records.timestamps[np.searchsorted(records.offsets, step.observations.offsets[at])]
+        offsets, times, watermarks = step.sampled
+        if len(offsets):
+            record_times = records.timestamps[np.searchsorted(records.offsets, offsets)]
             # Some formats have none. Up to where event time first moved on nobody knows it, and it looks otherwise for every cut.
-            dated = (record_times > 0) & (step.watermarks[at] > self.clock.begun)
-            late = record_times - step.observations.timestamps[at]
-            ticks.hear(self.state.scalars, step.watermarks[at][dated], late[dated])
+            dated = (record_times > 0) & (watermarks > self.clock.begun)
+            ticks.hear(self.state.scalars, watermarks[dated], (record_times - times)[dated])
 
-    def tick(self, event_time: int, offset: int) -> list[Alert]:
-        """Nothing came any more behind the record at `offset`, and the partition's event time is `event_time` now, ms."""
-        if not 0 < self.watermark < event_time:
-            return []
+    def tick(self, event_time: int, offset: int) -> tuple[list[Alert], list[Settled]]:
+        """Nothing came any more behind the record at `offset`, and the partition's event time is `event_time` now, ms.
+
+        Returns what there is to say of alerts, and what waited for older observations and was judged now.
+        """
+        before = self.watermark
+        if not 0 < before < event_time:
+            return [], []
         absent = self.clock.tick(event_time)
-        return self.life.tick(self.state, [(one, offset) for one in absent], self.watermark)
+        alerts = self.life.tick(self.state, [(one, offset) for one in absent], self.watermark)
+        if self._waiting is None:
+            return alerts, []
+        waited = self._waiting.look(self.state, self.watermark, offset, before)
+        settled = [self._done(part)[1] for part in _of_one_kind(waited)]
+        return alerts + [a for s in settled for a in s.alerts], settled
 
     def next_change(self) -> int:
         """The event time from which on a tick changes something, ms, if nothing comes."""
-        return min(self.clock.next_change(), self.life.next_change(self.state))
+        changes = min(self.clock.next_change(), self.life.next_change(self.state))
+        return changes if self._waiting is None else min(changes, self._waiting.next_change(self.state, self.watermark))
 
     def miss(self, records: int) -> None:
         """Records of the log that are next cannot be read: they expired. The next observation comes behind them.
@@ -480,6 +577,7 @@ class PartitionCore:
         _, new = state.rows_of(sorted(s for s, a in told.items() if a.status != "resolved"), limited=False)
         self._kinds.admit(state, new)
         self._admit(new)
+        self._expect(new)
         self.stream.windows.admit(state, new)
         taken = self.life.take_up(state, told, state.arrays["windows"]["last"], self.watermark)
         if not self.clock.now:  # they are heard of when it begins (`push`), however the stream is cut
@@ -526,17 +624,18 @@ class PartitionCore:
         if np.count_nonzero(at_home) < AT_HOME * len(rows):
             return []
         gone = rows[at_home & (hashes % after != self.partition)]
-        alerts = self.life.ended(self.state, gone, self.watermark, "moved")
+        alerts = [a for _, settled in self.wait_no_longer(gone) for a in settled.alerts]
+        alerts += self.life.ended(self.state, gone, self.watermark, "moved")
         self.forget(gone)
         return alerts
 
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
         """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
-        done = []
-        for part in self.parts(self.unseen(observations)):
-            step = self.push(part)
-            done.append((step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))))
-        return done
+        return [self._done(part) for part in self.parts(self.unseen(observations))]
+
+    def _done(self, part: Observations) -> tuple[Step, Settled]:
+        step = self.push(part)
+        return step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))
 
     def _change_kinds(self, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> list[int]:
         """Say what each observation's kind is; the rows of series whose kind is another from here on: only their alerts go on."""
@@ -550,9 +649,10 @@ class PartitionCore:
         if observations.kinds is None and not self._counting:
             return []
         changed = kinds.changed(stored, observations.kinds, rows)
+        kept = ("alerts",) if self._waiting is None else ("alerts", waiting.COMPONENT, event_time.COMPONENT)
         for row, kind in changed.items():
             for name, array in self.state.arrays.items():
-                if name != "alerts":
+                if name not in kept:
                     array[row] = np.zeros((), array.dtype)
             self.state.arrays["windows"]["kind"][row] = kind
         self._counting |= bool(changed)
@@ -576,20 +676,28 @@ class PartitionCore:
             ):  # the judgement says itself what is news, and from when on it knows enough of a series
                 asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
                 admission["probation"] = settings.probation if asked else 0
-            state.arrays[event_time.COMPONENT]["usual"][row] = model.interval_ms.get(name, 0)
             self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
             if known and (calibration := model.calibrations.get(name)) is not None:
                 state.arrays["calibration"]["members"][row] = calibration
+        if self._waiting is None:
+            self._expect(new)
         if self._judgements is not None:
             self._judgements.begin(state, new, strange)
 
+    def _expect(self, new: list[int]) -> None:
+        """Put the usual step that the model knows of series into their clock's rows; where observations wait, when the first of them comes."""
+        for row in new:
+            interval = self.stream.model.interval_ms.get(self.state.names[row] or "", 0)
+            self.state.arrays[event_time.COMPONENT]["usual"][row] = interval
+
     def _evict(self) -> None:
         """Before the observation behind a border: what is settled is written by then, scores of the series that go among it."""
-        seen = self.state.scalars.get("observations", 0)
-        if seen and seen % EVICT_EVERY == 0:
-            idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
-            idle = self.clock.idle_rows(idle_after)
-            self.forget(idle[self.state.arrays["alerts"]["status"][idle] == 0])
+        idle_after = int(self.stream.settings.idle_after.total_seconds() * 1000)
+        idle = self.clock.idle_rows(idle_after)
+        idle = idle[self.state.arrays["alerts"]["status"][idle] == 0]
+        if self._waiting is not None:
+            idle = idle[self.state.arrays[waiting.COMPONENT]["count"][idle] == 0]
+        self.forget(idle)
 
     def forget(self, rows: NDArray[np.intp]) -> None:
         """Drop series."""
@@ -608,6 +716,38 @@ def _patience_ms(after: str | timedelta) -> int:
     if isinstance(after, timedelta):
         return after // timedelta(milliseconds=1)
     return absence.AUTO if after == "auto" else absence.NEVER
+
+
+def _waiting_of(stream: Stream) -> Waiting | None:
+    """None: nothing waits."""
+    settings, windows = stream.settings, stream.windows
+    if not settings.lateness or windows.policy is None:
+        return None
+    lateness = settings.lateness // timedelta(milliseconds=1)
+    return Waiting(lateness, windows.policy, channels=windows.C, counts=windows.counts)
+
+
+def _places(observations: Observations, stop: int) -> NDArray[np.int64]:
+    """The how-manyeth of the partition's observations each is, from 0; of who waited before, that of who came before it. There are `stop` up to here."""
+    if observations.order is None:
+        return stop - len(observations) + np.arange(len(observations))
+    come = np.cumsum(~observations.order.waited)
+    return np.asarray(come + (stop - come[-1:].sum() - 1), np.int64)
+
+
+def _cause(places: NDArray[np.int64], waited: NDArray[np.bool_], place: int) -> float:
+    """Which of observations at `places` (rising) came as that how-manyeth; half-way between two where none of them did."""
+    at = int(np.searchsorted(places, place))
+    return float(at) if at < len(places) and places[at] == place and not waited[at] else at - 0.5
+
+
+def _of_one_kind(observations: Observations | None) -> Iterator[Observations]:
+    """Cut where a series has two kinds."""
+    start, total = 0, 0 if observations is None else len(observations)
+    while observations is not None and start < total:
+        stop = kinds.same(observations, start, total)
+        yield observations if (start, stop) == (0, total) else observations.part(start, stop)
+        start = stop
 
 
 def _living(before: int, rows: NDArray[np.intp], new: list[int]) -> NDArray[np.int64]:

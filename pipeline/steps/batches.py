@@ -133,6 +133,32 @@ class Stretch:
     number: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How observations stand to the order they came in, where some wait for others (`pipeline.steps.clock.waiting`); (N,) each.
+
+    Attributes
+    ----------
+    came : int64
+        The Kafka offset of each; `Observations.offsets` is where it went on.
+    waits : bool
+        It waits from here on: its series was heard of, and nothing else of it is known yet.
+    waited : bool
+        It waited, and goes on here. The others are where they came.
+    vouched : bool
+        Its event time may move the partition's, if it is accepted.
+    """
+
+    came: NDArray[np.int64]
+    waits: NDArray[np.bool_]
+    waited: NDArray[np.bool_]
+    vouched: NDArray[np.bool_]
+
+    def at(self, of: slice | NDArray[np.intp]) -> Order:
+        """Those at some places."""
+        return Order(self.came[of], self.waits[of], self.waited[of], self.vouched[of])
+
+
 @dataclass(slots=True)
 class Observations:
     """Decoded observations, in log order.
@@ -154,6 +180,8 @@ class Observations:
         Since when counters and deltas count, ms; 0: not known. None: of none of them.
     stretches
         What says where it comes from; before anything counts it, `PartitionCore.unseen` asks whether it was seen before.
+    order
+        How they stand to the order that they came in; None: it is theirs.
     """
 
     offsets: NDArray[np.int64]
@@ -164,6 +192,7 @@ class Observations:
     kinds: NDArray[np.uint8] | None = None
     begun: NDArray[np.int64] | None = None
     stretches: list[Stretch] = field(default_factory=list)
+    order: Order | None = None
 
     def __len__(self) -> int:
         return len(self.series)
@@ -179,6 +208,7 @@ class Observations:
             None if self.originals is None else self.originals[of],
             None if self.kinds is None else self.kinds[of],
             None if self.begun is None else self.begun[of],
+            order=None if self.order is None else self.order.at(of),
         )
 
     def take(self, keep: NDArray[np.intp]) -> Observations:
@@ -193,7 +223,13 @@ class Observations:
             None if self.kinds is None else self.kinds[keep],
             None if self.begun is None else self.begun[keep],
             [kept for stretch in self.stretches if (kept := _kept(stretch, keep)) is not None],
+            None if self.order is None else self.order.at(keep),
         )
+
+    @property
+    def came(self) -> NDArray[np.int64]:
+        """(N,) the Kafka offset that each came at, also where it waited since."""
+        return self.offsets if self.order is None else self.order.came
 
     @classmethod
     def merged(cls, one: Observations, other: Observations) -> Observations:
@@ -355,12 +391,15 @@ class Heard:
         The partition's event time after each; never falls.
     absent
         What is to be said of series that say nothing, in order, each with the offset of the record that carried the time there.
+    waited : (N,) bool or None
+        It came earlier: whoever was told since that there is no data is not wrong. None: none did.
     """
 
     rows: NDArray[np.intp]
     accepted: NDArray[np.bool_]
     watermarks: NDArray[np.int64]
     absent: Sequence[tuple[Absent, int]] = ()
+    waited: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)

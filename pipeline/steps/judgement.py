@@ -120,7 +120,7 @@ class Judgements:
         """
         if not state.scalars.get(_BEGUN):
             state.scalars[_BEGUN] = 1
-            new = state.rows().tolist()
+            new = [row for row in state.rows().tolist() if not _unbegun(state, row)]
             state.touch(np.array(new, np.intp))
         if not new:
             return
@@ -228,6 +228,11 @@ class Judgements:
         judged.expected[at] = said.expected
         judged.margin[at] = said.band
         judged.shares[at] = said.shares
+
+
+def _unbegun(state: PartitionState, row: int) -> bool:
+    """Whether all that came of a series so far waits yet."""
+    return "waiting" in state.arrays and bool(state.arrays["waiting"]["unbegun"][row])
 
 
 def _so_far(rows: NDArray[np.intp], kept: NDArray[Any], what: NDArray[np.bool_]) -> NDArray[np.bool_]:

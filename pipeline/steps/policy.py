@@ -37,6 +37,10 @@ class Policy:
     future_limit: int
     gaps: bool
 
+    def longest(self, usual: int) -> int:
+        """The longest step that is no jump, given the usual one."""
+        return max(self.future_limit, (self.fill_gaps + 2) * usual)
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
@@ -124,7 +128,7 @@ class SeriesClock:
     @property
     def longest(self) -> int:
         """The longest step that is no jump."""
-        return max(self.policy.future_limit, (self.policy.fill_gaps + 2) * self.usual)
+        return self.policy.longest(self.usual)
 
     def _next(self, time: int) -> Ruling:
         step = time - self.last

@@ -36,7 +36,8 @@ FORMAT = 4
 from the partition's event time at which a series was last heard of (alerts.heard_at). 4: every metric of one channel may be a counter
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
-stands beside it); series vote for the partition's event time, and are waited for (component `clock`); what is in force is a field
+stands beside it); series vote for the partition's event time, and are waited for (component `clock`); observations may wait for older ones
+(component `waiting`); what is in force is a field
 (`in_force`) instead of a part of the identity; there may be positions of sources (`sources:<n>`).
 """
 PAGE = 128
@@ -249,7 +250,7 @@ def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]
     old = _stored(fields, components, 3)
     counted = "total_at" in (old["windows"].names or ())
     known_kind = {"windows.kind": lambda windows: windows["total_at"] != 0} if counted else {}
-    return _relaid(fields, old, components, known_kind, {"clock": _votes})
+    return _relaid(fields, old, components, known_kind, {"clock": _votes, "waiting": _waiting})
 
 
 def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -264,6 +265,13 @@ def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[
     if "decided" in (windows.dtype.names or ()):
         clocks["step"] = clocks["usual"] = np.where(windows["decided"] != 0, windows["interval"], 0)
     return clocks
+
+
+def _waiting(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Nothing waits yet."""
+    slots = np.zeros(PAGE, dtype)
+    slots["newest"] = stored["windows"]["last"]
+    return slots
 
 
 _LEVEL_OF_3 = np.dtype([("unused", "u1")])
@@ -290,7 +298,7 @@ def _stored(
     """The components as a format before 4 had them; which of two layouts, the pages say."""
     budget = "interval" in (components["threshold"].names or ())
     threshold = _LEVEL_OF_3 if budget else components["threshold"]
-    components = {name: dtype for name, dtype in components.items() if name != "clock"}
+    components = {name: dtype for name, dtype in components.items() if name not in ("clock", "waiting")}
     older = {**components, "alerts": _alerts_of(components, number), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
     otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)

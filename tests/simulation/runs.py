@@ -12,6 +12,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -341,8 +342,10 @@ class Simulation:
         method = "fixed" if int(which * 100) % 2 else "quantile"
         threshold = threshold.model_copy(update={"method": method})
         alerts = settings.alerts.model_copy(update={"resolve_count": 1 + int(4 * which)})
-        changed = settings.model_copy(update={"threshold": threshold, "alerts": alerts, "probation": int(20 * which)})
         stream = self.scenario.stream
+        late = timedelta(minutes=3 * (int(which * 1000) % 2)) if stream.model.kind == "metric" else timedelta(0)
+        update = {"threshold": threshold, "alerts": alerts, "probation": int(20 * which), "lateness": late}
+        changed = settings.model_copy(update=update)
         return Streams(create_stream(changed, stream.model, stream.scorer))
 
     async def _decide(self, fault: Fault) -> None:

@@ -45,6 +45,8 @@ JUDGED = (1, 6)
 """Scenarios whose model has a judgement, which decides."""
 ABSENT = (1, 4, 6)
 """Scenarios in which a series that says nothing is absent after a minute."""
+WAITING = (0, 1, 5, 6)
+"""Scenarios in which observations wait for older ones for some minutes."""
 SELECTING = (2, 5, 6)
 """Scenarios whose settings say something else of some series."""
 SELECT = (
@@ -74,8 +76,8 @@ def name(who: str, partition: int) -> str:
 
 @contextmanager
 def small_numbers() -> Iterator[None]:
-    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, small portions of foreign messages, few
-    unacknowledged messages: borders everywhere."""
+    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, a look for who waits every 8 to 32,
+    three observations that wait at most, small portions of foreign messages, few unacknowledged messages: borders everywhere."""
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
         patch("pipeline.partition.stream.EVICT_EVERY", 16),
@@ -89,6 +91,8 @@ def small_numbers() -> Iterator[None]:
         patch("pipeline.steps.clock.ticks.JUMP", 1e12),  # virtual seconds are minutes for the wall
         patch("pipeline.partition.loop.REFUSED_FOR", 5.0),
         patch("pipeline.partition.loop.QUIET", 2.0),
+        patch("pipeline.steps.clock.waiting.OFTEN", 8),
+        patch("pipeline.steps.clock.waiting.ROOM", 3),
         patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
@@ -141,6 +145,8 @@ def scenario(number: int, first: int | None = None) -> Scenario:
             suppression=timedelta(minutes=chance.choice((0, 4))),
         ),
     )
+    if number in WAITING:
+        settings = settings.model_copy(update={"lateness": timedelta(minutes=3)})
     if number in SELECTING:
         settings = settings.model_copy(update={"select": SELECT})
     stream = create_stream(settings, model, WaitingScorer(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,23 +73,53 @@ def explain(place: Place, series: str, at: int, *, partition: int, newest: int) 
     place.require(partition)
     offset = _find(place, series, at, partition, newest)
     replay = Replay.of(place, partition)
+    meant: int | None = None
     for batch in place.records(partition, newest):
-        for _ in replay.take(batch.before(offset) if batch.next_offset > offset else batch):
-            pass
+        if meant is None:
+            for _ in replay.take(batch.before(offset) if batch.next_offset > offset else batch):
+                pass
         if batch.next_offset <= offset:
             continue
-        for observations in replay.observations(batch.since(offset).before(offset + 1)):
-            i = _meant(observations, series, at)
-            for _ in replay.process(observations.take(np.arange(i))):
-                pass
-            before = _status(replay, series)
-            for step, settled in replay.process(observations.take(np.array([i]))):
-                if len(step.observations):
+        rest = batch.since(offset)
+        if meant is None:
+            for observations in replay.observations(rest.before(offset + 1)):
+                i = _meant(observations, series, at)
+                meant = int(observations.timestamps[i])
+                for _ in replay.process(observations.take(np.arange(i))):
+                    pass
+                for before, step, settled in _singly(
+                    replay, series, observations.take(np.arange(i, len(observations)))
+                ):
+                    if _is_meant(step, series, offset, meant):
+                        return _told(place, replay, series, partition, offset, before, step, settled, newest=newest)
+            if not replay.core.waits:
+                msg = f"the observation at offset {offset} of partition {partition} was left out: it came before, or the partition holds max_series others"
+                raise TidewatchError(msg)
+            rest = rest.since(offset + 1)
+        for observations in replay.observations(rest):
+            for before, step, settled in _singly(replay, series, observations):
+                if _is_meant(step, series, offset, meant):
                     return _told(place, replay, series, partition, offset, before, step, settled, newest=newest)
-        msg = f"the observation at offset {offset} of partition {partition} was left out: it came before, or the partition holds max_series others"
+    if meant is not None:
+        msg = f"the observation at offset {offset} of partition {partition} waits for older ones yet (lateness); ask again when more has come"
         raise TidewatchError(msg)
     msg = f"the log of partition {partition} ended before offset {offset} while it was read; ask again"
     raise TidewatchError(msg)
+
+
+def _singly(replay: Replay, series: str, observations: Observations) -> Iterator[tuple[str, Step, Settled]]:
+    """Process observations one at a time; how it stood with the series' alert before each."""
+    for part in replay.core.parts(replay.core.unseen(observations)):
+        for k in range(len(part)):
+            before = _status(replay, series)
+            yield before, *replay.settled(part.take(np.array([k])))
+
+
+def _is_meant(step: Step, series: str, offset: int, time: int | None) -> bool:
+    of = step.observations
+    if not len(of) or of.series[0] != series or of.timestamps[0] != time:
+        return False
+    return bool(of.came[0] == offset)
 
 
 def _find(place: Place, series: str, at: int, partition: int, newest: int) -> int:

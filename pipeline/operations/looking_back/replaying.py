@@ -127,10 +127,14 @@ class Replay:
     def process(self, observations: Observations) -> Iterator[tuple[Step, Settled]]:
         """Process observations under what is in force. A budget that series share is shared by those of all partitions, as many as there are now."""
         for part in self.core.parts(self.core.unseen(observations)):
-            step = self.core.push(part)
-            if step.living is not None:
-                step.living *= self.place.facts.partitions
-            yield step, self.core.settle(step, self.core.stream.scorer.score_now(step.pushed.windows.x))
+            yield self.settled(part)
+
+    def settled(self, part: Observations) -> tuple[Step, Settled]:
+        """Process one part of what goes on (`PartitionCore.parts`)."""
+        step = self.core.push(part)
+        if step.living is not None:
+            step.living *= self.place.facts.partitions
+        return step, self.core.settle(step, self.core.stream.scorer.score_now(step.pushed.windows.x))
 
     def _cut(self, records: RecordBatch) -> Iterator[RecordBatch]:
         for offset in sorted({t.offset for t in self.ahead}):

@@ -80,6 +80,7 @@ class EventTime:
     def __init__(self, state: PartitionState, patience: Patience | None = None) -> None:
         self._state = state
         self._absence = None if patience is None else Absence(state, patience)
+        self._passed: list[tuple[int, int, int]] = []
 
     @property
     def now(self) -> int:
@@ -142,6 +143,7 @@ class EventTime:
                 schedule.passed(borders.last, self.voters)
             done = end
         schedule.keep(scalars)
+        self._passed = passed
         if self._absence is None:
             return watermarks, []
         said = self._absence.told(happened, passed)
@@ -177,6 +179,11 @@ class EventTime:
             left = voting["at"] + np.maximum(LATELY, STEPS * voting["step"]) - scalars.get("progress", 0)
             at = self.now + max(int(left.max()), 0) + 1
         return int(at if self._absence is None else min(at, self._absence.next_change(self.now)))
+
+    def behind(self, places: NDArray[np.int64], before: int) -> NDArray[np.int64]:
+        """What it was behind the how-manyeth observations of those last taken, (n,); `before` them it was that."""
+        times = np.array([before, *(now for _, now, _ in self._passed)], np.int64)
+        return np.asarray(times[np.searchsorted([count for count, _, _ in self._passed], places + 1, side="right")])
 
     def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
         """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""
