@@ -21,8 +21,26 @@ BODY = (0.98, 0.995)
 PRIOR = (0.93, 1.12)
 """Of a normal term: its 98 and 99.5 % quantile in units of its 99 % quantile."""
 PRIOR_ROWS = 60.0
+WIDER = 10.0
+"""By how much: 1 + so many / clusters."""
+THIN = 0.12
+"""Of the 98 % quantile: the least scale of a tail; that of normal noise is .15. A term whose largest values are all of one size has shown no tail."""
 SLACK = 0.4
 """Decades by which runs of several rows make one alert of many."""
+TAUGHT = (4.0, 2.0)
+"""Rows that an excursion beyond the 98 % quantile teaches at most: so many, or so many clusters. A long outage that is hardly let pass would else be the
+tail behind which the next one hides."""
+LONGEST_OUT = 1000
+"""Rows of an excursion that are counted; each row within takes one off again."""
+RAISED = 0.4
+"""Decades by which an alert beyond the budget raises the bar of its series for the next."""
+FREE = 1.0
+"""Alerts that raise nothing: what the budget expects in one period."""
+
+
+def raised(debt: float) -> float:
+    """The bar, in decades beyond the level, of a series that has alarmed by so much more often than its budget."""
+    return RAISED * max(debt, 0.0)
 
 
 def counted(u: Floats) -> NDArray[np.intp]:
@@ -45,9 +63,9 @@ def body(counts: Counts, together: Floats) -> Floats:
         rank = BODY[k] * total
         b = np.argmax(below >= rank[:, None], axis=1)
         inside = (rank - (below[put, b] - counts[put, b])) / np.maximum(counts[put, b], 1)
-        prior = PRIOR[k] * (1.0 + 10.0 / (apart + 5.0))
+        prior = PRIOR[k] * (1.0 + WIDER / (apart + 5.0))
         found[k] = w * np.exp2(LOWEST + WIDTH * (b + inside)) + (1.0 - w) * prior
-    return np.stack([found[0], np.maximum((found[1] - found[0]) / np.log(4.0), 0.03 * found[0])], axis=1)
+    return np.stack([found[0], np.maximum((found[1] - found[0]) / np.log(4.0), THIN * found[0])], axis=1)
 
 
 def forgotten(counts: Counts) -> None:

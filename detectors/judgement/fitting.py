@@ -11,11 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
-from detectors.judgement import alarm, autoregression, clock, conditional, short_state
+from detectors.judgement import alarm, autoregression, clock, conditional, ranking, recurring, short_state
 from detectors.judgement.clock import Bins
 from detectors.judgement.record import BIAS, WILD
+from detectors.judgement.recurring import Memory
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
-from detectors.judgement.terms import ALARMS, CLIP, FLAT, GIVEN, GIVEN_STRETCH, SCALED, TERMS, quarter, rows_of
+from detectors.judgement.terms import ALARMS, CLIP, CLOCK, FLAT, GIVEN, GIVEN_STRETCH, SCALED, TERMS, quarter, rows_of
 
 NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 """99 % quantiles of the terms of normal noise, below which a short history does not go."""
@@ -64,6 +65,7 @@ def fit(
     half = len(x) // 2
     tried, state = _fitted(x[:half], local[:half], _blank(values, local, middle, unit, budget))
     state.scales = _sizes(replay, tried, state.copy(), values[half:], local[half:])
+    state.means = _fitted(x[:half], local[:half], tried, state.scales)[1].means
     found, scales = replay(tried, state.copy(), values[half:], local[half:], measured=False)
     left = len(x) - half
     rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
@@ -73,7 +75,7 @@ def fit(
     least = NORMAL_USUAL * 60.0 / (left + 60.0)
     usual = np.maximum(np.maximum(np.quantile(found, 0.99, axis=1), least) * unsure, 1e-3)
     usual[FLAT] = 1.0
-    judge, after = _fitted(x, local, replace(tried, usual=usual))
+    judge, after = _fitted(x, local, replace(tried, usual=usual), scales)
     after.scales = scales.copy()
     after.counts[:] = 0
     for k in range(len(ALARMS)):
@@ -81,6 +83,10 @@ def fit(
     while (after.counts.sum(axis=1, dtype=np.int64) >= alarm.REMEMBERED).any():
         alarm.forgotten(after.counts)
     after.tails = alarm.body(after.counts, together(judge))
+    if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
+        strength = ranking.strength(judge, after.tails, found / usual[:, None])
+        for i in np.flatnonzero(strength >= 0.0).tolist():
+            after.memory.learn(int(local[half + i]), float(strength[i]))
     return judge, after
 
 
@@ -105,7 +111,10 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, local: T
     return np.asarray(np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6))
 
 
-def _fitted(x: Floats, local: Times, blank: Learnt) -> tuple[Learnt, State]:
+CLOCK_AT = SCALED.index(CLOCK)
+
+
+def _fitted(x: Floats, local: Times, blank: Learnt, scales: Floats | None = None) -> tuple[Learnt, State]:
     """What judges, fitted on rows (n, C), and a state behind them whose scales are still to be found."""
     n, C = x.shape
     memory = clock.fit(x, local, blank.bins)
@@ -127,8 +136,9 @@ def _fitted(x: Floats, local: Times, blank: Learnt) -> tuple[Learnt, State]:
     seen = (padded[-short_state.ROWS :] + memory.level).astype(np.float32)
     means = np.zeros((2, C), np.float32)
     gain = 1.0 / quarter(blank.bins)
+    bound = np.inf if scales is None else 8 * scales[CLOCK_AT]
     for row in left[-4 * round(1 / gain) :]:
-        means[0] += gain * (row - means[0])
+        means[0] += gain * (np.clip(row, -bound, bound) - means[0])
     counts = np.zeros((len(ALARMS), alarm.BINS), np.uint16)
     state = State(
         rows=0,
@@ -146,6 +156,8 @@ def _fitted(x: Floats, local: Times, blank: Learnt) -> tuple[Learnt, State]:
         local=np.zeros(BLOCK, np.int64),
         counts=counts,
         tails=alarm.body(counts, together(judge)),
+        out=np.zeros(len(ALARMS), np.uint16),
+        memory=Memory.none(),
     )
     return judge, state
 

@@ -23,7 +23,7 @@ from detectors.judgement.record import JUDGING, learnt, record
 from detectors.judgement.state import Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
 
-_HEAD = ("rows", "local", "counts", "tails", "bar", "peak", "calm")
+_HEAD = ("rows", "local", "counts", "tails", "debt", "peak", "calm")
 _CHANNELS = ("far", "equal", "last", "cleaned", "plain", "seen", "means", "scales", "sums", "block")
 _FAR = np.float32(1e15)
 """In the place of a centre that there is not."""
@@ -230,6 +230,8 @@ class Population:
         head["days"], head["weeks"] = state.clock.days, state.clock.weeks
         for field in _HEAD:
             head[field] = getattr(state, field)
+        head["out"][: len(state.out)] = state.out
+        head["run"], head["twice"], head["once"] = state.memory
         channels = head["channels"]
         channels["middle"], channels["unit"] = judge.middle, judge.unit
         channels["level"], channels["slope"], channels["errors"] = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.judgement import alarm
+from detectors.judgement import alarm, recurring
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY_BINS, WEEK_BINS
 from detectors.judgement.short_state import CENTRES, ROWS
@@ -44,15 +44,19 @@ HEAD = np.dtype(
         ("rows_a_day", "<f8"),
         ("days", "<f8"),
         ("weeks", "<f8"),
-        ("bar", "<f8"),
+        ("debt", "<f8"),
         ("peak", "<f8"),
         ("usual", "<f8", (_T,)),
         ("tails", "<f8", (_A, 2)),
+        ("run", "<i8", (2,)),  # local times of the first and the newest row of a run of rows beyond the level
         ("phase", "<i4"),
         ("known", "<i4"),
         ("calm", "<i4"),
         ("bins", "<u2", (2,)),
         ("counts", "<u2", (_A, alarm.BINS)),
+        ("out", "<u2", (-(-_A // 4) * 4,)),
+        ("twice", "<u2", (recurring.HOURS,)),
+        ("once", "<u2", (recurring.HOURS,)),
     ]
 )
 """Of a series, see `state.State`."""

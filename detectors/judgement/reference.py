@@ -51,7 +51,7 @@ def _piece(judge: Learnt, state: State, x: Floats, local: Times) -> Said:
     level, expected = _clock(judge, state, local)
     sizes, runs = terms.errors(judge, state, x, level, x - expected)
     found = terms.terms(state, sizes, runs, at)
-    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)])
+    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], local)
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = local
     state.rows += len(x)

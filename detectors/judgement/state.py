@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.judgement import alarm
 from detectors.judgement.clock import Bins, Clock
+from detectors.judgement.recurring import Memory
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -66,13 +67,16 @@ class State:
     local: Times
     counts: alarm.Counts
     tails: Floats
-    bar: float = 0.0
+    out: NDArray[np.uint16]
+    memory: Memory
+    debt: float = -alarm.FREE
     peak: float = 0.0
     calm: int = -1
 
     def copy(self) -> State:
         """One that can be changed."""
         changed = {f.name: getattr(self, f.name).copy() for f in fields(self) if hasattr(getattr(self, f.name), "copy")}
+        changed["memory"] = Memory(*(a.copy() for a in self.memory))
         return replace(self, **changed)
 
     @property

@@ -19,9 +19,9 @@ def _place(dtype: np.dtype[Any], name: str) -> int:
 
 HEAD_WORDS, CHANNEL_WORDS = HEAD.itemsize // 8, CHANNEL.itemsize // 8
 ROWS, LOCAL, RPD, DAYS, WEEKS = (_place(HEAD, n) for n in ("rows", "local", "rows_a_day", "days", "weeks"))
-BAR, PEAK, USUAL, TAILS = (_place(HEAD, n) for n in ("bar", "peak", "usual", "tails"))
+DEBT, PEAK, USUAL, TAILS, RUN = (_place(HEAD, n) for n in ("debt", "peak", "usual", "tails", "run"))
 PHASE, KNOWN, CALM = (_place(HEAD, n) for n in ("phase", "known", "calm"))
-BINS, COUNTS = (_place(HEAD, n) for n in ("bins", "counts"))
+BINS, COUNTS, OUT, TWICE, ONCE = (_place(HEAD, n) for n in ("bins", "counts", "out", "twice", "once"))
 FIRST, MIDDLE, UNIT, LEVEL, SLOPE = (_place(CHANNEL, n) for n in ("first", "middle", "unit", "level", "slope"))
 ERRORS, LAST, SCALES, SUMS = (_place(CHANNEL, n) for n in ("errors", "last", "scales", "sums"))
 FOLLOWS, CLEANED, PLAIN, SEEN = (_place(CHANNEL, n) for n in ("follows", "cleaned", "plain", "seen"))

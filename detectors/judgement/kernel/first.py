@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS
+from detectors.judgement.alarm import BINS, FREE
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
@@ -73,11 +73,11 @@ def begin(f8, i8, f4, i4, u2, w, h, C):
         between(DAY // step, 1, DAY_BINS),
         between(WEEK // step, 1, WEEK_BINS),
     )
-    f8[h + field.RPD], f8[h + field.DAYS], f8[h + field.WEEKS], f8[h + field.BAR], f8[h + field.PEAK] = (
+    f8[h + field.RPD], f8[h + field.DAYS], f8[h + field.WEEKS], f8[h + field.DEBT], f8[h + field.PEAK] = (
         DAY / step,
         0.0,
         0.0,
-        0.0,
+        -FREE,
         0.0,
     )
     for t in range(T):

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, LOWEST, SHAPE, SLACK, WIDTH
+from detectors.judgement.alarm import BINS, FREE, LONGEST_OUT, LOWEST, RAISED, SHAPE, SLACK, TAUGHT, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
+from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.layout import (
     ALONE,
     I_CLEANED,
@@ -29,6 +30,7 @@ from detectors.judgement.kernel.layout import (
     SEVERAL_TOTAL,
     TERM_OF_ALARM,
     TERM_OF_SCALED,
+    W_BAR,
     W_BEYOND,
     W_BUDGET,
     W_LEVELS,
@@ -47,8 +49,9 @@ from detectors.judgement.kernel.layout import (
     shifted,
 )
 from detectors.judgement.kernel.slow import learn_clock, tails
-from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, RAISED, SEVERAL
+from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
+from detectors.judgement.recurring import LEAST_ROWS
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import CLEANED, CLIP, CLOCK, FAR, FLAT, HIGHEST, LONGEST, STATE
@@ -209,7 +212,7 @@ def rare(f8, w, h, C, young, budget):
 @inner
 def reach(f8, w, h, a, t):
     """In units of the scale: how far out a row alarms by this term."""
-    wanted = max(w[W_LEVELS + a] + f8[h + field.BAR] - EDGE, 0.0)
+    wanted = max(w[W_LEVELS + a] + w[W_BAR] - EDGE, 0.0)
     over = (math.exp(SHAPE * wanted * _LN10) - 1.0) / SHAPE
     return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
 
@@ -231,6 +234,12 @@ def band(f8, w, h, C, out, b):
 
 
 @inner
+def raised(debt):
+    """The bar, in decades, of a series that has alarmed by so much more often than its budget."""
+    return RAISED * max(debt, 0.0)
+
+
+@inner
 def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
     """Score, whether it is anomalous, whose share it is; hold, bar and counts move on."""
     total = 0.0
@@ -241,15 +250,20 @@ def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
             total += math.log2(1.0 + u) * (SEVERAL[t] if whole else ONE[t])
     now = total / (SEVERAL_TOTAL if whole else ONE_TOTAL)
     f8[h + field.PEAK] = max(now, f8[h + field.PEAK] * (1.0 - FADE))
-    anomalous, calm = strength >= f8[h + field.BAR], i4[2 * h + field.CALM]
+    anomalous, calm, debt = strength >= w[W_BAR], i4[2 * h + field.CALM], f8[h + field.DEBT]
     out[b, 0], out[b, 1], told[b, 0], told[b, 1] = max(now, HOLD * f8[h + field.PEAK]), strength, anomalous, 1
-    bar = f8[h + field.BAR] + RAISED if anomalous and calm < 0 else f8[h + field.BAR]
-    bar = max(bar - RAISED / budget, 0.0)
-    f8[h + field.BAR] = bar
+    debt = debt + 1.0 if anomalous and calm < 0 else debt
+    f8[h + field.DEBT] = max(debt - 1.0 / budget, -FREE)
+    bar = raised(f8[h + field.DEBT])
     i4[2 * h + field.CALM] = 0 if anomalous else (calm + 1 if 0 <= calm < NORMAL_ROWS - 1 else -1)
     for a in range(A):
-        if w[W_BEYOND + a] < bar:
-            place = math.floor((math.log2(max(w[W_U + TERM_OF_ALARM[a]], _LOWEST_U)) - LOWEST) / WIDTH)
+        u, out_for = w[W_U + TERM_OF_ALARM[a]], 4 * h + field.OUT + a
+        if u > f8[h + field.TAILS + 2 * a]:
+            u2[out_for] = min(np.int64(u2[out_for]) + 1, LONGEST_OUT)
+        else:
+            u2[out_for] = max(np.int64(u2[out_for]) - 1, 0)
+        if strength < bar and np.int64(u2[out_for]) <= max(TAUGHT[0], TAUGHT[1] * cluster(a, f8[h + field.RPD])):
+            place = math.floor((math.log2(max(u, _LOWEST_U)) - LOWEST) / WIDTH)
             u2[4 * h + field.COUNTS + a * BINS + int(between(place, 0, BINS - 1))] += 1
     total = 0.0
     for k in range(C):
@@ -295,6 +309,9 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, budget, s
     w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
     young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
     strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
+    w[W_BAR] = raised(f8[h + field.DEBT])
+    if rows_a_day >= LEAST_ROWS:
+        w[W_BAR] += usual_at(i8, u2, h, local, strength)
     band(f8, w, h, C, out, b)
     tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
     if at == BLOCK - 1:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, WIDTH
+from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, WIDER, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
 from detectors.judgement.clock import DAY, DAY_BINS, GAIN, WEEK, WEEK_BINS
@@ -101,10 +101,10 @@ def tails(f8, u2, h):
                 u2[at + j] = u2[at + j] >> 1
                 total += np.int64(u2[at + j])
         apart = total / cluster(a, f8[h + field.RPD])
-        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + 10.0 / (apart + 5.0)
+        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + WIDER / (apart + 5.0)
         low = quantile(u2, at, BODY[0] * total) * weight + (1.0 - weight) * PRIOR[0] * wide
         high = quantile(u2, at, BODY[1] * total) * weight + (1.0 - weight) * PRIOR[1] * wide
-        f8[h + field.TAILS + 2 * a], f8[h + field.TAILS + 2 * a + 1] = low, max((high - low) / _LN4, 0.03 * low)
+        f8[h + field.TAILS + 2 * a], f8[h + field.TAILS + 2 * a + 1] = low, max((high - low) / _LN4, THIN * low)
 
 
 @inner

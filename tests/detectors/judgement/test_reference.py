@@ -32,6 +32,9 @@ def same_state(a: State, b: State) -> None:
         other = getattr(b, name)
         if name == "clock":
             same_state(one, other)
+        elif name == "memory":
+            for field in one._fields:
+                np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
         else:
             np.testing.assert_array_equal(one, other, err_msg=name)
 

@@ -1,0 +1,102 @@
+"""What comes again at the same clock time becomes usual; what is larger, elsewhere or lasts does not. One alert hides no other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.judgement.population import Population
+from detectors.judgement.recurring import HOUR, MARGIN, PIECE, Memory
+from detectors.judgement.reference import Judge
+
+MINUTE, DAY = 60_000, 24 * HOUR
+T0 = 1_704_067_200_000
+STEP, A_DAY = 10 * MINUTE, 144
+BUDGET = 4320.0
+KNOWN = 14 * A_DAY
+
+
+def noise(days: int, seed: int = 0) -> np.ndarray:
+    """A level with noise."""
+    return np.random.default_rng(seed).normal(20.0, 1.0, days * A_DAY)
+
+
+def nightly(x: np.ndarray, days: range, *, size: float = 40.0, seed: int = 1) -> None:
+    """A job of half an hour that begins at three, up to a quarter of an hour early or late."""
+    rng = np.random.default_rng(seed)
+    for day in days:
+        at = day * A_DAY + 18 + int(rng.integers(-1, 2))
+        x[at : at + 3] += size * rng.uniform(0.9, 1.1)
+
+
+def alarmed(x: np.ndarray, known: int = KNOWN, name: str = "a") -> np.ndarray:
+    """Days, from the end of the history on, on which something alarmed; of a series with a history, or of one that is not known."""
+    times = T0 + np.arange(len(x)) * STEP
+    population = Population.fit({"a": (times[:known], x[:known, None])}, budget_rows=BUDGET)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), [name])
+    rows = np.zeros(len(x) - known, np.intp)
+    said = population.step(states, rows, x[known:, None], times[known:], 0, BUDGET)
+    if name == "a":
+        judge, state = Judge.fit(times[:known], x[:known, None], budget=BUDGET)
+        alone, after = judge.step(state, times[known:], x[known:, None])
+        np.testing.assert_array_equal(said.anomalous, alone.anomalous)
+        for field, kept in zip(("run", "twice", "once"), after.memory, strict=True):
+            np.testing.assert_array_equal(states[0][field], kept, err_msg=field)
+    return np.unique(np.flatnonzero(said.anomalous) // A_DAY)
+
+
+@pytest.mark.parametrize("name", ["a", "not known"])
+def test_a_new_nightly_job_is_told_twice_and_is_usual_then(name: str) -> None:
+    x = noise(34)
+    nightly(x, range(18, 34))
+    told = alarmed(x, name=name)
+    assert {4, 5} <= set(told.tolist())
+    assert (told >= 6).sum() <= 2
+
+
+def test_what_is_much_larger_or_at_another_time_alarms_all_the_same() -> None:
+    x = noise(34)
+    nightly(x, range(18, 34))
+    x[30 * A_DAY + 19] += 400.0
+    x[32 * A_DAY + 90] += 40.0
+    told = alarmed(x)
+    assert {30 - 14, 32 - 14} <= set(told.tolist())
+
+
+def test_one_of_the_history_counts_as_the_first() -> None:
+    x = noise(30)
+    nightly(x, range(13, 30))
+    assert (alarmed(x) >= 1).sum() <= 2
+
+
+def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() -> None:
+    at = T0 + 3 * HOUR + 50 * MINUTE
+    memory = Memory.none()
+    memory.learn(at, 2.0)
+    memory.learn(at + 10 * MINUTE, 4.0)
+    assert memory.usual(at) == 0.0  # one night's, on either side of an hour's end
+    memory.learn(at + DAY + 15 * MINUTE, 3.0)
+    assert memory.usual(at + 2 * DAY) == pytest.approx(3.0 + MARGIN, abs=0.07)
+    assert memory.usual(at + 2 * DAY + 2 * HOUR) == 0.0
+    assert memory.usual(at + 17 * DAY) == 0.0  # it stayed away for more than two weeks
+    lasting = Memory.none()
+    for k in range(3 * 144):
+        lasting.learn(T0 + k * 10 * MINUTE, 5.0)
+    assert not lasting.twice.any()
+    assert lasting.usual(T0 + 3 * DAY + 12 * HOUR) == 0.0
+    assert set(np.flatnonzero(lasting.once)) == set(range(PIECE // HOUR))
+
+
+def test_the_first_alert_raises_no_bar_and_many_do() -> None:
+    x = noise(16)
+    times = T0 + np.arange(len(x)) * STEP
+    population = Population.fit({"a": (times[:KNOWN], x[:KNOWN, None])}, budget_rows=BUDGET)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    for k in range(KNOWN, len(x), 40):
+        x[k] += 30.0
+    said = population.step(states, np.zeros(len(x) - KNOWN, np.intp), x[KNOWN:, None], times[KNOWN:], 0, BUDGET)
+    bands = said.band[1::40, 0]
+    assert bands[0] == pytest.approx(said.band[0, 0], rel=0.1)
+    assert bands[-1] > 1.1 * bands[0]
