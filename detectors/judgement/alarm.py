@@ -32,7 +32,7 @@ TAUGHT = (4.0, 2.0)
 tail behind which the next one hides."""
 LONGEST_OUT = 1000
 """Rows of an excursion that are counted; each row within takes one off again."""
-RAISED = 0.4
+RAISED = 0.3
 """Decades by which an alert beyond the budget raises the bar of its series for the next."""
 FREE = 1.0
 """Alerts that raise nothing: what the budget expects in one period."""

@@ -84,7 +84,7 @@ def fit(
         alarm.forgotten(after.counts)
     after.tails = alarm.body(after.counts, together(judge))
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
-        strength = ranking.strength(judge, after.tails, found / usual[:, None])
+        strength, _ = ranking.beyond(judge, after.tails, found / usual[:, None])
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]))
     return judge, after

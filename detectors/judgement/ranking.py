@@ -18,10 +18,10 @@ NORMAL_ROWS = 5
 """After which an alert is over."""
 
 
-def strength(learnt: Learnt, tails: Floats, u: Floats) -> Floats:
-    """By how many decades rows (n,) are rarer than the level asks for; their terms (T, n) in units of the usual."""
-    beyond = alarm.rarity(u[list(ALARMS)], tails) - learnt.levels[:, None]
-    return np.asarray(np.maximum(beyond.max(axis=0), 2.0 * (u[FLAT] - 1.0)))
+def beyond(learnt: Learnt, tails: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """By how many decades rows (n,) are rarer than the level asks for, and each of the alarm's terms (A, n); their terms (T, n) in units of the usual."""
+    each = alarm.rarity(u[list(ALARMS)], tails) - learnt.levels[:, None]
+    return np.asarray(np.maximum(each.max(axis=0), 2.0 * (u[FLAT] - 1.0))), each
 
 
 def said(learnt: Learnt, state: State, terms: Floats, local: Times) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -31,7 +31,7 @@ def said(learnt: Learnt, state: State, terms: Floats, local: Times) -> tuple[Flo
     u[:, :n] = terms / learnt.usual[:, None]
     weights = ONE if learnt.others is None else SEVERAL
     now = (np.log2(1.0 + u) * weights[:, None]).sum(axis=0) / weights.sum()
-    beyond = strength(learnt, state.tails, u)
+    strength, each = beyond(learnt, state.tails, u)
     bins = alarm.counted(u[list(ALARMS)])
     most = np.maximum(alarm.TAUGHT[0], alarm.TAUGHT[1] * np.array([rows_of(k, learnt.bins) for k in ALARMS]))
     score, anomalous = np.empty(n), np.zeros(n, np.bool_)
@@ -41,15 +41,14 @@ def said(learnt: Learnt, state: State, terms: Floats, local: Times) -> tuple[Flo
         usual = 0.0
         if learnt.bins.rows_a_day >= recurring.LEAST_ROWS:
             usual = state.memory.usual(int(local[i]))
-            state.memory.learn(int(local[i]), float(beyond[i]))
-        anomalous[i] = beyond[i] >= alarm.raised(state.debt) + usual
+            state.memory.learn(int(local[i]), float(strength[i]))
+        anomalous[i] = strength[i] >= alarm.raised(state.debt) + usual
         if anomalous[i] and state.calm < 0:
             state.debt += 1.0
         state.debt = max(state.debt - 1.0 / learnt.budget, -alarm.FREE)
         state.calm = 0 if anomalous[i] else state.calm + 1 if 0 <= state.calm < NORMAL_ROWS - 1 else -1
         far = u[list(ALARMS), i] > state.tails[:, 0]
         state.out[:] = np.where(far, np.minimum(state.out + 1, alarm.LONGEST_OUT), np.maximum(state.out, 1) - 1)
-        if beyond[i] < alarm.raised(state.debt):
-            taught = np.flatnonzero(state.out <= most)
-            state.counts[taught, bins[taught, i]] += 1
-    return score, beyond[:n], anomalous
+        taught = np.flatnonzero((each[:, i] < alarm.raised(state.debt)) & (state.out <= most))
+        state.counts[taught, bins[taught, i]] += 1
+    return score, strength[:n], anomalous

@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     Attributes
     ----------
     run : (2,) int64
-        Local times, ms, of the first and the newest row of the newest run of rows beyond the level.
+        Local times, ms, of the first and the newest row beyond the level of the newest deviation; a quarter of a day without one ends it.
     twice, once : (24,) uint16
         Sixteenths of a decade beyond the level, times 256, and the piece of a day.
     """
@@ -43,6 +43,10 @@ class Memory(NamedTuple):
     def none(cls) -> Memory:
         """Nothing came yet."""
         return cls(np.zeros(2, np.int64), *np.zeros((2, HOURS), np.uint16))
+
+    def own(self) -> Memory:
+        """One that can be changed."""
+        return Memory(self.run.copy(), self.twice.copy(), self.once.copy())
 
     def usual(self, local: int) -> float:
         """How far beyond the level, in decades, a row at this local time may be by what came before."""

@@ -46,8 +46,12 @@ class State:
         Rows of this block, for the clock to learn.
     counts, tails
         See `alarm`.
-    bar, peak : float
-        By how much earlier alerts raised the alarm's level; the held score.
+    out : (A,) uint16
+        Rows for which each of the alarm's terms has been beyond its 98 % quantile, see `alarm.TAUGHT`.
+    memory
+        What came at the same clock time before, see `recurring`.
+    debt, peak : float
+        Alerts beyond the budget, see `alarm.raised`; the held score.
     calm : int
         Normal rows since the last anomalous one of an open alert; -1 with none open.
     """
@@ -76,7 +80,7 @@ class State:
     def copy(self) -> State:
         """One that can be changed."""
         changed = {f.name: getattr(self, f.name).copy() for f in fields(self) if hasattr(getattr(self, f.name), "copy")}
-        changed["memory"] = Memory(*(a.copy() for a in self.memory))
+        changed["memory"] = self.memory.own()
         return replace(self, **changed)
 
     @property
@@ -95,7 +99,7 @@ class Said(NamedTuple):
     score : (n,)
         Ranks; high means anomalous.
     strength : (n,)
-        By how many decades a row is rarer than the alarm's level asks for; an anomalous row has at least the bar.
+        By how many decades a row is rarer than the alarm's level asks for; an anomalous row has at least the bar, and what is usual at its clock time.
     anomalous : (n,) bool
     terms : (T, n)
         Each in units of its own 99 % quantile.

@@ -1,6 +1,6 @@
 """The judgement row by row, compiled: a row reads and changes the record of its own series and nothing else.
 
-    rows.run ── for each row ──▶ row.judge ─▶ look (each channel) ─▶ given ─▶ scale ─▶ picture ─▶ rare ─▶ band ─▶ tell
+    rows.run ── for each row ──▶ row.judge ─▶ look (each channel) ─▶ given ─▶ scale ─▶ picture ─▶ rare ─▶ again ─▶ band ─▶ tell
                              │     └─ every 16th row of the series ─▶ slow (scales, clock, tails)
                              └─▶ first.gather, then begin: the first rows of a series that is not known
 

@@ -262,7 +262,7 @@ def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
             u2[out_for] = min(np.int64(u2[out_for]) + 1, LONGEST_OUT)
         else:
             u2[out_for] = max(np.int64(u2[out_for]) - 1, 0)
-        if strength < bar and np.int64(u2[out_for]) <= max(TAUGHT[0], TAUGHT[1] * cluster(a, f8[h + field.RPD])):
+        if w[W_BEYOND + a] < bar and np.int64(u2[out_for]) <= max(TAUGHT[0], TAUGHT[1] * cluster(a, f8[h + field.RPD])):
             place = math.floor((math.log2(max(u, _LOWEST_U)) - LOWEST) / WIDTH)
             u2[4 * h + field.COUNTS + a * BINS + int(between(place, 0, BINS - 1))] += 1
     total = 0.0
