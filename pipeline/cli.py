@@ -37,6 +37,7 @@ COMMANDS = (
     "config",
     "state",
     "decisions",
+    "feedback",
     "explain",
     "topics",
     "formats",

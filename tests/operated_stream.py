@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from click.testing import Result
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
@@ -182,7 +182,7 @@ class OperatedStream:
         consumer = Consumer({"bootstrap.servers": self.kafka, "log_level": 0, "group.id": uuid.uuid4().hex})
         found: list[Message] = []
         for partition in sorted(consumer.list_topics(topic, timeout=20).topics[topic].partitions):
-            first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+            first, end = _bounds(consumer, TopicPartition(topic, partition))
             consumer.assign([TopicPartition(topic, partition, first)])
             while first < end:
                 message = consumer.poll(90)
@@ -195,3 +195,17 @@ class OperatedStream:
 
     def alerts(self) -> list[dict[str, Any]]:
         return [json.loads(m.value() or b"") for m in self.messages(f"{self.name}.alerts")]
+
+
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """First offset and end; a topic that was just created has no leader for a moment."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(partition, timeout=20)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return first, end

@@ -97,6 +97,7 @@ class Attention:
             column(scored.ordinals[of] + state.scalars.get(ORDINAL_BASE, 0)),
             column(scored.score[of]),
             column(_beyond(scored.alarm[of], outside[of])),
+            column(_beyond(scored.strength[of], outside[of])),
             column(opens[of]),
             column(self._keeps(state, scored, of, opens[of]) | outside[of]),
             column(scored.live[of]),

@@ -19,7 +19,7 @@ from detectors.model import Model
 from pipeline.alerts.attention import UNTOLD, Attention
 from pipeline.alerts.kinds import NO_DATA, numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
-from pipeline.alerts.records import Alert, Change, Moment, Severity, Status, Together
+from pipeline.alerts.records import Alert, Change, Moment, Said, Severity, Status, Together
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, NOTHING, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.selecting.selectors import Policy, Selectors
 from pipeline.alerts.selecting.silences import FOR_EVER
@@ -63,7 +63,7 @@ class AlertLife:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """176 bytes; all zeros is a series without an alert, and without one to open again."""
+        """184 bytes; all zeros is a series without an alert, and without one to open again."""
         return DTYPE
 
     def active(self, state: PartitionState, row: int) -> bool:
@@ -350,6 +350,31 @@ class AlertLife:
         state.touch(np.array(told, np.intp))
         return alerts
 
+    def ended_by_word(self, state: PartitionState, row: int, now: int, alert: str, said: Said) -> list[Alert]:
+        """Somebody says that an alert was none: it ends, where it is this one that is open, and is not opened again.
+
+        Its series begins no other for as long as it has lasted, at least `suppression` and at most `quiet`.
+        """
+        lives, name = state.arrays["alerts"], cast("str", state.names[row])
+        life = Life.of(lives, row)
+        if not (life.status or life.quiet_until) or self.records.id_of(name, life) != alert:
+            return []
+        alerts, left = [], Life(suppressed_until=life.suppressed_until)
+        if life.status:
+            (lifecycle,) = self._of(state, np.array([row], np.intp))
+            change: Change = "feedback" if life.status == FIRING else "withdrawn"
+            step = silent_step(life, row, 0, max(now, life.heard), change)
+            alerts.append(self.records.unspoken(step, name, said))
+            left.suppressed_until = lifecycle.suppressed_by_word(life)
+        lives[row] = left.values()
+        state.touch(np.array([row], np.intp))
+        return alerts
+
+    def not_suppressed(self, state: PartitionState, rows: Sequence[int]) -> None:
+        """Series in `rows` may begin an alert at once."""
+        state.arrays["alerts"]["suppressed_until"][list(rows)] = 0
+        state.touch(np.array(rows, np.intp))
+
     def open_ids(self, state: PartitionState) -> set[str]:
         """Ids of the alerts that are pending or firing."""
         lives = state.arrays["alerts"]
@@ -402,6 +427,7 @@ class AlertLife:
             anomalous_at=at_ms(alert.last_seen),
             offset=alert.evidence.offset,
             peak=alert.peak_score,
+            strength=alert.peak_strength if isinstance(alert.peak_strength, float) else 0.0,
             sequence=alert.sequence + 1,
             severity=SEVERITIES.index(alert.severity),
             untold=int(alert.silenced is True),

@@ -39,7 +39,7 @@ from pipeline.settings import AlertSettings
 _NEVER = 1 << 62
 _MANY = (1 << 32) - 1
 _ENDS: frozenset[Change] = frozenset(
-    {"normal", "withdrawn", "silence", "moved", "changed", "closed", "forgotten", "gone"}
+    {"normal", "withdrawn", "silence", "moved", "changed", "closed", "forgotten", "feedback", "gone"}
 )
 
 WARNING, CRITICAL = 1.0, 2.0
@@ -315,6 +315,7 @@ class Lifecycle:
         life.offset = judged.offsets[i]
         life.anomalous = min(life.anomalous + 1, _MANY)
         life.members |= look.members
+        life.strength = max(life.strength, judged.strengths[i])
         higher = judged.scores[i] > life.peak
         life.peak = max(life.peak, judged.scores[i])
         off, before = abs(look.observed - look.expected), abs(life.peak_observed - life.peak_expected)
@@ -435,6 +436,11 @@ class Lifecycle:
         """Until when a series that resolved its alert at `now` gets no other; 0: it may at once."""
         return now + self._suppression if fired and self._suppression else 0
 
+    def suppressed_by_word(self, life: Life) -> int:
+        """Until when a series gets no other alert after somebody said that a firing one was none."""
+        lasted = max(life.heard - life.onset, 0)
+        return life.heard + max(self._suppression, min(lasted, self._quiet)) if life.status == FIRING else 0
+
     def _severity(self, judged: Judged, i: int, life: Life) -> int:
         """By the settings' scores where they name them, else by how far beyond the level and for how long."""
         policy, score = self._policy, judged.scores[i]
@@ -472,6 +478,7 @@ def _begun(judged: Judged, i: int, look: Look) -> Life:
         onset_expected=look.expected,
         anomalous=1,
         members=look.members,
+        strength=max(judged.strengths[i], 0.0),
     )
     _set_peak(life, now, look)
     return life

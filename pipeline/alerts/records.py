@@ -38,6 +38,7 @@ Change = Literal[
     "acknowledged",
     "unsilenced",
     "gone",
+    "feedback",
 ]
 """What a record tells of; grows, so on the wire it is any text. `REASONS` is how those of v1 read the ones that came later."""
 REASONS: Mapping[Change, Reason] = {
@@ -49,6 +50,7 @@ REASONS: Mapping[Change, Reason] = {
     "acknowledged": "update",
     "unsilenced": "update",
     "gone": "silence",
+    "feedback": "normal",
 }
 Severity = Literal["info", "warning", "critical"]
 Channels = list[float | None]
@@ -164,6 +166,14 @@ class Together(msgspec.Struct, frozen=True):
     of: Annotated[int, Meta(ge=0, description="Of how many that should: these, and those that say something.")]
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What somebody said of an alert."""
+
+    what: Annotated[str, Meta(description="`normal` or `noise`.")]
+    by: Annotated[str, Meta(description="Who.")]
+    why: Annotated[str, Meta(description="In their words; may be empty.")] = ""
+
+
 class Alert(msgspec.Struct, frozen=True):
     """One step in the life of an alert."""
 
@@ -217,7 +227,7 @@ class Alert(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
-            "withdrawn, moved, changed, closed, forgotten, acknowledged, unsilenced, gone; later versions may add to it."
+            "withdrawn, moved, changed, closed, forgotten, acknowledged, unsilenced, gone, feedback; later versions may add to it."
         ),
     ] = ""
     kind: Annotated[
@@ -271,6 +281,21 @@ class Alert(msgspec.Struct, frozen=True):
             "anomalous from 0 on."
         ),
     ] = UNSET
+    peak_strength: Annotated[
+        float | UnsetType,
+        Meta(
+            description="The alert's highest alarm so far as it would be without feedback: decades beyond what threshold or budget let pass."
+        ),
+    ] = UNSET
+    moved: Annotated[
+        float | UnsetType,
+        Meta(
+            description="By how many decades feedback has raised what is let pass of the observation; in `threshold` and `alarm` already."
+        ),
+    ] = UNSET
+    feedback: Annotated[Said | UnsetType, Meta(description="`change` `feedback`: who ended it by what they said.")] = (
+        UNSET
+    )
     together: Annotated[
         Together | UnsetType,
         Meta(description="`no data` of many series at once; `series` names their partition then: `(partition 3)`."),
@@ -326,6 +351,7 @@ class Score(msgspec.Struct, frozen=True):
     expected: Annotated[Channels | None, Meta(description="As in an alert.")]
     band: Annotated[Band | None, Meta(description="As in an alert.")]
     alarm: Annotated[float | UnsetType, Meta(description="As in an alert.")] = UNSET
+    moved: Annotated[float | UnsetType, Meta(description="As in an alert.")] = UNSET
 
     def message(self, topic: str) -> Message:
         """The record as a message for the score topic."""

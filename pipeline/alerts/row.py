@@ -1,6 +1,6 @@
 """What is kept of one series' alert, in the state and while it is worked on; and what a step of it and a batch look like to the rule.
 
-176 bytes a series, a fixed number whatever happens: an alert that is open, what it takes to open it again, and what was seen when it
+184 bytes a series, a fixed number whatever happens: an alert that is open, what it takes to open it again, and what was seen when it
 was at its worst (so that the record that ends it can still say so).
 """
 
@@ -59,6 +59,7 @@ DTYPE = np.dtype(
         ("members", "<u4"),  # bit m: member m said so
         ("leading", "V9"),  # up to LEADING channels and their shares at the peak, `packed_shares`
         ("untold", "u1"),  # 1: it was silenced when its last record was written
+        ("strength", "<f8"),  # highest so far: decades beyond what is let pass, whatever people said of it
     ]
 )
 """What is kept of a series; all zeros: no alert, and none to open again."""
@@ -102,6 +103,7 @@ class Life:
     members: int = 0
     leading: bytes = bytes(_SHARES.size)
     untold: int = 0
+    strength: float = 0.0
 
     @classmethod
     def of(cls, lives: NDArray[Any], row: int) -> Life:
@@ -177,6 +179,8 @@ class Judged:
     scores: list[float]
     beyond: list[float]
     """The alarm: how many decades rarer than what is let pass."""
+    strengths: list[float]
+    """The same, before feedback moved what is let pass."""
     opens: list[bool]
     """Anomalous at the level: begins an alert."""
     keeps: list[bool]
@@ -196,5 +200,5 @@ class Judged:
     """It came earlier, and waited for older ones; None: none did."""
 
 
-NOTHING = Judged([], [], [], [], [], [], [], [], [], [], [], [], [], [], lambda _i, _since, _usual: Look(0))
+NOTHING = Judged([], [], [], [], [], [], [], [], [], [], [], [], [], [], [], lambda _i, _since, _usual: Look(0))
 """No observation at all."""

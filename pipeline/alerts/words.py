@@ -33,7 +33,14 @@ def summary(alert: Alert) -> str:
         return (
             f"Many series of partition {partition} sent no data{_when(alert)}; {many.series} of {many.of} do not yet."
         )
-    return f"{alert.series}{_channel(alert.peak)} {_what(alert)}{_because(alert)}{_when(alert)}."
+    return f"{alert.series}{_channel(alert.peak)} {_what(alert)}{_because(alert)}{_when(alert)}.{_said(alert)}"
+
+
+def _said(alert: Alert) -> str:
+    if alert.feedback is UNSET:
+        return ""
+    said = alert.feedback
+    return f" {said.what.capitalize()}, says {said.by}{f': {said.why}' if said.why else ''}."
 
 
 def _what(alert: Alert) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -24,6 +25,7 @@ from pipeline.alerts.records import (
     Feature,
     Moment,
     Reason,
+    Said,
     Score,
     Share,
     Together,
@@ -121,9 +123,10 @@ class RecordWriter:
             scored.level.tolist(),
             scored.live.tolist(),
             scored.alarm.tolist(),
-            strict=True,
+            itertools.repeat(0.0) if scored.moved is None else scored.moved.tolist(),
+            strict=False,
         )
-        for b, (row, timestamp, offset, score, calibrated, raw, level, live, alarm) in enumerate(columns):
+        for b, (row, timestamp, offset, score, calibrated, raw, level, live, alarm, moved) in enumerate(columns):
             yield Score(
                 stream=self._stream.name,
                 series=cast("str", names[row]),
@@ -136,6 +139,7 @@ class RecordWriter:
                 threshold=_number(level),
                 live=live,
                 alarm=_alarm(level, alarm),
+                moved=moved or UNSET,
                 observed=None if table else _channels(scored.observed[b]),
                 expected=None if table else _expected(scored, b),
                 band=None if bands is None else _band(bands[0][b], bands[1][b]),
@@ -179,12 +183,18 @@ class RecordWriter:
             id=bytes.fromhex(id_),
         )
 
-    def unspoken(self, step: Step, series: str) -> Alert:
-        """The record of a step that no observation caused."""
-        return self._record(step, series, Evidence(self._topic, self._partition, step.offset))
+    def unspoken(self, step: Step, series: str, said: Said | UnsetType = UNSET) -> Alert:
+        """The record of a step that no observation caused; `said`: what somebody said that ended it."""
+        return self._record(step, series, Evidence(self._topic, self._partition, step.offset), said=said)
 
     def _record(
-        self, step: Step, series: str, evidence: Evidence, scored: Scored | None = None, band: Band | None = None
+        self,
+        step: Step,
+        series: str,
+        evidence: Evidence,
+        scored: Scored | None = None,
+        band: Band | None = None,
+        said: Said | UnsetType = UNSET,
     ) -> Alert:
         stream, b, life = self._stream.name, step.window, step.life
         id_ = self.id_of(series, life)
@@ -209,6 +219,9 @@ class RecordWriter:
             peak_score=life.peak,
             threshold=None if scored is None else _number(float(scored.level[b])),
             alarm=UNSET if scored is None else _alarm(float(scored.level[b]), float(scored.alarm[b])),
+            peak_strength=life.strength or UNSET,
+            moved=UNSET if scored is None or scored.moved is None else float(scored.moved[b]) or UNSET,
+            feedback=said,
             detector=self._detector,
             evidence=evidence,
             change=step.change,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -198,14 +199,25 @@ def forget(
 
 
 def _decide(stream: str, what: What, *, wait: bool, timeout: float, config: Path | None) -> None:
+    from pipeline.settings import load_settings
+
+    async def same(_: Desk) -> What:
+        return what
+
+    decide_with(load_settings(config), stream, same, wait=wait, timeout=timeout)
+
+
+def decide_with(
+    settings: Settings, stream: str, what: Callable[[Desk], Awaitable[What]], *, wait: bool, timeout: float
+) -> None:
+    """Add the decision that is made of what the desk knows, and say its serial; with `wait` where it was taken."""
     import asyncio
 
     from pipeline.operations.desk import at_desk
-    from pipeline.settings import load_settings
 
     async def decide() -> None:
-        async with at_desk(load_settings(config), stream) as desk:
-            await _say(desk, stream, await desk.decide(what), wait=wait, timeout=timeout)
+        async with at_desk(settings, stream) as desk:
+            await _say(desk, stream, await desk.decide(await what(desk)), wait=wait, timeout=timeout)
 
     asyncio.run(decide())
 

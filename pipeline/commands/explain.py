@@ -35,6 +35,14 @@ def explain(
     partition: Annotated[
         int, typer.Option(min=-1, help="Where the series lies; default: as the state says, else by its name.")
     ] = -1,
+    without: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--without",
+            metavar="SERIAL",
+            help="As if this decision (feedback, a silence, an alert closed) had not been made; may be given again.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -47,35 +55,30 @@ def explain(
     import msgspec
 
     from pipeline.operations.looking_back.explaining import explain as explained
-    from pipeline.operations.looking_back.replaying import Place, partition_of
+    from pipeline.operations.looking_back.replaying import Place, event_time, partition_of
     from pipeline.settings import load_settings
     from producers.records import LATEST
-    from producers.times import typed_time
 
     settings = load_settings(config)
     place = Place(settings, stream)
-    found = partition if partition >= 0 else partition_of(place, series, _known(settings, stream, series))
-    time = int(typed_time(at).timestamp() * 1000) if at else LATEST
-    told = explained(place, series, time, partition=found, newest=records)
+    found = partition if partition >= 0 else partition_of(place, series, known_partitions(settings, stream, series))
+    time = event_time(at) if at else LATEST
+    told = explained(place, series, time, partition=found, newest=records, without=without or ())
     if as_json:
         typer.echo(msgspec.json.encode(asdict(told)).decode())
     else:
         _print(told)
 
 
-def _known(settings: Settings, stream: str, series: str) -> list[int]:
+def known_partitions(settings: Settings, stream: str, series: str) -> list[int]:
     """Partitions whose state holds the series; none where the store does not answer."""
     import asyncio
 
     from pipeline.errors import StoreError
-    from pipeline.operations.state_admin import opened
-
-    async def look() -> list[int]:
-        async with opened(settings) as store:
-            return [p for p in await store.partitions(stream) if series in await store.series(stream, p)]
+    from pipeline.operations.looking_back.replaying import partitions_with
 
     try:
-        return asyncio.run(look())
+        return asyncio.run(partitions_with(settings, stream, series))
     except StoreError as error:
         typer.echo(f"warning: {error}; the partition follows from the series' name", err=True)
         return []
@@ -97,6 +100,7 @@ def _print(told: Explanation) -> None:
         *(("record", f"{a['id']} {a['sequence']}: {a['change'] or a['reason']}. {a['summary']}") for a in told.alerts),
         ("decisions", f"up to {told.decision}" if told.decision else "none were taken before it"),
         ("silences", ", ".join(map(str, told.silences))),
+        ("feedback", ", ".join(f"{f['said']} (decision {f['serial']}, {f['bar']:+.2f})" for f in told.feedback)),
         ("selectors", ", ".join(map(str, told.selectors))),
         (
             "replayed",

@@ -2,21 +2,28 @@
 
 POST /api/decide   {"stream": "web", "do": "silence", "series": "host-*", "exact": false, "minutes": 60, "why": "...", "by": "ann"}
                    {"stream": "web", "do": "silence", "where": ["env=test"], "weekly": ["sat,sun 22:00-06:00"], "time_zone": "Europe/Berlin"}
+                   {"stream": "web", "do": "feedback", "said": "normal", "alert": "5f0c...", "every": "day", "by": "ann"}
+                   {"stream": "web", "do": "feedback", "said": "missed", "series": "cpu", "at": "2026-11-22T14:00Z", "until": "2026-11-22T15:00Z"}
+                   {"stream": "web", "do": "undo", "serial": 7}
 answer             {"serial": 7, "at": null}, or with "wait": {"serial": 7, "at": {"0": 1200, "1": 1187}}
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence, Set
 from glob import escape
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from pipeline.alerts.records import decode_alert
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
 from pipeline.operations.desk import at_desk, silence_asked, told
-from pipeline.partition.decisions import Acknowledge, Close, Forget, Lift, What
+from pipeline.operations.looking_back.evidence import of_alert
+from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
 
 MAX_MINUTES = 366 * 24 * 60
@@ -27,7 +34,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """What somebody wants done. `exact`: the series is a name, no pattern. A silence lasts `minutes`, unless `until` or `weekly` say when it is."""
 
     stream: Annotated[str, Meta(max_length=256)]
-    do: Literal["acknowledge", "silence", "lift", "close", "forget"]
+    do: Literal["acknowledge", "silence", "lift", "close", "forget", "feedback", "undo"]
     series: Annotated[str, Meta(max_length=1024)] = ""
     exact: bool = True
     minutes: Annotated[float, Meta(gt=0, le=MAX_MINUTES)] = 60.0
@@ -37,6 +44,10 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     weekly: Annotated[list[Annotated[str, Meta(max_length=60)]], Meta(max_length=20)] = []
     time_zone: Annotated[str, Meta(max_length=60)] = ""
     serial: int = 0
+    said: Literal["normal", "noise", "missed"] = "normal"
+    alert: Annotated[str, Meta(max_length=64)] = ""
+    every: Literal["", "day", "week"] = ""
+    at: Annotated[str, Meta(max_length=40)] = ""
     why: Annotated[str, Meta(max_length=500)] = ""
     by: Annotated[str, Meta(max_length=80)] = ""
     wait: bool = False
@@ -52,7 +63,12 @@ def wish(body: bytes) -> Wish:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         msg = f"this is no decision: {error}"
         raise TidewatchError(msg) from None
-    if asked.do != "lift" and not asked.series and not (asked.do == "silence" and asked.where):
+    if asked.do == "feedback":
+        missed = asked.said == "missed"
+        if missed != (not asked.alert) or missed != bool(asked.series and asked.at):
+            msg = "feedback: say normal or noise of an alert, by its id; missed of a series and the time at which there was no alert"
+            raise TidewatchError(msg)
+    elif asked.do not in ("lift", "undo") and not asked.series and not (asked.do == "silence" and asked.where):
         msg = f"{asked.do}: say of which series"
         raise TidewatchError(msg)
     return asked
@@ -74,11 +90,24 @@ def what(asked: Wish) -> What:
     return Close(series, asked.why) if asked.do == "close" else Forget(series, asked.why)
 
 
-async def decide(settings: Settings, asked: Wish) -> dict[str, Any]:
+def said_of(asked: Wish, records: Sequence[bytes] | None) -> Feedback:
+    """What is said of the alert with these records. Raises TidewatchError."""
+    if not records:
+        msg = f"alert {asked.alert} is not kept here any more: `tidewatch feedback {asked.stream} {asked.said} {asked.alert}` finds it"
+        raise TidewatchError(msg)
+    alert = decode_alert(records[-1])
+    if alert.stream != asked.stream:
+        msg = f"alert {asked.alert} is of stream {alert.stream}"
+        raise TidewatchError(msg)
+    return of_alert(alert, "noise" if asked.said == "noise" else "normal", every=asked.every, why=asked.why)
+
+
+async def decide(settings: Settings, asked: Wish, feedback: Feedback | None = None) -> dict[str, Any]:
     """Add the decision; its serial, and where it was taken if that is waited for. Raises TidewatchError."""
     by = f"{asked.by.strip() or 'somebody'} (page)"
     async with at_desk(settings, asked.stream) as desk:
-        serial = await desk.decide(what(asked), by=by)
+        made = feedback or (await desk.undoing(asked.serial) if asked.do == "undo" else what(asked))
+        serial = await desk.decide(made, by=by)
         at = None
         if asked.wait:
             try:
@@ -92,10 +121,22 @@ async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:
     """All decisions of a stream, the newest first, each in words with where it was taken. Raises TidewatchError."""
     async with at_desk(settings, stream) as desk:
         lines = await desk.lines()
+    undone = {line.decision.what.feedback for line in lines if isinstance(line.decision.what, Undo)}
     return [
         {
             "serial": line.decision.serial, "by": line.decision.by, "at": line.decision.at,
-            "what": told(line.decision.what), "taken": {str(p): o for p, o in line.taken.items()},
+            "what": told(line.decision.what), **_about(line.decision, undone), "taken": {str(p): o for p, o in line.taken.items()},
         }
         for line in reversed(lines)
     ]  # fmt: skip
+
+
+def _about(decision: Decision, undone: Set[int]) -> dict[str, Any]:
+    """Of feedback: which series and times, and whether it was taken back."""
+    what = decision.what
+    if not isinstance(what, Feedback):
+        return {}
+    return {
+        "feedback": what.said, "series": what.series, "alert": what.alert, "since": what.since, "until": what.until,
+        "undone": decision.serial in undone,
+    }  # fmt: skip

@@ -89,7 +89,7 @@ def create_app(
     app.router.add_get("/alerts", events(board, Streams()))
     for path, answer in _asked(board, tokens, answers).items():
         app.router.add_get(path, answer)
-    app.router.add_post("/api/decide", _deciding(answers))
+    app.router.add_post("/api/decide", _deciding(board, answers))
     return app
 
 
@@ -216,12 +216,18 @@ def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _
     }  # fmt: skip
 
 
-def _deciding(answers: Answers | None) -> _Handler:
+def _deciding(board: Board, answers: Answers | None) -> _Handler:
     async def decide(request: web.Request) -> web.Response:
         if not may_decide(request):
             raise web.HTTPForbidden(text="deciding needs the operators' token\n")
         asked = acting.wish(await request.read())
-        decided = await acting.decide(_there(answers).settings, asked)
+        there, feedback = _there(answers), None
+        if asked.do == "feedback" and asked.said == "missed":
+            connection(request).lift()  # the log is replayed for it
+            feedback = await there.trials.missed(asked.stream, asked.series, asked.at, asked.until, asked.why)
+        elif asked.do == "feedback":
+            feedback = acting.said_of(asked, board.records(asked.alert))
+        decided = await acting.decide(there.settings, asked, feedback)
         log.info("decided on the page", stream=asked.stream, do=asked.do, series=asked.series, serial=decided["serial"])
         return _json(decided)
 

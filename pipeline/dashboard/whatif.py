@@ -1,4 +1,4 @@
-"""What other settings would have said of a stream's newest days: the replay of `tidewatch apply --dry-run`, in a process of its own.
+"""What other settings would have said of a stream's newest days, and how strong what was missed was: replays as those of the command line, each in a process of its own.
 
 It reckons for seconds or minutes, so there is one at a time, and it ends when it takes too long.
 """
@@ -6,21 +6,28 @@ It reckons for seconds or minutes, so there is one at a time, and it ends when i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
+from pipeline.operations.looking_back.replaying import event_time
 from pipeline.settings import Settings
 
 SECONDS = 300.0
 """That a trial may take."""
 NEWEST = 50_000
 """Records of each partition that are replayed."""
+FURTHER = 500_000
+"""Of the one partition in which an alert was missed."""
 MAX_DAYS = 400.0
 _MAY = ("threshold.", "alerts.")
 """Settings that may be tried from the page."""
+
+
+T = TypeVar("T")
 
 
 class Trials:
@@ -38,18 +45,25 @@ class Trials:
         if refused := [s for s in sets if not s.startswith(_MAY)]:
             msg = f"{refused[0].partition('=')[0]} cannot be tried here; threshold.… and alerts.… can"
             raise TidewatchError(msg)
+        return await self._alone(_trial, self._settings, stream, list(sets), days)
+
+    async def missed(self, stream: str, series: str, since: str, until: str, why: str) -> Feedback:
+        """Somebody missed an alert of a series then: what they say, with its evidence. Raises TidewatchError in words."""
+        first = event_time(since, "at")
+        last = event_time(until, "until") if until else first
+        return await self._alone(_missed, self._settings, stream, series, first, max(first, last), why)
+
+    async def _alone(self, reckon: Callable[..., T], *args: Any) -> T:
         if self._one.locked():
             msg = "another trial is running; ask again when it has ended"
             raise TidewatchError(msg)
         async with self._one:
             pool = ProcessPoolExecutor(1, get_context("spawn"))
             try:
-                done = asyncio.get_running_loop().run_in_executor(
-                    pool, _trial, self._settings, stream, list(sets), days
-                )
+                done = asyncio.get_running_loop().run_in_executor(pool, reckon, *args)
                 return await asyncio.wait_for(done, SECONDS)
             except TimeoutError:
-                msg = f"the replay took more than {SECONDS:.0f} s: try it with `tidewatch apply --dry-run`, or look at fewer records"
+                msg = f"the replay took more than {SECONDS:.0f} s: try it at a terminal, with `tidewatch apply --dry-run` or `tidewatch feedback`"
                 raise TidewatchError(msg) from None
             finally:
                 for process in list(pool._processes.values()):  # noqa: SLF001  there is no other way to end what runs
@@ -68,3 +82,17 @@ def _trial(settings: Settings, stream: str, sets: list[str], days: float) -> dic
         return attempt(place, now, then, days=min(max(days, 0.0), MAX_DAYS), newest=NEWEST).as_json()
     except DetectorError as error:
         raise TidewatchError(str(error)) from None
+
+
+def _missed(settings: Settings, stream: str, series: str, since: int, until: int, why: str) -> Feedback:
+    from detectors.base import DetectorError
+    from pipeline.operations.looking_back.evidence import strongest
+    from pipeline.operations.looking_back.replaying import Place, partition_of, partitions_with
+
+    try:
+        place = Place(settings, stream)
+        partition = partition_of(place, series, asyncio.run(partitions_with(settings, stream, series)))
+        found = strongest(place, series, since, until, partition=partition, newest=FURTHER)
+    except DetectorError as error:
+        raise TidewatchError(str(error)) from None
+    return Feedback(series, "missed", found.at, found.at, strength=found.strength, why=why)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.kafka import rights, topics
@@ -24,7 +25,7 @@ from pipeline.operations.deciding import (
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.decisions import Decision, Lift, SettingsOf, Silence, Taken, What
+from pipeline.partition.decisions import Decision, Lift, SettingsOf, Silence, Taken, Undo, What
 from pipeline.partition.listing import Listing
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import create_stream, load_model
@@ -80,6 +81,21 @@ class Desk:
                 raise TidewatchError(msg)
         await self._listing.fill_up()
         return await self._listing.propose(Decision(uuid4().hex, what, by=by or who(), at=now()))
+
+    async def undoing(self, serial: int) -> What:
+        """What takes a decision back: of a silence its end, of feedback that it counts no more. Raises TidewatchError for any other."""
+        known = [line.decision for line in await self.lines()]
+        meant = next((d.what for d in known if d.serial == serial), None)
+        if isinstance(meant, Silence):
+            return Lift(serial)
+        if not isinstance(meant, Feedback):
+            what = "is not there" if meant is None else f"is `{told(meant)}`, which cannot be taken back"
+            msg = f"decision {serial} of stream {self.stream.name} {what}; silences and feedback can (`tidewatch decisions {self.stream.name}` lists them)"
+            raise TidewatchError(msg)
+        if (by := next((d.serial for d in known if d.what == Undo(serial)), 0)) > 0:
+            msg = f"decision {serial} of stream {self.stream.name} was taken back by decision {by} already"
+            raise TidewatchError(msg)
+        return Undo(serial)
 
     async def changes(self) -> tuple[Decision, dict[str, tuple[Any, Any]]]:
         """The settings of the file as a decision, and what differs from the newest that were decided: name -> (then, now).
@@ -151,6 +167,10 @@ def told(what: What) -> str:
         return f"settings: model {what.model[:12] or 'unsaved'}, {_alarm(what.settings.get('threshold', {}))}"
     if isinstance(what, Lift):
         return f"lift silence {what.silence}"
+    if isinstance(what, Undo):
+        return f"undo feedback {what.feedback}"
+    if isinstance(what, Feedback):
+        return _said(what)
     when = when_silent(what) if isinstance(what, Silence) else ""
     return f"{type(what).__name__.lower()} {what.series}{when}{f': {what.why}' if what.why else ''}"
 
@@ -228,6 +248,21 @@ def _typed(option: str, text: str) -> int:
     except ValueError as error:
         msg = f"{option} {text[:60]} {error}: write it as 2026-11-22T14:00Z"
         raise TidewatchError(msg) from None
+
+
+def _said(what: Feedback) -> str:
+    """Feedback in words.
+
+    >>> told(Feedback("cpu", "missed", 1_700_000_000_000, 1_700_000_000_000, strength=-0.4, why="disk full"))
+    'feedback missed: cpu at 2023-11-14T22:13:20.000Z, strength -0.40: disk full'
+    """
+    from pipeline.alerts.records import rfc3339
+
+    until = f" to {rfc3339(what.until)}" if what.until > what.since else ""
+    alert = f", alert {what.alert[:8]}" if what.alert else ""
+    every = f", every {what.every} at that time" if what.every else ""
+    why = f": {what.why}" if what.why else ""
+    return f"feedback {what.said}: {what.series} at {rfc3339(what.since)}{until}{alert}, strength {what.strength:.2f}{every}{why}"
 
 
 def _alarm(threshold: Mapping[str, Any]) -> str:

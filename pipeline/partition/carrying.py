@@ -8,6 +8,7 @@
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
 | lateness | what waits goes on where it is set to 0 |
 | probation | holds for new series, and for those that are in probation |
+| feedback | moves the bar of its series (`pipeline.alerts.selecting.feedback`); an alert that was none ends |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
 | the model, another shape | refused: what is kept of a series is of the old one |
 
@@ -26,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerts.attention import UNTOLD
-from pipeline.alerts.records import Alert, Change
+from pipeline.alerts.records import Alert, Change, Said
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState
 from pipeline.partition.decisions import (
@@ -41,6 +43,7 @@ from pipeline.partition.decisions import (
     SettingsOf,
     Silence,
     Tick,
+    Undo,
     unpacked,
 )
 from pipeline.partition.stores.base import Checkpoint, Identity
@@ -206,6 +209,11 @@ def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
     what, state = decision.what, core.state
     if isinstance(what, Lift):
         return core.life.unsilenced(state, core.watermark)
+    if isinstance(what, Feedback):
+        return _feedback(core, what, decision)
+    if isinstance(what, Undo):
+        core.life.not_suppressed(state, core.bars.take_back(state, what.feedback))
+        return []
     if not isinstance(what, (Acknowledge, Close, Forget)):
         return []
     rows = _matching(core, what.series)
@@ -216,6 +224,22 @@ def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
     if isinstance(what, Forget):
         core.forget(rows)
     return alerts
+
+
+def _feedback(core: PartitionCore, what: Feedback, decision: Decision) -> list[Alert]:
+    """What was said of a series that is here moves its bar; an alert that was none ends, and where one was missed, the next may begin at once."""
+    state = core.state
+    row = state.row_of(what.series)
+    if row is None:
+        return []
+    # It ages from the series' newest time on; rows of a table have none of their own.
+    metric = core.stream.model.kind == "metric"
+    newest = int(state.arrays["windows"]["last"][row]) if metric else max(core.watermark, what.until)
+    core.bars.take(state, row, decision.serial, what, newest)
+    if what.said == "missed":
+        core.life.not_suppressed(state, [row])
+        return []
+    return core.life.ended_by_word(state, row, core.watermark, what.alert, Said(what.said, decision.by, what.why))
 
 
 def _begun(core: PartitionCore, stream: Stream) -> PartitionCore:

@@ -1,6 +1,6 @@
 """What people decide, as a partition takes it: which decision holds from which offset on, and why that is one answer for ever.
 
-A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed) has an id and a serial; one script in the
+A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed, feedback) has an id and a serial; one script in the
 store appends it to one list per stream (`pipeline.partition.stores.base.Register`), so there is one order. Each partition takes the
 decisions in that order, each at an offset of its own: records before it know nothing of the decision, those from it on do.
 
@@ -41,6 +41,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Calendar, Silenced
 from pipeline.errors import Dropped
 from pipeline.steps.batches import RecordBatch
@@ -86,6 +87,12 @@ class Lift(msgspec.Struct, frozen=True, tag="lift"):
     silence: int
 
 
+class Undo(msgspec.Struct, frozen=True, tag="undo"):
+    """What the feedback with this serial said counts no more."""
+
+    feedback: int
+
+
 class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
     """Somebody looks after the open alerts of series that match."""
 
@@ -107,7 +114,7 @@ class Forget(msgspec.Struct, frozen=True, tag="forget"):
     why: str = ""
 
 
-What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget
+What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget | Feedback | Undo
 
 
 class Decision(msgspec.Struct, frozen=True):

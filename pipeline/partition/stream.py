@@ -27,6 +27,7 @@ from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.life import AlertLife, at_ms
 from pipeline.alerts.records import Alert
+from pipeline.alerts.selecting import feedback
 from pipeline.alerts.selecting.selectors import Selectors, check
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME
@@ -191,6 +192,7 @@ class PartitionCore:
         self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
         self._alarm_decides = decides(model, stream.settings)
         self._waiting = _waiting_of(stream)
+        self.bars = feedback.Bars(stream.settings, model)
         self.state = PartitionState(
             {
                 "admission": _ADMISSION,
@@ -199,6 +201,7 @@ class PartitionCore:
                 "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
                 "threshold": stream.threshold.dtype,
                 "alerts": self.life.dtype,
+                feedback.COMPONENT: feedback.DTYPE,
                 **({} if self._judgements is None else self._judgements.components),
                 **({} if self._waiting is None else {waiting.COMPONENT: self._waiting.dtype}),
             },
@@ -403,7 +406,7 @@ class PartitionCore:
         if self._judgements is not None:  # it goes on learning also where the settings have another threshold
             judged = self._judgements.judge(state, observations, step.rows, step.pushed, step.living, budgets)
         if judged is not None and self._alarm_decides:
-            scored = self._judged(step, judged, scores.raw, calibrated)
+            scored = self._judged(step, judged, scores.raw, calibrated, budgets)
             counts["warming"] = int(np.count_nonzero(~judged.live))
         else:
             score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
@@ -417,7 +420,13 @@ class PartitionCore:
                 None if budgets is None else budgets[windows.index],
             )
             level = self.selectors.levels(state, rows, level)
+            own = None if budgets is None else budgets[windows.index]
+            moved = self.bars.of(
+                state, rows, observations.timestamps[windows.index], feedback.laxest_of_level(level), own
+            )
+            level = level if moved is None else level + moved
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
+            scored.moved = moved
         waited = None if observations.order is None else observations.order.waited
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
@@ -441,13 +450,22 @@ class PartitionCore:
         at = np.flatnonzero(looked)
         return scored.beside(step.observations, step.rows, step.pushed, at) if len(at) else scored
 
-    def _judged(self, step: Step, judged: Judged, raw: NDArray[np.float64], calibrated: NDArray[np.float64]) -> Scored:
+    def _judged(
+        self,
+        step: Step,
+        judged: Judged,
+        raw: NDArray[np.float64],
+        calibrated: NDArray[np.float64],
+        budgets: NDArray[np.int64] | None,
+    ) -> Scored:
         """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
         assert self._judgements is not None
         state, observations, index = self.state, step.observations, judged.index
         rows, ordinals = step.rows[index], step.pushed.ordinals[index]
         members = np.full((2, len(index), raw.shape[1]), np.nan)
         members[:, np.searchsorted(index, step.pushed.windows.index)] = raw, calibrated
+        own = None if budgets is None else budgets[index]
+        moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
         return Scored(
             index=index,
             rows=rows,
@@ -461,12 +479,14 @@ class PartitionCore:
             expected=judged.expected,
             contributions=judged.shares.astype(np.float32),
             level=np.full(len(index), np.nan),
-            alarm=judged.alarm,
+            alarm=judged.alarm if moved is None else judged.alarm - moved,
             live=judged.live & (ordinals > state.arrays["admission"]["probation"][rows]),
             packed=step.pushed.packed,
             spans=step.pushed.spans[index],
             margins=lambda at: judged.margin[at],
             floor=judged.floor,
+            moved=moved,
+            budget=judged.budget,
         )
 
     def _by_members(

@@ -432,6 +432,10 @@ class Scored:
         reached, (k, C) in the unit of the input (`pipeline.steps.bands`). None where there is no notion of it.
     floor : (B, C) float64 or None
         What a band does not go below: 0 for what was never negative, else -inf.
+    moved : (B,) float64 or None
+        Decades by which feedback has raised what is let pass; `level` and `alarm` have it in them. None: nobody said anything.
+    budget : (B,) float64 or None
+        Where a judgement decides, rows of the series per false alert.
     """
 
     index: NDArray[np.intp]
@@ -452,9 +456,16 @@ class Scored:
     spans: NDArray[np.intp]
     margins: Callable[[NDArray[np.intp]], NDArray[np.float64] | None] | None = None
     floor: NDArray[np.float64] | None = None
+    moved: NDArray[np.float64] | None = None
+    budget: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def strength(self) -> NDArray[np.float64]:
+        """The alarm (B,) as it would be if nobody had said anything."""
+        return self.alarm if self.moved is None else self.alarm + self.moved
 
     def beside(
         self, observations: Observations, rows: NDArray[np.intp], pushed: Pushed, at: NDArray[np.intp]
@@ -503,6 +514,8 @@ class Scored:
             spans=pushed.spans[index[order]],
             margins=None if own is None else margins,
             floor=None if self.floor is None else joined(self.floor, nothing(self.floor)),
+            moved=None if self.moved is None else joined(self.moved, np.zeros(k)),
+            budget=None if self.budget is None else joined(self.budget, nothing(self.budget)),
         )
 
     def band(self, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -69,6 +69,8 @@ class Judged:
         Of each channel in what is odd.
     floor : (A, C) float64
         As in `Scored`.
+    budget : (A,) float64
+        Rows of the series per false alert.
     """
 
     index: NDArray[np.intp]
@@ -79,6 +81,7 @@ class Judged:
     margin: NDArray[np.float64]
     shares: NDArray[np.float64]
     floor: NDArray[np.float64]
+    budget: NDArray[np.float64]
 
 
 class Judgements:
@@ -160,13 +163,13 @@ class Judgements:
         n, C = values.shape
         expected, margin, shares = np.full((3, n, C), np.nan)
         nothing = np.full(n, np.nan)
-        judged = Judged(index, np.zeros(n, np.bool_), np.zeros(n), nothing, expected, margin, shares, floor)
         news = np.flatnonzero((until == 0) | (times > until))
         anew, ordinals = pushed.anew[index], pushed.ordinals[index]
         steps = self._steps(history, of, times, ordinals)
         anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
         own = None if which is None else which[index]
         budget = rows_of_budgets(self._budgets, own, steps, 1 if living is None else living[index])
+        judged = Judged(index, np.zeros(n, np.bool_), np.zeros(n), nothing, expected, margin, shares, floor, budget)
         if len(news):
             at = slice(None) if len(news) == n else news
             where = offsets(self._zone, times[at])

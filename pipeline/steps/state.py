@@ -37,7 +37,7 @@ from the partition's event time at which a series was last heard of (alerts.hear
 (windows.total, .total_at; before, only OTLP's had them), and says whether it is (windows.kind); a threshold of a false-alarm budget keeps
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
 stands beside it); series vote for the partition's event time, and are waited for (component `clock`); observations may wait for older ones
-(component `waiting`); what is in force is a field
+(component `waiting`); what people said of a series' alerts moves its level (component `feedback`, alerts.strength); what is in force is a field
 (`in_force`) instead of a part of the identity; there may be positions of sources (`sources:<n>`).
 """
 PAGE = 128
@@ -250,7 +250,8 @@ def _from_3(fields: Mapping[str, bytes], components: Mapping[str, np.dtype[Any]]
     old = _stored(fields, components, 3)
     counted = "total_at" in (old["windows"].names or ())
     known_kind = {"windows.kind": lambda windows: windows["total_at"] != 0} if counted else {}
-    return _relaid(fields, old, components, known_kind, {"clock": _votes, "waiting": _waiting})
+    added = {"clock": _votes, "waiting": _waiting, "feedback": lambda _, dtype: np.zeros(PAGE, dtype)}
+    return _relaid(fields, old, components, known_kind, added)
 
 
 def _votes(stored: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -298,7 +299,7 @@ def _stored(
     """The components as a format before 4 had them; which of two layouts, the pages say."""
     budget = "interval" in (components["threshold"].names or ())
     threshold = _LEVEL_OF_3 if budget else components["threshold"]
-    components = {name: dtype for name, dtype in components.items() if name not in ("clock", "waiting")}
+    components = {n: dtype for n, dtype in components.items() if n not in ("clock", "waiting", "feedback")}
     older = {**components, "alerts": _alerts_of(components, number), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
     otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import redis
-from operated_stream import OperatedStream, observations, write_model
+from operated_stream import START, STEP, OperatedStream, observations, write_model
 
 from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
+from pipeline.alerts.records import rfc3339
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.partition.stores.presence import WorkerWord, heard
 
@@ -179,6 +180,54 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
     assert "nothing" not in stream.run("decisions", stream.name).output
     stream.stop(worker)
     assert "did not take it within 1 s" in stream.refused("ack", stream.name, "*", "--wait", "--timeout", "1")
+
+
+def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream: FiledStream) -> None:
+    stream.write(resolve_count=3)
+    worker = stream.start()
+
+    def spike(at: int, behind: int) -> dict[str, Any]:
+        """Observations up to `behind` with a spike; the last record on the alert topic then."""
+        stream.send(*observations(stream.offset() or 0, behind, at))
+        stream.wait(lambda: stream.offset() == behind, worker)
+        return stream.alerts()[-1]
+
+    fired = spike(1200, 1202)
+    assert (fired["status"], fired["threshold"]) == ("firing", 3.0)
+    done = stream.run("feedback", stream.name, "normal", fired["id"][:8], "--why", "backup", "--wait")
+    assert "partition 0 took it at offset 1202" in done.output, (done.output, done.exception)
+    stream.wait(lambda: stream.alerts()[-1]["change"] == "feedback", worker)
+    ended = stream.alerts()[-1]
+    assert (ended["id"], ended["status"], ended["reason"]) == (fired["id"], "resolved", "normal")
+    assert (ended["feedback"]["what"], ended["feedback"]["why"]) == ("normal", "backup")
+
+    assert spike(1290, 1300) == ended
+    at = rfc3339(START + STEP * 1290)
+    told = stream.run("explain", stream.name, "quiet", "--at", at).output
+    assert "which feedback has raised by" in told
+    assert "normal (decision 2, +" in told
+    assert told.startswith("no alert: ")
+    told = stream.run("explain", stream.name, "quiet", "--at", at, "--without", "2").output
+    assert told.startswith("a record was published: reopened (firing")
+
+    assert stream.run("undo", stream.name, "2", "--wait").exit_code == 0
+    again = spike(1390, 1392)
+    assert (again["change"], again["threshold"]) == ("anomaly", 3.0)
+    calm = rfc3339(START + STEP * 1250)
+    done = stream.run("feedback", stream.name, "missed", "--series", "quiet", "--at", calm, "--wait")
+    assert f"at {calm} its score was " in done.output, (done.output, done.exception)
+    assert [d["what"]["type"] for d in stream.decided()] == ["settings", "feedback", "undo", "feedback"]
+    assert f"feedback missed: quiet at {calm}" in " ".join(stream.run("decisions", stream.name).output.split())
+
+    said = ("feedback", stream.name)
+    late = rfc3339(START + STEP * 1390)
+    assert "so it was not the level" in stream.refused(*said, "missed", "--series", "quiet", "--at", late)
+    assert "no alert whose id begins with ffff" in stream.refused(*said, "noise", "ffff")
+    assert "no alert of series quiet at" in stream.refused(*said, "noise", "--series", "quiet", "--at", calm)
+    assert "is no time" in stream.refused(*said, "missed", "--series", "quiet", "--at", "noon")
+    assert "cannot be taken back" in stream.refused("undo", stream.name, "1")
+    assert "taken back by decision 3 already" in stream.refused("undo", stream.name, "2")
+    stream.stop(worker)
 
 
 def test_a_model_of_another_window_is_refused_with_the_mend_and_reset_lets_it_begin(stream: FiledStream) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from msgspec import UNSET
 from simulation.naive_oracle import Branch, Oracle, identity_of, undisturbed
-from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, scenario
+from simulation.scenarios import ARRIVAL, PARTITIONS, SCENARIOS, Scenario, name, scenario
 from simulation.virtual import PROCESS, WORLD, Process, Stuck, VirtualLoop
 from simulation.worker import Worker
 from simulation.world import (
@@ -37,6 +37,7 @@ from simulation.world import (
 
 from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, Message, decode_alert, rfc3339
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.decisions import (
     CLOCKS_APART,
@@ -52,6 +53,7 @@ from pipeline.partition.decisions import (
     Silence,
     Taken,
     Tick,
+    Undo,
     What,
     decode_entry,
     unpacked,
@@ -350,11 +352,16 @@ class Simulation:
 
     async def _decide(self, fault: Fault) -> None:
         """Somebody at a command line; tries until the store answers."""
+        series = name(f"s{int(fault.which * 3)}", fault.target % PARTITIONS)
         kinds: list[What] = [
             Silence("s[0-2]*", 1_000_000 * 60_000 + int(fault.which * 6e6)),
             Acknowledge("*"),
             Close("s*"),
             Forget("s[01]*"),
+            Feedback(series, "noise", 0, 0),
+            Feedback(series, "normal", 0, 0, strength=fault.which, every="day"),
+            Feedback(series, "missed", 0, 0, strength=-fault.which),
+            Undo(1 + int(fault.which * 4)),
         ]
         what = kinds[int(fault.which * 1000) % len(kinds)]
         process = PROCESS.get()

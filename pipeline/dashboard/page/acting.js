@@ -1,9 +1,12 @@
-// What somebody may do: look after an alert, silence a series for a while, close; each is a decision with a number, also `tidewatch ack ...`.
+// What somebody may do: look after an alert, silence a series for a while, close, say what an alert was or where one was missed; each is a decision
+// with a number, also `tidewatch ack ...`.
 
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { decide, useKnown } from "./store.js";
-import { prefer, preferences } from "./words.js";
+import { ask, decide, useKnown } from "./store.js";
+import { moment, prefer, preferences } from "./words.js";
 
+// Of these no level decides.
+const UNSAYABLE = new Set(["no data", "out of range"]);
 const FOR = { "15 min": 15, "1 h": 60, "4 h": 240, "1 day": 1440, "1 week": 10_080 };
 
 const DOING = {
@@ -11,6 +14,10 @@ const DOING = {
   silence: { title: "Silence", told: "Its alerts are published all the same, marked; nobody is told of them until it ends." },
   close: { title: "Close", told: "The open alert ends now; what comes next may begin another." },
   lift: { title: "End the silence", told: "Alerts are told of again." },
+  normal: { title: "This was normal", told: "The alert ends where it is open; only what is twice as rare as this was begins another, for some weeks." },
+  noise: { title: "Noise", told: "The alert ends where it is open; the level of this series is raised a step, for some weeks." },
+  missed: { title: "You missed one", told: "The strongest observation of this time is looked up in the log, which may take a while; the same again will be an alert, for some weeks." },
+  undo: { title: "Take it back", told: "It counts no more from now on. An alert that ended by it stays over." },
 };
 
 export function Act({ record }) {
@@ -25,15 +32,33 @@ export function Act({ record }) {
     ${open ? html`<button type="button" onClick=${() => set("acknowledge")}>Acknowledge</button>` : null}
     <button type="button" onClick=${() => set("silence")}>Silence…</button>
     ${open ? html`<button type="button" onClick=${() => set("close")}>Close…</button>` : null}
-    ${doing ? html`<${Dialog} key=${doing} doing=${doing} stream=${record.stream} series=${record.series} done=${() => set(null)} />` : null}
+    ${!UNSAYABLE.has(record.kind) ? html`<button type="button" onClick=${() => set("normal")}>This was normal…</button><button type="button" onClick=${() => set("noise")}>Noise…</button>` : null}
+    ${doing ? html`<${Dialog} key=${doing} doing=${doing} stream=${record.stream} series=${record.series} alert=${record.id} done=${() => set(null)} />` : null}
   </div>`;
+}
+
+// What was said of a series or of one alert, the newest first, with who said it; operators take it back here.
+export function SaidOf({ stream, series, alert = "" }) {
+  const rights = useKnown((k) => k.rights), decided = useKnown((k) => k.look?.streams.find((s) => s.name === stream)?.decisions);
+  const [lines, setLines] = useState([]), [undoing, undo] = useState(null), [done, setDone] = useState(0);
+  useEffect(() => {
+    if (!rights.streams.some((s) => s.name === stream)) return undefined;
+    const gone = new AbortController();
+    ask("decisions", { stream }, { signal: gone.signal }).then((l) => setLines(l.filter((d) => d.feedback && d.series === series && (!alert || d.alert === alert))), () => {});
+    return () => gone.abort();
+  }, [stream, series, alert, decided, done, rights.streams.length]);
+  if (!lines.length) return null;
+  return html`<section class="said"><h3>feedback</h3><ul class="plain">${lines.map((l) => html`<li key=${l.serial}>${l.undone ? html`<s>${l.feedback}</s> (taken back)` : html`<strong>${l.feedback}</strong>`} <span>of ${moment(l.since)}, by ${l.by} ${moment(l.at)}</span>
+    ${rights.operator && !l.undone ? html` <button type="button" class="small" onClick=${() => undo(l.serial)}>undo…</button>` : null}</li>`)}</ul>
+    ${undoing ? html`<${Dialog} doing="undo" stream=${stream} serial=${undoing} done=${() => { undo(null); setDone(done + 1); }} />` : null}</section>`;
 }
 
 const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-export function Dialog({ doing, stream, series = "", serial = 0, done }) {
+export function Dialog({ doing, stream, series = "", serial = 0, alert = "", range = null, done }) {
   const box = useRef(null);
   const [name, setName] = useState(preferences.name), [why, setWhy] = useState(""), [minutes, setMinutes] = useState(60), [pattern, setPattern] = useState(series);
+  const [from, setFrom] = useState(range ? typed(range[0]) : ""), [to, setTo] = useState(range ? typed(1000 * Math.ceil(range[1] / 1000)) : ""), [every, setEvery] = useState("");
   const [state, setState] = useState({});
   useEffect(() => { box.current.showModal(); }, []);
   const send = async (event) => {
@@ -42,7 +67,10 @@ export function Dialog({ doing, stream, series = "", serial = 0, done }) {
     setState({ busy: true });
     try {
       const exact = pattern === series;
-      const { serial: made, at } = await decide({ stream, do: doing, series: pattern, exact, minutes, serial, why, by: name, wait: true });
+      const wish = doing === "missed" ? { do: "feedback", said: doing, series, at: from, until: to }
+        : doing === "normal" || doing === "noise" ? { do: "feedback", said: doing, alert, every }
+          : { do: doing, series: pattern, exact, minutes, serial };
+      const { serial: made, at } = await decide({ stream, ...wish, why, by: name, wait: true });
       setState({ told: `Decision ${made}. ${at ? `All partitions have taken it.` : "It is in the list; partitions take it as soon as a worker is there."}` });
     } catch (error) { setState({ error: error.message }); }
   };
@@ -50,8 +78,10 @@ export function Dialog({ doing, stream, series = "", serial = 0, done }) {
     <form onSubmit=${send}>
       <h3>${DOING[doing].title}</h3>
       <p class="quiet">${DOING[doing].told}</p>
-      ${doing !== "lift" ? html`<label>series${doing === "silence" ? " (a name, or a pattern: *, ?)" : ""}<input value=${pattern} readonly=${doing !== "silence"} onInput=${(e) => setPattern(e.currentTarget.value)} required /></label>` : null}
+      ${doing !== "lift" && doing !== "undo" ? html`<label>series${doing === "silence" ? " (a name, or a pattern: *, ?)" : ""}<input value=${pattern} readonly=${doing !== "silence"} onInput=${(e) => setPattern(e.currentTarget.value)} required /></label>` : null}
       ${doing === "silence" ? html`<label>for<select value=${String(minutes)} onChange=${(e) => setMinutes(Number(e.currentTarget.value))}>${Object.entries(FOR).map(([text, m]) => html`<option value=${String(m)}>${text}</option>`)}</select></label>` : null}
+      ${doing === "missed" ? html`<label>from<input value=${from} required onInput=${(e) => setFrom(e.currentTarget.value)} /></label><label>to<input value=${to} required onInput=${(e) => setTo(e.currentTarget.value)} /></label>` : null}
+      ${doing === "normal" || doing === "noise" ? html`<label>holds<select value=${every} onChange=${(e) => setEvery(e.currentTarget.value)}><option value="">at any time</option><option value="day">at this time of day</option><option value="week">at this time of the week</option></select></label>` : null}
       <label>why<input value=${why} maxlength="500" placeholder="a word for the others" onInput=${(e) => setWhy(e.currentTarget.value)} /></label>
       <label>who<input value=${name} maxlength="80" required autocomplete="username" onInput=${(e) => setName(e.currentTarget.value)} /></label>
       ${state.error ? html`<p class="trouble" role="alert">${state.error}</p>` : null}
@@ -62,3 +92,5 @@ export function Dialog({ doing, stream, series = "", serial = 0, done }) {
     </form>
   </dialog>`;
 }
+
+const typed = (ms) => `${new Date(ms).toISOString().slice(0, 19)}Z`;

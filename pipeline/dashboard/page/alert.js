@@ -1,6 +1,6 @@
 // One alert: what, how much, since when and why come first; then the picture, its life, what happened beside it; evidence and model after.
 
-import { Act } from "./acting.js";
+import { Act, SaidOf } from "./acting.js";
 import { Chart } from "./chart.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { address, change, useRoute } from "./route.js";
@@ -56,6 +56,7 @@ export function Alert({ id, back }) {
     </dl>
     ${labels(last)}
     <${Act} record=${last} />
+    <${SaidOf} stream=${last.stream} series=${last.series} alert=${last.id} />
     ${trouble ? html`<p class="trouble" role="alert">${trouble}</p>` : null}
     ${records ? html`<${Pictures} records=${records} record=${record} last=${last} points=${points} /><${Row} pinned=${pinned} records=${records} />` : html`<p class="loading">reading its records …</p>`}
     ${records ? html`<${Life} records=${records} pinned=${pinned} />` : null}

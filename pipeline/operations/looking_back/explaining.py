@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,10 +60,16 @@ class Explanation:
     silences: list[int] = field(default_factory=list)
     selectors: list[int] = field(default_factory=list)
     """Those of the settings that match the series, from 1."""
+    moved: float = 0.0
+    """Decades by which feedback had raised what is let pass."""
+    feedback: list[dict[str, Any]] = field(default_factory=list)
+    """What of it was in force: serial, said, bar."""
 
 
-def explain(place: Place, series: str, at: int, *, partition: int, newest: int) -> Explanation:
-    """Explain the last observation of a series at or before an event time (ms).
+def explain(
+    place: Place, series: str, at: int, *, partition: int, newest: int, without: Collection[int] = ()
+) -> Explanation:
+    """Explain the last observation of a series at or before an event time (ms); `without` decisions of these serials, as if they had not been made.
 
     Raises
     ------
@@ -72,7 +78,7 @@ def explain(place: Place, series: str, at: int, *, partition: int, newest: int) 
     """
     place.require(partition)
     offset = _find(place, series, at, partition, newest)
-    replay = Replay.of(place, partition)
+    replay = Replay.of(place, partition, without)
     meant: int | None = None
     for batch in place.records(partition, newest):
         if meant is None:
@@ -196,6 +202,9 @@ def _told(
     )
     if len(settled.scored):
         _scored(told, replay, settled)
+    if (row := core.state.row_of(series)) is not None:
+        now = int(step.observations.timestamps[0])
+        told.feedback = core.bars.in_force(core.state, row, now, core.selectors.policy(series).budget)
     told.verdict = _verdict(told, replay, before, step, settled)
     return told
 
@@ -203,6 +212,7 @@ def _told(
 def _scored(told: Explanation, replay: Replay, settled: Settled) -> None:
     s, b = settled.scored, 0
     told.score, told.level, told.alarm = _number(s.score[b]), _number(s.level[b]), _number(s.alarm[b])
+    told.moved = 0.0 if s.moved is None else float(s.moved[b])
     told.members = {
         d.name: {"raw": float(s.raw[b, m]), "calibrated": float(s.calibrated[b, m])}
         for m, d in enumerate(replay.core.stream.model.detectors)
@@ -247,6 +257,9 @@ def _verdict(told: Explanation, replay: Replay, before: str, step: Step, settled
             if np.isfinite(s.level[b])
             else f"it is {-s.alarm[b]:.2f} decades less rare than the false-alarm budget asks for"
         )
+        if s.strength[b] >= 0:
+            serials = ", ".join(str(f["serial"]) for f in told.feedback)
+            how += f", which feedback has raised by {told.moved:.2f} decades (decision {serials})"
         return (
             f"no alert: {how}" if before == "inactive" else f"the alert that is {before} goes on towards its end: {how}"
         )

@@ -9,8 +9,10 @@ cold there, and `from_offset` says where. Partitions that were added on the way 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from pipeline.errors import SettingsError
 from pipeline.kafka import topics
@@ -19,7 +21,7 @@ from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
-from pipeline.operations.state_admin import configured
+from pipeline.operations.state_admin import configured, opened
 from pipeline.partition.carrying import applied
 from pipeline.partition.decisions import InForce, Line, SettingsOf, Taken
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
@@ -29,6 +31,7 @@ from pipeline.settings import Settings
 from pipeline.steps.batches import Observations, RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.partitioning import home
+from producers.times import typed_time
 
 NEWEST = 500_000
 """Records of a partition that are replayed, at most, where nobody says otherwise."""
@@ -103,9 +106,9 @@ class Replay:
     in_force: InForce
 
     @classmethod
-    def of(cls, place: Place, partition: int) -> Replay:
-        """With the decisions as the partition took them."""
-        streams, taken = place.streams, list(place.taken.get(partition, ()))
+    def of(cls, place: Place, partition: int, without: Collection[int] = ()) -> Replay:
+        """With the decisions as the partition took them; but not those of these serials."""
+        streams, taken = place.streams, list(_without(place.taken.get(partition, ()), without))
         return cls(place, streams(InForce()).core(partition), streams, taken, InForce())
 
     @classmethod
@@ -148,6 +151,32 @@ class Replay:
         while self.ahead and self.ahead[0].offset <= position:
             effect = applied(self.core, self.in_force, self.ahead.pop(0), self.streams)
             self.core, self.in_force = effect.core, effect.in_force
+
+
+async def partitions_with(settings: Settings, stream: str, series: str) -> list[int]:
+    """Partitions whose stored state holds a series. Raises StoreError."""
+    async with opened(settings) as store:
+        return [p for p in await store.partitions(stream) if series in await store.series(stream, p)]
+
+
+def _without(taken: Sequence[Line], serials: Collection[int]) -> Iterator[Line]:
+    """What was taken, less some decisions. Settings cannot be left out: what came behind them was learnt under them."""
+    for line in taken:
+        if not isinstance(line, Taken):
+            yield line
+            continue
+        left = tuple(d for d in line.decisions if d.serial not in serials or isinstance(d.what, SettingsOf))
+        if left:
+            yield msgspec.structs.replace(line, decisions=left)
+
+
+def event_time(text: str, what: str = "--at") -> int:
+    """Milliseconds of a time as a person types it; `what` says where. Raises SettingsError."""
+    try:
+        return int(typed_time(text).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        msg = f"{what} {text[:40]} is no time; write one as 2026-11-22T14:00Z"
+        raise SettingsError(msg) from None
 
 
 def partition_of(place: Place, series: str, known: Sequence[int]) -> int:

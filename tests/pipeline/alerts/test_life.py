@@ -293,7 +293,7 @@ def test_rows_of_one_instant_have_alerts_of_their_own():
 
 def test_a_state_is_small_and_empty_when_nothing_was_wrong():
     log = Log(stream())
-    assert log.life.dtype.itemsize == 176
+    assert log.life.dtype.itemsize == 184
     log.run(line("....!..."))
     assert log.state.arrays["alerts"].tobytes() == bytes(log.state.arrays["alerts"].nbytes)  # nothing comes back here
     log = Log(stream(quiet=60))

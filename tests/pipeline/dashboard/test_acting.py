@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from browser import browser_page
-from operated_stream import OperatedStream, observations, write_model
+from operated_stream import START, STEP, OperatedStream, observations, write_model
 
+from pipeline.alerts.records import rfc3339
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.server import Tokens, serving
 from pipeline.embedded.servers import start_redis
@@ -66,8 +68,32 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator(".detail .sub .mark")).to_have_text("resolved")
 
+        await page.get_by_role("button", name="This was normal…").click()
+        await page.get_by_label("holds").select_option("at this time of day")
+        await page.get_by_role("dialog").get_by_role("button", name="This was normal").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail .said")).to_contain_text("by ann (page)")
+        await page.get_by_role("button", name="undo…").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail .said s")).to_have_text("normal")
+
+        await page.locator(".detail .sub").get_by_role("link", name="series").click()
+        await page.get_by_role("button", name="You missed one…").click()
+        await page.get_by_label("from", exact=True).fill(rfc3339(START + 280 * STEP))
+        await page.get_by_label("to", exact=True).fill(rfc3339(START + 298 * STEP))
+        await page.get_by_role("dialog").get_by_role("button", name="You missed one").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it", timeout=60_000)
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail .said strong")).to_have_text("missed")
+
         worker.terminate()
         worker.wait()
         await expect(page.locator("#connection")).to_have_text("no worker")
         assert page.problems == []
     assert stream.alerts()[-1]["change"] == "closed"
+    done = await asyncio.to_thread(stream.run, "decisions", stream.name)
+    assert "feedback normal: quiet at" in done.output
+    assert "every day at that time" in " ".join(done.output.split())
