@@ -13,11 +13,12 @@ from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
 from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import Decision, Decisions, Taken
+from pipeline.partition.decisions import Decision, Decisions, Taken, Tick
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity
 from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.clock.ticks import delay, target
 
 SEEDS = 200
 
@@ -52,6 +53,8 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "decisions in force",
         "the list of decisions went back in time, filled up",
         "taken by a zombie",
+        "event time goes on",
+        "a tick of a wrong clock",
     ):
         assert happened[trouble] > 0, trouble
 
@@ -211,7 +214,13 @@ class Unread(Decisions):
         taken = Taken(*self._of, self._owner, max(position, 0), tuple(decisions), self._log)
         await self._journal.write([taken])
         self._taken = [*self._taken, taken]
-        self._ahead = [t for t in self._taken if t.serial > self.in_force.serial]
+        self._ahead = [t for t in self._taken if t.follows(self.in_force)]
+
+    async def tick(self, event_time: int, position: int, at: int) -> bool:
+        tick = Tick(*self._of, self._owner, position, self.in_force.tick + 1, event_time, at, self._log)
+        await self._journal.write([tick])
+        self._taken, self._ahead = [*self._taken, tick], [tick]
+        return True
 
 
 class Unasked(Decisions):
@@ -245,7 +254,19 @@ class Contradicting(PartitionLoop):
         return offset
 
 
+class Restless(PartitionLoop):
+    """Event time goes on before anybody reads so in the log."""
+
+    async def _tick(self) -> None:
+        if self._rebuild is None and not self._midway and self._decisions is not None and self._decisions.settled:
+            late = delay(self.core.state.scalars)
+            most = target(self._wall.now(), self.core.watermark, late)
+            if most is not None and most >= self._due():
+                self._messages.alerts(self.core.tick(self._due(), self.position - 1), Counter())
+
+
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
+TICKING = ("clock set", "pause", "rebalance", "crash")
 
 
 @pytest.mark.parametrize(
@@ -268,6 +289,8 @@ DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "
         pytest.param(Parts(decisions=Unasked), DECIDING, id="decisions forgotten"),
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
+        pytest.param(Parts(decisions=Unread), TICKING, id="a zombie's tick, or one of a wrong clock"),
+        pytest.param(Parts(loop=Restless), TICKING, id="event time that is in no log"),
     ],
 )
 def test_a_hole_is_found_by_one_of_the_seeds(parts: Parts, only: Sequence[str]) -> None:
