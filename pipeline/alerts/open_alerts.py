@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+import msgspec
 import numpy as np
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
+from msgspec import UNSET
 
-from pipeline.alerts.records import Alert
+from pipeline.alerts import words
+from pipeline.alerts.records import REASONS, Alert, Evidence
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.errors import BrokerError, Denied
 from pipeline.settings import KafkaSettings
@@ -82,6 +85,28 @@ class OpenAlerts:
                 topic=self._topic,
             )
         return found
+
+
+def forgotten(alert: Alert) -> Alert:
+    """The record that ends an open alert, given its last one: what it is about is not looked at any more."""
+    ended = msgspec.structs.replace(
+        alert,
+        sequence=alert.sequence + 1,
+        status="resolved",
+        reason=REASONS["forgotten"],
+        change="forgotten",
+        ends_at=alert.last_seen,
+        observed=None,
+        expected=None,
+        band=None,
+        score=None,
+        threshold=None,
+        alarm=UNSET,
+        evidence=Evidence(alert.evidence.topic, alert.evidence.partition, alert.evidence.offset),
+        reopens_until=None,
+        next_id=None,
+    )
+    return msgspec.structs.replace(ended, summary=words.summary(ended))
 
 
 def _is_ours(alert: Alert) -> bool:

@@ -205,28 +205,45 @@ async def _import(administration: Administration, path: Path, *, adopt_topic: bo
     typer.echo(f"imported {_partitions(made)} of stream {name}")
 
 
-def reset(stream: StreamName, partition: Partitions = None, yes: Yes = False, config: ConfigFile = None) -> None:
+def reset(
+    stream: StreamName,
+    partition: Partitions = None,
+    end_alerts: Annotated[
+        bool,
+        typer.Option(
+            "--end-alerts",
+            help="End its open alerts as forgotten: the stream is not to go on, or reads other records now.",
+        ),
+    ] = False,
+    yes: Yes = False,
+    config: ConfigFile = None,
+) -> None:
     """Forget the state of a stopped stream: it starts at the beginning of its topic, with every unknown series in probation.
 
     The group's committed offsets are forgotten as well: where they are left, workers take the state for lost, and rebuild it
-    from the log without publishing anything.
+    from the log without publishing anything. Open alerts go on when a worker has read the same records again; where none will,
+    as of a stream that is taken out of the settings, end them with --end-alerts.
     """
     import asyncio
 
     from pipeline.settings import load_settings
 
-    asyncio.run(_reset(load_settings(config), stream, partition, yes=yes))
+    asyncio.run(_reset(load_settings(config), stream, partition, yes=yes, end_alerts=end_alerts))
 
 
-async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, yes: bool) -> None:
+async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, yes: bool, end_alerts: bool) -> None:
     from pipeline.operations.state_admin import Administration, configured, opened
 
     known = stream in {s.name for s in settings.streams}
     administration = Administration(settings, stream) if known else None
     if administration is not None:
-        administration.require_stopped()
+        administration.require_stopped(ends_alerts=end_alerts)
+    elif end_alerts:
+        configured(settings, stream)  # where its alerts lie, the settings say
     async with opened(settings) as store:
         held = set(await store.partitions(stream)) | (administration.committed().keys() if administration else set())
+        if administration is not None and end_alerts:  # also of a state that was forgotten before
+            held |= set(administration.partitions)
         chosen = sorted(held if wanted is None else held & set(wanted))
         if not chosen:
             configured(settings, stream)  # of a stream that is not, it is the name that is wrong
@@ -237,12 +254,27 @@ async def _reset(settings: Settings, stream: str, wanted: list[int] | None, *, y
             typer.echo(f"stream {stream} is not configured here: make sure that no worker runs it", err=True)
         _confirm(f"Forget the state of {what}?", yes=yes)
         if administration is not None:
+            alerts = await administration.open_alerts(chosen)
             await administration.reset(store, chosen)
+            if end_alerts:
+                await administration.end(alerts)
             _end(administration)
+            _tell_open(len(alerts), ended=end_alerts)
         else:
             for p in chosen:
                 await store.delete(stream, p)
     typer.echo(f"forgot the state of {what}")
+
+
+def _tell_open(alerts: int, *, ended: bool) -> None:
+    """What becomes of alerts that were open."""
+    if alerts and ended:
+        typer.echo(f"open alerts that were ended: {alerts}")
+    elif alerts:
+        typer.echo(
+            f"open alerts: {alerts}; they stay so until a worker has read their records again, if none will, end them with --end-alerts",
+            err=True,
+        )
 
 
 def _administration(stream: str, config: Path | None) -> Administration:

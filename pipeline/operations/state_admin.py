@@ -9,6 +9,7 @@ along, and first: a run that is cut short leaves the state as it was, and is rep
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.alerts.open_alerts import OpenAlerts, forgotten
+from pipeline.alerts.records import Alert
 from pipeline.errors import ForeignState, SettingsError, TidewatchError
 from pipeline.kafka import rights, topics
 from pipeline.kafka.clients import connect_admin
@@ -119,11 +122,12 @@ class Administration:
         """Who works on it now."""
         return self._offsets.group(self.settings.worker.group)
 
-    def require_stopped(self) -> None:
+    def require_stopped(self, *, ends_alerts: bool = False) -> None:
         """Raise BrokerError where a worker of the group lives, or the rights to move the group are not there (Denied)."""
         kafka, group = self.settings.kafka, self.settings.worker.group
         decisions = self.stream.decision_topic
-        rights.require(self._admin, kafka, read=[self.stream.input_topic, decisions], write=[decisions], group=group)
+        written = [decisions, *([self.stream.alert_topic] if ends_alerts else [])]
+        rights.require(self._admin, kafka, read=[self.stream.input_topic, decisions], write=written, group=group)
         require_nobody(self.group())
 
     def committed(self) -> dict[int, int]:
@@ -191,6 +195,25 @@ class Administration:
         self._offsets.forget(self.settings.worker.group, self.stream.input_topic, partitions)
         for partition in partitions:
             await store.delete(self.stream.name, partition)
+
+    async def open_alerts(self, partitions: Iterable[int]) -> list[Alert]:
+        """The last records of the alerts of these partitions that are open on the alert topic."""
+        name, topic, out = self.stream.name, self.stream.input_topic, self.stream.alert_topic
+        if out not in topics.names(self._admin, self.settings.kafka):
+            return []
+        reader = OpenAlerts(self.settings.kafka, out)
+        found = await asyncio.gather(*(reader(name, topic, p) for p in partitions))
+        return [alert for of in found for alert in of.values() if alert.status != "resolved"]
+
+    async def end(self, alerts: Iterable[Alert]) -> None:
+        """End open alerts as forgotten, given their last records: nothing will go on with them."""
+        publisher = KafkaPublisher(self.settings.kafka)
+        try:
+            for alert in alerts:
+                message = forgotten(alert).message(self.stream.alert_topic)
+                await publisher.send(message.topic, message.key, message.value, message.headers)
+        finally:
+            await publisher.close()
 
     async def put(self, store: RedisStore, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Store checkpoints in place of what is stored, and move the group to their offsets."""

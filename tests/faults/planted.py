@@ -26,7 +26,8 @@ from detectors.baselines import ZScore
 from pipeline.cli import main
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.health import Health
-from pipeline.partition import stream
+from pipeline.partition import loop, stream
+from pipeline.partition.decisions import Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stores import redis as stores
@@ -194,6 +195,25 @@ def hears_quickly() -> None:
     AIOKafkaConsumer.__init__ = init  # type: ignore[method-assign]
 
 
+def impatient() -> None:
+    """It believes after a second that a log has ended."""
+    loop.QUIET = 1.0
+
+
+def dies_behind_a_tick() -> None:
+    """The same; it has written a tick, and does nothing more: the test kills it there."""
+    impatient()
+    take = Decisions.tick
+
+    async def tick(self: Decisions, event_time: int, position: int, at: int) -> bool:
+        taken = await take(self, event_time, position, at)
+        log.info(HOLE)
+        await asyncio.sleep(3600)
+        return taken
+
+    Decisions.tick = tick  # type: ignore[method-assign]
+
+
 def next_version() -> None:
     """A later version, whose state format is one on; it reads today's."""
     today = state.FORMAT
@@ -215,6 +235,8 @@ PLANTS: Mapping[str, Callable[[], None]] = {
         detector_wants_memory,
         clock_jumps,
         hears_quickly,
+        impatient,
+        dies_behind_a_tick,
         next_version,
     )
 }

@@ -139,6 +139,7 @@ class World:
         )
         self._settings = {"checkpoint_every": "300ms", "session_timeout": "6s", **settings}
         self._model = model
+        self.alert_policy: dict[str, Any] = {}
         self._publisher: Publisher | None = None
         self.create_topic(replicas)
 
@@ -246,7 +247,7 @@ class World:
             "streams": [{
                 "name": STREAM, "topic": self.topic, "model": str(self._model), "probation": PROBATION,
                 "alert_topic": f"{self.name}.alerts", "score_topic": f"{self.name}.scores",
-                "threshold": {"level": 3.0}, "alerts": {"update_every": "10m", "resolve_count": 6},
+                "threshold": {"level": 3.0}, "alerts": {"update_every": "10m", "resolve_count": 6, **self.alert_policy},
             }],
         }  # fmt: skip
 

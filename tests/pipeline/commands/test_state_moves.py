@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from confluent_kafka import Consumer
-from operated_stream import OperatedStream, observations, write_model
+from operated_stream import ROOT, OperatedStream, observations, write_model
 from pydantic import SecretStr
 
 from pipeline.embedded.servers import start_redis
@@ -132,6 +134,29 @@ def test_after_a_reset_all_is_published_again_as_by_a_first_worker(stream: Opera
     assert again is not None
     assert again.fields == first.fields
     assert stream.alerts() == once + once
+
+
+def test_a_reset_tells_of_open_alerts_and_ends_them_where_the_stream_is_not_to_go_on(stream: OperatedStream) -> None:
+    stream.send(*observations(0, 250, 200, 249))
+    stream.work_until(250)
+    (open_one,) = [a for a in stream.alerts() if a["starts_at"] == firing(stream)[-1]]
+    done = stream.run("state", "reset", stream.name, "--yes")
+    assert "open alerts: 1; they stay so until a worker has read their records again" in done.output
+    assert stream.alerts()[-1] == open_one
+    done = stream.run("state", "reset", stream.name, "--yes", "--end-alerts")
+    assert "open alerts that were ended: 1" in done.output
+    ended = stream.alerts()[-1]
+    assert (ended["id"], ended["sequence"], ended["status"], ended["change"]) == (
+        open_one["id"],
+        1,
+        "resolved",
+        "forgotten",
+    )
+    assert ended["ends_at"] == open_one["last_seen"]
+    validator = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/schemas/alert.v1.json").read_text()))
+    validator.validate(ended)
+    done = stream.run("state", "reset", stream.name, "--yes", "--end-alerts")
+    assert "open alerts" not in done.output
 
 
 def test_a_stream_that_never_ran_begins_where_it_is_told(stream: OperatedStream) -> None:
