@@ -262,7 +262,8 @@ class Restless(PartitionLoop):
             late = delay(self.core.state.scalars)
             most = target(self._wall.now(), self.core.watermark, late)
             if most is not None and most >= self._due():
-                self._messages.alerts(self.core.tick(self._due(), self.position - 1), Counter())
+                alerts, _ = self.core.tick(self._due(), self.position - 1)
+                self._messages.alerts(alerts, Counter())
 
 
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
