@@ -246,10 +246,12 @@ def _metric_table(labelled: Dataset, total: MetricFigures) -> Table:
             "labelled windows found": f"{total.found} of {total.windows}",
             "alerts, false ones": f"{total.alerts}, {total.false_alerts}",
             "false alerts per series and day": f"{total.false_per_day:.3f}",
-            "median delay": f"{total.median_delay_observations:.0f} observations, {total.median_delay_minutes:.0f} minutes",
-            "range precision, recall": f"{total.range_precision:.3f}, {total.range_recall:.3f}",
-            "affiliation precision, recall": f"{total.affiliation_precision:.3f}, {total.affiliation_recall:.3f}",
-            "VUS-PR (prevalence)": f"{total.vus_pr:.3f} ({total.prevalence:.3f})",
+            "median delay": f"{total.median_delay_observations:.0f} observations, {total.median_delay_minutes:,.0f} minutes"
+            if total.found
+            else "-",
+            "range precision, recall": f"{_figure(total.range_precision)}, {_figure(total.range_recall)}",
+            "affiliation precision, recall": f"{_figure(total.affiliation_precision)}, {_figure(total.affiliation_recall)}",
+            "VUS-PR (prevalence)": f"{_figure(total.vus_pr)} ({_figure(total.prevalence)})",
         },
     )
 
@@ -261,12 +263,17 @@ def _ranking_table(labelled: Dataset, figures: TableFigures) -> Table:
             "ROC-AUC": f"{figures.roc_auc:.4f}",
             "average precision (prevalence)": f"{figures.average_precision:.4f} ({figures.prevalence:.4f})",
             "episodes found": f"{figures.episodes_found} of {figures.episodes}",
-            "median delay": f"{figures.median_delay_rows:.0f} rows",
+            "median delay": f"{figures.median_delay_rows:.0f} rows" if figures.episodes_found else "-",
             "alerts, false ones": f"{figures.alerts}, {figures.false_alerts}",
             "false alerts per 1,000 rows": f"{figures.false_per_1000_rows:.2f}",
-            "range precision, recall": f"{figures.range_precision:.3f}, {figures.range_recall:.3f}",
+            "range precision, recall": f"{_figure(figures.range_precision)}, {_figure(figures.range_recall)}",
         },
     )
+
+
+def _figure(value: float) -> str:
+    """A figure, or a dash where there is nothing to take it of."""
+    return "-" if value != value else f"{value:.3f}"
 
 
 def _two_columns(title: str, figures: Mapping[str, str]) -> Table:

@@ -238,4 +238,4 @@ def progress(console: Console) -> Iterator[tuple[OnProgress, OnScored]]:
 
 def _summary(data: Dataset, alerts: int, anomalous: int, written: Sequence[Path | None]) -> str:
     where = ", ".join(str(path) for path in written if path is not None)
-    return f"{len(data):,} rows of {len(data.all_series)} series: {anomalous:,} anomalous, {alerts:,} alerts; written to {where}"
+    return f"{len(data):,} rows of {len(data.all_series)} series: {anomalous:,} anomalous, {alerts:,} alert{'' if alerts == 1 else 's'}; written to {where}"

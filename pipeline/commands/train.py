@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.base import Progress as Epoch
     from detectors.model import Model
-    from detectors.recipes import Recipe
     from detectors.training import OnProgress
     from pipeline.offline.training_job import Choices, Source
 
@@ -40,17 +41,21 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    detector: Annotated[
+    out: Annotated[Path, typer.Option(help="The model file to write; with --per-series a folder.")],
+    name: Annotated[
         str,
-        typer.Argument(help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix."),
-    ],
+        typer.Argument(
+            metavar="[DETECTOR]",
+            help="As in `tidewatch detectors`; several as lstm+tcn; default: the product's mix. Or the file, in the place of --data.",
+        ),
+    ] = "",
     data: Annotated[
         str,
         typer.Option(
             help="nab, taxi, kdd, creditcard, ...; a file, folder or glob as `tidewatch score` reads it; kafka:TOPIC for what it holds."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The model file to write; with --per-series a folder.")],
+    ] = "",
+    detector: Annotated[str, typer.Option(help="The same as DETECTOR, as of `tidewatch score`.")] = "",
     series: Annotated[list[str] | None, typer.Option(help="Series by name or GLOB; may be given again.")] = None,
     window: Annotated[
         int | None, typer.Option(min=1, help="Observations in a window. Default: the detector's.")
@@ -62,6 +67,8 @@ def train(
     training_rows: Annotated[
         int | None,
         typer.Option(
+            "--training-rows",
+            "--train-rows",
             min=2,
             help="First rows of each series to train on. Default: as `score`; of a topic `default` takes all that it holds.",
         ),
@@ -108,8 +115,9 @@ def train(
     """
     from rich.console import Console
 
-    from pipeline.offline.training_job import NO_TIME, Choices, open_source, recipe_of
+    from pipeline.offline.training_job import NO_TIME, Choices, open_source
 
+    detector, data = _said(name, data, detector)
     known_detectors(detector)
     _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation, device=device)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
@@ -131,13 +139,33 @@ def train(
         device=device,
     )
     if not per_series:
-        _train_one(recipe_of(detector, source, choices), source, choices, out, console, fresh=fresh)
+        _train_one(detector, source, choices, out, console, fresh=fresh)
         return
-    for name in source.series:
-        console.print(f"series {name}")
-        path = out / f"{name.replace('/', '_').removesuffix('.csv')}.safetensors"
-        alone = source.only(name)
-        _train_one(recipe_of(detector, alone, choices), alone, choices, path, console, fresh=fresh)
+    for one in source.series:
+        console.print(f"series {one}")
+        path = out / f"{one.replace('/', '_').removesuffix('.csv')}.safetensors"
+        _train_one(detector, source.only(one), choices, path, console, fresh=fresh)
+
+
+def _said(first: str, data: str, detector: str) -> tuple[str, str]:
+    """Detector and data, from an argument that may be either. Raises DetectorError, SettingsError."""
+    from detectors.registry import DETECTORS
+    from pipeline.commands.detectors import DEFAULT
+    from pipeline.errors import SettingsError
+    from producers.datasets import NAMES
+
+    named = first == DEFAULT or any(get_close_matches(part, DETECTORS, 1) for part in first.split("+"))
+    if first and not data and (first in NAMES or Path(first).exists() or not named):
+        first, data = "", first
+    if first and detector and first != detector:
+        msg = f"{first} and --detector {detector} are two detectors; several together are written as lstm+tcn"
+        raise SettingsError(msg)
+    if not data:
+        known_detectors(first or detector or DEFAULT)
+        raise SettingsError(
+            "what to learn from is missing: --data FILE, or a data set (nab, taxi, kdd, ...) or kafka:TOPIC"
+        )
+    return first or detector or DEFAULT, data
 
 
 def known_detectors(names: str) -> None:
@@ -169,9 +197,12 @@ def _check(*, per_series: bool, out: Path, scaling: str | None, aggregation: str
             raise DetectorError(msg)
 
 
-def _train_one(recipe: Recipe, source: Source, choices: Choices, out: Path, console: Console, *, fresh: bool) -> None:
-    from pipeline.offline.training_job import checkpoint_of, draw_curves, run
+def _train_one(detector: str, source: Source, choices: Choices, out: Path, console: Console, *, fresh: bool) -> None:
+    from pipeline.offline.choosing import in_the_files_time
+    from pipeline.offline.training_job import checkpoint_of, draw_curves, recipe_of, run
 
+    recipe, rows = in_the_files_time(source.recorded, recipe_of(detector, source, choices), choices.training_rows)
+    choices = replace(choices, training_rows=rows)
     before = checkpoint_of(out, fresh=fresh)
     if not before.empty:
         console.print(f"goes on from {before.path} (--fresh starts anew)")

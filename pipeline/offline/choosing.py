@@ -13,11 +13,12 @@ from detectors.model import Model
 from detectors.recipes import Recipe, by_name
 from detectors.training_part import all_rows
 from pipeline.errors import SettingsError
-from pipeline.offline.looking.seasons import steady_step
+from pipeline.offline.looking.seasons import YEAR, Season, steady_step
+from pipeline.offline.looking.seasons import seasons as find_seasons
 from pipeline.offline.looking.spans import span
 from pipeline.offline.scorefile import histories
 from pipeline.offline.training_job import Choices, parsed, put, with_settings
-from producers.datasets import Dataset
+from producers.datasets import Dataset, Series
 
 STREAM = ("threshold", "alerts", "probation", "future_limit", "fill_gaps")
 """Settings of a stream that reach a result, as in tidewatch.toml; all others are the detectors'."""
@@ -66,35 +67,51 @@ SPAN = 6
 
 
 def in_the_files_time(data: Dataset, recipe: Recipe, train_rows: int | None) -> tuple[Recipe, int | None]:
-    """The recipe with a seasonal memory of a week, or of a day where there are no three weeks, in the steps of the file; and training rows that hold it.
+    """The recipe with a seasonal memory of a week, a day or a year, whichever the file holds often enough, in the steps of the file; and training rows
+    that hold it. Where none of them fits, a season that the series are found to have.
 
     Untouched where the recipe has no such detector, or its period was said (`--set period=48`).
     """
     given = {m if isinstance(m, str) else m[0]: {} if isinstance(m, str) else m[1] for m in recipe.detectors}
     if data.kind == "table" or "seasonal" not in given or {"period", "window"} & set(given["seasonal"]):
         return recipe, train_rows
-    parts = [s for s in data.series().values() if s.interval_ms]
-    if not parts:
-        msg = f"{data.name}: seasonal needs a usual step between the rows, and there is none"
-        raise DetectorError(msg)
-    step = steady_step(int(np.median([s.interval_ms for s in parts])))
-    longest = max(int(s.timestamps.max() - s.timestamps.min()) for s in parts)
     seasons = int(given["seasonal"].get("seasons", 2))
-    for season in (WEEK, DAY):
-        period = round(season / step)
-        if period >= 2 and longest >= (seasons + 1) * season - step:
-            break
-    else:
-        msg = (
-            f"{data.name}: seasonal compares with {seasons} weeks or days before, and {span(longest)} in steps of {span(step)} hold too few; name a "
-            "season in rows: --set period=12"
-        )
-        raise DetectorError(msg)
+    period = _period(data, seasons)
     width = int(given["seasonal"].get("span", max(1, min(SPAN, period // 4))))
     window = seasons * period + width
     changed = {**given["seasonal"], "period": period, "span": width, "window": window}
     members = tuple(("seasonal", changed) if n == "seasonal" else (n, s) for n, s in given.items())
     return replace(recipe, detectors=members), train_rows or window + min(period // 2, LEARNT)
+
+
+def _period(data: Dataset, seasons: int) -> int:
+    """Rows of a season that the longest series holds once more than `seasons` times. Raises DetectorError."""
+    parts = [s for s in data.series().values() if s.interval_ms]
+    if not parts:
+        msg = f"{data.name}: seasonal needs a usual step between the rows, and there is none"
+        raise DetectorError(msg)
+    step = steady_step(int(np.median([s.interval_ms for s in parts])))
+    longest = max(parts, key=lambda s: int(s.timestamps.max() - s.timestamps.min()))
+    length = int(longest.timestamps.max() - longest.timestamps.min())
+    found = (s.period for c in range(len(longest.columns)) for s in _found(longest, c, step))
+    for season in (WEEK, DAY, YEAR, *found):
+        period = round(season / step)
+        if period >= 2 and length >= (seasons + 1) * season - step:
+            return period
+    msg = (
+        f"{data.name}: seasonal compares with {seasons} weeks, days or years before, and {span(length)} in steps of {span(step)} hold too few; name a "
+        "season in rows: --set period=12"
+    )
+    raise DetectorError(msg)
+
+
+def _found(series: Series, channel: int, step: float) -> tuple[Season, ...]:
+    """Seasons of a channel, the strongest first."""
+    order = np.argsort(series.timestamps, kind="stable")
+    values = series.columns[channel][order].astype(np.float64)
+    known = np.isfinite(values)
+    found = find_seasons(series.timestamps[order][known], values[known], int(step))
+    return tuple(sorted(found, key=lambda s: -s.strength))
 
 
 LEARNT = 200

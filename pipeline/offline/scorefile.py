@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detectors.base import DetectorError
+from detectors.budget import METRIC
 from detectors.judged import unlearnt
 from detectors.judgement.state import BLOCK
 from detectors.model import Model
@@ -172,6 +173,12 @@ def score_dataset(
     observations, rows = _observations(data, model)
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
+    if not stated(recipe.settings, model) and (once := time_limits.budget_rows(data)):
+        settings["threshold"] = {**settings.get("threshold", {}), "false_alarms": f"1 per {once} rows"}
+        notes.append(
+            f"what comes once in {once:,} rows is anomalous: the file is too short for the usual budget, {METRIC} "
+            "(--budget says otherwise)"
+        )
     verdicts = run(offline_stream(model, settings), observations, on_scored)
     _some_scored(data, observations, verdicts, model)
     notes += _unscored(observations, verdicts, model)
@@ -183,6 +190,12 @@ def score_dataset(
     if late := verdicts.counts["late"]:
         notes.append(f"{late:,} rows are older than the row before them and were not scored")
     return _per_row(data, observations, rows, verdicts, model, tuple(notes))
+
+
+def stated(settings: Mapping[str, Any], model: Model) -> bool:
+    """Whether settings, or what the model file recommends, say from when on a score is anomalous."""
+    tables = (settings.get("threshold", {}), model.facts.get("settings", {}).get("threshold", {}))
+    return any({"false_alarms", "level", "method"} & set(table) for table in tables)
 
 
 def train(

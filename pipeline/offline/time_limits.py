@@ -2,7 +2,7 @@
 
 A live stream holds back an observation a day ahead of the one before, because a clock may be wrong; in a monthly file every row is that. So
 a jump, in a file, is ten times the longest step that comes more than now and then: the third longest of a series, or the longest of its
-last hundredth. A wrong time or two among the rows are still held back. And all series of a file are kept to its end, however many.
+last hundredth. A wrong time or two among the rows are still held back. And all series of a file are kept to its end, however many. So is the false-alarm budget.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import budget
 from pipeline.settings import LONGEST, StreamSettings
 from producers.datasets import Dataset, Series
+from producers.datasets.base import usual_step
 
 JUMP = 10
 """Usual long steps from which a step is a jump."""
@@ -35,6 +37,21 @@ def of_file(data: Dataset) -> dict[str, Any]:
     if data.kind == "metric":
         limits["future_limit"] = _jump(some)
     return limits
+
+
+def budget_rows(data: Dataset) -> int:
+    """Rows per false alert in a file of metrics in which the usual budget says nothing; 0 where it does.
+
+    One alert a month is a level by the step of a series. In a file of seconds it is one that nothing in the file can reach: a month of them has 500 million
+    rows of 5 ms. So where a month holds more rows than the file, and than `UNTIMED_ROWS`, one alert in so many rows is meant.
+    """
+    if data.kind != "metric":
+        return 0
+    month = budget.parse(budget.METRIC)
+    some = [s for s in data.series().values() if len(s)]
+    once = max(max(map(len, some), default=0), int(budget.UNTIMED_ROWS))
+    in_a_month = budget.budget_rows(month, [usual_step(np.sort(s.timestamps)) for s in some])
+    return once if len(some) and in_a_month.min() > once else 0
 
 
 def in_order(series: Series) -> NDArray[np.bool_]:

@@ -34,7 +34,8 @@ from detectors.training import (
     train_table,
 )
 from pipeline.offline.opening import KAFKA, open_data
-from producers.datasets import Dataset, Layout
+from producers.datasets import Dataset, Layout, Series
+from producers.datasets.base import usual_step
 
 DEFAULT = "default"
 NO_TIME = "none"
@@ -86,6 +87,16 @@ class Source:
             return len(times) if self.all_history else history_rows(times)
 
         return {name: (times[: count(times)], values[: count(times)]) for name, (times, values) in self.metric.items()}
+
+    @property
+    def recorded(self) -> Dataset:
+        """All of it as a data set."""
+        if self.table is not None:
+            return self.table
+        series = {n: Series(n, t, tuple(v.T), usual_step(np.sort(t))) for n, (t, v) in self.metric.items()}
+        width = max((v.shape[1] for _, v in self.metric.values()), default=1)
+        names = self.channels or tuple(f"value {c + 1}" for c in range(width))
+        return Dataset(self.name, "metric", names, self.what, series)
 
     @property
     def kind(self) -> Literal["metric", "table"]:

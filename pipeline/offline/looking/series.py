@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.training_part import history_rows, table_training_rows
 from pipeline.offline.looking.seasons import YEAR, Season, Trend, seasons, steady_step, trend
 from pipeline.offline.looking.spans import moment
 from producers.datasets import Dataset, Series
@@ -81,6 +82,8 @@ class SeriesLook:
     """Column, how many values, the most common one and its share."""
     labelled: int | None = None
     suspicious: tuple[str, ...] = ()
+    learnt: int = 0
+    """First rows that the default learns from."""
 
 
 def look_at(data: Dataset, series: Series, *, deep: bool = True) -> SeriesLook:
@@ -113,6 +116,7 @@ def look_at(data: Dataset, series: Series, *, deep: bool = True) -> SeriesLook:
         tuple(categories),
         None if labels is None else int(labels.anomalous.sum()),
         _suspicious_times(times, steps) if steps else (),
+        learnt=history_rows(ordered) if metric else table_training_rows(len(series)),
     )
 
 

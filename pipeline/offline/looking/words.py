@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from detectors.training_part import metric_training_rows
 from pipeline.offline.looking.seasons import steady_step
 from pipeline.offline.looking.series import Numbers, SeriesLook, Steps
 from pipeline.offline.looking.spans import moment, span
@@ -34,13 +33,13 @@ def lines(looks: Sequence[SeriesLook], most: int) -> Iterator[str]:
 def season_notes(looks: Iterable[SeriesLook], learnt: Mapping[str, int] | None = None) -> Iterator[str]:
     """Where what is learnt from holds less than two of a series' seasons: a line, and the option that mends it.
 
-    `learnt`: how many first rows of each series that are, by its name; None: the usual share.
+    `learnt`: how many first rows of each series that are, by its name; None: what the default takes.
     """
     short: dict[float, list[tuple[SeriesLook, int, float]]] = {}
     for look in looks:
         if look.steps is None or not look.steps.usual:
             continue
-        first = metric_training_rows(look.rows) if learnt is None else learnt[look.name]
+        first = look.learnt if learnt is None else learnt[look.name]
         step = max(float(steady_step(look.steps.usual)), (look.last - look.first) / max(look.rows - 1, 1))
         for period in {s.period for n in look.numbers for s in n.seasons}:
             if first * step < 2 * period:

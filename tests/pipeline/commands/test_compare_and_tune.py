@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from detectors.base import DetectorError
+from detectors.model_file import load
 from pipeline.cli import create_cli
 from producers.errors import DataError
 
@@ -91,3 +93,29 @@ def test_seasonal_takes_its_period_from_the_time_of_the_file(tmp_path: Path, ste
     pd.DataFrame({"time": times, "load": values}).to_csv(file, index=False)
     said("score", str(file), "--detector", "seasonal", "--out", str(tmp_path / "s.csv"))
     assert pd.read_csv(tmp_path / "s.csv")["score"].idxmax() >= n - 5
+
+
+@pytest.mark.parametrize(
+    ("step", "n", "period"), [("MS", 144, 12), ("QS", 60, 4), ("W", 260, 52), ("5ms", 3_000, 50), ("15min", 2_200, 672)]
+)
+def test_seasonal_finds_a_season_in_files_of_any_step_and_train_takes_the_same(
+    tmp_path: Path, step: str, n: int, period: int
+) -> None:
+    """A year of months, quarters or weeks; of milliseconds, what the series itself shows. `train` took 336 rows whatever the step."""
+    file = tmp_path / "load.csv"
+    values = 10 * np.sin(2 * np.pi * np.arange(n) / period) + np.random.default_rng(0).normal(size=n) / 4
+    values[-5:] += 60
+    times = pd.date_range("2000-01-02", periods=n, freq=step)
+    pd.DataFrame({"time": times, "load": values}).to_csv(file, index=False)
+    said("score", str(file), "--detector", "seasonal", "--out", str(tmp_path / "s.csv"))
+    assert pd.read_csv(tmp_path / "s.csv")["score"].idxmax() >= n - 5
+    said("train", str(file), "--detector", "seasonal", "--out", str(tmp_path / "m"))
+    assert load(tmp_path / "m").detectors[0].config.period == period
+
+
+def test_seasonal_asks_for_a_period_where_there_is_no_season(tmp_path: Path) -> None:
+    file = tmp_path / "load.csv"
+    times = pd.date_range("2000-01-01", periods=60, freq="YS")
+    pd.DataFrame({"time": times, "load": np.random.default_rng(0).normal(size=60)}).to_csv(file, index=False)
+    with pytest.raises(DetectorError, match="--set period=12"):
+        said("score", str(file), "--detector", "seasonal", "--out", str(tmp_path / "s.csv"))

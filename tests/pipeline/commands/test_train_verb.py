@@ -18,7 +18,7 @@ from detectors.base import DetectorError
 from detectors.model_file import load
 from detectors.networks import NetworkDetector
 from pipeline.cli import create_cli
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, SettingsError
 from pipeline.kafka.history import read_metrics
 from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import KafkaSettings, StreamSettings
@@ -68,6 +68,31 @@ def test_a_file_becomes_a_model_file_with_its_learning_curves(metric: Path, tmp_
     assert "validation loss" in said
     assert (tmp_path / "deep" / "m.curves.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in out.parent.iterdir()) == ["m.curves.png", "m.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "words", [["zscore", "--data", "F"], ["F", "--detector", "zscore"], ["--data", "F", "--detector", "zscore"]]
+)
+def test_the_detector_may_be_said_as_of_score_and_the_file_come_first(
+    metric: Path, tmp_path: Path, words: list[str]
+) -> None:
+    train(*[metric if w == "F" else w for w in words], "--train-rows", 100, "--out", tmp_path / "m")
+    model = load(tmp_path / "m")
+    assert (model.detector_name, model.training_rows["a"]) == ("zscore", 100)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "what to learn from is missing: --data FILE"),
+        (["ltsm"], "did you mean lstm"),
+        (["zscore"], "what to learn from is missing"),
+        (["zscore", "--data", "nab", "--detector", "lstm"], "two detectors"),
+    ],
+)
+def test_what_is_missing_or_said_twice_is_named(tmp_path: Path, words: list[str], told: str) -> None:
+    with pytest.raises((DetectorError, SettingsError), match=told):
+        train(*words, "--out", tmp_path / "m")
 
 
 def test_the_same_command_writes_the_same_bytes(metric: Path, tmp_path: Path) -> None:

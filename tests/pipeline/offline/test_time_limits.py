@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from detectors.recipes import METRIC
 from detectors.training_part import metric_training_rows
 from pipeline.offline.scorefile import ScoredRows, score_dataset
-from pipeline.offline.time_limits import of_file
+from pipeline.offline.time_limits import budget_rows, of_file
 from producers.datasets import Dataset, Series
 from producers.errors import DataError
 
@@ -70,7 +73,7 @@ def test_every_row_behind_the_training_part_is_scored(times: np.ndarray) -> None
     assert np.isfinite(scored.score).sum() == n - metric_training_rows(n)
     assert np.nanargmax(scored.score) == int(0.8 * n)
     assert scored.anomalous[int(0.8 * n)]
-    assert scored.notes == ()
+    assert [note for note in scored.notes if "too short for the usual budget" not in note] == []
 
 
 def test_two_wrong_clocks_among_hours_are_held_back_and_told() -> None:
@@ -97,11 +100,40 @@ def test_limits_are_never_stricter_than_those_of_a_stream() -> None:
     assert limits["idle_after"].days == 7
 
 
+@pytest.mark.parametrize(
+    ("step", "n", "rows"),
+    [
+        (5, 3_000, 10_000),
+        (5, 12_000, 12_000),
+        (60_000, 12_000, 12_000),
+        (60_000, 50_000, 0),  # more than a month
+        (300_000, 4_000, 0),  # a month of them is fewer than 10,000 rows: a budget like any other
+        (30 * DAY, 144, 0),
+    ],
+)
+def test_the_usual_budget_is_a_level_that_the_file_can_reach(step: int, n: int, rows: int) -> None:
+    assert budget_rows(dataset(START + np.arange(n) * step)) == rows
+
+
+def test_an_outlier_among_milliseconds_is_an_alert_and_a_budget_of_ones_own_is_kept() -> None:
+    """By one alert a month, which is 518 million rows, nothing in the file would ever be one."""
+    data = dataset(START + np.arange(3_000) * 5)
+    quick = replace(METRIC, detectors=("zscore",))
+    scored = score_dataset(data, recipe=quick)
+    assert scored.anomalous[2_400]
+    assert any("what comes once in 10,000 rows" in note for note in scored.notes)
+    own = replace(quick, settings={"threshold": {"false_alarms": "1 per series per month"}})
+    strict = score_dataset(data, recipe=own, model=scored.model)
+    assert scored.alarm is not None
+    assert strict.alarm is not None
+    assert scored.alarm[2_400] - strict.alarm[2_400] == pytest.approx(np.log10(518_400_000 / 10_000))
+    assert not any("usual budget" in note for note in strict.notes)
+
+
 def test_a_gap_that_starts_the_window_anew_is_told() -> None:
     times = START + np.arange(500) * 60_000
     times[300:] += 5 * DAY
-    [note] = score(times).notes
-    assert "too long to be filled in: 1;" in note
+    assert any("too long to be filled in: 1;" in note for note in score(times).notes)
 
 
 def test_series_that_could_not_be_scored_are_named() -> None:

@@ -89,11 +89,18 @@ def test_constant_missing_and_empty() -> None:
 
 
 def test_too_short_a_training_part_for_a_season_is_told_with_the_rows_that_it_takes() -> None:
-    [note] = season_notes([look(wave(200))])
+    [note] = season_notes([one := look(wave(200))], {one.name: 30})
     assert "less than two seasons of 1 d" in note
     assert "--train-rows 48" in note
-    assert list(season_notes([look(wave(600))])) == []
-    assert list(season_notes([one := look(wave(200))], {one.name: 48})) == []
+    assert list(season_notes([one], {one.name: 48})) == []
+
+
+def test_what_is_told_of_the_training_part_is_what_score_takes_by_default() -> None:
+    """Half of it, not the 15 % of a detector alone."""
+    assert look(wave(200)).learnt == 100
+    assert list(season_notes([look(wave(200))])) == []
+    [note] = season_notes([look(wave(80))])
+    assert "the first 40 rows" in note
 
 
 def test_many_series_are_a_few_lines_with_the_suspicious_first() -> None:
