@@ -21,6 +21,7 @@ from detectors.base import Detector
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
 from detectors.judgement import VERSION
+from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Model:
         Metrics: what judges each newest row beside the members (`detectors.judgement`); None: the members' calibrated scores alone decide.
     histories
         Series that `judgement` knows -> what it was learnt from.
+    outlying
+        Tables: one score of all members that ranks, and its tail, by which the alarm decides; None: the members' calibrated scores decide.
     time_zone
         Whose day and week `judgement` learnt.
     hash
@@ -103,6 +106,7 @@ class Model:
     judgement: Population | None = None
     histories: Mapping[str, History] = field(default_factory=dict)
     time_zone: str = "UTC"
+    outlying: Outlying | None = None
 
     @property
     def window(self) -> int:

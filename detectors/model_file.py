@@ -34,13 +34,14 @@ from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
 from detectors.judgement import VERSION
 from detectors.model import Aggregation, History, Model
+from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
 
 if TYPE_CHECKING:
     from detectors.judgement.population import Population
 
 FORMAT = 3
-"""3 may hold a judgement; without one a file is of format 2, as before. 1, which does not carry its hash, is still read."""
+"""3 may hold a judgement, or what ranks the rows of a table; without either a file is of format 2, as before. 1, which does not carry its hash, is still read."""
 _KEY = "tidewatch"
 _UNSEALED = "0" * 64
 
@@ -100,6 +101,13 @@ class JudgementHeader(_Table):
     histories: dict[str, HistoryHeader]
 
 
+class OutlyingHeader(_Table):
+    """What ranks the rows of a table; what is usual of each series are tensors, in the order of `series`."""
+
+    calibrator: CalibratorHeader
+    series: tuple[str, ...]
+
+
 class Header(_Table):
     """Everything of a model but its tensors."""
 
@@ -114,6 +122,7 @@ class Header(_Table):
     series: tuple[SeriesHeader, ...]
     facts: dict[str, JsonValue]
     judgement: JudgementHeader | None = None
+    outlying: OutlyingHeader | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
@@ -193,8 +202,11 @@ def to_bytes(model: Model) -> bytes:
     tensors |= {"series.calibration": states, "series.scaling": scaling}
     if model.judgement is not None:
         tensors |= {f"judgement.{name}": np.asarray(a, order="C") for name, a in model.judgement.arrays().items()}
+    if (outlying := model.outlying) is not None:
+        tensors |= {f"outlying.{name}": np.asarray(a, order="C") for name, a in outlying.arrays().items()}
+    absent = {name for name in ("judgement", "outlying") if getattr(model, name) is None}
     try:
-        header = _header_of(model, names).model_dump_json(exclude={"judgement"} if model.judgement is None else None)
+        header = _header_of(model, names).model_dump_json(exclude=absent)
     except (ValidationError, PydanticSerializationError) as error:
         msg = f"the model cannot be written: {_line(error)}; facts hold JSON only, and names are Unicode text"
         raise ModelFileError(msg) from error
@@ -204,13 +216,13 @@ def to_bytes(model: Model) -> bytes:
 
 def _header_of(model: Model, names: Sequence[str]) -> Header:
     return Header(
-        format=2 if model.judgement is None else FORMAT,
+        format=2 if model.judgement is None and model.outlying is None else FORMAT,
         kind=model.kind,
         detectors=tuple(
             MemberHeader(name=d.name, version=d.version, config=d.config.model_dump(mode="json"))
             for d in model.detectors
         ),
-        calibrator=CalibratorHeader(name=model.calibrator.name, config=model.calibrator.config.model_dump(mode="json")),
+        calibrator=_calibrator_of(model.calibrator),
         scaling=ScalingHeader(method=model.scaling.method, learn_rows=model.scaling.learn_rows),
         features=None if model.features is None else dict(model.features.to_header()),
         time_features=tuple(model.time_features),
@@ -233,8 +245,15 @@ def _header_of(model: Model, names: Sequence[str]) -> Header:
             time_zone=model.time_zone,
             histories={n: HistoryHeader(until=h.until, negative=h.negative) for n, h in model.histories.items()},
         ),
+        outlying=None
+        if model.outlying is None
+        else OutlyingHeader(calibrator=_calibrator_of(model.outlying.calibrator), series=tuple(model.outlying.series)),
         sha256=_UNSEALED,
     )
+
+
+def _calibrator_of(calibrator: Calibrator) -> CalibratorHeader:
+    return CalibratorHeader(name=calibrator.name, config=calibrator.config.model_dump(mode="json"))
 
 
 def _sealed(data: bytes) -> bytes:
@@ -313,7 +332,16 @@ def _assemble(header: Header, tensors: Mapping[str, NDArray[Any]]) -> Model:
         histories={}
         if header.judgement is None
         else {n: History(h.until, h.negative) for n, h in header.judgement.histories.items()},
+        outlying=None if header.outlying is None else _outlying(header.outlying, tensors, M),
     )
+
+
+def _outlying(header: OutlyingHeader, tensors: Mapping[str, NDArray[Any]], members: int) -> Outlying:
+    calibrator = calibration.create(header.calibrator.name, header.calibrator.config)
+    S = len(header.series)
+    middle, high = (_tensor(tensors, f"outlying.{name}", np.float64, (S, members)) for name in ("middle", "high"))
+    tail = _tensor(tensors, "outlying.tail", np.uint8, (S, calibrator.dtype.itemsize))
+    return Outlying.from_arrays(header.series, calibrator, middle, high, tail)
 
 
 def _judgement(header: JudgementHeader, tensors: Mapping[str, NDArray[Any]], channels: int) -> Population:

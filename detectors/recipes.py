@@ -289,12 +289,11 @@ TABLE = Recipe(
     ("kmeans", ("isolation-forest", {"max_samples": 1024}), "mahalanobis"),
     aggregation="rms",
     calibration={"adapt_after": 60_000},
-    settings={"alerts": {"resolve_count": 3}},
 )
 """What lies far from all that was seen, what few cuts isolate, what breaks the columns' habits together: what one of them finds at once
 another cannot see at all (a forest no broken correlation, a distance no count among wild columns), so the mean of squares, by which
 one that is sure is heard. All three leave the farthest rows out when they are fitted, or hardly see them: first rows are seldom clean.
-A table has no lasting shift that could become the new normal: an attack of a thousand rows stays one."""
+An attack of a thousand rows stays one: what decides is `detectors.outlying`."""
 
 
 def by_name(kind: Literal["metric", "table"], detector: str = "", threshold: Mapping[str, Any] | None = None) -> Recipe:

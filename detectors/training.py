@@ -26,6 +26,7 @@ from detectors.checkpoint import TrainingCheckpoint
 from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
 from detectors.networks import fingerprint, limited_threads
+from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
 from detectors.training_part import all_rows as all_rows
 from detectors.training_part import history_rows as history_rows
@@ -176,6 +177,7 @@ def train_table(
     facts: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     checkpoint: TrainingCheckpoint | None = None,
+    together: bool = True,
 ) -> Model:
     """Train a model on the first rows of tables; each row is judged by itself (T = 1).
 
@@ -187,6 +189,9 @@ def train_table(
         The columns, and which of them are categories.
     scaling
         Of numeric columns: `robust` or `min-max`.
+    together
+        Whether all members together make one score that ranks, and whose tail decides (`detectors.outlying`); otherwise, and of supervised ones,
+        their calibrated scores decide, aggregated.
 
     Other parameters and errors are those of `train_metric`.
     """
@@ -220,6 +225,7 @@ def train_table(
         calibrations=calibrations,
         interval_ms={},
         facts={**(facts or {}), **learnt, "seed": seed},
+        outlying=run.outlying(members, parts) if together else None,
     )
 
 
@@ -301,6 +307,17 @@ class _Run:
                 self.on_progress(member, progress)
 
         return tell
+
+    def outlying(self, members: tuple[Detector, ...], parts: Mapping[str, _Part]) -> Outlying | None:
+        """One score of all members of a table, with what is usual of it; None of supervised ones, which know what an anomaly is."""
+        if any(member.supervised for member in members):
+            return None
+        cut = {name: part.windows(1) for name, part in parts.items()}
+        fitted, held = (
+            [self._raw(member, {name: both[i] for name, both in cut.items()}) for member in members] for i in (0, 1)
+        )
+        of = {name: tuple(np.stack([raw[name] for raw in part], axis=1) for part in (fitted, held)) for name in parts}
+        return Outlying.fit(of)  # type: ignore[arg-type]  # two of them
 
     def _raw(self, member: Detector, series: Mapping[str, _Windows]) -> dict[str, NDArray[np.float64]]:
         """Raw scores of each series' windows, on the CPU: its numerics are everybody's."""

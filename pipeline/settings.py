@@ -327,8 +327,8 @@ class ThresholdSettings(_Table):
     false_alarms: str | None = Field(
         None,
         description='How many alerts there may be that are none: `"1 per series per month"` (day, week and year too, `"per 3 months"`), `"2 per week"` '
-        'of the whole stream, shared among the series that live in it, or `"1 per 1000 rows"`. It becomes a level by the usual step of each '
-        "series, never laxer than one alert in 200 observations. Where nothing is said: `1 per series per month`, of tables `1 per 1000 rows`.",
+        'of the whole stream, shared among the series that live in it, or `"1 per 10000 rows"`. It becomes a level by the usual step of each '
+        "series, never laxer than one alert in 200 observations. Where nothing is said: `1 per series per month`, of tables `1 per 10000 rows`.",
     )
     level: float | None = Field(
         None,
@@ -383,8 +383,8 @@ class AlertSettings(_Table):
     resolve_count: int = Field(
         5,
         ge=1,
-        description="Normal observations in a row that resolve an alert (with resolve_after). Where it is not set, a model file's own "
-        "recommendation holds: 3 for the default mix of tables.",
+        description="Normal observations in a row that resolve an alert (with resolve_after). Of rows of a table as many as the alert had "
+        "anomalous ones, where these are more, 100 at most. Where it is not set, a model file's own recommendation holds, if it has one.",
     )
     resolve_after: Duration = Field(
         timedelta(0),

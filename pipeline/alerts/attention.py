@@ -56,7 +56,8 @@ class Attention:
     ) -> Judged | None:
         """The observations of all series that have an alert, are `absent` (rows) or are to get one; None where there is no such series."""
         lives = state.arrays["alerts"][: len(state.names)]
-        opens: NDArray[np.bool_] = scored.live & (scored.alarm >= 0) & (scored.score > 0)
+        # Of a score that only ranks any number may be the highest; one that is compared with a level says nothing at 0.
+        opens: NDArray[np.bool_] = scored.live & (scored.alarm >= 0) & ((scored.score > 0) | np.isnan(scored.level))
         if opens.any():
             at = np.flatnonzero(opens)
             opens[at] = self._deviates(state, scored, at)
@@ -114,11 +115,14 @@ class Attention:
         """Which of observations `at` are anomalous where there is an alert already.
 
         The hysteresis is at most half the level: normal scores must be able to end an alert. The alarm of a judgement needs none: its
-        terms see stretches.
+        terms see stretches; that of a table has it.
         """
         score, level = scored.score[at], scored.level[at]
         keeps = (score >= np.maximum(level - self._hysteresis, level / 2)) & (score > 0)
-        keeps |= np.isnan(level) & opens
+        if scored.slack is None:
+            keeps |= np.isnan(level) & opens
+        else:
+            keeps |= np.isnan(level) & (scored.alarm[at] >= -scored.slack[at])
         near = np.flatnonzero(keeps & ~opens)
         keeps[near] = self._deviates(state, scored, at[near])
         return keeps

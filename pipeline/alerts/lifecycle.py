@@ -45,6 +45,8 @@ _ENDS: frozenset[Change] = frozenset(
 WARNING, CRITICAL = 1.0, 2.0
 """Severity where the settings name no score: decades beyond the level, and as many more as the anomaly has lasted decades of
 observations. A warning is ten times as rare as the level asks for, or ten observations at the level; critical is that squared."""
+BURST = 100
+"""Normal rows of a table that end any burst: a long attack pauses for longer than a single odd row needs to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Lifecycle:
     idle_after
         Milliseconds of event time after which a series without data is gone.
     reopens
-        Whether what comes back opens the same alert again. Rows of a table have no common event: each run of them is its own.
+        Whether what comes back opens the same alert again. Rows of a table have no common event: each run of them is its own, and lasts
+        until as many rows in a row are normal as it had anomalous ones (`BURST` at most).
     severities
         The least and the most severe that an alert may be, places in `SEVERITIES`.
     """
@@ -92,6 +95,7 @@ class Lifecycle:
         self._suppression = _ms(policy.suppression)
         self._update_every = _ms(policy.update_every)
         self._quiet = _ms(policy.quiet) if reopens else 0
+        self._burst = 0 if reopens else BURST
         self.silence = _ms(policy.silence)
 
     def walk(
@@ -337,7 +341,8 @@ class Lifecycle:
         if not life.normal:
             life.normal_since = now
         life.normal += 1
-        enough = life.normal >= self._policy.resolve_count and now - life.normal_since >= self._resolve_after
+        calm = max(self._policy.resolve_count, min(life.anomalous, self._burst))
+        enough = life.normal >= calm and now - life.normal_since >= self._resolve_after
         return "normal" if enough else None
 
     # Ending

@@ -80,9 +80,12 @@ class Looks:
         return [(int(k), float(parts[k]) / total) for k in order.tolist() if parts[k] > 0]
 
     def _members(self, b: int) -> int:
-        """Members whose own calibrated score reaches the level."""
+        """Members that say so, or whose own calibrated score reaches the level."""
         level = float(self._scored.level[b])
-        said = self._scored.calibrated[b, :MEMBERS] >= (level if level == level else AT_LEVEL)
+        if self._scored.said is not None:
+            said = self._scored.said[b, :MEMBERS]
+        else:
+            said = self._scored.calibrated[b, :MEMBERS] >= (level if level == level else AT_LEVEL)
         return int(sum(1 << m for m in np.flatnonzero(said).tolist()))
 
     def _window(self, b: int) -> NDArray[np.float64]:

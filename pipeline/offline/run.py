@@ -66,7 +66,7 @@ class Verdicts:
     alerts: list[Alert] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     alarm: NDArray[np.float64] | None = None
-    """(N,) of a judgement, where it decides, with its band: `lower` and `upper` (N, C)."""
+    """(N,) where an alarm decides; a judgement's has a band: `lower` and `upper` (N, C)."""
     lower: NDArray[np.float64] | None = None
     upper: NDArray[np.float64] | None = None
 
@@ -112,8 +112,9 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
         alert_ids=[""] * N,
     )
     if decides(stream.model, stream.settings):
-        alarm, lower, upper = np.full(N, np.nan), np.full((N, C), np.nan), np.full((N, C), np.nan)
-        verdicts = replace(verdicts, alarm=alarm, lower=lower, upper=upper)
+        verdicts = replace(verdicts, alarm=np.full(N, np.nan))
+        if stream.model.judgement is not None:
+            verdicts = replace(verdicts, lower=np.full((N, C), np.nan), upper=np.full((N, C), np.nan))
     core = stream.core(0)
     for start in range(0, N, BATCH):
         done = core.process(observations.part(start, start + BATCH))
@@ -132,11 +133,12 @@ def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model) -> No
     usable = np.isfinite(scored.raw).all(axis=1)
     verdicts.raw[at] = scored.raw
     verdicts.calibrated[at] = np.where(usable, aggregate(scored.calibrated, model.aggregation), np.nan)
-    verdicts.score[at] = np.where(usable | np.isnan(scored.level), scored.score, np.nan)
-    if verdicts.alarm is not None and verdicts.lower is not None and verdicts.upper is not None:
-        verdicts.alarm[at] = scored.alarm
-        if (band := scored.band(np.arange(len(scored)))) is not None:
-            verdicts.lower[at], verdicts.upper[at] = band
+    judged = usable if model.judgement is None else usable | np.isnan(scored.level)
+    verdicts.score[at] = np.where(judged, scored.score, np.nan)
+    if verdicts.alarm is not None:
+        verdicts.alarm[at] = np.where(judged, scored.alarm, np.nan)
+    if verdicts.lower is not None and verdicts.upper is not None and (band := scored.band(np.arange(len(scored)))):
+        verdicts.lower[at], verdicts.upper[at] = band
     verdicts.level[at] = scored.level
     verdicts.live[at] = scored.live
     if scored.expected is not None:

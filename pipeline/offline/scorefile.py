@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from detectors import outlying
 from detectors.base import DetectorError
 from detectors.budget import METRIC
 from detectors.judged import unlearnt
@@ -54,7 +55,7 @@ class ScoredRows:
     ----------
     score : (n,) float64
         Ranks. With a judgement its score; else the detector's raw score, and of several detectors, whose raw scores have no common unit, the mean of how rare (metrics) or how far
-        out (tables, `_outlying`) they are among what the training part calibrated, without bounds: unlike the calibrated score it learns
+        out (tables, `detectors.outlying`) they are among what the training part calibrated, without bounds: unlike the calibrated score it learns
         nothing on the way. NaN while learning.
     calibrated_score : (n,) float64
         Of the detectors, 0..12; NaN while learning.
@@ -420,6 +421,8 @@ def _per_row(
         return result
     alarm, band = np.full(n, np.nan), np.full((2, n, len(data.channels)), np.nan)
     alarm[rows] = np.where(verdicts.live, verdicts.alarm, np.nan)
+    if verdicts.lower is None or verdicts.upper is None:
+        return replace(result, alarm=alarm)
     band[:, rows] = verdicts.lower, verdicts.upper
     return replace(result, alarm=alarm, lower=band[0], upper=band[1], channels=data.channels)
 
@@ -437,22 +440,13 @@ def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> ND
         states = model.calibrations.get(name, usual)
         states = np.where(model.calibrator.ready(states), states, usual)
         if model.kind == "table" and model.calibrator.ready(states).all():
-            out[of] = _outlying(raw[of], model.calibrator.raw_at(states, HALF), model.calibrator.raw_at(states, TENTH))
+            out[of] = outlying.score(
+                raw[of], model.calibrator.raw_at(states, HALF), model.calibrator.raw_at(states, TENTH)
+            )
             continue
         members = [model.calibrator.against(states[m], raw[of, m]) for m in range(raw.shape[1])]
         out[of] = np.mean(members, axis=0)
     return out
-
-
-def _outlying(raw: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One score (N,) from raw scores (N, M): how far each member's lies above its middle (M,), in distances of its tenth highest.
-
-    Distances, not ranks: among rows of a table that are learnt from, anomalies are common, and beyond the highest of them a rank says no more.
-    The logarithm keeps one wild column from deciding alone, its square lets a member that is sure outweigh those that see nothing.
-    """
-    far = (raw - middle) / np.maximum(high - middle, 1e-3 * np.abs(high) + 1e-12)
-    # Below the middle nothing is anomalous; a little slope keeps the order.
-    return np.asarray(np.where(far > 0, np.log1p(np.maximum(far, 0.0)) ** 2, 1e-3 * far).mean(axis=1))
 
 
 def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:

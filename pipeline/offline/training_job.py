@@ -241,6 +241,7 @@ def run(
             calibrator,
             training_rows=all_rows,
             scaling=choices.scaling or "robust",
+            together=choices.calibrator is None and choices.aggregation is None,
             **common,
         )
     else:

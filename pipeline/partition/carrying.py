@@ -60,12 +60,14 @@ _WORDS = {
     "calibration": "a calibration of",
     "kept": "series kept as",
     "judgement": "a judgement of",
+    "outlying": "a ranking of",
 }
 
 _UNREADABLE = {
     "calibration": "another calibration",
     "kept": "another form of records or of scaling",
     "judgement": "a judgement of another form, or none",
+    "outlying": "a ranking of rows of another form, or none",
 }
 """What two shapes differ in where their numbers tell people nothing."""
 
@@ -81,6 +83,7 @@ def shape_of(stream: Stream) -> dict[str, str]:
         "calibration": str(model.calibrator.dtype.descr),
         "kept": str(stream.windows.dtype.descr),
         "judgement": "" if model.judgement is None else str(model.judgement.state_dtype.descr),
+        "outlying": "" if model.outlying is None else str(model.outlying.dtype.descr),
     }
 
 

@@ -22,6 +22,7 @@ from detectors import numerics
 from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
+from detectors.outlying import Said
 from detectors.threshold_choice import from_settings
 from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
@@ -49,6 +50,8 @@ from producers.partitioning import hash_of
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
 
+OUTLYING = "outlying"
+"""Component of the state: what the rows of each series are measured by (`detectors.outlying`)."""
 _ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
 
 
@@ -204,6 +207,7 @@ class PartitionCore:
                 feedback.COMPONENT: feedback.DTYPE,
                 **({} if self._judgements is None else self._judgements.components),
                 **({} if self._waiting is None else {waiting.COMPONENT: self._waiting.dtype}),
+                **({} if model.outlying is None else {OUTLYING: model.outlying.dtype}),
             },
             max_series=stream.settings.max_series,
         )
@@ -409,7 +413,12 @@ class PartitionCore:
             scored = self._judged(step, judged, scores.raw, calibrated, budgets)
             counts["warming"] = int(np.count_nonzero(~judged.live))
         else:
-            score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+            said = None
+            if model.outlying is not None:
+                said = model.outlying.calibrate(state.arrays[OUTLYING], rows, scores.raw, learn)
+                score = np.where(usable, said.calibrated, 0.0)
+            else:
+                score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
             level = self.stream.threshold.apply(
                 state.arrays["threshold"],
                 rows,
@@ -427,6 +436,8 @@ class PartitionCore:
             level = level if moved is None else level + moved
             scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
             scored.moved = moved
+            if said is not None:
+                scored = self._outlying(scored, said, scores.each)
         waited = None if observations.order is None else observations.order.waited
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
@@ -487,6 +498,20 @@ class PartitionCore:
             floor=judged.floor,
             moved=moved,
             budget=judged.budget,
+        )
+
+    def _outlying(self, scored: Scored, said: Said, each: Sequence[NDArray[np.float32] | None]) -> Scored:
+        """Rows of a table as all members together see them; where the settings choose no threshold, the score ranks and the alarm decides."""
+        shares = said.shares(each)
+        told = replace(scored, said=said.members, contributions=scored.contributions if shares is None else shares)
+        if not self._alarm_decides:
+            return told
+        return replace(
+            told,
+            score=np.where(np.isfinite(said.score), said.score, 0.0),
+            level=np.full(len(scored), np.nan),
+            slack=np.minimum(self.stream.settings.threshold.hysteresis, scored.level / 2),
+            budget=10.0 ** (scored.level if scored.moved is None else scored.level - scored.moved),
         )
 
     def _by_members(
@@ -621,6 +646,9 @@ class PartitionCore:
 
     def judge_anew(self) -> None:
         """Of all series the judgement knows what its model knows of them, no more: another model came in."""
+        if (outlying := self.stream.model.outlying) is not None:
+            for row in self.state.rows().tolist():
+                outlying.begin(self.state.arrays[OUTLYING], row, self.state.names[row])
         if self._judgements is not None:
             rows = self.state.rows()
             for name in self._judgements.components:
@@ -692,13 +720,15 @@ class PartitionCore:
             admission["training"] = trained or 0
             admission["probation"] = settings.probation if trained is None else trained
             if (
-                self._alarm_decides
+                self._alarm_decides and self._judgements is not None
             ):  # the judgement says itself what is news, and from when on it knows enough of a series
                 asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
                 admission["probation"] = settings.probation if asked else 0
             self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
             if known and (calibration := model.calibrations.get(name)) is not None:
                 state.arrays["calibration"]["members"][row] = calibration
+            if model.outlying is not None:
+                model.outlying.begin(state.arrays[OUTLYING], row, name)
         if self._waiting is None:
             self._expect(new)
         if self._judgements is not None:

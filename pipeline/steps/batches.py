@@ -435,7 +435,11 @@ class Scored:
     moved : (B,) float64 or None
         Decades by which feedback has raised what is let pass; `level` and `alarm` have it in them. None: nobody said anything.
     budget : (B,) float64 or None
-        Where a judgement decides, rows of the series per false alert.
+        Where an alarm decides, rows of the series per false alert.
+    said : (B, M) bool or None
+        Which members say so; None: those whose calibrated score reaches the level.
+    slack : (B,) float64 or None
+        Where no threshold of the score decides: how far below 0 an alarm keeps an alert going; None: not at all.
     """
 
     index: NDArray[np.intp]
@@ -458,6 +462,8 @@ class Scored:
     floor: NDArray[np.float64] | None = None
     moved: NDArray[np.float64] | None = None
     budget: NDArray[np.float64] | None = None
+    said: NDArray[np.bool_] | None = None
+    slack: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

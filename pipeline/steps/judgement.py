@@ -44,11 +44,12 @@ _APART = 4
 
 
 def decides(model: Model, settings: StreamSettings) -> bool:
-    """Whether the judgement's alarm decides: where the model has one and the settings choose no threshold of their own.
+    """Whether an alarm decides, a judgement's or a table's: where the model has one and the settings choose no threshold of their own.
 
     Told by values, not by what was written down: of settings that were decided every field is.
     """
-    return model.judgement is not None and settings.threshold.method == "fixed" and settings.threshold.level is None
+    has_one = model.judgement is not None or model.outlying is not None
+    return has_one and settings.threshold.method == "fixed" and settings.threshold.level is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,14 @@ class MemberScores:
     Where a member's raw score is a residual, the expected values are that member's, since the band is drawn around them.
 
     `raw` is NaN where a member could not score a window; the reason is in `faults` (index -> text).
+    `each`: of rows of a table the contributions of every member, None of one that has none.
     """
 
     raw: NDArray[np.float64]
     expected: NDArray[np.float32] | None
     contributions: NDArray[np.float32] | None
     faults: dict[int, str]
+    each: tuple[NDArray[np.float32] | None, ...] = ()
 
     def part(self, start: int, stop: int) -> MemberScores:
         """Rows start..stop, as if they had been scored alone."""
@@ -49,6 +51,7 @@ class MemberScores:
             None if self.expected is None else self.expected[start:stop],
             None if self.contributions is None else self.contributions[start:stop],
             {i - start: reason for i, reason in self.faults.items() if start <= i < stop},
+            tuple(None if of is None else of[start:stop] for of in self.each),
         )
 
 
@@ -58,16 +61,18 @@ def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
     expected: NDArray[np.float32] | None = None
     contributions: NDArray[np.float32] | None = None
     faults: dict[int, str] = {}
+    each: list[NDArray[np.float32] | None] = []
     for m, detector in enumerate(model.detectors):
         scores = _guarded(detector, x[:, -detector.config.window :], 0, faults)
         raw[:, m] = scores.raw
         expected = scores.expected if expected is None or m == band_member(model) else expected
         contributions = scores.contributions if contributions is None else contributions
+        each += [scores.contributions] if model.kind == "table" else []
     for i in np.flatnonzero(~np.isfinite(raw).all(axis=1)):
         faults.setdefault(int(i), "the detector's score is not a number")
     if faults:
         raw[list(faults)] = np.nan
-    return MemberScores(raw, expected, contributions, faults)
+    return MemberScores(raw, expected, contributions, faults, tuple(each))
 
 
 def _guarded(detector: Detector, x: NDArray[np.float32], start: int, faults: dict[int, str]) -> Scores:
@@ -140,6 +145,7 @@ class Scorer:
             _joined([p.expected for _, p in parts], lengths, channels),
             _joined([p.contributions for _, p in parts], lengths, channels),
             {at + i: reason for at, p in parts for i, reason in p.faults.items()},
+            tuple(_joined(list(of), lengths, channels) for of in zip(*(p.each for _, p in parts), strict=True)),
         )
 
     async def score(self, x: NDArray[np.float32]) -> MemberScores:

@@ -68,6 +68,11 @@ def test_a_table_model_keeps_its_encoder(table: Model, tmp_path: Path) -> None:
     assert loaded.features is not None
     assert table.features is not None
     assert loaded.features.to_header() == table.features.to_header()
+    assert loaded.outlying is not None
+    assert table.outlying is not None
+    for name, of in table.outlying.arrays().items():
+        assert loaded.outlying.arrays()[name].tobytes() == of.tobytes(), name
+    assert loaded.outlying.calibrator.config == table.outlying.calibrator.config
 
 
 def test_saving_twice_gives_the_same_bytes_also_after_loading(model: Model) -> None:

@@ -239,7 +239,7 @@ def _problem(selector: SelectSettings, settings: StreamSettings, model: Model) -
         )
     judged, threshold = decides(model, settings), settings.threshold
     if selector.level is not None and judged:
-        return "sets level, and a judgement's alarm decides in this stream: set false_alarms in place of it"
+        return "sets level, and an alarm decides in this stream: set false_alarms in place of it"
     if selector.false_alarms is not None and threshold.method != "fixed":
         return (
             f"sets false_alarms, and the stream's threshold is of method {threshold.method}: set level in place of it"
@@ -251,7 +251,8 @@ def _problem(selector: SelectSettings, settings: StreamSettings, model: Model) -
 
 def expects(model: Model, settings: StreamSettings) -> bool:
     """Whether what judges a stream says what it expects of an observation."""
-    return decides(model, settings) or any(_expects(d) for d in model.detectors)
+    by_judgement = model.judgement is not None and decides(model, settings)
+    return by_judgement or any(_expects(d) for d in model.detectors)
 
 
 def _expects(detector: Any) -> bool:

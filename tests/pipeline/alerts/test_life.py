@@ -283,6 +283,22 @@ def test_each_anomalous_run_of_rows_is_one_alert_that_names_the_columns():
     assert (alerts[0].observed, alerts[0].expected, evidence.window) == (None, None, None)
 
 
+def test_a_burst_of_rows_waits_for_as_many_normal_ones_as_it_had_anomalous_and_at_most_a_hundred():
+    model = metric_model(kind="table")
+    for rows, calm in ((1, 3), (3, 3), (12, 12), (300, 100)):
+        values = [*[5.0] * rows, *[0.1] * (calm - 1), 5.0, *[0.1] * (max(calm, rows) + 1)]
+        alerts = Log(stream(resolve_count=3), model).run(
+            [Row("http", i / 60, v, observed=(0.0,)) for i, v in enumerate(values)]
+        )
+        assert [a.status for a in alerts if a.change in ("anomaly", "normal")] == ["firing", "resolved"], rows
+        assert alerts[-1].observations == rows + 1
+        short = [*[5.0] * rows, *[0.1] * calm, 5.0]
+        alerts = Log(stream(resolve_count=3), model).run(
+            [Row("http", i / 60, v, observed=(0.0,)) for i, v in enumerate(short)]
+        )
+        assert [a.status for a in alerts if a.change in ("anomaly", "normal")] == ["firing", "resolved", "firing"], rows
+
+
 def test_rows_of_one_instant_have_alerts_of_their_own():
     model = metric_model(kind="table")
     rows = [Row("http", 0, v, observed=(0.0,)) for v in [5, 0.1, 0.1, 0.1, 5]]

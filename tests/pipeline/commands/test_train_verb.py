@@ -22,6 +22,7 @@ from pipeline.errors import BrokerError, SettingsError
 from pipeline.kafka.history import read_metrics
 from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import KafkaSettings, StreamSettings
+from pipeline.steps.judgement import decides
 from producers.records import Observation, encode
 
 QUICK = ["--set", "training.epochs=3", "--window", "8"]
@@ -134,14 +135,16 @@ def test_the_default_mix_of_metrics_leaves_the_alarm_to_the_stream_s_budget(metr
     assert stream.threshold.name == "budget"
 
 
-def test_the_default_mix_of_tables_carries_its_life_of_alerts_into_the_stream(tmp_path: Path) -> None:
+def test_the_default_mix_of_tables_is_judged_by_an_alarm_until_the_settings_choose_a_threshold(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(400, 2)))
     (tmp_path / "rows.csv").write_text(f"a,b\n{rows}\n")
     settings = StreamSettings(name="rows", model=tmp_path / "m.safetensors")
     said = train("default", "--data", tmp_path / "rows.csv", "--table", "--out", settings.model)
-    assert "recommended where your settings do not say: alerts.resolve_count = 3" in said
-    assert create_stream(settings, load_model(settings.model)).settings.alerts.resolve_count == 3
+    assert "recommended" not in said
+    model = load_model(settings.model)
+    assert decides(model, create_stream(settings, model).settings)
+    assert not decides(model, StreamSettings(name="rows", model=settings.model, threshold={"level": 3.0}))  # type: ignore[arg-type]
 
 
 def test_a_history_of_hours_trains_the_default_without_the_time_of_day_and_with_short_windows_as_score_does(

@@ -112,7 +112,7 @@ def test_missing_numbers_are_filled_in_for_learning_as_they_are_for_scoring() ->
     [found] = try_out(data, [Candidate("kmeans")])
     [told] = found.watched
     scored = score_dataset(data, detector="kmeans")
-    assert np.array_equal(told.score, scored.calibrated_score[-len(told.score) :])
+    assert np.array_equal(told.score, scored.ranking[-len(told.score) :])
     assert figures(found).events == 4
 
 

@@ -1,0 +1,123 @@
+"""A stream of rows of a table, judged by all members together: the score ranks and does not move, the alarm decides; cut in any way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.calibration import create
+from detectors.model import Model
+from detectors.training import all_rows, train_table
+from pipeline.partition.carrying import carried, differing, shape_of
+from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
+from pipeline.steps.batches import Observations
+
+LEARNT, N = 1500, 2200
+NAMES = ("bytes", "errors", "service")
+ATTACKS = {1600: 120, 1900: 40, 2100: 1}
+"""Row -> how many of them follow each other."""
+Rows = list[list[float | str]]
+
+
+def table() -> Rows:
+    rng = np.random.default_rng(5)
+    rows: Rows = [
+        [float(b), float(e), "http" if h else "smtp"]
+        for b, e, h in zip(rng.normal(200, 20, N), rng.poisson(1.0, N), rng.random(N) < 0.8, strict=True)
+    ]
+    for first, count in ATTACKS.items():
+        for i in range(first, first + count):
+            rows[i] = [9000.0 + i % 7, 40.0, "http"]
+    return rows
+
+
+ROWS = table()
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    members = [("kmeans", {"clusters": 4}), ("isolation-forest", {"trees": 20}), "mahalanobis"]
+    learnt = {"web": ROWS[:LEARNT]}
+    return train_table(
+        learnt, NAMES, ["service"], members, create("empirical"), training_rows=all_rows, aggregation="rms"
+    )
+
+
+def run(
+    model: Model, cuts: tuple[int, ...] = (), restart: bool = False, **given: Any
+) -> tuple[PartitionCore, list[Any], list[Any]]:
+    """Everything a partition says of the rows, cut there: its alerts and score records."""
+    stream = create_stream(StreamSettings(name="rows", model=Path("unused"), **given), model)
+    core = stream.core(0)
+    assert model.features is not None
+    values, _ = model.features.encode(ROWS)
+    alerts: list[Any] = []
+    scores: list[Any] = []
+    for a, b in zip([0, *cuts], [*cuts, N], strict=True):
+        if a == b:
+            continue
+        part = Observations(np.arange(a, b), ["web"] * (b - a), np.arange(a, b) * 100, values[a:b], ROWS[a:b])
+        for _, settled in core.process(part):
+            alerts += settled.alerts
+            scores += core.life.records.scores(core.state, settled.scored)
+        if restart:
+            fields = core.state.snapshot(everything=True)
+            core = stream.core(0)
+            core.state.restore(fields)
+    return core, alerts, scores
+
+
+def spans(alerts: list[Any]) -> list[tuple[int, int]]:
+    """Onset and last anomalous row of each alert that resolved."""
+    found = [a for a in alerts if a.status == "resolved"]
+    return [(_row(a.starts_at), _row(a.last_seen)) for a in found]
+
+
+def _row(time: str) -> int:
+    return int(np.datetime64(time.removesuffix("Z"), "ms").astype(np.int64)) // 100
+
+
+def test_each_attack_is_one_alert_and_the_second_is_found_like_the_first(model: Model) -> None:
+    _, alerts, scores = run(model)
+    assert spans(alerts) == [(first, first + count - 1) for first, count in ATTACKS.items()]
+    assert {c.name for a in alerts for c in a.channels[:2]} == {"bytes", "errors"}
+    assert all(a.members for a in alerts)
+    of = {s.offset: s for s in scores}
+    assert of[1600].score == of[1939].score == of[2100].score  # as far out as columns are told apart
+    assert of[1600].threshold is None
+    assert min(of[i].alarm for i in (1600, 1719, 1900, 1939, 2100)) >= 0 > max(of[i].alarm for i in (1599, 1800, 2099))
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(1, N - 1), max_size=6, unique=True), restart=st.booleans())
+def test_cuts_and_restarts_change_no_bit(model: Model, cuts: list[int], restart: bool) -> None:
+    whole, alerts, scores = run(model)
+    core, *said = run(model, tuple(sorted(cuts)), restart)
+    assert said == [alerts, scores]
+    assert core.state.snapshot(everything=True) == whole.state.snapshot(everything=True)
+
+
+def test_a_level_of_one_s_own_is_one_of_how_rare_the_score_is(model: Model) -> None:
+    _, alerts, scores = run(model, threshold=ThresholdSettings(level=3.5), alerts=AlertSettings(resolve_count=5))
+    assert spans(alerts) == [(first, first + count - 1) for first, count in ATTACKS.items()]
+    assert {s.threshold for s in scores} == {3.5}
+    assert all(0 <= s.score <= 12 for s in scores)
+
+
+def test_another_model_measures_by_what_it_learnt_and_one_without_a_ranking_is_refused(model: Model) -> None:
+    core, _, _ = run(model)
+    given = StreamSettings(name="rows", model=Path("unused"))
+    other = create_stream(given, replace(model, hash="other"))
+    assert not differing(shape_of(core.stream), shape_of(other))
+    state = carried(core, other).state.arrays["outlying"]
+    assert model.outlying is not None
+    assert state["tail"][0].tobytes() == model.outlying.series["web"].tail.tobytes()
+    without = create_stream(given, replace(model, outlying=None))
+    assert differing(shape_of(core.stream), shape_of(without)) == "a ranking of rows of another form, or none"
