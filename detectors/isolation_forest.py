@@ -7,6 +7,9 @@ once; scores equal scikit-learn's `-score_samples`.
     a leaf above the last level goes left for ever, and all that              └─ 4        left where x <= cut
     is below it has its depth                                            └─ 2 ...
 
+What made a row anomalous: a cut that leaves it among half of the fitted rows tells one bit of it, one that leaves it among a few tells more. The bits
+beyond one are its column's; over all trees they are the column's share. Rows that are no easier to isolate than most have none.
+
 Examples
 --------
 >>> import numpy as np
@@ -32,6 +35,9 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+
+TOLD = 0.45
+"""Score above which columns have shares; at 0.5 a row is isolated by as many cuts as are expected, and most rows lie below this."""
 
 
 class IsolationForestConfig(DetectorConfig):
@@ -68,9 +74,10 @@ class IsolationForest(Detector):
         forest.fit(x.reshape(len(x), -1))
         depth = max(1, int(np.ceil(np.log2(samples))))
         trees = [_full(tree.tree_, depth) for tree in forest.estimators_]
-        self._feature = np.stack([feature for feature, _, _ in trees])
-        self._cut = np.stack([cut for _, cut, _ in trees])
-        self._depth = np.stack([leaves for _, _, leaves in trees])
+        self._feature = np.stack([feature for feature, _, _, _ in trees])
+        self._cut = np.stack([cut for _, cut, _, _ in trees])
+        self._depth = np.stack([leaves for _, _, leaves, _ in trees])
+        self._bits: NDArray[np.float16] | None = np.stack([bits for _, _, _, bits in trees])
         self._expected = np.array([_average_depth(np.array([samples]))[0]])
         return TrainingReport()
 
@@ -83,25 +90,54 @@ class IsolationForest(Detector):
             at = (tree, node)
             node = 2 * node + 1 + (rows[every, self._feature[at]] > self._cut[at])
         depths = self._depth[tree, node - inner].sum(axis=0)
-        return Scores(2.0 ** (-depths / (trees * self._expected[0])))
+        raw = 2.0 ** (-depths / (trees * self._expected[0]))
+        return Scores(raw, None, self._shares(rows, raw))
+
+    def _shares(self, rows: NDArray[np.float32], raw: NDArray[np.float64]) -> NDArray[np.float32] | None:
+        """Each channel's share (B, C) of the scores (B,) of rows (B, D), from the bits that its cuts tell; zeros where there is nothing to share."""
+        if self._bits is None:
+            return None
+        odd = np.flatnonzero(raw > TOLD)
+        rows, size = rows[odd], rows.shape[1]
+        trees, inner = self._cut.shape
+        every, tree = np.arange(len(odd))[None, :], np.arange(trees)[:, None]
+        told = np.zeros(len(odd) * size)
+        node = np.zeros((trees, len(odd)), np.int32)
+        while len(odd) and node[0, 0] < inner:
+            feature = self._feature[tree, node]
+            node = 2 * node + 1 + (rows[every, feature] > self._cut[tree, node])
+            # Tree after tree for each row: no other row changes a sum's order.
+            told += np.bincount((every * size + feature).ravel(), self._bits[tree, node].ravel(), len(told))
+        C = self.config.channels
+        of = told.reshape(len(odd), self.config.window, self.width)[:, :, :C].sum(axis=1)
+        total = of.sum(axis=1)
+        shares = np.zeros((len(raw), C), np.float32)
+        shares[odd] = of * (raw[odd] / np.where(total > 0, total, 1.0))[:, None]
+        return shares
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Trees of L leaves: features and cuts (trees, L - 1), depths (trees, L); the expected depth (1,)."""
-        return {"feature": self._feature, "cut": self._cut, "depth": self._depth, "expected": self._expected}
+        """Trees of L leaves: features and cuts (trees, L - 1), depths (trees, L), bits beyond one that lead to each node (trees, 2 L - 1); the expected depth (1,)."""
+        bits = {} if self._bits is None else {"bits": self._bits}
+        return {"feature": self._feature, "cut": self._cut, "depth": self._depth, "expected": self._expected, **bits}
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         trees = self.config.trees
-        self._feature, self._cut, self._depth, self._expected = adopt(
-            self.name, arrays, feature=(trees, -1), cut=(trees, -1), depth=(trees, -1), expected=(1,)
-        )
+        shapes = {"feature": (trees, -1), "cut": (trees, -1), "depth": (trees, -1), "expected": (1,)}
+        if "bits" in arrays:  # a file from before shares has none
+            shapes["bits"] = (trees, -1)
+        self._feature, self._cut, self._depth, self._expected, *bits = adopt(self.name, arrays, **shapes)
+        self._bits = bits[0] if bits else None
 
 
-def _full(tree: Any, depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
-    """Features and cuts of the 2^depth - 1 inner nodes and depths of the 2^depth leaves of a padded tree."""
+def _full(
+    tree: Any, depth: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64], NDArray[np.float16]]:
+    """Of a padded tree: features and cuts of the 2^depth - 1 inner nodes, depths of the 2^depth leaves, bits beyond one that lead to each node."""
     inner = 2**depth - 1
     feature = np.zeros(inner, np.int32)
     cut = np.full(inner, np.inf, np.float32)
     leaves = np.zeros(inner + 1)
+    bits = np.zeros(2 * inner + 1, np.float16)
     average = _average_depth(tree.n_node_samples)
     place = [(0, 0, 0)]  # node, its place in the full tree, its level
     while place:
@@ -114,8 +150,10 @@ def _full(tree: Any, depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32]
             continue
         feature[at] = tree.feature[node]
         cut[at] = _below(tree.threshold[node])
-        place += [(left, 2 * at + 1, level + 1), (tree.children_right[node], 2 * at + 2, level + 1)]
-    return feature, cut, leaves
+        for child, to in ((left, 2 * at + 1), (tree.children_right[node], 2 * at + 2)):
+            bits[to] = max(np.log2(tree.n_node_samples[node] / tree.n_node_samples[child]) - 1.0, 0.0)
+            place.append((child, to, level + 1))
+    return feature, cut, leaves, bits
 
 
 def _below(threshold: float) -> np.float32:

@@ -157,10 +157,16 @@ def _table(result: StreamResult) -> Figure:
         rows = truth & (kinds == kind)
         label = f"{kind} ({int(rows.sum()):,})"
         upper.scatter(position[rows], scores.score[rows], s=9, color=colour, alpha=0.7, linewidths=0, label=label)
-    upper.plot(position, scores.threshold, color=INK, linewidth=0.9, linestyle="--", label="threshold")
-    _alert_bars(upper, result, series.timestamps)
-    upper.set_ylim(-0.3, _TOP + 1.2)
-    upper.set_ylabel("calibrated score")
+    top = _TOP
+    if np.isfinite(scores.alarm).any():
+        hits = scores.anomalous
+        upper.vlines(position[hits], -0.3, 0.0, color=INK, linewidth=0.7, label="alarm")
+        top = max(float(scores.score.max(initial=1.0)), 1.0)
+    else:
+        upper.plot(position, scores.threshold, color=INK, linewidth=0.9, linestyle="--", label="threshold")
+    _alert_bars(upper, result, series.timestamps, 1.03 * top)
+    upper.set_ylim(-0.3, 1.1 * top)
+    upper.set_ylabel("score" if np.isfinite(scores.alarm).any() else "calibrated score")
     upper.set_title("every row, by its label")
     upper.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=2.0, title="label (rows)")
     width = max(len(series) // 200, 1)
@@ -176,7 +182,7 @@ def _table(result: StreamResult) -> Figure:
         axes.axvspan(0, trained, color=EXPECTED, alpha=0.07, linewidth=0)
         axes.set_xlim(0, len(series))
         axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
-    upper.text(trained / 2, _TOP + 0.35, "training part", ha="center", color=EXPECTED, fontsize=8)
+    upper.text(trained / 2, 1.06 * top, "training part", ha="center", color=EXPECTED, fontsize=8)
     return figure
 
 
@@ -303,12 +309,12 @@ def _zoom(axes: Axes, scores: Scores, window: Window, spans: Iterable[Span], res
     axes.yaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
 
 
-def _alert_bars(axes: Axes, result: StreamResult, timestamps: NDArray[np.int64]) -> None:
+def _alert_bars(axes: Axes, result: StreamResult, timestamps: NDArray[np.int64], height: float) -> None:
     false = {s.alert.id for s in result.verdict.false}
     for span in result.verdict.spans:
         first, last = np.searchsorted(timestamps, [span.first, span.last])
         colour = FALSE if span.alert.id in false else FOUND
-        axes.plot([first, max(last, first + len(timestamps) / 500)], [_TOP + 0.15] * 2, color=colour, linewidth=5)
+        axes.plot([first, max(last, first + len(timestamps) / 500)], [height] * 2, color=colour, linewidth=5)
     axes.plot([], [], color=FOUND, linewidth=5, label="alert")
     axes.plot([], [], color=FALSE, linewidth=5, label="false alert")
 

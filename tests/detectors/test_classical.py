@@ -47,6 +47,38 @@ def test_isolation_forest_takes_fewer_samples_where_there_are_fewer() -> None:
     assert np.allclose(ours, -theirs.score_samples(x), rtol=1e-13, atol=0)
 
 
+def test_isolation_forest_says_which_columns_made_a_row_easy_to_isolate() -> None:
+    x = np.random.default_rng(4).normal(size=(2000, 6)).astype(np.float32)
+    detector = fitted("isolation-forest", x, max_samples=1024)
+    probe = np.zeros((4, 6), np.float32)
+    probe[0, 2], probe[1, 4], probe[2, [0, 5]] = 9.0, -9.0, 9.0
+    scores = detector.score(probe[:, None])
+    assert scores.contributions is not None
+    shares = scores.contributions / np.maximum(scores.contributions.sum(axis=1, keepdims=True), 1e-9)
+    assert shares[0].argmax() == 2
+    assert shares[1].argmax() == 4
+    assert set(np.argsort(shares[2])[-2:].tolist()) == {0, 5}
+    assert min(shares[0, 2], shares[1, 4], shares[2, [0, 5]].sum()) > 0.6
+    assert np.allclose(scores.contributions[:3].sum(axis=1), scores.raw[:3], atol=1e-6)
+    assert not scores.contributions[3].any()  # in the middle of all: nothing to share
+    windows = registry.create("isolation-forest", channels=3, window=2, covariates=0)
+    windows.fit(x.reshape(2000, 2, 3))
+    of = windows.score(probe.reshape(4, 2, 3)).contributions
+    assert of is not None
+    assert [int(row.argmax()) for row in of[:2]] == [2, 1]  # of the channel, wherever in the window
+
+
+def test_an_isolation_forest_from_before_it_told_shares_scores_as_it_did() -> None:
+    x = rows()
+    detector = fitted("isolation-forest", x)
+    arrays = {name: a for name, a in detector.arrays().items() if name != "bits"}
+    before = type(detector).from_arrays(detector.config, arrays)
+    scores = before.score(x[:, None])
+    assert scores.contributions is None
+    assert np.array_equal(scores.raw, detector.score(x[:, None]).raw)
+    assert before.arrays().keys() == arrays.keys()
+
+
 @pytest.mark.parametrize("gamma", [None, 0.3])
 def test_one_class_svm_scores_as_scikit_learn(gamma: float | None) -> None:
     x = rows()

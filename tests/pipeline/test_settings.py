@@ -223,7 +223,7 @@ def test_a_budget_is_stated_once_and_as_it_is_written(threshold: dict[str, objec
 def test_the_default_budget_is_of_the_kind_of_stream_and_a_table_has_no_time() -> None:
     default = StreamSettings(name="s", model=Path("m")).threshold
     assert default.budget("metric").period_ms == 30 * 86_400_000
-    assert default.budget("table").rows == 1000
+    assert default.budget("table").rows == 10_000
     timed = StreamSettings(name="s", model=Path("m"), threshold={"false_alarms": "1 per week"}).threshold  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="write false_alarms in rows"):
         timed.budget("table")
