@@ -144,6 +144,7 @@ def create_app(
             append=partial(append, settings.kafka, topic, partition),
             count_partitions=partial(count_partitions, settings.kafka, topic),
             end_of_log=end_of_log,
+            clock=_steady,
             rebuild_records=worker.rebuild_records,
             decisions=decisions,
             streams=streams_of,
@@ -151,6 +152,11 @@ def create_app(
         )
 
     return App.create(settings, by_topic, make)
+
+
+def _steady() -> float:
+    """Seconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def run_worker(settings: Settings, file: Path | None = None) -> int:

@@ -518,24 +518,26 @@ class PartitionLoop:
 
     async def _tick(self) -> None:
         """Carry event time on where the log has ended, the stream was live, and something waits for the time."""
-        decisions, core = self._decisions, self.core
+        decisions, state = self._decisions, self.core.state
         if decisions is None or self._end_of_log is None or not self.checkpoints.claimed:
             return
         if self._rebuild is not None or self._midway or self.position < self._said_up_to or not decisions.settled:
             return
         now = self._wall.now()
-        most = target(now, core.watermark, delay(core.state.scalars))
+        most = target(now, self.core.watermark, delay(state.scalars))
         if most is None or self._doubts() or most < self._due() or self._clock() < self._no_tick_before:
             return
         if not await self._has_ended():
             return
+        position, began = self.position, self._clock()
         await self.checkpoint()
-        to = max(self._due(), core.watermark + STEP)
-        if await decisions.tick(to, self.position, now):
+        if self.position != position:  # the store was ahead
+            return
+        if await decisions.tick(self._due(), position, now):
             self._doubt("")
             await self._apply_due()
             await self._checkpoint()
-        else:
+        elif self._clock() - began < QUIET:  # else the line may have been on its way for minutes
             self._doubt("the worker's clock is not the broker's, so its ticks count for nothing: set it right (NTP)")
             self._no_tick_before = self._clock() + REFUSED_FOR
 
