@@ -47,6 +47,8 @@ class NaiveSeries:
     steps: list[int] = field(default_factory=list)
     """Steps since the usual step began to be learnt."""
     restarts: int = 0
+    others: list[int] = field(default_factory=list)
+    """The newest steps, in a row, that agree with each other and not with the usual one."""
     learnt: int = 0
     mean: list[float] = field(default_factory=list)
     squares: list[float] = field(default_factory=list)
@@ -165,10 +167,19 @@ class NaiveWindows:
             return 0
         if interval == 0:
             return 0
+        if abs(step - interval) <= interval // 4:
+            s.others = []
+        else:
+            agrees = 10 * abs(step * len(s.others) - sum(s.others)) <= sum(s.others)
+            s.others = [*(s.others if agrees else []), step]
+            if len(s.others) == 16:
+                s.known_interval = math.floor(sum(s.others) / 16 + 0.5)
+                s.others, s.restarts = [], 0
+                return 0
         missing = max(math.floor(step / interval + 0.5) - 1, 0)
         s.restarts = s.restarts + 1 if missing > self.fill_gaps else 0
         if s.restarts == 16:
-            s.known_interval, s.steps, s.restarts = None, [], 0
+            s.known_interval, s.steps, s.restarts, s.others = None, [], 0, []
         return missing
 
     def _fill(self, s: NaiveSeries, missing: int) -> None:
@@ -252,6 +263,8 @@ class NaiveWindows:
                 against = against if decided is None else s.restarts
             out["decided"] = self._interval(s) is not None
             out["interval"], out["agree"], out["against"], out["tried"] = interval, len(agreeing), against, tried
+            if out["decided"]:
+                out["agree"], out["other"] = len(s.others), sum(s.others)
         out["last"], out["ordinal"] = s.last, s.ordinal
         out["size"] = min(len(s.entries) - s.start, self.T)
         ago = next((i for i, e in enumerate(reversed(s.entries)) if e.filled), self.T)

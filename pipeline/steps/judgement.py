@@ -11,7 +11,7 @@ bits do not depend on how the stream was cut.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from detectors.judgement.zones import offsets
 from detectors.model import Model
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Pushed
+from pipeline.steps.policy import near
 from pipeline.steps.state import PartitionState
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class Judgements:
         news = np.flatnonzero((until == 0) | (times > until))
         anew, ordinals = pushed.anew[index], pushed.ordinals[index]
         steps = self._steps(history, of, times, ordinals)
+        self._change_steps(history, rows, pushed.learnt, steps, index)
         anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
         own = None if which is None else which[index]
         budget = rows_of_budgets(self._budgets, own, steps, 1 if living is None else living[index])
@@ -215,6 +217,21 @@ class Judgements:
         steps = history["step"][rows]
         steps[young] = known
         return np.asarray(steps)
+
+    @staticmethod
+    def _change_steps(
+        history: NDArray[Any],
+        rows: NDArray[np.intp],
+        learnt: Sequence[tuple[int, int, int]],
+        steps: NDArray[np.int64],
+        index: NDArray[np.intp],
+    ) -> None:
+        """Where the policy has found that another step is usual: what is let pass is counted in that one from there on, in `steps` of `index`."""
+        for at, row, step in learnt:
+            least, most = near(int(history["step"][row]))
+            if step and not least <= step <= most:
+                history["step"][row] = step
+                steps[(rows[index] == row) & (index >= at)] = step
 
     def _calibrated(self, name: str) -> NDArray[np.float64]:
         """What a member's raw score usually reaches (M,) in a known series; infinite where it says nothing."""

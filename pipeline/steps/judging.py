@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.policy import Policy, SeriesClock
+from pipeline.steps.policy import Policy, SeriesClock, near
 
 
 @dataclass(slots=True)
@@ -122,17 +122,18 @@ class Judge:
         rows = batch.rows
         last = slots["last"][rows]
         steps = batch.steps(last)
-        steps[batch.first[last == 0]] = 1
-        bound = np.full(len(rows), self._limit)
+        least, most = np.ones(len(rows), np.int64), np.full(len(rows), self._limit)
         if self._gaps:
-            interval = slots["interval"][rows]
-            # Nearer to one interval than to two: twice the step is less than three intervals.
-            bound = np.where(interval > 0, (3 * interval - 1) // 2, bound)
-        odd = (steps <= 0) | (steps > np.repeat(bound, batch.lengths))
+            interval = np.where(slots["decided"][rows] != 0, slots["interval"][rows], 0)
+            known = interval > 0
+            least[known], most[known] = near(interval[known])
+        steps[batch.first[last == 0]] = least[last == 0]
+        odd = (steps < np.repeat(least, batch.lengths)) | (steps > np.repeat(most, batch.lengths))
         slow = np.logical_or.reduceat(odd, batch.first) | (slots["held_at"][rows] != 0)
         if self._gaps:
             slow |= slots["decided"][rows] == 0
-            slots["against"][rows[~slow]] = 0  # restarts in a row
+            calm = rows[~slow]
+            slots["against"][calm], slots["agree"][calm], slots["other"][calm] = 0, 0, 0  # in a row
         for k in np.flatnonzero(slow).tolist():
             part = slice(int(batch.first[k]), int(batch.first[k] + batch.lengths[k]))
             self._walk(slots[rows[k]], int(rows[k]), part, batch.times, values, odd, verdict, counts)
@@ -191,7 +192,7 @@ class Judge:
             ruling = clock.judge(of_part[i])
             if clock.usual != usual:
                 verdict.learnt.append((part.start + i, row, clock.usual))
-            settled = settled and clock.settled
+            settled = settled and clock.settled and clock.usual == usual
             calm = settled and ruling.accepted
             if ruling.counts:
                 at = part.start + i

@@ -12,21 +12,30 @@
   *before* it, drops it. Otherwise one wrong clock at the start would make all that follows late for ever.
 - What is missing is counted in the series' usual step (0: it has none, and no gaps). The model says it for series that it
   knows; otherwise it is learnt: a step that 13 agree with, within 10 % of their mean, before 4 do not; none after 64 steps.
-  16 restarts in a row are no gaps but another usual step, which is learnt anew.
+  16 steps in a row that agree with each other, and not with the usual one, are the usual one from there on: the scrape interval was changed. 16 restarts
+  in a row that do not are no gaps but another usual step, which is learnt anew.
 - Steps up to two more than `fill_gaps` are never a jump, however short `future_limit` is: weekly data has gaps too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 AGREEING = 13
 DISAGREEING = 4
 """13 of 16 are the 80 % of `detectors.windowing.infer_interval`; four that disagree leave too few."""
 TRIED = 64
 RELEARN = 16
+APART = 4
+"""A step that is more than one in so many away from the usual one is another. Producers' timers are nearer, and intervals that people set are not."""
 NEVER = 1 << 62
 """A time and a limit that no event time reaches."""
+
+
+def near(usual: Any) -> tuple[Any, Any]:
+    """The shortest and the longest step that are like the usual one, for numbers or arrays of them."""
+    return usual - usual // APART, usual + usual // APART
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class SeriesClock:
         The usual step once it is `decided`; before, the sum of the `agree` steps that agree.
     against, tried
         Steps that did not agree, and all that were looked at; once decided, `against` counts restarts in a row.
+    other
+        Once decided, the sum of the newest `agree` steps, in a row, that agree with each other and not with the usual one.
     """
 
     policy: Policy
@@ -96,6 +107,7 @@ class SeriesClock:
     agree: int = 0
     against: int = 0
     tried: int = 0
+    other: int = 0
 
     def judge(self, time: int) -> Ruling:
         """Rule on the next observation of the series, in log order."""
@@ -113,7 +125,7 @@ class SeriesClock:
         """Take `count` observations up to `time` that each came one usual step, or near it, after the one before."""
         self.last = time
         self.ordinal += count
-        self.against = 0
+        self.against = self.agree = self.other = 0
 
     @property
     def settled(self) -> bool:
@@ -170,11 +182,28 @@ class SeriesClock:
             return 0
         if not self.interval:
             return 0
+        if self._is_usual_now(step):
+            return 0
         missing = max((2 * step + self.interval) // (2 * self.interval) - 1, 0)
         self.against = self.against + 1 if missing > self.policy.fill_gaps else 0
         if self.against == RELEARN:
-            self.interval = self.decided = self.against = self.tried = 0
+            self.interval = self.decided = self.against = self.tried = self.agree = self.other = 0
         return missing
+
+    def _is_usual_now(self, step: int) -> bool:
+        """Whether this step is the one with which another one has become the usual step."""
+        least, most = near(self.interval)
+        if least <= step <= most:
+            self.agree = self.other = 0
+            return False
+        if 10 * abs(step * self.agree - self.other) > self.other:
+            self.agree = self.other = 0
+        self.other += step
+        self.agree += 1
+        if self.agree < RELEARN:
+            return False
+        self._decide((2 * self.other + RELEARN) // (2 * RELEARN))
+        return True
 
     def _learn(self, step: int) -> None:
         self.tried += 1
@@ -193,4 +222,4 @@ class SeriesClock:
 
     def _decide(self, interval: int) -> None:
         self.interval, self.decided = interval, 1
-        self.agree = self.against = self.tried = 0
+        self.agree = self.against = self.tried = self.other = 0

@@ -302,7 +302,7 @@ def _stored(
     components = {n: dtype for n, dtype in components.items() if n not in ("clock", "waiting", "feedback")}
     older = {**components, "alerts": _alerts_of(components, number), "threshold": threshold}
     kinds = (("kind",), ("kind", "total", "total_at"))
-    otlp, other = ({**older, "windows": _without(components["windows"], *columns)} for columns in kinds)
+    otlp, other = ({**older, "windows": _without(components["windows"], "other", *columns)} for columns in kinds)
     pages = (packed for field, packed in fields.items() if field.startswith(_PAGE))
     return otlp if next(pages, b"").startswith(_layout(otlp)) else other
 

@@ -59,7 +59,7 @@ class SeriesWindows:
     """Windows of all series of a partition, for one model and one stream's policy.
 
     What is kept of a series is one record of `dtype` (component "windows" of the partition's state): the last T - 1 values, and
-    beside them 48 + 24 C bytes (17 more where C = 1); where the time of day is a covariate, 2 more for each position.
+    beside them 56 + 24 C bytes (17 more where C = 1); where the time of day is a covariate, 2 more for each position.
     """
 
     def __init__(self, model: Model, settings: StreamSettings) -> None:
@@ -85,7 +85,7 @@ class SeriesWindows:
         if self.policy is not None:
             fields += [("held", "<f8", (C,)), ("held_at", "<i8")]
         if self.gaps:
-            fields += [("interval", "<i8")]
+            fields += [("interval", "<i8"), ("other", "<i8")]
         fields += [("last", "<i8"), ("ordinal", "<i8"), ("size", "<u4"), ("tainted", "<u4"), ("learnt", "<u4")]
         if self.gaps:
             fields += [("decided", "u1"), ("agree", "u1"), ("against", "u1"), ("tried", "u1")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +213,29 @@ def test_a_stream_with_a_judgement_does_not_take_over_a_state_without(model: Mod
     judged = create_stream(StreamSettings(name="waves", model=Path("unused")), model)
     assert differing(shape_of(alone), shape_of(judged)) == "detectors judgement+zscore, and the state is of zscore"
     assert differing(shape_of(judged), shape_of(judged)) == ""
+
+
+@pytest.mark.parametrize("cuts", [(), (LEARNT + 7, 705, 706, 716, 717, 940), tuple(range(LEARNT + 100, 760))])
+def test_a_changed_scrape_interval_is_learnt_and_no_storm_of_alerts_comes_of_it(
+    model: Model, cuts: tuple[int, ...]
+) -> None:
+    """A quarter as often, and back: it is filled for 16 steps and no more, and the budget is counted in the steps that there are."""
+    every = rows_of("a")
+    rng, rows, at, steps = np.random.default_rng(4), every[: LEARNT + 100], every[LEARNT + 99][0], []
+    for step in (4 * STEP, STEP):
+        for _ in range(200):
+            at += step
+            value = np.sin((at - T0) / STEP / 46.0) + rng.normal(0, 0.1) + 10.0
+            rows = [*rows, (at, "a", float(value))]
+    core = create_stream(StreamSettings(name="waves", model=Path("unused")), model).core(0)
+    counts, alerts = Counter[str](), []
+    for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        for step, settled in core.process(observations(rows[a:b], a)):
+            counts.update(settled.counts)
+            alerts += settled.alerts
+            steps += [(step.pushed.learnt, int(core.state.arrays["history"]["step"][0]))]
+    assert len({a.id for a in alerts}) <= 1  # of a week, where the budget is one a month
+    assert (counts["filled"], counts["restarted"]) == (15 * 3, 0)
+    assert [usual for learnt, _ in steps for _, _, usual in learnt] == [4 * STEP, STEP]
+    if len(cuts) > 10:
+        assert [s for s, t in pairwise([s for _, s in steps]) if s != t] == [STEP, 4 * STEP]

@@ -101,10 +101,33 @@ def test_a_series_without_rhythm_is_irregular_for_good() -> None:
     assert (of.decided, of.interval) == (1, 0)
 
 
-def test_a_new_rhythm_is_learnt_after_sixteen_restarts_in_a_row() -> None:
+@pytest.mark.parametrize(
+    ("step", "said"), [(60, "restarted anew +"), (40, "filled filled filled +"), (20, "filled +"), (14, "+"), (7, "+")]
+)
+def test_a_changed_scrape_interval_is_learnt_after_sixteen_steps(step: int, said: str) -> None:
     of = clock()
-    said = told(of, *[n * 60 for n in range(40)])
-    assert said == ["+", *["restarted anew +"] * 16, *["+"] * 23]
+    assert told(of, *[n * step for n in range(40)]) == ["+", *[said] * 15, *["+"] * 24]
+    assert (of.decided, of.interval) == (1, step)
+    told(of, *[39 * step + n * 10 for n in range(1, 17)])  # and back
+    assert (of.decided, of.interval) == (1, 10)
+
+
+def test_what_is_lost_now_and_then_or_jitters_is_no_other_interval() -> None:
+    of, at = clock(100, replace(POLICY, future_limit=NEVER)), 0
+    for steps in ([200] * 15 + [100], [100, 200, 100, 300] * 20, [300, 200] * 30, [88, 112] * 30, [120, 78] * 30):
+        for step in steps:
+            at += step
+            told(of, at)
+        assert (of.decided, of.interval) == (1, 100)
+
+
+def test_a_new_rhythm_is_learnt_after_sixteen_restarts_in_a_row_that_do_not_agree() -> None:
+    of = clock()
+    times = [0]
+    for n in range(16):
+        times.append(times[-1] + (60, 90)[n % 2])
+    times += [times[-1] + 60 * n for n in range(1, 14)]
+    assert told(of, *times) == ["+", *["restarted anew +"] * 16, *["+"] * 13]
     assert (of.decided, of.interval) == (1, 60)
 
 
