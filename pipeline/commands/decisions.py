@@ -346,11 +346,12 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
         typer.echo(f"stream {stream}: these settings hold already")
         return
     if trial is not None:
-        _print_trial(trial)
+        print_trial(trial)
     typer.echo("nothing was changed (--dry-run)")
 
 
-def _print_trial(trial: Trial) -> None:
+def print_trial(trial: Trial) -> None:
+    """Say how many alerts there are now and then, and which differ."""
     typer.echo(
         f"{trial.records:,} records replayed{'' if trial.warm else ', series began cold (--records looks further back)'}; "
         f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then"

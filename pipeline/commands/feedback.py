@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.decisions import Timeout, Wait, Why, decide_with
+from pipeline.commands.decisions import Timeout, Wait, Why, decide_with, print_trial
 from pipeline.commands.options.stream import ConfigFile, StreamName
 
 if TYPE_CHECKING:
@@ -115,12 +115,29 @@ def undo(
     serial: Annotated[
         int, typer.Argument(metavar="SERIAL", help="Of feedback or a silence, from `tidewatch decisions`.")
     ],
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say which alerts there would have been if it had never been decided."),
+    ] = False,
+    days: Annotated[float, typer.Option(min=0, help="With --dry-run: of so many newest days.")] = 7,
+    records: Annotated[
+        int, typer.Option(min=1, help="With --dry-run: replay so many of each partition's newest records, at most.")
+    ] = 200_000,
     wait: Wait = False,
     timeout: Timeout = 30,
     config: ConfigFile = None,
 ) -> None:
     """Take feedback or a silence back. An alert that ended by it stays over; what is still anomalous begins the next."""
     from pipeline.settings import load_settings
+
+    if dry_run:
+        from pipeline.operations.looking_back.replaying import Place
+        from pipeline.operations.looking_back.trying import attempt_without
+
+        place = Place(load_settings(config), stream)
+        print_trial(attempt_without(place, serial, days=days, newest=records, say=lambda t: typer.echo(t, err=True)))
+        typer.echo("nothing was changed (--dry-run)")
+        return
 
     async def undoing(desk: Desk) -> What:
         return await desk.undoing(serial)

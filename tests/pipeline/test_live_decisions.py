@@ -184,6 +184,7 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
 
 def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream: FiledStream) -> None:
     stream.write(resolve_count=3)
+    stream.file.write_text(f'{stream.file.read_text()}quiet = "0s"\n')  # what comes back is another alert
     worker = stream.start()
 
     def spike(at: int, behind: int) -> dict[str, Any]:
@@ -208,8 +209,11 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     assert "normal (decision 2, +" in told
     assert told.startswith("no alert: ")
     told = stream.run("explain", stream.name, "quiet", "--at", at, "--without", "2").output
-    assert told.startswith("a record was published: reopened (firing")
+    assert told.startswith("a record was published: anomaly (firing")
 
+    tried = stream.run("undo", stream.name, "2", "--dry-run", "--days", "1000")
+    assert ": 1 alerts now, 2 then" in tried.output, (tried.output, tried.exception)
+    assert f"\n  + {at} critical quiet jumped to 60" in tried.output
     assert stream.run("undo", stream.name, "2", "--wait").exit_code == 0
     again = spike(1390, 1392)
     assert (again["change"], again["threshold"]) == ("anomaly", 3.0)

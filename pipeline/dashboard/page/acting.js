@@ -37,15 +37,26 @@ export function Act({ record }) {
   </div>`;
 }
 
+// A stream's decisions are read anew when there are more of them, not for every alert that is looked at.
+const read = new Map();
+function decisionsOf(stream, decided) {
+  const known = read.get(stream);
+  if (known?.decided === decided) return known.lines;
+  const lines = ask("decisions", { stream });
+  lines.catch(() => read.delete(stream));
+  read.set(stream, { decided, lines });
+  return lines;
+}
+
 // What was said of a series or of one alert, the newest first, with who said it; operators take it back here.
 export function SaidOf({ stream, series, alert = "" }) {
   const rights = useKnown((k) => k.rights), decided = useKnown((k) => k.look?.streams.find((s) => s.name === stream)?.decisions);
   const [lines, setLines] = useState([]), [undoing, undo] = useState(null), [done, setDone] = useState(0);
   useEffect(() => {
     if (!rights.streams.some((s) => s.name === stream)) return undefined;
-    const gone = new AbortController();
-    ask("decisions", { stream }, { signal: gone.signal }).then((l) => setLines(l.filter((d) => d.feedback && d.series === series && (!alert || d.alert === alert))), () => {});
-    return () => gone.abort();
+    let gone = false;
+    decisionsOf(stream, `${decided}/${done}`).then((l) => { if (!gone) setLines(l.filter((d) => d.feedback && d.series === series && (!alert || d.alert === alert))); }, () => {});
+    return () => { gone = true; };
   }, [stream, series, alert, decided, done, rights.streams.length]);
   if (!lines.length) return null;
   return html`<section class="said"><h3>feedback</h3><ul class="plain">${lines.map((l) => html`<li key=${l.serial}>${l.undone ? html`<s>${l.feedback}</s> (taken back)` : html`<strong>${l.feedback}</strong>`} <span>of ${moment(l.since)}, by ${l.by} ${moment(l.at)}</span>

@@ -1,6 +1,7 @@
 """What other settings would have said of the newest part of the log: both are replayed from the same record on, and their alerts compared.
 
-What people decided in between (silences, closed alerts) is left out of both, so that what differs is due to the settings alone.
+What people decided in between (silences, closed alerts, feedback) is left out of both, so that what differs is due to the settings alone. Or the other way
+round: all that was decided is in both, but one decision, so that what differs is due to it.
 """
 
 from __future__ import annotations
@@ -98,11 +99,37 @@ def attempt(
     place: Place, now: Stream, then: Stream, *, days: float, newest: int, say: Callable[[str], None] = lambda _: None
 ) -> Trial:
     """Replay every partition under both, and compare the alerts of the last `days` of event time."""
+
+    def both(partition: int) -> tuple[Replay, Replay]:
+        return Replay.under(place, now, partition), Replay.under(place, then, partition)
+
+    return _compared(place, both, days=days, newest=newest, say=say)
+
+
+def attempt_without(
+    place: Place, serial: int, *, days: float, newest: int, say: Callable[[str], None] = lambda _: None
+) -> Trial:
+    """The same with all that was decided, and with all but one decision of people."""
+
+    def both(partition: int) -> tuple[Replay, Replay]:
+        return Replay.of(place, partition), Replay.of(place, partition, (serial,))
+
+    return _compared(place, both, days=days, newest=newest, say=say)
+
+
+def _compared(
+    place: Place,
+    both: Callable[[int], tuple[Replay, Replay]],
+    *,
+    days: float,
+    newest: int,
+    say: Callable[[str], None],
+) -> Trial:
     before: list[Alert] = []
     after: list[Alert] = []
     total, until, cold = 0, 0, False
     for partition in place.bounds:
-        replays = Replay.under(place, now, partition), Replay.under(place, then, partition)
+        replays = both(partition)
         cold |= place.from_offset(partition, newest) > 0
         for batch in place.records(partition, newest):
             total += len(batch)
