@@ -21,6 +21,11 @@ from pipeline.steps.batches import RecordBatch, Standing
 from pipeline.steps.clock.ticks import delay, target
 
 SEEDS = 200
+RARE = {
+    "taken by a zombie": ("pause", "somebody decides", "rebalance"),
+    "a tick of a wrong clock": ("clock set",),
+}
+"""Trouble that not every two hundred runs get into, and the faults that bring it."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +57,11 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "series moved",
         "decisions in force",
         "the list of decisions went back in time, filled up",
-        "taken by a zombie",
         "event time goes on",
-        "a tick of a wrong clock",
     ):
         assert happened[trouble] > 0, trouble
+    for trouble, only in RARE.items():
+        assert happened[trouble] or any(simulate(run_of(s, only)).happened[trouble] for s in range(SEEDS)), trouble
 
 
 def test_a_seed_is_one_run_to_the_last_callback() -> None:
