@@ -98,6 +98,22 @@ def _topics(settings: Settings, admin: AdminClient) -> Iterator[Finding]:
     for name in sorted(set(facts) - set(inputs)):
         for told in judged(name, details[name], alerts=name in {s.alert_topic for s in settings.streams}):
             yield Finding("topics", "warning", told)
+    for name in sorted({s.decision_topic for s in settings.streams} & set(facts)):
+        for told in judged_decisions(name, facts[name].partitions, details[name]):
+            yield Finding("topics", "warning", told)
+
+
+def judged_decisions(name: str, partitions: int, topic: TopicDetails) -> Iterator[str]:
+    """What is wrong with a topic of decisions, besides."""
+    if partitions > 1:
+        yield f"{name} has {partitions} partitions, and its lines need one order: create it anew with one"
+    if topic.config.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
+        yield (
+            f"{name}: message.timestamp.type is not LogAppendTime: a worker whose clock is wrong from its start on is not noticed where time is carried "
+            "on; set it"
+        )
+    if "compact" in topic.config.get("cleanup.policy", "") or topic.config.get("retention.ms", "-1") != "-1":
+        yield f"{name}: it does not keep all: a log that is read back needs its decisions; set cleanup.policy=delete, retention.ms=-1"
 
 
 def judged(name: str, topic: TopicDetails, *, alerts: bool) -> Iterator[str]:

@@ -21,15 +21,16 @@ from detectors.baselines import ZScore, ZScoreConfig
 from pipeline.alerts.records import rfc3339
 from pipeline.embedded.servers import start_redis
 from pipeline.errors import BrokerError, Denied
+from pipeline.kafka import topics
 from pipeline.kafka.offsets import Bounds, Offsets
 from pipeline.operations.doctor.canary import PLANTED, START, STEP, _judged
 from pipeline.operations.doctor.examine import examine, planted_scores_higher
-from pipeline.operations.doctor.kafka import TopicDetails, _group, clock, judged, judged_clock
+from pipeline.operations.doctor.kafka import TopicDetails, _group, clock, judged, judged_clock, judged_decisions
 from pipeline.operations.doctor.states import judged as judged_state
 from pipeline.operations.doctor.states import redis_itself
 from pipeline.operations.state_admin import Administration, opened
 from pipeline.partition.stores.base import Checkpoint
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings, StreamSettings, load_settings
 from producers.records import Observation, encode
 
 
@@ -102,6 +103,20 @@ def test_what_is_wrong_with_a_topic_is_told_with_the_mend(replicas, in_sync, con
 
 def test_a_broker_that_tells_no_settings_is_not_judged_by_them() -> None:
     assert list(judged("t", TopicDetails(3, 3, {}), alerts=True)) == []
+    assert list(judged_decisions("t", 1, TopicDetails(3, 3, {}))) == []
+
+
+def test_a_topic_of_decisions_keeps_all_in_one_order_with_the_brokers_time() -> None:
+    right = dict(topics.own_plan([StreamSettings(name="s", model=Path("m"))])[1].config)
+    assert list(judged_decisions("t", 1, TopicDetails(3, 3, right))) == []
+    for partitions, change, says in (
+        (2, {}, "need one order"),
+        (1, {"message.timestamp.type": "CreateTime"}, "is not LogAppendTime"),
+        (1, {"retention.ms": "604800000"}, "does not keep all"),
+        (1, {"cleanup.policy": "compact"}, "does not keep all"),
+    ):
+        (told,) = judged_decisions("t", partitions, TopicDetails(3, 3, right | change))
+        assert says in told
 
 
 #                             first    10 %                    due      end
