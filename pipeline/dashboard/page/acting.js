@@ -14,9 +14,9 @@ const DOING = {
   silence: { title: "Silence", told: "Its alerts are published all the same, marked; nobody is told of them until it ends." },
   close: { title: "Close", told: "The open alert ends now; what comes next may begin another." },
   lift: { title: "End the silence", told: "Alerts are told of again." },
-  normal: { title: "This was normal", told: "The alert ends where it is open; only what is twice as rare as this was begins another, for some weeks." },
-  noise: { title: "Noise", told: "The alert ends where it is open; the level of this series is raised a step, for some weeks." },
-  missed: { title: "You missed one", told: "The strongest observation of this time is looked up in the log, which may take a while; the same again will be an alert, for some weeks." },
+  normal: { title: "This was normal", told: "The alert ends where it is open; only what is twice as rare as this was begins another, for two periods of the false-alarm budget." },
+  noise: { title: "Noise", told: "The alert ends where it is open; the level of this series is raised a step, for two periods of the false-alarm budget." },
+  missed: { title: "You missed one", told: "The strongest observation of this time is looked up in the log, which may take a while; the same again will be an alert, for two periods of the false-alarm budget." },
   undo: { title: "Take it back", told: "It counts no more from now on. An alert that ended by it stays over." },
 };
 

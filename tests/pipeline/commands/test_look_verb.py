@@ -20,7 +20,9 @@ from producers.errors import DataError
 def load(path: Path, n: int = 960) -> Path:
     t = pd.date_range("2026-01-01", periods=n, freq="15min")
     v = 40 + 8 * np.sin(np.arange(n) * 2 * np.pi / 96) + np.random.default_rng(0).normal(size=n)
-    pd.DataFrame({"time": t, "load": v.round(2)}).drop(index=range(n * 500 // 960, n * 500 // 960 + 60)).to_csv(path, index=False)
+    pd.DataFrame({"time": t, "load": v.round(2)}).drop(index=range(n * 500 // 960, n * 500 // 960 + 60)).to_csv(
+        path, index=False
+    )
     return path
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,8 +14,11 @@ from detectors.calibration import create
 from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.training import train_metric
-from pipeline.alerts.records import Alert, Score, decode_alert, encode
-from pipeline.alerts.selecting.feedback import COMPONENT, KEPT, MOST, Feedback, laxest
+from pipeline.alerts.records import Alert, Score, decode_alert, encode, rfc3339
+from pipeline.alerts.selecting.feedback import COMPONENT, KEPT, MOST, Feedback, bar_of, laxest
+from pipeline.alerts.selecting.feedback import STEP as STEP_UP
+from pipeline.errors import TidewatchError
+from pipeline.operations.looking_back.evidence import of_alert
 from pipeline.partition.carrying import applied
 from pipeline.partition.decisions import Decision, InForce, Taken, Undo, What
 from pipeline.partition.stream import create_stream
@@ -300,3 +304,18 @@ def test_cuts_change_nothing(model: Model) -> None:
         told.append((said, one.core.state.snapshot(everything=True)))
     assert told[0] == told[1] == told[2]
     assert told[0][0]
+
+
+def test_of_what_no_bar_decides_feedback_is_refused_with_the_mend(model: Model) -> None:
+    one = Partition(model, **WEEK)
+    (begun,) = one.go(40, a=0.8)
+    assert of_alert(begun, "normal", every="day", why="backup") == of(begun, "normal", every="day", why="backup")
+    older = msgspec.structs.replace(begun, peak_strength=msgspec.UNSET)
+    assert bar_of(of_alert(older, "normal")) == STEP_UP
+    for kind, mend in (("no data", "absent_after"), ("out of range", "`valid`")):
+        with pytest.raises(TidewatchError, match=mend):
+            of_alert(msgspec.structs.replace(begun, kind=kind), "noise")
+    lasting = msgspec.structs.replace(begun, last_seen=rfc3339(T0 + STEP * one.at + DAY))
+    assert of_alert(lasting, "noise").every == ""
+    with pytest.raises(TidewatchError, match="more than 12 hours"):
+        of_alert(lasting, "noise", every="day")
