@@ -444,8 +444,16 @@ class AlertSettings(_Table):
 WITH_FIELDS = ("json", "registry", "auto")
 """Formats whose records may have any fields."""
 
-RawFormat = Literal["native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "auto"]
-"""Formats that an intake reads."""
+Format = Literal[
+    "native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "json", "registry", "auto"
+]  # fmt: skip
+"""What records may be, of a stream and of raw topics."""
+
+
+def _fit_fields(fields: FieldSettings, of: str) -> None:
+    if fields != FieldSettings() and of not in WITH_FIELDS:
+        msg = f"fields is for records of one's own fields: set format to one of {', '.join(WITH_FIELDS)}"
+        raise ValueError(msg)
 
 
 Severity = Literal["info", "warning", "critical"]
@@ -629,19 +637,7 @@ class StreamSettings(_Table):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the stream, part of keys, ids and topics.")
     topic: str = Field("", description="Input topic; default `<name>.observations`.")
     model: Path = Field(description="Model file (`tidewatch train` writes one).")
-    format: Literal[
-        "native",
-        "telegraf",
-        "influx",
-        "prometheus",
-        "remote-write",
-        "otlp",
-        "cloudevents",
-        "csv",
-        "json",
-        "registry",
-        "auto",
-    ] = Field(
+    format: Format = Field(
         "native", description="Format of the records (docs/formats.md); auto: told apart one by one, by their content."
     )
     counter: tuple[str, ...] = Field(
@@ -700,9 +696,7 @@ class StreamSettings(_Table):
 
     @model_validator(mode="after")
     def _fields_of_a_format_that_has_some(self) -> Self:
-        if self.fields != FieldSettings() and self.format not in WITH_FIELDS:
-            msg = f"fields is for records of one's own fields: set format to one of {', '.join(WITH_FIELDS)}"
-            raise ValueError(msg)
+        _fit_fields(self.fields, self.format)
         return self
 
     def budgets(self, kind: Literal["metric", "table"]) -> tuple[Budget, ...]:
@@ -772,7 +766,8 @@ class IntakeSettings(_Table):
         description="Name of the intake, part of its consumer group and of each source's name: another name reads everything anew. "
         "Default: the stream's.",
     )
-    format: RawFormat = Field("auto", description="Format of the raw records (docs/formats.md).")
+    format: Format = Field("auto", description="Format of the raw records (docs/formats.md).")
+    fields: FieldSettings = Field(default_factory=FieldSettings)
     share: bool = Field(
         False,
         description="Whether processes share the raw partitions. Only where all records of a series lie in one of them (they have a key): "
@@ -795,6 +790,11 @@ class IntakeSettings(_Table):
     def reads(self, topic: str) -> bool:
         """Whether it reads a topic of that name."""
         return any(fnmatchcase(topic, glob) for glob in self.topics)
+
+    @model_validator(mode="after")
+    def _fields_of_a_format_that_has_some(self) -> Self:
+        _fit_fields(self.fields, self.format)
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -875,6 +875,10 @@ class Settings(BaseSettings):
     def _intakes_fit(cls, intakes: tuple[IntakeSettings, ...], others: ValidationInfo) -> tuple[IntakeSettings, ...]:
         if "streams" in others.data and (told := next(_wrong_intakes(others.data["streams"], intakes), "")):
             raise ValueError(told)
+        registry = others.data.get("registry")
+        if registry is not None and not registry.url and (of := [i.name for i in intakes if i.format == "registry"]):
+            msg = f"intake {of[0]} has the format registry, and registry.url names none"
+            raise ValueError(msg)
         return intakes
 
     @field_validator("streams")

@@ -63,6 +63,9 @@ def reference() -> str:
         elif (one := _one_of(field.annotation)) is not None:
             sections.append(_section(f"[[streams.{name}]]", "", one))
     sections.append(_section("[[intake]]", "", IntakeSettings))
+    for name, field in IntakeSettings.model_fields.items():
+        if _is_table(field.annotation):
+            sections.append(_section(f"[intake.{name}]", "", _table_of(field)))
     return "\n".join(sections)
 
 

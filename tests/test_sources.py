@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import create_cli
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
 
 PAGES = sorted((Path(__file__).parents[1] / "docs/sources").glob("*.md"))
 
@@ -45,6 +45,23 @@ def test_the_settings_of_a_page_are_settings(page: Path, tmp_path: Path) -> None
     file = tmp_path / "tidewatch.toml"
     file.write_text(tables[0])
     assert len(load_settings(file).streams) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_page_says_how_an_intake_reads_the_same_records(page: Path, tmp_path: Path) -> None:
+    """With the format, the fields, and the counters of the page's stream."""
+
+    def settings(title: str) -> Settings:
+        (table,) = re.findall(rf"^```toml\n(# {title}\n.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        (file := tmp_path / "tidewatch.toml").write_text(table)
+        return load_settings(file)
+
+    (direct,), by_intake = settings("tidewatch.toml").streams, settings("tidewatch.toml, whatever the keys are")
+    (stream,), (intake,) = by_intake.streams, by_intake.intake
+    assert (intake.stream, stream.name, stream.format) == (stream.name, direct.name, "native")
+    assert (intake.format, intake.fields, stream.counter, stream.gauge) == (
+        direct.format, direct.fields, direct.counter, direct.gauge,
+    )  # fmt: skip
 
 
 def test_there_is_a_page_for_each_source() -> None:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import structlog
@@ -32,6 +33,8 @@ from pipeline.intake.reading import Reader
 from pipeline.kafka import topics
 from pipeline.kafka.clients import broker_error
 from pipeline.kafka.publisher import KafkaPublisher
+from pipeline.partition.stores.patience import Patience as Waiting
+from pipeline.registry import registry_of
 from pipeline.settings import IntakeSettings, Settings, StreamSettings
 from pipeline.steps.batches import RecordBatch, Rejected
 from pipeline.steps.decoding import Decoder
@@ -94,7 +97,9 @@ class Intake:
         self._stream = stream
         self._publisher = publisher
         self._ask = ask
-        self._decoder = Decoder("metric", 1, format=intake.format)
+        self._decoder = Decoder("metric", 1, format=intake.format, fields=intake.fields.chosen())
+        self._registry = registry_of(settings.registry)
+        self._patiently = Waiting(asyncio.sleep, self._on_waiting, log.bind(intake=intake.name))
         self._grouping = Grouping(partitions)
         self._settling = Settling()
         self._patience = Patience()
@@ -156,7 +161,7 @@ class Intake:
         while True:
             await self._reader.wait(0.1 if any(s.held for s in self._sources.values()) else 0.5)
             await asyncio.sleep(_LINGER)
-            self._write(self._read())
+            self._write(await self._read())
             await self._bounded()
             now = time.monotonic()
             if now - committing >= COMMIT_EVERY:
@@ -230,23 +235,35 @@ class Intake:
 
     # The way of a record
 
-    def _read(self) -> list[Message]:
+    async def _read(self) -> list[Message]:
         """Take what was fetched; returns the dead letters of what cannot be used."""
-        now = self._patience()
         letters: list[Message] = []
         most = max(MOST_HELD // max(len(self._sources), 1), _LEAST_HELD)
         self._paused = {tp for tp, source in self._sources.items() if source.held >= most}
-        for tp, batch in self._reader.take(self._sources.keys() - self._paused):
-            source = self._sources[tp]
+        taken = self._reader.take(self._sources.keys() - self._paused)
+        for source, tp, batch in [(self._sources[tp], tp, batch) for tp, batch in taken]:
             self._metrics.read(self._intake.name, tp, len(batch))
-            start = source.read
-            for portion in self._decoder.portions(batch.since(start)):
-                letters += self._decode(source, portion.since(source.read), now)
-            source.read = max(source.read, batch.next_offset)
+            await self._learn(batch)
+            for portion in self._decoder.portions(batch.since(source.read)):
+                await self._learn(portion)  # again: it keeps so many only
+                if self._sources.get(tp) is not source:  # given away while a registry was waited for
+                    break
+                letters += self._decode(source, portion.since(source.read), self._patience())
+            else:
+                source.read = max(source.read, batch.next_offset)
+        now = self._patience()
         for tp, source in self._sources.items():
             asked, end = self._reader.answered(tp) or (0, None)
             source.answered(asked, now, at_end=end is not None and source.read >= end)
         return letters
+
+    async def _learn(self, records: RecordBatch) -> None:
+        """Have the schemas at hand that these records need; while their registry is away all sources wait, or their order would be lost."""
+        while self._registry is not None and (ids := self._decoder.missing(records)):
+            self._decoder.learn(await self._patiently(partial(self._registry.fetch, ids)))
+
+    def _on_waiting(self, waiting: bool, what: str) -> None:
+        self._metrics.failing(self._intake.name, f"it waits for the {what}" if waiting else "")
 
     def _decode(self, source: Source, records: RecordBatch, now: float) -> list[Message]:
         observations, rejected = self._decoder.decode(records)

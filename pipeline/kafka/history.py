@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def read_metrics(
     fields: Fields | None = None,
     registry: Registry | None = None,
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order.
+    """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order; of one that lies in several partitions, in the order of time.
 
     Records that are no observation are left out, as the stream would; of counters there are the rates. No offset is committed.
 
@@ -56,47 +56,56 @@ def read_metrics(
     """
     decoder, kinds = Decoder("metric", channels, format=format, fields=fields), Kinds(counter, gauge)
     connect_admin(kafka)  # says in words why no broker answers
-    times: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
-    values: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    totals: dict[str, NDArray[Any]] = {}
+    pieces: dict[str, list[_Piece]] = defaultdict(list)
     for batch in read_to_the_end(kafka, topic):
         learn_now(decoder, batch, registry)
         observations, _ = decoder.decode(batch)
         for name, rows in _by_series(observations):
-            if channels == 1:
-                rows = _counted(observations, name, rows, kinds, totals)  # those that have a value
-            times[name].append(observations.timestamps[rows])
-            values[name].append(observations.values[rows])
-    times = {name: of for name, of in times.items() if any(map(len, of))}
-    if not times:
+            pieces[name].append(_Piece.of(observations, rows, batch.partition))
+    found = {name: _whole(name, pieces[name], kinds if channels == 1 else None) for name in sorted(pieces)}
+    found = {name: (times, values) for name, (times, values) in found.items() if len(times)}
+    if not found:
         msg = f"topic {topic} holds no observation to train on; send some first, or name another"
         raise BrokerError(msg)
-    return {name: (np.concatenate(times[name]), np.concatenate(values[name])) for name in sorted(times)}
+    return found
 
 
-def _counted(
-    observations: Observations, name: str, rows: NDArray[np.intp], kinds: Kinds, totals: dict[str, NDArray[Any]]
-) -> NDArray[np.intp]:
-    """Put rates in the place of one series' counts; those of the rows that have a value.
+class _Piece(NamedTuple):
+    """Observations of one series, of one batch."""
 
-    Parameters
-    ----------
-    totals
-        Series -> its last total.
-    """
-    of = kinds.of_series(
-        name, np.zeros(len(rows), np.uint8) if observations.kinds is None else observations.kinds[rows]
-    )
-    if not of.any():
-        return rows
-    begun = np.zeros(len(rows), np.int64) if observations.begun is None else observations.begun[rows]
-    values, at = observations.values, observations.timestamps[rows]
+    partition: int
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+    kinds: NDArray[np.uint8]
+    begun: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, observations: Observations, rows: NDArray[np.intp], partition: int) -> _Piece:
+        kinds, begun = observations.kinds, observations.begun
+        return cls(
+            partition,
+            observations.timestamps[rows],
+            observations.values[rows],
+            np.zeros(len(rows), np.uint8) if kinds is None else kinds[rows],
+            np.zeros(len(rows), np.int64) if begun is None else begun[rows],
+        )
+
+
+def _whole(name: str, pieces: Sequence[_Piece], kinds: Kinds | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """One series, rates in the place of its counts; those of its observations that have a value. Kinds: None where nothing counts."""
+    partitions, *columns = zip(*pieces, strict=True)
+    times, values, told, begun = (np.concatenate(column) for column in columns)
+    if len(set(partitions)) > 1:  # no key, or partitions were added
+        order = np.argsort(times, kind="stable")
+        times, values, told, begun = times[order], values[order], told[order], begun[order]
+    if kinds is None or not (of := kinds.of_series(name, told)).any():
+        return times, values
     deltas, counters = of == DELTA, of == COUNTER
-    values[rows[deltas], 0] = rates_of_deltas(at[deltas], values[rows[deltas], 0], begun[deltas])
-    slot = totals.setdefault(name, np.zeros(1, FIELDS))
-    none = np.zeros(int(counters.sum()), np.intp)
-    values[rows[counters], 0], _ = rates(slot, none, at[counters], values[rows[counters], 0], begun[counters])
-    return np.asarray(rows[~np.isnan(values[rows, 0])])
+    values[deltas, 0] = rates_of_deltas(times[deltas], values[deltas, 0], begun[deltas])
+    slot, none = np.zeros(1, FIELDS), np.zeros(int(counters.sum()), np.intp)
+    values[counters, 0], _ = rates(slot, none, times[counters], values[counters, 0], begun[counters])
+    known = ~np.isnan(values[:, 0])
+    return times[known], values[known]
 
 
 def _by_series(observations: Observations) -> Iterator[tuple[str, NDArray[np.intp]]]:

@@ -41,8 +41,14 @@ def open_data(data: str, layout: Layout, *, channels: int = 1, config: Path | No
 
 
 def stream_of(settings: Settings, topic: str) -> StreamSettings | None:
-    """The stream of the settings that reads a topic."""
-    return next((s for s in settings.streams if s.input_topic == topic), None)
+    """The stream of the settings that reads a topic, or that an intake feeds from it: then with the format of those records."""
+    for stream in settings.streams:
+        if stream.input_topic == topic:
+            return stream
+        for intake in settings.intake:
+            if intake.stream == stream.name and intake.reads(topic):
+                return stream.model_copy(update={"format": intake.format, "fields": intake.fields})
+    return None
 
 
 def stream_name(text: str) -> str:

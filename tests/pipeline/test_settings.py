@@ -136,6 +136,14 @@ def test_an_intake_feeds_a_stream_and_reads_nothing_that_is_written_here(
     assert one_line(caught.value).startswith(f"setting intake: {named}")
 
 
+def test_fields_are_for_raw_records_that_have_some() -> None:
+    intake = {"stream": "x", "topics": ["raw"], "format": "telegraf", "fields": {"time": "made"}}
+    with pytest.raises(ValidationError, match="set format to one of json, registry, auto"):
+        Settings(streams=[{"name": "x", "model": "m"}], intake=[intake])  # type: ignore[list-item]
+    made = Settings(streams=[{"name": "x", "model": "m"}], intake=[intake | {"format": "auto"}])  # type: ignore[list-item]
+    assert made.intake[0].fields.time == "made"
+
+
 def test_an_intake_has_the_name_of_its_stream_where_it_has_none() -> None:
     streams = [{"name": "x", "model": "m"}]
     intakes = [{"stream": "x", "topics": ["raw"]}, {"stream": "x", "name": "other", "topics": ["raw-*"]}]
@@ -317,6 +325,11 @@ REGISTRY_STREAM = '[[streams]]\nname = "a"\nmodel = "m"\nformat = "registry"\n'
     ("text", "says"),
     [
         (REGISTRY_STREAM, "stream a has the format registry, and registry.url names none"),
+        (
+            REGISTRY_STREAM.replace("registry", "native")
+            + '[[intake]]\nstream = "a"\ntopics = ["r"]\nformat = "registry"\n',
+            "intake a has the format registry, and registry.url names none",
+        ),
         ('[registry]\nurl = "registry:8081"', "setting registry.url: write it as http://host:8081"),
         ('[registry]\nurl = "http://me:hush@r:1"', "it holds a user or password"),
         ('[registry]\nusername = "me"', "registry.username and registry.password go together"),

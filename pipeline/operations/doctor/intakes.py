@@ -14,6 +14,7 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.operations.preview import Preview
+from pipeline.registry import registry_of
 from pipeline.settings import IntakeSettings, Settings
 from producers.errors import RegistryError
 
@@ -96,7 +97,10 @@ def _standing(settings: Settings, intake: IntakeSettings, admin: AdminClient, ra
 
 def _records(settings: Settings, intake: IntakeSettings, topic: str) -> Iterator[Finding]:
     """What the newest records of a raw topic become."""
-    what, look = f"intake {intake.name}", Preview(intake.format)
+    what, look = (
+        f"intake {intake.name}",
+        Preview(intake.format, fields=intake.fields.chosen(), registry=registry_of(settings.registry)),
+    )
     for batch in read_to_the_end(settings.kafka, topic, newest=NEWEST):
         look.take(batch)
     bad = sum(len(found) for found in look.letters.values())

@@ -1,4 +1,4 @@
-"""What an intake holds that Kafka has not acknowledged is bounded, whatever the raw topic holds."""
+"""What an intake holds that Kafka has not acknowledged is bounded, whatever the raw topic holds; and it reads records as a stream would, schemas included."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topics import TopicFacts
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch
+from producers.batches import decode
+from producers.errors import RegistryError
+from producers.formats.registry.schemas import JSON, Schema
 
 RAW = TopicPartition("raw", 0)
 
@@ -63,7 +66,7 @@ async def test_dead_letters_that_are_not_acknowledged_are_waited_for(
     )  # fmt: skip
     intake._on_assigned({RAW: ("id", 0)})
     for _ in range(200):
-        intake._write(intake._read())
+        intake._write(await intake._read())
         waiting = asyncio.ensure_future(intake._bounded())
         await asyncio.sleep(0)
         if not waiting.done():
@@ -73,3 +76,110 @@ async def test_dead_letters_that_are_not_acknowledged_are_waited_for(
         pytest.fail("it goes on")
     await intake._reader.stop()
     assert publisher.sent >= 100
+
+
+class Kept(Unanswered):
+    """A publisher that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[bytes] = []
+
+    def send(self, topic: str, key: bytes | None, value: bytes, *_: object, **__: object) -> asyncio.Future[None]:
+        self.values.append(value)
+        return super().send()
+
+
+class Flaky:
+    """A registry that knows schema 1, and answers from the third question on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def fetch(self, _: Collection[int]) -> dict[int, Schema]:
+        self.asked += 1
+        if self.asked < 3:
+            raise RegistryError("the schema registry at http://r cannot be asked: it answers 503")
+        return {1: JSON}
+
+
+def intake_of(
+    monkeypatch: pytest.MonkeyPatch,
+    publisher: Unanswered,
+    records: list[RecordBatch],
+    metrics: IntakeMetrics,
+    **more: Any,
+) -> Any:
+    settings = Settings.model_validate(
+        {"registry": {"url": "http://r:1"}, "streams": [{"name": "fed", "model": "none"}],
+         "intake": [{"stream": "fed", "topics": ["raw"]} | more]}
+    )  # fmt: skip
+    monkeypatch.setattr(Reader, "take", lambda *_: [(RAW, records.pop(0))] if records else [])
+    monkeypatch.setattr(Reader, "answered", lambda *_: None)
+
+    async def ask(_: Collection[str]) -> Mapping[str, TopicFacts]:
+        return {}
+
+    intake: Any = run.Intake(
+        settings,
+        settings.intake[0],
+        settings.streams[0],
+        cast("KafkaPublisher", publisher),
+        ask,
+        1,
+        metrics,
+        asyncio.Event(),
+    )
+    intake._on_assigned({RAW: ("id", 0)})
+    return intake
+
+
+def raw(values: list[bytes]) -> RecordBatch:
+    n = len(values)
+    return RecordBatch("raw", 0, np.arange(n), n, [b"k"] * n, values, np.zeros(n, np.int64))
+
+
+BODIES = [b'{"made":%d,"host":"h%d","load":%d,"temperature":2}' % (1_714_564_800_000 + i, i % 2, i) for i in range(4)]
+NAMES = {f'{value}{{host="h{h}"}}' for value in ("load", "temperature") for h in (0, 1)}
+
+
+@pytest.mark.parametrize("form", ["json", "registry", "auto"])
+async def test_fields_are_what_the_settings_say_and_schemas_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    values = BODIES if form == "json" else [b"\0\0\0\0\x01" + body for body in BODIES]
+    publisher, metrics = Kept(), IntakeMetrics(CollectorRegistry())
+    fields = {"time": "made", "labels": ["host"]}
+    intake = intake_of(monkeypatch, publisher, [raw(values)], metrics, format=form, fields=fields)
+    registry, said = Flaky(), []
+
+    async def nap(_: float) -> None:
+        said.append(metrics.health.problems())
+
+    intake._registry, intake._patiently._sleep = registry, nap
+    letters = await intake._read()
+    assert letters == []
+    intake._patience = lambda: 1e9  # nobody is waited for
+    intake._write(letters)
+    assert {name for value in publisher.values for name in decode(value).names} == NAMES
+    if form != "json":
+        assert said == [["intake fed: it waits for the schema registry"]] * 2
+    assert metrics.health.problems() == []
+    await intake._reader.stop()
+
+
+async def test_a_source_that_is_given_away_while_a_registry_is_waited_for_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = Kept()
+    values = [b"\0\0\0\0\x01" + body for body in BODIES]
+    intake = intake_of(monkeypatch, publisher, [raw(values)], IntakeMetrics(CollectorRegistry()), format="registry")
+
+    async def nap(_: float) -> None:
+        intake._on_assigned({RAW: ("another id", 0)})
+
+    intake._registry, intake._patiently._sleep = Flaky(), nap
+    intake._write(await intake._read())
+    assert publisher.values == []
+    assert intake._sources[RAW].read == 0
+    await intake._reader.stop()

@@ -17,12 +17,16 @@ T = 1_714_564_800_000
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch):
-    def reading(values: list[bytes], cut: int, **options: object):
+    def reading(values: list[bytes], cut: int, partitions: int = 1, **options: object):
+        """Values as they were sent without keys: each to the next of the partitions, which are read one after the other."""
+
         def batches(*_: object) -> Iterator[RecordBatch]:
-            for start in range(0, len(values), cut):
-                some = values[start : start + cut]
-                n = len(some)
-                yield RecordBatch("t", 0, np.arange(n), n, [None] * n, some, np.zeros(n, np.int64))
+            for partition in range(partitions):
+                lie = values[partition::partitions]
+                for start in range(0, len(lie), cut):
+                    some = lie[start : start + cut]
+                    n = len(some)
+                    yield RecordBatch("t", partition, np.arange(n), n, [None] * n, some, np.zeros(n, np.int64))
 
         monkeypatch.setattr(history, "connect_admin", lambda _: None)
         monkeypatch.setattr(history, "read_to_the_end", batches)
@@ -32,13 +36,18 @@ def read(monkeypatch: pytest.MonkeyPatch):
     return reading
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("cut", [1, 2, 100])
-def test_counters_are_trained_on_by_their_rates_however_they_are_read(read, cut: int) -> None:
+def test_counters_are_trained_on_by_their_rates_however_they_are_read(read, cut: int, partitions: int) -> None:
     totals = [60.0, 120.0, 240.0, 30.0, 90.0]  # the fourth after a restart
     lines = [b"m_total,host=a value=%f %d" % (v, T + 60_000 * i) for i, v in enumerate(totals)]
     gauges = [b"load,host=a value=%f %d" % (v, T + 60_000 * i) for i, v in enumerate(totals)]
     found = read(
-        [line for pair in zip(lines, gauges, strict=True) for line in pair], cut, format="influx", counter=["m_*"]
+        [line for pair in zip(lines, gauges, strict=True) for line in pair],
+        cut,
+        partitions,
+        format="influx",
+        counter=["m_*"],
     )
     minutes = [T + 60_000 * i for i in range(5)]
     assert found == {
