@@ -63,7 +63,7 @@ def adopt(
     chosen
         Settings of a stream: what was scored with.
     name, topic
-        Of the stream; the one of the settings that reads `topic` is meant where there is one. "": the topic follows from the name.
+        Of the stream; the one of the settings that reads `topic`, itself or by an intake, is meant where there is one. "": the topic follows from the name.
     form
         Format of the topic's records, of a new stream.
 
@@ -76,10 +76,11 @@ def adopt(
     """
     file = config or config_file() or DEFAULT_FILE
     before = load_settings(config)
-    there = next((s for s in before.streams if s.input_topic == topic), None) or next(
+    fed = {i.stream for i in before.intake if topic and i.reads(topic)}  # from a raw topic
+    there = next((s for s in before.streams if s.input_topic == topic or s.name in fed), None) or next(
         (s for s in before.streams if s.name == name), None
     )
-    if there is not None and topic and there.input_topic != topic:
+    if there is not None and topic and there.input_topic != topic and there.name not in fed:
         msg = (
             f"{file}: stream {name} reads {there.input_topic}, not {topic}; give the new one another name with --stream"
         )

@@ -174,3 +174,9 @@ def test_settings_that_are_none_are_left_as_they_were(tmp_path: Path, monkeypatc
     adopt(model, {}, name="shop", topic="").drop()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([adopted.model.name, "tidewatch.toml"])
     assert stream_name("Load & Co.observations") == "load-co"
+    with Path("tidewatch.toml").open(
+        "a"
+    ) as file:  # what is trained on a raw topic is the model of the stream that comes of it
+        file.write('[[intake]]\nstream = "shop"\ntopics = ["raw-*"]\n')
+    fed = adopt(model, {}, name="raw-1", topic="raw-1")
+    assert (fed.stream, fed.topic, fed.added) == ("shop", "shop.observations", False)
