@@ -237,6 +237,7 @@ class Intake:
 
     async def _read(self) -> list[Message]:
         """Take what was fetched; returns the dead letters of what cannot be used."""
+        now = self._patience()
         letters: list[Message] = []
         most = max(MOST_HELD // max(len(self._sources), 1), _LEAST_HELD)
         self._paused = {tp for tp, source in self._sources.items() if source.held >= most}
@@ -248,10 +249,9 @@ class Intake:
                 await self._learn(portion)  # again: it keeps so many only
                 if self._sources.get(tp) is not source:  # given away while a registry was waited for
                     break
-                letters += self._decode(source, portion.since(source.read), self._patience())
+                letters += self._decode(source, portion.since(source.read), now)
             else:
                 source.read = max(source.read, batch.next_offset)
-        now = self._patience()
         for tp, source in self._sources.items():
             asked, end = self._reader.answered(tp) or (0, None)
             source.answered(asked, now, at_end=end is not None and source.read >= end)
