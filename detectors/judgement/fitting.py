@@ -77,17 +77,25 @@ def fit(
     usual[FLAT] = 1.0
     judge, after = _fitted(x, local, replace(tried, usual=usual), scales)
     after.scales = scales.copy()
-    after.counts[:] = 0
-    for k in range(len(ALARMS)):
-        np.add.at(after.counts[k], alarm.counted(found[ALARMS[k]] / usual[ALARMS[k]]), 1)
-    while (after.counts.sum(axis=1, dtype=np.int64) >= alarm.REMEMBERED).any():
-        alarm.forgotten(after.counts)
+    u = found / usual[:, None]
+    after.counts = _counted(u)
     after.tails = alarm.body(after.counts, together(judge))
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
-        strength, _ = ranking.beyond(judge, after.tails, found / usual[:, None])
+        # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
+        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), together(judge)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]))
     return judge, after
+
+
+def _counted(u: Floats, most: float = np.inf) -> alarm.Counts:
+    """Counts (A, BINS) of the alarm's terms, of u (T, n) up to `most`; halved until no more than what is remembered."""
+    counts = np.zeros((len(ALARMS), alarm.BINS), np.int64)
+    for k, term in enumerate(ALARMS):
+        np.add.at(counts[k], alarm.counted(u[term][u[term] <= most]), 1)
+    while (full := counts.sum(axis=1) >= alarm.REMEMBERED).any():
+        counts[full] //= 2
+    return counts.astype(np.uint16)
 
 
 def _blank(values: Floats, local: Times, middle: Floats, unit: Floats, budget: float) -> Learnt:
