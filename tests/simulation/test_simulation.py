@@ -22,6 +22,7 @@ from pipeline.steps.clock.ticks import delay, target
 
 SEEDS = 200
 RARE = {
+    "checkpoint refused again": ("stale claim", "store restored", "store fails over and back"),
     "taken by a zombie": ("pause", "somebody decides", "rebalance"),
     "a tick of a wrong clock": ("clock set",),
 }
@@ -44,7 +45,6 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
     # A simulation that never gets into trouble proves nothing.
     for trouble in (
         "checkpoint refused",
-        "checkpoint refused again",
         "state written again from memory",
         "state store does not answer, waiting",
         "no checkpoint at revocation",
