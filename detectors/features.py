@@ -19,6 +19,7 @@ Examples
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -64,6 +65,7 @@ class _Statistics(BaseModel):
     centre: tuple[float, ...]
     scale: tuple[float, ...]
     categories: tuple[tuple[str | float, ...], ...]  # per categorical column, sorted
+    usual: tuple[str | float, ...] = ()  # of each column, in the order of a row; none in a file from before
 
 
 class FeatureEncoder:
@@ -148,9 +150,18 @@ class FeatureEncoder:
                 centre=tuple(centre.tolist()),
                 scale=tuple(scale.tolist()),
                 categories=tuple(tuple(sorted(set(columns[i]), key=_order)) for i in self._category),
+                usual=self._usual(columns, numbers),
             )
         )
         return self
+
+    def _usual(self, columns: list[tuple[Any, ...]], numbers: NDArray[np.float64]) -> tuple[str | float, ...]:
+        """Of each column the median, or the category that most rows have, of equally many the first."""
+        medians = dict(zip(self._numeric, np.median(numbers, axis=0).tolist(), strict=True))
+        return tuple(
+            medians[i] if i in medians else min(Counter(column).items(), key=lambda of: (-of[1], _order(of[0])))[0]
+            for i, column in enumerate(columns)
+        )
 
     def _robust(self, numbers: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
         """Of each numeric column: whether it is heavy-tailed, its centre and its scale."""
@@ -253,9 +264,11 @@ class FeatureEncoder:
         self._heavy = tuple(np.flatnonzero(learnt.heavy).tolist())
         self._codes: list[dict[str | float, int]] = []
         self._unknown: list[int] = []
+        self._first: dict[int, int] = {}
         # Feature of each encoded column, for `by_feature`.
         owner = list(self._numeric)
         for i, categories in zip(self._category, learnt.categories, strict=True):
+            self._first[i] = len(owner)
             self._codes.append({category: len(owner) + k for k, category in enumerate(categories)})
             self._unknown.append(len(owner) + len(categories))
             owner += [i] * (len(categories) + 1)
@@ -272,6 +285,23 @@ class FeatureEncoder:
     def channels(self) -> int:
         """C."""
         return len(self._numeric) + sum(len(c) + 1 for c in self._fitted.categories)
+
+    @property
+    def usual(self) -> tuple[str | float, ...]:
+        """What is usual in each column, in the order of a row; empty where it is not known."""
+        return self._fitted.usual
+
+    def number_of(self, column: int, value: float | str) -> float:
+        """A value of a column as a number: of a category its place among the known ones; NaN for one never seen."""
+        if column in self._numeric:
+            return float(value)
+        return float(self._codes[self._category.index(column)].get(value, np.nan) - self._first[column])
+
+    def value_of(self, column: int, number: float) -> float | str | None:
+        """The value that `number_of` made a number of; None for a category never seen."""
+        if column in self._numeric:
+            return number
+        return self._fitted.categories[self._category.index(column)][int(number)] if number == number else None
 
     def by_feature(self, contributions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Contributions of encoded columns (k, C) summed to those of the named features (k, len(names))."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from detectors.judgement.population import Population
 
 FORMAT = 3
-"""3 may hold a judgement, or what ranks the rows of a table; without either a file is of format 2, as before. 1, which does not carry its hash, is still read."""
+"""3 may hold a judgement, or is of a table, whose usual values and ranking it holds; else a file is of format 2, as before. 1, which does not carry its hash, is still read."""
 _KEY = "tidewatch"
 _UNSEALED = "0" * 64
 
@@ -216,7 +216,7 @@ def to_bytes(model: Model) -> bytes:
 
 def _header_of(model: Model, names: Sequence[str]) -> Header:
     return Header(
-        format=2 if model.judgement is None and model.outlying is None else FORMAT,
+        format=2 if model.judgement is None and model.features is None else FORMAT,
         kind=model.kind,
         detectors=tuple(
             MemberHeader(name=d.name, version=d.version, config=d.config.model_dump(mode="json"))

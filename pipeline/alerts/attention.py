@@ -79,7 +79,7 @@ class Attention:
         window_of = np.full(len(observations), -1)
         window_of[scored.index[live]] = live
         windows = window_of[at]
-        looks = Looks(self._model, scored, out)
+        looks = Looks(self._model, scored, out, observations.originals)
         spoken = np.flatnonzero(windows >= 0)
         of = windows[spoken]
 

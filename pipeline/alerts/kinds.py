@@ -68,6 +68,8 @@ class Look:
         Channel (or column) and share in the score, 0..1, the greatest first; empty where there is one channel, or no member tells.
     members
         Bit m: member m says so.
+    others
+        Of rows of a table: what was observed in the second and third column that lead (`FeatureEncoder.number_of`).
     """
 
     kind: int
@@ -76,6 +78,7 @@ class Look:
     expected: float = float("nan")
     shares: list[tuple[int, float]] = field(default_factory=list)
     members: int = 0
+    others: tuple[float, float] | None = None
 
 
 def side(kind: int) -> int:

@@ -325,7 +325,10 @@ class Lifecycle:
         off, before = abs(look.observed - look.expected), abs(life.peak_observed - life.peak_expected)
         # Channels have no common unit: of several, the score says which observation is the worst.
         worse = higher if look.shares or off != off else off > before and self._on_its_side(life, look)
-        if not life.peak_at or worse or before != before:
+        unknown = (
+            before != before and look.others is None
+        )  # of rows of a table the score says it, whatever their columns hold
+        if not life.peak_at or worse or unknown:
             _set_peak(life, judged.times[i], look)
         return bool(worse and not look.shares and 0 < 2 * before <= off)
 
@@ -492,6 +495,8 @@ def _begun(judged: Judged, i: int, look: Look) -> Life:
 def _set_peak(life: Life, now: int, look: Look) -> None:
     life.peak_at, life.peak_observed, life.peak_expected = now, look.observed, look.expected
     life.leading = packed_shares(look.shares or [(look.channel, 1.0)])
+    if look.others is not None:
+        life.onset_observed, life.onset_expected = look.others
 
 
 def _step(

@@ -5,13 +5,15 @@ In: the columns of a batch (`Scored`), out: a `Look` at one of them when it is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts import kinds
 from pipeline.alerts.kinds import Look
-from pipeline.alerts.row import MEMBERS
+from pipeline.alerts.row import LEADING, MEMBERS
 from pipeline.steps.batches import Scored
 
 AT_LEVEL = 4.0
@@ -27,9 +29,18 @@ class Looks:
         Its kind, members, and the columns of a table.
     outside : (B, C) bool
         What is out of its valid range; None: nothing has one.
+    originals
+        Rows of a table as they came, of all observations.
     """
 
-    def __init__(self, model: Model, scored: Scored, outside: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        scored: Scored,
+        outside: NDArray[np.bool_] | None = None,
+        originals: Sequence[Sequence[float | str]] | None = None,
+    ) -> None:
+        self._originals = originals
         self._model = model
         self._scored = scored
         self._outside = outside
@@ -46,7 +57,7 @@ class Looks:
         """
         shares, members = self.shares(b), self._members(b)
         if self._model.kind == "table":
-            return Look(kinds.UNUSUAL, shares[0][0] if shares else 0, shares=shares, members=members)
+            return self._row(b, shares, members)
         scored, window = self._scored, self._window(b)
         out = None if self._outside is None or not self._outside[b].any() else self._outside[b]
         if out is not None:  # of several that are out of range the one that leads, where it is among them
@@ -64,6 +75,17 @@ class Looks:
         else:
             kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since, floor=floor)
         return Look(kind, channel, observed, expected, shares, members)
+
+    def _row(self, b: int, shares: list[tuple[int, float]], members: int) -> Look:
+        """A look at a row of a table: what was seen in the columns that lead, and what is usual in the first of them."""
+        encoder, led = self._model.features, shares[:LEADING]
+        if encoder is None or self._originals is None or not led or not encoder.usual:
+            return Look(kinds.UNUSUAL, led[0][0] if led else 0, shares=shares, members=members)
+        row = self._originals[int(self._scored.index[b])]
+        seen = [encoder.number_of(c, row[c]) for c, _ in led] + [np.nan] * (LEADING - len(led))
+        column = led[0][0]
+        usual = encoder.number_of(column, encoder.usual[column])
+        return Look(kinds.UNUSUAL, column, seen[0], usual, shares, members, (seen[1], seen[2]))
 
     def shares(self, b: int) -> list[tuple[int, float]]:
         """Channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""

@@ -157,6 +157,16 @@ class Share(msgspec.Struct, frozen=True):
 
     name: Annotated[str, Meta(description="Its name.")]
     share: Annotated[float, Meta(ge=0, le=1, description="Its share in the score at the peak.")]
+    observed: Annotated[
+        float | str | UnsetType | None,
+        Meta(
+            description="Of a table: what the row at the peak has there; null: a category that was never learnt from."
+        ),
+    ] = UNSET
+    usual: Annotated[
+        float | str | UnsetType,
+        Meta(description="Of a table: the median of the rows learnt from, or the category that most of them have."),
+    ] = UNSET
 
 
 class Together(msgspec.Struct, frozen=True):

@@ -50,7 +50,8 @@ DTYPE = np.dtype(
             "quiet_until",
             "<i8",
         ),  # while there is none: an anomaly before then reopens the alert that the other fields are of; 0: none
-        ("onset_observed", "<f8"),  # of the channel that led; NaN: not known
+        # Of the channel that led; NaN: not known. Of a table, which tells of its worst row only: what was seen there in the second and third column.
+        ("onset_observed", "<f8"),
         ("onset_expected", "<f8"),
         ("peak_at", "<i8"),  # 0: no peak is known (taken from a state that knew none)
         ("peak_observed", "<f8"),

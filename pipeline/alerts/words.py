@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from pipeline.alerts.records import Alert, Moment
+from pipeline.alerts.records import Alert, Moment, Share
 
 _VERBS = {
     "spike": "jumped to {observed}",
@@ -19,6 +19,10 @@ _VERBS = {
     "out of range": "went out of its range, to {observed}",
 }
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
+
+WORTH = 0.05
+"""Share in the score below which a column of a table that does not lead is not spoken of."""
 
 
 def summary(alert: Alert) -> str:
@@ -66,8 +70,24 @@ def _because(alert: Alert) -> str:
     """Channels and columns that led, where no single one says it all."""
     if alert.peak is not None and len(alert.channels) < 2:
         return ""
-    told = ", ".join(f"{s.name} {s.share:.0%}" for s in alert.channels)
+    if alert.channels and alert.channels[0].usual is not UNSET:
+        told = "; ".join(_share(s) for k, s in enumerate(alert.channels) if not k or s.share >= WORTH)
+    else:
+        told = ", ".join(_share(s) for s in alert.channels)
     return f" ({told})" if told else ""
+
+
+def _share(of: Share) -> str:
+    """A channel, or a column with what it holds and what it usually does, and its share."""
+    if of.usual is UNSET or of.observed is UNSET:
+        return f"{of.name} {of.share:.0%}"
+    return f"{of.name} {_value(of.observed)}, usually {_value(of.usual)}: {of.share:.0%}"
+
+
+def _value(value: float | str | None) -> str:
+    if value is None:
+        return "a value never seen"
+    return number(value) if isinstance(value, int | float) else repr(value)
 
 
 def _when(alert: Alert) -> str:

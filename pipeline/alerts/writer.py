@@ -247,7 +247,16 @@ class RecordWriter:
         names = self.names
         if len(names) > 1:
             told["channels"] = [Share(names[c], share) for c, share in shares if c < len(names)]
-        if self._model.kind == "table" or not life.peak_at:
+        if self._model.kind == "table":
+            seen = (life.peak_observed, life.onset_observed, life.onset_expected)
+            encoder = self._model.features
+            if encoder is not None and encoder.usual and life.peak_at and life.begun_as != NO_DATA:
+                told["channels"] = [
+                    Share(names[c], share, encoder.value_of(c, number), encoder.usual[c])
+                    for (c, share), number in zip(shares, seen, strict=False)
+                ]
+            return told
+        if not life.peak_at:
             return told
         deviation = life.peak_observed - life.peak_expected
         told["peak"] = self._moment(life.peak_at, shares[0][0] if shares else 0, life.peak_observed, life.peak_expected)

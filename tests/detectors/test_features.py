@@ -108,6 +108,18 @@ def test_it_says_what_is_wrong_with_its_columns() -> None:
         FeatureEncoder(NAMES, ["protocol"]).fit([ROWS[0], ["x", "tcp", 1.0]])
 
 
+def test_values_are_numbers_and_come_back_and_what_is_usual_is_known() -> None:
+    rows = [[1.0, "tcp"], [5.0, "udp"], [2.0, "udp"]]
+    known = FeatureEncoder(["n", "c"], ["c"]).fit(rows)
+    assert known.usual == (2.0, "udp")
+    for column, value in ((0, 7.5), (1, "tcp"), (1, "udp")):
+        assert known.value_of(column, known.number_of(column, value)) == value
+    assert known.value_of(1, known.number_of(1, "icmp")) is None
+    assert FeatureEncoder.from_header(known.to_header()).usual == known.usual
+    before = {name: of for name, of in known.to_header().items() if name != "usual"}
+    assert FeatureEncoder.from_header(before).usual == ()
+
+
 def test_contributions_of_encoded_columns_come_back_to_the_named_ones() -> None:
     contributions = np.array([[1, 2, 3, 4, 5]], np.float32)  # bytes, rate, tcp, udp, unknown
     assert encoder().by_feature(contributions).tolist() == [[1, 3 + 4 + 5, 2]]

@@ -95,6 +95,27 @@ def test_each_attack_is_one_alert_and_the_second_is_found_like_the_first(model: 
     assert min(of[i].alarm for i in (1600, 1719, 1900, 1939, 2100)) >= 0 > max(of[i].alarm for i in (1599, 1800, 2099))
 
 
+def test_an_alert_names_its_columns_with_what_they_hold_and_what_is_usual_also_when_it_is_over(model: Model) -> None:
+    _, alerts, _ = run(model)
+    for alert in alerts[:2]:
+        seen = {c.name: c for c in alert.channels}
+        assert alert.channels[0].name == "bytes"
+        assert 9000 <= seen["bytes"].observed <= 9006
+        assert (seen["errors"].observed, seen["errors"].usual) == (40.0, 1.0)
+        assert seen["bytes"].usual == pytest.approx(200, abs=3)
+        assert "bytes 9,00" in alert.summary
+        assert "usually 1:" in alert.summary
+
+
+def test_an_isolation_forest_alone_names_columns_too() -> None:
+    learnt = {"web": ROWS[:LEARNT]}
+    forest = train_table(learnt, NAMES, ["service"], ["isolation-forest"], create("empirical"), training_rows=all_rows)
+    _, alerts, _ = run(forest, threshold=ThresholdSettings(level=3.0, hysteresis=0.2))
+    of = {a.channels[0].name for a in alerts if _row(a.starts_at) in ATTACKS}
+    assert of
+    assert of <= {"bytes", "errors"}
+
+
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(1, N - 1), max_size=6, unique=True), restart=st.booleans())
 def test_cuts_and_restarts_change_no_bit(model: Model, cuts: list[int], restart: bool) -> None:
