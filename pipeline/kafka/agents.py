@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
@@ -91,7 +93,9 @@ class MakeLife(Protocol):
 class _Partition:
     """One assigned partition: its task, its lane and the batches that wait for it."""
 
-    def __init__(self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None], most: int) -> None:
+    def __init__(
+        self, tp: TP, consumer: Consumer, fail: Callable[[BaseException], None], most: int, sure_for: float = math.inf
+    ) -> None:
         self.tp = tp
         self.lane: Lane | None = None
         self.opened = -1
@@ -100,6 +104,7 @@ class _Partition:
         self._epoch = consumer.epoch
         self._fail = fail
         self._most = most
+        self._sure_for = sure_for
         self._waiting: deque[tuple[Ticket, RecordBatch]] = deque()
         self._news = asyncio.Event()
         self._stopping = False
@@ -193,8 +198,24 @@ class _Partition:
                 expected = batch.next_offset
                 batches.append(batch)
             if batches:
+                await self._stay()
                 await self.life.batch(joined(batches))
                 self._consumer.finished(self.lane, len(batches))
+
+    async def _stay(self) -> None:
+        """Be sure to be a member of the group still, before records are worked on that are in hand.
+
+        Whoever slept may have lost the partition. What it has in hand then lies before the log's end as the next owner finds it, and that is how far
+        the next owner takes for said (`PartitionLoop.begin`); what it would read from here on does not.
+
+        Raises
+        ------
+        Dropped
+            The group has given the partition to another.
+        """
+        if time.monotonic() - self._consumer.confirmed_at > self._sure_for and not await self.still_owner():
+            msg = f"{self.tp.topic}[{self.tp.partition}] was given to another worker while this one slept"
+            raise Dropped(msg)
 
     async def _wait(self) -> None:
         self._news.clear()
@@ -216,12 +237,23 @@ class _Partition:
 
 
 class Partitions:
-    """All partitions that are assigned to this worker."""
+    """All partitions that are assigned to this worker.
 
-    def __init__(self, make: MakeLife, fail: Callable[[BaseException], None], most: int) -> None:
+    Parameters
+    ----------
+    most
+        Records that are worked on at a time, about.
+    sure_for
+        Seconds after a commit that the group took for which it has surely given no partition away: less than its session's time.
+    """
+
+    def __init__(
+        self, make: MakeLife, fail: Callable[[BaseException], None], most: int, sure_for: float = math.inf
+    ) -> None:
         self._make = make
         self._fail = fail
         self._most = most
+        self._sure_for = sure_for
         self._held: dict[TP, _Partition] = {}
         self._consumer: Consumer | None = None
         self._closed = False
@@ -242,7 +274,7 @@ class Partitions:
         consumer.committable = self.committable
         consumer.on_failure = self._fail
         for tp in sorted(tps):
-            partition = _Partition(tp, consumer, self._fail, self._most)
+            partition = _Partition(tp, consumer, self._fail, self._most, self._sure_for)
             life = self._make(
                 tp.topic,
                 tp.partition,
@@ -357,7 +389,7 @@ class App(faust.App):
         )
         app.settings = settings
         app.ended = asyncio.Event()
-        app.partitions = Partitions(make, app.fail, worker.max_poll_records)
+        app.partitions = Partitions(make, app.fail, worker.max_poll_records, session / 2)
         for topic in topics:
             app.agent(app.topic(topic, schema=BatchSchema()), name=topic)(app.hand_on)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)

@@ -337,6 +337,11 @@ class Decisions:
         await self._journal.write([Mark(*self._of, owner, self._log)])
         self._taken = valid(await self._journal.read(), self._log)
 
+    @property
+    def any_taken(self) -> bool:
+        """Whether anything was ever taken in this partition, by whomever: nobody publishes anything before."""
+        return bool(self._taken)
+
     def holds(self, in_force: InForce) -> None:
         """Take note of what is in force now; what was taken behind it is ahead."""
         self.in_force = in_force
@@ -394,11 +399,12 @@ class Decisions:
             self._taken = valid(await self._journal.read(), self._log)
             if any(isinstance(t, Taken) and t.serial >= decisions[0].serial for t in self._taken):
                 break
-            # Another mark stands before it: a late one, or the next owner's.
+            # Another mark stands before it: a late one, or the next owner's. First the mark, then the question: who asked before could be given
+            # away in between, and its mark would stand behind that of the next owner, who has read that nothing was taken.
+            await self._journal.write([Mark(*self._of, self._owner, self._log)])
             if not await self._still_owner():
                 msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
                 raise Dropped(msg)
-            await self._journal.write([Mark(*self._of, self._owner, self._log)])
         self._ahead = [t for t in self._taken if t.follows(self.in_force)]
 
     @property

@@ -232,7 +232,8 @@ class PartitionLoop:
         # An owner before may have published so far without what is decided since: a batch holds less than a checkpoint waits for. A store
         # that went back in time is behind what was committed.
         known = max(self.position, -1 if now.committed is None else now.committed)
-        self._said_up_to = 0 if known < 0 else min(now.end, known + 2 * self._records)
+        began = known >= 0 or (self._decisions is not None and self._decisions.any_taken)
+        self._said_up_to = min(now.end, max(known, 0) + 2 * self._records) if began else 0
         hole = Hole.between(self.position, now, most=self._rebuild_records)
         if hole is None:
             await self._apply_due()

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar
 
@@ -54,11 +56,15 @@ class Consumer(driver.Consumer):
     on_failure: Callable[[BaseException], None]
     """Told once, when the transport cannot go on. Set by the agents."""
 
+    confirmed_at: float
+    """When the last commit was asked for that the group took, by `time.monotonic`: this worker was a member then."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._committed: dict[TP, int] = {}
         self.committable = dict
         self.on_failure = lambda error: None
+        self.confirmed_at = -math.inf
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, fail=self.fail, loop=self.loop, beacon=self.beacon)
@@ -112,11 +118,13 @@ class Consumer(driver.Consumer):
 
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
         """Commit offsets; False where the group does not count us as their owner."""
+        began = time.monotonic()
         try:
             done: bool = await self._thread.call(self._thread.positions.confirm(offsets))
         except KafkaError as error:
             raise broker_error("commit offsets", error) from error
         if done:
+            self.confirmed_at = began
             self._committed.update({tp: offset for tp, offset in offsets.items() if offset is not None})
         return done
 

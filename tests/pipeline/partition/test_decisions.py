@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from frozen_states import log_of, process, stream_of
 from msgspec import UNSET
+from partition_world import World
+from simulation.scenarios import small_numbers
 
 from detectors.baselines import ZScore, ZScoreConfig
 from pipeline.alerts.lifecycle import FIRING
@@ -147,6 +149,25 @@ async def test_a_zombie_takes_nothing() -> None:
     assert valid(topic.lines, "t") == []
 
 
+async def test_an_owner_that_is_given_away_between_the_question_and_its_mark_takes_nothing() -> None:
+    """Its mark stood behind the next owner's then, who had read that nothing was taken, and went on without."""
+    topic = Topic()
+    answers = [True, False]
+
+    async def still_owner() -> bool:
+        answer = answers.pop(0)
+        if answer:
+            topic.lines.append(mark("b"))
+        return answer
+
+    slow = Decisions("s", 0, log="t", listed=List(), journal=topic, still_owner=still_owner)
+    await slow.claim("a")
+    topic.before_next = [mark("late")]
+    with pytest.raises(Dropped):
+        await slow.take([decision(1)], 5)
+    assert valid(topic.lines, "t") == []
+
+
 async def test_a_state_that_passed_over_a_decision_is_not_trusted() -> None:
     topic = Topic()
     topic.lines = [mark("a"), taken("a", 0, 1), taken("a", 50, 2)]
@@ -160,6 +181,24 @@ async def test_a_state_that_passed_over_a_decision_is_not_trusted() -> None:
     due = decisions.due(50, empty=False)
     assert due is not None
     assert due.serial == 2
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_what_is_decided_holds_from_where_an_owner_before_may_have_published_to(begun: bool) -> None:
+    """Also where that one had not come to a checkpoint yet: its alerts were said again otherwise."""
+    topic = Topic()
+    with small_numbers():
+        world = World()
+        first, second = decision(1, settings_of(world.scenario.stream)), decision(2)
+        if begun:
+            topic.lines = [mark("a"), Taken("s", 0, "a", 0, (first,), "t")]
+        loop = world.loop(decisions=of(topic, listed=List(first, second)))
+        await loop.assigned()
+        now = world.standing()
+        await loop.begin(now)
+        await loop.idle()
+    assert now.end > 0
+    assert [(t.offset, t.serial) for t in valid(topic.lines, "t")] == ([(0, 1), (now.end, 2)] if begun else [(0, 2)])
 
 
 def test_what_was_taken_before_there_was_a_series_is_one() -> None:
