@@ -25,8 +25,8 @@ from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import decides
 from pipeline.wrong_settings import in_words
 
-BATCH = 16_384
-"""Observations pushed at a time; no result depends on it."""
+BATCH, CELLS = 16_384, 1 << 20
+"""Observations pushed at a time, fewer where they are wide: so many numbers; no result depends on it."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Recorded files are less tidy than streams, so before the stream's steps run:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from pipeline.offline.run import Verdicts, offline_stream, run
 from pipeline.steps.batches import Observations
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
+from producers.datasets.rows import Rows
 from producers.errors import DataError
 
 OnScored = Callable[[int, int], None]
@@ -43,6 +45,8 @@ HALF, TENTH = np.array([-np.log10(0.5)]), np.array([1.0])
 """Calibrated scores that half, and a tenth, of what a series learnt from reach."""
 UNJUDGED = 2 * BLOCK
 """Rows of a file's longest series below which there is no judgement: it would begin where the file ends."""
+WRITTEN = 65_536
+"""Rows that are written at a time."""
 UNTIDY = 0.1
 """Share of a series' rows that may be older than the newest before them; beyond it the series is read in time order."""
 
@@ -89,23 +93,23 @@ class ScoredRows:
         """(n,) on one scale for every series: a judgement's score, else the calibrated one. NaN while learning."""
         return self.calibrated_score if self.alarm is None else self.score
 
-    def frame(self) -> pd.DataFrame:
-        """As the table that is written."""
+    def frame(self, of: slice = slice(None)) -> pd.DataFrame:
+        """As the table that is written; `of` chooses rows."""
+        at = np.datetime_as_string(self.timestamps[of].astype("datetime64[ms]"), unit="ms").astype(object) + "Z"
         columns = {
-            "timestamp": pd.to_datetime(self.timestamps, unit="ms", utc=True).strftime("%Y-%m-%dT%H:%M:%S.%fZ").str[:-4]
-            + "Z",
-            "series": self.series,
-            "score": self.score,
-            "calibrated_score": self.calibrated_score,
-            "anomalous": self.anomalous,
-            "alert_id": self.alert_ids,
+            "timestamp": at,
+            "series": self.series[of],
+            "score": self.score[of],
+            "calibrated_score": self.calibrated_score[of],
+            "anomalous": self.anomalous[of],
+            "alert_id": self.alert_ids[of],
         }
         if self.alarm is not None:
-            columns["alarm"] = self.alarm
+            columns["alarm"] = self.alarm[of]
             for what, values in (("expected", self.expected), ("lower", self.lower), ("upper", self.upper)):
                 if values is not None:
                     alone = values.shape[1] == 1
-                    columns |= {what if alone else f"{what}:{c}": values[:, i] for i, c in enumerate(self.channels)}
+                    columns |= {what if alone else f"{what}:{c}": values[of, i] for i, c in enumerate(self.channels)}
         return pd.DataFrame(columns)
 
 
@@ -320,27 +324,37 @@ def _observations(data: Dataset, model: Model) -> tuple[Observations, NDArray[np
     place = np.concatenate([np.sort(s.positions) for s in parts])
     number = np.repeat(np.arange(len(parts)), [len(s) for s in parts])
     times = np.concatenate([s.timestamps for s in parts])
-    originals: list[list[float | str]] | None = None
+    order = np.argsort(place, kind="stable")
+    originals: Rows | None = None
     if data.kind == "metric":
         values = np.concatenate([s.values for s in parts])
-        usable = np.isfinite(values).all(axis=1)
+        order = order[np.isfinite(values).all(axis=1)[order]]
+        values = values[order]
     else:
         assert model.features is not None
-        originals = [row for s in parts for row in s.rows()]
-        values, problems = model.features.encode(originals)
-        usable = np.ones(len(originals), np.bool_)
-        usable[list(problems)] = False
-    order = np.argsort(place, kind="stable")
-    order = order[usable[order]]
+        of_all = _columns(parts)
+        values, problems = model.features.encode(Rows(of_all))
+        if problems:
+            order = order[~np.isin(order, list(problems))]
+        if not np.array_equal(order, np.arange(len(place))):
+            of_all, values = [c[order] for c in of_all], values[order]
+        originals = Rows(of_all)
     names = [s.name for s in parts]
     observations = Observations(
         offsets=np.arange(len(order), dtype=np.int64),
         series=[names[k] for k in number[order].tolist()],
         timestamps=times[order],
-        values=values[order],
-        originals=None if originals is None else [originals[i] for i in order.tolist()],
+        values=values,
+        originals=originals,
     )
     return observations, position[order]
+
+
+def _columns(parts: Sequence[Series]) -> Sequence[NDArray[Any]]:
+    """The columns of all series, one after the other; shared where there is one."""
+    if len(parts) == 1:
+        return parts[0].columns
+    return [np.concatenate(columns) for columns in zip(*(s.columns for s in parts), strict=True)]
 
 
 def _some_scored(data: Dataset, observations: Observations, verdicts: Verdicts, model: Model) -> None:
@@ -455,10 +469,33 @@ def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def write(result: ScoredRows, out: Path) -> None:
-    """Write the table as CSV, or as Parquet where the name ends so."""
+    """Write the table as CSV, or as Parquet where the name ends so, in parts."""
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+    import pyarrow.parquet as pq
+
     out.parent.mkdir(parents=True, exist_ok=True)
-    frame = result.frame()
-    if out.suffix == ".parquet":
-        frame.to_parquet(out, index=False)
-    else:
-        frame.assign(series=[plain_cell(name) for name in result.series]).to_csv(out, index=False)
+    parquet = out.suffix == ".parquet"
+    # pyarrow writes many times as fast as pandas, but puts all texts in quotes or none.
+    unquoted = pacsv.WriteOptions(include_header=False, quoting_style="none")
+    awkward = any(sign in name for name in set(result.series) for sign in ',"\r\n')
+    schema = pa.Schema.from_pandas(result.frame(slice(0, 1)), preserve_index=False)
+    for name in ("timestamp", "series", "alert_id"):
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
+    with ExitStack() as stack:
+        if parquet:
+            writer = stack.enter_context(pq.ParquetWriter(out, schema))
+        else:
+            file = stack.enter_context(out.open("wb"))
+            pd.DataFrame(columns=schema.names).to_csv(file, index=False)
+        for start in range(0, len(result.timestamps), WRITTEN):
+            frame = result.frame(slice(start, start + WRITTEN))
+            if parquet:
+                writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                continue
+            frame["series"] = frame["series"].map(plain_cell)
+            if awkward:
+                frame.to_csv(file, index=False, header=False)
+                continue
+            frame["anomalous"] = np.where(frame["anomalous"], "True", "False")
+            pacsv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), file, unquoted)

@@ -188,7 +188,7 @@ class Observations:
     series: list[str]
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
-    originals: list[list[float | str]] | None = None
+    originals: Sequence[list[float | str]] | None = None
     kinds: NDArray[np.uint8] | None = None
     begun: NDArray[np.int64] | None = None
     stretches: list[Stretch] = field(default_factory=list)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.datasets.rows import Rows
 from producers.errors import DataError
 
 Kind = Literal["metric", "table"]
@@ -74,7 +75,7 @@ class Series:
 
     def rows(self, start: int = 0, stop: int | None = None) -> list[list[float | str]]:
         """Rows [start, stop) as lists, as they stand in an observation."""
-        return [list(row) for row in zip(*(c[start:stop].tolist() for c in self.columns), strict=True)]
+        return Rows(self.columns)[start:stop]
 
     def take(self, which: NDArray[Any]) -> Series:
         """The observations that an index array or mask selects."""

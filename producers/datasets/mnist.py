@@ -1,8 +1,7 @@
 """MNIST: 70,000 handwritten digits of 28 x 28 grey values. LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998; CC BY-SA 3.0.
 
-As a data set, one digit is the anomaly: the first 10,000 training images of the nine others come first, then all 10,000 test images (rows of 784 columns
-are held as Python's numbers on their way: all 70,000 images would take gigabytes). An image is a row of grey values between 0 and 1, line
-by line. `load` has all images as they are.
+As a data set, one digit is the anomaly: the first 10,000 training images of the nine others come first, then all 10,000 test images. An image is a row of
+grey values between 0 and 1, line by line. `load` has all images as they are.
 """
 
 from __future__ import annotations

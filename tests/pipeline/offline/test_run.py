@@ -119,4 +119,5 @@ def test_a_series_named_like_a_formula_is_written_as_text_and_numbers_as_numbers
     write(rows, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[1].split(",")[1:3] == ["'=cmd|' /C calc'!A0", "-1.5"]
-    assert lines[2].split(",")[1:3] == ["'-7", "2.0"]
+    name, score = lines[2].split(",")[1:3]
+    assert (name, float(score)) == ("'-7", 2.0)
