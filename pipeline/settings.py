@@ -54,6 +54,7 @@ from pipeline.addresses import host_list, redis_address
 from pipeline.errors import SettingsError
 from pipeline.wrong_settings import in_words
 from producers.formats.fields import Fields
+from producers.formats.naming import check_template
 from producers.formats.registry.address import check_url
 
 DEFAULT_FILE = Path("tidewatch.toml")
@@ -768,6 +769,15 @@ class IntakeSettings(_Table):
     )
     format: Format = Field("auto", description="Format of the raw records (docs/formats.md).")
     fields: FieldSettings = Field(default_factory=FieldSettings)
+    drop_labels: tuple[str, ...] = Field(
+        (),
+        description="Labels that tell no series apart, such as `pod`: they are left out of the names, so a pod that restarts under another name is the same series.",
+    )
+    series: str = Field(
+        "",
+        description='What series are called, as `"{service}/{metric}"`: `{metric}` is the name before the labels. A series without one of these labels keeps its '
+        "name. Empty: the name with its labels.",
+    )
     share: bool = Field(
         False,
         description="Whether processes share the raw partitions. Only where all records of a series lie in one of them (they have a key): "
@@ -781,6 +791,13 @@ class IntakeSettings(_Table):
     def dlq(self) -> str:
         """The topic its dead letters go to."""
         return self.dead_letter_topic or f"{self.name}.intake.dlq"
+
+    @field_validator("series")
+    @classmethod
+    def _is_a_template(cls, template: str) -> str:
+        if template:
+            check_template(template)
+        return template
 
     @property
     def named(self) -> list[str]:

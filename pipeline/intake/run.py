@@ -39,6 +39,7 @@ from pipeline.settings import IntakeSettings, Settings, StreamSettings
 from pipeline.steps.batches import RecordBatch, Rejected
 from pipeline.steps.decoding import Decoder
 from producers.formats.base import Reason
+from producers.formats.naming import renamed
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ class Intake:
         self._decoder = Decoder("metric", 1, format=intake.format, fields=intake.fields.chosen())
         self._registry = registry_of(settings.registry)
         self._patiently = Waiting(asyncio.sleep, self._on_waiting, log.bind(intake=intake.name))
+        self._names = renamed(intake.drop_labels, intake.series)
         self._grouping = Grouping(partitions)
         self._settling = Settling()
         self._patience = Patience()
@@ -267,6 +269,8 @@ class Intake:
 
     def _decode(self, source: Source, records: RecordBatch, now: float) -> list[Message]:
         observations, rejected = self._decoder.decode(records)
+        if self._names is not None:
+            observations.series = self._names(observations.series)
         index = np.searchsorted(records.offsets, observations.offsets)
         if any("\0" in name for name in set(observations.series)):
             named = np.array(["\0" not in name for name in observations.series])

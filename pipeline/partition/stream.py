@@ -380,7 +380,7 @@ class PartitionCore:
             _, absent = clock.advance(rows[came], places[came], times[came], vouched[came], seen, learnt)
             watermarks = clock.behind(places, before)
             at, waited = places[went_on], order.waited[went_on]
-            absent = [replace(one, cause=_cause(at, waited, begun + one.behind)) for one in absent]
+            absent = [replace(one, cause=_cause(at, waited, begun + one.behind, one.behind)) for one in absent]
         if before or not self.clock.now:
             return watermarks, vouched, absent
         lives = self.state.arrays["alerts"]
@@ -785,10 +785,11 @@ def _places(observations: Observations, stop: int) -> NDArray[np.int64]:
     return np.asarray(come + (stop - come[-1:].sum() - 1), np.int64)
 
 
-def _cause(places: NDArray[np.int64], waited: NDArray[np.bool_], place: int) -> float:
-    """Which of observations at `places` (rising) came as that how-manyeth; half-way between two where none of them did."""
+def _cause(places: NDArray[np.int64], waited: NDArray[np.bool_], place: int, number: int) -> float:
+    """Which of observations at `places` (rising) came as that how-manyeth; where none of them did, between two, in the order of `number`."""
     at = int(np.searchsorted(places, place))
-    return float(at) if at < len(places) and places[at] == place and not waited[at] else at - 0.5
+    own = at < len(places) and places[at] == place and not waited[at]
+    return float(at) if own else at - 0.5 + number * 2.0**-30
 
 
 def _of_one_kind(observations: Observations | None) -> Iterator[Observations]:

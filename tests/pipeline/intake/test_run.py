@@ -21,6 +21,7 @@ from pipeline.steps.batches import RecordBatch
 from producers.batches import decode
 from producers.errors import RegistryError
 from producers.formats.registry.schemas import JSON, Schema
+from producers.records import Observation, encode
 
 RAW = TopicPartition("raw", 0)
 
@@ -182,4 +183,20 @@ async def test_a_source_that_is_given_away_while_a_registry_is_waited_for_is_let
     intake._write(await intake._read())
     assert publisher.values == []
     assert intake._sources[RAW].read == 0
+    await intake._reader.stop()
+
+
+async def test_series_are_called_by_what_stays_when_a_pod_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {"format": "native", "drop_labels": ["pod"], "series": "{service}/{metric}"}
+    intake = intake_of(monkeypatch, Unanswered(), [], IntakeMetrics(CollectorRegistry()), **named)
+    intake._on_assigned({RAW: ("id", 0)})
+    taken: list[str] = []
+    monkeypatch.setattr(run.Source, "take", lambda _self, observations, *_: taken.extend(observations.series))
+    pods = ['cpu{pod="a",service="api"}', 'cpu{pod="b",service="api"}', 'cpu{pod="b"}', "load"]
+    values = [
+        encode(Observation(series=name, timestamp=1_700_000_000_000 + i, value=1.0)) for i, name in enumerate(pods)
+    ]
+    records = RecordBatch("raw", 0, np.arange(4), 4, [None] * 4, values, np.zeros(4, np.int64))
+    assert intake._decode(intake._sources[RAW], records, 0.0) == []
+    assert taken == ["api/cpu", "api/cpu", "cpu", "load"]
     await intake._reader.stop()

@@ -335,3 +335,16 @@ def test_what_waited_does_not_end_the_alert_that_there_is_no_data_since() -> Non
     ran = Ran(stream(8, alerts=policy), rows)
     assert [t for s, t, _ in ran.went_on if s == "s0"][-1] == T0 + 149 * MINUTE
     assert [(a.series, a.status) for a in ran.alerts if a.kind == "no data"] == [("s0", "firing")]
+
+
+@pytest.mark.parametrize("lateness", [0, 2])
+def test_a_device_that_brings_a_day_at_once_loses_nothing(lateness: float) -> None:
+    day, rows = 1440, list[Row]()
+    policy = stream().settings.alerts.model_copy(update={"absent_after": "off"})
+    for start in (0, day):
+        rows += [(n, t + start * MINUTE, 10.0) for n, t, _ in in_order(day, names=NAMES[:3])]
+        rows += [("s3", t + start * MINUTE, 10.0) for _, t, _ in in_order(day, names=("s3",))]
+    ran = Ran(stream(lateness, alerts=policy), rows).end()
+    assert [t for s, t, _ in ran.went_on if s == "s3"] == [t for s, t, _ in rows if s == "s3"]
+    assert ran.counts["late"] == ran.counts["restarted"] == ran.counts["dropped_future"] == 0
+    assert ran.alerts == []

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2
-from frozen_states import log_of, process, stream_of
+from frozen_states import MINUTE, log_of, process, stream_of
 
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import FIRING, PENDING
-from pipeline.partition.stream import PartitionCore
+from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.steps.batches import Observations
 
+T0 = 1_000_000 * MINUTE
 SERIES = ("s0", "s1", "s2", "s3", "s4")
 
 
@@ -79,3 +84,27 @@ def test_a_series_that_was_not_heard_of_since_is_held_for_its_alert_even_beyond_
     assert {name for name in core.state.names if name} == {"another", *open_}
     rows = [core.state.row_of(name) for name in sorted(open_)]
     assert np.all(core.state.arrays["admission"]["training"][rows] == 4)  # as any new one of this model
+
+
+def test_a_series_that_comes_back_goes_on_until_it_was_forgotten_and_is_a_new_one_then() -> None:
+    frozen = stream_of("metric")
+    policy = frozen.settings.alerts.model_copy(update={"absent_after": timedelta(minutes=10)})
+    update = {"idle_after": timedelta(minutes=300), "alerts": policy}
+    of = create_stream(frozen.settings.model_copy(update=update), frozen.model)
+    for away, ordinal in ((200, 350), (500, 150)):
+        core, told = of.core(0), list[Alert]()
+        rows = [
+            (n, T0 + m * MINUTE) for m in range(350 + away) for n in "abcx" if n != "x" or not 200 <= m < 200 + away
+        ]
+        chance = np.random.default_rng(0).normal(10, 1, len(rows))
+        with patch("pipeline.partition.stream.EVICT_EVERY", 64):
+            for _, settled in core.process(
+                Observations(
+                    np.arange(len(rows)), [r[0] for r in rows], np.array([r[1] for r in rows]), chance[:, None]
+                )
+            ):
+                told += settled.alerts
+        ends = [a.change for a in told if a.series == "x" and a.kind == "no data" and a.status == "resolved"]
+        assert ends == ["normal" if away < 300 else "gone"]
+        row = core.state.row_of("x")
+        assert int(core.state.arrays["windows"]["ordinal"][row]) == ordinal
