@@ -107,7 +107,7 @@ def score(
 ) -> None:
     """Score every row of a file, or of what a topic holds, with what was learnt from its first rows, and list the alerts.
 
-    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; of metrics by the default also alarm, expected, lower
+    Columns written: timestamp, series, score, calibrated_score, anomalous, alert_id; of tables also alarm, of metrics by the default alarm, expected, lower
     and upper (of several columns, one each: expected:NAME). The score ranks rows, the alarm decides: from 0 on a row is anomalous, 1 is ten times
     rarer. Scores are empty while learning;
     a row that the time policy does not score (late, repeated, missing value) repeats the last score of its series.
