@@ -21,9 +21,8 @@ BODY = (0.98, 0.995)
 PRIOR = (0.93, 1.12)
 """Of a normal term: its 98 and 99.5 % quantile in units of its 99 % quantile."""
 PRIOR_ROWS = 60.0
-WIDER = (10.0, 20.0)
-"""Few scores have hardly shown what is normal, those of means least of all: of n rows apart, a normal term is taken for 1 + this / (n + 5) times as wide, a mean by
-the second."""
+WIDER = 10.0
+"""Few scores have hardly shown what is normal, those of means least of all: of n rows apart, a normal term is taken for 1 + this / (n + 5) times as wide."""
 THIN = 0.12
 """Of the 98 % quantile: the least scale of a tail; that of normal noise is .15. A term whose largest values are all of one size has shown no tail."""
 SLACK = 0.4
@@ -64,7 +63,7 @@ def body(counts: Counts, together: Floats) -> Floats:
         rank = BODY[k] * total
         b = np.argmax(below >= rank[:, None], axis=1)
         inside = (rank - (below[put, b] - counts[put, b])) / np.maximum(counts[put, b], 1)
-        prior = PRIOR[k] * (1.0 + np.where(together > 1.0, WIDER[1], WIDER[0]) / (apart + 5.0))
+        prior = PRIOR[k] * (1.0 + WIDER / (apart + 5.0))
         found[k] = w * np.exp2(LOWEST + WIDTH * (b + inside)) + (1.0 - w) * prior
     return np.stack([found[0], np.maximum((found[1] - found[0]) / np.log(4.0), THIN * found[0])], axis=1)
 

@@ -100,9 +100,8 @@ def tails(f8, u2, h):
             for j in range(BINS):
                 u2[at + j] = u2[at + j] >> 1
                 total += np.int64(u2[at + j])
-        together = cluster(a, f8[h + field.RPD])
-        apart = total / together
-        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + (WIDER[1] if together > 1.0 else WIDER[0]) / (apart + 5.0)
+        apart = total / cluster(a, f8[h + field.RPD])
+        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + WIDER / (apart + 5.0)
         low = quantile(u2, at, BODY[0] * total) * weight + (1.0 - weight) * PRIOR[0] * wide
         high = quantile(u2, at, BODY[1] * total) * weight + (1.0 - weight) * PRIOR[1] * wide
         f8[h + field.TAILS + 2 * a], f8[h + field.TAILS + 2 * a + 1] = low, max((high - low) / _LN4, THIN * low)
