@@ -71,7 +71,14 @@ async def main(kafka: str, group: str, topic: str, folder: Path, instance: str) 
         ),
     )
 
-    def make(topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int) -> FileLife:
+    def make(
+        topic: str,
+        partition: int,
+        *,
+        still_owner: Callable[[], Awaitable[bool]],
+        end_of_log: Callable[[], Awaitable[int]],
+        generation: int,
+    ) -> FileLife:
         return FileLife(folder / f"{topic}-{partition}.json")
 
     app = App.create(settings, [topic], make)

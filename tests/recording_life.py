@@ -45,7 +45,14 @@ class Book:
         return sum(len(seen.offsets) for seen in self.stored.values())
 
     def make(self, name: str = "worker") -> Callable[..., Life]:
-        def make(topic: str, partition: int, *, still_owner: Callable[[], Awaitable[bool]], generation: int) -> Life:
+        def make(
+            topic: str,
+            partition: int,
+            *,
+            still_owner: Callable[[], Awaitable[bool]],
+            end_of_log: Callable[[], Awaitable[int]],
+            generation: int,
+        ) -> Life:
             life = Life(self, name, topic, partition, still_owner)
             self.lives.append(life)
             return life
