@@ -78,9 +78,15 @@ def _because(alert: Alert) -> str:
 
 
 def _share(of: Share) -> str:
-    """A channel, or a column with what it holds and what it usually does, and its share."""
+    """A channel, or a column with what it holds and what it usually does, and its share.
+
+    >>> _share(Share("hot", 0.49, 4.0, 0.0)), _share(Share("hot", 0.49, float("nan"), 0.0))
+    ('hot 4, usually 0: 49%', 'hot, usually 0: 49%')
+    """
     if of.usual is UNSET or of.observed is UNSET:
         return f"{of.name} {of.share:.0%}"
+    if of.observed != of.observed:  # it was not kept: the state was lost while the alert was open
+        return f"{of.name}, usually {_value(of.usual)}: {of.share:.0%}"
     return f"{of.name} {_value(of.observed)}, usually {_value(of.usual)}: {of.share:.0%}"
 
 
