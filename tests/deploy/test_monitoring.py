@@ -232,7 +232,7 @@ tests:
           - exp_labels: {severity: warning, stream: t}
             exp_annotations:
               summary: Nothing comes in on stream t.
-              description: No record for 20 minutes and none waits in Kafka, so its producers have stopped or write elsewhere. Open alerts stay as they are.
+              description: No record for 20 minutes and none waits in Kafka, so its producers have stopped or write elsewhere. Series that are waited for (absent_after) are told as no data where the stream was live.
       - alertname: TidewatchPartitionUnread
         eval_time: 15m
         exp_alerts:
