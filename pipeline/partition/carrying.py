@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerts.attention import UNTOLD
-from pipeline.alerts.records import Alert, Change, Said
+from pipeline.alerts.records import Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState
@@ -101,7 +101,8 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 class Effect:
     """What decisions led to: the partition as it is now, what is in force, alert records; why settings were refused, "" where none were.
 
-    `waited` is what had waited for older observations and was judged now; its alerts are among `alerts`.
+    `waited` is what had waited for older observations and was judged now; its alerts are among `alerts`, its `scores` are of before a series of it was
+    forgotten.
     """
 
     core: PartitionCore
@@ -109,6 +110,7 @@ class Effect:
     alerts: list[Alert]
     refused: str
     waited: Sequence[Settled] = ()
+    scores: Sequence[Score] = ()
 
 
 def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[InForce], Stream]) -> Effect:
@@ -123,8 +125,9 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
         now = msgspec.structs.replace(held, tick=taken.number)
         hold(core, now)
         alerts, waited = core.tick(taken.event_time, max(taken.offset - 1, 0))
-        return Effect(core, now, alerts, "", waited)
+        return Effect(core, now, alerts, "", waited, _scores(core, waited))
     last, alerts, refused, waited = last_settings(taken.decisions), [], "", []
+    scores: list[Score] = []
     for at, decision in enumerate(taken.decisions):
         now = in_force_after(held, decision, taken.offset, core.watermark)
         if at == last:
@@ -137,6 +140,7 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
                 if core.waits and not stream.settings.lateness:
                     waited = [settled for _, settled in core.wait_no_longer(offset=taken.offset - 1)]
                     alerts += [a for settled in waited for a in settled.alerts]
+                    scores = _scores(core, waited)
                 core = carried(core, stream)
                 alerts += core.wait_no_more() if core.patience is None else []
         elif isinstance(decision.what, SettingsOf):
@@ -148,7 +152,13 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
             now = msgspec.structs.replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
             hold(core, now)
         held = now
-    return Effect(core, held, alerts, refused, waited)
+    return Effect(core, held, alerts, refused, waited, scores)
+
+
+def _scores(core: PartitionCore, waited: Sequence[Settled]) -> list[Score]:
+    if not core.stream.settings.score_topic:
+        return []
+    return [score for settled in waited for score in core.life.records.scores(core.state, settled.scored)]
 
 
 def hold(core: PartitionCore, in_force: InForce) -> None:

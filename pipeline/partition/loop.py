@@ -327,7 +327,7 @@ class PartitionLoop:
             if not self._alerts_are_out:
                 self._messages.alerts(settled.alerts, counts)
             if not self._all_is_out:
-                self._messages.scores(self.core, settled)
+                self._messages.scores(self.core.life.records.scores(self.core.state, settled.scored))
         if not self._all_is_out:
             self._messages.dead_letters(records, rejected, counts)
         self.position = max(self.position, records.next_offset)
@@ -509,8 +509,8 @@ class PartitionLoop:
                 self._messages.alerts(effect.alerts, counts)
             for settled in effect.waited:
                 counts.update(settled.counts)
-                if not self._all_is_out:
-                    self._messages.scores(self.core, settled)
+            if not self._all_is_out:
+                self._messages.scores(effect.scores)
             if counts:
                 self._reports.batch(counts, {})
             self._tell_state()

@@ -6,15 +6,15 @@ Whether they are said already, because the past is read back, is the loop's to k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
 import numpy as np
 
-from pipeline.alerts.records import Alert, DeadLetter
+from pipeline.alerts.records import Alert, DeadLetter, Score
 from pipeline.partition.outbox import Outbox
-from pipeline.partition.stream import PartitionCore, Settled, Stream
+from pipeline.partition.stream import Stream
 from pipeline.steps.batches import RecordBatch, Rejected
 
 
@@ -33,10 +33,10 @@ class Messages:
                 counts[f"fired_{alert.severity}"] += 1
             self._outbox.send(alert.message(self._stream.settings.alert_topic))
 
-    def scores(self, core: PartitionCore, settled: Settled) -> None:
-        """Send the scores of what was settled, where there is a topic for them."""
+    def scores(self, scores: Iterable[Score]) -> None:
+        """Send scores, where there is a topic for them."""
         if topic := self._stream.settings.score_topic:
-            for score in core.life.records.scores(core.state, settled.scored):
+            for score in scores:
                 self._outbox.send(score.message(topic))
 
     def dead_letters(self, records: RecordBatch, rejected: list[Rejected], counts: Counter[str]) -> None:

@@ -134,8 +134,7 @@ def _decide(
         core = effect.core
         said += [a.message(core.stream.settings.alert_topic) for a in effect.alerts]
         if topic := core.stream.settings.score_topic:
-            for settled in effect.waited:
-                said += [s.message(topic) for s in core.life.records.scores(core.state, settled.scored)]
+            said += [s.message(topic) for s in effect.scores]
         if oracle is not None:
             oracle.taken.setdefault(len(oracle.states) - 1, []).append(core.state.snapshot(everything=True))
     return core, said

@@ -68,6 +68,12 @@ def test_a_seed_is_one_run_to_the_last_callback() -> None:
     assert simulate(run_of(7)).trace == simulate(run_of(7)).trace
 
 
+def test_what_waited_is_told_before_its_series_is_forgotten() -> None:
+    """Settings that wait no longer, and a series to forget, taken together."""
+    deciding = ("somebody decides", "settings file changed", "crash", "rebalance")
+    assert simulate(run_of(33, deciding)).problem is None
+
+
 def found_by(parts: Parts, only: Sequence[str] = ()) -> Run | None:
     """The first of so many seeds that says no; with faults of `only` these kinds."""
     runs = (run_of(seed, only) for seed in range(SEEDS))
@@ -272,6 +278,7 @@ class Restless(PartitionLoop):
 
 
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
+FORGETTING = ("somebody decides", "crash", "store restored", "all dead, store emptied")
 TICKING = ("clock set", "pause", "rebalance", "crash")
 
 
@@ -292,7 +299,7 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
         pytest.param(Parts(loop=Silent), GROWTH, id="no control record"),
         pytest.param(Parts(loop=Deaf), GROWTH, id="control records passed over"),
         pytest.param(Parts(decisions=Unread), DECIDING, id="a zombie's decision"),
-        pytest.param(Parts(decisions=Unasked), DECIDING, id="decisions forgotten"),
+        pytest.param(Parts(decisions=Unasked), FORGETTING, id="decisions forgotten"),
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
         pytest.param(Parts(decisions=Unread), TICKING, id="a zombie's tick, or one of a wrong clock"),

@@ -27,7 +27,9 @@ START = {"kafka": start_kafka, "tansu": start_tansu}
 def fill(brokers: str, topic: str, records: int, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": brokers})
     admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
-    producer = Producer({"bootstrap.servers": brokers, "linger.ms": 50})
+    producer = Producer(
+        {"bootstrap.servers": brokers, "linger.ms": 50, "enable.idempotence": True}
+    )  # a retry keeps the order
     for i in range(records):
         producer.produce(topic, b"%d" % i, b"k", partition=i % (partitions - 1))  # the last one stays empty
     assert producer.flush(60) == 0
