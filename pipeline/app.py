@@ -439,7 +439,7 @@ async def _present(words: Words, group: str, metrics: WorkerMetrics) -> AsyncIte
 
     async def say() -> None:
         with suppress(StoreError):
-            await forget_old(words, group, time.time())
+            await forget_old(words, workers_of(group), time.time())
         while True:
             with suppress(StoreError):
                 word = metrics.presence.word(metrics.health.problems(), metrics.health.notes())

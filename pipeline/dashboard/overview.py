@@ -20,22 +20,14 @@ import msgspec
 import structlog
 
 from pipeline.dashboard.board import Board
+from pipeline.dashboard.heard import Heard, Listener, WorkerLook
 from pipeline.errors import StoreError, TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Offsets
 from pipeline.operations.desk import when_silent
 from pipeline.partition.decisions import Decision, Lift, Silence, decode_decision
-from pipeline.partition.stores.presence import EVERY as WORD_EVERY
-from pipeline.partition.stores.presence import (
-    PartitionWord,
-    ReplayWord,
-    WorkerWord,
-    heard,
-    heard_of_replays,
-    replays_into,
-    workers_of,
-)
+from pipeline.partition.stores.presence import ReplayWord
 from pipeline.partition.stores.redis import Progress, RedisStore
 from pipeline.settings import Settings, StreamSettings
 
@@ -46,8 +38,6 @@ EVERY = 5.0
 _IDLE = 0.25
 STUCK = 60.0
 """Seconds without a checkpoint, with records waiting, after which a partition is said to be stuck."""
-SILENT = 6 * WORD_EVERY
-"""Seconds without a word of a worker after which it is said to be silent."""
 QUIET = 300.0
 """Seconds without a new record after which a stream's input is said to have ended, for now."""
 
@@ -64,31 +54,6 @@ class PartitionLook(msgspec.Struct, frozen=True):
     stored_for: float | None = None
     came_for: float | None = None
     waits_for: float = 0.0
-
-
-class WorkerLook(msgspec.Struct, frozen=True):
-    """One worker by its last word, `age` s old. `verdict`: well, degraded, silent; `held`: its partitions by stream."""
-
-    worker: str
-    verdict: str
-    age: float
-    began: float
-    version: str
-    problems: list[str]
-    notes: list[str]
-    held: dict[str, list[int]]
-    stored_at: float | None
-    """Its last checkpoint, s since the epoch."""
-
-
-class ReplayLook(msgspec.Struct, frozen=True):
-    """A replay into a stream's topic, by its last word: `sent` of `total` observations (None: it begins again), up to the event time `when` (ms)."""
-
-    source: str
-    sent: int
-    total: int | None
-    when: int
-    speed: str
 
 
 class StreamLook(msgspec.Struct, frozen=True):
@@ -112,7 +77,8 @@ class StreamLook(msgspec.Struct, frozen=True):
     live: int | None = None
     warming: int | None = None
     """Series that alerts can come of, and those of which too little is known yet, by what the workers said; None where none has said it."""
-    replays: list[ReplayLook] = []
+    replays: list[ReplayWord] = []
+    """Replays into its topic that run."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -164,21 +130,16 @@ class Overview:
         self._clock = clock
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._decided: dict[str, tuple[int, list[Decision]]] = {}
-        self._heard: dict[str, tuple[float, float]] = {}
+        self._listener = Listener(store, settings.worker.group, [s.input_topic for s in settings.streams])
         self._admin: Any = None
 
     async def look(self) -> Look:
         """What can be seen now. Raises nothing of what may be away: it says so."""
         kafka = await asyncio.to_thread(self._ask_kafka)
         store_error, stored = "", dict[str, dict[int, Progress]]()
-        words: list[WorkerWord] = []
-        replays: dict[str, list[ReplayWord]] = {}
+        heard = Heard()
         try:
-            words = heard(await self._store.told(workers_of(self._settings.worker.group)))
-            replays = {
-                s.name: heard_of_replays(await self._store.told(replays_into(s.input_topic)))
-                for s in self._settings.streams
-            }
+            heard = await self._listener.listen(self._clock())
             for stream in self._settings.streams:
                 ends = kafka.ends.get(stream.name)
                 stored[stream.name] = {p: at for p in ends or () if (at := await self._store.progress(stream.name, p))}
@@ -186,35 +147,10 @@ class Overview:
         except StoreError as error:
             store_error = str(error)
         now = self._clock()
-        workers = [self._worker(word, now) for word in words]
-        said = _newest(words)
         streams = [
-            msgspec.structs.replace(
-                self._stream(s, kafka, store_error, stored.get(s.name, {}), now, said),
-                replays=[_replay(r) for r in replays.get(s.name, ()) if self._age(r.replay, r.at, now) < SILENT],
-            )
-            for s in self._settings.streams
+            self._stream(s, kafka, store_error, stored.get(s.name, {}), now, heard) for s in self._settings.streams
         ]
-        return Look(time.time(), kafka.error, store_error, sorted(kafka.members), streams, workers)
-
-    def _worker(self, word: WorkerWord, now: float) -> WorkerLook:
-        """One worker by its word."""
-        age, held = self._age(word.worker, word.at, now), dict[str, list[int]]()
-        for p in word.partitions:
-            held.setdefault(p.stream, []).append(p.partition)
-        verdict = "silent" if age > SILENT else "degraded" if word.problems else "well"
-        stored = max((p.stored_at for p in word.partitions if p.stored_at is not None), default=None)
-        return WorkerLook(
-            word.worker, verdict, age, word.began, word.version, word.problems, word.notes, held, stored
-        )  # fmt: skip
-
-    def _age(self, name: str, said_at: float, now: float) -> float:
-        """How old a word is: since it was seen to change; before that, by its own clock."""
-        at, changed = self._heard.get(name, (0.0, 0.0))
-        if at != said_at:
-            changed = now if name in self._heard else now - max(time.time() - said_at, 0.0)
-            self._heard[name] = said_at, changed
-        return now - changed
+        return Look(time.time(), kafka.error, store_error, sorted(kafka.members), streams, heard.workers)
 
     def _ask_kafka(self) -> _Kafka:
         kafka = self._settings.kafka
@@ -243,7 +179,7 @@ class Overview:
         store_error: str,
         stored: Mapping[int, Progress],
         now: float,
-        said: Mapping[tuple[str, int], PartitionWord],
+        heard: Heard,
     ) -> StreamLook:
         ends = kafka.ends.get(stream.name)
         looks = [self._partition(stream.name, p, end, stored.get(p), now) for p, end in sorted((ends or {}).items())]
@@ -254,7 +190,7 @@ class Overview:
         return StreamLook(
             stream.name, verdict, why, stream.input_topic, looks, sum(lags) if lags else None, scored, came,
             _silences(decisions), len(decisions), stream.score_topic,
-            *_series([w for (name, _), w in said.items() if name == stream.name]),
+            *heard.series(stream.name), heard.replays.get(stream.input_topic, []),
         )  # fmt: skip
 
     def _partition(self, stream: str, partition: int, end: int, at: Progress | None, now: float) -> PartitionLook:
@@ -329,19 +265,6 @@ def _verdict(
     if looks and all((look.came_for or 0) > QUIET for look in looks):
         return "quiet", f"all is scored, and nothing came for {min(look.came_for or 0 for look in looks) / 60:.0f} min"
     return "live", "what comes is scored"
-
-
-def _replay(word: ReplayWord) -> ReplayLook:
-    return ReplayLook(word.source, word.sent, word.total, word.when, word.speed)
-
-
-def _newest(words: list[WorkerWord]) -> dict[tuple[str, int], PartitionWord]:
-    """What was last said of each partition: after a move two workers may have a word on it."""
-    return {(p.stream, p.partition): p for w in sorted(words, key=lambda w: w.at) for p in w.partitions}
-
-
-def _series(said: list[PartitionWord]) -> tuple[int | None, int | None]:
-    return (sum(w.live for w in said), sum(w.warming for w in said)) if said else (None, None)
 
 
 def _silences(decisions: list[Decision]) -> list[dict[str, Any]]:

@@ -32,8 +32,8 @@ _WHAT = (
 )
 _READING = (
     (
-        "The score is calibrated: -log10 of how rare it is in the series' own past. Where an alarm decides, it has a level of its own, from the stream's false-alarm budget; dots "
-        "are the rows that alarmed. Yellow is what is labelled, red an alert that meets it, violet a false one, pale blue what was learnt from; between the pale lines lies what is let pass."
+        "The score ranks: how far out a row is, on a scale that does not move. Which rows are anomalous the alarm decides, by the stream's false-alarm budget; dots are the rows that "
+        "alarmed, of tables the labelled ones. Yellow is what is labelled, red an alert that meets it, violet a false one, pale blue what was learnt from; between the pale lines lies what is let pass."
     ),
     (
         "An alert is false if its span, from first to last anomalous observation, meets no labelled window of its series; several alerts in one window are one find. "

@@ -80,7 +80,7 @@ def said(server: EmbeddedServer) -> list[WorkerWord]:
         return [
             w
             for key in client.keys("*:workers:*")
-            for w in heard({k.decode(): v for k, v in client.hgetall(key).items()})
+            for w in heard({k.decode(): v for k, v in client.hgetall(key).items()}, WorkerWord)
         ]
 
 

@@ -18,10 +18,14 @@ from producers.datasets import Dataset, Series
 MOST_SERIES, MOST_CHANNELS, MOST_ALERTS = 30, 6, 1_000
 POINTS = 240_000
 """Of all lines together; a series gets its part of it, 2,000 to 24,000."""
+_CALIBRATED = (
+    "The score is calibrated: -log10 of how rare it is in the series' own past, 0 to 12; 3 is one in a thousand. "
+)
+_RANKS = "The score ranks: how far out a row is, on a scale that does not move. Which rows are anomalous the alarm decides, by the false-alarm budget. "
 _READING = (
     (
-        "The score is calibrated: -log10 of how rare it is in the series' own past, 0 to 12; 3 is one in a thousand. Dots are anomalous rows, the red "
-        "stretches alerts, dashed lines what was expected. Nothing is drawn in the first rows, which were learnt from."
+        "Dots are anomalous rows, the red stretches alerts, dashed lines what was expected, and between the pale lines lies what is let pass. Nothing is drawn in the "
+        "first rows, which were learnt from."
     ),
     (
         "Drag over a picture to zoom in, turn the wheel with Ctrl to zoom around the pointer, double click for all of it; a click on an alert goes to it. Of long "
@@ -53,7 +57,11 @@ def write_report(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], 
             ),
             tables=(_table(data, alerts, ids),),
             sections=tuple(_section(data, scored, alerts, name, ids[name], most) for name in first),
-            reading=(*_READING, f"{left:,} more series are not drawn.") if left else _READING,
+            reading=(
+                _CALIBRATED if scored.alarm is None else _RANKS,
+                *_READING,
+                *((f"{left:,} more series are not drawn.",) if left else ()),
+            ),
             banner=f"Synthetic data: {data.source}" if data.synthetic else "",
         ),
         path,
@@ -94,7 +102,7 @@ def _section(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], name
     rows = series.positions[order]
     x = series.timestamps[order] / 1000 if metric else rows.astype(np.float64)
     numbers = [c for c in range(len(data.channels)) if series.columns[c].dtype != object][:MOST_CHANNELS]
-    score = scored.calibrated_score[rows]
+    score = scored.ranking[rows]
     kept = drawn([*(series.columns[c][order] for c in numbers), score], most)
     lines: list[Line] = []
     for colour, c in enumerate(numbers):

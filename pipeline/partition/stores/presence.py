@@ -1,7 +1,7 @@
 """What workers and replays say of themselves in the store, every few seconds, for people who look at all of them from outside.
 
 Nothing is decided by it: it is neither state nor fence, and whose word cannot be written works on. A word is bounded, whatever there is to say,
-and it goes with who said it; one of a process that was killed is taken away by others after `FORGOTTEN`.
+and it goes with who said it; one of a process that was killed is taken away by the next that begins `FORGOTTEN` later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 EVERY = 5.0
 """Seconds between two words."""
 FORGOTTEN = 3600.0
-"""Seconds after which the word of a worker that said no other is taken away."""
+"""Seconds after which a word that no other followed is taken away."""
 _LINES, _LENGTH = 8, 300
 _PARTITIONS = 1000
 _W = TypeVar("_W")
@@ -45,6 +45,12 @@ class WorkerWord(msgspec.Struct, frozen=True):
     problems: list[str]
     notes: list[str]
     partitions: list[PartitionWord]
+
+
+class _Dated(msgspec.Struct, frozen=True):
+    """As much of any word as says how old it is."""
+
+    at: float
 
 
 class ReplayWord(msgspec.Struct, frozen=True):
@@ -154,30 +160,25 @@ class Replaying:
         )
 
 
-def heard(words: Mapping[str, bytes]) -> list[WorkerWord]:
-    """Workers' words by name, those that cannot be read left out: a newer version's, or no word at all."""
-    return _read(words, WorkerWord)
-
-
-def heard_of_replays(words: Mapping[str, bytes]) -> list[ReplayWord]:
-    """The same of replays."""
-    return _read(words, ReplayWord)
-
-
-async def forget_old(words: Words, group: str, now: float) -> None:
-    """Take away what workers said that have said nothing for long."""
-    told = await words.told(workers_of(group))
-    recent = {w.worker for w in heard(told) if now - w.at < FORGOTTEN}
-    if old := sorted(set(told) - recent):
-        await words.untell(workers_of(group), old)
-
-
-def _read(words: Mapping[str, bytes], kind: type[_W]) -> list[_W]:
+def heard(words: Mapping[str, bytes], kind: type[_W]) -> list[_W]:
+    """Words by name, those that cannot be read left out: a newer version's, or no word at all."""
     found = []
     for name in sorted(words):
         with suppress(msgspec.DecodeError):
             found.append(msgspec.json.decode(words[name], type=kind))
     return found
+
+
+async def forget_old(words: Words, among: str, now: float) -> None:
+    """Take away the words of who has said nothing for long, before one's own."""
+
+    def old(word: bytes) -> bool:
+        said = heard({"": word}, _Dated)
+        return not said or now - said[0].at >= FORGOTTEN
+
+    told = await words.told(among)
+    if gone := sorted(name for name, word in told.items() if old(word)):
+        await words.untell(among, gone)
 
 
 def _short(lines: Sequence[str]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pipeline.errors import StoreError
+from pipeline.partition.stores.presence import forget_old
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
 
@@ -24,6 +26,8 @@ def telling(redis: RedisSettings, among: str, name: str, word: Callable[[], byte
     async def say() -> None:
         store = RedisStore(redis)
         try:
+            with suppress(StoreError):
+                await forget_old(store, among, time.time())
             while not over.is_set():
                 with suppress(StoreError):
                     await store.tell(among, name, word())

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.dashboard.acting import Wish, what, wish
-from pipeline.dashboard.overview import QUIET, SILENT, STUCK, Overview, StreamLook
+from pipeline.dashboard.heard import SILENT
+from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError, TidewatchError
 from pipeline.operations.desk import told
 from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,24 @@ def test_no_spike_is_lost_where_points_are_left_out(report: Path) -> None:
     values = json.loads(data[1])[0]["lines"][0]["y"]
     assert len(values) < 30_000
     assert max(values) > 120
+
+
+def test_where_an_alarm_decides_the_ranking_score_and_its_band_are_drawn(tmp_path: Path) -> None:
+    n = 600
+    values = 50 + np.random.default_rng(1).normal(size=n)
+    data = Dataset("d", "metric", ("load",), "here", {"a": Series("a", np.arange(n) * 60_000, (values,))})
+    scored = score_dataset(data, detector="zscore")
+    wide = np.full((n, 1), 1e9)
+    judged = replace(scored, alarm=np.zeros(n), score=np.linspace(0, 30, n), lower=-wide, upper=wide)
+    for one, said in ((scored, "The score is calibrated"), (judged, "The score ranks")):
+        write_report(data, one, (), tmp_path / "r.html")
+        assert said in (tmp_path / "r.html").read_text()
+    found = re.search(r'id="data">(.*?)</script>', (tmp_path / "r.html").read_text(), re.DOTALL)
+    assert found is not None
+    above, below = json.loads(found[1])
+    low, high = (next(line["y"] for line in above["lines"] if line["kind"] == kind) for kind in ("low", "high"))
+    assert max(below["lines"][0]["y"]) == 30
+    assert values.min() - 2 < min(low) < max(high) < values.max() + 2  # a wild band does not squeeze the picture
 
 
 def test_all_of_it_is_in_the_wheel() -> None:

@@ -6,7 +6,7 @@ from pipeline.partition.stores.presence import PartitionWord, Presence, WorkerWo
 
 
 def said(presence: Presence, problems: list[str] | None = None) -> WorkerWord:
-    [word] = heard({"w": presence.word(problems or [], [])})
+    [word] = heard({"w": presence.word(problems or [], [])}, WorkerWord)
     return word
 
 
@@ -38,4 +38,4 @@ def test_whatever_there_is_to_say_it_stays_short() -> None:
 
 def test_what_is_no_word_is_passed_over() -> None:
     word = Presence(worker="w").word([], [])
-    assert [w.worker for w in heard({"a": b"", "b": b"[1]", "c": b"{}", "d": word, "e": b"\xff"})] == ["w"]
+    assert [w.worker for w in heard({"a": b"", "b": b"[1]", "c": b"{}", "d": word, "e": b"\xff"}, WorkerWord)] == ["w"]

@@ -293,7 +293,7 @@ async def test_what_workers_say_of_themselves_is_kept_by_group_and_goes_when_it_
     await store.tell(g, "other", b"no word")
     await store.tell(workers_of("h"), "w", b"{}")
     assert await store.told(g) == {**many, "other": b"no word"}
-    await forget_old(store, "g", 1000.0 + FORGOTTEN + 148.5)
+    await forget_old(store, g, 1000.0 + FORGOTTEN + 148.5)
     assert set(await store.told(g)) == {"w149"}
     await store.untell(g, ["w149"])
     assert await store.told(g) == {}
@@ -306,13 +306,15 @@ def test_a_word_is_kept_while_something_goes_on_and_a_store_that_is_away_holds_n
     server: EmbeddedServer,
 ) -> None:
     replaying = Replaying("taxi", 100, "max")
+    killed = Replaying("nab", 5, "max", clock=lambda: time.time() - FORGOTTEN)
     with sync_redis.Redis.from_url(server.url) as client:
+        client.hset("tidewatch:replays:t", "killed", killed.word())
         with telling(RedisSettings(url=SecretStr(server.url)), "replays:t", replaying.name, replaying.word):
             for _ in range(200):
-                if client.hlen("tidewatch:replays:t"):
+                if client.hexists("tidewatch:replays:t", replaying.name):
                     break
                 time.sleep(0.05)
-            assert client.hvals("tidewatch:replays:t")
+            assert client.hkeys("tidewatch:replays:t") == [replaying.name.encode()]
         assert not client.exists("tidewatch:replays:t")
     with telling(RedisSettings(url=SecretStr("redis://127.0.0.1:1/0")), "replays:t", "x", replaying.word):
         pass
