@@ -82,7 +82,7 @@ class Worker:
                     proposed = True
                 await self._listing.look()
             except StoreError:
-                pass
+                pass  # it is away: asked again, until it is back
             await asyncio.sleep(1.0)
 
     def _partition(self, partition: int, generation: int) -> PartitionLoop:
@@ -164,4 +164,4 @@ class Worker:
             async with asyncio.timeout(limit):
                 await partition.revoked()
         except TimeoutError:
-            pass
+            pass  # the group does not wait for ever: it goes on without this worker's last checkpoint

@@ -53,7 +53,9 @@ def hear(scalars: dict[str, int], event_times: NDArray[np.int64], delays: NDArra
     """Take note of n samples: the partition's event time at each (it never falls), and record time less the observation's own, ms."""
     epochs = event_times // EPOCH
     near = np.abs(delays) <= LIVE
-    for epoch in np.unique(epochs)[-2:].tolist():
+    last = epochs[-1:]
+    before_it = epochs[epochs < last][-1:]
+    for epoch in (*before_it.tolist(), *last.tolist()):
         here = epochs == epoch
         if scalars.get("delay_epoch") != epoch:
             for before, now in zip(_BEFORE, _CURRENT[1:], strict=True):
