@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +21,6 @@ from detectors import numerics
 from detectors.base import DetectorError
 from detectors.model import Model, aggregate
 from detectors.model_file import load
-from detectors.outlying import Said
 from detectors.threshold_choice import from_settings
 from detectors.thresholds import Threshold
 from pipeline.alerts.attention import ORDINAL_BASE
@@ -35,13 +33,14 @@ from pipeline.partition.home import AT_HOME
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import kinds
-from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Scored
 from pipeline.steps.clock import absence, event_time, ticks, waiting
 from pipeline.steps.clock.event_time import EventTime
+from pipeline.steps.clock.order import advance, places_of
 from pipeline.steps.clock.waiting import Waiting
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.judgement import Judged, Judgements, decides
+from pipeline.steps.scored import Results
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
 from pipeline.steps.windows import SeriesWindows
@@ -186,7 +185,8 @@ class PartitionCore:
         self.stream = stream
         self.partition = partition
         model = stream.model
-        self._band_member = band_member(model)
+        hysteresis = stream.settings.threshold.hysteresis
+        self._results = Results(model, stream.windows, hysteresis=hysteresis)
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
         self.selectors = Selectors(stream.settings)
@@ -319,7 +319,7 @@ class PartitionCore:
         come = None if observations.order is None else np.flatnonzero(~observations.order.waited)
         seen = state.scalars.get("observations", 0) + (len(observations) if come is None else len(come))
         offsets = observations.offsets if come is None else observations.offsets[come]
-        places = _places(observations, seen)
+        places = places_of(observations, seen)
         rows, new = state.rows_of(observations.series)
         if (rows < 0).any():
             limit = f"this partition holds {state.max_series} series already (max_series)"
@@ -369,18 +369,9 @@ class PartitionCore:
         before, order, times, vouched = self.clock.now, observations.order, observations.timestamps, pushed.vouched
         if order is None:
             watermarks, absent = self.clock.advance(rows, places, times, vouched, seen, pushed.learnt)
-        else:  # each moves it when it comes, whether it waits or not
-            vouched, went_on, came = order.vouched.copy(), np.flatnonzero(~order.waits), np.flatnonzero(~order.waited)
-            vouched[went_on] &= pushed.vouched
-            if not len(came):
-                return np.full(len(rows), before), vouched, []
-            learnt = [(int(np.searchsorted(came, went_on[i])), row, step) for i, row, step in pushed.learnt]
+        else:
             begun = self.state.scalars.get("observations", 0)
-            clock = self.clock
-            _, absent = clock.advance(rows[came], places[came], times[came], vouched[came], seen, learnt)
-            watermarks = clock.behind(places, before)
-            at, waited = places[went_on], order.waited[went_on]
-            absent = [replace(one, cause=_cause(at, waited, begun + one.behind, one.behind)) for one in absent]
+            watermarks, vouched, absent = advance(self.clock, order, rows, places, times, pushed, begun, seen)
         if before or not self.clock.now:
             return watermarks, vouched, absent
         lives = self.state.arrays["alerts"]
@@ -400,8 +391,7 @@ class PartitionCore:
         learn = usable & ~windows.filled & (windows.ordinals > admission["training"])
         calibrated = np.empty_like(scores.raw)
         members = state.arrays["calibration"]["members"]
-        m = self._band_member
-        remembered = None if m is None else Remembered.of(members[:, m], rows)
+        remembered = self._results.remembered(state, rows)
         for k in range(calibrated.shape[1]):
             calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
         observations, budgets = step.observations, self.selectors.budgets(state, step.rows)
@@ -434,10 +424,11 @@ class PartitionCore:
                 state, rows, observations.timestamps[windows.index], feedback.laxest_of_level(level), own
             )
             level = level if moved is None else level + moved
-            scored = self._by_members(step, scores, calibrated, score, level, learn, remembered)
-            scored.moved = moved
+            scored = self._results.of_members(
+                state, observations, step.pushed, scores, calibrated, score, level, moved, learn, remembered
+            )
             if said is not None:
-                scored = self._outlying(scored, said, scores.each)
+                scored = self._results.of_table(scored, said, scores.each, alarm_decides=self._alarm_decides)
         waited = None if observations.order is None else observations.order.waited
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
@@ -472,93 +463,13 @@ class PartitionCore:
         """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
         assert self._judgements is not None
         state, observations, index = self.state, step.observations, judged.index
-        rows, ordinals = step.rows[index], step.pushed.ordinals[index]
+        rows = step.rows[index]
         members = np.full((2, len(index), raw.shape[1]), np.nan)
         members[:, np.searchsorted(index, step.pushed.windows.index)] = raw, calibrated
         own = None if budgets is None else budgets[index]
         moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
-        return Scored(
-            index=index,
-            rows=rows,
-            ordinals=ordinals,
-            offsets=observations.offsets[index],
-            timestamps=observations.timestamps[index],
-            observed=observations.values[index],
-            raw=members[0],
-            calibrated=members[1],
-            score=self._judgements.ranked(state, judged, rows, members[0]),
-            expected=judged.expected,
-            contributions=judged.shares.astype(np.float32),
-            level=np.full(len(index), np.nan),
-            alarm=judged.alarm if moved is None else judged.alarm - moved,
-            live=judged.live & (ordinals > state.arrays["admission"]["probation"][rows]),
-            packed=step.pushed.packed,
-            spans=step.pushed.spans[index],
-            margins=lambda at: judged.margin[at],
-            floor=judged.floor,
-            moved=moved,
-            budget=judged.budget,
-        )
-
-    def _outlying(self, scored: Scored, said: Said, each: Sequence[NDArray[np.float32] | None]) -> Scored:
-        """Rows of a table as all members together see them; where the settings choose no threshold, the score ranks and the alarm decides."""
-        shares = said.shares(each)
-        told = replace(scored, said=said.members, contributions=scored.contributions if shares is None else shares)
-        if not self._alarm_decides:
-            return told
-        return replace(
-            told,
-            score=np.where(np.isfinite(said.score), said.score, 0.0),
-            level=np.full(len(scored), np.nan),
-            slack=np.minimum(self.stream.settings.threshold.hysteresis, scored.level / 2),
-            budget=10.0 ** (scored.level if scored.moved is None else scored.level - scored.moved),
-        )
-
-    def _by_members(
-        self,
-        step: Step,
-        scores: MemberScores,
-        calibrated: NDArray[np.float64],
-        score: NDArray[np.float64],
-        level: NDArray[np.float64],
-        learn: NDArray[np.bool_],
-        remembered: Remembered | None,
-    ) -> Scored:
-        """What the members' calibrated scores say of each window."""
-        state, model, windows, observations = self.state, self.stream.model, step.pushed.windows, step.observations
-        rows, m = windows.rows, self._band_member
-        usable = np.isfinite(scores.raw).all(axis=1)
-        return Scored(
-            index=windows.index,
-            rows=rows,
-            ordinals=windows.ordinals,
-            offsets=observations.offsets[windows.index],
-            timestamps=observations.timestamps[windows.index],
-            observed=observations.values[windows.index],
-            raw=scores.raw,
-            calibrated=calibrated,
-            score=score,
-            expected=None if scores.expected is None else self.stream.windows.unscale(state, rows, scores.expected),
-            contributions=scores.contributions,
-            level=level,
-            alarm=score - level,
-            live=usable & (windows.ordinals > state.arrays["admission"]["probation"][rows]),
-            packed=windows.packed,
-            spans=step.pushed.spans[windows.index],
-            margins=None
-            if m is None or remembered is None
-            else partial(
-                margins,
-                calibrator=model.calibrator,
-                remembered=remembered,
-                rows=rows,
-                raw=scores.raw[:, m],
-                learn=learn,
-                level=level,
-                channels=model.channels,
-                unscale=partial(self.stream.windows.unscale, state),
-            ),
-        )
+        score = self._judgements.ranked(state, judged, rows, members[0])
+        return self._results.of_judgement(state, observations, step.rows, step.pushed, judged, *members, score, moved)
 
     def hear_delays(self, step: Step, records: RecordBatch) -> None:
         """Take note of how late observations are read, by the time stamps of the records that held them."""
@@ -775,21 +686,6 @@ def _waiting_of(stream: Stream) -> Waiting | None:
         return None
     lateness = settings.lateness // timedelta(milliseconds=1)
     return Waiting(lateness, windows.policy, channels=windows.C, counts=windows.counts)
-
-
-def _places(observations: Observations, stop: int) -> NDArray[np.int64]:
-    """The how-manyeth of the partition's observations each is, from 0; of who waited before, that of who came before it. There are `stop` up to here."""
-    if observations.order is None:
-        return stop - len(observations) + np.arange(len(observations))
-    come = np.cumsum(~observations.order.waited)
-    return np.asarray(come + (stop - come[-1:].sum() - 1), np.int64)
-
-
-def _cause(places: NDArray[np.int64], waited: NDArray[np.bool_], place: int, number: int) -> float:
-    """Which of observations at `places` (rising) came as that how-manyeth; where none of them did, between two, in the order of `number`."""
-    at = int(np.searchsorted(places, place))
-    own = at < len(places) and places[at] == place and not waited[at]
-    return float(at) if own else at - 0.5 + number * 2.0**-30
 
 
 def _of_one_kind(observations: Observations | None) -> Iterator[Observations]:
