@@ -69,7 +69,7 @@ class Listener:
         self._topics = topics
         self._changed: dict[str, tuple[float, float]] = {}
 
-    async def listen(self, now: float) -> Heard:
+    async def heard(self, now: float) -> Heard:
         """What is said at `now` (seconds that only grow). Raises StoreError."""
         workers = heard(await self._words.told(workers_of(self._group)), WorkerWord)
         replays = {t: heard(await self._words.told(replays_into(t)), ReplayWord) for t in self._topics}

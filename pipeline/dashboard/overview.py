@@ -139,7 +139,7 @@ class Overview:
         store_error, stored = "", dict[str, dict[int, Progress]]()
         heard = Heard()
         try:
-            heard = await self._listener.listen(self._clock())
+            heard = await self._listener.heard(self._clock())
             for stream in self._settings.streams:
                 ends = kafka.ends.get(stream.name)
                 stored[stream.name] = {p: at for p in ends or () if (at := await self._store.progress(stream.name, p))}
