@@ -469,7 +469,9 @@ class PartitionCore:
         own = None if budgets is None else budgets[index]
         moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
         score = self._judgements.ranked(state, judged, rows, members[0])
-        return self._results.of_judgement(state, observations, step.rows, step.pushed, judged, *members, score, moved)
+        return self._results.of_judgement(
+            state, observations, step.rows, step.pushed, judged, members[0], members[1], score, moved
+        )
 
     def hear_delays(self, step: Step, records: RecordBatch) -> None:
         """Take note of how late observations are read, by the time stamps of the records that held them."""
