@@ -56,7 +56,7 @@ class Points:
         return {"of": len(known), "fitting": len(fitting), "names": fitting[:MAX_NAMES]}
 
     async def points(self, stream: str, series: str, newest: int = NEWEST) -> dict[str, Any]:
-        """Columns of a series' newest points, by event time. Raises TidewatchError where Kafka or the store is away."""
+        """Columns of a series' newest points, by event time, each with offset (`at`) and partition (`in`) of its observation. Raises TidewatchError where Kafka or the store is away."""
         own = configured(self._settings, stream)
         partition = (await self._known(stream)).get(series)
         newest = max(1, min(newest, 10 * NEWEST))
@@ -105,7 +105,7 @@ class Points:
                 with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # anybody may have written it
                     s = decode_score(value)
                     yield {
-                        "t": s.timestamp, "observed": s.observed, "expected": s.expected,
+                        "t": s.timestamp, "at": s.offset, "in": s.partition, "observed": s.observed, "expected": s.expected,
                         "lower": s.band and s.band.lower, "upper": s.band and s.band.upper,
                         "score": s.score, "threshold": s.threshold, "alarm": None if s.alarm is UNSET else s.alarm,
                     }  # fmt: skip
@@ -120,7 +120,10 @@ class Points:
                 seen, _ = decoder.decode(piece)
                 for i, name in enumerate(seen.series):
                     if name == series:
-                        yield {"t": int(seen.timestamps[i]), "observed": seen.values[i].tolist()}
+                        yield {
+                            "t": int(seen.timestamps[i]), "at": int(seen.offsets[i]), "in": partition,
+                            "observed": seen.values[i].tolist(),
+                        }  # fmt: skip
 
     def _decoder(self, stream: StreamSettings) -> Decoder:
         """Reads observations as the stream's workers do; its model, which says how many channels there are, is read once."""

@@ -24,6 +24,7 @@ from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard import acting
 from pipeline.dashboard.board import Board
 from pipeline.dashboard.events import Streams, events
+from pipeline.dashboard.marks import marks
 from pipeline.dashboard.overview import Overview, watch
 from pipeline.dashboard.points import NEWEST, Points
 from pipeline.dashboard.whatif import Trials
@@ -195,12 +196,16 @@ def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _
 
     async def points(request: web.Request) -> web.Response:
         query = request.query
-        newest = query.get("newest", "")
-        asked = int(newest) if newest.isdecimal() and len(newest) < 9 else NEWEST
+        asked = _whole(request, "newest") or NEWEST
         return _json(await _there(answers).points.points(query.get("stream", ""), query.get("series", ""), asked))
 
     async def decisions(request: web.Request) -> web.Response:
         return _json(await acting.decisions(_there(answers).settings, request.query.get("stream", "")))
+
+    async def decided(request: web.Request) -> web.Response:
+        query, (since, until, partition) = request.query, (_whole(request, n) for n in ("from", "to", "partition"))
+        there, stream = _there(answers), query.get("stream", "")
+        return _json(await marks(there.settings, stream, query.get("series", ""), partition, since, until))
 
     async def attempt(request: web.Request) -> web.Response:
         days = request.query.get("days", "7")
@@ -212,8 +217,14 @@ def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _
     return {
         "/api/try": attempt,
         "/api/rights": rights, "/api/alert": alert, "/api/series": series, "/api/points": points,
-        "/api/decisions": decisions,
+        "/api/decisions": decisions, "/api/marks": decided,
     }  # fmt: skip
+
+
+def _whole(request: web.Request, name: str) -> int:
+    """A whole number of the query; 0 where it is none."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _deciding(board: Board, answers: Answers | None) -> _Handler:

@@ -49,6 +49,27 @@ export function shade(u, spans) {
   ctx.restore();
 }
 
+// Upright lines with a word at their top: [x, word].
+export function flag(u, marks) {
+  const { ctx, bbox } = u, size = 10 * devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colour("quiet");
+  ctx.lineWidth = devicePixelRatio;
+  ctx.font = `${size}px system-ui`;
+  for (const [at, word] of marks) {
+    const x = u.valToPos(at, "x", true);
+    if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
+    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    const wide = ctx.measureText(word).width, left = x + wide + size > bbox.left + bbox.width;
+    ctx.fillText(word, left ? x - wide - 3 * devicePixelRatio : x + 3 * devicePixelRatio, bbox.top + size);
+  }
+  ctx.restore();
+}
+
 // Where the wheel with Ctrl leads: the new interval of x, around the pointer and within the data.
 export function wheeled(u, event) {
   const { min, max } = u.scales.x, at = u.posToVal(event.offsetX, "x"), factor = event.deltaY < 0 ? 0.75 : 1.33, all = u.data[0];

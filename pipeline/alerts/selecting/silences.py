@@ -63,6 +63,19 @@ class Calendar(msgspec.Struct, frozen=True):
                         end = max(end, self._last(midnight + window.ends * _MINUTE))
         return end if at < end else 0
 
+    def windows(self, since: int, until: int) -> Iterator[tuple[int, int]]:
+        """(begin, end) of all windows that lie at least partly between two event times, ms, in the order of their days."""
+        _, ahead = self.offsets[0]
+        for day in range((since + ahead) // _DAY - 3, (until + ahead) // _DAY + 4):
+            for window in self.weekly:
+                if (day + 3) % 7 in window.days:
+                    begin, end = (
+                        self._first(day * _DAY + window.begins * _MINUTE),
+                        self._last(day * _DAY + window.ends * _MINUTE),
+                    )
+                    if begin < min(end, until) and since < end:
+                        yield begin, end
+
     def _first(self, local: int) -> int:
         """When the clock first shows a time or a later one; of two that it shows twice the first."""
         for since, ahead, until in self._segments():

@@ -1,14 +1,15 @@
-// A picture of points over time: observed, expected and band; alerts as spans. Drawn by uPlot.
+// A picture of points over time: observed, expected and band; alerts as spans, silences as gray ones, decisions as marks. Drawn by uPlot.
 // Drag to zoom, double click to see all, Ctrl + wheel to zoom at the pointer, arrow keys to move.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { clock, day, finite, moment, number, preferences } from "./words.js";
-import { axes, colour, MOST, onWheel, shade, span } from "./draw.js";
+import { lines } from "./marks.js";
+import { axes, colour, flag, MOST, onWheel, shade, span } from "./draw.js";
 
 const UPlot = globalThis.uPlot;
 
 // points: [{t, observed, expected, lower, upper, score, level}], each value of one channel, by rising t.
-export function Chart({ points, spans = [], peak = null, label, height = 260, group = "time", scored = false, range = null, onrange = null }) {
+export function Chart({ points, spans = [], marks = [], peak = null, label, height = 260, group = "time", scored = false, range = null, onrange = null }) {
   const place = useRef(null), plot = useRef(null), own = useRef(false);
   const [reading, setReading] = useState("");
   const [theme, setTheme] = useState(0);
@@ -42,7 +43,7 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
   }, [points]);
 
   useEffect(() => { if (plot.current && range) zoom(plot.current, range); }, [range?.[0], range?.[1]]);
-  useEffect(() => { plot.current?.redraw(); }, [spans, peak]);
+  useEffect(() => { plot.current?.redraw(); }, [spans, marks, peak]);
 
   function zoom(made, [from, to]) {
     own.current = false;
@@ -70,8 +71,8 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
         ],
       bands: scored ? [] : [{ series: [2, 1], fill: colour("band") }],
       hooks: {
-        drawClear: [(u) => shade(u, current.current.spans.map((s) => [s.from / 1000, s.to / 1000, s.severity]))],
-        draw: [(u) => drawPeak(u)],
+        drawClear: [(u) => shade(u, [...current.current.spans.map((s) => [s.from / 1000, s.to / 1000, s.severity]), ...current.current.marks.flatMap((m) => m.silent.map(([a, b]) => [a / 1000, b / 1000, "silent"]))])],
+        draw: [(u) => drawPeak(u), (u) => flag(u, lines(current.current.marks))],
         setCursor: [(u) => setReading(read(u))],
         setSelect: [() => { own.current = true; }],
         setScale: [(u, key) => { if (key === "x" && own.current && onrange) onrange([u.scales.x.min * 1000, u.scales.x.max * 1000]); }],
@@ -80,7 +81,7 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
   }
 
   const current = useRef({});
-  current.current = { spans, peak };
+  current.current = { spans, marks, peak };
 
   function drawPeak(u) {
     const at = current.current.peak;
@@ -103,6 +104,8 @@ export function Chart({ points, spans = [], peak = null, label, height = 260, gr
     const i = u.cursor.idx;
     if (i === null || i === undefined) return "";
     const of = (k) => u.data[k][i];
+    const mark = current.current.marks.find((m) => m.t !== null && Math.abs(u.valToPos(m.t / 1000, "x") - u.cursor.left) < 5);
+    if (mark) return `${mark.serial}: ${mark.what}, by ${mark.by}`;
     if (scored) return `${moment(u.data[0][i] * 1000)}: ${number(of(1))}${finite(of(2)) ? ` (level ${number(of(2))})` : ""}`;
     const band = finite(of(1)) && finite(of(2)) ? `, let pass ${number(of(1))} … ${number(of(2))}` : "";
     return `${moment(u.data[0][i] * 1000)}: ${number(of(4))}${finite(of(3)) ? `, expected ${number(of(3))}` : ""}${band}`;

@@ -1,8 +1,10 @@
-// Any series, alert or not: its newest points with what was expected and let pass, its score below, its alerts as spans. Several below one another.
+// Any series, alert or not: its newest points with what was expected and let pass, its score below, its alerts as spans,
+// what was decided as marks. Several below one another.
 
 import { Dialog, SaidOf } from "./acting.js";
 import { Chart } from "./chart.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
+import { Decided, useMarks } from "./marks.js";
 import { address, change, here, useRoute } from "./route.js";
 import { ask, known, useKnown } from "./store.js";
 import { count, finite, lasting, moment } from "./words.js";
@@ -73,6 +75,7 @@ function One({ stream, name, range }) {
   const channels = points.length ? (points.at(-1).observed?.length ?? 1) : 1;
   const of = useMemo(() => Array.from({ length: Math.min(channels, 8) }, (_, c) => points.map((p) => ({ t: p.t, observed: p.observed?.[c] ?? null, expected: p.expected?.[c] ?? null, lower: p.lower?.[c] ?? null, upper: p.upper?.[c] ?? null }))), [got]);
   const scores = useMemo(() => points.map((p) => ({ t: p.t, score: p.score, level: p.threshold })), [got]);
+  const marks = useMarks(stream, name, points);
   const last = points.at(-1)?.t;
   const shown = useMemo(() => (range && last ? [last - range, last] : null), [range, last]);
   const group = `series-${stream}-${name}`;
@@ -81,13 +84,14 @@ function One({ stream, name, range }) {
     ${!got && !trouble ? html`<p class="loading">reading its newest points …</p>` : null}
     ${got && !points.length ? html`<p class="empty">None of the newest ${count(got.newest)} records of partition ${got.partition} of ${got.topic} is of this series.</p>` : null}
     ${points.length ? html`<div class="charts">
-      ${of.map((p, c) => html`<${Chart} key=${c} points=${p} spans=${spans} group=${group} range=${shown} onrange=${see} height=${channels > 1 ? 170 : 260} label=${channels > 1 ? `channel ${c + 1}` : "observed, expected, and what is let pass"} />`)}
-      ${scores.some((p) => finite(p.score)) ? html`<${Chart} points=${scores} spans=${spans} group=${group} range=${shown} onrange=${see} scored=${true} height=${120} label="score" />` : null}</div>
+      ${of.map((p, c) => html`<${Chart} key=${c} points=${p} spans=${spans} marks=${marks} group=${group} range=${shown} onrange=${see} height=${channels > 1 ? 170 : 260} label=${channels > 1 ? `channel ${c + 1}` : "observed, expected, and what is let pass"} />`)}
+      ${scores.some((p) => finite(p.score)) ? html`<${Chart} points=${scores} spans=${spans} marks=${marks} group=${group} range=${shown} onrange=${see} scored=${true} height=${120} label="score" />` : null}</div>
       <p class="quiet">${count(points.length)} points from ${moment(points[0].t)} to ${moment(last)}, out of the newest ${count(got.newest)} records of ${got.topic}[${got.partition}]${got.source === "scores" ? "" : ". What was expected is not published: set score_topic in the stream's settings to see it"}
       ${newest < 200_000 ? html` <button type="button" class="small" onClick=${() => setNewest(200_000)}>reach further back</button>` : null}</p>` : null}
     ${operator && points.length ? html`<p class="act"><button type="button" onClick=${() => miss(true)}>You missed one…</button> <span class="quiet">zoom to where it was first</span></p>` : null}
     ${missing ? html`<${Dialog} doing="missed" stream=${stream} series=${name} range=${seen ?? shown ?? [last, last]} done=${() => miss(false)} />` : null}
     <${SaidOf} stream=${stream} series=${name} />
+    <${Decided} stream=${stream} marks=${marks} />
     <h3>alerts: ${alerts.length}</h3>
     <ul class="beside">${alerts.slice(0, 30).map((r) => html`<li class=${r.status === "resolved" ? "resolved" : r.severity}><a href=${address("alerts", { alert: r.id })}>${r.kind || "unusual"}</a> <span>${r.status}, ${moment(r.starts_at)}, ${lasting(Date.parse(r.last_seen) - Date.parse(r.starts_at))}</span></li>`)}</ul>
   </article>`;

@@ -17,6 +17,8 @@ from pipeline.dashboard.server import Tokens, serving
 from pipeline.embedded.servers import start_redis
 from pipeline.settings import load_settings
 
+SHOTS = Path(__file__).parents[3] / "out" / "page"
+
 pytestmark = pytest.mark.kafka
 
 OPERATOR = "0perators-of-this-test"
@@ -81,6 +83,10 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await expect(page.locator(".detail .said s")).to_have_text("normal")
 
         await page.locator(".detail .sub").get_by_role("link", name="series").click()
+        await expect(page.locator(".detail")).to_contain_text("decisions: 5")
+        await expect(page.locator(".detail")).to_contain_text("acknowledge quiet by ann (page)")
+        await expect(page.locator(".detail")).to_contain_text("from behind the observation of 2023-11-15 03:12:20 on")
+        await page.screenshot(path=SHOTS / "series-decided.png")
         await page.get_by_role("button", name="You missed one…").click()
         await page.get_by_label("from", exact=True).fill(rfc3339(START + 280 * STEP))
         await page.get_by_label("to", exact=True).fill(rfc3339(START + 298 * STEP))

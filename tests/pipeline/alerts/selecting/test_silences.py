@@ -58,6 +58,8 @@ def test_windows_of_a_week_are_those_of_the_local_clock_where_it_is_put_on_and_b
         made = calendar([text], zone, now=NOW)
         covered = [bool(made.end(ms(start) + m * MINUTE)) for m in range(2 * 1440)]
         assert covered == covered_by_the_clock([window], zone, ms(start), 2 * 1440), text
+        stretches = list(made.windows(ms(start), ms(start) + 2 * 1440 * MINUTE))
+        assert covered == [any(a <= ms(start) + m * MINUTE < b for a, b in stretches) for m in range(2 * 1440)], text
 
 
 def test_a_window_ends_when_it_ends() -> None:
