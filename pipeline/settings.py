@@ -53,6 +53,7 @@ from detectors.budget import parse as parse_budget
 from pipeline.addresses import host_list, redis_address
 from pipeline.errors import SettingsError
 from pipeline.wrong_settings import in_words
+from producers.formats.channels import check_channels
 from producers.formats.fields import Fields
 from producers.formats.naming import check_template
 from producers.formats.registry.address import check_url
@@ -445,6 +446,9 @@ class AlertSettings(_Table):
 WITH_FIELDS = ("json", "registry", "auto")
 """Formats whose records may have any fields."""
 
+ALONE = ("prometheus", "remote-write")
+"""Formats in which a message may hold some of the values of a time only, and the next one the others."""
+
 Format = Literal[
     "native", "telegraf", "influx", "prometheus", "remote-write", "otlp", "cloudevents", "csv", "json", "registry", "auto"
 ]  # fmt: skip
@@ -454,6 +458,13 @@ Format = Literal[
 def _fit_fields(fields: FieldSettings, of: str) -> None:
     if fields != FieldSettings() and of not in WITH_FIELDS:
         msg = f"fields is for records of one's own fields: set format to one of {', '.join(WITH_FIELDS)}"
+        raise ValueError(msg)
+
+
+def _fit_channels(channels: Sequence[str], of: str) -> None:
+    check_channels(channels)
+    if channels and of in ALONE:
+        msg = f"channels is for messages that hold all channels of a series; in format {of} each value may come in another one"
         raise ValueError(msg)
 
 
@@ -647,6 +658,10 @@ class StreamSettings(_Table):
         "Known as such without it: Prometheus names in _total, _count, _sum, _bucket, and OTLP's sums.",
     )
     gauge: tuple[str, ...] = Field((), description="Series that are no counters, whatever their name or format says.")
+    channels: tuple[str, ...] = Field(
+        (),
+        description="For a model of several channels, in its order: the fields of a message, or ends of its metrics' names, that are the channels of one series (docs/formats.md, Channels). Empty: each is a series.",
+    )
     time_zone: str = Field(
         "",
         description="Whose midnight and weekend the series keep, as Europe/Berlin (summer time included); empty: as the model file says, UTC "
@@ -698,6 +713,7 @@ class StreamSettings(_Table):
     @model_validator(mode="after")
     def _fields_of_a_format_that_has_some(self) -> Self:
         _fit_fields(self.fields, self.format)
+        _fit_channels(self.channels, self.format)
         return self
 
     def budgets(self, kind: Literal["metric", "table"]) -> tuple[Budget, ...]:
@@ -768,6 +784,11 @@ class IntakeSettings(_Table):
         "Default: the stream's.",
     )
     format: Format = Field("auto", description="Format of the raw records (docs/formats.md).")
+    channels: tuple[str, ...] = Field(
+        (),
+        description="For a model of several channels, in its order: the fields of a message, or ends of its metrics' names, that are the channels of one series "
+        "(docs/formats.md, Channels). Empty: each is a series.",
+    )
     fields: FieldSettings = Field(default_factory=FieldSettings)
     drop_labels: tuple[str, ...] = Field(
         (),
@@ -811,7 +832,13 @@ class IntakeSettings(_Table):
     @model_validator(mode="after")
     def _fields_of_a_format_that_has_some(self) -> Self:
         _fit_fields(self.fields, self.format)
+        _fit_channels(self.channels, self.format)
         return self
+
+    @property
+    def width(self) -> int:
+        """How many channels its observations have."""
+        return len(self.channels) or 1
 
     @model_validator(mode="before")
     @classmethod

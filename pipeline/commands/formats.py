@@ -112,9 +112,11 @@ def _looked_at(source: str, settings: Settings, stream: StreamSettings | None, f
 
     given = format_ or (stream.format if stream is not None else "auto")
     counter, gauge = (stream.counter, stream.gauge) if stream is not None else ((), ())
-    fields, registry = None if stream is None else stream.fields.chosen(), registry_of(settings.registry)
+    more: dict[str, Any] = {"registry": registry_of(settings.registry)}
+    if stream is not None:
+        more |= {"fields": stream.fields.chosen(), "channels": stream.channels}
     if not source.startswith(KAFKA):
-        seen = Preview(given, counter, gauge, fields=fields, registry=registry)
+        seen = Preview(given, counter, gauge, **more)
         batches = messages_of(Path(source))
     else:
         from pipeline.kafka import topics
@@ -123,7 +125,7 @@ def _looked_at(source: str, settings: Settings, stream: StreamSettings | None, f
 
         topic = source.removeprefix(KAFKA)
         facts = topics.require(connect_admin(settings.kafka), settings.kafka, [topic])
-        seen = Preview(given, counter, gauge, partitions=facts[topic].partitions, fields=fields, registry=registry)
+        seen = Preview(given, counter, gauge, partitions=facts[topic].partitions, **more)
         batches = read_to_the_end(settings.kafka, topic, newest=newest)
     for batch in batches:
         seen.take(batch)
@@ -151,7 +153,8 @@ def _told(seen: Preview, most: int) -> list[str]:
         key = ", ".join(
             "none" if k is None else ascii(k.decode(errors="replace")) for k in sorted(s.keys, key=lambda k: k or b"")
         )
-        lines.append(f"  {s.kind:<8} {s.observations:>7,}  {name}  = {s.value:g} at {rfc3339(s.timestamp)}, key {key}")
+        value = ", ".join(f"{v:g}" for v in s.values)
+        lines.append(f"  {s.kind:<8} {s.observations:>7,}  {name}  = {value} at {rfc3339(s.timestamp)}, key {key}")
     if len(ordered) > most:
         lines.append(f"  ... and {len(ordered) - most:,} more series (--most)")
     lines += [f"left out: {n:,} {what}" for what, n in sorted(seen.skipped.items())]
@@ -176,7 +179,8 @@ def _lines(seen: Preview) -> list[dict[str, Any]]:
     for name, s in sorted(seen.series.items()):
         keys = [None if k is None else k.decode(errors="replace") for k in sorted(s.keys, key=lambda k: k or b"")]
         out.append(
-            {"series": name, "kind": s.kind, "observations": s.observations, "timestamp": s.timestamp, "value": s.value,
+            {"series": name, "kind": s.kind, "observations": s.observations, "timestamp": s.timestamp,
+             **({"value": s.values[0]} if len(s.values) == 1 else {"values": list(s.values)}),
              "partitions": sorted(s.partitions), "keys": keys}
         )  # fmt: skip
     for (reason, detail), at in seen.letters.items():

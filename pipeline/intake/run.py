@@ -98,7 +98,9 @@ class Intake:
         self._stream = stream
         self._publisher = publisher
         self._ask = ask
-        self._decoder = Decoder("metric", 1, format=intake.format, fields=intake.fields.chosen())
+        self._decoder = Decoder(
+            "metric", intake.width, format=intake.format, fields=intake.fields.chosen(), named=intake.channels
+        )
         self._registry = registry_of(settings.registry)
         self._patiently = Waiting(asyncio.sleep, self._on_waiting, log.bind(intake=intake.name))
         self._names = renamed(intake.drop_labels, intake.series)

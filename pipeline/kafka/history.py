@@ -33,6 +33,7 @@ def read_metrics(
     gauge: Sequence[str] = (),
     fields: Fields | None = None,
     registry: Registry | None = None,
+    named: Sequence[str] = (),
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order; of one that lies in several partitions, in the order of time.
 
@@ -44,6 +45,8 @@ def read_metrics(
         As the settings of a stream have them.
     registry
         For values behind a schema registry.
+    named
+        The channels, by their names, where the format puts them together.
 
     Raises
     ------
@@ -54,7 +57,8 @@ def read_metrics(
     RegistryError
         The schema registry cannot be asked.
     """
-    decoder, kinds = Decoder("metric", channels, format=format, fields=fields), Kinds(counter, gauge)
+    decoder = Decoder("metric", channels, format=format, fields=fields, named=named)
+    kinds = Kinds(counter, gauge)
     connect_admin(kafka)  # says in words why no broker answers
     pieces: dict[str, list[_Piece]] = defaultdict(list)
     for batch in read_to_the_end(kafka, topic):

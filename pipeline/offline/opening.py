@@ -23,7 +23,7 @@ def open_data(data: str, layout: Layout, *, channels: int = 1, config: Path | No
     Parameters
     ----------
     channels, config
-        Of a topic: values in an observation; the settings file.
+        Of a topic: values in an observation, where the settings name none; the settings file.
 
     Raises
     ------
@@ -47,8 +47,14 @@ def stream_of(settings: Settings, topic: str) -> StreamSettings | None:
             return stream
         for intake in settings.intake:
             if intake.stream == stream.name and intake.reads(topic):
-                return stream.model_copy(update={"format": intake.format, "fields": intake.fields})
+                as_raw = {"format": intake.format, "fields": intake.fields, "channels": intake.channels}
+                return stream.model_copy(update=as_raw)
     return None
+
+
+def unnamed(channels: int) -> tuple[str, ...]:
+    """What channels are called of which nobody says it."""
+    return ("value",) if channels == 1 else tuple(f"value {c + 1}" for c in range(channels))
 
 
 def stream_name(text: str) -> str:
@@ -69,14 +75,16 @@ def _topic(topic: str, channels: int, config: Path | None) -> Dataset:
             "counter": stream.counter,
             "gauge": stream.gauge,
             "fields": stream.fields.chosen(),
+            "named": stream.channels,
         }
+        channels = len(stream.channels) or channels
     found = read_metrics(settings.kafka, topic, channels=channels, registry=registry_of(settings.registry), **form)
     place = _places(found)
     series = {
         name: Series(name, times, tuple(values.T), usual_step(np.sort(times)), place[name])
         for name, (times, values) in found.items()
     }
-    names = ("value",) if channels == 1 else tuple(f"value {c + 1}" for c in range(channels))
+    names = stream.channels if stream is not None and stream.channels else unnamed(channels)
     rows = sum(map(len, series.values()))
     as_what = f"as stream {stream.name} reads it" if stream is not None else "its format told by its content"
     line = f"topic {topic}: {rows:,} observations of {len(series):,} series, {as_what}"

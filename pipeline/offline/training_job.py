@@ -33,7 +33,7 @@ from detectors.training import (
     train_metric,
     train_table,
 )
-from pipeline.offline.opening import KAFKA, open_data
+from pipeline.offline.opening import KAFKA, open_data, unnamed
 from producers.datasets import Dataset, Layout, Series
 from producers.datasets.base import usual_step
 
@@ -152,7 +152,8 @@ def open_source(
             found.name, found.source, table=found, labels=labels, synthetic=found.synthetic, reading=found.reading
         )
     metric = {name: (s.timestamps, s.values) for name, s in found.series().items()}
-    names = found.channels if len(found.channels) > 1 and not data.startswith(KAFKA) else ()
+    told = len(found.channels) > 1 and found.channels != unnamed(len(found.channels))
+    names = found.channels if told else ()
     return Source(
         found.name,
         found.source,

@@ -42,7 +42,7 @@ class SeriesSeen:
     kind: str
     observations: int = 0
     timestamp: int = 0
-    value: float = 0.0
+    values: tuple[float, ...] = ()
     partitions: set[int] = field(default_factory=set)
     keys: set[bytes | None] = field(default_factory=set)
 
@@ -69,6 +69,7 @@ class Preview:
         partitions: int = 1,
         fields: Fields | None = None,
         registry: Registry | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         self.format = format
         self.records = 0
@@ -76,7 +77,7 @@ class Preview:
         self.series: dict[str, SeriesSeen] = {}
         self.letters: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.keyless = 0
-        self._decoder = Decoder("metric", 1, format=format, fields=fields)
+        self._decoder = Decoder("metric", len(channels) or 1, format=format, fields=fields, named=channels)
         self._registry = registry
         self._kinds = Kinds(counter, gauge)
         self._partitions = partitions
@@ -109,11 +110,11 @@ class Preview:
                 self.letters[r.reason, r.detail].append(int(batch.offsets[r.index]))
         told = np.zeros(len(observations), np.uint8) if observations.kinds is None else observations.kinds
         keys = [batch.keys[i] for i in np.searchsorted(batch.offsets, observations.offsets).tolist()]
-        values, times = observations.values[:, 0].tolist(), observations.timestamps.tolist()
+        values, times = observations.values.tolist(), observations.timestamps.tolist()
         for i, name in enumerate(observations.series):
             kind = KINDS[int(self._kinds.of_series(name, told[i : i + 1])[0])]
             seen = self.series.setdefault(name, SeriesSeen(kind))
-            seen.kind, seen.timestamp, seen.value = kind, times[i], values[i]
+            seen.kind, seen.timestamp, seen.values = kind, times[i], tuple(values[i])
             seen.observations += 1
             seen.partitions.add(batch.partition)
             if len(seen.keys) < 3:

@@ -122,6 +122,7 @@ def create_stream(settings: StreamSettings, model: Model, scorer: Scorer | None 
             features=model.features,
             format=settings.format,
             fields=settings.fields.chosen(),
+            named=settings.channels,
         ),
         windows=SeriesWindows(model, settings),
         threshold=from_settings(settings.threshold, budgets, settings.alerts.resolve_count),

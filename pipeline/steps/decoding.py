@@ -30,6 +30,8 @@ from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
 from producers.formats.base import MAX_POINTS, Parsed, Parser, Point, Reason, Unusable, checked_series, shown
+from producers.formats.channels import Channels, Row
+from producers.formats.detect import format_of
 from producers.formats.fields import Fields, parse_json
 from producers.formats.native import Item, Kind, Reader, reader_of_many, reader_of_one
 from producers.formats.packed import GZIP, unpacked
@@ -65,9 +67,11 @@ class Decoder:
     features
         For tables; None for metrics.
     format
-        `native`, or a foreign format (metrics with one channel only).
+        `native`, or a foreign format (metrics only; of several channels with `named`).
     fields
         Which fields of records of one's own are what.
+    named
+        Which metrics of a message are the channels of one series, in order (`producers.formats.channels`); empty: each is a series.
 
     Attributes
     ----------
@@ -87,13 +91,19 @@ class Decoder:
         features: FeatureEncoder | None = None,
         format: str = "native",  # noqa: A002  # the setting's name
         fields: Fields | None = None,
+        named: Sequence[str] = (),
     ) -> None:
         if format != "native" and format not in FOREIGN:
             msg = f"unknown input format {format!r}; choose one of native, {', '.join(FOREIGN)}"
             raise SettingsError(msg)
-        if format != "native" and (kind, channels) != ("metric", 1):
+        if named and (kind, channels) != ("metric", len(named)):
+            what = "rows of a table" if kind == "table" else f"{channels} of them"
+            msg = f"channels names {len(named)}, the model takes {what}: name those that it was trained with, or train one with these"
+            raise SettingsError(msg)
+        if format != "native" and not named and (kind, channels) != ("metric", 1):
             what = "a table" if kind == "table" else f"{channels} channels"
-            msg = f"format {format} brings metrics with one channel, the model takes {what}; use format native"
+            mend = "use format native" if kind == "table" else "name them by the setting channels, or use format native"
+            msg = f"format {format} brings metrics with one channel, the model takes {what}; {mend}"
             raise SettingsError(msg)
         if (kind == "table") != (features is not None):
             msg = f"a model of kind {kind} {'needs' if kind == 'table' else 'has no'} fitted features; train it again"
@@ -107,7 +117,8 @@ class Decoder:
         fields = Fields() if fields is None else fields
         self._foreign: Parser | None = partial(parse_json, fields=fields) if format == "json" else FOREIGN.get(format)
         self._schemas = Schemas(fields) if format in ("registry", "auto") else None
-        self._unnamed = format in _KEYED
+        self._channels = Channels(named) if named else None
+        self._unnamed = format in _KEYED or bool(named)
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
 
@@ -186,6 +197,25 @@ class Decoder:
             return self._schemas.parse(value)
         return parse(unpacked(value) if value.startswith(GZIP) else value)
 
+    def _found(self, parse: Parser, value: bytes) -> tuple[Sequence[Point | Row], Parsed]:
+        """What one record holds, of which `Parsed` says what is left out and refused. Raises Unusable."""
+        if self._channels is None:
+            parsed = self._parsed(parse, value)
+            return parsed.points, parsed
+        if self.format == "auto":
+            plain = unpacked(value) if value.startswith(GZIP) else value
+            if format_of(plain) == "native":  # it says all of its channels at once
+                return [self._native_row(plain)], Parsed()
+        parsed = self._parsed(parse, value)
+        return self._channels.rows(parsed), parsed
+
+    def _native_row(self, value: bytes) -> Row:
+        try:
+            many = self._many.decode(value)
+        except _ERRORS:
+            many = self._many.reread(value)
+        return Row(many.series or "", many.timestamp, many.values)
+
     def _rows(
         self,
         batch: RecordBatch,
@@ -217,37 +247,45 @@ class Decoder:
         compact: list[int],
     ) -> Observations:
         """Observations of a foreign format: any number of points in each record. Which are compact batches is told, and left to others."""
-        points: list[Point] = []
+        points: list[Point | Row] = []
         counts = np.zeros(len(values), np.intp)
         for i, value in enumerate(values):
             if value.startswith(MAGIC):
                 compact.append(i)
                 continue
             try:
-                parsed = self._parsed(parse, value)
+                found, parsed = self._found(parse, value)
                 if self._unnamed:
-                    parsed.points = [_keyed(p, batch.keys[index[i]]) for p in parsed.points]
+                    found = [_keyed(p, batch.keys[index[i]]) for p in found]
             except Unusable as error:
                 rejected.append(Rejected(int(index[i]), error.reason, error.detail))
                 continue
-            points += parsed.points
-            counts[i] = len(parsed.points)
+            points += found
+            counts[i] = len(found)
             if parsed.skipped:
                 self.skipped.update(parsed.skipped)
             if parsed.refused:  # one dead letter a record, however many points are wrong
                 first, others = parsed.refused[0], len(parsed.refused) - 1
                 detail = f"{first.detail} (and {others} more points)" if others else first.detail
                 rejected.append(Rejected(int(index[i]), first.reason, detail))
-        kinds = np.fromiter([p.kind for p in points], np.uint8, len(points))
-        begun = np.fromiter([p.begun for p in points], np.int64, len(points))
-        return Observations(
+        n = len(points)
+        observations = Observations(
             offsets=batch.offsets[np.repeat(index, counts)],
             series=[p.series for p in points],
-            timestamps=np.fromiter([p.timestamp for p in points], np.int64, len(points)),
-            values=np.fromiter([p.value for p in points], np.float64, len(points)).reshape(-1, 1),
-            kinds=kinds if kinds.any() else None,
-            begun=begun if begun.any() else None,
+            timestamps=np.fromiter([p.timestamp for p in points], np.int64, n),
+            values=np.zeros((0, self.width)),
         )
+        if self._channels is not None:
+            flat = chain.from_iterable([cast("Row", p).values for p in points])
+            observations.values = np.fromiter(flat, np.float64, n * self.width).reshape(-1, self.width)
+            return observations
+        alone = cast("list[Point]", points)
+        observations.values = np.fromiter([p.value for p in alone], np.float64, n).reshape(-1, 1)
+        kinds = np.fromiter([p.kind for p in alone], np.uint8, n)
+        begun = np.fromiter([p.begun for p in alone], np.int64, n)
+        observations.kinds = kinds if kinds.any() else None
+        observations.begun = begun if begun.any() else None
+        return observations
 
 
 def _bytes_of(values: Sequence[bytes | None]) -> int:
@@ -351,7 +389,7 @@ def _named(
     return names, [items[i] for i in keep], index[keep]
 
 
-def _keyed(point: Point, key: bytes | None) -> Point:
+def _keyed(point: Point | Row, key: bytes | None) -> Point | Row:
     """The point, named by the record's key where it names no series itself."""
     return point if point.series else point._replace(series=checked_series(_key(key)))
 

@@ -108,10 +108,13 @@ def series_name(name: str, labels: Mapping[str, str]) -> str:
     if not name:
         raise Unusable(Reason.NO_SERIES, "the metric has no name")
     check_labels(len(labels))
-    if labels:
-        pairs = ",".join(f'{label}="{_escaped(labels[label])}"' for label in sorted(labels))
-        name = f"{name}{{{pairs}}}"
-    return checked_series(name)
+    return checked_series(name + labels_text(labels) if labels else name)
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Labels as they stand behind a name; empty where there are none."""
+    pairs = ",".join(f'{label}="{_escaped(labels[label])}"' for label in sorted(labels))
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def check_labels(count: int) -> None:

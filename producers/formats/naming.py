@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from producers.formats.base import Unusable, checked_series, series_name
+from producers.formats.base import Unusable, checked_series, labels_text
 
 METRIC = "metric"
 """Stands for the name before the labels."""
@@ -24,7 +24,7 @@ _KEPT = 1 << 17
 
 
 def labels_of(series: str) -> tuple[str, dict[str, str]]:
-    """The name before the labels, and the labels; a name that has none in the form of `series_name` is all name.
+    """The name before the labels (of a series of channels it may be empty), and the labels; a name that has none in the form of `series_name` is all name.
 
     >>> labels_of('cpu{core="0",host="a"}')
     ('cpu', {'core': '0', 'host': 'a'})
@@ -36,7 +36,7 @@ def labels_of(series: str) -> tuple[str, dict[str, str]]:
             return series, {}
         labels[found[1]] = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], found[2])
         at = found.end()
-    return (name, labels) if name and labels else (series, {})
+    return (name, labels) if labels else (series, {})
 
 
 def check_template(template: str) -> None:
@@ -71,7 +71,7 @@ def renamed(drop_labels: Sequence[str], template: str) -> Callable[[Sequence[str
                 return checked_series(called)
         if not dropped & labels.keys():
             return series
-        return series_name(name, {k: v for k, v in labels.items() if k not in dropped})
+        return name + labels_text({k: v for k, v in labels.items() if k not in dropped}) or series
 
     def names_of(names: Sequence[str]) -> list[str]:
         if len(known) > _KEPT:  # whoever makes up names must not fill the memory

@@ -32,12 +32,18 @@ def unfit(intakes: Sequence[IntakeSettings], models: Mapping[str, Model]) -> Ite
     """What is wrong between intakes and the models of the streams that they feed."""
     for intake in intakes:
         model = models.get(intake.stream)
-        if model is None or (model.kind, model.channels) == ("metric", 1):
+        if model is None or (model.kind, model.channels) == ("metric", intake.width):
             continue
         takes = "rows of a table" if model.kind == "table" else f"{model.channels} channels"
+        brings = "one channel" if intake.width == 1 else f"{intake.width} channels"
+        mend = (
+            "take the intake out of the settings"
+            if model.kind == "table"
+            else "set its channels to those that the model was trained with"
+        )
         yield (
-            f"intake {intake.name} brings metrics of one channel, and the model of stream {intake.stream} takes {takes}: take the intake "
-            "out of the settings, or train a model of such metrics"
+            f"intake {intake.name} brings metrics of {brings}, and the model of stream {intake.stream} takes {takes}: {mend}, "
+            "or train a model of such metrics"
         )
 
 
@@ -99,7 +105,12 @@ def _records(settings: Settings, intake: IntakeSettings, topic: str) -> Iterator
     """What the newest records of a raw topic become."""
     what, look = (
         f"intake {intake.name}",
-        Preview(intake.format, fields=intake.fields.chosen(), registry=registry_of(settings.registry)),
+        Preview(
+            intake.format,
+            fields=intake.fields.chosen(),
+            registry=registry_of(settings.registry),
+            channels=intake.channels,
+        ),
     )
     for batch in read_to_the_end(settings.kafka, topic, newest=NEWEST):
         look.take(batch)

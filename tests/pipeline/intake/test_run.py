@@ -169,6 +169,28 @@ async def test_fields_are_what_the_settings_say_and_schemas_are_waited_for(
     await intake._reader.stop()
 
 
+@pytest.mark.parametrize("form", ["telegraf", "native"])
+async def test_channels_of_a_message_are_written_as_one_series(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    body = {
+        "telegraf": b'{"name":"cpu","tags":{"host":"a"},"timestamp":%d,"fields":{"idle":96,"user":3,"nice":0}}',
+        "native": b'{"series":"cpu{host=\\"a\\"}","timestamp":%d000,"values":[3,96]}',
+    }[form]
+    publisher, metrics = Kept(), IntakeMetrics(CollectorRegistry())
+    values = [body % (1_714_564_800 + i) for i in range(3)]
+    lacking = body.replace(b',"user":3', b"").replace(b"3,", b"") % 1_714_564_810
+    settings = {"format": form, "channels": ["user", "idle"]}
+    intake = intake_of(monkeypatch, publisher, [raw([*values, lacking])], metrics, **settings)
+    letters = await intake._read()
+    (letter,) = letters
+    assert (letter.value, b"wrong channels" in dict(letter.headers).values()) == (lacking, True)
+    intake._patience = lambda: 1e9  # nobody is waited for
+    intake._write([])
+    batch = decode(publisher.values[-1])
+    assert (batch.names, batch.values.tolist()) == (('cpu{host="a"}',), [[3.0, 96.0]] * 3)
+    assert batch.timestamps.tolist() == [1_714_564_800_000 + 1000 * i for i in range(3)]
+    await intake._reader.stop()
+
+
 async def test_a_source_that_is_given_away_while_a_registry_is_waited_for_is_let_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

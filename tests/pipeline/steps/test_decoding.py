@@ -18,6 +18,8 @@ from pipeline.errors import SettingsError
 from pipeline.steps import decoding
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL, Decoder
+from producers.batches import Batch
+from producers.batches import encode as encode_batch
 from producers.formats import FOREIGN
 from producers.formats.base import Reason
 from producers.records import Observation, PartitionsAdded, decode_control, encode, encode_control, is_control
@@ -56,6 +58,43 @@ def test_metric_of_several_channels_comes_in_values() -> None:
     o, rejected = Decoder("metric", 2).decode(batch([encode(Observation("h", T0, values=[0.5, 812.0]))]))
     assert rejected == []
     assert o.values.tolist() == [[0.5, 812.0]]
+
+
+TELEGRAF = b'{"name":"cpu","tags":{"host":"a"},"timestamp":1714564800,"fields":{"user":3,"idle":96,"nice":0}}'
+NATIVE = b'{"series":"cpu","timestamp":1714564800000,"values":[3,96]}'
+
+
+@pytest.mark.parametrize("form", ["telegraf", "auto"])
+def test_channels_that_are_named_are_put_together_with_dead_letters_for_what_lacks_some(form: str) -> None:
+    decoder = Decoder("metric", 2, format=form, named=["user", "idle"])
+    lacking = TELEGRAF.replace(b"idle", b"busy")
+    compact = encode_batch(Batch(["c"], np.zeros(1, np.intp), np.array([T0]), np.array([[1.0, 2.0]])))
+    packed = gzip.compress(NATIVE if form == "auto" else TELEGRAF)
+    o, rejected = decoder.decode(batch([TELEGRAF, lacking, compact, packed]))
+    whole = ("cpu" if form == "auto" else 'cpu{host="a"}', 1_714_564_800_000, [3.0, 96.0])
+    assert [row[1:4] for row in rows(o)] == [
+        ('cpu{host="a"}', *whole[1:]), ("c", T0, [1.0, 2.0]), whole,
+    ]  # fmt: skip
+    assert [(r.index, r.reason) for r in rejected] == [(1, Reason.WRONG_CHANNELS)]
+    assert decoder.skipped["no channel"] == (2 if form == "auto" else 3) + 1
+    assert (o.kinds, o.begun) == (None, None)
+
+
+def test_natively_and_of_ones_own_fields_channels_are_named_by_the_key_where_nothing_else_does() -> None:
+    o, _ = Decoder("metric", 2, named=["user", "idle"]).decode(batch([NATIVE]))
+    assert o.values.tolist() == [[3.0, 96.0]]
+    own = b'{"ts":1714564800,"user":3,"idle":96}'
+    decoder = Decoder("metric", 2, format="json", named=["user", "idle"])
+    o, rejected = decoder.decode(batch([own, own], [b"host-a", None]))
+    assert [(row[1], row[3]) for row in rows(o)] == [("host-a", [3.0, 96.0])]
+    assert [(r.index, r.reason) for r in rejected] == [(1, Reason.NO_SERIES)]
+
+
+def test_names_that_do_not_fit_the_model_are_told() -> None:
+    with pytest.raises(SettingsError, match="channels names 2, the model takes 3 of them"):
+        Decoder("metric", 3, format="telegraf", named=["a", "b"])
+    with pytest.raises(SettingsError, match="name them by the setting channels"):
+        Decoder("metric", 3, format="telegraf")
 
 
 def test_one_channel_may_come_in_values_too() -> None:

@@ -17,11 +17,19 @@ def test_labels_are_read_as_they_were_written(labels: dict[str, str]) -> None:
     assert labels_of(series_name("cpu", labels)) == ("cpu", labels)
 
 
-@pytest.mark.parametrize(
-    "name", ["cpu", "cpu{", "cpu{}", '{a="1"}', 'cpu{a="1"', 'cpu{a="1"}x', "cpu{a=1}", 'a{b="c"}{d="e"}']
-)
+@pytest.mark.parametrize("name", ["cpu", "cpu{", "cpu{}", 'cpu{a="1"', 'cpu{a="1"}x', "cpu{a=1}", 'a{b="c"}{d="e"}'])
 def test_a_name_that_has_no_labels_is_all_name(name: str) -> None:
     assert labels_of(name) == (name, {})
+
+
+def test_a_series_without_a_name_is_called_by_its_labels() -> None:
+    """One of channels whose metrics are called as the channels are."""
+    series = '{host="a",pod="b"}'
+    assert labels_of(series) == ("", {"host": "a", "pod": "b"})
+    for dropped, template, name in ((["pod"], "", '{host="a"}'), ([], "{host}", "a"), (["pod", "host"], "", series)):
+        of = renamed(dropped, template)
+        assert of is not None
+        assert of([series]) == [name]
 
 
 def test_a_pod_that_restarts_goes_on_as_the_same_series() -> None:
