@@ -32,12 +32,13 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
     """Of each decision that speaks of a series: what, who, when, and `offset`, from which on it holds (None: not taken yet).
 
     Of a silence also `silent`, the stretches of event time between `since` and `until` (ms) that it covers by itself, and `lifted`, the offset from which
-    on it is over (None: it is not). Feedback has `of`, the event times that it speaks of.
+    on it is over (None: it is not). Feedback has `of`, the event times that it speaks of, and whether it was taken back.
     """
     by_serial = {line.decision.serial: line for line in lines}
     lifted = {
         line.decision.what.silence: line.taken.get(partition) for line in lines if isinstance(line.decision.what, Lift)
     }
+    undone = {line.decision.what.feedback for line in lines if isinstance(line.decision.what, Undo)}
     out = []
     for line in reversed(lines):
         what = line.decision.what
@@ -51,7 +52,7 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
         if isinstance(what, Silence):
             mark |= {"silent": _stretches(what.in_force(0), since, until), "lifted": lifted.get(line.decision.serial)}
         elif isinstance(what, Feedback):
-            mark |= {"of": [what.since, what.until]}
+            mark |= {"of": [what.since, what.until], "undone": line.decision.serial in undone}
         out.append(mark)
     return out[:MOST]
 

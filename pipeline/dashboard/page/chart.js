@@ -1,9 +1,10 @@
-// A picture of points over time: observed, expected and band; alerts as spans, silences as gray ones, decisions as marks. Drawn by uPlot.
+// A picture of points over time: observed, expected and band; alerts as spans, what somebody spoke of as yellow ones,
+// silences as gray ones, decisions as marks. Drawn by uPlot.
 // Drag to zoom, double click to see all, Ctrl + wheel to zoom at the pointer, arrow keys to move.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { clock, day, finite, moment, number, preferences } from "./words.js";
-import { lines } from "./marks.js";
+import { lines, stretches } from "./marks.js";
 import { axes, colour, flag, MOST, onWheel, shade, span } from "./draw.js";
 
 const UPlot = globalThis.uPlot;
@@ -71,7 +72,7 @@ export function Chart({ points, spans = [], marks = [], peak = null, label, heig
         ],
       bands: scored ? [] : [{ series: [2, 1], fill: colour("band") }],
       hooks: {
-        drawClear: [(u) => shade(u, [...current.current.spans.map((s) => [s.from / 1000, s.to / 1000, s.severity]), ...current.current.marks.flatMap((m) => m.silent.map(([a, b]) => [a / 1000, b / 1000, "silent"]))])],
+        drawClear: [(u) => shade(u, [...current.current.spans.map((s) => [s.from / 1000, s.to / 1000, s.severity]), ...stretches(current.current.marks)])],
         draw: [(u) => drawPeak(u), (u) => flag(u, lines(current.current.marks))],
         setCursor: [(u) => setReading(read(u))],
         setSelect: [() => { own.current = true; }],

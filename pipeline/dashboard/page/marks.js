@@ -40,6 +40,12 @@ export function lines(marks) {
   return [...there].map(([t, serials]) => [t / 1000, serials.length > 3 ? `${serials[0]}…${serials.at(-1)}` : serials.join(", ")]);
 }
 
+// Behind the lines of a chart: [from, to, colour], in seconds.
+export const stretches = (marks) => marks.flatMap((m) => [
+  ...m.silent.map(([a, b]) => [a / 1000, b / 1000, "silent"]),
+  ...(m.of && !m.undone ? [[m.of[0] / 1000, m.of[1] / 1000, "label"]] : []),
+]);
+
 export function Decided({ stream, marks }) {
   if (!marks.length) return null;
   return html`<h3>decisions: <a href=${address("decisions", { stream })}>${marks.length}</a></h3>

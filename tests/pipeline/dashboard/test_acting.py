@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
 from operated_stream import START, STEP, OperatedStream, observations, write_model
 
@@ -47,7 +48,7 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
     subscriber = AlertSubscriber(settings.kafka, f"{stream.name}.alerts", start="beginning")
     async with (
         serving(subscriber, tokens=Tokens("", OPERATOR), settings=settings) as (address, _),
-        browser_page(f"{address}?token={OPERATOR}") as page,
+        browser_page(f"{address}?token={OPERATOR}", bypass_csp=True) as page,
     ):
         card = page.get_by_role("region", name=stream.name)
         await expect(card.locator(".verdict")).to_have_text("live")
@@ -95,6 +96,13 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator(".detail .said strong")).to_have_text("missed")
 
+        await page.add_script_tag(path=AXE_FILE_PATH)
+        for view in (f"#/series?stream={stream.name}&s=quiet", f"#/decisions?stream={stream.name}", "#/overview"):
+            await page.evaluate("place => { location.hash = place; }", view)
+            await page.wait_for_timeout(1000)
+            await page.screenshot(path=SHOTS / f"{view[2:].partition('?')[0]}-decided.png", full_page=True)
+            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found["violations"]] == [], view
         worker.terminate()
         worker.wait()
         await expect(page.locator("#connection")).to_have_text("no worker")

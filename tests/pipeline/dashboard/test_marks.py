@@ -32,7 +32,7 @@ def test_decisions_that_speak_of_a_series_the_newest_first_with_the_offset_of_it
     )
     found = shown(lines, NAME, 3, 0, DAY)
     assert [(m["serial"], m["offset"]) for m in found] == [(5, 50), (4, None), (2, 50), (1, 10)]
-    assert found[1]["of"] == [5, 7]
+    assert (found[1]["of"], found[1]["undone"]) == ([5, 7], True)
     assert found[2]["by"] == "ann"
     assert found[2]["what"] == "acknowledge cpu*"
 
