@@ -211,7 +211,8 @@ class Absence:
         known["said"][heard] = ~closed
         waiting[heard] = False
         bounds = self._state.bounds
-        if "absence" in bounds:  # of those heard of here none is due earlier
+        if "absence" in bounds:  # of those heard of here, some with another usual step by now, none is due earlier
+            least = self._patience.least(known, after)
             bounds["absence"] = min(bounds["absence"], int(E[min(1, K)]) + int(least[heard].min()))
         return happened + self._unsettled(known, waiting, K)
 

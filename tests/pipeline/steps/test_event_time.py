@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from naive_event_time import NaiveEventTime
 
@@ -158,6 +158,7 @@ def hostile(seed, n):
     st.sampled_from([None, 3 * MINUTE, 20 * MINUTE]),
     st.sampled_from([HOUR, 7 * 24 * HOUR]),
 )
+@example(131073, [126, 247], 100, None, 7 * 24 * HOUR)  # a series learns its usual step, and says nothing from there on
 def test_any_cut_and_any_restart_equal_the_slow_and_obvious_version(seed, cuts, together, after, idle_after) -> None:
     log = hostile(seed, 700)
     chance = random.Random(f"{seed} rejected")
