@@ -42,6 +42,7 @@ from pipeline.kafka.control import append, count_partitions
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topic_watch import TopicWatch
+from pipeline.kafka.transport.driver import steady
 from pipeline.operations.deciding import Deciding, found_model
 from pipeline.operations.doctor.intakes import unfit
 from pipeline.operations.metrics import WorkerMetrics
@@ -114,6 +115,7 @@ def create_app(
         partition: int,
         *,
         still_owner: Callable[[], Awaitable[bool]],
+        surely_owner: Callable[[], bool],
         end_of_log: Callable[[], Awaitable[int]],
         generation: int,
     ) -> PartitionLife:
@@ -135,6 +137,7 @@ def create_app(
             store=store,
             publisher=publisher,
             still_owner=still_owner,
+            surely_owner=surely_owner,
             identity=identities[stream.name],
             metrics=metrics,
             checkpoint_every=worker.checkpoint_every.total_seconds(),
@@ -144,7 +147,7 @@ def create_app(
             append=partial(append, settings.kafka, topic, partition),
             count_partitions=partial(count_partitions, settings.kafka, topic),
             end_of_log=end_of_log,
-            clock=_steady,
+            clock=steady,
             rebuild_records=worker.rebuild_records,
             decisions=decisions,
             streams=streams_of,
@@ -152,11 +155,6 @@ def create_app(
         )
 
     return App.create(settings, by_topic, make)
-
-
-def _steady() -> float:
-    """Seconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def run_worker(settings: Settings, file: Path | None = None) -> int:

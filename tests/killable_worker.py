@@ -76,6 +76,7 @@ async def main(kafka: str, group: str, topic: str, folder: Path, instance: str) 
         partition: int,
         *,
         still_owner: Callable[[], Awaitable[bool]],
+        surely_owner: Callable[[], bool],
         end_of_log: Callable[[], Awaitable[int]],
         generation: int,
     ) -> FileLife:

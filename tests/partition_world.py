@@ -28,6 +28,7 @@ class World:
         self.slept: list[float] = []
         self.owner = True
         self.acknowledges = True
+        self.asked = 0
         self.sent: list[tuple[bytes | None, asyncio.Future[None]]] = []
         self.topics: list[str] = []
         self.told: dict[str, Alert] = {}
@@ -76,6 +77,7 @@ class World:
         return future
 
     async def still_owner(self) -> bool:
+        self.asked += 1
         return self.owner
 
     async def sleep(self, seconds: float) -> None:

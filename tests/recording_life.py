@@ -50,6 +50,7 @@ class Book:
             partition: int,
             *,
             still_owner: Callable[[], Awaitable[bool]],
+            surely_owner: Callable[[], bool],
             end_of_log: Callable[[], Awaitable[int]],
             generation: int,
         ) -> Life:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
@@ -27,8 +26,9 @@ from faust.types import TP, Message
 
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka.clients import broker_error
-from pipeline.kafka.transport.driver import SCHEME, Consumer, register
+from pipeline.kafka.transport.driver import SCHEME, Consumer, register, steady
 from pipeline.kafka.transport.lanes import Lane, Ticket
+from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
 
@@ -83,10 +83,14 @@ class MakeLife(Protocol):
         partition: int,
         *,
         still_owner: Callable[[], Awaitable[bool]],
+        surely_owner: Callable[[], bool],
         end_of_log: Callable[[], Awaitable[int]],
         generation: int,
     ) -> PartitionLife:
-        """`still_owner` and `end_of_log` ask Kafka: whether the partition is ours, and where its log ends. `generation` is the group's, for information."""
+        """`still_owner` and `end_of_log` ask Kafka: whether the partition is ours, and where its log ends.
+
+        `surely_owner` asks nobody: Kafka said so a short while ago. `generation` is the group's, for information.
+        """
         ...
 
 
@@ -119,6 +123,10 @@ class _Partition:
         """Whether the group takes a commit of ours for this partition: of what is in the store, never less than before."""
         checkpointed = self.life.checkpointed
         return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
+
+    def surely_owner(self) -> bool:
+        """Whether the group took a commit of ours so lately that it cannot have given the partition away since."""
+        return steady() - self._consumer.confirmed_at <= self._sure_for
 
     async def end_of_log(self) -> int:
         """The offset behind the last record, asked anew. Raises BrokerError."""
@@ -198,24 +206,8 @@ class _Partition:
                 expected = batch.next_offset
                 batches.append(batch)
             if batches:
-                await self._stay()
                 await self.life.batch(joined(batches))
                 self._consumer.finished(self.lane, len(batches))
-
-    async def _stay(self) -> None:
-        """Be sure to be a member of the group still, before records are worked on that are in hand.
-
-        Whoever slept may have lost the partition. What it has in hand then lies before the log's end as the next owner finds it, and that is how far
-        the next owner takes for said (`PartitionLoop.begin`); what it would read from here on does not.
-
-        Raises
-        ------
-        Dropped
-            The group has given the partition to another.
-        """
-        if time.monotonic() - self._consumer.confirmed_at > self._sure_for and not await self.still_owner():
-            msg = f"{self.tp.topic}[{self.tp.partition}] was given to another worker while this one slept"
-            raise Dropped(msg)
 
     async def _wait(self) -> None:
         self._news.clear()
@@ -244,7 +236,7 @@ class Partitions:
     most
         Records that are worked on at a time, about.
     sure_for
-        Seconds after a commit that the group took for which it has surely given no partition away: less than its session's time.
+        Seconds after a commit that the group took for which it has surely given no partition away: less than its session's time, and a rebalance's.
     """
 
     def __init__(
@@ -279,6 +271,7 @@ class Partitions:
                 tp.topic,
                 tp.partition,
                 still_owner=partition.still_owner,
+                surely_owner=partition.surely_owner,
                 end_of_log=partition.end_of_log,
                 generation=generation,
             )
@@ -389,7 +382,8 @@ class App(faust.App):
         )
         app.settings = settings
         app.ended = asyncio.Event()
-        app.partitions = Partitions(make, app.fail, worker.max_poll_records, session / 2)
+        sure_for = min(session, REBALANCE_TIMEOUT) / 2
+        app.partitions = Partitions(make, app.fail, worker.max_poll_records, sure_for)
         for topic in topics:
             app.agent(app.topic(topic, schema=BatchSchema()), name=topic)(app.hand_on)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)

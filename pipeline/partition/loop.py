@@ -90,6 +90,8 @@ class PartitionLoop:
         Asked before a tick is taken; None: none is.
     still_owner
         Whether the group still counts this worker as the partition's owner (confirmed by a commit).
+    surely_owner
+        Whether it does for sure, so that nobody needs to be asked: it said so a short while ago.
     identity
         What the state belongs to; compared with the stored one.
     open_alerts
@@ -116,6 +118,7 @@ class PartitionLoop:
         store: Store,
         publisher: Publisher,
         still_owner: Callable[[], Awaitable[bool]],
+        surely_owner: Callable[[], bool] = lambda: True,
         identity: Identity,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -159,6 +162,8 @@ class PartitionLoop:
         self._decisions = decisions
         self._streams = Streams(stream) if streams is None else streams
         self._sleep = sleep
+        self._still_owner = still_owner
+        self._surely_owner = surely_owner
         self._fetch_schemas = fetch_schemas
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
@@ -264,6 +269,7 @@ class PartitionLoop:
         BrokerError
             The broker does not take what is published.
         """
+        await self._stay()
         if records.missed:
             await self._missed(records.missed)
         if len(records):
@@ -281,6 +287,17 @@ class PartitionLoop:
         if self.outbox.full:
             await self.outbox.acknowledged()
         await self._pause()
+
+    async def _stay(self) -> None:
+        """Be sure to be the owner still, before records are worked on that are in hand.
+
+        Whoever slept may have lost the partition. What it has in hand then lies before the log's end as the next owner finds it, and that is how
+        far the next owner takes for said (`begin`); what it would read from here on does not.
+        """
+        if not self._surely_owner() and not await self._still_owner():
+            self._drop()
+            msg = f"{self.stream.name}[{self.partition}] was given to another worker while this one slept"
+            raise Dropped(msg)
 
     async def _process(self, records: RecordBatch) -> None:
         """One batch, or what lies of it before a border of a rebuild, no more of it at a time than memory has room for."""

@@ -265,6 +265,13 @@ class Contradicting(PartitionLoop):
         return offset
 
 
+class Unaware(PartitionLoop):
+    """Whoever slept works on as if it had not."""
+
+    async def _stay(self) -> None:
+        pass
+
+
 class Restless(PartitionLoop):
     """Event time goes on before anybody reads so in the log."""
 
@@ -275,6 +282,16 @@ class Restless(PartitionLoop):
             if most is not None and most >= self._due():
                 alerts, _ = self.core.tick(self._due(), self.position - 1)
                 self._messages.alerts(alerts, Counter())
+
+
+SLEEPING = ("somebody decides",) * 3 + ("pause", "rebalance", "crash")
+
+
+def test_whoever_slept_publishes_nothing_behind_what_its_successor_takes() -> None:
+    """It is rare: a worker sleeps through its session, and what it says next is of a series that its successor was told to forget."""
+    run = run_of(3035, SLEEPING)
+    assert simulate(run).problem is None
+    assert simulate(run, Parts(loop=Unaware)).problem is not None
 
 
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")

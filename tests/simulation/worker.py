@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from simulation.world import Broker, JournalClient, PublisherClient, StoreClient
+from simulation.world import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Broker, JournalClient, PublisherClient, StoreClient
 
 from pipeline.alerts.records import Alert
 from pipeline.errors import Dropped, StoreError
@@ -20,6 +20,9 @@ from pipeline.partition.streams import Streams, content_id, decided
 from pipeline.steps.state import FORMAT
 
 IDENTITY = Identity(cluster_id="c", topic_id="t", stream="sim", numerics="virtual", format=FORMAT)
+
+SURE_FOR = min(SESSION_TIMEOUT, REBALANCE_TIMEOUT) / 2
+"""Virtual seconds after a commit that the group took for which it has given no partition away."""
 
 
 class Worker:
@@ -56,6 +59,7 @@ class Worker:
         self._wall = wall
         self._listing = Listing("sim", store, JournalClient(broker, publisher).read, of_log="t")
         self._ending = False
+        self._confirmed_at = -SURE_FOR
 
     async def main(self) -> None:
         """Propose the settings, join, work, hand over, rejoin; until asked to stop."""
@@ -87,7 +91,7 @@ class Worker:
 
     def _partition(self, partition: int, generation: int) -> PartitionLoop:
         async def still_owner() -> bool:
-            return await self._broker.commit(self._name, generation, partition, None)
+            return await self._commit(generation, partition, None)
 
         return self._kind(
             self._stream,
@@ -95,6 +99,7 @@ class Worker:
             store=self._store,
             publisher=self._publisher,
             still_owner=still_owner,
+            surely_owner=lambda: self._loop.time() - self._confirmed_at < SURE_FOR,
             identity=IDENTITY,
             clock=self._loop.time,
             wall=self._wall,
@@ -131,7 +136,7 @@ class Worker:
         await partition.assigned()
         offset = await partition.begin(await self._broker.standing(partition.partition))
         committed = partition.checkpointed
-        if not await self._broker.commit(self._name, generation, partition.partition, committed):
+        if not await self._commit(generation, partition.partition, committed):
             return
         while not self._ending:
             limit = self._loop.random.choice((1, 2, 7, 30))
@@ -143,7 +148,14 @@ class Worker:
                 await partition.idle()
             if partition.checkpointed > committed:
                 committed = partition.checkpointed
-                await self._broker.commit(self._name, generation, partition.partition, committed)
+                await self._commit(generation, partition.partition, committed)
+
+    async def _commit(self, generation: int, partition: int, offset: int | None) -> bool:
+        began = self._loop.time()
+        taken = await self._broker.commit(self._name, generation, partition, offset)
+        if taken:
+            self._confirmed_at = began
+        return taken
 
     async def _hand_over(self, loops: Sequence[PartitionLoop], tasks: Sequence[asyncio.Task[None]]) -> None:
         """End the partitions' tasks after some patience, then let each be handed over in a limited time."""

@@ -44,6 +44,11 @@ SCHEME = "tidewatch"
 _POLL_WAIT = 1.0
 
 
+def steady() -> float:
+    """Seconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Consumer(driver.Consumer):
     """The side of the consumer that lives in the app's thread; what agents and app call."""
 
@@ -57,7 +62,7 @@ class Consumer(driver.Consumer):
     """Told once, when the transport cannot go on. Set by the agents."""
 
     confirmed_at: float
-    """When the last commit was asked for that the group took, by `time.monotonic`: this worker was a member then."""
+    """When the last commit was asked for that the group took, by `steady`: this worker was a member then."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,7 +123,7 @@ class Consumer(driver.Consumer):
 
     async def confirm(self, offsets: Mapping[TP, int | None]) -> bool:
         """Commit offsets; False where the group does not count us as their owner."""
-        began = time.monotonic()
+        began = steady()
         try:
             done: bool = await self._thread.call(self._thread.positions.confirm(offsets))
         except KafkaError as error:

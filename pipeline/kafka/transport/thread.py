@@ -33,6 +33,9 @@ _HOLD_UP = 0.02  # s that records which wait for their turn may hold up the fetc
 _SMALLEST_FETCH = 64 << 10
 _LARGEST_FETCH = 1 << 20
 
+REBALANCE_TIMEOUT = 60.0
+"""Seconds that the group waits in a rebalance for members that do not say that they are ready."""
+
 
 class _Thread(WorkerThread):
     """A thread that cannot keep a process alive whose stop went wrong, and does not print what the app tells."""
@@ -95,7 +98,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             request_timeout_ms=int(max(40.0, session) * 1000),
             session_timeout_ms=int(session * 1000),
             heartbeat_interval_ms=int(min(3.0, session / 4) * 1000),
-            rebalance_timeout_ms=60_000,
+            rebalance_timeout_ms=int(REBALANCE_TIMEOUT * 1000),
             max_poll_interval_ms=2**31 - 1,  # a worker that waits for its store keeps its partitions
             metadata_max_age_ms=60_000,
         )

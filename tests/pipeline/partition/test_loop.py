@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, decode_alert
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, Dropped
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.partition.growth import Growth
 from pipeline.partition.loop import PartitionLoop
@@ -44,6 +44,27 @@ async def test_records_that_were_processed_already_are_left_out(world: World) ->
     await loop.batch(world.records(3, 9))
     await loop.checkpoint()
     assert await world.is_stored(25)
+
+
+@pytest.mark.parametrize(("member", "sure", "asked"), [(True, True, 0), (False, True, 0), (True, False, 1)])
+async def test_who_is_not_sure_to_be_the_owner_asks_before_it_works_on_what_is_in_hand(
+    world: World, member: bool, sure: bool, asked: int
+) -> None:
+    loop = world.loop(surely_owner=lambda: sure)
+    await loop.assigned()
+    world.owner, world.asked = member, 0
+    await loop.batch(world.records(0, 20))
+    assert (world.asked, loop.position) == (asked, world.offset_after(20))
+
+
+async def test_who_slept_and_lost_the_partition_works_on_nothing(world: World) -> None:
+    """It published what the next owner says otherwise since people decided."""
+    loop = world.loop(surely_owner=lambda: False)
+    await loop.assigned()
+    world.owner = False
+    with pytest.raises(Dropped, match=r"sim\[0\] was given to another worker while this one slept"):
+        await loop.batch(world.records(0, 20))
+    assert (world.sent, len(loop.core.state), loop.checkpoints.claimed) == ([], 0, False)
 
 
 async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: World) -> None:
