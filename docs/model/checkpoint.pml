@@ -10,6 +10,14 @@
      ALERTS_AFTER_CHECKPOINT   alerts go out after the checkpoint that covers them
      DIFFERENCE_AFTER_REFUSAL  what is written after a refusal is the difference to the last checkpoint
      NEVER_VERIFIED            an owner without new records never looks whether the store still has its state
+
+   With DECISION something is decided once, by people: each partition takes it at one place of its log, the records before it are processed
+   without it and those from it on with it, whoever does so. A worker then holds no more than one record that is not in a checkpoint, and takes
+   what is decided two behind what it knows to be (`PartitionLoop.begin`, with its two checkpoints' worth). Variants:
+     UNMARKED                  what is taken counts whoever's mark stands before it
+     TAKEN_HERE                it is taken where the worker stands, though an owner before may have published more
+     ASKED_BEFORE              an owner that has to mark again asks the group before it does, not behind it
+     ASLEEP                    a worker that slept does not ask whether it is a member before it works on
 */
 
 #ifndef P
@@ -38,6 +46,12 @@
 #define LATE 0    /* writes of a worker that is gone which arrive later, if ever */
 #endif
 
+#ifdef DECISION
+#define WITH_DECISION(x) x
+#else
+#define WITH_DECISION(x) skip
+#endif
+#define NOT 15                      /* taken at no offset */
 #define NOBODY W
 #define SLOT (w * P + p)
 #define BIT(i) (1 << (i))
@@ -54,7 +68,12 @@
 
 /* One hash of the store. A write id is nonce, sequence and offset of the write. The first is the owner's and the others are
    the hash's own, so one bit says that the owner has written at all. */
-typedef Hash { byte owner; byte sequence; byte offset; byte fields; bit written };
+typedef Hash {
+  byte owner; byte sequence; byte offset; byte fields; bit written;
+#ifdef DECISION
+  bit decided                       /* the decision is in force in it */
+#endif
+};
 
 /* A save that outlives its sender. */
 typedef Message { bit there; byte sequence; byte offset; byte memory; byte dirty; bit all };
@@ -66,6 +85,11 @@ Message late[P];
 byte apart[P];              /* OFFSET_APART: the offset, beside the hash */
 byte committed[P];          /* the group's offset, from which a lost state is known to have been one */
 byte published[P];          /* alerts that the broker has acknowledged */
+#ifdef DECISION
+byte mark[P];               /* the last mark in the topic of decisions */
+byte taken[P] = NOT;        /* what its lines say, read in order: the offset at which the decision was taken */
+byte under[P];              /* alerts of those published that the decision was in force for */
+#endif
 byte owner[P] = NOBODY;     /* what the group says */
 byte sequence[W * P];       /* of each task's claim */
 bit running[W * P];
@@ -76,11 +100,12 @@ byte crashes, zombies, moves, travels, lost, lates;
 
 inline copy(to, from) {
   to.owner = from.owner; to.sequence = from.sequence; to.offset = from.offset; to.fields = from.fields;
-  to.written = from.written
+  to.written = from.written; WITH_DECISION(to.decided = from.decided)
 }
 
 inline forget(hash) {
-  hash.owner = NONE; hash.sequence = 0; hash.offset = 0; hash.fields = 0; hash.written = 0
+  hash.owner = NONE; hash.sequence = 0; hash.offset = 0; hash.fields = 0; hash.written = 0;
+  WITH_DECISION(hash.decided = 0)
 }
 
 /* A nonce gets another name wherever it stands in the store and in what the store may fall back to. */
@@ -129,7 +154,7 @@ inline shift(p) {
 #endif
 
 /* save.lua: ok where it was written, or is a retry of what was. What the store holds after a write must be right. */
-inline save(p, nonce, from, at, content, pages, whole, ok) {
+inline save(p, nonce, from, at, content, pages, whole, with, ok) {
   if
   :: store[p].owner == NONE -> ok = false                                       /* vanished */
   :: store[p].owner != NONE && !OWNED(p, nonce) -> ok = false                   /* owner */
@@ -147,6 +172,7 @@ inline save(p, nonce, from, at, content, pages, whole, ok) {
            store[p].sequence = from + 1;
            store[p].offset = at;
            store[p].written = (store[p].owner == nonce);
+           WITH_DECISION(store[p].decided = with);
            ok = true;
            /* Of the records before the offset nothing is missing from the state; nothing of those behind it is in it. */
            assert(store[p].fields == PREFIX(at));
@@ -159,9 +185,39 @@ inline save(p, nonce, from, at, content, pages, whole, ok) {
   fi
 }
 
+#ifdef DECISION
+/* In memory: the decision is in force. */
+#define DECIDED (knows <= position)
+/* A worker holds one record without a checkpoint, all of them while it reads back; and it is a member when it begins with a record
+   (`PartitionLoop._stay`). */
+#ifdef ASLEEP
+#define MAY_GO_ON (!dirty || position < until)
+#else
+#define MAY_GO_ON (owner[p] == w && (!dirty || position < until))
+#endif
+#ifdef TAKEN_HERE
+#define SAID(known) 0
+#else
+#define SAID(known) ((known) + 2 < N -> (known) + 2 : N)
+#endif
+#ifdef UNMARKED
+#define COUNTS true
+#else
+#define COUNTS (mark[p] == MINE)
+#endif
+#define TRUSTED (store[p].decided || store[p].offset <= knows)
+#else
+#define DECIDED 0
+#define MAY_GO_ON true
+#define TRUSTED true
+#endif
+
 /* A partition of one worker: _Partition._open, _work and stop of agents.py around PartitionLoop of loop.py. */
 proctype Task(byte w; byte p) {
   byte position, memory, dirty, unpublished, until;
+#ifdef DECISION
+  byte knows = NOT, said, with;
+#endif
   bit all, ok, saving, last;
 
 end_unassigned:
@@ -186,6 +242,19 @@ open:
       :: else -> ok = false                                     /* refused: somebody claimed in between */
       fi
     };
+#ifdef DECISION
+    if
+    :: ok -> atomic { mark[p] = MINE };                         /* Decisions.claim: a mark, and all that stands before it is read */
+             atomic { knows = taken[p];
+               if
+               :: !TRUSTED -> position = 0; memory = 0; until = committed[p]   /* as if nothing were stored */
+               :: else -> skip
+               fi;
+               said = SAID((position > committed[p] -> position : committed[p]))   /* begin */
+             }
+    :: !ok -> skip
+    fi;
+#endif
     if
     :: atomic { !ok && owner[p] == w -> goto open }
     :: atomic { owner[p] != w -> goto ended }
@@ -194,17 +263,21 @@ open:
 
 end_work:
     if
-    :: atomic { told[SLOT] == 0 && position < N ->              /* batch: any cut into batches is a sequence of these */
+    :: atomic { told[SLOT] == 0 && position < N && MAY_GO_ON -> /* batch: any cut into batches is a sequence of these */
          /* In memory is what came before, all of it and once, and nothing else. So score and alert of this record are
             those of the undisturbed run, and no other is ever published. */
          assert(memory == PREFIX(position));
          memory = memory | BIT(position);
          dirty = dirty | PAGE(position);
          unpublished = unpublished | (position < until -> 0 : BIT(position));   /* what was published is read quietly */
+         WITH_DECISION(with = with | (position < until || !DECIDED -> 0 : BIT(position)));
          position++;
          goto end_work
        }
     :: atomic { told[SLOT] == 0 && dirty && position >= until -> skip }   /* a checkpoint is due: after any batch */
+#ifdef DECISION
+    :: atomic { told[SLOT] == 0 && !dirty && position >= until && knows == NOT -> goto take }  /* _take, after a checkpoint */
+#endif
 #ifndef NEVER_VERIFIED
     :: atomic { told[SLOT] == 0 && !dirty && position > 0 &&    /* VERIFY_EVERY */
          (store[p].owner != MINE || store[p].sequence != sequence[SLOT] || store[p].offset != position) -> skip }
@@ -215,13 +288,18 @@ end_work:
 
     atomic {
 #ifndef ALERTS_AFTER_CHECKPOINT
+#ifdef DECISION
+      /* Nobody has published the alert of one of these records otherwise. */
+      assert((published[p] & unpublished & (under[p] ^ with)) == 0);
+      under[p] = under[p] | with; with = 0;
+#endif
       published[p] = published[p] | unpublished; unpublished = 0;            /* _acknowledged */
 #endif
       saving = 1
     };
 write:
     atomic {                                                    /* _retried(_save) */
-      save(p, MINE, sequence[SLOT], position, memory, dirty, all, ok);
+      save(p, MINE, sequence[SLOT], position, memory, dirty, all, DECIDED, ok);
       if
       :: lost < LOST && !last && !calm -> lost++; goto write    /* the answer does not arrive: the same again */
       :: true -> skip
@@ -245,6 +323,35 @@ write:
     :: atomic { else -> goto end_work }
     fi;
 
+#ifdef DECISION
+take:                                                           /* Decisions.take */
+    atomic {
+      if
+      :: COUNTS && taken[p] == NOT -> taken[p] = (position > said -> position : said)
+      :: else -> skip
+      fi
+    };
+    atomic { knows = taken[p] };                                /* it is read back, and what it led to goes out after that */
+    if
+    :: atomic { knows != NOT && position == 0 -> goto end_work }
+    :: atomic { knows != NOT && position > 0 -> saving = 1; goto write }
+    :: atomic { knows == NOT -> skip }                          /* another mark stands before it */
+    fi;
+#ifdef ASKED_BEFORE
+    if
+    :: owner[p] == w -> skip
+    :: atomic { owner[p] != w -> goto ended }
+    fi;
+    atomic { mark[p] = MINE; goto take };
+#else
+    atomic { mark[p] = MINE };
+    if
+    :: atomic { owner[p] == w -> goto take }
+    :: atomic { owner[p] != w -> goto ended }
+    fi;
+#endif
+#endif
+
 refused:                                                        /* _refused */
     if
     :: atomic { owner[p] == w ->                                /* still_owner */
@@ -258,7 +365,9 @@ again:
     atomic { claim(w, p) };
     if
     :: atomic { store[p].owner != MINE -> goto refused }
-    :: atomic { store[p].owner == MINE && store[p].offset > position ->      /* ahead of memory: adopted */
+    :: atomic { store[p].owner == MINE && store[p].offset > position && !TRUSTED ->
+         keep(p); forget(store[p]); goto again }                /* written over */
+    :: atomic { store[p].owner == MINE && store[p].offset > position && TRUSTED ->   /* ahead of memory: adopted */
          position = store[p].offset; memory = store[p].fields; dirty = 0; all = 0;
          goto end_work }
     :: atomic { store[p].owner == MINE && store[p].offset <= position ->
@@ -276,6 +385,10 @@ ended:
        late[p].memory = memory; late[p].dirty = dirty; late[p].all = all
     :: true -> rename(p, MINE, OLD)
     fi;
+#ifdef DECISION
+    if :: mark[p] == MINE -> mark[p] = OLD :: else -> skip fi;
+    knows = NOT; said = 0; with = 0;
+#endif
     if
     :: owner[p] == w && !dead[SLOT] -> owner[p] = NOBODY        /* it left; the group gives the partition anew */
     :: else -> skip
@@ -322,7 +435,7 @@ end:
 /* A write on its way reaches the store, or is lost. */
 inline arrive(p) {
   if
-  :: save(p, STRAY, late[p].sequence, late[p].offset, late[p].memory, late[p].dirty, late[p].all, ok)
+  :: save(p, STRAY, late[p].sequence, late[p].offset, late[p].memory, late[p].dirty, late[p].all, 0, ok)
   :: true -> skip
   fi;
   ok = 0;
@@ -357,7 +470,11 @@ end:
   od
 }
 
+#ifdef DECISION
+#define DONE(p) (store[p].offset == N && published[p] == ALL && taken[p] != NOT)
+#else
 #define DONE(p) (store[p].offset == N && published[p] == ALL)
+#endif
 #if P > 1
 #define EVERYTHING (DONE(0) && DONE(1))
 #else
