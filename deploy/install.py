@@ -10,7 +10,7 @@ A second run finds its stamp and installs nothing.
 
 Last come the jars of Apache Kafka, for the embedded broker (`pipeline.embedded.jars`, which also says where they are kept). Without them
 the set-up is done all the same: the first start tries again, and has a fallback. An image needs none (`--without-kafka`), nor the judgement compiled
-for this CPU (`detectors.judgement.compiling`), which is tried behind them.
+for this CPU (`detectors.compiling`), which is tried behind them.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def get_kafka() -> None:
 
 
 def compile_ahead() -> None:
-    """The judgement's machine code; what does not succeed here is done at its first use."""
-    done = subprocess.run([sys.executable, "-m", "detectors.judgement.compiling"], cwd=PROJECT, check=False)
+    """What runs row by row, as machine code; what does not succeed here is done at its first use."""
+    done = subprocess.run([sys.executable, "-m", "detectors.compiling"], cwd=PROJECT, check=False)
     if done.returncode:
-        say("the judgement is compiled when it is first used")
+        say("what runs row by row is compiled when it is first used")
 
 
 def get_uv(lock: Path, settings: dict[str, str]) -> Installer:

@@ -7,7 +7,7 @@ cost in time. MKL reads it once, so it is set before torch is loaded: by `import
 What a user has set stays.
 
 The judgement (`detectors.judgement`) is compiled without anything that would change the order of its sums; its logarithms are those of the
-system's C library.
+system's C library. What else is compiled (`detectors.kernels`) calls numpy's.
 
 Builds of torch without MKL (ARM) ignore all this; there the tiles of `detectors.base`, which lie on cache lines, hold alone.
 """

@@ -42,6 +42,9 @@ class Threshold(ABC):
     def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:  # noqa: B027  # most know nothing
         """Put what is known of a new series into its record: its usual step in ms, 0 where there is none; how many of its rows were learnt from."""
 
+    def prepare(self) -> None:  # noqa: B027  # most have nothing to
+        """Load what would take its time at the first score."""
+
     def changed(self, state: NDArray[Any]) -> None:  # noqa: B027  # most work their level out anew each time
         """Other settings hold for what all series have learnt."""
 

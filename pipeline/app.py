@@ -288,7 +288,10 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     if model.judgement is not None:
         compiled()  # before the first batch waits for it
     scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
-    return create_stream(stream, model, scorer)
+    created = create_stream(stream, model, scorer)
+    model.calibrator.prepare()
+    created.threshold.prepare()
+    return created
 
 
 def _deciding(

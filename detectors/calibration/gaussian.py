@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import log_ndtr, ndtri_exp
 
-from detectors.calibration.base import LN10, Calibrator, CalibratorConfig
+from detectors.calibration.base import LN10, CalibratorConfig
+from detectors.calibration.stepped import SteppedCalibrator
 
 
 class GaussianTailConfig(CalibratorConfig):
@@ -19,7 +20,7 @@ class GaussianTailConfig(CalibratorConfig):
     """Learnt scores over which mean and variance are taken (exponentially forgotten)."""
 
 
-class GaussianTail(Calibrator):
+class GaussianTail(SteppedCalibrator):
     """Upper tail of a normal distribution with the running mean and variance of the series' scores.
 
     The yardstick of the field (and NAB's anomaly likelihood without its short-term mean [1]_): right where scores are

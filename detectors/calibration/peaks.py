@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.calibration.base import LN10, Calibrator, CalibratorConfig
+from detectors.calibration.base import LN10, CalibratorConfig
+from detectors.calibration.stepped import SteppedCalibrator
 
 
 class SpotConfig(CalibratorConfig):
@@ -22,7 +23,7 @@ class SpotConfig(CalibratorConfig):
     """`Dspot`: scores over which the local mean is taken."""
 
 
-class Spot(Calibrator):
+class Spot(SteppedCalibrator):
     """Extreme-value tail of the streaming peaks over a threshold: SPOT [1]_.
 
     Above the peak threshold t (the 98 % quantile of the scores fitted on) the tail is a generalised Pareto distribution:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from numpy_budget import NumpyBudgetThreshold
 
 from detectors.budget import parse
 from detectors.budget_threshold import EDGES, BudgetThreshold
@@ -93,3 +98,51 @@ def test_a_series_of_many_incidents_goes_on_being_told() -> None:
     score[::50] = 11.0
     level, _ = levels(BudgetThreshold(parse("1 per 10000 rows")), score)
     assert level.max() <= 5.0
+
+
+BUDGETS = ("1 per series per month", "3 per week", "1 per 1000 rows", "1 per series per day", "2 per 100 rows")
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 900),
+    stated=st.lists(st.sampled_from(BUDGETS), min_size=1, max_size=3),
+    timed=st.booleans(),
+    hysteresis=st.sampled_from([0.0, 1.0, 9.0]),
+    data=st.data(),
+)
+def test_compiled_it_has_the_bits_of_numpy(
+    seed: int, n: int, stated: list[str], timed: bool, hysteresis: float, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, n), max_size=6))), n]
+    whose = rng.integers(0, 3, n)
+    score = np.minimum(rng.exponential(rng.choice([0.3, 0.6, 2.0]), n), 12.0)
+    score[rng.random(n) < 0.02] = rng.choice([np.nan, 12.0, 1.5])
+    learn = rng.random(n) < 0.95
+    times = 10**12 + np.cumsum(rng.integers(0, 90_000_000, n)) if timed else None
+    lives = np.cumsum(rng.random(n) < 0.1) if data.draw(st.booleans()) else None
+    which = rng.integers(0, 4, 3)[whose] if data.draw(st.booleans()) else None
+    found = []
+    for kind in (NumpyBudgetThreshold, BudgetThreshold):
+        threshold = kind(parse(stated[0]), hysteresis, 3, [parse(s) for s in stated[1:]])
+        state = np.zeros(3, threshold.dtype)
+        threshold.admit(state, 0, 300_000, 5_000)
+        state["counted"][1] = 32_700  # old counts fade soon
+        state["alerts"][1] = rng.integers(0, 40, len(EDGES)) if kind is NumpyBudgetThreshold else found[0][2]
+        alerts = state["alerts"][1].copy()
+        level = [
+            threshold.apply(
+                state,
+                whose[a:b],
+                score[a:b],
+                learn[a:b],
+                None if times is None else times[a:b],
+                7 if lives is None else lives[a:b],
+                None if which is None else which[a:b],
+            )
+            for a, b in pairwise(cuts)
+        ]
+        found.append((np.concatenate(level).tobytes(), state.tobytes(), alerts))
+    assert found[0][:2] == found[1][:2]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_calibration import NaiveEmpirical
+from numpy_empirical import NumpyEmpirical
 from scipy.stats import gamma, norm
 
 from detectors.base import DetectorError
@@ -102,6 +103,32 @@ def test_empirical_agrees_with_the_slow_version_that_keeps_every_score(stream):
     np.testing.assert_allclose(levels, slow, rtol=1e-6, atol=1e-6)
     if naive.known:
         np.testing.assert_array_equal(state["tail"][0], np.float32(naive.tail))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    stream=streams(),
+    config=st.builds(
+        EmpiricalConfig,
+        step=st.integers(8, 40),
+        adapt_after=st.integers(1, 40),
+        minimum=st.integers(8, 40),
+        generation=st.integers(64, 90),
+        poison_level=st.sampled_from([1.0, 2.5, 4.5]),
+        shape=st.sampled_from([0.0, 0.5]),
+    ),
+)
+def test_compiled_the_empirical_one_has_the_bits_of_numpy(stream, config):
+    rows, raw, learn, cuts, S, fitted = stream
+    plain, calibrator = NumpyEmpirical(config), Empirical(config)
+    members = np.zeros((S, 2), calibrator.dtype)  # states of one member are not contiguous
+    members[0, 1] = calibrator.fit(fitted)
+    wanted = members[:, 1].copy()
+    levels = plain.calibrate(wanted, rows, raw, learn)
+    got = [calibrator.calibrate(members[:, 1], rows[a:b], raw[a:b], learn[a:b]) for a, b in pairwise(cuts)]
+    assert np.concatenate(got).tobytes() == levels.tobytes()
+    assert members[:, 1].tobytes() == wanted.tobytes()
+    assert not members[:, 0].tobytes().strip(b"\0")
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("empirical", 0.35), ("spot", 0.35), ("dspot", 0.4)])

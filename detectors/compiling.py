@@ -1,0 +1,157 @@
+"""Functions over rows as machine code: compiled once on a machine, kept in the cache folder, loaded from there in the time that importing Numba takes.
+
+    <cache>/compiled/<fingerprint>/     cache: TIDEWATCH_CACHE, else $XDG_CACHE_HOME/tidewatch, else ~/.cache/tidewatch
+
+The fingerprint is that of all sources that a function is made of and of Numba's version, so a changed file has another folder; within it Numba tells CPUs
+apart and writes files whole, so processes may begin at once. Of an image whose file system is read-only it is read all the same. Without a folder, or
+with a damaged one, the work goes on, and is told why it begins later.
+`python -m detectors.compiling` does it ahead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "fastmath": False,
+    "no_cfunc_wrapper": True,
+}
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function that is compiled.
+
+    Attributes
+    ----------
+    name
+        What people are told is compiled.
+    module
+        Has it as `run`, and the types of its arguments as `signature()`.
+    made_of
+        Sources, as paths below the project; of a folder, all in it.
+    about
+        Seconds that compiling takes, roughly.
+    """
+
+    name: str
+    module: str
+    made_of: tuple[str, ...]
+    about: int
+
+
+_SHARED = "detectors/calibration", "detectors/compiling.py", "detectors/kernels"
+CALIBRATION = Kernel("the calibration", "detectors.kernels.empirical", _SHARED, 5)
+_BUDGETS = "detectors/budget.py", "detectors/budget_threshold.py", "detectors/thresholds.py"
+LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _BUDGETS, 5)
+KERNELS = CALIBRATION, LEVEL
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A function that compiled ones call."""
+    import numba
+
+    njit: Any = numba.njit
+    return njit(no_cpython_wrapper=True, **OPTIONS)(function)
+
+
+@cache
+def compiled(kernel: Kernel) -> Callable[..., None]:
+    """The function; its module says what it takes."""
+    import numba
+
+    what = f"{kernel.name}, about {kernel.about} s"
+    try:
+        folder = folder_of(kernel, numba.__version__)
+        there = any(folder.rglob("*.nbi"))
+        with _writable(folder, there) as at:
+            if not there:
+                log.warning("compiling once %s", what)
+            return _kept_in(at, kernel)
+    except numba.core.errors.NumbaError:
+        raise
+    except (OSError, RuntimeError) as error:
+        log.warning("compiling %s; it is not kept, so each start does: %s", what, error)
+    except Exception as error:  # whatever a damaged file leads to
+        log.warning("compiling anew %s: what is in %s cannot be used: %s", what, folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+    return _made(kernel)
+
+
+@contextmanager
+def _writable(folder: Path, there: bool) -> Iterator[Path]:
+    """The folder; where it can only be read (an image), a copy, as Numba takes no other. Raises OSError where it can be neither."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        if not there:
+            raise
+        with tempfile.TemporaryDirectory() as copy:
+            yield Path(shutil.copytree(folder, copy, dirs_exist_ok=True))
+        return
+    yield folder
+
+
+def _kept_in(folder: Path, kernel: Kernel) -> Callable[..., None]:
+    import numba
+
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    try:
+        return _made(kernel, cache=True)
+    finally:
+        config.CACHE_DIR = before
+
+
+def _made(kernel: Kernel, **kept: bool) -> Callable[..., None]:
+    import numba
+
+    njit: Any = numba.njit
+    module = import_module(kernel.module)
+    made: Callable[..., None] = njit(module.signature(), **OPTIONS, **kept)(module.run)
+    return made
+
+
+def folder_of(kernel: Kernel, version: str) -> Path:
+    """Where machine code made by this version of Numba lies. Raises RuntimeError where there is no home folder."""
+    base = os.environ.get("TIDEWATCH_CACHE")
+    if not base:
+        base = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidewatch")
+    fingerprint = hashlib.sha256(f"{version} {kernel.module}".encode())
+    for path in sorted(kernel.made_of):
+        for source in sorted((_ROOT / path).rglob("*.py")) or [_ROOT / path]:
+            fingerprint.update(source.read_bytes())
+    return Path(base) / "compiled" / fingerprint.hexdigest()[:16]
+
+
+def main() -> None:
+    """Compile ahead."""
+    from detectors.judgement import compiling as judgement
+
+    began = time.monotonic()
+    judgement.compiled()
+    for kernel in KERNELS:
+        compiled(kernel)
+    log.warning("all is compiled (%.0f s)", time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()
