@@ -68,13 +68,15 @@ class NaiveEventTime:
         if row is not None:
             voter = self.voters.setdefault(row, Voter())
             voter.heard_at = self.now or time
+            silent = min(self.now - max(voter.quiet_at, self.begun), self.progress - voter.quiet_by)
+            silent = silent if voter.vote and not voter.said else 0
             voter.said = True
             voter.state = "expected"
             if vouched:
                 before, voter.step = voter.step, max(time - voter.vote, 0) if voter.vote else 0
                 voter.moved += min(voter.step, 2 * before) if before else voter.step
-                if voter.usual and voter.step > absence.STEPS * voter.usual:
-                    voter.away.append((voter.step, time))
+                if voter.usual and max(voter.step, silent) > absence.STEPS * voter.usual:
+                    voter.away.append((max(voter.step, silent), time))
                 voter.vote, voter.fresh = time, True
                 voter.since = voter.since or time
             voter.usual = voter.usual if usual is None else usual

@@ -6,7 +6,7 @@
 
 - A series' *patience* is what the settings say of it, else `STEPS` of its usual steps, if it has one and reported for a day. One that was away for longer twice
   in four weeks, as a device that sleeps at night or a job that runs once an hour, has a habit: it is given a quarter more than the shorter
-  of the two. One outage makes no habit.
+  of the two. One outage makes no habit. Away is who says nothing, also where it brings all of that time later.
 - Both must have gone on for longer. Event time leaps when all were away and the first come back; progress (`event_time`) does not. Progress runs
   fast where one series brings a whole day at once; event time does not.
 - Who is overdue is told of one border later: by then so are all that stopped with it.
@@ -264,7 +264,9 @@ class Absence:
             if vouched:
                 one["since"] = one["since"][0] or time
                 if after[0] == AUTO:
-                    self._away(one, time, step)
+                    # A device that sleeps and then brings all of it leaves no gap in its own time.
+                    silent = min(int(E[block]) - max(quiet_at, course.begun), int(P[block]) - quiet_by)
+                    self._away(one, time, max(step, silent if one["vote"][0] else 0))
                 one["vote"] = time
             if usual is not None:
                 one["usual"] = usual

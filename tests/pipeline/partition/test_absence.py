@@ -247,3 +247,15 @@ def test_selectors_say_how_long_each_series_is_waited_for() -> None:
     core = carried(core, selecting("off", b="5m", a="5m"))
     after, _ = run(core, rows[cut:], first=cut)
     assert [a[0] for a in absences(before + after) if a[1] == "firing"] == ["b", "a"]
+
+
+def test_a_device_that_brings_a_day_at_once_is_missed_once_and_loses_nothing() -> None:
+    rows: list[Row] = []
+    for day in range(6):
+        rows += [(n, t + day * DAY * MINUTE, v) for n, t, v in log(DAY, names="bcd")]
+        rows += [("a", t + day * DAY * MINUTE, v) for _, t, v in log(DAY, names="a")]
+    for cuts in ((), tuple(range(1000, len(rows), 1777))):
+        alerts, core = run(stream("auto", idle_after=timedelta(days=7)), rows, cuts)
+        told = [a for a in alerts if a.series == "a" and a.kind == "no data"]
+        assert [a.status for a in told] == ["firing", "resolved"]  # on the third day; then it has a habit
+        assert int(core.state.arrays["windows"]["ordinal"][core.state.row_of("a")]) == 6 * DAY
