@@ -48,6 +48,7 @@ from pipeline.partition.decisions import (
     Decisions,
     Entry,
     Forget,
+    InForce,
     Line,
     Mark,
     Silence,
@@ -126,6 +127,7 @@ class Run:
     faults: tuple[Fault, ...]
     records: int | None = None
     """Only the first so many records of each partition (a shorter trace); None: all."""
+    partitions: int = PARTITIONS
 
 
 @dataclass
@@ -136,6 +138,8 @@ class Outcome:
     trace: list[str]
     seconds: float
     happened: Counter[str] = field(default_factory=Counter)
+    in_force: dict[int, InForce] = field(default_factory=dict)
+    """What is in the store in the end, by partition."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def run_of(seed: int, only: Sequence[str] = ()) -> Run:
 
 def simulate(run: Run, parts: Parts = Parts()) -> Outcome:
     """Run it; `Outcome.problem` is None where every promise held."""
-    loop = VirtualLoop(run.seed)
+    loop = VirtualLoop(run.seed, 200_000 * run.partitions)
     asyncio.set_event_loop(loop)
     simulation = Simulation(loop, run, parts)
     problem: str | None = None
@@ -213,7 +217,7 @@ def simulate(run: Run, parts: Parts = Parts()) -> Outcome:
     finally:
         asyncio.set_event_loop(None)
         loop.abandon()
-    return Outcome(problem, simulation.network.trace, loop.time(), simulation.happened)
+    return Outcome(problem, simulation.network.trace, loop.time(), simulation.happened, simulation.in_force())
 
 
 class Simulation:
@@ -224,7 +228,7 @@ class Simulation:
         self.run = run
         self.parts = parts
         self.happened: Counter[str] = Counter()
-        self.scenario: Scenario = scenario(run.seed % SCENARIOS, run.records)
+        self.scenario: Scenario = scenario(run.seed % SCENARIOS, run.records, run.partitions)
         self.network = Network(loop)
         self.redis = Redis(self.network, self._saved)
         parts.prepare(self.redis)
@@ -310,12 +314,12 @@ class Simulation:
         elif fault.kind == "store emptied":
             self.redis.empty()
         elif fault.kind == "stale claim":
-            self.redis.claim_by_a_ghost("sim", fault.target % PARTITIONS)
+            self.redis.claim_by_a_ghost("sim", fault.target % self.run.partitions)
         elif fault.kind == "rebalance":
             self.broker.rebalance()
         elif fault.kind == "records expire":
-            self.broker.expire(fault.target % PARTITIONS, fault.which)
-        elif fault.kind == "partition added" and self.broker.count == PARTITIONS:
+            self.broker.expire(fault.target % self.run.partitions, fault.which)
+        elif fault.kind == "partition added" and self.broker.count == self.run.partitions:
             self.broker.add_partition()
             self.oracles.append([(None, self._undisturbed(self.broker.count - 1, None))])
         elif fault.kind == "settings file changed":
@@ -352,7 +356,7 @@ class Simulation:
 
     async def _decide(self, fault: Fault) -> None:
         """Somebody at a command line; tries until the store answers."""
-        series = name(f"s{int(fault.which * 3)}", fault.target % PARTITIONS)
+        series = name(f"s{int(fault.which * 3)}", fault.target % self.run.partitions)
         kinds: list[What] = [
             Silence("s[0-2]*", 1_000_000 * 60_000 + int(fault.which * 6e6)),
             Acknowledge("*"),
@@ -635,23 +639,28 @@ class Simulation:
 
     def _stored(self) -> list[int]:
         hashes = self.redis.store._hashes
-        return [hashes["sim", p].offset if ("sim", p) in hashes else -1 for p in range(PARTITIONS)]
+        return [hashes["sim", p].offset if ("sim", p) in hashes else -1 for p in range(self.run.partitions)]
+
+    def in_force(self) -> dict[int, InForce]:
+        """What is in force in each partition, as the store has it."""
+        hashes = self.redis.store._hashes
+        return {
+            p: unpacked(hashes["sim", p].fields.get(IN_FORCE))
+            for p in range(self.run.partitions)
+            if ("sim", p) in hashes
+        }
 
     def _finished(self) -> bool:
         if self.loop.time() < 1.0 + max((f.at + f.length for f in self.run.faults), default=0.0):
             return False
         if self.loop.time() < QUIET_UNTIL:
             return False
-        ends = [log.records[-1].offset + 1 for log in self.logs[:PARTITIONS]]
+        ends = [log.records[-1].offset + 1 for log in self.logs[: self.run.partitions]]
         newest = self.redis.store._lists["sim"].last if "sim" in self.redis.store._lists else 1 << 62
         newest = max(
             [newest, *(t.serial for taken in self.taken.values() for t in taken if isinstance(t, Taken))]
         )  # the list may have gone back in time
-        hashes = self.redis.store._hashes
-        held = [
-            unpacked(hashes["sim", p].fields.get(IN_FORCE)).serial for p in range(PARTITIONS) if ("sim", p) in hashes
-        ]
-        if any(serial < newest for serial in held):
+        if any(held.serial < newest for held in self.in_force().values()):
             return False
         return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))
 
@@ -662,7 +671,7 @@ class Simulation:
     def _judge(self) -> None:
         """What the undisturbed run leads to was published, in its order, and the state is its state."""
         self._judge_decisions()
-        for p in range(PARTITIONS):
+        for p in range(self.run.partitions):
             stored = self.redis.store._hashes["sim", p]
             n = self.logs[p].count_before(stored.offset)
             found = self._oracles_of(p, stored.offset, stored.fields)
@@ -680,8 +689,7 @@ class Simulation:
     def _judge_decisions(self) -> None:
         """All partitions stand at the newest settings that any of them took."""
         newest = max((t.serial for of in self.taken.values() for t in of if isinstance(t, Taken)), default=0)
-        for p in range(PARTITIONS):
-            held = unpacked(self.redis.store._hashes["sim", p].fields.get(IN_FORCE))
+        for p, held in self.in_force().items():
             if held.serial < newest:
                 raise Violation(f"partition {p} stands at decision {held.serial}, another one took {newest}")
 
@@ -734,15 +742,15 @@ def shortest(run: Run, parts: Parts = Parts()) -> tuple[Run, Outcome]:
     while smaller:
         smaller = False
         for at in range(len(run.faults)):
-            fewer = Run(run.seed, run.faults[:at] + run.faults[at + 1 :], run.records)
+            fewer = replace(run, faults=run.faults[:at] + run.faults[at + 1 :])
             tried = simulate(fewer, parts)
             if tried.problem is not None:
                 run, outcome, smaller = fewer, tried, True
                 break
     for records in (5, 10, 20, 30, 40):
-        tried = simulate(Run(run.seed, run.faults, records), parts)
+        tried = simulate(replace(run, records=records), parts)
         if tried.problem is not None:
-            return Run(run.seed, run.faults, records), tried
+            return replace(run, records=records), tried
     return run, outcome
 
 

@@ -69,9 +69,9 @@ class Scenario:
 
 @cache
 def name(who: str, partition: int) -> str:
-    """A series' name whose hash is of the partition, as a producer's partitioner has it."""
+    """A series' name whose hash is of the partition, as a producer's partitioner has it where there are two."""
     names = (f"{who}-{partition}{more}" for more in ("", *(f".{k}" for k in range(1000))))
-    return next(n for n in names if (murmur2(n.encode()) & 0x7FFFFFFF) % PARTITIONS == partition)
+    return next(n for n in names if (murmur2(n.encode()) & 0x7FFFFFFF) % PARTITIONS == partition % PARTITIONS)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ class WaitingScorer(Scorer):
 
 
 @cache
-def scenario(number: int, first: int | None = None) -> Scenario:
+def scenario(number: int, first: int | None = None, count: int = PARTITIONS) -> Scenario:
     """One of the `SCENARIOS` streams with its oracle; only the first so many records of each partition."""
     assert state.PAGE == PAGE, "the oracle is of the small numbers"
     chance = random.Random(f"scenario {number}")
@@ -151,7 +151,7 @@ def scenario(number: int, first: int | None = None) -> Scenario:
         settings = settings.model_copy(update={"select": SELECT})
     stream = create_stream(settings, model, WaitingScorer(model))
     rows = _table_rows if table else _exports if export else _metric_rows
-    partitions = [_partition(rows(chance, p), chance) for p in range(PARTITIONS)]
+    partitions = [_partition(rows(chance, p), chance) for p in range(count)]
     if first is not None:
         partitions = [Partition(log.records[:first], log.records[first].offset) for log in partitions]
     return Scenario(stream, partitions, [undisturbed(stream, p, log) for p, log in enumerate(partitions)])
