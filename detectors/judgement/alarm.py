@@ -49,13 +49,13 @@ def counted(u: Floats) -> NDArray[np.intp]:
     return np.clip(np.floor(place), 0, BINS - 1).astype(np.intp)
 
 
-def body(counts: Counts, together: Floats) -> Floats:
-    """98 % quantile and scale (T, 2) of the tails of terms with these counts (T, BINS), of which so many rows (T,) go together.
+def body(counts: Counts, anew: Floats) -> Floats:
+    """98 % quantile and scale (T, 2) of the tails of terms with these counts (T, BINS), which say something new after so many rows (T,).
 
-    Few scores are blended with a normal term that is wider.
+    Few scores are blended with a normal term that is wider: two days of a mean over a quarter of a day are four scores, however many rows they have.
     """
     total = counts.sum(axis=1, dtype=np.int64)
-    apart = total / together
+    apart = total / anew
     below = np.cumsum(counts, axis=1, dtype=np.int64)
     put, found = np.arange(len(counts)), np.empty((2, len(counts)))
     w = apart / (apart + PRIOR_ROWS)

@@ -16,7 +16,19 @@ from detectors.judgement.clock import Bins
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.recurring import Memory
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
-from detectors.judgement.terms import ALARMS, CLIP, CLOCK, FLAT, GIVEN, GIVEN_STRETCH, SCALED, TERMS, quarter, rows_of
+from detectors.judgement.terms import (
+    ALARMS,
+    CLIP,
+    CLOCK,
+    FLAT,
+    GIVEN,
+    GIVEN_STRETCH,
+    SCALED,
+    TERMS,
+    quarter,
+    rows_anew,
+    rows_of,
+)
 
 NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 """99 % quantiles of the terms of normal noise, below which a short history does not go."""
@@ -79,10 +91,10 @@ def fit(
     after.scales = scales.copy()
     u = found / usual[:, None]
     after.counts = _counted(u)
-    after.tails = alarm.body(after.counts, together(judge))
+    after.tails = alarm.body(after.counts, apart(judge))
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), together(judge)), u)
+        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]))
     return judge, after
@@ -163,16 +175,16 @@ def _fitted(x: Floats, local: Times, blank: Learnt, scales: Floats | None = None
         block=np.zeros((BLOCK, C), np.float32),
         local=np.zeros(BLOCK, np.int64),
         counts=counts,
-        tails=alarm.body(counts, together(judge)),
+        tails=alarm.body(counts, apart(judge)),
         out=np.zeros(len(ALARMS), np.uint16),
         memory=Memory.none(),
     )
     return judge, state
 
 
-def together(judge: Learnt) -> Floats:
-    """How many rows of each alarm's term go together (len(ALARMS),)."""
-    return np.array([rows_of(k, judge.bins) for k in ALARMS])
+def apart(judge: Learnt) -> Floats:
+    """Rows after which each of the alarm's terms says something new (len(ALARMS),)."""
+    return np.array([rows_anew(k, judge.bins) for k in ALARMS])
 
 
 def _longest(column: Floats) -> float:

@@ -1,4 +1,6 @@
-"""What comes again at the same clock time: a deviation that came there twice within some days, on days of their own, is usual there although it was flagged.
+"""What comes again at the same clock time: a deviation that came there on two days running, or a week apart, is usual there although it was flagged.
+
+What came at the same hour on any other two days is no schedule: people work at the same hours, and what breaks while they do must be told each time.
 
 Of each hour of the day two numbers are kept, each with when it was (quarters of days, modulo 256): what came twice, and the largest of late that came once.
 What came twice raises the bar of its hour and of the nearer one beside it, so a job may begin some minutes early or late. Only deviations
@@ -16,8 +18,8 @@ HOURS = 24
 HOUR, PIECE = 3_600_000, 6 * 3_600_000
 LEAST_ROWS = 8.0
 """Rows a day, below which there is no such memory."""
-EARLIER, LATEST = 3, 60
-"""Pieces of a day: what is at least so old came on another day; what is older is forgotten. 15 days are two weeks and one day."""
+DAILY, WEEKLY, LATEST = 4, 28, 60
+"""Pieces of a day: what is one day old, or one week, came by a schedule, give or take a piece; what is older than the last is forgotten, two weeks and one day."""
 MARGIN = 0.7
 """Decades by which what comes again may be rarer than what came before."""
 STEPS = 16.0
@@ -51,7 +53,7 @@ class Memory(NamedTuple):
     def usual(self, local: int) -> float:
         """How far beyond the level, in decades, a row at this local time may be by what came before."""
         hours, piece = _place(local)
-        bar = max(_kept(self.twice[h], piece, 0) for h in hours)
+        bar = max(_kept(self.twice[h], piece) for h in hours)
         return bar / STEPS + MARGIN if bar else 0.0
 
     def learn(self, local: int, strength: float) -> None:
@@ -65,11 +67,11 @@ class Memory(NamedTuple):
             return
         hours, piece = _place(local)
         hour, now = hours[0], min(int(strength * STEPS) + 1, 255)
-        before = max(_kept(self.once[h], piece, EARLIER) for h in hours)
-        known = _kept(self.twice[hour], piece, 0)
+        before = max(_scheduled(self.once[h], piece) for h in hours)
+        known = _kept(self.twice[hour], piece)
         if before or known:
             self.twice[hour] = max(min(now, before), known) << 8 | piece
-        if now >= _kept(self.once[hour], piece, 0):
+        if now >= _kept(self.once[hour], piece):
             self.once[hour] = now << 8 | piece
 
 
@@ -80,7 +82,12 @@ def _place(local: int) -> tuple[tuple[int, int], int]:
     return (hour % HOURS, near % HOURS), local // PIECE & 255
 
 
-def _kept(what: np.uint16, piece: int, least: int) -> int:
-    """What is kept, if it is so many pieces of a day old or older, and not too old; else 0."""
-    age = (piece - (int(what) & 255)) & 255
-    return int(what) >> 8 if least <= age <= LATEST else 0
+def _kept(what: np.uint16, piece: int) -> int:
+    """What is kept, if it is not too old; else 0."""
+    return int(what) >> 8 if (piece - int(what)) & 255 <= LATEST else 0
+
+
+def _scheduled(what: np.uint16, piece: int) -> int:
+    """What is kept, if it came a day or a week before; else 0."""
+    age = (piece - int(what)) & 255
+    return int(what) >> 8 if abs(age - DAILY) <= 1 or abs(age - WEEKLY) <= 1 else 0

@@ -68,7 +68,7 @@ def _learn(judge: Learnt, state: State) -> None:
     state.sums[:] = 0.0
     _learn_clock(judge, state)
     alarm.forgotten(state.counts)
-    state.tails = alarm.body(state.counts, fitting.together(judge))
+    state.tails = alarm.body(state.counts, fitting.apart(judge))
 
 
 def _clock(judge: Learnt, state: State, local: Times) -> tuple[Floats, Floats]:

@@ -116,3 +116,8 @@ def quarter(bins: Bins) -> float:
 def rows_of(term: int, bins: Bins) -> float:
     """How many rows of a term go together."""
     return {STRETCH: 4.0, SPREAD: 4.0, GIVEN_STRETCH: 4.0, QUARTER: quarter(bins) / 2}.get(term, 1.0)
+
+
+def rows_anew(term: int, bins: Bins) -> float:
+    """Rows after which a term says something new: of a mean that fades over a quarter of a day, twice that, as of any first-order process."""
+    return 2.0 * quarter(bins) if term == QUARTER else rows_of(term, bins)

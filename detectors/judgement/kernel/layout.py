@@ -84,6 +84,12 @@ def cluster(a, rows_a_day):
 
 
 @inner
+def anew(a, rows_a_day):
+    """After how many rows an alarm's term says something new, see `terms.rows_anew`."""
+    return 4.0 * cluster(a, rows_a_day) if a == 3 else cluster(a, rows_a_day)
+
+
+@inner
 def shares(f8, c):
     """Weights of the three forecasts of the clock."""
     a, b, d = f8[c + field.ERRORS], f8[c + field.ERRORS + 1], f8[c + field.ERRORS + 2]

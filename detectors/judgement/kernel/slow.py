@@ -11,7 +11,7 @@ from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
 from detectors.judgement.clock import DAY, DAY_BINS, GAIN, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
-from detectors.judgement.kernel.layout import W_LEFT, A, between, bin_of, cluster, half, half_bits, inner, shares
+from detectors.judgement.kernel.layout import W_LEFT, A, anew, between, bin_of, half, half_bits, inner, shares
 from detectors.judgement.state import BLOCK
 
 _LN2, _LN4 = math.log(2.0), math.log(4.0)
@@ -100,7 +100,7 @@ def tails(f8, u2, h):
             for j in range(BINS):
                 u2[at + j] = u2[at + j] >> 1
                 total += np.int64(u2[at + j])
-        apart = total / cluster(a, f8[h + field.RPD])
+        apart = total / anew(a, f8[h + field.RPD])
         weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + WIDER / (apart + 5.0)
         low = quantile(u2, at, BODY[0] * total) * weight + (1.0 - weight) * PRIOR[0] * wide
         high = quantile(u2, at, BODY[1] * total) * weight + (1.0 - weight) * PRIOR[1] * wide

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.judgement import alarm, autoregression, clock, conditional
+from detectors.judgement import alarm, autoregression, clock, conditional, terms
 
 HOUR = 3_600_000
 MONDAY = 1_704_067_200_000
@@ -71,6 +71,18 @@ def test_counts_are_halved_when_enough_is_remembered() -> None:
 def test_a_level_is_never_laxer_than_one_row_in_two_hundred() -> None:
     assert alarm.levels(5.0, np.ones(1)) == alarm.levels(200.0, np.ones(1))
     assert np.diff([alarm.levels(b, np.ones(4))[0] for b in (1e3, 1e4)]) == pytest.approx(1.0)
+
+
+def test_a_slow_mean_says_something_new_only_after_twice_its_time_constant() -> None:
+    bins = clock.Bins.of(5 * 60_000)
+    gain = 1.0 / terms.quarter(bins)
+    fading = (1.0 - gain) ** np.arange(5000)  # how alike an exponential mean of noise is to itself so many rows later
+    assert terms.rows_anew(terms.QUARTER, bins) == pytest.approx(2.0 * fading.sum() - 1.0, rel=0.02)
+    assert terms.rows_anew(terms.CLOCK, bins) == 1.0
+    history = np.full((1, alarm.BINS), 0, np.uint16)
+    history[0, 12:18] = 100  # 600 rows, all of one size: of each newest row that is much, of a slow mean nearly nothing
+    newest, slow = (alarm.body(history, np.array([terms.rows_anew(k, bins)]))[0] for k in (terms.CLOCK, terms.QUARTER))
+    assert (slow > 1.4 * newest).all()
 
 
 def test_what_others_know_of_a_channel_is_taken_from_it() -> None:

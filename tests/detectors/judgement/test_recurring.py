@@ -88,6 +88,22 @@ def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() ->
     assert set(np.flatnonzero(lasting.once)) == set(range(PIECE // HOUR))
 
 
+@pytest.mark.parametrize(("days", "usual"), [((0, 1), True), ((0, 7), True), ((0, 3), False), ((0, 2, 5, 9), False)])
+def test_a_day_or_a_week_apart_is_a_schedule_and_any_two_days_are_none(days: tuple[int, ...], usual: bool) -> None:
+    memory = Memory.none()
+    for day in days:
+        memory.learn(T0 + day * DAY + 10 * HOUR, 3.0)
+    assert (memory.usual(T0 + (days[-1] + 1) * DAY + 10 * HOUR) > 0.0) is usual
+
+
+def test_what_breaks_at_the_same_hour_of_some_days_is_told_each_time() -> None:
+    x = noise(34)
+    broken = (16, 18, 22, 27, 32)
+    for day in broken:
+        x[day * A_DAY + 60 : day * A_DAY + 63] += 40.0
+    assert {day - 14 for day in broken} <= set(alarmed(x).tolist())
+
+
 def test_the_first_alert_raises_no_bar_and_many_do() -> None:
     x = noise(16)
     times = T0 + np.arange(len(x)) * STEP
