@@ -38,8 +38,8 @@ from pipeline.intake.metrics import IntakeMetrics
 from pipeline.kafka import rights, topics
 from pipeline.kafka.agents import App, PartitionLife
 from pipeline.kafka.clients import connect_admin
-from pipeline.kafka.control import append, count_partitions
 from pipeline.kafka.decisions import DecisionTopic
+from pipeline.kafka.offsets import log_ends
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topic_watch import TopicWatch
 from pipeline.kafka.transport.driver import steady
@@ -144,8 +144,7 @@ def create_app(
             checkpoint_records=worker.checkpoint_records,
             generation=generation,
             open_alerts=partial(readers[stream.settings.alert_topic], stream.name, topic, partition),
-            append=partial(append, settings.kafka, topic, partition),
-            count_partitions=partial(count_partitions, settings.kafka, topic),
+            log_ends=partial(log_ends, settings.kafka, topic),
             end_of_log=end_of_log,
             clock=steady,
             rebuild_records=worker.rebuild_records,

@@ -9,8 +9,8 @@ An observation is one JSON object; the Kafka key is the series' name in UTF-8:
 `timestamp` is event time in milliseconds since 1970-01-01 UTC, a JSON integer. `series` may be left out: then the key names
 it. Labels never travel in an observation.
 
-A control record stands in the log because it, too, decides about results, where it is believed (`pipeline.partition.growth`). Its key is no series' name, and its value is read by
-no format of observations; so it costs nothing to look for one:
+A control record was written by versions before decisions (`pipeline.partition.growth`). Its key is no series' name, and its value is read by no format of observations; so it
+costs nothing to look for one:
 
     \0tidewatch.control    \0{"control": "partitions", "before": 4, "after": 8}       the topic has more partitions now
 """
@@ -58,11 +58,6 @@ class PartitionsAdded(msgspec.Struct, frozen=True, tag_field="control", tag="par
 
 
 _controls = msgspec.json.Decoder(PartitionsAdded)
-
-
-def encode_control(control: PartitionsAdded) -> tuple[bytes, bytes]:
-    """Key and value of a control record."""
-    return CONTROL_KEY, _CONTROL_MARK + _encoder.encode(control)
 
 
 def is_control(key: bytes | None, value: bytes | None) -> bool:

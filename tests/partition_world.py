@@ -32,8 +32,6 @@ class World:
         self.sent: list[tuple[bytes | None, asyncio.Future[None]]] = []
         self.topics: list[str] = []
         self.told: dict[str, Alert] = {}
-        self.appended: list[tuple[bytes, bytes]] = []
-        self.may_append = True
         self.details: list[bytes] = []
 
     def loop(self, **options: Any) -> PartitionLoop:
@@ -48,15 +46,11 @@ class World:
             clock=lambda: self.now,
             sleep=self.sleep,
             open_alerts=self.open_alerts,
-            **({"append": self.append} | options),
+            **options,
         )
 
     async def open_alerts(self) -> dict[str, Alert]:
         return self.told
-
-    async def append(self, key: bytes, value: bytes) -> bool:
-        self.appended.append((key, value))
-        return self.may_append
 
     def standing(self, committed: int | None = None, *, first: int = 0, partitions: int = 2) -> Standing:
         return Standing(first, self.scenario.partitions[0].end, committed, partitions)

@@ -67,7 +67,7 @@ def _speaks_of(what: What, series: str) -> bool:
         return what.in_force(0).matches(series)
     if isinstance(what, Feedback):
         return what.series == series
-    return fnmatchcase(series, getattr(what, "series", "*"))  # settings are of all
+    return fnmatchcase(series, getattr(what, "series", "*"))  # settings, and how many partitions there are, are of all
 
 
 def _stretches(silence: Silenced, since: int, until: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ predecessor came: then records before it are read back quietly, and nothing of t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
 from pipeline.errors import BrokerError
-from pipeline.kafka.clients import broker_error, librdkafka_config
+from pipeline.kafka import topics
+from pipeline.kafka.clients import broker_error, connect_admin, librdkafka_config
 from pipeline.settings import KafkaSettings
 
 _NOT_YET = (
@@ -59,6 +61,18 @@ class Group:
         return not self.members and self.state in ("empty", "dead")
 
 
+async def log_ends(kafka: KafkaSettings, topic: str) -> list[int]:
+    """The offset behind the last record of each partition of a topic, as many as there are now. Raises BrokerError."""
+
+    def ask() -> list[int]:
+        admin = connect_admin(kafka)
+        count = topics.require(admin, kafka, [topic])[topic].partitions
+        ends = Offsets(admin, kafka).ends(topic, range(count))
+        return [ends[p] for p in range(count)]
+
+    return await asyncio.to_thread(ask)
+
+
 class Offsets:
     """Asks of one cluster. All methods raise BrokerError where Kafka does not answer or forbids it."""
 
@@ -71,8 +85,12 @@ class Offsets:
         """First offset and end of each partition's log."""
         partitions = list(partitions)
         first = self._listed(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = self._listed(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        end = self.ends(topic, partitions)
         return {p: Bounds(first[p], end[p]) for p in partitions}
+
+    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """The offset behind the last record of each partition."""
+        return self._listed(topic, list(partitions), OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def at(self, topic: str, partitions: Iterable[int], time: datetime) -> dict[int, int]:
         """Offset of the first record whose time stamp on Kafka is not before `time`; the log's end where there is none."""

@@ -164,7 +164,11 @@ class Deciding:
         self._asked = False
         for name in streams:
             self.listings[name] = Listing(
-                name, register, Journal(topics[name], publisher, name).read, of_log=logs[name]
+                name,
+                register,
+                Journal(topics[name], publisher, name).read,
+                of_log=logs[name],
+                stamp=lambda: (who(), now()),
             )
 
     def journal(self, stream: str, partition: int) -> Journal:

@@ -25,7 +25,7 @@ from pipeline.operations.deciding import (
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.decisions import Decision, Lift, SettingsOf, Silence, Taken, Undo, What
+from pipeline.partition.decisions import Decision, Lift, Partitions, SettingsOf, Silence, Taken, Undo, What
 from pipeline.partition.listing import Listing
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import create_stream, load_model
@@ -169,6 +169,8 @@ def told(what: What) -> str:
         return f"lift silence {what.silence}"
     if isinstance(what, Undo):
         return f"undo feedback {what.feedback}"
+    if isinstance(what, Partitions):
+        return f"partitions: {what.count}"
     if isinstance(what, Feedback):
         return _said(what)
     when = when_silent(what) if isinstance(what, Silence) else ""

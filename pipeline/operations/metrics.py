@@ -102,7 +102,7 @@ class WorkerMetrics:
             "scored": counter("windows_scored", "Windows scored."),
             "anomalous": counter("anomalous", "Live observations at or above the threshold."),
             "rebuilt": counter("records_rebuilt", "Records read again, because the state was lost."),
-            "control": counter("control_records", "Control records met."),
+            "control": counter("control_records", "Control records met, which versions before wrote."),
             "ticks": counter("ticks", "Times that event time was carried on because nothing came."),
             "tombstones": counter("tombstones", "Records without a value, passed over."),
             "seen_before": counter(

@@ -17,7 +17,7 @@ from pipeline.errors import SettingsError
 from pipeline.partition.home import Homes, Verdict, worst
 from pipeline.registry import learn_now
 from pipeline.steps.batches import RecordBatch
-from pipeline.steps.decoding import CONTROL, Decoder
+from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from producers.batches import is_batch
 from producers.formats.base import Unusable
@@ -106,8 +106,7 @@ class Preview:
         self.formats.update(_format(value) for value in batch.values if value is not None)
         observations, rejected = self._decoder.decode(batch)
         for r in rejected:
-            if r.reason != CONTROL:
-                self.letters[r.reason, r.detail].append(int(batch.offsets[r.index]))
+            self.letters[r.reason, r.detail].append(int(batch.offsets[r.index]))
         told = np.zeros(len(observations), np.uint8) if observations.kinds is None else observations.kinds
         keys = [batch.keys[i] for i in np.searchsorted(batch.offsets, observations.offsets).tolist()]
         values, times = observations.values.tolist(), observations.timestamps.tolist()

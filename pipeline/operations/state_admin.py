@@ -29,8 +29,8 @@ from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Bounds, Group, Offsets, require_nobody
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
-from pipeline.partition.carrying import applied, check_model, differing, in_force_of, shape_of
-from pipeline.partition.decisions import IN_FORCE, InForce, Line, Reset, together
+from pipeline.partition.carrying import applied, check_model, differing, hold, in_force_of, shape_of
+from pipeline.partition.decisions import IN_FORCE, InForce, Line, Reset, come_due
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Checkpoint, Identity, check_identity
 from pipeline.partition.stores.redis import RedisStore
@@ -110,8 +110,7 @@ class Administration:
     @cached_property
     def identity(self) -> Identity:
         """What a state that fits here belongs to."""
-        own = self.steps.identity(cluster_id=self.cluster, topic_id=self.facts.topic_id)
-        return own.model_copy(update={"partitions": self.facts.partitions})
+        return self.steps.identity(cluster_id=self.cluster, topic_id=self.facts.topic_id)
 
     @cached_property
     def bounds(self) -> dict[int, Bounds]:
@@ -280,13 +279,14 @@ class Administration:
             held = in_force_of(stored)
             core = streams(held).core(move.partition)
             core.state.restore(stored.fields, written=stored.identity.format)
-            kept = {"numerics": stored.identity.numerics, "partitions": stored.identity.partitions}
-            identity = identity.model_copy(update=kept)
+            hold(core, held)
+            identity = identity.model_copy(update={"numerics": stored.identity.numerics})
             core.miss(move.to - stored.offset)
         else:
             core.miss(move.to)  # rows of tables are counted from there, as if all before had been of every series
         # What was taken on the way holds there, or the state would be one that passed over it.
-        for one in together([t for t in taken if t.follows(held) and t.offset <= move.to], empty=not len(core.state)):
+        ahead = [t for t in taken if t.follows(held)]
+        while one := come_due(ahead, held, move.to, empty=not len(core.state)):
             effect = applied(core, held, one, streams)
             core, held = effect.core, effect.in_force
         sequence = 0 if stored is None else stored.sequence + 1

@@ -8,6 +8,7 @@
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
 | lateness | what waits goes on where it is set to 0 |
 | probation | holds for new series, and for those that are in probation |
+| partitions | series that hash elsewhere have moved: their alerts end, and they are forgotten here |
 | feedback | moves the bar of its series (`pipeline.alerts.selecting.feedback`); an alert that was none ends |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
 | the model, another shape | refused: what is kept of a series is of the old one |
@@ -40,12 +41,14 @@ from pipeline.partition.decisions import (
     InForce,
     Lift,
     Line,
+    Partitions,
     SettingsOf,
     Silence,
     Tick,
     Undo,
     unpacked,
 )
+from pipeline.partition.growth import Grown, Growth
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Stream
 
@@ -113,8 +116,8 @@ class Effect:
     scores: Sequence[Score] = ()
 
 
-def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[InForce], Stream]) -> Effect:
-    """Let decisions that were taken together, or a tick, take effect. Of several settings only the last are ever used.
+def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Callable[[InForce], Stream]) -> Effect:
+    """Let decisions that were taken together, a tick, or partitions that were told of, take effect. Of several settings only the last are ever used.
 
     Raises
     ------
@@ -126,6 +129,8 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
         hold(core, now)
         alerts, waited = core.tick(taken.event_time, max(taken.offset - 1, 0))
         return Effect(core, now, alerts, "", waited, _scores(core, waited))
+    if isinstance(taken, Grown):
+        return _grown(core, held, taken)
     last, alerts, refused, waited = last_settings(taken.decisions), [], "", []
     scores: list[Score] = []
     for at, decision in enumerate(taken.decisions):
@@ -145,6 +150,10 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
                 alerts += core.wait_no_more() if core.patience is None else []
         elif isinstance(decision.what, SettingsOf):
             now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
+        elif isinstance(decision.what, Partitions) and decision.what.log == taken.log:
+            what = decision.what
+            growth = held.growth.hear(what.count, end=what.end(core.partition), offset=taken.offset)
+            now = msgspec.structs.replace(now, growth=growth)
         hold(core, now)
         alerts += decide(core, decision)
         if told := core.life.records.marks.acknowledged:
@@ -155,6 +164,19 @@ def applied(core: PartitionCore, held: InForce, taken: Line, streams: Callable[[
     return Effect(core, held, alerts, refused, waited, scores)
 
 
+def _grown(core: PartitionCore, held: InForce, grown: Grown) -> Effect:
+    """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series."""
+    now = msgspec.structs.replace(held, growth=held.growth.grown())
+    hold(core, now)
+    gone = core.moved(held.growth.count, grown.partitions)
+    waited = [settled for _, settled in core.wait_no_longer(gone, offset=grown.offset - 1)]
+    alerts = [a for settled in waited for a in settled.alerts]
+    scores = _scores(core, waited)
+    alerts += core.life.ended(core.state, gone, core.watermark, "moved")
+    core.forget(gone)
+    return Effect(core, now, alerts, "", waited, scores)
+
+
 def _scores(core: PartitionCore, waited: Sequence[Settled]) -> list[Score]:
     if not core.stream.settings.score_topic:
         return []
@@ -162,9 +184,10 @@ def _scores(core: PartitionCore, waited: Sequence[Settled]) -> list[Score]:
 
 
 def hold(core: PartitionCore, in_force: InForce) -> None:
-    """Let the state, and what is said of alerts, be of what is in force."""
+    """Let the state, what is said of alerts, and how many share a budget, be of what is in force."""
     core.state.in_force = in_force.packed() if in_force != InForce() else b""
     core.state.bounds.pop(UNTOLD, None)
+    core.partitions = max(in_force.growth.count, 1)
     core.life.records.marks = Marks(in_force.silences, in_force.acknowledged)
 
 
@@ -265,10 +288,13 @@ def _begun(core: PartitionCore, stream: Stream) -> PartitionCore:
 def in_force_of(stored: Checkpoint) -> InForce:
     """What was in force when a state was stored."""
     try:
-        return unpacked(stored.fields.get(IN_FORCE))
+        held = unpacked(stored.fields.get(IN_FORCE))
     except msgspec.MsgspecError as error:
         msg = f"the stored state says what is in force in a way that this version cannot read ({error}): start the version that wrote it"
         raise ForeignState(msg) from error
+    if held.growth.told:
+        return held
+    return msgspec.structs.replace(held, growth=Growth.stored(stored.identity))
 
 
 def check_model(identity: Identity, stream: Stream) -> None:

@@ -106,9 +106,7 @@ class Checkpoints:
         # Of an older format every page is written anew, or the fields would be of two.
         self.rewrite = stored.identity.format != self.identity.format
 
-    async def write(
-        self, offset: int, state: PartitionState, growth: tuple[int, int, int]
-    ) -> tuple[int, Checkpoint | None]:
+    async def write(self, offset: int, state: PartitionState) -> tuple[int, Checkpoint | None]:
         """Write what changed and the offset, however long the store takes to answer.
 
         Returns
@@ -126,14 +124,14 @@ class Checkpoints:
         changed = self._changed(state)
         ahead = None
         try:
-            await self._saved(offset, changed, growth)
+            await self._saved(offset, changed)
         except Refused as refused:
-            ahead = await self._refused(refused, offset, state, growth)
+            ahead = await self._refused(refused, offset, state)
         return sum(map(len, changed.values())), ahead
 
-    async def write_once(self, offset: int, state: PartitionState, growth: tuple[int, int, int]) -> None:
+    async def write_once(self, offset: int, state: PartitionState) -> None:
         """The same where nobody may wait. Raises StoreError where the store does not answer, Refused where it says no."""
-        self._claim = await self._save(offset, self._changed(state), growth)
+        self._claim = await self._save(offset, self._changed(state))
 
     def forget(self) -> None:
         """The partition is not this worker's any more."""
@@ -143,22 +141,19 @@ class Checkpoints:
     def _changed(self, state: PartitionState) -> dict[str, bytes]:
         return state.snapshot(everything=self.rewrite)
 
-    async def _saved(self, offset: int, changed: dict[str, bytes], growth: tuple[int, int, int]) -> None:
-        self._claim = await self._patiently(partial(self._save, offset, changed, growth))
+    async def _saved(self, offset: int, changed: dict[str, bytes]) -> None:
+        self._claim = await self._patiently(partial(self._save, offset, changed))
         self.rewrite = False
 
-    async def _save(self, offset: int, changed: dict[str, bytes], growth: tuple[int, int, int]) -> Claim:
+    async def _save(self, offset: int, changed: dict[str, bytes]) -> Claim:
         claim = self._claim
         assert claim is not None
         # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
         # a later one, of more records, look like its retry.
         write_id = f"{claim.nonce}:{claim.sequence + 1}:{offset}"
-        identity = self.identity.model_copy(update={"growth": growth})
-        return await self._store.save(claim, offset, identity, changed, write_id=write_id, replace=self.rewrite)
+        return await self._store.save(claim, offset, self.identity, changed, write_id=write_id, replace=self.rewrite)
 
-    async def _refused(
-        self, refused: Refused, offset: int, state: PartitionState, growth: tuple[int, int, int]
-    ) -> Checkpoint | None:
+    async def _refused(self, refused: Refused, offset: int, state: PartitionState) -> Checkpoint | None:
         """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
         self._log.warning("checkpoint refused", reason=str(refused))
         # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
@@ -181,7 +176,7 @@ class Checkpoints:
                 self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
                 return stored
             try:
-                await self._saved(offset, self._changed(state), growth)
+                await self._saved(offset, self._changed(state))
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue

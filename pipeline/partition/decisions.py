@@ -1,6 +1,6 @@
 """What people decide, as a partition takes it: which decision holds from which offset on, and why that is one answer for ever.
 
-A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed, feedback) has an id and a serial; one script in the
+A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed, feedback, partitions that were added) has an id and a serial; one script in the
 store appends it to one list per stream (`pipeline.partition.stores.base.Register`), so there is one order. Each partition takes the
 decisions in that order, each at an offset of its own: records before it know nothing of the decision, those from it on do.
 
@@ -31,6 +31,9 @@ Where nothing comes any more the owner takes a *tick* in the same way: from its 
 a decision counts, so a zombie's does not; nor does one that was written by a wrong clock, where the topic says when it came to the broker (`Tick.told_in_time`).
 When one is taken, and how far it goes, is told in `pipeline.steps.clock.ticks`.
 
+How many partitions the topic has is a decision as well: who hears of it from Kafka adds it to the list, with where the logs ended then, and from there on
+what hashes elsewhere has moved (`pipeline.partition.growth`).
+
 What a decision does to the state of a partition is told in `pipeline.partition.carrying`.
 """
 
@@ -44,6 +47,7 @@ import msgspec
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Calendar, Silenced
 from pipeline.errors import Dropped
+from pipeline.partition.growth import Grown, Growth
 from pipeline.steps.batches import RecordBatch
 
 IN_FORCE = "in_force"
@@ -114,7 +118,22 @@ class Forget(msgspec.Struct, frozen=True, tag="forget"):
     why: str = ""
 
 
-What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget | Feedback | Undo
+class Partitions(msgspec.Struct, frozen=True, tag="partitions"):
+    """The input topic has so many partitions. `ends` has, by partition, where each log ended when Kafka said so: what lies before is of a time before.
+
+    `log` is Kafka's id of the topic: of another one of that name it says nothing.
+    """
+
+    count: int
+    ends: tuple[int, ...]
+    log: str = ""
+
+    def end(self, partition: int) -> int:
+        """Where the log of a partition ended; one that is not among them did not begin."""
+        return self.ends[partition] if partition < len(self.ends) else 0
+
+
+What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget | Feedback | Undo | Partitions
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -240,6 +259,22 @@ def valid(entries: Iterable[Entry], log: str) -> list[Line]:
     return taken
 
 
+def come_due(ahead: list[Line], in_force: InForce, position: int, *, empty: bool = False) -> Line | Grown | None:
+    """What takes effect next at this position or before, in the order of offsets; what was taken is taken out of `ahead`. None: nothing does.
+
+    Where the state is `empty`, decisions that are due come all in one.
+    """
+    due = [t for t in ahead if t.offset <= position]
+    grown = in_force.growth.next
+    if grown is not None and grown.offset <= (due[0].offset if due else position):
+        return grown
+    if not due:
+        return None
+    first, *later = together(due, empty=empty)
+    ahead[: len(due)] = later
+    return first
+
+
 def together(taken: Sequence[Line], *, empty: bool) -> Sequence[Line]:
     """What was taken, as one where the state is `empty`: no series could tell which settings held when, nor what time it was.
 
@@ -264,6 +299,12 @@ class InForce(msgspec.Struct, frozen=True):
     acknowledged: dict[str, str] = {}
     tick: int = 0
     """Number of the last tick."""
+    growth: Growth = Growth()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was decided for the partition, here or where its state was imported from."""
+        return bool(self.serial) or self.settings is not None
 
     def packed(self) -> bytes:
         """As the state's field."""
@@ -283,6 +324,10 @@ class Listed(Protocol):
 
     async def after(self, serial: int) -> Sequence[Decision]:
         """Decisions behind a serial, in order. Raises StoreError."""
+        ...
+
+    async def add_partitions(self, count: int, ends: Callable[[], Awaitable[Sequence[int]]]) -> None:
+        """Add that the input topic has so many partitions; nothing where it is in the list. `ends` asks where their logs end. Raises StoreError, BrokerError."""
         ...
 
 
@@ -353,21 +398,20 @@ class Decisions:
 
     # What was taken, by others or before a crash
 
-    def due(self, position: int, *, empty: bool) -> Line | None:
-        """The next decisions, or tick, that were taken at this position or before; decisions all in one where the state is `empty`."""
-        due = [t for t in self._ahead if t.offset <= max(position, 0)]
-        if not due:
-            return None
-        first, *later = together(due, empty=empty)
-        self._ahead[: len(due)] = later
-        return first
+    def due(self, position: int, *, empty: bool) -> Line | Grown | None:
+        """What takes effect next at this position or before: decisions or a tick that were taken, or partitions that were told of."""
+        return come_due(self._ahead, self.in_force, max(position, 0), empty=empty)
 
     def cut(self, records: RecordBatch, position: int) -> Iterator[RecordBatch]:
-        """A batch, cut where decisions were taken; later parts hold the earlier ones."""
-        for offset in sorted({t.offset for t in self._ahead}):
-            if position < offset < records.next_offset:
-                yield records.before(offset)
+        """A batch, cut where something takes effect; later parts hold the earlier ones, and what is due is let take effect behind each."""
+        while borders := [b for b in self._borders() if position < b < records.next_offset]:
+            position = min(borders)
+            yield records.before(position)
         yield records
+
+    def _borders(self) -> Iterator[int]:
+        yield from (t.offset for t in self._ahead)
+        yield from (grown.offset for grown in self.in_force.growth.coming)
 
     # What is to be taken now
 
@@ -384,6 +428,17 @@ class Decisions:
     async def following(self) -> Sequence[Decision]:
         """The decisions of the list that come next."""
         return await self._listed.after(self.in_force.serial)
+
+    async def tell_partitions(self, count: int, ends: Callable[[], Awaitable[Sequence[int]]]) -> None:
+        """See to it that the list says how many partitions Kafka counts; `ends` asks where their logs end.
+
+        Raises
+        ------
+        StoreError, BrokerError
+            The store, or Kafka, does not answer.
+        """
+        if self.in_force.begun or await self.following():  # settings come first
+            await self._listed.add_partitions(count, ends)
 
     async def take(self, decisions: Sequence[Decision], position: int) -> None:
         """Take decisions at a position; when this returns the first of them at least is taken for ever, here or by an owner before.

@@ -1,88 +1,111 @@
-"""Which control records are believed: whoever may write observations may write them too, and they end alerts.
+"""How many partitions the input topic has, as decisions tell it: who belongs elsewhere when it grows, and among how many a budget is shared.
 
-    held < after <= counted ......... believed: the topic grew from `held` to `after`
-    after = held .................... nothing new: written twice, by a crash or by another stream's worker
-    anything else ................... refused, a dead letter
+    decision `partitions`: 6, logs ended at (.., 900, ..)      taken by this partition at 740
+    records before 900 ...... written when there were 4: the series that move are here still
+    records from 900 on ..... 6 partitions: what hashes elsewhere now has moved (`pipeline.partition.stream.PartitionCore.moved`)
 
-`counted` is what Kafka says now; a topic never has fewer partitions than it had, so what was believed once is believed again whenever
-the log is read. `held` is what the log has told up to here. It is stored with each checkpoint; at a first start it is Kafka's count.
-Where history is read back without a stored state, nobody knows what it began with, and the first record's `before` is taken for it.
+Kafka never takes partitions away, so a count that is no more than what was told before says nothing new. The first one that is told moves
+nobody: nobody knows what there was before. A partition that is far behind its log takes the decision at once, as any, and it comes to pass where the
+log ended when Kafka was asked.
 
-What remains possible: between the moment that a topic grows and the record of the partition's owner (about a minute), a stranger may tell
-of that growth first, or of a smaller one. And what was refused because the topic was smaller then is believed if the topic has grown
-since and the record is read again: after a crash right behind it, or when a lost state is read back.
+Before there was this decision, owners wrote *control records* into the topic of observations. They are believed where a log is read that is older than its
+partition's first decision, as they were then: up to the count that Kafka has, and no fewer than were told before. From the first decision on they
+count for nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from pipeline.partition.stores.base import Identity
 from producers.records import PartitionsAdded
 
+UNKNOWN_CONTROL = "a control record of a kind, or with a content, that this version does not know"
+OUTDATED_CONTROL = (
+    "a control record: how many partitions there are is decided elsewhere since, and this one counts for nothing"
+)
 
-@dataclass(slots=True)
-class Growth:
-    """How many partitions a topic has; 0: not known.
+
+class Grown(NamedTuple):
+    """From `offset` on the topic has so many partitions."""
+
+    offset: int
+    partitions: int
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How many partitions the topic has, as a partition was told up to where it stands.
 
     Attributes
     ----------
-    held
-        As the log tells it, up to the loop's position.
-    begun, history
-        Kafka's count when the state began, and the offset where the log ended then: what lies before may be of a time when it was less.
-    counted
-        By Kafka now; the only one that is not stored.
+    count
+        0: not told.
+    before
+        As it was before the topic grew last; 0: not told.
+    history
+        What lies before this offset may be of a time when there were fewer, nobody knows how many.
+    coming
+        What was told, and is not reached yet.
     """
 
-    held: int = 0
-    begun: int = 0
+    count: int = 0
+    before: int = 0
     history: int = 0
-    counted: int = 0
+    coming: tuple[Grown, ...] = ()
 
-    def at(self, offset: int) -> int:
-        """The count that holds for the record at an offset."""
-        return self.held or (self.begun if offset >= self.history else 0)
+    @property
+    def told(self) -> int:
+        """The count that was told last."""
+        return self.coming[-1].partitions if self.coming else self.count
 
-    def counts(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """`at` for each of offsets (N,); 1 where nobody knows."""
-        return np.maximum(self.held or np.where(offsets >= self.history, self.begun, 0), 1)
+    @property
+    def next(self) -> Grown | None:
+        """What comes to pass next."""
+        return self.coming[0] if self.coming else None
 
-    def possible(self, offset: int, partition: int) -> Sequence[int]:
-        """The counts by which a record of a partition at an offset may have come there; empty: nobody knows.
+    def hear(self, count: int, *, end: int, offset: int) -> Growth:
+        """With a count that was told at `offset`, when the log ended at `end`."""
+        if not self.told:
+            return Growth(count, history=end)
+        if count <= self.told:
+            return self
+        at = max(offset, end, self.coming[-1].offset if self.coming else 0)
+        return msgspec.structs.replace(self, coming=(*self.coming, Grown(at, count)))
 
-        Producers hear of added partitions minutes later. What is older than the state may have come at any count.
+    def grown(self) -> Growth:
+        """When the next has come to pass."""
+        (_, count), *later = self.coming
+        return Growth(count, self.count, self.history, tuple(later))
+
+    def possible(self, offset: int, partition: int, counted: int) -> Sequence[int]:
+        """The counts by which a record of a partition at an offset may have come there, given Kafka's count now; empty: nobody knows.
+
+        Producers hear of added partitions minutes later. What is older than what was told may have come at any count.
         """
-        if held := self.at(offset):
-            return sorted({n for n in (self.begun, self.held, held) if n > partition})
-        return range(partition + 1, self.counted + 1)
+        if self.count and offset >= self.history:
+            return sorted({n for n in (self.before, self.count) if n > partition})
+        return range(partition + 1, max(counted, self.told) + 1)
 
     @classmethod
     def stored(cls, identity: Identity) -> Growth:
-        """As a checkpoint has it; older versions stored only how many partitions they knew of."""
-        return cls(*identity.growth) if identity.growth is not None else cls(identity.partitions)
+        """As versions before decisions stored it: what records told, what Kafka counted when the state began, and where that was."""
+        held, begun, history = identity.growth or (0, 0, 0)
+        return cls(held or begun or identity.partitions, begun if held else 0, history)
 
-    def kept(self) -> tuple[int, int, int]:
-        """What a checkpoint keeps."""
-        return self.held, self.begun, self.history
+    def by_record(self, control: PartitionsAdded, offset: int) -> Growth:
+        """With what a control record says that is not refused; where nobody knows what there was, its own word is taken for it."""
+        known = self if self.told else Growth(control.before)
+        return known.hear(control.after, end=offset, offset=offset)
 
-    def refusal(self, control: PartitionsAdded, offset: int) -> str | None:
-        """Why a record is not believed; None where it is, or says nothing new."""
-        held = self.at(offset)
-        if control.after > self.counted:
-            return f"it tells of {control.after} partitions, Kafka counts {self.counted}"
-        if control.after < held:
-            return f"it tells of {control.after} partitions, the topic has had {held} since before"
+    def refusal(self, control: PartitionsAdded | None, counted: int) -> str | None:
+        """Why a control record is not believed, given Kafka's count; None where it is, or says nothing new."""
+        if control is None:
+            return UNKNOWN_CONTROL
+        if control.after > counted:
+            return f"it tells of {control.after} partitions, Kafka counts {counted}"
+        if control.after < self.told:
+            return f"it tells of {control.after} partitions, the topic has had {self.told} since before"
         return None
-
-    def take(self, control: PartitionsAdded, offset: int) -> tuple[int, int] | None:
-        """From how many to how many partitions the topic grew with a record that is not refused; None: that was known."""
-        before = self.at(offset) or control.before
-        if control.after <= before:
-            return None
-        self.held = control.after
-        return before, control.after

@@ -7,12 +7,13 @@ any partition took it and any worker saw it is lost; who made it sees that nobod
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
 
-from pipeline.partition.decisions import Decision, Entry, Taken, decode_decision
+from pipeline.partition.decisions import Decision, Entry, Partitions, Taken, decode_decision
 from pipeline.partition.stores.base import Register
 
 log = structlog.get_logger(__name__)
@@ -27,17 +28,27 @@ class Listing:
         All lines of the stream in the topic of decisions, of whichever partition.
     of_log
         Kafka's id of the input topic. Another deployment on the same cluster may have a stream of this name, whose decisions are not ours.
+    stamp
+        Who it is that adds what nobody decided, and what time it is, for people.
     """
 
     def __init__(
-        self, stream: str, register: Register, read: Callable[[], Awaitable[Sequence[Entry]]], *, of_log: str
+        self,
+        stream: str,
+        register: Register,
+        read: Callable[[], Awaitable[Sequence[Entry]]],
+        *,
+        of_log: str,
+        stamp: Callable[[], tuple[str, str]] = lambda: ("", ""),
     ) -> None:
         self._log = of_log
+        self._stamp = stamp
         self.newest = 0
         self._stream = stream
         self._register = register
         self._read = read
         self._known: dict[int, Decision] = {}
+        self._adding = asyncio.Lock()
 
     async def look(self) -> None:
         """Ask for the newest serial; called about once a second. Raises StoreError, BrokerError."""
@@ -84,6 +95,30 @@ class Listing:
             # The list lost its end meanwhile, and its next serial was one that a partition knows as something else.
             await self.fill_up()
             decision = msgspec.structs.replace(decision, id=f"{decision.id}~")
+
+    async def add_partitions(self, count: int, ends: Callable[[], Awaitable[Sequence[int]]]) -> None:
+        """Add that the input topic has so many partitions; nothing where it is in the list.
+
+        Parameters
+        ----------
+        ends
+            Asks where their logs end. Kafka need not know all of them yet; of the others nothing is written so far.
+
+        Raises
+        ------
+        StoreError, BrokerError
+            The store, or Kafka, does not answer.
+        """
+        async with self._adding:  # a stream's partitions hear of it all at once
+            await self.fill_up()
+            told = [d.what for d in await self.after(0) if isinstance(d.what, Partitions) and d.what.log == self._log]
+            if any(what.count >= count for what in told):
+                return
+            known = await ends()
+            what = Partitions(max(count, len(known)), (*known, *[0] * (count - len(known))), self._log)
+            by, at = self._stamp()
+            serial = await self.propose(Decision(f"partitions-{self._log}-{what.count}", what, by, at))
+            log.info("partitions counted", stream=self._stream, partitions=what.count, serial=serial)
 
     async def _told(self) -> dict[int, Decision]:
         """What partitions have taken, by serial."""

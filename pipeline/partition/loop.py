@@ -21,17 +21,17 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
+import msgspec
 import structlog
 
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
 from pipeline.partition.carrying import applied, check_model, hold, in_force_after, in_force_of, last_settings
 from pipeline.partition.checkpoints import Checkpoints
-from pipeline.partition.decisions import Decision, Decisions, InForce, Tick
-from pipeline.partition.growth import Growth
+from pipeline.partition.decisions import Decision, Decisions, InForce, Line, Tick
+from pipeline.partition.growth import OUTDATED_CONTROL, Grown
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
@@ -45,11 +45,12 @@ from pipeline.steps.batches import RecordBatch, Rejected, Standing
 from pipeline.steps.clock.ticks import STEP, Wall, delay, target
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.formats.registry.schemas import Schema, Unknown
-from producers.records import PartitionsAdded, decode_control, encode_control
+from producers.records import decode_control
 
 log = structlog.get_logger(__name__)
 
-UNKNOWN_CONTROL = "a control record of a kind, or with a content, that this version does not know"
+TELL_EVERY = 30.0
+"""Seconds after which partitions that were added are told of again: the list may have lost it before anybody took it."""
 
 VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
@@ -67,11 +68,8 @@ OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 EndOfLog = Callable[[], Awaitable[int]]
 """Asks Kafka for the offset behind the last record of the loop's own partition. Raises BrokerError."""
 
-CountPartitions = Callable[[], Awaitable[int]]
-"""Asks Kafka how many partitions the input topic has now. Raises BrokerError."""
-
-Append = Callable[[bytes, bytes], Awaitable[bool]]
-"""Writes a record (key, value) to the loop's own partition of the input topic; False where that is not allowed."""
+LogEnds = Callable[[], Awaitable[Sequence[int]]]
+"""Asks Kafka for the offset behind the last record of each partition of the input topic. Raises BrokerError."""
 
 FetchSchemas = Callable[[Collection[int]], Awaitable[Mapping[int, Schema | Unknown]]]
 """What a schema registry says of ids. Raises RegistryError where it cannot be asked."""
@@ -96,10 +94,8 @@ class PartitionLoop:
         What the state belongs to; compared with the stored one.
     open_alerts
         For a past that is not complete; None: alerts that are open then stay so.
-    append
-        For control records; None: none are written.
-    count_partitions
-        Asked where a control record tells of more partitions than were counted when the loop began; None: then it is not believed.
+    log_ends
+        Asked where Kafka counts more partitions than were decided; None: nobody says so.
     rebuild_records
         How many records before the committed offset are read again, at most, where the state was lost.
     decisions
@@ -128,8 +124,7 @@ class PartitionLoop:
         checkpoint_records: int = 200_000,
         generation: int = -1,
         open_alerts: OpenAlerts | None = None,
-        append: Append | None = None,
-        count_partitions: CountPartitions | None = None,
+        log_ends: LogEnds | None = None,
         end_of_log: EndOfLog | None = None,
         rebuild_records: int = 2_000_000,
         decisions: Decisions | None = None,
@@ -148,8 +143,7 @@ class PartitionLoop:
         self._every = checkpoint_every
         self._records = checkpoint_records
         self._open_alerts = open_alerts
-        self._append = append
-        self._count_partitions = count_partitions
+        self._log_ends = log_ends
         self._end_of_log = end_of_log
         self._wall = Wall(wall, clock)
         self._doubted = ""
@@ -157,7 +151,9 @@ class PartitionLoop:
         self._no_tick_before = 0.0
         self._ended_since: float | None = None
         self._next_tick: tuple[InForce | None, int, int] = (None, -1, 0)
-        self._growth = Growth()
+        self._in_force = InForce()
+        self._counted = 0
+        self._no_telling_before = 0.0
         self._homes = Homes(partition, clock)
         self._decisions = decisions
         self._streams = Streams(stream) if streams is None else streams
@@ -167,7 +163,6 @@ class PartitionLoop:
         self._fetch_schemas = fetch_schemas
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
-        self._partitions = 0
         self._said_up_to = 0
         self._since_checkpoint = 0
         self._checkpointed_at = clock()
@@ -202,7 +197,7 @@ class PartitionLoop:
         self._checkpointed_at = self._clock()
         if self._decisions is not None:
             await self._decisions.claim(self.checkpoints.nonce)
-            self._decisions.holds(InForce())
+        self._holds(InForce())
         if stored is not None and not self._trusts(stored):
             self._log.warning("stored state passed over a decision: not taken", stored=stored.offset)
             stored = None
@@ -222,10 +217,7 @@ class PartitionLoop:
         BrokerError
             The log ends before the stored offset: it lost records, or is not the same one. Or Kafka does not answer.
         """
-        if self.position < 0:
-            self._growth = Growth(begun=now.partitions, history=now.end)
-        self._growth.counted = now.partitions
-        await self._tell_partitions(now.partitions)
+        self._counted, self._no_telling_before = now.partitions, 0.0
         self._reports.waiting(False, STORE)
         if self.position > now.end:
             msg = (
@@ -331,8 +323,6 @@ class PartitionLoop:
         counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):
             step = self.core.push(part)
-            if step.living is not None:
-                step.living *= self._growth.counts(step.observations.offsets)
             self._look_at_homes(records, step)
             self.core.hear_delays(step, records)
             before = self._clock()
@@ -357,7 +347,7 @@ class PartitionLoop:
 
     def _look_at_homes(self, records: RecordBatch, step: Step) -> None:
         """Whether the series belong to this partition; told where they do not, they are scored all the same."""
-        counts = self._growth.possible(records.next_offset - 1, self.partition)
+        counts = self._in_force.growth.possible(records.next_offset - 1, self.partition, self._counted)
         if self._homes.look(records, step.observations, step.rows, counts):
             self._reports.homes(self._homes.share, self._homes.verdict)
 
@@ -390,7 +380,7 @@ class PartitionLoop:
         await self.outbox.acknowledged()
         started = self._clock()
         try:
-            size, ahead = await self.checkpoints.write(self.position, self.core.state, self._growth.kept())
+            size, ahead = await self.checkpoints.write(self.position, self.core.state)
         except Dropped:
             self._drop()
             raise
@@ -408,7 +398,7 @@ class PartitionLoop:
             whole = not self._midway and self._rebuild is None
             if self.checkpoints.claimed and whole and self.position > self.checkpointed:
                 await self.outbox.acknowledged()
-                await self.checkpoints.write_once(self.position, self.core.state, self._growth.kept())
+                await self.checkpoints.write_once(self.position, self.core.state)
                 self.checkpointed = self.position
         except TidewatchError as error:  # the next owner resumes from the checkpoint before: nothing is lost
             self._log.warning("no checkpoint at revocation", reason=str(error))
@@ -427,8 +417,6 @@ class PartitionLoop:
         core.state.restore(stored.fields, written=stored.identity.format)
         self._use(stream, core)
         self._hold(in_force)
-        self._partitions = stored.identity.partitions
-        self._growth = replace(Growth.stored(stored.identity), counted=self._growth.counted)
         self.position = self.checkpointed = stored.offset
         self.checkpoints.adopted(stored)
 
@@ -445,12 +433,11 @@ class PartitionLoop:
         self._midway = False
         self._rebuild = None
         self.outbox.forget()
-        self._growth = Growth()
+        self._counted = 0
         self._homes = Homes(self.partition, self._clock)
         self._idled, self._ended_since = False, None
         self.core = self.stream.core(self.partition)
-        if self._decisions is not None:
-            self._decisions.holds(InForce())
+        self._holds(InForce())
         self._reports.forget()
 
     def _tell_state(self) -> None:
@@ -471,6 +458,10 @@ class PartitionLoop:
     def _hold(self, in_force: InForce) -> None:
         """Let the state, and what is said of alerts, be of what is in force now."""
         hold(self.core, in_force)
+        self._holds(in_force)
+
+    def _holds(self, in_force: InForce) -> None:
+        self._in_force = in_force
         if self._decisions is not None:
             self._decisions.holds(in_force)
 
@@ -481,6 +472,7 @@ class PartitionLoop:
             return
         while decisions.none_yet:  # a worker's settings are the first decision, and are on their way
             await self._sleep(0.1)
+        await self._tell_partitions(decisions)
         if not decisions.wanted:
             return
         await self.checkpoint()  # so that whoever comes next does not need what is not in force any more
@@ -490,6 +482,20 @@ class PartitionLoop:
         await self._apply_due()
         if self.position >= 0:
             await self._checkpoint()
+
+    async def _tell_partitions(self, decisions: Decisions) -> None:
+        """Where Kafka counts more partitions than this one was told of, see to it that the list says so: it decides who belongs elsewhere."""
+        if (
+            self._log_ends is None
+            or self._counted <= self._in_force.growth.told
+            or self._clock() < self._no_telling_before
+        ):
+            return
+        self._no_telling_before = self._clock() + TELL_EVERY
+        try:
+            await self._patiently(partial(decisions.tell_partitions, self._counted, self._log_ends))
+        except BrokerError as error:
+            self._log.debug("nobody knows where the logs end", reason=str(error))
 
     def _possible(self, following: Sequence[Decision]) -> Sequence[Decision]:
         """The decisions that can be taken here: those before the first settings whose model is not at hand, nor overruled by later ones."""
@@ -511,26 +517,33 @@ class PartitionLoop:
         decisions, upto = self._decisions, self.position
         if self._rebuild is not None:  # what was taken where it ends is about the alerts that are taken up there
             upto = min(upto, self._rebuild.end - 1)
-        while decisions is not None and (taken := decisions.due(upto, empty=not len(self.core.state))):
-            effect = applied(self.core, decisions.in_force, taken, self._streams)
-            self._use(effect.core.stream, effect.core)
-            self._hold(effect.in_force)
-            if effect.refused:
-                self._log.warning("settings refused", why=effect.refused, serial=effect.in_force.serial)
-            if isinstance(taken, Tick):
-                self._log.debug("event time goes on", to=rfc3339(taken.event_time), since=taken.offset)
-            else:
-                self._log.info("decisions in force", serial=taken.serial, since=taken.offset)
-            counts: Counter[str] = Counter(ticks=1) if isinstance(taken, Tick) else Counter()
-            if not self._alerts_are_out:
-                self._messages.alerts(effect.alerts, counts)
-            for settled in effect.waited:
-                counts.update(settled.counts)
-            if not self._all_is_out:
-                self._messages.scores(effect.scores)
-            if counts:
-                self._reports.batch(counts, {})
-            self._tell_state()
+        while decisions is not None and (due := decisions.due(upto, empty=not len(self.core.state))):
+            self._apply(due)
+
+    def _apply(self, due: Line | Grown) -> None:
+        series = len(self.core.state)
+        effect = applied(self.core, self._in_force, due, self._streams)
+        self._use(effect.core.stream, effect.core)
+        self._hold(effect.in_force)
+        if effect.refused:
+            self._log.warning("settings refused", why=effect.refused, serial=effect.in_force.serial)
+        if isinstance(due, Tick):
+            self._log.debug("event time goes on", to=rfc3339(due.event_time), since=due.offset)
+        elif isinstance(due, Grown):
+            moved = series - len(self.core.state)
+            self._log.info("partitions were added", after=due.partitions, series_moved=moved, since=due.offset)
+        else:
+            self._log.info("decisions in force", serial=due.serial, since=due.offset)
+        counts: Counter[str] = Counter(ticks=1) if isinstance(due, Tick) else Counter()
+        if not self._alerts_are_out:
+            self._messages.alerts(effect.alerts, counts)
+        for settled in effect.waited:
+            counts.update(settled.counts)
+        if not self._all_is_out:
+            self._messages.scores(effect.scores)
+        if counts:
+            self._reports.batch(counts, {})
+        self._tell_state()
 
     # Ticks
 
@@ -659,49 +672,29 @@ class PartitionLoop:
         """Whether anything that the next record leads to was."""
         return self._rebuild is not None and self._rebuild.hides_all(self.position)
 
-    # Control records
-
-    async def _tell_partitions(self, partitions: int) -> None:
-        """Where the topic has grown since the state was stored, say so in the log: it decides who belongs elsewhere from now on."""
-        known, self._partitions = self._partitions, partitions or self._partitions
-        self.checkpoints.identity = self.checkpoints.identity.model_copy(update={"partitions": self._partitions})
-        if self._append is None or not 0 < known < partitions:
-            return
-        allowed = await self._append(*encode_control(PartitionsAdded(known, partitions)))
-        if allowed:
-            self._log.info("partitions were added", before=known, after=partitions)
-        else:
-            self._log.warning(
-                "partitions were added, and this worker may not write to the input topic: alerts of series that moved end by "
-                "silence; allow it WRITE there",
-                before=known, after=partitions, topic=self.stream.settings.input_topic,
-            )  # fmt: skip
+    # Control records, which versions before decisions wrote
 
     async def _with_controls(self, records: RecordBatch, at: Sequence[int]) -> None:
         """Process a batch that holds control records: what lies before one, then that, then what lies behind."""
-        controls = {i: decode_control(records.values[i] or b"") for i in at}
-        if self._count_partitions and any(c.after > self._growth.counted for c in controls.values() if c is not None):
-            self._growth.counted = max(self._growth.counted, await self._count_partitions())
-        for i, control in controls.items():
+        for i in at:
             await self._process(records.before(int(records.offsets[i])))
-            self._control(control, records, i)
+            self._control(records, i)
         await self._process(records)
 
-    def _control(self, control: PartitionsAdded | None, records: RecordBatch, at: int) -> None:
-        """One control record: believed, nothing new, or a dead letter."""
-        counts, offset = Counter(records=1, control=1), int(records.offsets[at])
-        refusal = UNKNOWN_CONTROL if control is None else self._growth.refusal(control, offset)
+    def _control(self, records: RecordBatch, at: int) -> None:
+        """One control record: a dead letter, but where it is older than the partition's first decision and is believed."""
+        counts, offset, held = Counter(records=1, control=1), int(records.offsets[at]), self._in_force
+        control = decode_control(records.values[at] or b"")
+        refusal = OUTDATED_CONTROL if held.begun else held.growth.refusal(control, self._counted)
         if refusal is not None or control is None:
             self._log.warning("control record refused", why=refusal, offset=offset)
             if not self._all_is_out:
                 self._messages.dead_letters(records, [Rejected(at, CONTROL, refusal or "")], counts)
-        elif (grown := self._growth.take(control, offset)) is not None:
-            series = len(self.core.state)
-            ended = self.core.partitions_added(*grown)
-            if not self._alerts_are_out:
-                self._messages.alerts(ended, counts)
-            moved = series - len(self.core.state)
-            self._log.info("series moved", before=grown[0], after=grown[1], series=moved, offset=offset)
+        else:
+            growth = held.growth.by_record(control, offset)
+            self._hold(msgspec.structs.replace(held, growth=growth))
+            if growth.next is not None:
+                self._apply(growth.next)
         self.position = offset + 1
         self._reports.batch(counts, {})
         self._tell_state()

@@ -180,11 +180,12 @@ class Settled:
 
 
 class PartitionCore:
-    """What one partition knows, and the steps that move it on."""
+    """What one partition knows, and the steps that move it on. `partitions` is among how many the stream's series are spread."""
 
     def __init__(self, stream: Stream, partition: int) -> None:
         self.stream = stream
         self.partition = partition
+        self.partitions = 1
         model = stream.model
         hysteresis = stream.settings.threshold.hysteresis
         self._results = Results(model, stream.windows, hysteresis=hysteresis)
@@ -342,7 +343,7 @@ class PartitionCore:
         looked_at = all_of_them.offsets[sampled], all_of_them.timestamps[sampled], watermarks[sampled]
         state.scalars["observations"] = seen
         told = [(one, int(offsets[max(one.behind, 0)])) for one in absent]
-        living = _living(before, rows, new) if stream.shares else None
+        living = _living(before, rows, new) * self.partitions if stream.shares else None
         watermarks = watermarks if order is None else watermarks[~order.waits]
         return Step(observations, rows, pushed, looked_at, watermarks, told, living, rejected)
 
@@ -574,22 +575,19 @@ class PartitionCore:
             )
             self._judgements.begin(self.state, rows.tolist(), rows[counters].tolist())
 
-    def partitions_added(self, before: int, after: int) -> list[Alert]:
-        """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series.
+    def moved(self, before: int, after: int) -> NDArray[np.intp]:
+        """Rows of the series that lie in another partition when the topic has `after` partitions in place of `before`.
 
         Where most series are not at home by the hash of their name (records keyed by something else, another partitioner), nobody
-        can say which moved, and nothing is done.
+        can say which moved: none then.
         """
         rows = self.state.rows()
         hashes = np.array([hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
         at_home = hashes % before == self.partition
         if np.count_nonzero(at_home) < AT_HOME * len(rows):
-            return []
-        gone = rows[at_home & (hashes % after != self.partition)]
-        alerts = [a for _, settled in self.wait_no_longer(gone) for a in settled.alerts]
-        alerts += self.life.ended(self.state, gone, self.watermark, "moved")
-        self.forget(gone)
-        return alerts
+            return rows[:0]
+        gone: NDArray[np.intp] = rows[at_home & (hashes % after != self.partition)]
+        return gone
 
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
         """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""

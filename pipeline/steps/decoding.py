@@ -39,7 +39,7 @@ from producers.formats.registry.schemas import Schema, Schemas, Unknown, schema_
 from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
 
 CONTROL = "control record"
-"""Reason of a rejected record that is no observation because it is a control record; a dead letter where it is not believed."""
+"""Reason of a rejected record that is no observation because it is a control record, as versions before decisions wrote it; a dead letter, but in a log that is older than these."""
 
 TOMBSTONE = "tombstone"
 """What is `skipped` of records without a value: the way in which Kafka's compacted topics say that a key is gone."""

@@ -46,7 +46,7 @@ def test_a_topic_deleted_under_a_worker_is_told_with_the_mend(world: World, then
 
 
 def test_partitions_added_under_a_worker_move_series_and_it_goes_on(world: World, reference: Outcome) -> None:
-    """Seen to fail where the control record of `pipeline.kafka.control` is not written: the alerts of moved series stay open."""
+    """Seen to fail where nobody tells of the partitions that were added: the alerts of moved series stay open."""
     worker = world.start(plant="hears_quickly")
     firing, share = until_firing(world, 4)
     assert "adding partitions moves most series" in _doctor(world)

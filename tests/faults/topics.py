@@ -55,7 +55,7 @@ def scores_of(outcome: Outcome, of: set[str]) -> int:
 
 
 def story(outcome: Outcome, without: set[str]) -> dict[tuple[str, int], tuple[object, ...]]:
-    """Alert records of other series, without the offsets: there is a control record more in each partition."""
+    """What alert records of other series say."""
     told = ((key, body(message)) for key, message in outcome.alerts.items())
     facts = ("status", "reason", "as_of", "observed", "expected", "score", "peak_score", "threshold")
     return {

@@ -103,14 +103,14 @@ def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
     assert (fired["status"], fired["threshold"]) == ("firing", 3.0)
 
     stream.write(level=2.5, resolve_count=3)  # the alert would go on for 400 observations
-    stream.wait(lambda: stream.taken(2), worker)
+    stream.wait(lambda: stream.taken(3), worker)
     stream.send(*observations(1300, 1310))
     stream.wait(lambda: stream.offset() == 1310, worker)
     resolved = stream.alerts()[-1]
     assert (resolved["id"], resolved["status"], resolved["threshold"]) == (fired["id"], "resolved", 2.5)
     assert len(once(stream.alerts())) == len(stream.alerts())  # nothing was read again
     stream.wait(lambda: [(p.offset, p.live) for w in said(server) for p in w.partitions] == [(1310, 1)], worker)
-    assert (stream.shown()[0]["decision"], stream.shown()[0]["series"]) == (2, 1)
+    assert (stream.shown()[0]["decision"], stream.shown()[0]["series"]) == (3, 1)
 
     # Killed, all that Redis held gone, and started again with the old file.
     before = once(stream.alerts())
@@ -123,8 +123,8 @@ def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
     stream.wait(lambda: stream.offset() == 1310, worker)
     stream.send(*observations(1310, 1400, 1380))
     stream.wait(lambda: stream.offset() == 1400, worker)
-    assert [d["id"] for d in stream.decided()] == [d["id"] for d in stream.decided()][:2]
-    assert stream.shown()[0]["decision"] == 2
+    assert [d["id"] for d in stream.decided()] == [d["id"] for d in stream.decided()][:3]
+    assert stream.shown()[0]["decision"] == 3
     after = once(stream.alerts())
     assert before.items() <= after.items()
     assert {json.loads(body)["threshold"] for key, body in after.items() if key not in before} == {2.5}
@@ -165,14 +165,14 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
     stream.send(*observations(1210, 1300, 1290))
     stream.wait(lambda: stream.offset() == 1300, worker)
     assert stream.alerts()[-1]["silenced"] is True
-    assert stream.run("lift", stream.name, "4", "--wait").exit_code == 0
+    assert stream.run("lift", stream.name, "5", "--wait").exit_code == 0
     stream.wait(lambda: stream.alerts()[-1]["change"] == "unsilenced", worker)  # it still fires, and is told now
     assert "silenced" not in stream.alerts()[-1]
     assert stream.run("forget", stream.name, "quiet", "--wait").exit_code == 0
     stream.wait(lambda: stream.shown()[0]["series"] == 0, worker)
     assert (stream.alerts()[-1]["change"], "silenced" in stream.alerts()[-1]) == ("forgotten", False)
     assert [d["what"]["type"] for d in stream.decided()] == [
-        "settings", "acknowledge", "close", "silence", "lift", "forget",
+        "settings", "partitions", "acknowledge", "close", "silence", "lift", "forget",
     ]  # fmt: skip
     assert "is no silence" in stream.refused("lift", stream.name, "1")
     assert "is no duration" in stream.refused("silence", stream.name, "*", "--for", "soon")
@@ -206,21 +206,21 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     at = rfc3339(START + STEP * 1290)
     told = stream.run("explain", stream.name, "quiet", "--at", at).output
     assert "which feedback has raised by" in told
-    assert "normal (decision 2, +" in told
+    assert "normal (decision 3, +" in told
     assert told.startswith("no alert: ")
-    told = stream.run("explain", stream.name, "quiet", "--at", at, "--without", "2").output
+    told = stream.run("explain", stream.name, "quiet", "--at", at, "--without", "3").output
     assert told.startswith("a record was published: anomaly (firing")
 
-    tried = stream.run("undo", stream.name, "2", "--dry-run", "--days", "1000")
+    tried = stream.run("undo", stream.name, "3", "--dry-run", "--days", "1000")
     assert ": 1 alerts now, 2 then" in tried.output, (tried.output, tried.exception)
     assert f"\n  + {at} critical quiet jumped to 60" in tried.output
-    assert stream.run("undo", stream.name, "2", "--wait").exit_code == 0
+    assert stream.run("undo", stream.name, "3", "--wait").exit_code == 0
     again = spike(1390, 1392)
     assert (again["change"], again["threshold"]) == ("anomaly", 3.0)
     calm = rfc3339(START + STEP * 1250)
     done = stream.run("feedback", stream.name, "missed", "--series", "quiet", "--at", calm, "--wait")
     assert f"at {calm} its score was " in done.output, (done.output, done.exception)
-    assert [d["what"]["type"] for d in stream.decided()] == ["settings", "feedback", "undo", "feedback"]
+    assert [d["what"]["type"] for d in stream.decided()] == ["settings", "partitions", "feedback", "undo", "feedback"]
     assert f"feedback missed: quiet at {calm}" in " ".join(stream.run("decisions", stream.name).output.split())
 
     said = ("feedback", stream.name)
@@ -230,7 +230,8 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     assert "no alert of series quiet at" in stream.refused(*said, "noise", "--series", "quiet", "--at", calm)
     assert "is no time" in stream.refused(*said, "missed", "--series", "quiet", "--at", "noon")
     assert "cannot be taken back" in stream.refused("undo", stream.name, "1")
-    assert "taken back by decision 3 already" in stream.refused("undo", stream.name, "2")
+    assert "is `partitions: 1`, which cannot be taken back" in stream.refused("undo", stream.name, "2")
+    assert "taken back by decision 4 already" in stream.refused("undo", stream.name, "3")
     stream.stop(worker)
 
 
@@ -263,7 +264,7 @@ def test_two_workers_with_two_files_end_on_the_newer_whoever_restarts(stream: Fi
         stream.write(level=level)
         claimed = stream.shown()[0]["claimed_at"]
         worker = stream.start()
-        stream.wait(lambda before=claimed: stream.shown()[0]["claimed_at"] != before and stream.taken(2), worker)
+        stream.wait(lambda before=claimed: stream.shown()[0]["claimed_at"] != before and stream.taken(3), worker)
         assert ("were replaced since" in stream.stop(worker)) == replaced
-        assert stream.shown()[0]["decision"] == 2
-    assert len(stream.decided()) == 2
+        assert stream.shown()[0]["decision"] == 3
+    assert len(stream.decided()) == 3

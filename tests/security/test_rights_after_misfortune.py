@@ -1,4 +1,4 @@
-"""The two rights that serve only after a misfortune: where a worker lacks one, it says so and goes on."""
+"""The right that serves only after a misfortune: where a worker lacks it, it says so and goes on; and what it needs no right for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from security.test_kafka_rights import Place, documented, kafka, place, redis_po
 from structlog.testing import capture_logs
 
 from pipeline.alerts.open_alerts import OpenAlerts
-from pipeline.kafka.control import append
-from producers.records import PartitionsAdded, encode_control
+from pipeline.kafka.offsets import log_ends
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -24,13 +23,8 @@ async def test_who_may_not_read_the_alert_topic_is_told_what_follows(place: Plac
     assert any("may not be read: alerts that are open stay open" in line["event"] for line in logs)
 
 
-async def test_who_may_not_write_control_records_hears_a_plain_no(place: Place) -> None:
+async def test_who_may_read_the_input_and_no_more_counts_its_partitions_and_where_their_logs_end(place: Place) -> None:
     place.make_topics()
-    place.allow([right for right in documented() if right[0] == "worker" and right[1:] != ("WRITE", "topic", "INPUT")])
-    key, value = encode_control(PartitionsAdded(1, 2))
-    assert not await append(place.settings("worker"), place.names["INPUT"], 0, key, value)
-    place.allow([("worker", "WRITE", "topic", "INPUT")])
-    for _ in range(50):
-        if await append(place.settings("worker"), place.names["INPUT"], 0, key, value):
-            break
-    assert place.count("INPUT") >= 1
+    place.allow([right for right in documented() if right[0] == "worker"])
+    assert ("worker", "WRITE", "topic", "INPUT") not in documented()
+    assert await log_ends(place.settings("worker"), place.names["INPUT"]) == [0]

@@ -7,18 +7,20 @@ branches there may be, the simulation says; what each of them leads to is worked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
 from pipeline.partition.carrying import applied, hold
-from pipeline.partition.decisions import IN_FORCE, Line, unpacked
-from pipeline.partition.growth import Growth
+from pipeline.partition.decisions import IN_FORCE, Line, come_due, unpacked
+from pipeline.partition.growth import OUTDATED_CONTROL
 from pipeline.partition.stream import PartitionCore, Stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.decoding import CONTROL
 from producers.records import decode_control, is_control
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ class Branch:
     start: int
     until: int
     end: int
-    growth: Growth
     told: Mapping[str, Alert] | None = None
     held: frozenset[tuple[str, ...]] = frozenset()
 
@@ -88,7 +89,6 @@ def undisturbed(
     if known is not None and known[0].states[known[1]] is not None:
         state = known[0].states[known[1]]
     core = streams(unpacked((state or {}).get(IN_FORCE))).core(partition)
-    growth = Growth() if branch is None else replace(branch.growth)
     if state is not None:
         core.state.restore(state)
         hold(core, unpacked(core.state.in_force))
@@ -100,9 +100,6 @@ def undisturbed(
         messages = before.messages[: before.published[same]]
         oracle = Oracle(messages, before.published[: same + 1], before.states[:same], taken)
     ahead = [t for t in decided if t.follows(unpacked(core.state.in_force))]
-    for record in log.records[:same]:
-        if branch is None or record.offset >= branch.start:
-            _grown(growth, record)
     for record in log.records[same:]:
         if branch is not None and not begun and record.offset >= branch.end:
             core, _ = _decide(core, ahead, branch.end - 1, streams, None)
@@ -111,7 +108,7 @@ def undisturbed(
         oracle.states.append(core.state.snapshot(everything=True) if begun else None)
         if branch is None or record.offset >= branch.start:
             core, said = _decide(core, ahead, record.offset, streams, oracle if begun else None)
-            alerts, others = _record(core.stream, core, growth, record)
+            alerts, others = _record(core.stream, core, record, streams)
             oracle.messages += said + alerts if begun else []
             oracle.messages += others if branch is None or record.offset >= branch.until else []
         oracle.published.append(len(oracle.messages))
@@ -129,8 +126,8 @@ def _decide(
 ) -> tuple[PartitionCore, list[Message]]:
     """Let what was taken up to an offset take effect."""
     said: list[Message] = []
-    while ahead and ahead[0].offset <= offset:
-        effect = applied(core, unpacked(core.state.in_force), ahead.pop(0), streams)
+    while due := come_due(ahead, unpacked(core.state.in_force), offset):
+        effect = applied(core, unpacked(core.state.in_force), due, streams)
         core = effect.core
         said += [a.message(core.stream.settings.alert_topic) for a in effect.alerts]
         if topic := core.stream.settings.score_topic:
@@ -145,22 +142,11 @@ def _take_up(core: PartitionCore, branch: Branch) -> None:
         core.take_up(branch.told)
 
 
-def _grown(growth: Growth, record: Record) -> tuple[int, int] | None:
-    """What a record tells of partitions that were added."""
-    if not is_control(record.key, record.value):
-        return None
-    control = decode_control(record.value or b"")
-    assert control is not None
-    return growth.take(control, record.offset)
-
-
-def _record(stream: Stream, core: PartitionCore, growth: Growth, record: Record) -> tuple[list[Message], list[Message]]:
+def _record(
+    stream: Stream, core: PartitionCore, record: Record, streams: Streams
+) -> tuple[list[Message], list[Message]]:
     """What one record leads to: alerts, and scores and dead letters."""
     settings = stream.settings
-    if is_control(record.key, record.value):
-        grown = _grown(growth, record)
-        alerts = [] if grown is None else core.partitions_added(*grown)
-        return [a.message(settings.alert_topic) for a in alerts], []
     one = RecordBatch(
         settings.input_topic,
         core.partition,
@@ -170,6 +156,8 @@ def _record(stream: Stream, core: PartitionCore, growth: Growth, record: Record)
         [record.value],
         np.array([record.written]),
     )
+    if is_control(record.key, record.value):
+        return _control(stream, core, one, streams)
     observations, rejected = stream.decoder.decode(one)
     published: list[Message] = []
     others: list[Message] = []
@@ -184,6 +172,26 @@ def _record(stream: Stream, core: PartitionCore, growth: Growth, record: Record)
         why = Rejected(0, rejected[0].reason, rejected[0].detail + more)
         others.append(DeadLetter.of(one, why, stream=stream.name).message(settings.dlq))
     return published, others
+
+
+def _control(
+    stream: Stream, core: PartitionCore, one: RecordBatch, streams: Streams
+) -> tuple[list[Message], list[Message]]:
+    """A record that a version before decisions wrote, or a stranger: it counts where nothing was decided yet."""
+    held, offset = unpacked(core.state.in_force), int(one.offsets[0])
+    control = decode_control(one.values[0] or b"")
+    refusal = OUTDATED_CONTROL if held.begun else held.growth.refusal(control, 1 << 62)
+    if refusal is not None or control is None:
+        letter = DeadLetter.of(one, Rejected(0, CONTROL, refusal or ""), stream=stream.name)
+        return [], [letter.message(stream.settings.dlq)]
+    held = msgspec.structs.replace(held, growth=held.growth.by_record(control, offset))
+    hold(core, held)
+    if held.growth.next is None:
+        return [], []
+    effect = applied(core, held, held.growth.next, streams)
+    topic = stream.settings.score_topic
+    scores = [s.message(topic) for s in effect.scores] if topic else []
+    return [a.message(stream.settings.alert_topic) for a in effect.alerts], scores
 
 
 def identity_of(message: Message) -> tuple[str, ...]:

@@ -59,7 +59,6 @@ from pipeline.partition.decisions import (
     decode_entry,
     unpacked,
 )
-from pipeline.partition.growth import Growth
 from pipeline.partition.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
@@ -68,7 +67,6 @@ from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
 from pipeline.steps.clock.absence import TOGETHER
 from pipeline.steps.clock.ticks import LIVE
-from producers.records import decode_control, is_control
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
@@ -235,7 +233,6 @@ class Simulation:
         self.logs = [log.copied() for log in self.scenario.partitions]
         self.broker = Broker(self.network, self.scenario.stream.settings.input_topic, self.logs)
         self.broker.on_message = self._published
-        self.broker.on_append = self._appended
         self.kind = watched(parts.loop, self)
         self.rebuild_records = random.Random(f"settings {run.seed}").choice((15, 10**9))
         self.oracles: list[list[tuple[Branch | None, Oracle]]] = [[(None, o)] for o in self.scenario.oracle]
@@ -461,7 +458,7 @@ class Simulation:
                 fresh = core.state.snapshot(everything=True)
                 self._branch(
                     loop.partition,
-                    Branch(fresh, now.first, now.first, now.first, Growth(begun=now.partitions, history=now.end)),
+                    Branch(fresh, now.first, now.first, now.first),
                 )
             return -1
         until = max(min(now.committed or 0, now.end), now.first)
@@ -469,8 +466,7 @@ class Simulation:
         if stored >= 0 or start:
             self.happened["history gone"] += 1
             core.miss(start - max(stored, 0))
-            growth = replace(loop._growth) if stored >= 0 else Growth(begun=now.partitions, history=now.end)
-            self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end, growth))
+            self._await_told(loop, Branch(core.state.snapshot(everything=True), start, until, now.end))
         return until or -1
 
     def misses(self, loop: PartitionLoop, records: int) -> None:
@@ -478,18 +474,17 @@ class Simulation:
         core, rebuild = self._copy_of(loop), loop._rebuild
         if loop.position < 0:
             fresh, first = core.state.snapshot(everything=True), self.logs[loop.partition].first
-            self._branch(loop.partition, Branch(fresh, first, first, first, replace(loop._growth)))
+            self._branch(loop.partition, Branch(fresh, first, first, first))
             return
         core.miss(records)
-        growth = replace(loop._growth)
         state, start = core.state.snapshot(everything=True), loop.position + records
         if rebuild is None:
-            self._branch(loop.partition, Branch(state, start, start, start, growth))
+            self._branch(loop.partition, Branch(state, start, start, start))
         elif rebuild.told is None:
-            self._await_told(loop, Branch(state, start, rebuild.until, 1 << 62, growth))
+            self._await_told(loop, Branch(state, start, rebuild.until, 1 << 62))
         else:
             held = next(b.held for b, _ in self.oracles[loop.partition] if b is not None and b.told == rebuild.told)
-            self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, growth, rebuild.told, held))
+            self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, rebuild.told, held))
 
     def _copy_of(self, loop: PartitionLoop) -> PartitionCore:
         core = loop.stream.core(loop.partition)
@@ -524,13 +519,6 @@ class Simulation:
         )
         oracle = self._undisturbed(partition, branch)
         self.oracles[partition].append((branch, oracle))
-        self._allow()
-
-    def _appended(self, partition: int) -> None:
-        """The log is another from here on."""
-        log = self.logs[partition]
-        same = max(i for i, r in enumerate(log.records) if r.at <= self.loop.time())  # where the control record stands
-        self.oracles[partition] = [(b, self._undisturbed(partition, b, (o, same))) for b, o in self.oracles[partition]]
         self._allow()
 
     def _undisturbed(self, partition: int, branch: Branch | None, known: tuple[Oracle, int] | None = None) -> Oracle:
@@ -600,25 +588,16 @@ class Simulation:
         elif all(branch is not None and identity in branch.held for branch in allowed):
             self.fail(f"what the alert topic held already was published again, otherwise: {message}")
 
-    def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes], known: int, knows: int) -> None:
+    def _saved(self, claim: Claim, offset: int, fields: Mapping[str, bytes]) -> None:
         p = claim.partition
         n = self.logs[p].count_before(offset)
         of = self._oracles_of(p, offset, fields)
         if not of:
             self.fail(f"partition {p}: what is stored at offset {offset} is not the state of {n} records")
             return
-        self._saved_partitions(p, known, knows)
         missing = min((self._missing(oracle, n) for _, oracle in of), key=len)
         if missing:
             self.fail(f"partition {p}: offset {offset} is stored, but {missing[0]} is not published")
-
-    def _saved_partitions(self, partition: int, known: int, knows: int) -> None:
-        """Whoever stores that there are more partitions has said so in the log."""
-        told = [decode_control(r.value or b"") for r in self.logs[partition].records if is_control(r.key, r.value)]
-        if 0 < known < knows and all(control is None or control.after != knows for control in told):
-            self.fail(
-                f"partition {partition}: the log does not say that there are {knows} partitions instead of {known}"
-            )
 
     def _oracles_of(
         self, partition: int, offset: int, fields: Mapping[str, bytes]
@@ -660,13 +639,16 @@ class Simulation:
         newest = max(
             [newest, *(t.serial for taken in self.taken.values() for t in taken if isinstance(t, Taken))]
         )  # the list may have gone back in time
-        if any(held.serial < newest for held in self.in_force().values()):
+        if any(h.serial < newest or h.growth.count != self.broker.count for h in self.in_force().values()):
             return False
         return all(stored >= end for stored, end in zip(self._stored(), ends, strict=True))
 
     def _standing(self) -> str:
         ends = [log.end for log in self.logs]
-        return f"stored offsets {self._stored()}, the logs end at {ends}"
+        told = [held.growth for held in self.in_force().values()]
+        return (
+            f"stored offsets {self._stored()}, the logs end at {ends}; {self.broker.count} partitions, told were {told}"
+        )
 
     def _judge(self) -> None:
         """What the undisturbed run leads to was published, in its order, and the state is its state."""

@@ -31,7 +31,7 @@ from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, SelectSettings, StreamSettings, ThresholdSettings
 from pipeline.steps import state
 from pipeline.steps.scoring import MemberScores, Scorer
-from producers.records import Observation, encode
+from producers.records import CONTROL_KEY, Observation, encode
 
 PARTITIONS = 2
 SCENARIOS = 8
@@ -54,6 +54,8 @@ SELECT = (
     SelectSettings(series=("s1-*", "m2-*"), valid=(4.0, 14.0), labels={"runbook_url": "https://example.org/r"}),
     SelectSettings(series=("s[12]-*",), direction="up", deviation="5 %"),
 )
+STRANGER = b'\0{"control":"partitions","before":1,"after":2}'
+"""Somebody who may write observations tells of partitions, as versions before decisions did."""
 KNOWN = ("s0", "s1", "s2", "m0", "m4", "m5")
 """Series that the model was trained on, of either format; m0 is a running total."""
 
@@ -91,6 +93,7 @@ def small_numbers() -> Iterator[None]:
         patch("pipeline.steps.clock.ticks.JUMP", 1e12),  # virtual seconds are minutes for the wall
         patch("pipeline.partition.loop.REFUSED_FOR", 5.0),
         patch("pipeline.partition.loop.QUIET", 2.0),
+        patch("pipeline.partition.loop.TELL_EVERY", 4.0),
         patch("pipeline.steps.clock.waiting.OFTEN", 8),
         patch("pipeline.steps.clock.waiting.ROOM", 3),
         patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
@@ -203,7 +206,8 @@ def _partition(values: list[bytes | None], chance: random.Random) -> Partition:
     records, offset = [], 0
     for i, value in enumerate(values):
         offset += chance.choice((0, 0, 0, 0, 0, 1, 3))  # compaction, transaction markers
-        records.append(Record(offset, ARRIVAL * i / len(values), None, value))
+        key = CONTROL_KEY if value == STRANGER else None
+        records.append(Record(offset, ARRIVAL * i / len(values), key, value))
         offset += 1
     return Partition(records, offset + chance.choice((0, 1)))
 
@@ -220,7 +224,9 @@ def _metric_rows(chance: random.Random, partition: int) -> list[bytes | None]:
         who = chance.choice((0, 0, 0, 1, 1, 2, 3, 4, 5, 6))
         kind = chance.random()
         if kind < 0.05:
-            rows.append(chance.choice((None, b"", b"{", b"\xff\xfe", b'{"series":"x","timestamp":1}', b'{"series":3}')))
+            rows.append(
+                chance.choice((None, b"", STRANGER, b"\xff\xfe", b'{"series":"x","timestamp":1}', b'{"series":3}'))
+            )
             continue
         step = max(clock[who] + MINUTE, now - 2 * MINUTE)
         if kind < 0.10:

@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from msgspec.structs import replace as replaced
 from simulation.runs import Parts, Run, report, run_of, shortest, simulate
 from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
 from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import Decision, Decisions, Taken, Tick
+from pipeline.partition.decisions import Decision, Decisions, InForce, Line, Taken, Tick
+from pipeline.partition.growth import Grown
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity
@@ -54,7 +57,7 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         "history gone",
         "records expired before they were read",
         "partitions were added",
-        "series moved",
+        "control record refused",
         "decisions in force",
         "the list of decisions went back in time, filled up",
         "event time goes on",
@@ -206,16 +209,35 @@ class Seamless(PartitionLoop):
 class Silent(PartitionLoop):
     """Nobody says that partitions were added."""
 
-    async def _tell_partitions(self, partitions: int) -> None:
-        self._append = None
-        await super()._tell_partitions(partitions)
+    async def _tell_partitions(self, decisions: Decisions) -> None:
+        pass
 
 
 class Deaf(PartitionLoop):
-    """Control records are passed over."""
+    """Series stay where they were when partitions are added."""
 
-    def _control(self, control: object, records: RecordBatch, at: int) -> None:
-        self.position = int(records.offsets[at]) + 1
+    def _apply(self, due: Line | Grown) -> None:
+        if isinstance(due, Grown):
+            self._hold(replaced(self._in_force, growth=self._in_force.growth.grown()))
+        else:
+            super()._apply(due)
+
+
+class Premature(PartitionLoop):
+    """Partitions count as added where that was heard of, not where the log ended then."""
+
+    def _apply(self, due: Line | Grown) -> None:
+        super()._apply(due)
+        while (grown := self._in_force.growth.next) is not None:
+            super()._apply(grown)
+
+
+class Credulous(PartitionLoop):
+    """A control record is believed whatever was decided."""
+
+    def _control(self, records: RecordBatch, at: int) -> None:
+        with patch.object(InForce, "begun", new=False):
+            super()._control(records, at)
 
 
 class Unread(Decisions):
@@ -313,8 +335,10 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
         pytest.param(Parts(loop=Careless), HOLES, id="another past's alerts"),
         pytest.param(Parts(loop=Uncut), HOLES, id="batches not cut"),
         pytest.param(Parts(loop=Seamless), HOLES, id="windows across a hole"),
-        pytest.param(Parts(loop=Silent), GROWTH, id="no control record"),
-        pytest.param(Parts(loop=Deaf), GROWTH, id="control records passed over"),
+        pytest.param(Parts(loop=Silent), GROWTH, id="partitions that nobody tells of"),
+        pytest.param(Parts(loop=Deaf), GROWTH, id="partitions passed over"),
+        pytest.param(Parts(loop=Premature), GROWTH, id="partitions too early"),
+        pytest.param(Parts(loop=Credulous), ("crash",), id="a stranger's control record"),
         pytest.param(Parts(decisions=Unread), DECIDING, id="a zombie's decision"),
         pytest.param(Parts(decisions=Unasked), FORGETTING, id="decisions forgotten"),
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),

@@ -108,8 +108,7 @@ class Worker:
             checkpoint_records=self._loop.random.choice((5, 20, 200)),
             generation=generation,
             open_alerts=partial(self._open_alerts, partition),
-            append=partial(self._broker.append, partition),
-            count_partitions=self._broker.counted,
+            log_ends=self._broker.log_ends,
             end_of_log=partial(self._broker.end_of_log, partition),
             rebuild_records=self._rebuild_records,
             decisions=self._decisions(

@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -120,7 +120,7 @@ class Redis:
     """The server with its states, and copies of older ones."""
 
     network: Network
-    on_save: Callable[[Claim, int, Mapping[str, bytes], int, int], None]
+    on_save: Callable[[Claim, int, Mapping[str, bytes]], None]
     store: Any = None
     backups: list[Any] = field(default_factory=list)
 
@@ -155,17 +155,11 @@ class Redis:
 
     def save(self, claim: Claim, offset: int, *arguments: Any, **options: Any) -> Claim:
         """One script, at one moment; then look whether what is stored now is right."""
-        known = self._partitions(claim)
         after: Claim = at_once(self.store.save(claim, offset, *arguments, **options))
         self.network.tell(f"redis: partition {claim.partition} saved at {offset}, sequence {after.sequence}")
         stored = self.store._hashes[claim.stream, claim.partition]
-        self.on_save(claim, stored.offset, stored.fields, known, self._partitions(claim))
+        self.on_save(claim, stored.offset, stored.fields)
         return after
-
-    def _partitions(self, claim: Claim) -> int:
-        """How many the topic has, as the stored state knows it."""
-        stored = self.store._hashes.get((claim.stream, claim.partition))
-        return 0 if stored is None or stored.identity is None else int(stored.identity.partitions)
 
 
 class StoreClient:
@@ -271,7 +265,6 @@ class Broker:
         self.count = len(partitions)
         self.committed: dict[int, int] = {}
         self.confirmed: dict[int, int] = {}  # where a first start began, as long as nothing is committed
-        self.on_append: Callable[[int], None] = lambda _: None
         self._members: dict[str, float] = {}  # -> last sign of life
         self._joining: dict[str, asyncio.Future[tuple[int, list[int]]]] = {}
         self._assignment: dict[str, list[int]] = {}
@@ -326,23 +319,11 @@ class Broker:
         await self._reach()
         return self.partitions[partition].readable(self.network.loop.time())
 
-    async def counted(self) -> int:
-        """How many partitions there are."""
+    async def log_ends(self) -> list[int]:
+        """Where the log of each partition ends."""
         await self._reach()
-        return self.count
-
-    async def append(self, partition: int, key: bytes, value: bytes) -> bool:
-        """Write a record to a partition. What is not readable yet comes after it, with higher offsets."""
-        await self._reach()
-        log, now = self.partitions[partition], self.network.loop.time()
-        offset = log.readable(now)
-        later = [replace(r, offset=r.offset + 1) for r in log.records if r.at > now]
-        log.records = [r for r in log.records if r.at <= now] + [Record(offset, now, key, value), *later]
-        log.end += 1
-        self.network.tell(f"broker: control record at offset {offset} of partition {partition}")
-        self.on_append(partition)
-        await asyncio.sleep(self.network.delay())
-        return True
+        now = self.network.loop.time()
+        return [log.readable(now) for log in self.partitions]
 
     async def fetch(self, partition: int, position: int, limit: int) -> RecordBatch:
         """Up to `limit` records from a position on; at times some before it come again."""

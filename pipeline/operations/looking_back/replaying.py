@@ -3,7 +3,7 @@
     topic ──newest records──▶ decode ──▶ decisions due ──▶ PartitionCore.process ──▶ (Step, Settled)
 
 Where the log still begins where the state began, what is said is what the worker said; where older records are left out or expired, series begin
-cold there, and `from_offset` says where. Partitions that were added on the way are not told of: a series that moved is new where it came to.
+cold there, and `from_offset` says where.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
 from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import InForce, Line, SettingsOf, Taken
+from pipeline.partition.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
@@ -109,12 +109,17 @@ class Replay:
     def of(cls, place: Place, partition: int, without: Collection[int] = ()) -> Replay:
         """With the decisions as the partition took them; but not those of these serials."""
         streams, taken = place.streams, list(_without(place.taken.get(partition, ()), without))
-        return cls(place, streams(InForce()).core(partition), streams, taken, InForce())
+        return cls._begun(place, streams(InForce()).core(partition), streams, taken)
 
     @classmethod
     def under(cls, place: Place, stream: Stream, partition: int) -> Replay:
         """Under one stream's settings from the first record to the last, whatever was decided."""
-        return cls(place, stream.core(partition), Streams(stream), [], InForce())
+        return cls._begun(place, stream.core(partition), Streams(stream), [])
+
+    @classmethod
+    def _begun(cls, place: Place, core: PartitionCore, streams: Streams, ahead: list[Line]) -> Replay:
+        core.partitions = place.facts.partitions
+        return cls(place, core, streams, ahead, InForce())
 
     def take(self, records: RecordBatch) -> Iterator[tuple[Step, Settled]]:
         """Process records."""
@@ -128,28 +133,28 @@ class Replay:
             yield from self.place.decoded(self.core.stream.decoder, part)
 
     def process(self, observations: Observations) -> Iterator[tuple[Step, Settled]]:
-        """Process observations under what is in force. A budget that series share is shared by those of all partitions, as many as there are now."""
+        """Process observations under what is in force. A budget that series share is shared by those of all partitions."""
         for part in self.core.parts(self.core.unseen(observations)):
             yield self.settled(part)
 
     def settled(self, part: Observations) -> tuple[Step, Settled]:
         """Process one part of what goes on (`PartitionCore.parts`)."""
         step = self.core.push(part)
-        if step.living is not None:
-            step.living *= self.place.facts.partitions
         return step, self.core.settle(step, self.core.stream.scorer.score_now(step.pushed.windows.x))
 
     def _cut(self, records: RecordBatch) -> Iterator[RecordBatch]:
-        for offset in sorted({t.offset for t in self.ahead}):
-            if len(records) and records.offsets[0] < offset < records.next_offset:
-                yield records.before(offset)
-                records = records.since(offset)
-        if len(records):
-            yield records
+        while len(records):
+            borders = [t.offset for t in (*self.ahead, *self.in_force.growth.coming)]
+            border = min((b for b in borders if records.offsets[0] < b < records.next_offset), default=None)
+            if border is None:
+                yield records
+                return
+            yield records.before(border)
+            records = records.since(border)
 
     def _decide(self, position: int) -> None:
-        while self.ahead and self.ahead[0].offset <= position:
-            effect = applied(self.core, self.in_force, self.ahead.pop(0), self.streams)
+        while due := come_due(self.ahead, self.in_force, position):
+            effect = applied(self.core, self.in_force, due, self.streams)
             self.core, self.in_force = effect.core, effect.in_force
 
 
@@ -160,12 +165,14 @@ async def partitions_with(settings: Settings, stream: str, series: str) -> list[
 
 
 def _without(taken: Sequence[Line], serials: Collection[int]) -> Iterator[Line]:
-    """What was taken, less some decisions. Settings cannot be left out: what came behind them was learnt under them."""
+    """What was taken, less some decisions of people. Settings cannot be left out: what came behind them was learnt under them."""
     for line in taken:
         if not isinstance(line, Taken):
             yield line
             continue
-        left = tuple(d for d in line.decisions if d.serial not in serials or isinstance(d.what, SettingsOf))
+        left = tuple(
+            d for d in line.decisions if d.serial not in serials or isinstance(d.what, SettingsOf | Partitions)
+        )
         if left:
             yield msgspec.structs.replace(line, decisions=left)
 

@@ -33,9 +33,9 @@ class Identity(BaseModel):
     format: int
     """Of the fields, see `pipeline.steps.state`."""
     partitions: int = 0
-    """Of the topic, as far as whoever wrote this knew; 0: not told. Compared by nobody here, see `pipeline.partition.loop`."""
+    """Of formats up to 3: how many the topic had, as far as whoever wrote this knew; 0: not told. Later ones say so in what is in force."""
     growth: tuple[int, int, int] | None = None
-    """What the log has told of them up to the stored offset, see `pipeline.partition.growth`; None: written by a version without it."""
+    """Of formats up to 3: what the log had told of them up to the stored offset (`pipeline.partition.growth.Growth.stored`)."""
     model_hash: str = ""
     """Of formats up to 3: the model that the state is of. Later ones say so in what is in force (`pipeline.partition.decisions`)."""
     settings_hash: str = ""

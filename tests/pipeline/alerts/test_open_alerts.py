@@ -1,4 +1,4 @@
-"""What the alert topic tells a worker, what a control record writes, on real Kafka; and a whole worker that lost its state."""
+"""What the alert topic tells a worker, on real Kafka; and a whole worker that lost its state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from alert_logs import Log, Row, metric_model, scores, stream
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 from faust.types import TP
 from recording_life import Book, settings_of, until, worker
@@ -19,10 +19,8 @@ from pipeline.alerts.open_alerts import OpenAlerts, keep_newest
 from pipeline.alerts.records import Alert
 from pipeline.alerts.row import FIRING
 from pipeline.errors import BrokerError
-from pipeline.kafka.control import append
 from pipeline.kafka.transport.driver import Consumer as KafkaConsumer
 from pipeline.settings import KafkaSettings
-from producers.records import PartitionsAdded, encode_control
 
 NewTopic = Callable[..., str]
 ANOMALIES = [0, 0, 9, 9, 9, 0, 0, 0, 0, 0, 9]
@@ -172,19 +170,6 @@ async def test_the_alert_topic_is_read_for_all_who_asked(kafka: str, new_topic: 
     assert others == {}
     with pytest.raises(BrokerError, match="has no topic"):
         await OpenAlerts(KafkaSettings(brokers=kafka), f"{topic}-none")("taxi", "taxi.observations", 1)
-
-
-@pytest.mark.kafka
-async def test_a_control_record_goes_to_the_partition_that_it_is_for(kafka: str, new_topic: NewTopic) -> None:
-    topic = new_topic(partitions=3)
-    key, value = encode_control(PartitionsAdded(2, 3))
-    assert await append(KafkaSettings(brokers=kafka), topic, 2, key, value)
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": topic, "log_level": 0})
-    consumer.assign([TopicPartition(topic, 2, 0)])
-    message = consumer.poll(20)
-    assert message is not None
-    assert (message.key(), message.value()) == (key, value)
-    consumer.close()
 
 
 @pytest.mark.kafka

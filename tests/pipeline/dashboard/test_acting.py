@@ -84,7 +84,7 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await expect(page.locator(".detail .said s")).to_have_text("normal")
 
         await page.locator(".detail .sub").get_by_role("link", name="series").click()
-        await expect(page.locator(".detail")).to_contain_text("decisions: 5")
+        await expect(page.locator(".detail")).to_contain_text("decisions: 6")
         await expect(page.locator(".detail")).to_contain_text("acknowledge quiet by ann (page)")
         await expect(page.locator(".detail")).to_contain_text("from behind the observation of 2023-11-15 03:12:20 on")
         await page.screenshot(path=SHOTS / "series-decided.png")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_fixtures import skip_or_fail
 
 from pipeline.embedded import kafka as broker
 from pipeline.errors import BrokerError, Denied
 from pipeline.kafka.clients import connect_admin
-from pipeline.kafka.offsets import Group, Offsets
+from pipeline.kafka.offsets import Group, Offsets, log_ends
 from pipeline.settings import KafkaSettings
 
 
@@ -85,3 +86,21 @@ def test_offsets_of_the_first_group_of_a_broker_are_read_moved_and_forgotten() -
         assert offsets.committed("g", "t", range(3)) == {2: 7}
         assert offsets.committed("g", "u", [0]) == {0: 1}
         assert offsets.committed("h", "t", range(3)) == {}
+
+
+@pytest.mark.kafka
+async def test_where_the_logs_of_all_partitions_end_is_asked_with_how_many_there_are(
+    kafka: str, new_topic: Callable[..., str]
+) -> None:
+    topic, settings = new_topic(partitions=2), KafkaSettings(brokers=kafka)
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0})
+    for _ in range(3):
+        producer.produce(topic, b"x", partition=1)
+    assert producer.flush(20) == 0
+    assert await log_ends(settings, topic) == [0, 3]
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(20)
+    for _ in range(100):
+        if len(ends := await log_ends(settings, topic)) == 3:
+            break
+    assert ends == [0, 3, 0]

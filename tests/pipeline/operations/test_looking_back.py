@@ -81,9 +81,9 @@ def test_what_is_normal_is_explained_by_its_level(stream: OperatedStream) -> Non
 
 def test_a_silence_that_was_taken_before_it_is_named_and_one_behind_it_is_not(stream: OperatedStream) -> None:
     told = explained(stream, LAST + 20)
-    assert "nobody is told: silenced by decision 2" in told["verdict"]
-    assert (told["silences"], told["decision"]) == ([2], 2)
-    assert (explained(stream, SPIKE)["silences"], explained(stream, SPIKE)["decision"]) == ([], 1)
+    assert "nobody is told: silenced by decision 3" in told["verdict"]
+    assert (told["silences"], told["decision"]) == ([3], 3)
+    assert (explained(stream, SPIKE)["silences"], explained(stream, SPIKE)["decision"]) == ([], 2)
 
 
 def test_a_time_between_two_observations_means_the_one_before(stream: OperatedStream) -> None:

@@ -132,11 +132,10 @@ def test_a_producer_that_was_mended_is_noticed_with_the_next_whole_round() -> No
 
 def test_added_partitions_leave_what_was_written_before_at_home() -> None:
     before = [(n, n.encode()) for n in NAMES if hash_of(n) % 2 == 1] * 8
-    assert looked(Homes(1), before, Growth(counted=4, history=10**6, begun=4).possible(5, 1)) is None  # read back
-    assert (
-        looked(Homes(1), before, Growth(begun=2, held=4, counted=4).possible(10**6, 1)) is None
-    )  # producers hear of it late
-    assert looked(Homes(1), before, Growth(begun=4, counted=4).possible(10**6, 1)) is not None
+    assert looked(Homes(1), before, Growth(4, history=10**6).possible(5, 1, counted=4)) is None  # read back
+    late = Growth(2).hear(4, end=9, offset=9).grown()  # producers hear of it late
+    assert looked(Homes(1), before, late.possible(10**6, 1, counted=4)) is None
+    assert looked(Homes(1), before, Growth(4).possible(10**6, 1, counted=4)) is not None
 
 
 def test_a_round_looks_at_few_series_and_the_next_at_others() -> None:

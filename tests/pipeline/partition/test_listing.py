@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from pipeline.partition.decisions import Decision, Entry, Silence, Taken
+from pipeline.partition.decisions import Decision, Entry, Partitions, Silence, Taken
 from pipeline.partition.listing import Listing
 from pipeline.partition.stores.memory import MemoryStore
 
@@ -27,3 +28,32 @@ async def test_another_deployment_s_stream_of_this_name_adds_nothing_to_the_list
     assert [(d.serial, d.id) for d in await listing.after(0)] == [(1, "ours1"), (2, "ours2")]
     new = Decision("new", Silence("x", 0), "ann", "2026-01-01T00:00:00Z")
     assert await listing.propose(new) == 3
+
+
+@pytest.mark.asyncio
+async def test_partitions_are_told_once_for_all_that_hear_of_them_and_again_when_there_are_more() -> None:
+    lines: list[Entry] = []
+    asked: list[int] = []
+
+    async def read() -> Sequence[Entry]:
+        await asyncio.sleep(0)
+        return list(lines)
+
+    async def ends() -> Sequence[int]:
+        asked.append(1)
+        await asyncio.sleep(0)
+        return [7, 9]
+
+    store = MemoryStore()
+    listing, other = (Listing("s", store, read, of_log=log) for log in ("ours", "older"))
+    await other.add_partitions(4, ends)  # of a topic that is no more
+    await asyncio.gather(*(listing.add_partitions(2, ends) for _ in range(8)))
+    await listing.add_partitions(3, ends)
+    told = [(d.serial, d.what) for d in await listing.after(0)]
+    assert told[1:] == [(2, Partitions(2, (7, 9), "ours")), (3, Partitions(3, (7, 9, 0), "ours"))]
+    assert len(asked) == 3
+    # The list was lost, and so is its id: what a partition has taken is not told a second time.
+    lines.append(Taken("s", 0, "a", 5, tuple(await listing.after(1)), "ours"))
+    empty = Listing("s", MemoryStore(), read, of_log="ours")
+    await empty.add_partitions(3, ends)
+    assert [d.serial for d in await empty.after(0)] == [2, 3]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,18 +10,14 @@ from partition_world import World
 from prometheus_client import CollectorRegistry
 from simulation.naive_oracle import Branch, undisturbed
 from simulation.scenarios import small_numbers
-from simulation.world import BEGUN, Partition, Record
 from structlog.testing import capture_logs
 
 from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import BrokerError, Dropped
 from pipeline.operations.metrics import WorkerMetrics
-from pipeline.partition.growth import Growth
 from pipeline.partition.loop import PartitionLoop
-from pipeline.partition.stores.memory import MemoryStore
-from pipeline.steps.batches import RecordBatch, Standing
-from producers.records import PartitionsAdded, decode_control, encode_control
+from pipeline.steps.batches import Standing
 
 
 @pytest.fixture(autouse=True)
@@ -75,28 +70,6 @@ async def test_series_in_probation_are_those_that_can_raise_no_alert_yet(world: 
     assert loop.core.warming == len(loop.core.state) > 0
     await loop.batch(world.records(5, 60))
     assert 0 < loop.core.warming < len(loop.core.state)
-
-
-async def test_series_in_pieces_are_told_by_metric_health_and_log_and_scored_all_the_same(world: World) -> None:
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    loop = world.loop(metrics=metrics)
-    await loop.assigned()
-    await loop.begin(Standing(0, 0, None, partitions=7))
-    with capture_logs() as lines:
-        keyed = world.records(0, 40)
-        keyless = dataclasses.replace(keyed, keys=[None] * len(keyed))
-        await loop.batch(keyless)
-        for _ in range(5):
-            metrics.progress.tick(given=1, opened=1)
-    (problem,) = metrics.health.problems()
-    assert "sim[0]: " in problem
-    assert "their records have no key" in problem
-    assert [line["partition"] for line in lines if line["event"] == "series not at home"] == [0]
-    assert (registry.get_sample_value("tidewatch_series_away_ratio", {"stream": "sim", "partition": "0"}) or 0) > 0.1
-    assert len(loop.core.state) > 0
-    await loop.revoked()
-    assert metrics.health.problems() == []
 
 
 async def test_series_at_home_are_no_matter(world: World) -> None:
@@ -223,7 +196,7 @@ async def test_where_history_is_gone_open_alerts_go_on_from_the_alert_topic(worl
     fresh = world.scenario.stream.core(0)
     fresh.miss(first)
     end = max([committed, *(a.evidence.offset + 1 for a in world.told.values())])
-    branch = Branch(fresh.state.snapshot(everything=True), first, committed, end, Growth(), world.told)
+    branch = Branch(fresh.state.snapshot(everything=True), first, committed, end, world.told)
     expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
     assert (await world.stored())[1] == expected.states[n]
     await loop.batch(world.records(n, 60))
@@ -274,72 +247,9 @@ async def test_records_that_expire_before_a_loop_that_runs_make_a_hole_as_well(w
     core.state.restore(world.state_after(20))
     core.miss(late.missed)
     start = int(late.offsets[0])
-    branch = Branch(core.state.snapshot(everything=True), start, start, start, Growth())
+    branch = Branch(core.state.snapshot(everything=True), start, start, start)
     expected = undisturbed(world.scenario.stream, 0, world.scenario.partitions[0], branch)
     assert (await world.stored())[1] == expected.states[60]
-
-
-# Partitions
-
-
-async def stored_with(world: World, partitions: int) -> None:
-    loop = world.loop()
-    await loop.assigned()
-    await loop.begin(world.standing(partitions=partitions))
-    await loop.batch(world.records(0, 20))
-    await loop.checkpoint()
-
-
-async def test_that_partitions_were_added_is_written_to_the_log_once(world: World) -> None:
-    await stored_with(world, 2)
-    for _ in range(2):
-        loop = world.loop()
-        await loop.assigned()
-        await loop.begin(world.standing(partitions=5))
-        await loop.batch(world.records(20, 30))
-        await loop.checkpoint()
-    ((_, value),) = world.appended
-    assert decode_control(value) == PartitionsAdded(2, 5)
-
-
-async def test_whoever_may_not_write_there_says_what_follows(world: World) -> None:
-    await stored_with(world, 2)
-    world.may_append = False
-    loop = world.loop()
-    await loop.assigned()
-    with capture_logs() as logs:
-        await loop.begin(world.standing(partitions=3))
-    assert any("may not write to the input topic" in x["event"] for x in logs)
-
-
-async def test_a_control_record_moves_series_where_it_stands_and_is_no_dead_letter(world: World) -> None:
-    n = open_at(world)
-    whole = world.records(0, 60)
-    key, value = encode_control(PartitionsAdded(2, 3))
-    at = [*range(n), -1, *range(n, 60)]
-    mixed = RecordBatch(
-        "in", 0, np.arange(61), 61,
-        [key if i < 0 else whole.keys[i] for i in at], [value if i < 0 else whole.values[i] for i in at], np.full(61, BEGUN),
-    )  # fmt: skip
-    log = Partition([Record(i, 0.0, k, v) for i, (k, v) in enumerate(zip(mixed.keys, mixed.values, strict=True))], 61)
-    expected = undisturbed(world.scenario.stream, 0, log)
-    loop = world.loop()
-    await loop.assigned()
-    await loop.begin(world.standing(partitions=3))
-    await loop.batch(mixed)
-    await loop.checkpoint()
-    assert (await world.stored())[1] == expected.states[61]
-    assert sorted(v or b"" for v, _ in world.sent) == sorted(m.value or b"" for m in expected.messages)
-    assert [t for t in world.topics if t == "dead"] == [m.topic for m in expected.messages if m.topic == "dead"]
-    moved = [decode_alert(m.value or b"") for m in expected.messages if b'"reason":"moved"' in (m.value or b"")]
-    assert all(a.status == "resolved" for a in moved)
-    world.store = MemoryStore()
-    again = world.loop()  # a duplicate, right behind the first
-    twice = RecordBatch("in", 0, np.arange(2), 2, [key, key], [value, value], np.zeros(2, np.int64))
-    await again.assigned()
-    await again.begin(world.standing(partitions=3))
-    await again.batch(twice)
-    assert again.position == 2
 
 
 async def test_who_takes_over_knows_what_is_open_at_once_and_who_gave_away_tells_nothing(world: World) -> None:
@@ -368,94 +278,3 @@ async def test_who_takes_over_knows_what_is_open_at_once_and_who_gave_away_tells
     await after.assigned()
     await after.begin(world.standing())
     assert open_alerts(registries[1]) == held
-
-
-def lines_of(*controls: PartitionsAdded | bytes) -> RecordBatch:
-    """Control records, one at each offset from 1000 on; bytes are the value of one that nobody knows."""
-    key, _ = encode_control(PartitionsAdded(1, 2))
-    values = [c if isinstance(c, bytes) else encode_control(c)[1] for c in controls]
-    n = len(values)
-    return RecordBatch("in", 0, np.arange(1000, 1000 + n), 1000 + n, [key] * n, values, np.zeros(n, np.int64))
-
-
-@pytest.mark.parametrize(
-    ("control", "why"),
-    [
-        (PartitionsAdded(1, 1_000_000_007), b"it tells of 1000000007 partitions, Kafka counts 2"),
-        (PartitionsAdded(2, 3), b"it tells of 3 partitions, Kafka counts 2"),
-        (b'\0{"control":"other"}', b"a control record of a kind"),
-        (b"\0", b"a control record of a kind"),
-    ],
-)
-async def test_a_control_record_of_a_stranger_ends_nothing_and_is_a_dead_letter(
-    world: World, control: PartitionsAdded | bytes, why: bytes
-) -> None:
-    loop = world.loop(count_partitions=counting(2))
-    await loop.assigned()
-    await loop.begin(world.standing(partitions=2))
-    await loop.batch(world.records(0, open_at(world)))
-    before, sent = loop.core.state.snapshot(everything=True), len(world.sent)
-    await loop.batch(lines_of(control))
-    assert loop.core.state.snapshot(everything=True) == before
-    assert world.topics[sent:] == ["dead"]
-    assert world.details[-1].startswith(why)
-    assert loop.position == 1001
-
-
-async def test_a_control_record_of_fewer_partitions_than_there_were_from_the_start_is_a_dead_letter(
-    world: World,
-) -> None:
-    loop = world.loop()
-    await loop.assigned()
-    await loop.begin(world.standing(partitions=4))
-    await loop.batch(world.records(0, 60))
-    await loop.checkpoint()
-    again = world.loop()  # what was held is stored
-    await again.assigned()
-    await again.begin(world.standing(partitions=4))
-    before, sent = again.core.state.snapshot(everything=True), len(world.sent)
-    await again.batch(lines_of(PartitionsAdded(2, 3), PartitionsAdded(1, 2), PartitionsAdded(2, 4)))
-    assert again.core.state.snapshot(everything=True) == before
-    assert world.topics[sent:] == ["dead", "dead"]
-    assert world.details[-1] == b"it tells of 2 partitions, the topic has had 4 since before"
-
-
-async def test_a_growth_that_another_worker_saw_first_is_asked_for_again(world: World) -> None:
-    loop = world.loop(count_partitions=counting(3))
-    await loop.assigned()
-    await loop.begin(world.standing(partitions=2))
-    await loop.batch(world.records(0, 60))
-    sent = len(world.sent)
-    with capture_logs() as logs:
-        await loop.batch(lines_of(PartitionsAdded(2, 3), PartitionsAdded(2, 3)))
-    assert [x["after"] for x in logs if x["event"] == "series moved"] == [3]
-    assert "dead" not in world.topics[sent:]
-
-
-async def test_a_rebuild_believes_every_growth_of_a_topic_that_grew_twice_since(world: World) -> None:
-    whole = world.records(0, 60)
-    controls = [encode_control(PartitionsAdded(2, 3)), encode_control(PartitionsAdded(3, 7))]
-    keys, values = list(whole.keys), list(whole.values)
-    for at, (key, value) in zip((20, 41), controls, strict=True):
-        keys.insert(at, key)
-        values.insert(at, value)
-    log = RecordBatch("in", 0, np.arange(62), 62, keys, values, np.zeros(62, np.int64))
-    states = []
-    for partitions in ((2, 3, 7), (7,)):  # as it grew; and read back from the log, long after
-        world.store = MemoryStore()
-        for first, count in zip((0, 20, 41), partitions, strict=False):
-            loop = world.loop(append=None)
-            await loop.assigned()
-            await loop.begin(Standing(0, 62 if len(partitions) == 1 else first, None, count))
-            some = log.since(loop.position)
-            await loop.batch(some if len(partitions) == 1 else some.before({2: 20, 3: 41, 7: 62}[count]))
-            await loop.checkpoint()
-        states.append((await world.stored())[1])
-    assert states[0] == states[1]
-
-
-def counting(partitions: int) -> Callable[[], Awaitable[int]]:
-    async def count() -> int:
-        return partitions
-
-    return count

@@ -13,7 +13,11 @@ from frozen_states import MINUTE, log_of, process, stream_of
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import FIRING, PENDING
+from pipeline.partition.carrying import applied
+from pipeline.partition.decisions import InForce
+from pipeline.partition.growth import Growth
 from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Observations
 
 T0 = 1_000_000 * MINUTE
@@ -30,7 +34,13 @@ def grown(kind: str, before: int, after: int) -> tuple[PartitionCore, set[str], 
     process(core, log_of(kind)[:155], 0)
     held = {name for name in core.state.names if name}
     assert held == set(SERIES)
-    return core, held, core.partitions_added(before, after)
+    return core, held, added(core, before, after)
+
+
+def added(core: PartitionCore, before: int, after: int) -> list[Alert]:
+    growth = Growth(before).hear(after, end=155, offset=155)
+    assert growth.next is not None
+    return applied(core, InForce(1, growth=growth), growth.next, Streams(core.stream)).alerts
 
 
 @pytest.mark.parametrize("kind", ["metric", "table"])
@@ -47,7 +57,7 @@ def test_series_at_home_elsewhere_are_forgotten_and_their_alerts_end_as_moved(ki
     ended = {(n, "resolved", reasons[status[n]]) for n in gone if status[n]}
     assert {(a.series, a.status, a.reason) for a in alerts} == ended
     assert ended
-    assert core.partitions_added(1, 2) == []
+    assert added(core, 1, 2) == []
     assert {name for name in core.state.names if name} == held - gone
 
 

@@ -22,7 +22,7 @@ from producers.batches import Batch
 from producers.batches import encode as encode_batch
 from producers.formats import FOREIGN
 from producers.formats.base import Reason
-from producers.records import Observation, PartitionsAdded, decode_control, encode, encode_control, is_control
+from producers.records import CONTROL_KEY, Observation, PartitionsAdded, decode_control, encode, is_control
 
 T0 = 1_404_172_800_000
 GOOD = encode(Observation("taxi", T0, 10844.0))
@@ -334,7 +334,7 @@ def test_settings_that_do_not_fit_are_named() -> None:
         Decoder("table", 3)
 
 
-CONTROL_RECORD = encode_control(PartitionsAdded(4, 8))
+CONTROL_RECORD = CONTROL_KEY, b'\0{"control":"partitions","before":4,"after":8}'
 
 
 @pytest.mark.parametrize("format_", ["native", *FOREIGN])
