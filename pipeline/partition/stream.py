@@ -578,15 +578,15 @@ class PartitionCore:
     def moved(self, before: int, after: int) -> NDArray[np.intp]:
         """Rows of the series that lie in another partition when the topic has `after` partitions in place of `before`.
 
-        Where most series are not at home by the hash of their name (records keyed by something else, another partitioner), nobody
-        can say which moved: none then.
+        Producers may have heard of it before: series that came here are at home too. Where most series are not, by the hash of their name (records keyed by
+        something else, another partitioner), nobody can say which moved: none then.
         """
         rows = self.state.rows()
         hashes = np.array([hash_of(cast("str", self.state.names[row])) for row in rows.tolist()], np.int64)
-        at_home = hashes % before == self.partition
-        if np.count_nonzero(at_home) < AT_HOME * len(rows):
+        was, now = hashes % before == self.partition, hashes % after == self.partition
+        if np.count_nonzero(was | now) < AT_HOME * len(rows):
             return rows[:0]
-        gone: NDArray[np.intp] = rows[at_home & (hashes % after != self.partition)]
+        gone: NDArray[np.intp] = rows[was & ~now]
         return gone
 
     def process(self, observations: Observations) -> list[tuple[Step, Settled]]:

@@ -69,6 +69,21 @@ def test_where_series_do_not_lie_by_the_hash_of_their_name_nothing_is_done() -> 
     assert {name for name in core.state.names if name} == held
 
 
+def test_series_that_had_come_before_the_worker_heard_of_it_hide_none_of_those_that_moved() -> None:
+    names = [f"n{k}" for k in range(400)]
+    here = [n for n in names if home(n, 4) == 1]
+    came = [n for n in names if home(n, 4) != 1 and home(n, 6) == 1]
+    assert len(here) < 0.9 * (len(here) + len(came))
+    frozen = stream_of("metric")
+    of = create_stream(frozen.settings.model_copy(update={"max_series": 1000}), frozen.model)
+    for strangers, moved in ((0, {n for n in here if home(n, 6) != 1}), (100, set[str]())):
+        core = of.core(1)
+        others = [n for n in names if home(n, 4) != 1 and home(n, 6) != 1][:strangers]
+        core.state.rows_of([*here, *came, *others])
+        added(core, 4, 6)
+        assert {*here, *came, *others} - {n for n in core.state.names if n} == moved
+
+
 def test_rows_of_a_series_that_came_again_never_have_the_id_of_an_alert_before() -> None:
     core, _, _ = grown("table", 1, 2)
     assert core.state.scalars[ORDINAL_BASE] > 0
