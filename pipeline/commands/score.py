@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from detectors.base import Detector
     from detectors.base import Progress as Epoch
     from detectors.model import Model
+    from detectors.recipes import Recipe
     from detectors.training import OnProgress
     from pipeline.offline.scorefile import OnScored
     from producers.datasets import Dataset
@@ -55,8 +57,12 @@ def score(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Where the scores go: .csv or .parquet, a row for each of the file.")
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Where the scores go: .csv or .parquet, a row for each of the file. With --follow .csv, or none.",
+        ),
+    ] = None,
     timestamp_column: TimestampColumn = None,
     value_columns: ValueColumns = "",
     series_column: SeriesColumn = None,
@@ -93,9 +99,20 @@ def score(
     ] = "",
     model: Annotated[Path | None, typer.Option(help="A model file of `tidewatch train`; nothing is learnt.")] = None,
     alerts: Annotated[
-        Path | None, typer.Option(help="List of alerts, what, when, how much, why: .csv, .parquet or .json.")
+        Path | None,
+        typer.Option(
+            help="List of alerts, what, when, how much, why: .csv, .parquet or .json; .jsonl: each record of each, as the alert topic has them."
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Report with pictures to zoom into: .html.")] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            "-f",
+            help="Go on with the lines that are appended to a file of CSV or JSON lines, or come on the standard input, until Ctrl-C.",
+        ),
+    ] = False,
     table: AsTable = False,
     time_zone: TimeZone = "UTC",
     wide: Wide = False,
@@ -116,17 +133,18 @@ def score(
     """
     from rich.console import Console
 
-    from pipeline.commands.detectors import DEFAULT
     from pipeline.commands.options.apply import make_stream
     from pipeline.commands.train import known_detectors
+    from pipeline.errors import SettingsError
     from pipeline.offline import alert_list
-    from pipeline.offline.choosing import in_the_files_time, recipe_of, recipe_of_model
     from pipeline.offline.opening import open_data
     from pipeline.offline.scorefile import score_dataset, write
 
-    check_writable(out, "--out", (".csv", ".parquet"))
+    if out is None and not follow:
+        raise SettingsError("say where the scores go: --out scores.csv")
     for option, path, endings in (
-        ("--alerts", alerts, (".csv", ".parquet", ".json")),
+        ("--out", out, (".csv",) if follow else (".csv", ".parquet")),
+        ("--alerts", alerts, (".jsonl",) if follow else (".csv", ".parquet", ".json", ".jsonl")),
         ("--report", report, (".html",)),
     ):
         if path is not None:
@@ -135,23 +153,21 @@ def score(
         known_detectors(detector)
     trained = None if model is None else _model(model, detector, window, train_rows)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
-    data = open_data(file, layout, channels=channels, config=config)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    chosen = _Chosen(detector, window, settings or (), budget, trained)
+    if follow:
+        from pipeline.commands.options.follow import follow_file
+
+        for name, given in (("--report", report is not None), ("--apply", apply)):
+            if given:
+                msg = f"--follow and {name} exclude each other: what it makes is of a whole file; score the file without --follow for it"
+                raise SettingsError(msg)
+        follow_file(file, layout, chosen.recipe, trained, train_rows, out, alerts, console)
+        return
+    assert out is not None
+    data = open_data(file, layout, channels=channels, config=config)
     say(console, data)
-    if trained is None:
-        recipe = recipe_of(
-            data,
-            detector="" if detector == DEFAULT else detector,
-            window=window,
-            settings=settings or (),
-            budget=budget,
-            train_rows=train_rows,
-        )
-        recipe, train_rows = in_the_files_time(data, recipe, train_rows)
-        for note in _season_notes(data, train_rows, judged=recipe.judgement):
-            console.print(f"note: {note}", markup=False)
-    else:
-        recipe = recipe_of_model(data, trained, settings or (), budget)
+    recipe, train_rows = chosen.recipe(data, train_rows, console)
     with progress(console) as (learning, scoring):
         result = score_dataset(
             data,
@@ -169,7 +185,7 @@ def score(
     for line in alert_list.lines(found, MOST_TOLD):
         console.print(line, markup=False)
     if alerts is not None:
-        alert_list.write(found, alerts)
+        alert_list.write(found, alerts, result.records)
     if report is not None:
         from pipeline.offline.report.scored import write_report
 
@@ -177,6 +193,37 @@ def score(
     console.print(_summary(data, len(found), int(result.anomalous.sum()), (out, alerts, report)), markup=False)
     if apply:
         make_stream(result.model, recipe.settings, data, file, stream, config, console)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What was chosen to judge with."""
+
+    detector: str
+    window: int | None
+    settings: Sequence[str]
+    budget: str
+    trained: Model | None
+
+    def recipe(self, data: Dataset, train_rows: int | None, console: Console) -> tuple[Recipe, int | None]:
+        """The recipe for a data set, and how many rows it learns from; says where they are few."""
+        from pipeline.commands.detectors import DEFAULT
+        from pipeline.offline.choosing import in_the_files_time, recipe_of, recipe_of_model
+
+        if self.trained is not None:
+            return recipe_of_model(data, self.trained, self.settings, self.budget), train_rows
+        recipe = recipe_of(
+            data,
+            detector="" if self.detector == DEFAULT else self.detector,
+            window=self.window,
+            settings=self.settings,
+            budget=self.budget,
+            train_rows=train_rows,
+        )
+        recipe, train_rows = in_the_files_time(data, recipe, train_rows)
+        for note in _season_notes(data, train_rows, judged=recipe.judgement):
+            console.print(f"note: {note}", markup=False)
+        return recipe, train_rows
 
 
 def _model(path: Path, detector: str, window: int | None, train_rows: int | None) -> Model:

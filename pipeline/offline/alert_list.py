@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.alerts.records import Alert, rfc3339
+from pipeline.alerts.records import Alert, encode, rfc3339
 from pipeline.offline.scorefile import ScoredRows
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
@@ -92,8 +92,11 @@ def frame(alerts: Sequence[AlertRow]) -> pd.DataFrame:
     return pd.DataFrame([asdict(a) for a in alerts], columns=list(AlertRow.__dataclass_fields__))
 
 
-def write(alerts: Sequence[AlertRow], out: Path) -> None:
-    """Write them as .csv (no text of it runs as a formula in a spreadsheet), .parquet or .json."""
+def write(alerts: Sequence[AlertRow], out: Path, records: Sequence[Alert] = ()) -> None:
+    """Write them as .csv (no text of it runs as a formula in a spreadsheet), .parquet or .json; as .jsonl, the records that they are made from."""
+    if out.suffix == ".jsonl":
+        out.write_bytes(as_lines(records))
+        return
     table = frame(alerts)
     if out.suffix == ".json":
         table.to_json(out, orient="records", indent=1, force_ascii=False)
@@ -101,6 +104,11 @@ def write(alerts: Sequence[AlertRow], out: Path) -> None:
         table.astype({"observed": str}).to_parquet(out, index=False)
     else:
         table.map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell).to_csv(out, index=False)
+
+
+def as_lines(records: Sequence[Alert]) -> bytes:
+    """Records as they are on the alert topic, a line of JSON each."""
+    return b"".join(encode(record) + b"\n" for record in records)
 
 
 def _row(data: Dataset, scored: ScoredRows, rows: NDArray[np.intp], onset: Alert, last: Alert) -> AlertRow:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from detectors.model import Model, aggregate
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
-from pipeline.partition.stream import Settled, Step, Stream, create_stream
+from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import decides
@@ -101,6 +101,30 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
     on_progress
         Told after every batch how many of how many observations are done.
     """
+    verdicts = judge(stream.core(0), observations, on_progress)
+    _name_alerts(verdicts, observations)
+    return verdicts
+
+
+def judge(
+    core: PartitionCore,
+    observations: Observations,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    last: bool = True,
+) -> Verdicts:
+    """Push observations that come next, and what is said of them; no row is given an alert's name.
+
+    Parameters
+    ----------
+    core
+        What is known of those before, none of which waits for its order.
+    observations
+        Their `offsets` go on from those before, one by one.
+    last
+        None comes behind them.
+    """
+    stream = core.stream
     N, M, C = len(observations), len(stream.model.detectors), observations.values.shape[1]
     verdicts = Verdicts(
         raw=np.full((N, M), np.nan),
@@ -115,21 +139,20 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
         verdicts = replace(verdicts, alarm=np.full(N, np.nan))
         if stream.model.judgement is not None:
             verdicts = replace(verdicts, lower=np.full((N, C), np.nan), upper=np.full((N, C), np.nan))
-    core = stream.core(0)
+    before = int(observations.offsets[0]) if N else 0
     for start in range(0, N, BATCH):
         done = core.process(observations.part(start, start + BATCH))
-        done += core.wait_no_longer() if start + BATCH >= N else []
+        done += core.wait_no_longer() if last and start + BATCH >= N else []
         for step, settled in done:
-            _write(verdicts, step, settled, stream.model)
+            _write(verdicts, step, settled, stream.model, before)
         if on_progress is not None:
             on_progress(min(start + BATCH, N), N)
-    _name_alerts(verdicts, observations)
     return verdicts
 
 
-def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model) -> None:
+def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model, before: int) -> None:
     scored = settled.scored
-    at = step.observations.came[scored.index]
+    at = step.observations.came[scored.index] - before
     usable = np.isfinite(scored.raw).all(axis=1)
     verdicts.raw[at] = scored.raw
     verdicts.calibrated[at] = np.where(usable, aggregate(scored.calibrated, model.aggregation), np.nan)

@@ -12,10 +12,9 @@ Recorded files are less tidy than streams, so before the stream's steps run:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -157,12 +156,51 @@ def score_dataset(
     SettingsError
         The recipe's settings are none of a stream.
     """
+    ready = made_ready(
+        data,
+        train_rows=train_rows,
+        recipe=_recipe(data, recipe, detector),
+        model=model,
+        alerts=alerts,
+        time_zone=time_zone,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    observations, rows = observations_of(ready.data, ready.model)
+    verdicts = run(offline_stream(ready.model, ready.settings), observations, on_scored)
+    some_scored(ready.data, observations, verdicts, ready.model)
+    notes = (*ready.notes, *unscored(observations, verdicts, ready.model), *not_scored(verdicts.counts))
+    return per_row(ready.data, observations, rows, verdicts, ready.model, notes)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is needed to score a data set: itself, tidied; a model; settings of its stream; and what a user should know."""
+
+    data: Dataset
+    model: Model
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    train_rows: int | None
+
+
+def made_ready(
+    data: Dataset,
+    *,
+    train_rows: int | None,
+    recipe: Recipe,
+    model: Model | None = None,
+    alerts: Mapping[str, Any] | None = None,
+    time_zone: str = "UTC",
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Ready:
+    """Tidy a data set, and learn from its first rows where there is no model; see `score_dataset`."""
     if not len(data):
         msg = f"{data.name} has no rows to score"
         raise DataError(msg)
     if model is not None:
         _check_fit(data, model)
-    recipe = _recipe(data, recipe, detector)
     judged = recipe.judgement if model is None else model.judgement is not None
     data, notes = _tidied(data, train_rows, judged=judged)
     model = model or train(
@@ -175,7 +213,6 @@ def score_dataset(
     )
     if model.judgement is not None:
         notes += unlearnt(histories(data, train_rows, judged=True), time_zone=time_zone)
-    observations, rows = _observations(data, model)
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
     if not stated(recipe.settings, model) and (once := time_limits.budget_rows(data)):
@@ -184,17 +221,20 @@ def score_dataset(
             f"what comes once in {once:,} rows is anomalous: the file is too short for the usual budget, {METRIC} "
             "(--budget says otherwise)"
         )
-    verdicts = run(offline_stream(model, settings), observations, on_scored)
-    _some_scored(data, observations, verdicts, model)
-    notes += _unscored(observations, verdicts, model)
-    if repeated := verdicts.counts["duplicate"]:
+    return Ready(data, model, settings, tuple(notes), train_rows)
+
+
+def not_scored(counts: Mapping[str, int]) -> list[str]:
+    """What is told of rows that the time policy did not score."""
+    notes = []
+    if repeated := counts.get("duplicate", 0):
         notes.append(
             f"{repeated:,} rows have the time stamp of another row of their series and were not scored "
             "(several series in one file: name the column that tells them apart with --series-column)"
         )
-    if late := verdicts.counts["late"]:
+    if late := counts.get("late", 0):
         notes.append(f"{late:,} rows are older than the row before them and were not scored")
-    return _per_row(data, observations, rows, verdicts, model, tuple(notes))
+    return notes
 
 
 def stated(settings: Mapping[str, Any], model: Model) -> bool:
@@ -311,12 +351,12 @@ def _filled_in(series: Series, learnt_from: int, *, last: bool) -> Series:
             continue
         known = column[:learnt_from][np.isfinite(column[:learnt_from])]
         usual = float(np.median(known)) if len(known) else 0.0
-        values = _carried(column) if last else column
+        values = carried(column) if last else column
         columns.append(np.where(np.isfinite(values), values, usual))
     return replace(series, columns=tuple(columns))
 
 
-def _observations(data: Dataset, model: Model) -> tuple[Observations, NDArray[np.int64]]:
+def observations_of(data: Dataset, model: Model) -> tuple[Observations, NDArray[np.int64]]:
     """All rows that a replay would send, merged in the order of the source; and which row of the source each is."""
     parts = list(data.series().values())
     position = np.concatenate([s.positions for s in parts])
@@ -357,7 +397,7 @@ def _columns(parts: Sequence[Series]) -> Sequence[NDArray[Any]]:
     return [np.concatenate(columns) for columns in zip(*(s.columns for s in parts), strict=True)]
 
 
-def _some_scored(data: Dataset, observations: Observations, verdicts: Verdicts, model: Model) -> None:
+def some_scored(data: Dataset, observations: Observations, verdicts: Verdicts, model: Model) -> None:
     """Raise DataError, with the reason, where no row has a score: an empty column of scores would be taken for a quiet one."""
     if np.isfinite(verdicts.score[verdicts.live]).any():
         return
@@ -380,7 +420,7 @@ def _some_scored(data: Dataset, observations: Observations, verdicts: Verdicts, 
     raise DataError(msg)
 
 
-def _unscored(observations: Observations, verdicts: Verdicts, model: Model) -> list[str]:
+def unscored(observations: Observations, verdicts: Verdicts, model: Model) -> list[str]:
     """What is told of rows that were not scored although nothing is wrong with them, and of series without any score."""
     notes = []
     counts = verdicts.counts
@@ -398,14 +438,25 @@ def _unscored(observations: Observations, verdicts: Verdicts, model: Model) -> l
     return notes
 
 
-def _per_row(
+def per_row(
     data: Dataset,
     observations: Observations,
     rows: NDArray[np.int64],
     verdicts: Verdicts,
     model: Model,
     notes: tuple[str, ...],
+    last: dict[str, tuple[float, float]] | None = None,
 ) -> ScoredRows:
+    """What was said of observations, in the order of the rows that they are from.
+
+    Parameters
+    ----------
+    rows : (N,) int64
+        Which row of `data` each observation is.
+    last
+        Of each series, the last scores of rows before these; moved on to those of these rows.
+    """
+    last = {} if last is None else last
     parts = list(data.series().values())
     n = len(data)
     times, series = np.zeros(n, np.int64), np.full(n, "", object)
@@ -421,11 +472,14 @@ def _per_row(
     ids = np.full(n, "", object)
     ids[rows] = verdicts.alert_ids
     for s in parts:  # what the time policy does not score repeats the last score of its series
-        raw[s.positions] = _carried(raw[s.positions])
-        calibrated[s.positions] = _carried(calibrated[s.positions])
+        before = last.get(s.name, (np.nan, np.nan))
+        raw[s.positions] = carried(raw[s.positions], before[0])
+        calibrated[s.positions] = carried(calibrated[s.positions], before[1])
+        if len(s):
+            last[s.name] = float(raw[s.positions[-1]]), float(calibrated[s.positions[-1]])
     fired = len({a.id for a in verdicts.alerts if a.fired})
     expected = None
-    if data.kind == "metric" and np.isfinite(verdicts.expected).any():
+    if data.kind == "metric" and (verdicts.lower is not None or np.isfinite(verdicts.expected).any()):
         expected = np.full((n, len(data.channels)), np.nan)
         expected[rows] = verdicts.expected
     result = ScoredRows(
@@ -463,39 +517,54 @@ def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> ND
     return out
 
 
-def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def carried(values: NDArray[np.float64], before: float = np.nan) -> NDArray[np.float64]:
+    """Each value, or the last one that is a number; `before` where there is none yet."""
     last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
-    return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
+    return np.where(last >= 0, values[np.maximum(last, 0)], before)
 
 
 def write(result: ScoredRows, out: Path) -> None:
     """Write the table as CSV, or as Parquet where the name ends so, in parts."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    parts = (result.frame(slice(start, start + WRITTEN)) for start in range(0, len(result.timestamps), WRITTEN))
+    if out.suffix != ".parquet":
+        with out.open("wb") as file:
+            rows = CsvRows(file)
+            for frame in parts:
+                rows.write(frame)
+        return
     import pyarrow as pa
-    import pyarrow.csv as pacsv
     import pyarrow.parquet as pq
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    parquet = out.suffix == ".parquet"
-    # pyarrow writes many times as fast as pandas, but puts all texts in quotes or none.
-    unquoted = pacsv.WriteOptions(include_header=False, quoting_style="none")
-    awkward = any(sign in name for name in set(result.series) for sign in ',"\r\n')
     schema = pa.Schema.from_pandas(result.frame(slice(0, 1)), preserve_index=False)
     for name in ("timestamp", "series", "alert_id"):
         schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
-    with ExitStack() as stack:
-        if parquet:
-            writer = stack.enter_context(pq.ParquetWriter(out, schema))
+    with pq.ParquetWriter(out, schema) as writer:
+        for frame in parts:
+            writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+
+
+class CsvRows:
+    """Scored rows written as CSV, a table after the other, with the names in the first line."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._begun = False
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Append rows of `ScoredRows.frame`, and let them out."""
+        import pyarrow as pa
+        import pyarrow.csv as pacsv
+
+        if not self._begun:
+            frame[:0].to_csv(self._file, index=False)
+            self._begun = True
+        frame["series"] = frame["series"].map(plain_cell)
+        # pyarrow writes many times as fast as pandas, but puts all texts in quotes or none.
+        if any(sign in name for name in frame["series"].unique() for sign in ',"\r\n'):
+            frame.to_csv(self._file, index=False, header=False)
         else:
-            file = stack.enter_context(out.open("wb"))
-            pd.DataFrame(columns=schema.names).to_csv(file, index=False)
-        for start in range(0, len(result.timestamps), WRITTEN):
-            frame = result.frame(slice(start, start + WRITTEN))
-            if parquet:
-                writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
-                continue
-            frame["series"] = frame["series"].map(plain_cell)
-            if awkward:
-                frame.to_csv(file, index=False, header=False)
-                continue
             frame["anomalous"] = np.where(frame["anomalous"], "True", "False")
-            pacsv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), file, unquoted)
+            unquoted = pacsv.WriteOptions(include_header=False, quoting_style="none")
+            pacsv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), self._file, unquoted)
+        self._file.flush()

@@ -42,7 +42,7 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
     layout = layout or Layout()
     files, passed = _files(path)
     parts = [read(file, sheet, layout) for file in files for sheet in sheets(file, layout.corrections)]
-    dataset = _dataset(path, parts[0]) if len(parts) == 1 else _together(path, parts, layout)
+    dataset = dataset_of(path, parts[0]) if len(parts) == 1 else _together(path, parts, layout)
     if passed:
         names = listed([p.name for p in passed], 3)
         dataset = replace(
@@ -71,7 +71,7 @@ def from_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str =
         index = frame.index.rename("timestamp") if times and frame.index.name is None else frame.index
         frame = frame.set_axis(index).reset_index()
     part = read(Path(name), checked(Path(name), Sheet(name, as_arrow(frame), "DataFrame")), layout or Layout())
-    return _dataset(Path(name), part)
+    return dataset_of(Path(name), part)
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
@@ -105,7 +105,8 @@ def _known(path: Path) -> bool:
     )
 
 
-def _dataset(path: Path, part: Part) -> Dataset:
+def dataset_of(path: Path, part: Part) -> Dataset:
+    """What was read of one table."""
     categorical = tuple(
         c for i, c in enumerate(part.channels) if any(s.columns[i].dtype == object for s in part.series.values())
     )
@@ -163,8 +164,11 @@ def _together(path: Path, parts: list[Part], layout: Layout) -> Dataset:
         first.named,
         lines,
         tuple(notes),
+        first.roles,
+        np.concatenate([p.read for p in parts]),
+        first.time_form,
     )
-    return _dataset(path, whole)
+    return dataset_of(path, whole)
 
 
 def _are_parts(parts: list[Part], layout: Layout) -> tuple[bool, str]:

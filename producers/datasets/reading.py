@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,40 @@ PACKINGS = frozenset({"gz", "xz", "bz2", "zst", "lz4"})
 
 
 @dataclass(frozen=True)
+class Roles:
+    """Which column of a table is what.
+
+    Attributes
+    ----------
+    time, series
+        Columns that go together; none: the rows are a table, or one series.
+    judged
+        Columns of values.
+    left_out
+        Others, with why.
+    """
+
+    time: tuple[str, ...]
+    series: tuple[str, ...]
+    labels: tuple[str, ...]
+    judged: tuple[str, ...]
+    left_out: Mapping[str, str]
+    series_were_found: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
-    """One table, read."""
+    """One table, read.
+
+    Attributes
+    ----------
+    roles
+        As found, or given.
+    read : (n,) bool
+        Rows of the table that could be read; the others were left out.
+    time_form
+        How times are written, for people; "" where there are none.
+    """
 
     name: str
     kind: str
@@ -59,23 +91,30 @@ class Part:
     named: bool
     lines: tuple[str, str, str]
     notes: tuple[str, ...]
+    roles: Roles
+    read: NDArray[np.bool_]
+    time_form: str
 
 
-def read(path: Path, sheet: Sheet, layout: Layout) -> Part:
-    """A table as series. Raises DataError: a column is not there, a cell is none of its kind, two readings fit, no row could be used."""
-    if not layout.table and layout.timestamp_column is None:
+def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -> Part:
+    """A table as series.
+
+    Parameters
+    ----------
+    roles
+        Of its columns, as found in what was read before; None: found here.
+
+    Raises
+    ------
+    DataError
+        A column is not there, a cell is none of its kind, two readings fit, no row could be used.
+    """
+    if roles is None and not layout.table and layout.timestamp_column is None:
         sheet = turned(sheet)
     cells = Cells(sheet, layout.corrections)
-    time = _named_time(path, cells, layout)
-    series = _named_series(path, cells, layout)
-    for column in layout.value_columns:
+    time = _named_time(path, cells, layout) if roles is None else roles.time
+    for column in () if roles is None else (*time, *roles.series, *roles.judged):
         _check_there(path, cells, column)
-    labels = (
-        [layout.corrections.labels] if layout.corrections.labels else columns.label_columns(cells, [*time, *series])
-    )
-    for column in labels:
-        _check_there(path, cells, column)
-    notes = list(sheet.notes)
     wrong = np.zeros(len(cells.table), np.bool_)
     if time:
         read = _times(path, cells, time, layout)
@@ -83,19 +122,10 @@ def read(path: Path, sheet: Sheet, layout: Layout) -> Part:
         timestamps, form = read.ms, read.form
     else:
         timestamps, form = np.arange(len(cells.table), dtype=np.int64) * STEP_MS, ""
-    index = columns.index_columns(cells, [*time, *series, *layout.value_columns])
-    found_series = not series and not layout.wide
-    if time and not series:
-        series = _found_series(
-            path,
-            cells,
-            timestamps[~wrong] if wrong.any() else timestamps,
-            [*time, *labels, *index, *layout.value_columns],
-            layout,
-            wrong,
-        )
-    same = [n for n in cells.names if time and n not in {*time, *series} and columns.times_again(cells, n, timestamps)]
-    chosen, left_out = _chosen(path, cells, layout, time, series, labels, index, same)
+    if roles is None:
+        roles = _roles(path, cells, layout, time, timestamps, wrong)
+    series, labels, chosen = roles.series, roles.labels, roles.judged
+    notes = list(sheet.notes)
     values, bad, units = values_in(path, cells, chosen, layout, metric=bool(time))
     wrong |= bad
     if wrong.any():
@@ -116,12 +146,46 @@ def read(path: Path, sheet: Sheet, layout: Layout) -> Part:
     lines = (
         f"{'standard input' if str(path) == STDIN else path}: {sheet.form}, {rows:,} rows"
         + (f" of {sheet.name}" if sheet.name != path.name and str(path) != STDIN else ""),
-        _time_line(time, form, parts, series, chosen, layout, found=found_series),
-        _judged_line(chosen, units, left_out),
+        _time_line(time, form, parts, series, chosen, layout, found=roles.series_were_found),
+        _judged_line(chosen, units, roles.left_out),
     )
     kind = "metric" if time else "table"
     channels = ("value",) if layout.wide else tuple(values)
-    return Part(stem, kind, channels, parts, truth, rows, bool(series) or layout.wide, lines, tuple(notes))
+    named = bool(series) or layout.wide
+    return Part(stem, kind, channels, parts, truth, rows, named, lines, tuple(notes), roles, ~wrong, form)
+
+
+def _roles(
+    path: Path,
+    cells: Cells,
+    layout: Layout,
+    time: tuple[str, ...],
+    timestamps: NDArray[np.int64],
+    wrong: NDArray[np.bool_],
+) -> Roles:
+    """What the columns are besides `time`: as said, else as found."""
+    series = _named_series(path, cells, layout)
+    for column in layout.value_columns:
+        _check_there(path, cells, column)
+    labels = (
+        [layout.corrections.labels] if layout.corrections.labels else columns.label_columns(cells, [*time, *series])
+    )
+    for column in labels:
+        _check_there(path, cells, column)
+    index = columns.index_columns(cells, [*time, *series, *layout.value_columns])
+    found_series = not series and not layout.wide
+    if time and not series:
+        series = _found_series(
+            path,
+            cells,
+            timestamps[~wrong] if wrong.any() else timestamps,
+            [*time, *labels, *index, *layout.value_columns],
+            layout,
+            wrong,
+        )
+    same = [n for n in cells.names if time and n not in {*time, *series} and columns.times_again(cells, n, timestamps)]
+    chosen, left_out = _chosen(path, cells, layout, time, series, labels, index, same)
+    return Roles(time, series, tuple(labels), chosen, left_out, found_series)
 
 
 def _check_there(path: Path, cells: Cells, column: str) -> None:
@@ -399,7 +463,7 @@ def _time_line(
     return f"{head}; one series (--series-column)"
 
 
-def _judged_line(chosen: Sequence[str], units: dict[str, str], left_out: dict[str, str]) -> str:
+def _judged_line(chosen: Sequence[str], units: dict[str, str], left_out: Mapping[str, str]) -> str:
     shown = [f"{n} (in {units[n]})" if n in units else n for n in chosen]
     without = f"; left out: {listed([f'{n} ({why})' for n, why in left_out.items()])}" if left_out else ""
     return f"judged by {listed(shown)}{without} (--value-columns)"

@@ -75,10 +75,11 @@ def sheets(path: Path, chosen: Corrections) -> list[Sheet]:
     DataError
         It cannot be read; two readings fit; it is beyond the limits.
     """
-    return [checked(path, _sheet(path, name, data, chosen)) for name, data in contents(path)]
+    return [checked(path, sheet_of(path, name, data, chosen)) for name, data in contents(path)]
 
 
-def _sheet(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
+def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
+    """The table in one file's bytes, unpacked. Raises DataError as `sheets`."""
     if data.startswith((b"PAR1", b"ARROW1")) or path.suffix == ".parquet":
         return _typed(path, name, data)
     if is_matlab(data) or name.lower().endswith(".mat"):

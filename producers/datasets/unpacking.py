@@ -72,6 +72,13 @@ def is_excel(data: bytes) -> bool:
     return data.startswith(b"PK\x03\x04") and b"xl/" in data[-65536:] and b"[Content_Types].xml" in data
 
 
+def kind_of(data: bytes) -> str:
+    """How a file is packed, or of what kind that is no text, told by its first bytes; "": neither."""
+    kinds = {**_PACKED, **_UNFIT, b"PAR1": "Parquet", b"ARROW1": "Feather"}
+    kind = next((name for magic, name in kinds.items() if data.startswith(magic)), "")
+    return "Excel or zip" if kind == "zip" else kind
+
+
 def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
     if len(data) > MAX_BYTES:
         raise DataError(_too_large(path))

@@ -68,7 +68,7 @@ def test_a_table_is_not_held_as_python_s_numbers() -> None:
     data = table(4_000, 200)
     model = score_dataset(table(200, 200), detector="mahalanobis").model
     tracemalloc.start()
-    observations, _ = scorefile._observations(data, model)
+    observations, _ = scorefile.observations_of(data, model)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     cells = 4_000 * 200 * 8

@@ -1,0 +1,1 @@
+"""A file that grows, scored row by row as its lines come."""
