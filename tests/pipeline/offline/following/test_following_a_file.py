@@ -362,7 +362,9 @@ def _piped(folder: Path, lines: list[str], portion: int, train_rows: int | None)
     pipe = folder / "pipe"
     pipe.symlink_to(f"/dev/fd/{read}")
     some = ["".join(lines[i : i + portion]).encode() for i in range(0, len(lines), portion)]
-    said = _follow(pipe, *(partial(os.write, write, data) for data in some), partial(os.close, write), train_rows=train_rows)
+    said = _follow(
+        pipe, *(partial(os.write, write, data) for data in some), partial(os.close, write), train_rows=train_rows
+    )
     os.close(read)
     pipe.unlink()
     return said, (folder / "followed.jsonl").read_bytes()
@@ -374,13 +376,24 @@ def test_a_pipe_is_learnt_from_its_first_rows_however_they_come(tmp_path: Path, 
     said, alerts = _piped(tmp_path, lines, 150, train_rows)
     assert "1,500 rows, " in said
     assert _piped(tmp_path, lines, 1500, train_rows)[1] == alerts
-    assert (alerts != b"") == (train_rows == 200)  # else both spikes are in what is learnt from, or before it is over
+    assert alerts != b""
 
 
 def test_ctrl_c_ends_with_a_summary(tmp_path: Path) -> None:
     file, lines = tmp_path / "load.csv", _lines()
     file.write_text(NAMES + "".join(lines[:START]))
-    command = [sys.executable, "-m", "pipeline", "score", str(file), "-f", "--detector", "zscore", "--alerts", str(tmp_path / "a.jsonl")]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "score",
+        str(file),
+        "-f",
+        "--detector",
+        "zscore",
+        "--alerts",
+        str(tmp_path / "a.jsonl"),
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         said = list(_until(running.stderr, "following; "))
