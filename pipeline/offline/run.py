@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -44,7 +45,7 @@ class Verdicts:
     level : (N,) float64
         The threshold that held.
     expected : (N, C) float64
-        NaN where no member expects anything.
+        Of metrics, NaN where no member expects anything; of tables (N, 0).
     live : (N,) bool
         Scored, and past training part and probation.
     alert_ids : list of N str
@@ -131,7 +132,7 @@ def judge(
         score=np.full(N, np.nan),
         calibrated=np.full(N, np.nan),
         level=np.full(N, np.nan),
-        expected=np.full((N, C), np.nan),
+        expected=np.full((N, C if stream.model.kind == "metric" else 0), np.nan),
         live=np.zeros(N, np.bool_),
         alert_ids=[""] * N,
     )
@@ -140,13 +141,14 @@ def judge(
         if stream.model.judgement is not None:
             verdicts = replace(verdicts, lower=np.full((N, C), np.nan), upper=np.full((N, C), np.nan))
     before = int(observations.offsets[0]) if N else 0
-    for start in range(0, N, BATCH):
-        done = core.process(observations.part(start, start + BATCH))
-        done += core.wait_no_longer() if last and start + BATCH >= N else []
+    size = max(1, min(BATCH, CELLS // max(1, C)))
+    for start in range(0, N, size):
+        done = core.process(observations.part(start, start + size))
+        done += core.wait_no_longer() if last and start + size >= N else []
         for step, settled in done:
             _write(verdicts, step, settled, stream.model, before)
         if on_progress is not None:
-            on_progress(min(start + BATCH, N), N)
+            on_progress(min(start + size, N), N)
     return verdicts
 
 
@@ -164,7 +166,7 @@ def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model, befor
         verdicts.lower[at], verdicts.upper[at] = band
     verdicts.level[at] = scored.level
     verdicts.live[at] = scored.live
-    if scored.expected is not None:
+    if scored.expected is not None and verdicts.expected.shape[1]:
         verdicts.expected[at] = scored.expected
     verdicts.alerts.extend(settled.alerts)
     verdicts.counts.update(settled.counts)
@@ -188,7 +190,7 @@ def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:
 
 
 def _rows_by_series(series: Sequence[str]) -> dict[str, NDArray[np.intp]]:
-    names, number = np.unique(np.asarray(series, object).astype(str), return_inverse=True)
+    number, names = pd.factorize(np.asarray(series, object))
     order = np.argsort(number, kind="stable")
     borders = np.searchsorted(number[order], np.arange(len(names) + 1))
     return {str(n): order[a:b] for n, a, b in zip(names, borders[:-1], borders[1:], strict=True)}

@@ -69,7 +69,7 @@ class Cells:
     def present(self, name: str, most: int = 1000) -> pd.Series[str]:
         """The first cells that hold anything."""
         text, missing = self.text(name)
-        return text[~missing][:most]
+        return text.iloc[np.flatnonzero(~missing)[:most]]
 
     def is_numeric(self, name: str) -> bool:
         """Whether the cells hold numbers (or switches), most of the first ones that hold anything: a wrong one further on is an error."""
@@ -240,7 +240,12 @@ def _calendar(cells: Cells) -> tuple[str, ...]:
     by_name = {part_of_date(n): n for n in cells.names}
     days = ("month", "day") if "month" in by_name else ("day_of_year",)
     parts = [by_name[p] for p in ("year", *days, "hour", "minute", "second") if p in by_name]
-    return tuple(parts) if {"year", days[0]} <= set(by_name) and all(map(cells.is_numeric, parts)) else ()
+
+    def tells(name: str) -> bool:
+        named = part_of_date(name) == "month" and all(map(dates.month_number, cells.present(name, 100)))
+        return cells.is_numeric(name) or named
+
+    return tuple(parts) if {"year", days[0]} <= set(by_name) and all(map(tells, parts)) else ()
 
 
 def _looks_dated(cells: Cells, name: str) -> bool:
@@ -398,6 +403,8 @@ def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str])
     place = {name: i for i, name in enumerate(names.SERIES)}
     codes: dict[str, NDArray[np.int64]] = {}
     for name in free:
+        if plain(name) in names.UNITS:
+            continue  # of the value, not of the series
         words = plain(name).split("_")
         named = plain(name) in place or words[-1] == "id"
         if (named and (not cells.is_numeric(name) or _whole(cells, name))) or not cells.is_numeric(name):

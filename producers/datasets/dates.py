@@ -21,8 +21,15 @@ from producers.datasets.base import Corrections
 from producers.datasets.numbers import Ambiguous
 from producers.errors import DataError
 
-EPOCH_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+EPOCH_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
+_LONG = (("min", "minutes", ()), ("h", "hours", ("hour", "hours", "h")))
+"""Units that are longer than a second, and words without one of which in the name nobody counts since 1970 in them."""
+_THIS_AGE = (631_152_000_000, 2_840_140_800_000)
+"""1990 to 2060, ms since 1970."""
 _BY_SIZE = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))  # |number| below this
+WORDS_OF_UNITS = {
+    "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "min": "minutes", "h": "hours", "d": "days",
+}  # fmt: skip
 _DAYS = {
     "excel": (25_569.0, "days as Excel counts them"),
     "jd": (2_440_587.5, "Julian days"),
@@ -38,6 +45,8 @@ _NAMES_OF_DAYS = {
 DAY_MS = 86_400_000
 MOST_DIFFERENT = 200_000
 """Different texts of an odd form, each read by itself, which takes 0.1 ms."""
+PARSED = 1 << 18
+"""Texts that are read at a time."""
 LONGEST = 100
 """Characters of a time."""
 EVEN = 3.0
@@ -92,6 +101,8 @@ class Times:
     ms: NDArray[np.int64]
     wrong: NDArray[np.bool_]
     form: str
+    unsure: NDArray[np.bool_] | None = None
+    """(n,) where clocks show an hour twice, and the order of the rows does not tell which is which (that of a series may); None: nowhere."""
 
 
 def looks_like_time(cell: str) -> bool:
@@ -127,6 +138,22 @@ _MONTHS = {
     "nov": "novembre noviembre novembro", "dec": "décembre decembre dezember dicembre diciembre dezembro dez dic déc",
 }  # fmt: skip
 _ENGLISH = {word: month for month, words in _MONTHS.items() for word in words.split()}
+
+
+_NUMBER_OF_MONTH = {month: i for i, month in enumerate(_MONTHS, 1)}
+
+
+def month_number(cell: str) -> int:
+    """1 to 12 of a month's number or name, short or long; 0: it is none.
+
+    >>> month_number("Jan"), month_number("September"), month_number("März"), month_number("11"), month_number("Q1")
+    (1, 9, 3, 11, 0)
+    """
+    word = cell.strip().lower().rstrip(".")
+    if word.isdigit():
+        return int(word) if 1 <= int(word) <= 12 else 0
+    word = _ENGLISH.get(word, word)
+    return _NUMBER_OF_MONTH.get(word[:3], 0) if re.fullmatch(_MONTH, word) else 0
 
 
 def _english(cell: str) -> str:
@@ -208,9 +235,22 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
         if len(good) and parts and good.min() > 20_000 and good.max() < 80_000:
             msg = f"{good[0]:g} may be days as Excel counts them, or seconds; say which: --read time-unit=excel or --read time-unit=s"
             raise Ambiguous(msg)
+        _check_long_units(good, name)
         unit = next(u for below, u in _BY_SIZE if (float(sizes.max()) if len(sizes) else 0.0) < below)
-    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+    words = WORDS_OF_UNITS[unit]
     return Times(_whole(number * EPOCH_UNITS[unit], wrong), wrong, f"{words} since 1970")
+
+
+def _check_long_units(good: NDArray[np.float64], name: str) -> None:
+    """Raise Ambiguous where whole numbers come to seconds of the years behind 1970, and to minutes or hours of ours."""
+    if not len(good) or (good % 1).any():
+        return
+    said = set(re.split(r"[^a-z]+", name.lower()))
+    for unit, words, needed in _LONG:
+        fits = _THIS_AGE[0] <= good.min() * EPOCH_UNITS[unit] and good.max() * EPOCH_UNITS[unit] <= _THIS_AGE[1]
+        if fits and (not needed or said & set(needed)):
+            msg = f"{good[0]:.0f} may be {words} since 1970, or seconds; say which: --read time-unit={unit} or --read time-unit=s"
+            raise Ambiguous(msg)
 
 
 def _unit_of_days(good: NDArray[np.float64], name: str) -> str | None:
@@ -223,7 +263,7 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
 
     Raises Ambiguous where two readings fit.
     """
-    known = text[~missing]
+    known = text[~missing] if missing.any() else text
     if not len(known):
         return Times(np.zeros(len(text), np.int64), missing, "no times")
     first = str(known.iloc[0])
@@ -273,8 +313,9 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     if after_midnight.any():
         parsed = parsed + pd.to_timedelta(after_midnight.astype(np.int64), unit="D")
     wrong = np.asarray(parsed.isna().to_numpy(), np.bool_) | missing
+    unsure = None
     if parsed.dt.tz is None:
-        parsed, skipped = _localised(parsed, zone_of(zone))
+        parsed, skipped, unsure = _localised(parsed, zone_of(zone))
         if (skipped & ~wrong).any():
             return Times(
                 np.zeros(len(text), np.int64),
@@ -282,7 +323,7 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
                 f"!does not exist in {zone}: clocks skip it (wrong --time-zone?)",
             )
         form += f" in {zone}"
-    return Times(_ms(parsed, wrong), wrong, form)
+    return Times(_ms(parsed, wrong), wrong, form, unsure)
 
 
 def _months(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
@@ -327,11 +368,14 @@ def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Times
 def _as_iso(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
     """ISO 8601 as pandas reads it; a time without a zone among others that have one is none."""
     zoned = text.str.contains(_ZONED, regex=True)
+    utc = bool(zoned.any())
     try:
-        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
+        # Each text becomes an object of Python's on the way: some at a time.
+        parts = (text.iloc[start : start + PARSED] for start in range(0, max(1, len(text)), PARSED))
+        parsed = pd.concat([pd.to_datetime(part, format="ISO8601", errors="coerce", utc=utc) for part in parts])
     except ValueError:
         return pd.Series(pd.NaT, text.index, dtype="datetime64[us]")
-    return parsed.where(zoned) if zoned.any() else parsed
+    return parsed.where(zoned) if utc else parsed
 
 
 def _numeric(
@@ -502,14 +546,24 @@ def _dates_in_digits(number: NDArray[np.float64], wrong: NDArray[np.bool_]) -> T
     return Times(_ms(parsed, wrong), wrong, f"dates as {words}")
 
 
-def _localised(parsed: pd.Series[pd.Timestamp], zone: ZoneInfo) -> tuple[pd.Series[pd.Timestamp], NDArray[np.bool_]]:
-    """Local times with their zone, and which do not exist. An hour that clocks show twice is read in order where that tells, else as the later one."""
+def _localised(
+    parsed: pd.Series[pd.Timestamp], zone: ZoneInfo
+) -> tuple[pd.Series[pd.Timestamp], NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Local times with their zone, which do not exist, and (None: none) of which the order left it open of which of two equal hours they are.
+
+    An hour that clocks show twice is read in order where that tells, else as the later one.
+    """
+    unsure = None
     try:
         found = parsed.dt.tz_localize(zone, ambiguous="infer", nonexistent="raise")
     except ValueError:
-        twice = np.zeros(len(parsed), np.bool_)
-        found = parsed.dt.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
-    return found, np.asarray((found.isna() & parsed.notna()).to_numpy(), np.bool_)
+        later, sooner = (
+            parsed.dt.tz_localize(zone, ambiguous=np.full(len(parsed), first), nonexistent="NaT")
+            for first in (False, True)
+        )
+        found, open_ones = later, np.asarray((later.notna() & (later != sooner)).to_numpy(), np.bool_)
+        unsure = open_ones if open_ones.any() else None
+    return found, np.asarray((found.isna() & parsed.notna()).to_numpy(), np.bool_), unsure
 
 
 def _ms(parsed: pd.Series[pd.Timestamp], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -136,10 +136,10 @@ def dialect_of(path: Path, lines: list[str], chosen: Corrections) -> Dialect:
             delimiter = delimiter or found[1]
         elif line.startswith("#"):
             comments.append(line)
-        elif line.strip():
+        elif _holds_anything(line):
             break
         skip += 1
-    body = [line for line in lines[skip:] if line.strip() and not line.startswith("#")]
+    body = [line for line in lines[skip:] if _holds_anything(line) and not line.startswith("#")]
     if not body:
         msg = f"{path}: there are no rows in it"
         raise DataError(msg)
@@ -186,9 +186,14 @@ def _commented(comments: list[str]) -> list[str]:
     return [f"{len(comments)} comment lines were passed over: {comments[0][:60]!r}"] if comments else []
 
 
+def _holds_anything(line: str) -> bool:
+    """Whether a line has more in it than what parts cells."""
+    return bool(line.strip(' \t\r\n;,|"'))
+
+
 def _position(lines: list[str], row: int) -> int:
     """How many lines stand before the `row`-th that holds something."""
-    at = [i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")]
+    at = [i for i, line in enumerate(lines) if _holds_anything(line) and not line.startswith("#")]
     return at[row] if row < len(at) else len(lines)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from producers.datasets.base import Dataset, Labels, Layout, Series, usual_step
 from producers.datasets.reading import ENDINGS, PACKINGS, Part, read, stem_of
@@ -42,6 +43,7 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
     layout = layout or Layout()
     files, passed = _files(path)
     parts = [read(file, sheet, layout) for file in files for sheet in sheets(file, layout.corrections)]
+    pa.default_memory_pool().release_unused()  # the cells' texts take ten times the room of what they say, and are not needed any more
     dataset = dataset_of(path, parts[0]) if len(parts) == 1 else _together(path, parts, layout)
     if passed:
         names = listed([p.name for p in passed], 3)

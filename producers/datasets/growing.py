@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from producers.datasets.base import Corrections, Dataset, Layout, Series
+from producers.datasets.dates import WORDS_OF_UNITS
 from producers.datasets.dialect import SAMPLE, decoded, dialect_of
 from producers.datasets.files import dataset_of
 from producers.datasets.matlab import is_matlab
@@ -33,7 +34,6 @@ TRIED = 20
 """Last lines of what is there, read as new ones to see whether they come out the same."""
 REASONS = 5
 """Lines in a portion that cannot be read whose reason is looked for."""
-_WORDS = {"seconds": "s", "milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 _DAYS = {"days as Excel": "excel", "Julian days": "jd", "modified Julian days": "mjd", "days as MATLAB": "matlab"}
 
 
@@ -250,7 +250,7 @@ def _as_found(layout: Layout, sheet: Sheet, part: Part) -> Corrections:
     form = part.time_form
     unit = next((u for words, u in _DAYS.items() if form.startswith(words)), None)
     if form.endswith("since 1970"):
-        unit = _WORDS[form.split()[0]]
+        unit = next(u for u, words in WORDS_OF_UNITS.items() if form.startswith(words))
     day_first = True if form.startswith("day") else False if form.startswith("month") else None
     csv = sheet.form.startswith("CSV")
     return replace(

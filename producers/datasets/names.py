@@ -70,3 +70,6 @@ TELLING = frozenset({
 })
 """Those of them that mean nothing else."""
 # fmt: on
+
+UNITS = frozenset({"unit", "units", "uom", "unit_of_measurement", "einheit", "einheiten", "unite", "unidad", "unita"})
+"""What a value is counted in, a text in each row."""

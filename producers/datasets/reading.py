@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from producers.cells import read_cell
 from producers.datasets import columns, dates
+from producers.datasets import names as usual_names
 from producers.datasets.base import Labels, Layout, Series, Window, usual_step
 from producers.datasets.columns import Cells
 from producers.datasets.numbers import Ambiguous
@@ -111,19 +112,20 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
     """
     if roles is None and not layout.table and layout.timestamp_column is None:
         sheet = turned(sheet)
+    was_known = roles is not None
     cells = Cells(sheet, layout.corrections)
     time = _named_time(path, cells, layout) if roles is None else roles.time
     for column in () if roles is None else (*time, *roles.series, *roles.judged):
         _check_there(path, cells, column)
-    wrong = np.zeros(len(cells.table), np.bool_)
+    wrong, unsure = np.zeros(len(cells.table), np.bool_), None
     if time:
         read = _times(path, cells, time, layout)
         wrong |= read.wrong
-        timestamps, form = read.ms, read.form
+        timestamps, form, unsure = read.ms, read.form, read.unsure
     else:
         timestamps, form = np.arange(len(cells.table), dtype=np.int64) * STEP_MS, ""
     if roles is None:
-        roles = _roles(path, cells, layout, time, timestamps, wrong)
+        roles = _roles(path, cells, layout, time, timestamps, wrong if unsure is None else wrong | unsure)
     series, labels, chosen = roles.series, roles.labels, roles.judged
     notes = list(sheet.notes)
     values, bad, units = values_in(path, cells, chosen, layout, metric=bool(time))
@@ -138,6 +140,10 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
         raise DataError(msg)
     notes += missing_notes(values)
     names = _series_names(path, cells, series)
+    if unsure is not None and names is not None:
+        timestamps = _by_series(path, cells, time, names, layout, timestamps)
+    if time and not was_known:
+        _check_units(path, cells, series, chosen, names)
     stem = stem_of(sheet.name)
     parts, truth = _split(
         stem, timestamps, values, names, _truth(cells, labels, notes), ~wrong, layout, metric=bool(time)
@@ -277,6 +283,42 @@ def _times(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -> 
     return read
 
 
+def _by_series(
+    path: Path,
+    cells: Cells,
+    time: tuple[str, ...],
+    names: pd.Series[str],
+    layout: Layout,
+    timestamps: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Event times, each series read by itself: which of two equal hours a row is of is told by the order of its series."""
+    found = timestamps.copy()
+    for rows in names.groupby(names, sort=False).indices.values():
+        own = Cells(replace(cells.sheet, table=cells.table.take(pa.array(rows))), layout.corrections)
+        found[rows] = _times(path, own, time, layout).ms
+    return found
+
+
+def _check_units(
+    path: Path, cells: Cells, series: Sequence[str], chosen: Sequence[str], names: pd.Series[str] | None
+) -> None:
+    """Refuse values of one series whose unit stands in a column and is not always the same."""
+    for column in cells.names:
+        if columns.plain(column) not in usual_names.UNITS or column in {*series, *chosen} or not cells.is_text(column):
+            continue
+        text, missing = cells.text(column)
+        known = text[~missing]
+        of = pd.Series("", known.index) if names is None else names[~missing]
+        if (known.groupby(of).nunique() > 1).any():
+            some = " and ".join(map(repr, list(dict.fromkeys(known))[:3]))
+            apart = ",".join([*series, column])
+            msg = (
+                f"{path}: by column {column!r} the values of a series are in several units ({some}); bring them to one, or let the unit tell series "
+                f"apart: --series-column {apart}"
+            )
+            raise DataError(msg)
+
+
 def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[dates.Times, pd.Series[str]]:
     chosen, name = layout.corrections, names[0]
     last = cells.present(names[-1], 100) if len(names) > 1 else ()
@@ -291,6 +333,9 @@ def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[d
         ), whole
     if len(names) > 1 and columns.part_of_date(names[1]) in ("month", "day_of_year"):
         parts = {columns.part_of_date(n): pd.to_numeric(cells.text(n)[0], errors="coerce") for n in names}
+        month = next((n for n in names if columns.part_of_date(n) == "month"), None)
+        if month is not None and not cells.is_numeric(month):
+            parts["month"] = cells.text(month)[0].map(dates.month_number)
         days = parts.pop("day_of_year", 1)
         parsed = pd.to_datetime(pd.DataFrame({"month": 1, "day": 1} | parts), errors="coerce")
         parsed = parsed + pd.to_timedelta(days - 1, unit="D")
@@ -356,7 +401,8 @@ def _chosen(
         elif pa.types.is_nested(cells.table[name].type):
             why[name] = "lists"
         elif time and not cells.is_numeric(name):
-            why[name] = "text"
+            dated = all(map(dates.looks_like_time, cells.present(name, 20)))
+            why[name] = "another time" if dated else "text"
         elif not time and columns.is_identifier(cells, name):
             why[name] = "different in most rows"
     found = tuple(n for n in others if n not in why)

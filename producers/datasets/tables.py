@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
-from producers.datasets.dialect import Dialect, decoded, dialect_of, lines_of
+from producers.datasets.dialect import MAX_LINE, Dialect, decoded, dialect_of, lines_of
 from producers.datasets.matlab import is_matlab, matlab_table
 from producers.datasets.unpacking import contents, is_excel
 from producers.errors import DataError
@@ -102,18 +102,24 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
     lines = lines_of(path, text)
+    whole: str | bytes = text
+    if (
+        encoding == "UTF-8" and b"\r" not in data and len(text) == len(data)
+    ):  # the same signs; the text is not kept beside the bytes
+        whole = data
     if len(lines) > 1 and all(_LOGFMT.match(line) for line in lines[:20] if line.strip()):
         return _logfmt(path, name, text)
     if any(map(_ruler, lines[:5])):
         kept = (line for line in text.split("\n") if not _ruler(line))
-        text = "\n".join(line for line in kept if not re.match(r"\(?\d+ rows?(?:\)| in set)", line))
+        whole = text = "\n".join(line for line in kept if not re.match(r"\(?\d+ rows?(?:\)| in set)", line))
         lines = lines_of(path, text)
     if lines and _LINE_PROTOCOL.match(lines[0]):
         msg = f"{path}: is InfluxDB's line protocol; export it as CSV (influx query --raw)"
         raise DataError(msg)
     if any(_ANNOTATION.match(line) for line in lines[:5]):
         return _influx(path, name, text)
-    return _text(path, name, text, encoding, lines, chosen)
+    del text
+    return _text(path, name, whole, encoding, lines, chosen)
 
 
 def _ruler(line: str) -> bool:
@@ -189,24 +195,31 @@ def _typed(path: Path, name: str, data: bytes) -> Sheet:
         raise DataError(msg) from error
 
 
-def _text(path: Path, name: str, text: str, encoding: str, lines: list[str], chosen: Corrections) -> Sheet:
+def _text(path: Path, name: str, text: str | bytes, encoding: str, lines: list[str], chosen: Corrections) -> Sheet:
+    """A table of cells; `text` as bytes is ASCII, which is read where it lies."""
     dialect = dialect_of(path, lines, chosen)
     _check_width(path, len(dialect.names))
-    body = text[_offset(text, dialect.skip) :]
     notes = list(dialect.notes)
-    if "\n#" in body and not body.startswith("#"):
-        body, times = re.subn(r"(?m)^#[^\n]*\n?", "", body)
-        notes.append(f"{times:,} lines that begin with # were passed over")
-    if dialect.delimiter == " ":
-        body = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", body)
-        body = re.sub(r"[ \t]+", "\t", body)
+    if isinstance(text, bytes) and (dialect.delimiter == " " or b"\n#" in text):
+        text = text.decode()
+    if isinstance(text, bytes):
+        body = pa.py_buffer(text).slice(_offset(text, dialect.skip))
+    else:
+        rows = text[_offset(text, dialect.skip) :]
+        if "\n#" in rows and not rows.startswith("#"):
+            rows, times = re.subn(r"(?m)^#[^\n]*\n?", "", rows)
+            notes.append(f"{times:,} lines that begin with # were passed over")
+        if dialect.delimiter == " ":
+            rows = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", rows)
+            rows = re.sub(r"[ \t]+", "\t", rows)
+        body = pa.py_buffer(rows.encode() if rows.strip() else b"")
     table, dropped = _cells(path, body, dialect, drop=chosen.drop_bad_rows)
     if dropped:
         notes.append(f"{dropped:,} rows with more or fewer cells than the others were left out")
     return Sheet(name, table, f"CSV ({dialect}, {encoding})", dialect.delimiter, tuple(notes))
 
 
-def _cells(path: Path, body: str, dialect: Dialect, *, drop: bool) -> tuple[pa.Table, int]:
+def _cells(path: Path, body: pa.Buffer, dialect: Dialect, *, drop: bool) -> tuple[pa.Table, int]:
     dropped = 0
 
     def unfit(row: Any) -> str:
@@ -221,12 +234,12 @@ def _cells(path: Path, body: str, dialect: Dialect, *, drop: bool) -> tuple[pa.T
         invalid_row_handler=unfit,
     )
     convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    if not body.strip():
+    if not len(body) or (len(body) < MAX_LINE and not body.to_pybytes().strip()):
         msg = f"{path}: there are no rows in it"
         raise DataError(msg)
     try:
         table = pacsv.read_csv(
-            pa.BufferReader(body.encode()), pacsv.ReadOptions(column_names=names, block_size=1 << 24), parse, convert
+            pa.BufferReader(body), pacsv.ReadOptions(column_names=names, block_size=1 << 24), parse, convert
         )
     except pa.ArrowException as error:
         mend = "; such rows are left out with --read bad-rows=drop" if dropped else ""
@@ -235,10 +248,10 @@ def _cells(path: Path, body: str, dialect: Dialect, *, drop: bool) -> tuple[pa.T
     return table, dropped if drop else 0
 
 
-def _offset(text: str, lines: int) -> int:
+def _offset(text: str | bytes, lines: int) -> int:
     at = 0
     for _ in range(lines):
-        found = text.find("\n", at)
+        found = text.find("\n", at) if isinstance(text, str) else text.find(b"\n", at)
         if found < 0:
             return len(text)
         at = found + 1
@@ -260,7 +273,7 @@ def _influx(path: Path, name: str, text: str) -> Sheet:
         grouped = next((next(csv.reader([n]))[-len(names) :] for n in notes if "#group" in n[:8]), [])
         grouped = grouped if len(grouped) == len(names) else []
         dialect = Dialect(",", tuple(n or f"column {i + 1}" for i, n in enumerate(names)), 1, True)
-        table, _ = _cells(path, "\n".join(rows[1:]), dialect, drop=False)
+        table, _ = _cells(path, pa.py_buffer("\n".join(rows[1:]).encode()), dialect, drop=False)
         unused = {*(n for n in table.column_names if n.startswith("column ")), "result", "table", "_start", "_stop"}
         groups |= dict.fromkeys(n for n, g in zip(names, grouped, strict=False) if g == "true" and n not in unused)
         tables.append(table.select([n for n in table.column_names if n not in unused]))

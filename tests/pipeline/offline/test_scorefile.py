@@ -57,7 +57,9 @@ def test_wide_rows_go_in_smaller_batches_and_nothing_changes(monkeypatch: pytest
     data = table(300, 20)
     whole = score_dataset(data, detector="mahalanobis")
     monkeypatch.setattr(run, "CELLS", 7 * 20)
-    cut = score_dataset(data, detector="mahalanobis", model=whole.model)
+    done: list[int] = []
+    cut = score_dataset(data, detector="mahalanobis", model=whole.model, on_scored=lambda rows, _: done.append(rows))
+    assert done[:3] == [7, 14, 21]
     np.testing.assert_array_equal(whole.score, cut.score)
     np.testing.assert_array_equal(whole.calibrated_score, cut.calibrated_score)
     assert list(whole.records) == list(cut.records)

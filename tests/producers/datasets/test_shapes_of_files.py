@@ -46,6 +46,22 @@ def days(i: int) -> pd.Timestamp:
     return pd.Timestamp(DAYS[i], unit="ms")
 
 
+GERMAN = [
+    "Januar",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
+]
+
+
 def months(i: int) -> pd.Timestamp:
     return pd.Timestamp(MONTHS[i], unit="ms")
 
@@ -118,6 +134,27 @@ INFLUX = (
 )
 
 SHAPES: dict[str, Shape] = {
+    "years and names of months": Shape(
+        rows(lambda i: f"{months(i).year},{months(i):%b},{LOAD[i]}", "Year,Month,load"), times=MONTHS
+    ),
+    "years and German names of months": Shape(
+        rows(lambda i: f"{months(i).year};{GERMAN[months(i).month - 1]};{german(LOAD[i])}", "Jahr_;Month;load").replace(
+            "Jahr_", "Year"
+        ),
+        times=MONTHS,
+    ),
+    "lines of nothing but delimiters above": Shape(
+        ";;\n;;\n" + rows(lambda i: f"{iso(i)};{german(LOAD[i])}", "Zeit;load")
+    ),
+    "minutes since 1970, said": Shape(
+        rows(lambda i: f"{MS[i] // 60_000},{LOAD[i]}"), layout=Layout(corrections=Corrections(time_unit="min"))
+    ),
+    "one unit in a column": Shape(rows(lambda i: f"{iso(i)},{LOAD[i]},{'kW' if i != 3 else ''}", "t,load,unit")),
+    "units tell series apart, said": Shape(
+        rows(lambda i: f"{iso(i)},{LOAD[i]},W\n{iso(i)},{LOAD[i] / 1000},kW", "t,load,unit"),
+        layout=Layout(series_column="unit"),
+        series={"W": LOAD, "kW": [v / 1000 for v in LOAD]},
+    ),
     "plain": Shape(PLAIN),
     # numbers
     "german": Shape(rows(lambda i: f"{TIMES[i].strftime('%d.%m.%Y %H:%M')};{german(LOAD[i])}", "Zeit;load")),
@@ -658,6 +695,25 @@ def test_a_file_is_read_as_it_was_meant(tmp_path: Path, name: str) -> None:
     assert not any("\n" in line for line in data.reading)
 
 
+@pytest.mark.parametrize("one_behind_the_other", [True, False])
+def test_an_hour_that_clocks_show_twice_is_told_by_the_order_of_each_series(
+    tmp_path: Path, one_behind_the_other: bool
+) -> None:
+    times = pd.date_range("2026-10-24", periods=200, freq="15min", tz="Europe/Berlin")
+    lines = [f"{t:%Y-%m-%d %H:%M},{h},{i}\n" for i, t in enumerate(times) for h in "ab"]
+    if one_behind_the_other:
+        lines = lines[::2] + lines[1::2]
+    (tmp_path / "load.csv").write_text("time,host,load\n" + "".join(lines))
+    data = open_file(tmp_path / "load.csv", Layout(time_zone="Europe/Berlin"))
+    for series in data.all_series.values():
+        assert series.timestamps.tolist() == (times.tz_convert("UTC").tz_localize(None).as_unit("ms").asi8).tolist()
+
+
+def test_another_column_of_times_is_named_as_one(tmp_path: Path) -> None:
+    data = opened(tmp_path, rows(lambda i: f"{iso(i)},{iso(i)},{LOAD[i]}", "start,end,load"))
+    assert "left out: end (another time)" in "\n".join(data.reading)
+
+
 def test_parquet_and_feather(tmp_path: Path) -> None:
     FRAME.set_index("timestamp").to_parquet(tmp_path / "load.parquet")
     pyarrow.feather.write_feather(FRAME, tmp_path / "load.feather")
@@ -668,6 +724,19 @@ def test_parquet_and_feather(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "values in W and kW, by a column of units": (
+        rows(
+            lambda i: f"{iso(i)},{LOAD[i] / (1000 if i % 7 == 0 else 1)},{'kW' if i % 7 == 0 else 'W'}", "t,load,unit"
+        ),
+        "--series-column unit",
+    ),
+    "a host's values in W and kW": (
+        rows(
+            lambda i: f"{iso(i)},a,{LOAD[i]},{'kW' if i % 7 == 0 else 'W'}\n{iso(i)},b,{LOAD[i]},W", "t,host,load,unit"
+        ),
+        "--series-column host,unit",
+    ),
+    "minutes since 1970, or seconds": (rows(lambda i: f"{MS[i] // 60_000},{LOAD[i]}"), "--read time-unit=min"),
     "1,034 may be two numbers": (
         rows(lambda i: f'{iso(i)},"{1 + i % 9},{100 + i}"'),
         "--read decimal=, or --read decimal=.",
