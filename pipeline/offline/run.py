@@ -170,6 +170,7 @@ def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model, befor
         verdicts.expected[at] = scored.expected
     verdicts.alerts.extend(settled.alerts)
     verdicts.counts.update(settled.counts)
+    verdicts.counts["of too many series"] += len(step.rejected)
 
 
 def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:

@@ -234,6 +234,8 @@ def not_scored(counts: Mapping[str, int]) -> list[str]:
         )
     if late := counts.get("late", 0):
         notes.append(f"{late:,} rows are older than the row before them and were not scored")
+    if beyond := counts.get("of too many series", 0):
+        notes.append(f"{beyond:,} rows are of more series than are held at once and were not scored")
     return notes
 
 
