@@ -24,14 +24,21 @@ def beyond(learnt: Learnt, tails: Floats, u: Floats) -> tuple[Floats, Floats]:
     return np.asarray(np.maximum(each.max(axis=0), 2.0 * (u[FLAT] - 1.0))), each
 
 
-def said(learnt: Learnt, state: State, terms: Floats, local: Times) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Score, strength and whether it is anomalous (n,) of the terms (T, n) of rows of one block; the state of alarm and hold moves on row by row."""
+def said(
+    learnt: Learnt, state: State, terms: Floats, speaks: NDArray[np.bool_], local: Times
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Score, strength and whether it is anomalous (n,) of the terms (T, n) of rows of one block; the state of alarm and hold moves on row by row.
+
+    `speaks` (T, n) says which terms have a say in the alarm; the score and what a term teaches are of all.
+    """
     n = terms.shape[1]
     u = np.zeros((len(TERMS), BLOCK))
     u[:, :n] = terms / learnt.usual[:, None]
     weights = ONE if learnt.others is None else SEVERAL
     now = (np.log2(1.0 + u) * weights[:, None]).sum(axis=0) / weights.sum()
-    strength, each = beyond(learnt, state.tails, u)
+    _, each = beyond(learnt, state.tails, u)
+    loud = np.where(speaks[list(ALARMS)], each[:, :n], -np.inf).max(axis=0)
+    strength = np.maximum(loud, 2.0 * (u[FLAT, :n] - 1.0))
     bins = alarm.counted(u[list(ALARMS)])
     most = np.maximum(alarm.TAUGHT[0], alarm.TAUGHT[1] * np.array([rows_of(k, learnt.bins) for k in ALARMS]))
     score, anomalous = np.empty(n), np.zeros(n, np.bool_)
@@ -51,4 +58,4 @@ def said(learnt: Learnt, state: State, terms: Floats, local: Times) -> tuple[Flo
         state.out[:] = np.where(far, np.minimum(state.out + 1, alarm.LONGEST_OUT), np.maximum(state.out, 1) - 1)
         taught = np.flatnonzero((each[:, i] < alarm.raised(state.debt)) & (state.out <= most))
         state.counts[taught, bins[taught, i]] += 1
-    return score, strength[:n], anomalous
+    return score, strength, anomalous

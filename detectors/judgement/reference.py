@@ -49,9 +49,10 @@ def _piece(judge: Learnt, state: State, x: Floats, local: Times) -> Said:
     """Rows of one block. Slow state is as it was when the block began."""
     at = state.rows % BLOCK
     level, expected = _clock(judge, state, local)
-    sizes, runs = terms.errors(judge, state, x, level, x - expected)
+    sizes, runs, upheld = terms.errors(judge, state, x, level, x - expected)
     found = terms.terms(state, sizes, runs, at)
-    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], local)
+    speaks = terms.speaking(state, sizes, upheld)
+    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, local)
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = local
     state.rows += len(x)

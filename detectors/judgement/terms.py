@@ -36,14 +36,20 @@ HIGHEST = 3
 """Channels that decide a term."""
 CLIP = 3.0
 """Usual sizes beyond which one counts as no more."""
+UPHELD = 0.5
+"""Of a mean: where the newest row has less of it, on its side, the mean only tells of rows before, and has no say in the alarm. A mean forgets slowly what was told at once.
+One over a quarter of a day must be upheld by the mean of eight rows too, as a single row says little of it."""
 
 
-def errors(learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats) -> tuple[Floats, Floats]:
-    """Sizes of the scaled terms (S, n, C), and the picture's distance and the share of equal values (2, n); row by row."""
+def errors(
+    learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Sizes of the scaled terms (S, n, C), the picture's distance and the share of equal values (2, n), and where the newest row upholds a mean (S, n, C); row by row."""
     n, C = x.shape
     out, single = np.zeros((len(SCALED), n, C)), np.zeros((2, n))
     gain = 1.0 / quarter(learnt.bins)
     weights = learnt.weights.astype(np.float64)
+    upheld = np.ones((len(SCALED), n, C), np.bool_)
     for i in range(n):
         now = left[i]
         cleaned = (state.cleaned * weights).sum(axis=0)
@@ -61,21 +67,32 @@ def errors(learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats)
         same = x[i] == state.last
         state.equal = np.where(same, state.equal + 1, 0).astype(np.int32)
         state.last = x[i].copy()
-        out[:6, i] = (
-            np.abs(error),
-            plain,
-            np.abs(now),
-            np.abs(state.plain[-8:].mean(axis=0, dtype=np.float64)),
-            np.abs(state.means[0]),
-            state.means[1],
-        )
+        stretch = state.plain[-8:].mean(axis=0, dtype=np.float64)
+        out[:6, i] = np.abs(error), plain, np.abs(now), np.abs(stretch), np.abs(state.means[0]), state.means[1]
+        upheld[3, i] = _upholds(now, stretch)
+        slow = state.means[0].astype(np.float64)
+        upheld[4, i] = _upholds(now, slow) & _upholds(stretch, slow)
+        upheld[5, i] = np.minimum(np.abs(error), plain) >= UPHELD * state.means[1]
         if learnt.others is not None:
             given = conditional.residual(state.seen.astype(np.float64), learnt.others)
             out[6, i], out[7, i] = np.abs(given[-1]), np.abs(given.mean(axis=0))
+            upheld[7, i] = _upholds(given[-1], given.mean(axis=0))
         state.sums += np.minimum(out[:, i], CLIP * state.scales)
         single[0, i] = short_state.distance((state.seen - level[i]).reshape(1, -1), learnt.centres)[0]
         single[1, i] = (state.equal / (2 * learnt.longest + 6)).max()
-    return out, single
+    return out, single, upheld
+
+
+def _upholds(now: Floats, mean: Floats) -> NDArray[np.bool_]:
+    return np.asarray(now * mean >= UPHELD * mean * mean)
+
+
+def speaking(state: State, sizes: Floats, upheld: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which terms (T, n) have a say in the alarm: of several channels the one that is farthest out decides."""
+    out = np.ones((len(TERMS), sizes.shape[1]), np.bool_)
+    farthest = (sizes / state.scales[:, None]).argmax(axis=2)
+    out[list(SCALED)] = np.take_along_axis(upheld, farthest[:, :, None], axis=2)[:, :, 0]
+    return out
 
 
 def _cleaned(state: State, now: Floats, forecast: Floats, far: NDArray[np.bool_]) -> Floats:

@@ -34,9 +34,10 @@ S, A, T = len(SCALED), len(ALARMS), len(TERMS)
 
 # One array of the numbers of a row; nothing in it but the level of the last budget outlives the row.
 W_U, W_BEYOND, W_LEVELS, W_NEAR, W_LEFT = 0, T, T + A, T + 2 * A, T + 2 * A + CENTRES
-W_BUDGET, W_BAR, OWN = W_LEFT + 3 * BLOCK, W_LEFT + 3 * BLOCK + 2, W_LEFT + 3 * BLOCK + 3
-OWN_X, OWN_LEVEL, OWN_EXPECTED, OWN_FORECAST, OWN_SIZE, OWN_OUT = 0, 1, 2, 3, 4, 4 + S
-WIDE = 4 + 2 * S
+W_BUDGET, W_BAR, W_SPEAKS = W_LEFT + 3 * BLOCK, W_LEFT + 3 * BLOCK + 2, W_LEFT + 3 * BLOCK + 3
+OWN = W_SPEAKS + T
+OWN_X, OWN_LEVEL, OWN_EXPECTED, OWN_FORECAST, OWN_SIZE, OWN_OUT, OWN_SPEAKS = 0, 1, 2, 3, 4, 4 + S, 4 + 2 * S
+WIDE = 4 + 3 * S
 
 I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
 I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)

@@ -26,6 +26,7 @@ from detectors.judgement.kernel.layout import (
     OWN_LEVEL,
     OWN_OUT,
     OWN_SIZE,
+    OWN_SPEAKS,
     OWN_X,
     SEVERAL_TOTAL,
     TERM_OF_ALARM,
@@ -35,6 +36,7 @@ from detectors.judgement.kernel.layout import (
     W_BUDGET,
     W_LEVELS,
     W_NEAR,
+    W_SPEAKS,
     W_U,
     WIDE,
     A,
@@ -54,7 +56,7 @@ from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
 from detectors.judgement.recurring import LEAST_ROWS
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
-from detectors.judgement.terms import CLEANED, CLIP, CLOCK, FAR, FLAT, HIGHEST, LONGEST, STATE
+from detectors.judgement.terms import CLEANED, CLIP, CLOCK, FAR, FLAT, HIGHEST, LONGEST, STATE, UPHELD
 
 _LN10 = math.log(10.0)
 _LOWEST_U = 1e-9
@@ -112,6 +114,18 @@ def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week):
     w[o + OWN_SIZE], w[o + OWN_SIZE + 1], w[o + OWN_SIZE + 2] = error, plain_error, abs(left)
     w[o + OWN_SIZE + 3], w[o + OWN_SIZE + 4] = abs(stretch / 8.0), abs(np.float64(f4[f + field.MEANS]))
     w[o + OWN_SIZE + 5], w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = np.float64(f4[f + field.MEANS + 1]), 0.0, 0.0
+    for i in range(S):
+        w[o + OWN_SPEAKS + i] = 1.0
+    w[o + OWN_SPEAKS + 3] = upholds(left, stretch / 8.0)
+    slow = np.float64(f4[f + field.MEANS])
+    w[o + OWN_SPEAKS + 4] = upholds(left, slow) * upholds(stretch / 8.0, slow)
+    w[o + OWN_SPEAKS + 5] = 1.0 if min(error, plain_error) >= UPHELD * w[o + OWN_SIZE + 5] else 0.0
+
+
+@inner
+def upholds(now, mean):
+    """Whether the newest row has its part in a mean, see `terms.UPHELD`; 1 or 0."""
+    return 1.0 if now * mean >= UPHELD * mean * mean else 0.0
 
 
 @inner
@@ -127,19 +141,22 @@ def given(f4, learnt, w, h, m, C):
                 newest += np.float64(seen) * np.float64(learnt[others + j])
             total += newest
         w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = abs(newest), abs(total / ROWS)
+        w[o + OWN_SPEAKS + 7] = upholds(newest, total / ROWS)
 
 
 @inner
 def scale(f8, w, h, C):
     """Each size by its own slow scale; the channels of a term become one number, in units of its own 99 % quantile."""
     for i in range(S):
+        farthest, t = -1.0, TERM_OF_SCALED[i]
         for k in range(C):
             c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
             slow, size = f8[c + field.SCALES + i], w[o + OWN_SIZE + i]
             f8[c + field.SUMS + i] += min(size, CLIP * slow)
             size /= slow
+            if size > farthest:
+                farthest, w[W_SPEAKS + t] = size, w[o + OWN_SPEAKS + i]
             w[o + OWN_OUT + i] = max(size - 1.0, 0.0) if i == I_SPREAD else size
-        t = TERM_OF_SCALED[i]
         w[W_U + t] = (w[OWN + OWN_OUT + i] if C == 1 else highest(w, i, C)) / f8[h + field.USUAL + t]
 
 
@@ -188,7 +205,7 @@ def picture(f4, learnt, w, h, m, C):
 
 @inner
 def rare(f8, w, h, C, young, budget):
-    """By how much the rarest term is beyond its level; of all terms in `w`."""
+    """By how much the rarest term that speaks is beyond its level; of all terms in `w`."""
     known, rows_a_day = A if C > 1 else ALONE, f8[h + field.RPD]
     if budget != w[W_BUDGET]:
         w[W_BUDGET] = budget
@@ -205,7 +222,8 @@ def rare(f8, w, h, C, young, budget):
         if u > start:
             rarity += math.log10(1.0 + SHAPE * ((u - start) / f8[h + field.TAILS + 2 * a + 1])) / SHAPE
         w[W_BEYOND + a] = rarity - w[W_LEVELS + a]
-        best = max(best, w[W_BEYOND + a])
+        if w[W_SPEAKS + TERM_OF_ALARM[a]] > 0.0:
+            best = max(best, w[W_BEYOND + a])
     return best
 
 

@@ -1,0 +1,50 @@
+"""An alarm ends with what it told of: means that still hold it have no say, however slow they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.judgement.population import Population
+
+T0 = 1_704_067_200_000
+MINUTE = 60_000
+MONTH = 43_830 * MINUTE
+
+
+def alarmed(step: int, rows: int, size: float, lasts: int, seed: int) -> tuple[np.ndarray, int]:
+    """Which rows behind the history, half of the series, are anomalous, and at which of them noise is off by `size` for so many rows."""
+    x = np.random.default_rng([seed, 77]).normal(50.0, 1.0, rows)
+    at, known = rows * 3 // 4, rows // 2
+    x[at : at + lasts] += size
+    times = T0 + np.arange(rows) * step
+    population = Population.fit({"a": (times[:known], x[:known, None])}, budget_rows=2000.0)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    said = population.step(
+        states, np.zeros(rows - known, np.intp), x[known:, None], times[known:], 0, budget_rows=2000.0
+    )
+    return said.anomalous, at - known
+
+
+def goes_on(anomalous: np.ndarray) -> int:
+    """Rows from here to the last anomalous one that has none of five normal rows before it."""
+    last = -1
+    for row in np.flatnonzero(anomalous).tolist():
+        if row - last > 5:
+            break
+        last = row
+    return last + 1
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "size", "lasts"),
+    [(MONTH, 120, 300.0, 1), (60 * MINUTE, 1344, 300.0, 1), (5 * MINUTE, 8064, 30.0, 1), (5 * MINUTE, 8064, -15.0, 24)],
+    ids=["a spike in months", "a spike in hours", "a spike in five minutes", "an outage of two hours"],
+)
+def test_it_ends_within_a_few_rows(step: int, rows: int, size: float, lasts: int) -> None:
+    told = [alarmed(step, rows, size, lasts, seed) for seed in range(1, 6)]
+    for anomalous, at in told:
+        assert anomalous[at]
+        assert anomalous[at : at + lasts].mean() > 0.9  # as long as it lasts it is told
+    assert np.median([goes_on(anomalous[at + lasts :]) for anomalous, at in told]) <= 3
