@@ -27,6 +27,8 @@ from detectors.calibration import MAX_CALIBRATED
 
 STEP = 64
 """Scores of a series after which its level moves on."""
+READY = 256
+"""Learnt scores of a series from which on what it has learnt weighs about as much as what stands in for it before."""
 
 
 class Threshold(ABC):
@@ -47,6 +49,15 @@ class Threshold(ABC):
 
     def changed(self, state: NDArray[Any]) -> None:  # noqa: B027  # most work their level out anew each time
         """Other settings hold for what all series have learnt."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether a level follows from the series' own scores."""
+        return "seen" in (self.dtype.names or ())
+
+    def ready(self, state: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the records (S,) have learnt enough for their level to be the series' own."""
+        return np.asarray(state["seen"] >= READY) if self.learns else np.ones(len(state), np.bool_)
 
     @abstractmethod
     def apply(

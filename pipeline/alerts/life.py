@@ -391,6 +391,19 @@ class AlertLife:
             lives["id"][row] = bytes.fromhex(self.records.id_of(cast("str", state.names[row]), Life.of(lives, row)))
         state.touch(active)
 
+    def rename_members(self, state: PartitionState, before: Sequence[str]) -> None:
+        """What members said of alerts stands under the numbers they have now; `before` were their names by number."""
+        lives = state.arrays["alerts"]
+        if tuple(before) == self.records.members:
+            return
+        said = lives["members"].copy()
+        lives["members"] = 0
+        for m, name in enumerate(before):
+            if name in self.records.members:
+                now = self.records.members.index(name)
+                lives["members"] |= (said >> np.uint32(m) & np.uint32(1)) << np.uint32(now)
+        state.touch(state.rows())
+
     def reschedule(self, state: PartitionState) -> None:
         """The steps at which firing alerts are published again are others now."""
         lives = state.arrays["alerts"]

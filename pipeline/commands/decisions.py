@@ -36,7 +36,10 @@ def decisions(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each decision.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """List what was decided about a stream: who, when, what, and at which offset each partition took it (partition:offset)."""
+    """List what was decided about a stream: who, when, what, and at which offset each partition took it (partition:offset).
+
+    `(learns)`: what judges then learns there beside what judges now, and takes over when it is live.
+    """
     import asyncio
 
     import msgspec
@@ -51,7 +54,11 @@ def decisions(
     found = asyncio.run(lines())
     if as_json:
         for line in found:
-            typer.echo(msgspec.json.encode({**msgspec.to_builtins(line.decision), "taken": line.taken}).decode())
+            typer.echo(
+                msgspec.json.encode(
+                    {**msgspec.to_builtins(line.decision), "taken": line.taken, "learning": line.learning}
+                ).decode()
+            )
     elif found:
         _print(found)
     else:
@@ -248,7 +255,7 @@ def _print(lines: list[Line]) -> None:
     table = Table("serial", "when", "who", "what", "taken at")
     for line in lines:
         decision = line.decision
-        where = ", ".join(at_offsets(line.taken)) or "nowhere yet"
+        where = ", ".join(at_offsets(line.taken, line.learning)) or "nowhere yet"
         table.add_row(str(decision.serial), decision.at, decision.by, told(decision.what), where)
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
@@ -281,7 +288,8 @@ def apply(
 ) -> None:
     """Let settings and model of the settings file hold, also where they were replaced before.
 
-    Windows, calibration and open alerts stay. Refused where the model is of another kind or window (docs/decisions.md). With --dry-run
+    Windows, calibration and open alerts stay. What must learn first, learns beside what judges now, and takes over when it is live. Refused where the
+    model is of another kind, or takes other channels (docs/decisions.md). With --dry-run
     the newest part of the log is replayed under what holds and under what would, and the alerts that differ are shown.
     """
     import asyncio
@@ -323,6 +331,7 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
     from pipeline.operations.desk import at_desk
     from pipeline.operations.looking_back.replaying import Place
     from pipeline.operations.looking_back.trying import attempt, streams, with_values
+    from pipeline.partition.carrying import observations_first
 
     tried = with_values(settings, stream, sets)
 
@@ -331,13 +340,16 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
             return (await desk.changes())[1]
 
     changed = asyncio.run(changes())
-    trial = None
-    if changed and days:
+    trial, shadow = None, 0
+    if changed:
         place = Place(settings, stream)
         now, then = streams(tried, place)
+        shadow = observations_first(now, then)
+    if changed and days:
         trial = attempt(place, now, then, days=days, newest=records, say=lambda text: typer.echo(text, err=True))
     if as_json:
-        told = {"changes": {n: list(c) for n, c in changed.items()}, "trial": trial and trial.as_json()}
+        changes_told = {n: list(c) for n, c in changed.items()}
+        told = {"changes": changes_told, "learns_first": shadow, "trial": trial and trial.as_json()}
         typer.echo(msgspec.json.encode(told).decode())
         return
     for name, (then, to) in changed.items():
@@ -345,6 +357,10 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
     if not changed:
         typer.echo(f"stream {stream}: these settings hold already")
         return
+    if shadow:
+        typer.echo(
+            f"by shadow: learns about {shadow:,} observations of each series that the model does not know, while what holds now judges, then takes over"
+        )
     if trial is not None:
         print_trial(trial)
     typer.echo("nothing was changed (--dry-run)")

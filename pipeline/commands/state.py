@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,6 +63,9 @@ def show(
             typer.echo(msgspec.json.encode({"stream": stream, **asdict(partition)}).decode())
     elif partitions:
         _print(_table(partitions))
+        for p in partitions:
+            if p.shadow is not None:
+                typer.echo(_shadow(p.partition, p.shadow))
     else:
         typer.echo(f"nothing is stored of stream {stream}")
     for note in notes:
@@ -374,6 +378,16 @@ def _table(partitions: list[PartitionReport]) -> Table:
             p.identity["cluster_id"],
         )
     return table
+
+
+def _shadow(partition: int, of: Mapping[str, Any]) -> str:
+    """What was decided and must learn first, and how far it is.
+
+    >>> _shadow(0, {"serial": 7, "offset": 1200, "model": "", "ready": 3, "live": 10, "observations": 900, "most": 16000})
+    'decision 7 learns in partition 0 since offset 1,200: 3 of 10 series, 900 of at most 16,000 observations'
+    """
+    far = f": {of['ready']:,} of {of['live']:,} series, {of['observations']:,} of at most {of['most']:,} observations"
+    return f"decision {of['serial']} learns in partition {partition} since offset {of['offset']:,}{far if 'ready' in of else ''}"
 
 
 def _ago(then: float | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +26,21 @@ from pipeline.operations.deciding import (
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.decisions import Decision, Lift, Partitions, SettingsOf, Silence, Taken, Undo, What
+from pipeline.partition.decisions import (
+    IN_FORCE,
+    Decision,
+    Lift,
+    Partitions,
+    SettingsOf,
+    Silence,
+    Taken,
+    Undo,
+    What,
+    unpacked,
+)
 from pipeline.partition.listing import Listing
 from pipeline.partition.stores.base import Register
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import Settings
 from producers.times import typed_time
@@ -41,6 +54,8 @@ class Line:
 
     decision: Decision
     taken: Mapping[int, int]
+    learning: Sequence[int] = ()
+    """Partitions in which its settings learn beside older ones, and hold when they are live."""
 
 
 class Desk:
@@ -52,7 +67,14 @@ class Desk:
         The stream is not configured.
     """
 
-    def __init__(self, settings: Settings, stream: str, register: Register) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stream: str,
+        register: Register,
+        shadows: Callable[[str], Awaitable[Mapping[int, int]]] | None = None,
+    ) -> None:
+        self._shadows = shadows
         self.stream = configured(settings, stream)
         self._admin, kafka = connect_admin(settings.kafka), settings.kafka
         topic = self.stream.decision_topic
@@ -70,7 +92,11 @@ class Desk:
             for line in lines:
                 for decision in line.decisions:
                     where.setdefault(decision.serial, {})[partition] = line.offset
-        return [Line(d, where.get(d.serial, {})) for d in await self._listing.after(0)]
+        shadows = {} if self._shadows is None else await self._shadows(self.stream.name)
+        return [
+            Line(d, where.get(d.serial, {}), [p for p, serial in sorted(shadows.items()) if serial == d.serial])
+            for d in await self._listing.after(0)
+        ]
 
     async def decide(self, what: What, *, by: str = "") -> int:
         """Add a decision of `by`, of whoever runs this where that is empty; returns its serial. Raises TidewatchError where it says nothing."""
@@ -154,7 +180,13 @@ class Desk:
 async def at_desk(settings: Settings, stream: str) -> AsyncIterator[Desk]:
     """The desk of a stream; the store is closed at the end."""
     async with opened(settings) as store:
-        yield Desk(settings, stream, store)
+        yield Desk(settings, stream, store, partial(_shadows, store))
+
+
+async def _shadows(store: RedisStore, stream: str) -> dict[int, int]:
+    """Partitions with a shadow, and the serial of the decision that it is of."""
+    held = {p: unpacked(await store.field(stream, p, IN_FORCE)) for p in await store.partitions(stream)}
+    return {p: of.shadow.serial for p, of in held.items() if of.shadow is not None}
 
 
 def told(what: What) -> str:
@@ -294,6 +326,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix + name, value
 
 
-def at_offsets(taken: Mapping[int, int]) -> Sequence[str]:
-    """Where a decision was taken, `partition:offset` each."""
-    return [f"{p}:{offset}" for p, offset in sorted(taken.items())]
+def at_offsets(taken: Mapping[int, int], learning: Sequence[int] = ()) -> Sequence[str]:
+    """Where a decision was taken, `partition:offset` each, and where it learns yet."""
+    return [f"{p}:{offset}{' (learns)' if p in learning else ''}" for p, offset in sorted(taken.items())]

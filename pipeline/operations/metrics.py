@@ -25,6 +25,7 @@ are updated once per batch and checkpoint, never per record. `pipeline.operation
     tidewatch_event_time_seconds                                  the partition's event time
     tidewatch_ticks_total                                         times it was carried on because nothing came
     tidewatch_clocks_apart                                        series whose clock is far from it
+    tidewatch_shadow_ready_ratio                                  share of live series that are live in a shadow too, while there is one
     tidewatch_partitions_open, tidewatch_topic_partitions         that this worker reads; that the input topic has
 
 Counters exist with every value of their labels before the first record comes: `increase()` does not see a first burst whose
@@ -130,6 +131,9 @@ class WorkerMetrics:
             REGISTRY: gauge("registry_waiting", "1 while the schema registry does not answer."),
         }
         self._apart = gauge("clocks_apart", "Series whose clock is 15 minutes or more from the partition's event time.")
+        self._shadow = gauge(
+            "shadow_ready_ratio", "Share of the live series that are live in what is to judge next, while it learns."
+        )
         self._event_time = gauge("event_time_seconds", "The partition's event time, in seconds since the epoch.")
         self._open = gauge("alerts_open", "Alerts that are open, by status and severity.", "status", "severity")
 
@@ -215,6 +219,13 @@ class WorkerMetrics:
             self._event_time.labels(stream, str(partition)).set(event_time / 1000)
         self.health.clocks(stream, partition, apart)
 
+    def shadow(self, stream: str, partition: int, ready: float | None) -> None:
+        """Which share of the live series are live in the partition's shadow; None: there is none."""
+        if ready is None:
+            _remove(self._shadow, stream, str(partition))
+        else:
+            self._shadow.labels(stream, str(partition)).set(ready)
+
     def stands(self, stream: str, partition: int, why: str) -> None:
         """Why event time stands still though nothing comes; empty: it does not."""
         self.health.stands(stream, partition, why)
@@ -244,7 +255,8 @@ class WorkerMetrics:
         """The partition was given away: its gauges go, its counters stay."""
         labels = (stream, str(partition))
         for gauge in (
-            self._offset, self._position, self._lag, *self._waiting.values(), self._away, self._apart, self._event_time
+            self._offset, self._position, self._lag, *self._waiting.values(), self._away, self._apart, self._shadow,
+            self._event_time,
         ):  # fmt: skip
             _remove(gauge, *labels)
         for state in ("warming", "live"):

@@ -247,8 +247,8 @@ class Administration:
         held = in_force_of(checkpoint)
         if held.settings is None:
             check_model(identity, self.steps)
-        stream = Streams(self.steps, find_model=found_model)(held)  # or nobody here could go on with it
-        if why := differing(shape_of(stream), shape_of(self.steps)):
+        core = Streams(self.steps, find_model=found_model).core(held, partition)  # or nobody here could go on with it
+        if why := differing(shape_of(core.stream), shape_of(self.steps)):
             msg = f"the file's state is of other settings: stream {self.stream.name} has {why}"
             raise ForeignState(msg)
         fields = dict(checkpoint.fields)
@@ -277,7 +277,7 @@ class Administration:
         if stored is not None and move.kept:
             check_identity(stored.identity, identity)
             held = in_force_of(stored)
-            core = streams(held).core(move.partition)
+            core = streams.core(held, move.partition)
             core.state.restore(stored.fields, written=stored.identity.format)
             hold(core, held)
             identity = identity.model_copy(update={"numerics": stored.identity.numerics})

@@ -5,7 +5,7 @@ Redis is a must. Without Kafka there is no lag, without the model file nothing a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.errors import TidewatchError
 from pipeline.operations.deciding import found_model
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
 from pipeline.partition.carrying import in_force_of
+from pipeline.partition.decisions import InForce
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
@@ -36,6 +37,8 @@ class PartitionReport:
         Series that no alert can come of yet; alerts pending or firing.
     decision, model
         Serial of the last decision that is in force, and the hash of the model file.
+    shadow
+        What was decided and learns first: its serial, since which offset, its model, and how far it is where that is known.
     claimed_at
         When its owner claimed it, s since the epoch.
     """
@@ -52,6 +55,7 @@ class PartitionReport:
     identity: dict[str, Any] | None = None
     decision: int | None = None
     model: str | None = None
+    shadow: dict[str, Any] | None = None
 
 
 async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport], list[str]]:
@@ -83,6 +87,7 @@ async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport]
                 identity=checkpoint.identity.model_dump(),
                 decision=(held := in_force_of(checkpoint)).serial,
                 model=held.model or checkpoint.identity.model_hash,
+                shadow=_shadow(held, core),
             )
         )
     return told, notes
@@ -107,12 +112,20 @@ def _steps(settings: Settings, stream: str, notes: list[str]) -> Stream | None:
 
 def _restored(steps: Stream, partition: int, checkpoint: Checkpoint, notes: list[str]) -> PartitionCore | None:
     try:
-        core = Streams(steps, find_model=found_model)(in_force_of(checkpoint)).core(partition)
+        core = Streams(steps, find_model=found_model).core(in_force_of(checkpoint), partition)
         core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
     except TidewatchError as error:
         notes.append(f"warming and open alerts of partition {partition} unknown: {error}")
         return None
     return core
+
+
+def _shadow(held: InForce, core: PartitionCore | None) -> dict[str, Any] | None:
+    if held.shadow is None:
+        return None
+    told: dict[str, Any] = {"serial": held.shadow.serial, "offset": held.shadow.offset, "model": held.shadow.model}
+    standing = None if core is None else core.standing
+    return told | ({} if standing is None else asdict(standing))
 
 
 def _open_alerts(core: PartitionCore) -> int:

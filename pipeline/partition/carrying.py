@@ -3,7 +3,7 @@
 | what changes | what becomes of the state |
 |---|---|
 | level, hysteresis, probability | judged by it from the next observation on (a learnt level moves at its series' next step of 64) |
-| threshold method | its levels start anew in every series; windows, calibration and alerts stay |
+| threshold method | by shadow, where it learns; windows, calibration and alerts stay |
 | selectors | the same for the series that they select |
 | alert policy, severity levels | alerts that are open go on under it, with their ids; a severity that was reached stays |
 | lateness | what waits goes on where it is set to 0 |
@@ -11,7 +11,8 @@
 | partitions | series that hash elsewhere have moved: their alerts end, and they are forgotten here |
 | feedback | moves the bar of its series (`pipeline.alerts.selecting.feedback`); an alert that was none ends |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
-| the model, another shape | refused: what is kept of a series is of the old one |
+| the model, another shape | by shadow (`pipeline.partition.shadows.shadow`); what else the settings say holds at once |
+| the model, of another kind or other channels | refused: what comes is not for both |
 
 docs/decisions.md has the table for users, a test holds each row of it. Everything here is a function of the state and the decision alone.
 """
@@ -25,13 +26,14 @@ from typing import Any, cast
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pipeline.alerts.attention import UNTOLD
 from pipeline.alerts.records import Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
-from pipeline.errors import ForeignState
+from pipeline.errors import ForeignState, ModelError, SettingsError
 from pipeline.partition.decisions import (
     IN_FORCE,
     Acknowledge,
@@ -43,45 +45,36 @@ from pipeline.partition.decisions import (
     Line,
     Partitions,
     SettingsOf,
+    Shadowed,
     Silence,
     Tick,
     Undo,
     unpacked,
 )
 from pipeline.partition.growth import Grown, Growth
+from pipeline.partition.shadows.shadow import Shadow, dropped
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Stream
+from pipeline.partition.streams import decided
+from pipeline.steps.judgement import decides
 
 _SILENCES_KEPT = 86_400_000
 """Milliseconds of the partition's event time for which a silence that ended is kept, for series that are behind."""
 
-_WORDS = {
-    "kind": "a model of kind",
-    "window": "a window of",
-    "channels": "channels:",
-    "members": "detectors",
-    "calibration": "a calibration of",
-    "kept": "series kept as",
-    "judgement": "a judgement of",
-    "outlying": "a ranking of",
-}
-
-_UNREADABLE = {
-    "calibration": "another calibration",
-    "kept": "another form of records or of scaling",
-    "judgement": "a judgement of another form, or none",
-    "outlying": "a ranking of rows of another form, or none",
-}
-"""What two shapes differ in where their numbers tell people nothing."""
+_WORDS = {"kind": "a model of kind", "channels": "channels:", "columns": "the columns"}
+"""What two streams must have in common for one to take over from the other."""
 
 
 def shape_of(stream: Stream) -> dict[str, str]:
-    """What two streams must have in common for one to take over the other's state."""
+    """What cannot change under a state, for whoever has not the model at hand, and what can only by shadow."""
     model = stream.model
+    of_kind = {"channels": str(model.channels)}
+    if model.features is not None:  # rows are encoded anew, from the same columns
+        of_kind = {"columns": ", ".join(model.features.names), "encoded": str(model.channels)}
     return {
         "kind": model.kind,
         "window": str(model.window),
-        "channels": str(model.channels),
+        **of_kind,
         "members": model.detector_name,
         "calibration": str(model.calibrator.dtype.descr),
         "kept": str(stream.windows.dtype.descr),
@@ -91,13 +84,28 @@ def shape_of(stream: Stream) -> dict[str, str]:
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Why a state of shape `old` cannot go on as `new`, in words; empty where it can."""
+    """Why a state of shape `old` cannot go on as `new`, in words; empty where it can, be it by shadow. What is not said differs in nothing."""
     for name, meaning in _WORDS.items():
-        if old.get(name, "") != new.get(name, ""):
-            if name in _UNREADABLE:
-                return _UNREADABLE[name]
-            return f"{meaning} {new.get(name, '')}, and the state is of {old.get(name, '')}"
+        if name in old and name in new and old[name] != new[name]:
+            return f"{meaning} {new[name]}, and the state is of {old[name]}"
     return ""
+
+
+def learns_first(old: Stream, new: Stream) -> bool:
+    """Whether what `new` is judged by must learn before it judges, where `old` judges now."""
+    then, now = shape_of(old), shape_of(new)
+    if any(then[name] != now.get(name) for name in then if name not in _WORDS):
+        return True
+    return old.threshold.dtype != new.threshold.dtype and new.threshold.learns and not _by_judgement(new)
+
+
+def observations_first(old: Stream, new: Stream) -> int:
+    """About how many observations of a series `new` must learn from before it judges, where `old` judges now and the model knows nothing; 0: none."""
+    return max(Shadow(new, old).need, 1) if learns_first(old, new) else 0
+
+
+def _by_judgement(stream: Stream) -> bool:
+    return stream.model.judgement is not None and decides(stream.model, stream.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +133,15 @@ def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Ca
         What is in force now is not at hand.
     """
     if isinstance(taken, Tick):
-        now = msgspec.structs.replace(held, tick=taken.number)
+        now = replace(held, tick=taken.number)
         hold(core, now)
-        alerts, waited = core.tick(taken.event_time, max(taken.offset - 1, 0))
-        return Effect(core, now, alerts, "", waited, _scores(core, waited))
+        said, settled = core.tick(taken.event_time, max(taken.offset - 1, 0))
+        return Effect(core, now, said, "", settled, _scores(core, settled))
     if isinstance(taken, Grown):
         return _grown(core, held, taken)
-    last, alerts, refused, waited = last_settings(taken.decisions), [], "", []
-    scores: list[Score] = []
+    last, alerts, refused = last_settings(taken.decisions), list[Alert](), ""
+    waited: Sequence[Settled] = ()
+    scores: Sequence[Score] = ()
     for at, decision in enumerate(taken.decisions):
         now = in_force_after(held, decision, taken.offset, core.watermark)
         if at == last:
@@ -140,25 +149,22 @@ def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Ca
             if not len(core.state):
                 core = _begun(core, stream)
             elif refused := differing(shape_of(core.stream), shape_of(stream)):
-                now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
+                now = replace(held, serial=decision.serial, offset=taken.offset)
             else:
-                if core.waits and not stream.settings.lateness:
-                    waited = [settled for _, settled in core.wait_no_longer(offset=taken.offset - 1)]
-                    alerts += [a for settled in waited for a in settled.alerts]
-                    scores = _scores(core, waited)
-                core = carried(core, stream)
-                alerts += core.wait_no_more() if core.patience is None else []
+                now, judge, shadow = _judging(core, held, now, stream, streams)
+                core, more, waited, scores = _replaced(core, judge, shadow, taken.offset)
+                alerts += more
         elif isinstance(decision.what, SettingsOf):
-            now = msgspec.structs.replace(held, serial=decision.serial, offset=taken.offset)
+            now = replace(held, serial=decision.serial, offset=taken.offset)
         elif isinstance(decision.what, Partitions) and decision.what.log == taken.log:
             what = decision.what
             growth = held.growth.hear(what.count, end=what.end(core.partition), offset=taken.offset)
-            now = msgspec.structs.replace(now, growth=growth)
+            now = replace(now, growth=growth)
         hold(core, now)
         alerts += decide(core, decision)
         if told := core.life.records.marks.acknowledged:
             open_ids = core.life.open_ids(core.state)
-            now = msgspec.structs.replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
+            now = replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
             hold(core, now)
         held = now
     return Effect(core, held, alerts, refused, waited, scores)
@@ -166,7 +172,7 @@ def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Ca
 
 def _grown(core: PartitionCore, held: InForce, grown: Grown) -> Effect:
     """The topic has more partitions: end the alerts of the series that moved to another one, and forget these series."""
-    now = msgspec.structs.replace(held, growth=held.growth.grown())
+    now = replace(held, growth=held.growth.grown())
     hold(core, now)
     gone = core.moved(held.growth.count, grown.partitions)
     waited = [settled for _, settled in core.wait_no_longer(gone, offset=grown.offset - 1)]
@@ -175,6 +181,63 @@ def _grown(core: PartitionCore, held: InForce, grown: Grown) -> Effect:
     alerts += core.life.ended(core.state, gone, core.watermark, "moved")
     core.forget(gone)
     return Effect(core, now, alerts, "", waited, scores)
+
+
+def looked(core: PartitionCore, held: InForce, offset: int, streams: Callable[[InForce], Stream]) -> Effect | None:
+    """Look at the shadow before the record at an offset, where it is time to; what its taking over led to, None where it does not.
+
+    Raises
+    ------
+    ModelError, SettingsError
+        As `applied`.
+    """
+    shadow = core.shadow
+    if shadow is None or held.shadow is None or offset < shadow.next_look(core.state):
+        return None
+    if not shadow.standing(core.state, core.learning).over:
+        shadow.look_again(core.state, offset)
+        return None
+    now = held.taken_over()
+    core, alerts, waited, scores = _replaced(core, streams(now), None, offset, by_shadow=True)
+    hold(core, now)
+    return Effect(core, now, alerts, "", waited, scores)
+
+
+def _judging(
+    core: PartitionCore, held: InForce, now: InForce, stream: Stream, streams: Callable[[InForce], Stream]
+) -> tuple[InForce, Stream, Stream | None]:
+    """What is in force where settings were decided, what judges, and what learns beside it.
+
+    Where the new model or threshold must learn first, the old ones judge until then, under all else that the new settings say. Where these do not
+    fit an old model, the old settings hold until then.
+    """
+    if not learns_first(core.stream, stream):
+        return now, stream, None
+    old = decided(core.stream.settings)
+    shadow = Shadowed(now.serial, now.offset, now.settings or {}, now.model, now.path)
+    path = held.path or str(core.stream.settings.model)
+    judging = replace(now, model=core.stream.model.hash, path=path, shadow=shadow)
+    try:
+        mixed = replace(judging, settings={**shadow.settings, "threshold": old["threshold"]})
+        return mixed, streams(mixed), stream
+    except (SettingsError, ModelError):
+        return replace(judging, settings=old), core.stream, stream
+
+
+def _replaced(
+    core: PartitionCore, judge: Stream, shadow: Stream | None, offset: int, *, by_shadow: bool = False
+) -> tuple[PartitionCore, list[Alert], Sequence[Settled], Sequence[Score]]:
+    """The same partition judged by another stream from an offset on; alerts, and what had waited and waits no more, with its scores."""
+    alerts: list[Alert] = []
+    waited: Sequence[Settled] = ()
+    scores: Sequence[Score] = ()
+    if core.waits and not judge.settings.lateness:
+        waited = [settled for _, settled in core.wait_no_longer(offset=offset - 1)]
+        alerts += [a for settled in waited for a in settled.alerts]
+        scores = _scores(core, waited)
+    core = carried(core, judge, shadow, offset, by_shadow=by_shadow)
+    alerts += core.wait_no_more() if core.patience is None else []
+    return core, alerts, waited, scores
 
 
 def _scores(core: PartitionCore, waited: Sequence[Settled]) -> list[Score]:
@@ -201,43 +264,71 @@ def in_force_after(held: InForce, decision: Decision, offset: int, now: int = 0)
     what = decision.what
     changed: dict[str, Any] = {"serial": decision.serial, "offset": offset}
     if isinstance(what, SettingsOf):
-        changed |= {"settings": what.settings, "model": what.model, "path": what.path}
+        changed |= {"settings": what.settings, "model": what.model, "path": what.path, "shadow": None}
     elif isinstance(what, Silence):
         kept = (s for s in held.silences if not 0 < s.until < now - _SILENCES_KEPT)
         changed["silences"] = (*kept, what.in_force(decision.serial))
     elif isinstance(what, Lift):
         changed["silences"] = tuple(s for s in held.silences if s.serial != what.silence)
-    return msgspec.structs.replace(held, **changed)
+    return replace(held, **changed)
 
 
-def carried(core: PartitionCore, stream: Stream) -> PartitionCore:
-    """The same partition under other settings, or another model of the same shape.
+def carried(
+    core: PartitionCore, stream: Stream, shadow: Stream | None = None, offset: int = 0, *, by_shadow: bool = False
+) -> PartitionCore:
+    """The same partition under other settings, or another model of the same shape, or (`by_shadow`) what its shadow has learnt.
 
     `core` is not to be used any more. Open alerts keep their ids, also where these would follow from another detector's name now.
+    A `shadow` begins at an offset, or goes on where it is the one that learns already.
     """
-    old, new = core.stream, PartitionCore(stream, core.partition)
-    state = new.state = core.state.carried(new.state.components, max_series=stream.settings.max_series)
-    if old.threshold.dtype != stream.threshold.dtype:
-        _begin_threshold(new)
-    elif (old.settings.threshold, old.settings.select) != (stream.settings.threshold, stream.settings.select):
-        stream.threshold.changed(state.arrays["threshold"])
-        state.touch(state.rows())
+    old, new = core.stream, PartitionCore(stream, core.partition, shadow)
+    before = core.state
+    if by_shadow:
+        assert core.shadow is not None
+        before = core.shadow.in_place(before)
+    state = new.state = before.carried(new.state.components, max_series=stream.settings.max_series)
+    if not by_shadow:
+        _learn_on(core, new)
     if (old.model.detector_name, old.model.detector_version) != (
         stream.model.detector_name,
         stream.model.detector_version,
     ):
         core.life.keep_ids(state)
-    if old.settings.probation != stream.settings.probation:
-        _set_probation(new)
-    if old.model.hash != stream.model.hash:
-        _set_model(new)
+        new.life.rename_members(state, core.life.records.members)
     if core.patience is None and new.patience is not None:
         new.wait_from_here()
     if new.waits and not core.waits:
         new.wait_for_order()
     if old.settings.alerts.update_every != stream.settings.alerts.update_every:
         new.life.reschedule(state)
+    _shadow_on(core, new, offset)
     return new
+
+
+def _learn_on(core: PartitionCore, new: PartitionCore) -> None:
+    """What was learnt of a series goes on under settings that were changed."""
+    old, stream, state = core.stream, new.stream, new.state
+    if old.threshold.dtype != stream.threshold.dtype:
+        new.learning.begin_threshold(state)
+    elif (old.settings.threshold, old.settings.select) != (stream.settings.threshold, stream.settings.select):
+        stream.threshold.changed(state.arrays["threshold"])
+        state.touch(state.rows())
+    if old.settings.probation != stream.settings.probation:
+        _set_probation(new)
+    if old.model.hash != stream.model.hash:
+        _set_model(new)
+
+
+def _shadow_on(core: PartitionCore, new: PartitionCore, offset: int) -> None:
+    """A shadow begins, or goes on where the settings that it is for changed in what it has not learnt."""
+    if new.shadow is None:
+        dropped(new.state)
+    elif core.shadow is not None and new.shadow.goes_on_from(core.shadow):
+        new.shadow.go_on(new.state)
+    else:
+        for name in new.shadow.components:
+            new.state.arrays[name][:] = np.zeros((), new.state.components[name])
+        new.shadow.begin(new.state, offset)
 
 
 def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
@@ -294,7 +385,7 @@ def in_force_of(stored: Checkpoint) -> InForce:
         raise ForeignState(msg) from error
     if held.growth.told:
         return held
-    return msgspec.structs.replace(held, growth=Growth.stored(stored.identity))
+    return replace(held, growth=Growth.stored(stored.identity))
 
 
 def check_model(identity: Identity, stream: Stream) -> None:
@@ -311,18 +402,6 @@ def _matching(core: PartitionCore, pattern: str) -> NDArray[np.intp]:
     rows = core.state.rows()
     names = core.state.names
     return rows[[fnmatchcase(cast("str", names[row]), pattern) for row in rows.tolist()]] if len(rows) else rows
-
-
-def _begin_threshold(core: PartitionCore) -> None:
-    """Another method learns anew; the usual step of each series is known."""
-    state, slots = core.state, core.state.arrays["windows"]
-    known = "interval" in (slots.dtype.names or ())
-    for row in state.rows().tolist():
-        interval = (
-            int(slots["interval"][row]) if known else core.stream.model.interval_ms.get(state.names[row] or "", 0)
-        )
-        trained = int(state.arrays["admission"]["training"][row])
-        core.stream.threshold.admit(state.arrays["threshold"], row, interval, trained)
 
 
 def _set_probation(core: PartitionCore) -> None:
@@ -349,5 +428,5 @@ def _set_model(core: PartitionCore) -> None:
             trained = min(model.training_rows.get(name) or 0, ordinal)
             admission[row] = (trained, trained)
     core.stream.windows.admit(state, rows.tolist())
-    core.judge_anew()
+    core.learning.judge_anew(state)
     state.touch(rows)

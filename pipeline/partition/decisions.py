@@ -287,6 +287,16 @@ def together(taken: Sequence[Line], *, empty: bool) -> Sequence[Line]:
     return [*(t for t in taken if isinstance(t, Tick)), last]
 
 
+class Shadowed(msgspec.Struct, frozen=True):
+    """Settings and model that learn beside those in force, and are in force when they are live: those of decision `serial`, from `offset` on."""
+
+    serial: int
+    offset: int
+    settings: dict[str, Any]
+    model: str
+    path: str = ""
+
+
 class InForce(msgspec.Struct, frozen=True):
     """What is in force in a partition: everything up to `serial`, the last of it since `offset`. Serial 0: nothing was decided yet."""
 
@@ -305,6 +315,15 @@ class InForce(msgspec.Struct, frozen=True):
     def begun(self) -> bool:
         """Whether anything was decided for the partition, here or where its state was imported from."""
         return bool(self.serial) or self.settings is not None
+
+    shadow: Shadowed | None = None
+    """What was decided and must learn first (`pipeline.partition.shadows.shadow`)."""
+
+    def taken_over(self) -> InForce:
+        """The same where the shadow judges."""
+        assert self.shadow is not None
+        to = self.shadow
+        return msgspec.structs.replace(self, settings=to.settings, model=to.model, path=to.path, shadow=None)
 
     def packed(self) -> bytes:
         """As the state's field."""

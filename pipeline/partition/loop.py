@@ -28,7 +28,16 @@ import structlog
 
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
-from pipeline.partition.carrying import applied, check_model, hold, in_force_after, in_force_of, last_settings
+from pipeline.partition.carrying import (
+    Effect,
+    applied,
+    check_model,
+    hold,
+    in_force_after,
+    in_force_of,
+    last_settings,
+    looked,
+)
 from pipeline.partition.checkpoints import Checkpoints
 from pipeline.partition.decisions import Decision, Decisions, InForce, Line, Tick
 from pipeline.partition.growth import OUTDATED_CONTROL, Grown
@@ -37,6 +46,7 @@ from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
 from pipeline.partition.reports import LoopMetrics, Reports
+from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import STORE, Patience
 from pipeline.partition.stream import PartitionCore, Step, Stream
@@ -293,9 +303,10 @@ class PartitionLoop:
 
     async def _process(self, records: RecordBatch) -> None:
         """One batch, or what lies of it before a border of a rebuild, no more of it at a time than memory has room for."""
-        await self._learn(records)
-        for portion in self.stream.decoder.portions(records):
-            await self._process_portion(portion)
+        for piece in cut(records.since(self.position), self._look):
+            await self._learn(piece)
+            for portion in self.stream.decoder.portions(piece):
+                await self._process_portion(portion)
 
     async def _learn(self, records: RecordBatch) -> None:
         """Have the schemas at hand that these records need; while their registry is away, the partition waits."""
@@ -326,9 +337,11 @@ class PartitionLoop:
             self._look_at_homes(records, step)
             self.core.hear_delays(step, records)
             before = self._clock()
-            scores = await self.stream.scorer.score(step.pushed.windows.x)
+            scores, beside = await self.stream.scorer.score(step.pushed.windows.x), None
+            if self.core.shadow is not None and step.shadow is not None:
+                beside = await self.core.shadow.stream.scorer.score(step.shadow.windows.x)
             scoring += self._clock() - before
-            settled = self.core.settle(step, scores)
+            settled = self.core.settle(step, scores, beside)
             counts.update(settled.counts)
             rejected += rejections(records, step.rejected + settled.unscorable)
             if not self._alerts_are_out:
@@ -413,7 +426,7 @@ class PartitionLoop:
         stream = self._streams(in_force)
         if in_force.settings is None:
             check_model(stored.identity, stream)
-        core = stream.core(self.partition)
+        core = self._streams.core(in_force, self.partition)
         core.state.restore(stored.fields, written=stored.identity.format)
         self._use(stream, core)
         self._hold(in_force)
@@ -521,10 +534,12 @@ class PartitionLoop:
             self._apply(due)
 
     def _apply(self, due: Line | Grown) -> None:
-        series = len(self.core.state)
+        series, before = len(self.core.state), self.core.shadow
         effect = applied(self.core, self._in_force, due, self._streams)
         self._use(effect.core.stream, effect.core)
         self._hold(effect.in_force)
+        if effect.core.shadow is not None and effect.core.shadow is not before:
+            self._tell_shadow("a shadow learns, the old settings judge until it is live")
         if effect.refused:
             self._log.warning("settings refused", why=effect.refused, serial=effect.in_force.serial)
         if isinstance(due, Tick):
@@ -534,7 +549,30 @@ class PartitionLoop:
             self._log.info("partitions were added", after=due.partitions, series_moved=moved, since=due.offset)
         else:
             self._log.info("decisions in force", serial=due.serial, since=due.offset)
-        counts: Counter[str] = Counter(ticks=1) if isinstance(due, Tick) else Counter()
+        self._follow(effect, Counter(ticks=1) if isinstance(due, Tick) else Counter())
+
+    def _look(self, offset: int) -> int | None:
+        """Look at the shadow before the record at an offset, where it is time to; from which offset on it is time again, None: there is none."""
+        if (shadow := self.core.shadow) is None:
+            return None
+        if offset >= shadow.next_look(self.core.state):
+            standing = shadow.standing(self.core.state, self.core.learning)
+            effect = looked(self.core, self._in_force, offset, self._streams)
+            if effect is None:
+                return shadow.next_look(self.core.state)
+            self._tell_shadow("the shadow judges from here on", since=offset, live=str(standing))
+            self._use(effect.core.stream, effect.core)
+            self._hold(effect.in_force)
+            self._follow(effect, Counter())
+            return None
+        return shadow.next_look(self.core.state)
+
+    def _tell_shadow(self, what: str, **more: object) -> None:
+        if (of := self._in_force.shadow) is not None:
+            self._log.info(what, serial=of.serial, decided=of.offset, model=of.model[:12], **more)
+
+    def _follow(self, effect: Effect, counts: Counter[str]) -> None:
+        """Publish and count what decisions, or a shadow's taking over, led to."""
         if not self._alerts_are_out:
             self._messages.alerts(effect.alerts, counts)
         for settled in effect.waited:

@@ -47,6 +47,10 @@ class LoopMetrics(Protocol):
         """The partition's event time (ms since the epoch; 0: none yet), and the series whose clock is far from it: by how many ms."""
         ...
 
+    def shadow(self, stream: str, partition: int, ready: float | None) -> None:
+        """Which share of the live series are live in the shadow (`pipeline.partition.shadows.shadow`); None: there is none."""
+        ...
+
     def stands(self, stream: str, partition: int, why: str) -> None:
         """Why event time stands still though nothing comes; empty: it does not. Told when it changes."""
         ...
@@ -81,6 +85,7 @@ class Reports:
         self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming)
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
+        self._metrics.shadow(*self._of, None if (standing := core.standing) is None else standing.share)
 
     def waiting(self, waiting: bool, what: str) -> None:
         """Whether the partition waits for the store, or for the registry."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from detectors import numerics
 from detectors.base import DetectorError
-from detectors.model import Model, aggregate
+from detectors.model import Model
 from detectors.model_file import load
 from detectors.threshold_choice import from_settings
 from detectors.thresholds import Threshold
@@ -30,6 +30,8 @@ from pipeline.alerts.selecting import feedback
 from pipeline.alerts.selecting.selectors import Selectors, check
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.home import AT_HOME
+from pipeline.partition.shadows.learning import OUTLYING, Learning
+from pipeline.partition.shadows.shadow import Shadow, Standing
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import kinds
@@ -39,7 +41,7 @@ from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.clock.order import advance, places_of
 from pipeline.steps.clock.waiting import Waiting
 from pipeline.steps.decoding import Decoder
-from pipeline.steps.judgement import Judged, Judgements, decides
+from pipeline.steps.judgement import Judged
 from pipeline.steps.scored import Results
 from pipeline.steps.scoring import MemberScores, Scorer
 from pipeline.steps.state import FORMAT, PartitionState
@@ -48,10 +50,6 @@ from producers.partitioning import hash_of
 
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
-
-OUTLYING = "outlying"
-"""Component of the state: what the rows of each series are measured by (`detectors.outlying`)."""
-_ADMISSION = np.dtype([("training", "<i4"), ("probation", "<i4")])
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,9 @@ class Stream:
         """The stream's name."""
         return self.settings.name
 
-    def core(self, partition: int) -> PartitionCore:
-        """A partition that knows nothing yet."""
-        return PartitionCore(self, partition)
+    def core(self, partition: int, shadow: Stream | None = None) -> PartitionCore:
+        """A partition that knows nothing yet; `shadow` learns beside this stream (`pipeline.partition.shadows.shadow`)."""
+        return PartitionCore(self, partition, shadow)
 
     def identity(self, *, cluster_id: str, topic_id: str) -> Identity:
         """What a state of this stream belongs to."""
@@ -166,6 +164,8 @@ class Step:
     absent: Sequence[tuple[Absent, int]]
     living: NDArray[np.int64] | None
     """(N,) series that lived in the stream at each observation, where they share a budget."""
+    shadow: Pushed | None = None
+    """What a shadow has windows of its own of."""
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
 
 
@@ -182,7 +182,7 @@ class Settled:
 class PartitionCore:
     """What one partition knows, and the steps that move it on. `partitions` is among how many the stream's series are spread."""
 
-    def __init__(self, stream: Stream, partition: int) -> None:
+    def __init__(self, stream: Stream, partition: int, shadow: Stream | None = None) -> None:
         self.stream = stream
         self.partition = partition
         self.partitions = 1
@@ -194,22 +194,23 @@ class PartitionCore:
         self.selectors = Selectors(stream.settings)
         self.patience = self._patience()
         self.life = AlertLife(stream.settings, model, stream.settings.input_topic, partition, self.selectors)
-        self._judgements = None if model.judgement is None else Judgements(model, stream.settings)
-        self._alarm_decides = decides(model, stream.settings)
+        self.learning = Learning(model, stream.settings, stream.windows, stream.threshold, self.selectors)
+        self.shadow = None if shadow is None else Shadow(shadow, stream)
         self._waiting = _waiting_of(stream)
         self.bars = feedback.Bars(stream.settings, model)
+        learnt = self.learning.components
+        outlying = {name: learnt.pop(name) for name in (OUTLYING,) if name in learnt}
         self.state = PartitionState(
             {
-                "admission": _ADMISSION,
+                "admission": learnt.pop("admission"),
                 event_time.COMPONENT: event_time.DTYPE,
-                "windows": stream.windows.dtype,
-                "calibration": np.dtype([("members", model.calibrator.dtype, (len(model.detectors),))]),
-                "threshold": stream.threshold.dtype,
+                **{name: learnt.pop(name) for name in ("windows", "calibration", "threshold")},
                 "alerts": self.life.dtype,
                 feedback.COMPONENT: feedback.DTYPE,
-                **({} if self._judgements is None else self._judgements.components),
+                **learnt,
                 **({} if self._waiting is None else {waiting.COMPONENT: self._waiting.dtype}),
-                **({} if model.outlying is None else {OUTLYING: model.outlying.dtype}),
+                **outlying,
+                **({} if self.shadow is None else self.shadow.components),
             },
             max_series=stream.settings.max_series,
         )
@@ -244,12 +245,12 @@ class PartitionCore:
     @property
     def warming(self) -> int:
         """Series in their training part, in probation, or of which the judgement knows too little: no alert can come of them yet."""
-        names = len(self.state.names)
-        ordinals = self.state.arrays["windows"]["ordinal"][:names]
-        waiting = ordinals <= self.state.arrays["admission"]["probation"][:names]
-        if self._judgements is not None and self._alarm_decides:
-            waiting |= self._judgements.beginning(self.state)[:names]
-        return int(np.count_nonzero(waiting)) - (names - len(self.state))  # free rows are all zeros
+        return len(self.state) - int(np.count_nonzero(self.learning.live(self.state)))
+
+    @property
+    def standing(self) -> Standing | None:
+        """How far its shadow is; None: there is none."""
+        return None if self.shadow is None else self.shadow.standing(self.state, self.learning)
 
     def unseen(self, observations: Observations) -> Observations:
         """Those that did not come before, by the positions that they say they have; the others are as if they had not come again."""
@@ -337,15 +338,17 @@ class PartitionCore:
         new += self._change_kinds(observations, rows, new)
         self._admit(new)
         pushed = stream.windows.push(state, observations, rows, new)
+        beside = None if self.shadow is None else self.shadow.push(state, observations, rows)
         watermarks, vouched, absent = self._event_times(all_of_them, of_rows, places, pushed, seen)
         sampled = ticks.sampled(places)
         sampled = sampled[vouched[sampled]]
         looked_at = all_of_them.offsets[sampled], all_of_them.timestamps[sampled], watermarks[sampled]
         state.scalars["observations"] = seen
         told = [(one, int(offsets[max(one.behind, 0)])) for one in absent]
-        living = _living(before, rows, new) * self.partitions if stream.shares else None
+        shared = stream.shares or (self.shadow is not None and self.shadow.stream.shares)
+        living = _living(before, rows, new) * self.partitions if shared else None
         watermarks = watermarks if order is None else watermarks[~order.waits]
-        return Step(observations, rows, pushed, looked_at, watermarks, told, living, rejected)
+        return Step(observations, rows, pushed, looked_at, watermarks, told, living, beside, rejected)
 
     def _begun(self, rows: NDArray[np.intp]) -> tuple[int, list[int]]:
         """Of how many series something went on before, and which of `rows` are of others: they begin now."""
@@ -383,54 +386,39 @@ class PartitionCore:
         self.state.touch(unheard)
         return np.where(watermarks > 0, watermarks, self.clock.begun), vouched, absent
 
-    def settle(self, step: Step, scores: MemberScores) -> Settled:
-        """Calibrate, threshold and advance the alerts with the raw scores of the step's windows."""
-        state, model, windows = self.state, self.stream.model, step.pushed.windows
+    def settle(self, step: Step, scores: MemberScores, beside: MemberScores | None = None) -> Settled:
+        """Calibrate, threshold and advance the alerts with the raw scores of the step's windows; `beside`: those of `step.shadow`."""
+        state, windows, observations = self.state, step.pushed.windows, step.observations
         rows = windows.rows
-        admission = state.arrays["admission"][rows]
-        usable: NDArray[np.bool_] = np.asarray(np.isfinite(scores.raw).all(axis=1))
-        # The training part is in the calibration already; what stands in for missing values is not the series' own.
-        learn = usable & ~windows.filled & (windows.ordinals > admission["training"])
-        calibrated = np.empty_like(scores.raw)
-        members = state.arrays["calibration"]["members"]
         remembered = self._results.remembered(state, rows)
-        for k in range(calibrated.shape[1]):
-            calibrated[:, k] = model.calibrator.calibrate(members[:, k], rows, scores.raw[:, k], learn)
-        observations, budgets = step.observations, self.selectors.budgets(state, step.rows)
-        counts = Counter(step.pushed.counts)
-        judged = None
-        if self._judgements is not None:  # it goes on learning also where the settings have another threshold
-            judged = self._judgements.judge(state, observations, step.rows, step.pushed, step.living, budgets)
-        if judged is not None and self._alarm_decides:
-            scored = self._judged(step, judged, scores.raw, calibrated, budgets)
-            counts["warming"] = int(np.count_nonzero(~judged.live))
+        learnt = self.learning.learn(state, observations, step.rows, step.pushed, scores.raw, step.living)
+        if self.shadow is not None:
+            pushed = step.pushed if step.shadow is None else step.shadow
+            self.shadow.learn(state, observations, step.rows, pushed, learnt, beside, step.living)
+        counts, budgets = Counter(step.pushed.counts), learnt.budgets
+        if learnt.judged is not None:
+            scored = self._judged(step, learnt.judged, scores.raw, learnt.calibrated, budgets)
+            counts["warming"] = int(np.count_nonzero(~learnt.judged.live))
         else:
-            said = None
-            if model.outlying is not None:
-                said = model.outlying.calibrate(state.arrays[OUTLYING], rows, scores.raw, learn)
-                score = np.where(usable, said.calibrated, 0.0)
-            else:
-                score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
-            level = self.stream.threshold.apply(
-                state.arrays["threshold"],
-                rows,
-                score,
-                learn,
-                None if model.kind == "table" else observations.timestamps[windows.index],
-                1 if step.living is None else step.living[windows.index],
-                None if budgets is None else budgets[windows.index],
-            )
-            level = self.selectors.levels(state, rows, level)
-            own = None if budgets is None else budgets[windows.index]
-            moved = self.bars.of(
-                state, rows, observations.timestamps[windows.index], feedback.laxest_of_level(level), own
-            )
-            level = level if moved is None else level + moved
+            assert learnt.level is not None
+            times, own = observations.timestamps[windows.index], None if budgets is None else budgets[windows.index]
+            moved = self.bars.of(state, rows, times, feedback.laxest_of_level(learnt.level), own)
+            level = learnt.level if moved is None else learnt.level + moved
             scored = self._results.of_members(
-                state, observations, step.pushed, scores, calibrated, score, level, moved, learn, remembered
+                state,
+                observations,
+                step.pushed,
+                scores,
+                learnt.calibrated,
+                learnt.score,
+                level,
+                moved,
+                learnt.learn,
+                remembered,
             )
-            if said is not None:
-                scored = self._results.of_table(scored, said, scores.each, alarm_decides=self._alarm_decides)
+            if learnt.said is not None:
+                alarm_decides = self.learning.alarm_decides
+                scored = self._results.of_table(scored, learnt.said, scores.each, alarm_decides=alarm_decides)
         waited = None if observations.order is None else observations.order.waited
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
@@ -463,14 +451,14 @@ class PartitionCore:
         budgets: NDArray[np.int64] | None,
     ) -> Scored:
         """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
-        assert self._judgements is not None
+        assert self.learning.judgements is not None
         state, observations, index = self.state, step.observations, judged.index
         rows = step.rows[index]
         members = np.full((2, len(index), raw.shape[1]), np.nan)
         members[:, np.searchsorted(index, step.pushed.windows.index)] = raw, calibrated
         own = None if budgets is None else budgets[index]
         moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
-        score = self._judgements.ranked(state, judged, rows, members[0])
+        score = self.learning.judgements.ranked(state, judged, rows, members[0])
         return self._results.of_judgement(
             state, observations, step.rows, step.pushed, judged, members[0], members[1], score, moved
         )
@@ -513,6 +501,8 @@ class PartitionCore:
         if records:
             self._skip_ordinals(records)
             self.stream.windows.start_anew(self.state)
+            if self.shadow is not None:
+                self.shadow.start_anew(self.state)
 
     def take_up(self, told: Mapping[str, Alert]) -> tuple[list[str], list[str]]:
         """Go on with the alerts that the alert topic tells of, where the state was built without all of the log.
@@ -559,22 +549,6 @@ class PartitionCore:
         since = absence.no_more(self.state)
         return [self.life.many_no_more(self.state, since, self.watermark)] if since else []
 
-    def judge_anew(self) -> None:
-        """Of all series the judgement knows what its model knows of them, no more: another model came in."""
-        if (outlying := self.stream.model.outlying) is not None:
-            for row in self.state.rows().tolist():
-                outlying.begin(self.state.arrays[OUTLYING], row, self.state.names[row])
-        if self._judgements is not None:
-            rows = self.state.rows()
-            for name in self._judgements.components:
-                self.state.arrays[name][rows] = np.zeros((), self.state.components[name])
-            counters = (
-                self.state.arrays["windows"]["kind"][rows] != 0
-                if self.stream.windows.counts
-                else np.zeros(len(rows), np.bool_)
-            )
-            self._judgements.begin(self.state, rows.tolist(), rows[counters].tolist())
-
     def moved(self, before: int, after: int) -> NDArray[np.intp]:
         """Rows of the series that lie in another partition when the topic has `after` partitions in place of `before`.
 
@@ -594,8 +568,14 @@ class PartitionCore:
         return [self._done(part) for part in self.parts(self.unseen(observations))]
 
     def _done(self, part: Observations) -> tuple[Step, Settled]:
-        step = self.push(part)
-        return step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x))
+        return self.settled_now(self.push(part))
+
+    def settled_now(self, step: Step) -> tuple[Step, Settled]:
+        """Score in this thread and settle."""
+        beside = None
+        if self.shadow is not None and step.shadow is not None:
+            beside = self.shadow.stream.scorer.score_now(step.shadow.windows.x)
+        return step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x), beside)
 
     def _change_kinds(self, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> list[int]:
         """Say what each observation's kind is; the rows of series whose kind is another from here on: only their alerts go on."""
@@ -619,32 +599,12 @@ class PartitionCore:
         return [row for row in changed if row not in new]
 
     def _admit(self, new: list[int]) -> None:
-        state, model, settings = self.state, self.stream.model, self.stream.settings
-        self.selectors.admit(state, new)
-        strange: list[int] = []
-        for row in new:
-            name = cast("str", state.names[row])
-            admission = state.arrays["admission"][row]
-            known = not (self.stream.windows.counts and state.arrays["windows"]["kind"][row])
-            if not known:  # by its values, not its rates
-                strange.append(row)
-            trained = model.training_rows.get(name) if known else None
-            admission["training"] = trained or 0
-            admission["probation"] = settings.probation if trained is None else trained
-            if (
-                self._alarm_decides and self._judgements is not None
-            ):  # the judgement says itself what is news, and from when on it knows enough of a series
-                asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
-                admission["probation"] = settings.probation if asked else 0
-            self.stream.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
-            if known and (calibration := model.calibrations.get(name)) is not None:
-                state.arrays["calibration"]["members"][row] = calibration
-            if model.outlying is not None:
-                model.outlying.begin(state.arrays[OUTLYING], row, name)
+        self.selectors.admit(self.state, new)
+        self.learning.admit(self.state, new)
         if self._waiting is None:
             self._expect(new)
-        if self._judgements is not None:
-            self._judgements.begin(state, new, strange)
+        if self.shadow is not None:
+            self.shadow.admit(self.state, new)
 
     def _expect(self, new: list[int]) -> None:
         """Put the usual step that the model knows of series into their clock's rows; where observations wait, when the first of them comes."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from detectors.model import Model
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.decisions import InForce
-from pipeline.partition.stream import Stream, create_stream
+from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.settings import StreamSettings
 from pipeline.steps.scoring import Scorer
 
@@ -80,6 +80,11 @@ class Streams:
         if (made := self._made.get(key)) is None:
             made = self._made[key] = self._make(in_force, in_force.settings)
         return made
+
+    def core(self, in_force: InForce, partition: int) -> PartitionCore:
+        """A partition that knows nothing yet, of what is in force and of its shadow. Raises what `__call__` does."""
+        shadow = None if in_force.shadow is None else self(in_force.taken_over())
+        return self(in_force).core(partition, shadow)
 
     def _make(self, in_force: InForce, settings: dict[str, Any]) -> Stream:
         name, model = self.own.name, self._model(in_force)

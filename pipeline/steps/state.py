@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -183,6 +184,17 @@ class PartitionState:
         other._dirty, other._dirty_names = self._dirty, self._dirty_names
         if other._layout != self._layout:
             other._dirty = set(range(-(-len(self.names) // PAGE)))
+        return other
+
+    def under(self, prefix: str) -> PartitionState:
+        """The same series, where the components whose names begin with `prefix` stand in the place of those without it.
+
+        Rows, names and arrays are the ones of this state; it is for reading and writing rows until a series is added.
+        """
+        other = copy(self)
+        own = {n.removeprefix(prefix): n for n in self.components if n.startswith(prefix)}
+        other.components = self.components | {n: self.components[whole] for n, whole in own.items()}
+        other.arrays = self.arrays | {n: self.arrays[whole] for n, whole in own.items()}
         return other
 
     def _add(self, name: str) -> int:

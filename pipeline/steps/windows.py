@@ -114,6 +114,33 @@ class SeriesWindows:
         if observations.kinds is None:
             return self._push(state, times, values, rows, counts)
         keep = self._rates(state.arrays[COMPONENT], observations, rows, counts)
+        return self._push_some(state, times, values, rows, keep, counts)
+
+    def follow(
+        self, state: PartitionState, times: NDArray[np.int64], values: NDArray[np.float64], rows: NDArray[np.intp]
+    ) -> Pushed:
+        """Move windows on by N observations that windows of another model took before: counts are rates by now, and what is NaN has no value.
+
+        Parameters
+        ----------
+        times : (N,)
+        values : (N, C)
+        rows : (N,)
+            As in `push`; new ones were admitted.
+        """
+        keep = np.flatnonzero(~np.isnan(values).any(axis=1))
+        return self._push_some(state, times, values, rows, keep, dict.fromkeys(_COUNTS, 0))
+
+    def _push_some(
+        self,
+        state: PartitionState,
+        times: NDArray[np.int64],
+        values: NDArray[np.float64],
+        rows: NDArray[np.intp],
+        keep: NDArray[np.intp],
+        counts: dict[str, int],
+    ) -> Pushed:
+        """Push those of N observations that have a value."""
         pushed = self._push(state, times[keep], values[keep], rows[keep], counts)
         pushed.windows.index = keep[pushed.windows.index]
         whole = Pushed.none(len(times), pushed.windows, counts, pushed.packed)
@@ -185,6 +212,22 @@ class SeriesWindows:
             need = self._scales.learn_rows if cause == "scaling" else self.T
             out.append(Progress(state.names[row] or "", need - more, need, cause))
         return out
+
+    def full(self, state: PartitionState) -> NDArray[np.bool_]:
+        """Of which rows the next observation can be scored: the window is full, and its scaling known."""
+        slots = state.arrays[COMPONENT]
+        return np.asarray((slots["size"] >= self.T) & (slots["learnt"] >= self._scales.learn_rows))
+
+    @property
+    def need(self) -> int:
+        """Observations of a series of which nothing is known until the first is scored."""
+        return max(self.T, self._scales.learn_rows)
+
+    def go_on_from(self, slots: NDArray[Any], others: NDArray[Any]) -> None:
+        """Let empty records know what windows of another model know of the same series beside their values: its newest time, its step, how many it had."""
+        learnt = ("history", "minutes", "scaling", "learnt", "size", "tainted")
+        for name in set(slots.dtype.names or ()) & set(others.dtype.names or ()) - set(learnt):
+            slots[name] = others[name]
 
     def start_anew(self, state: PartitionState) -> None:
         """Records were missed: no window may reach across them, however near the event times on both sides are.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from operated_stream import START, STEP, OperatedStream, observations, write_model
@@ -235,21 +236,68 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     stream.stop(worker)
 
 
-def test_a_model_of_another_window_is_refused_with_the_mend_and_reset_lets_it_begin(stream: FiledStream) -> None:
+def other_model(file: Path, *, window: int = 24, channels: int = 1) -> Path:
+    times, noise = START + STEP * np.arange(-1000, 0), np.random.default_rng(0).normal(10, 1, (1000, channels))
+    save(train_metric({"quiet": (times, noise)}, [("zscore", {"window": window})], create("empirical")), file)
+    return file
+
+
+def test_a_model_of_another_window_learns_beside_the_old_one_and_takes_over_with_what_fires(
+    stream: FiledStream,
+) -> None:
+    worker = stream.start()
+    stream.send(*observations(0, 1300, 1200))
+    stream.wait(lambda: stream.offset() == 1300, worker)
+    fired = stream.alerts()[-1]
+    assert fired["status"] == "firing"
+
+    stream.write(model=other_model(stream.folder / "wider.model", window=48))
+    stream.wait(lambda: stream.taken(3), worker)
+    stream.send(*observations(1300, 1350))
+    stream.wait(lambda: stream.offset() == 1350, worker)
+    assert stream.decided()[2]["learning"] == [0]
+    assert "0:1300 (learns)" in stream.run("decisions", stream.name).output
+    (shown,) = stream.shown()
+    assert (shown["shadow"]["serial"], shown["shadow"]["offset"], shown["shadow"]["ready"]) == (3, 1300, 1)
+    told = "decision 3 learns in partition 0 since offset 1,300: 1 of 1 series, 50 of at most 512 observations"
+    assert told in stream.run("state", "show", stream.name).output
+
+    worker.send_signal(signal.SIGKILL)  # the old model lies where it lay, and is found
+    worker.wait()
+    worker = stream.start()
+    stream.send(*observations(1350, 1420, 1410))
+    stream.wait(lambda: stream.offset() == 1420, worker)
+    assert stream.decided()[2]["learning"] == []
+    assert stream.run("close", stream.name, "quiet", "--wait").exit_code == 0
+    stream.wait(lambda: stream.alerts()[-1]["change"] == "closed", worker)
+    records = once(stream.alerts())
+    assert {key[0] for key in records} == {fired["id"]}  # it went on, and nothing fired anew
+    assert sorted(key[1] for key in records) == list(range(len(records)))
+    last = stream.alerts()[-1]
+    assert stream.shown()[0]["model"] == last["detector"]["model"] != fired["detector"]["model"]
+    assert "the shadow judges from here on" in stream.stop(worker)
+
+
+def test_how_long_a_model_learns_is_said_before_it_is_decided(stream: FiledStream) -> None:
     stream.send(*observations(0, 100))
     stream.work_until(100)
-    import numpy as np
+    stream.write(model=other_model(stream.folder / "wider.model", window=48))
+    tried = stream.run("apply", "--dry-run")
+    assert "by shadow: learns about 64 observations of each series" in tried.output, (tried.output, tried.exception)
+    stream.write(level=2.0)
+    assert "by shadow" not in stream.run("apply", "--dry-run").output
 
-    times, noise = 1_700_000_000_000 + 60_000 * np.arange(-1000, 0), np.random.default_rng(0).normal(10, 1, (1000, 1))
-    wider = stream.folder / "wider.model"
-    save(train_metric({"quiet": (times, noise)}, [("zscore", {"window": 48})], create("empirical")), wider)
-    stream.write(model=wider)
+
+def test_a_model_of_other_channels_is_refused_with_the_mend_and_reset_lets_it_begin(stream: FiledStream) -> None:
+    stream.send(*observations(0, 100))
+    stream.work_until(100)
+    stream.write(model=other_model(stream.folder / "two.model", channels=2))
     worker = stream.start()
     _, errors = worker.communicate(timeout=60)
     assert worker.returncode == 2
-    assert "a window of 48, and the state is of 24" in " ".join(errors.split())
+    assert "channels: 2, and the state is of 1" in " ".join(errors.split())
     assert "tidewatch state reset" in errors
-    assert "a window of 48" in stream.refused("apply")
+    assert "channels: 2" in stream.refused("apply")
     assert stream.run("state", "reset", stream.name, "--yes").exit_code == 0
     stream.work_until(100)
     assert stream.shown()[0]["offset"] == 100

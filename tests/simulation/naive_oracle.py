@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
-from pipeline.partition.carrying import applied, hold
+from pipeline.partition.carrying import applied, hold, looked
 from pipeline.partition.decisions import IN_FORCE, Line, come_due, unpacked
 from pipeline.partition.growth import OUTDATED_CONTROL
 from pipeline.partition.stream import PartitionCore, Stream
@@ -88,7 +88,7 @@ def undisturbed(
     state = None if branch is None else branch.state
     if known is not None and known[0].states[known[1]] is not None:
         state = known[0].states[known[1]]
-    core = streams(unpacked((state or {}).get(IN_FORCE))).core(partition)
+    core = streams.core(unpacked((state or {}).get(IN_FORCE)), partition)
     if state is not None:
         core.state.restore(state)
         hold(core, unpacked(core.state.in_force))
@@ -108,7 +108,12 @@ def undisturbed(
         oracle.states.append(core.state.snapshot(everything=True) if begun else None)
         if branch is None or record.offset >= branch.start:
             core, said = _decide(core, ahead, record.offset, streams, oracle if begun else None)
+            if (effect := looked(core, unpacked(core.state.in_force), record.offset, streams)) is not None:
+                core = effect.core
+                said += [a.message(core.stream.settings.alert_topic) for a in effect.alerts]
             alerts, others = _record(core.stream, core, record, streams)
+            if effect is not None and (topic := core.stream.settings.score_topic):
+                others = [s.message(topic) for s in effect.scores] + others
             oracle.messages += said + alerts if begun else []
             oracle.messages += others if branch is None or record.offset >= branch.until else []
         oracle.published.append(len(oracle.messages))

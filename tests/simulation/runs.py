@@ -62,7 +62,7 @@ from pipeline.partition.decisions import (
 from pipeline.partition.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
-from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
 from pipeline.steps.clock.absence import TOGETHER
@@ -244,7 +244,7 @@ class Simulation:
         self.entries: dict[int, list[Entry]] = defaultdict(list)
         self.taken: dict[int, list[Line]] = defaultdict(list)
         self.wrong = [0.0] * WORKERS  # seconds by which each worker's clock is
-        self.own = Streams(self.scenario.stream)
+        self.own = self._streams(self.scenario.stream)
         self.files = [self.own] * WORKERS
         self._allow()
         self._seen: dict[tuple[str, ...], Message] = {}
@@ -337,7 +337,7 @@ class Simulation:
             self._later(0.3, self.redis.empty)  # what the dead had sent is there by then
 
     def _changed(self, which: float) -> Streams:
-        """A worker's settings as somebody wrote them anew; only what leaves the rows of series as they are."""
+        """A worker's settings as somebody wrote them anew."""
         settings = self.scenario.stream.settings
         threshold = settings.threshold.model_copy(
             update={"level": round(1.0 + 2 * which, 1), "hysteresis": round(2 * which, 1)}
@@ -345,11 +345,17 @@ class Simulation:
         method = "fixed" if int(which * 100) % 2 else "quantile"
         threshold = threshold.model_copy(update={"method": method})
         alerts = settings.alerts.model_copy(update={"resolve_count": 1 + int(4 * which)})
-        stream = self.scenario.stream
+        # Every third brings another model, which learns first: another window, of a table other detectors.
+        stream = self.scenario.stream if int(which * 10_000) % 3 else self.scenario.other
         late = timedelta(minutes=3 * (int(which * 1000) % 2)) if stream.model.kind == "metric" else timedelta(0)
         update = {"threshold": threshold, "alerts": alerts, "probation": int(20 * which), "lateness": late}
         changed = settings.model_copy(update=update)
-        return Streams(create_stream(changed, stream.model, stream.scorer))
+        return self._streams(create_stream(changed, stream.model, stream.scorer))
+
+    def _streams(self, own: Stream) -> Streams:
+        """With the models of old and new settings files at hand."""
+        both = {of.model.hash: of for of in (self.scenario.stream, self.scenario.other)}
+        return Streams(own, find_model=lambda name, _: both[name].model, scorer=lambda model: both[model.hash].scorer)
 
     async def _decide(self, fault: Fault) -> None:
         """Somebody at a command line; tries until the store answers."""
@@ -487,7 +493,7 @@ class Simulation:
             self._branch(loop.partition, Branch(state, start, rebuild.until, rebuild.end, rebuild.told, held))
 
     def _copy_of(self, loop: PartitionLoop) -> PartitionCore:
-        core = loop.stream.core(loop.partition)
+        core = self.own.core(unpacked(loop.core.state.in_force), loop.partition)
         core.state.restore(loop.core.state.snapshot(everything=True))
         return core
 
@@ -699,7 +705,7 @@ class Simulation:
 
     def _judge_open(self, partition: int, branch: Branch | None, oracle: Oracle, fields: Mapping[str, bytes]) -> None:
         """Whatever the topic says is open is open; but for what a worker that had lost the partition said behind its owner's back."""
-        core = self.own(unpacked(fields.get(IN_FORCE))).core(partition)
+        core = self.own.core(unpacked(fields.get(IN_FORCE)), partition)
         core.state.restore(fields)
         newest: dict[str, Alert] = {}
         for message in self.broker.out[self.scenario.stream.settings.alert_topic]:

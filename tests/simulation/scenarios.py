@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ class Scenario:
     """A stream, its input, and what an undisturbed run makes of it."""
 
     stream: Stream
+    other: Stream
+    """The same with another model."""
     partitions: list[Partition]
     oracle: list[Oracle]
 
@@ -79,7 +82,7 @@ def name(who: str, partition: int) -> str:
 @contextmanager
 def small_numbers() -> Iterator[None]:
     """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, a look for who waits every 8 to 32,
-    three observations that wait at most, small portions of foreign messages, few unacknowledged messages: borders everywhere."""
+    three observations that wait at most, shadows that are soon live, small portions of foreign messages, few unacknowledged messages: borders everywhere."""
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
         patch("pipeline.partition.stream.EVICT_EVERY", 16),
@@ -96,6 +99,9 @@ def small_numbers() -> Iterator[None]:
         patch("pipeline.partition.loop.TELL_EVERY", 4.0),
         patch("pipeline.steps.clock.waiting.OFTEN", 8),
         patch("pipeline.steps.clock.waiting.ROOM", 3),
+        patch("pipeline.partition.shadows.shadow.FEWEST", 4),
+        patch("pipeline.partition.shadows.shadow.LONGEST", 1),
+        patch("detectors.thresholds.READY", 4),
         patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
         patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
     ):
@@ -157,7 +163,13 @@ def scenario(number: int, first: int | None = None, count: int = PARTITIONS) -> 
     partitions = [_partition(rows(chance, p), chance) for p in range(count)]
     if first is not None:
         partitions = [Partition(log.records[:first], log.records[first].offset) for log in partitions]
-    return Scenario(stream, partitions, [undisturbed(stream, p, log) for p, log in enumerate(partitions)])
+    detectors = _other_detectors(model)
+    known = {name: np.repeat(of, len(detectors)) for name, of in model.calibrations.items()}
+    other = dataclasses.replace(model, hash="other", detectors=detectors, calibrations=known)
+    if judged:
+        other = _judged_model(other)
+    more = create_stream(settings, other, WaitingScorer(other))
+    return Scenario(stream, more, partitions, [undisturbed(stream, p, log) for p, log in enumerate(partitions)])
 
 
 def _metric_model() -> Model:
@@ -165,14 +177,26 @@ def _metric_model() -> Model:
     return _model("metric", detector, None, interval={name(who, p): MINUTE for who in KNOWN for p in range(PARTITIONS)})
 
 
-def _judged_model() -> Model:
+def _other_detectors(model: Model) -> tuple[Detector, ...]:
+    """One of another window; of a table one more."""
+    channels = model.channels
+    detector: Detector = ZScore(ZScoreConfig(window=3))
+    if model.kind == "table":
+        detector = Random(DetectorConfig(window=1, channels=channels, seed=3))
+    detector.fit(
+        np.random.default_rng(3).normal(size=(8, model.window - (model.kind == "metric"), channels)).astype(np.float32)
+    )
+    return (detector,) if model.kind == "metric" else (*model.detectors, detector)
+
+
+def _judged_model(of: Model | None = None) -> Model:
     """Most known series have a history, some of them one that reaches into the log."""
     chance = np.random.default_rng(2)
     histories = {}
     for i, (who, partition) in enumerate((who, p) for who in KNOWN[:-1] for p in range(PARTITIONS)):
         times = (1_000_000 - 200 + 4 * i + np.arange(180)) * MINUTE
         histories[name(who, partition)] = times, chance.normal(10, 1, (180, 1))
-    return with_judgement(_metric_model(), histories)
+    return with_judgement(_metric_model() if of is None else of, histories)
 
 
 def _table_model() -> Model:

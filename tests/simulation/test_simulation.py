@@ -294,6 +294,16 @@ class Unaware(PartitionLoop):
         pass
 
 
+class Impatient(PartitionLoop):
+    """Whether a shadow is live is looked at where a batch begins."""
+
+    def _look(self, offset: int) -> int | None:
+        if self.core.shadow is not None:
+            self.core.shadow.look_again(self.core.state, -1_000)
+        super()._look(offset)
+        return None
+
+
 class Restless(PartitionLoop):
     """Event time goes on before anybody reads so in the log."""
 
@@ -318,6 +328,7 @@ def test_whoever_slept_publishes_nothing_behind_what_its_successor_takes() -> No
 
 DECIDING = ("somebody decides", "settings file changed", "pause", "rebalance", "crash")
 FORGETTING = ("somebody decides", "crash", "store restored", "all dead, store emptied")
+LEARNING = ("settings file changed",)
 TICKING = ("clock set", "pause", "rebalance", "crash")
 
 
@@ -344,6 +355,7 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
         pytest.param(Parts(decisions=Unread), TICKING, id="a zombie's tick, or one of a wrong clock"),
+        pytest.param(Parts(loop=Impatient), LEARNING, id="a shadow that takes over where a batch begins"),
         pytest.param(Parts(loop=Restless), TICKING, id="event time that is in no log"),
     ],
 )

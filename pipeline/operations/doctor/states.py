@@ -12,11 +12,14 @@ from pipeline.embedded.servers import TANSU
 from pipeline.errors import ForeignState, TidewatchError
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Bounds
+from pipeline.operations.deciding import found_model
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.operations.doctor.kafka import details_of, judged_clock
 from pipeline.operations.state_admin import Administration, checkpoints, opened
+from pipeline.partition.carrying import in_force_of
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
+from pipeline.partition.streams import Streams
 from pipeline.settings import Settings, StreamSettings
 from pipeline.steps.clock.event_time import APART, told
 from pipeline.steps.state import series_of
@@ -140,11 +143,15 @@ def idle_selectors(settings: StreamSettings, names: Sequence[str]) -> Iterator[F
 def _clocks(stream: Stream, stored: Mapping[int, Checkpoint]) -> Iterator[Finding]:
     """Series whose clock is far from what the others of their partition say."""
     for partition, checkpoint in stored.items():
-        core = stream.core(partition)
         try:
+            held = in_force_of(checkpoint)
+            core = Streams(stream, find_model=found_model).core(held, partition)
             core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
-        except ForeignState:  # said elsewhere
+        except TidewatchError:  # said elsewhere
             continue
+        if held.shadow is not None and (standing := core.standing) is not None:
+            text = f"decision {held.shadow.serial} learns in partition {partition} since offset {held.shadow.offset:,}, and judges when it is live: {standing}"
+            yield Finding(f"shadow {stream.name}", "ok", text)
         if apart := core.clock.apart(APART):
             named = ", ".join(f"{name[:80]!r} is {told(by)}" for name, by in apart[:3])
             more = f" (and {len(apart) - 3} more)" if len(apart) > 3 else ""

@@ -22,8 +22,9 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.carrying import applied
+from pipeline.partition.carrying import applied, looked
 from pipeline.partition.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
+from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
@@ -109,7 +110,7 @@ class Replay:
     def of(cls, place: Place, partition: int, without: Collection[int] = ()) -> Replay:
         """With the decisions as the partition took them; but not those of these serials."""
         streams, taken = place.streams, list(_without(place.taken.get(partition, ()), without))
-        return cls._begun(place, streams(InForce()).core(partition), streams, taken)
+        return cls._begun(place, streams.core(InForce(), partition), streams, taken)
 
     @classmethod
     def under(cls, place: Place, stream: Stream, partition: int) -> Replay:
@@ -130,7 +131,8 @@ class Replay:
         """What records hold; what was decided among them takes effect where it was taken. Each is to be processed before the next."""
         for part in self._cut(records):
             self._decide(int(part.offsets[0]))
-            yield from self.place.decoded(self.core.stream.decoder, part)
+            for piece in cut(part, self._look):
+                yield from self.place.decoded(self.core.stream.decoder, piece)
 
     def process(self, observations: Observations) -> Iterator[tuple[Step, Settled]]:
         """Process observations under what is in force. A budget that series share is shared by those of all partitions."""
@@ -140,7 +142,7 @@ class Replay:
     def settled(self, part: Observations) -> tuple[Step, Settled]:
         """Process one part of what goes on (`PartitionCore.parts`)."""
         step = self.core.push(part)
-        return step, self.core.settle(step, self.core.stream.scorer.score_now(step.pushed.windows.x))
+        return self.core.settled_now(step)
 
     def _cut(self, records: RecordBatch) -> Iterator[RecordBatch]:
         while len(records):
@@ -151,6 +153,12 @@ class Replay:
                 return
             yield records.before(border)
             records = records.since(border)
+
+    def _look(self, offset: int) -> int | None:
+        """Look at the shadow, where there is one and it is time to; when it is time again."""
+        if (effect := looked(self.core, self.in_force, offset, self.streams)) is not None:
+            self.core, self.in_force = effect.core, effect.in_force
+        return None if self.core.shadow is None else self.core.shadow.next_look(self.core.state)
 
     def _decide(self, position: int) -> None:
         while due := come_due(self.ahead, self.in_force, position):

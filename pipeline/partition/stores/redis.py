@@ -128,6 +128,13 @@ class RedisStore:
             offset, sequence = await _awaited(self._redis.hmget(self._key(stream, partition), ["offset", "sequence"]))
         return None if offset is None or sequence is None else Progress(int(offset), int(sequence))
 
+    async def field(self, stream: str, partition: int, name: str) -> bytes | None:
+        """One field of the last checkpoint; None where it has none. For people, not for workers."""
+        async with self._translated():
+            value: bytes | None
+            (value,) = await _awaited(self._redis.hmget(self._key(stream, partition), [f"f:{name}"]))
+        return value
+
     async def series(self, stream: str, partition: int) -> list[str]:
         """Names of the series of the last checkpoint, without what is known of them. For people, not for workers."""
         key = self._key(stream, partition)

@@ -123,5 +123,9 @@ def test_event_time_and_how_many_clocks_are_far_from_it() -> None:
     metrics.clocks("taxi", 3, 1_500, [("x", 10**9), ("y", -(10**9))])
     assert value(registry, "tidewatch_event_time_seconds", partition="3") == 1.5
     assert value(registry, "tidewatch_clocks_apart", partition="3") == 2
+    for ready in (None, 0.25):
+        metrics.shadow("taxi", 3, ready)
+        assert value(registry, "tidewatch_shadow_ready_ratio", partition="3") == ready
     metrics.forget("taxi", 3)
     assert value(registry, "tidewatch_clocks_apart", partition="3") is None
+    assert value(registry, "tidewatch_shadow_ready_ratio", partition="3") is None

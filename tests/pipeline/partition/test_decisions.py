@@ -20,7 +20,7 @@ from pipeline.alerts.lifecycle import FIRING
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
-from pipeline.partition.carrying import applied, differing, hold, in_force_after, shape_of
+from pipeline.partition.carrying import applied, hold, in_force_after, shape_of
 from pipeline.partition.decisions import (
     Acknowledge,
     Close,
@@ -341,27 +341,42 @@ def test_another_budget_is_judged_by_at_once_and_keeps_the_usual_steps() -> None
     assert of.apply(learnt, row, np.zeros(1), none) < stricter.apply(learnt, row, np.zeros(1), none)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("level", "quantile"), ("quantile", "level"), ("level", "budget"), ("pot", "budget")]
-)
-def test_another_threshold_method_learns_anew_and_leaves_the_rest(before: str, after: str) -> None:
+@pytest.mark.parametrize(("before", "after"), [("quantile", "level"), ("pot", "level"), ("budget", "level")])
+def test_a_level_of_ones_own_judges_at_once_and_leaves_the_rest(before: str, after: str) -> None:
     stream = changed(stream_of("metric"), threshold=METHODS[before])
     core = stream.core(0)
     process(core, LOG[:150], 0)
     kept, open_ids = rows(core, *KEPT), ids(core)
     now, alerts, _ = take(core, changed(stream_of("metric"), threshold=METHODS[after]), 150)
     assert alerts == []
-    assert (rows(now, *KEPT), ids(now)) == (kept, open_ids)
-    learnt = now.state.arrays["threshold"]
-    if after == "budget":  # the usual step of each series was known
-        assert (learnt["interval"] == now.state.arrays["windows"]["interval"]).all()
-        assert learnt["interval"].any()
-    else:
-        assert not learnt.tobytes().strip(b"\0")
+    assert (now.shadow, rows(now, *KEPT), ids(now)) == (None, kept, open_ids)
+    assert not now.state.arrays["threshold"].tobytes().strip(b"\0")
     again = now.stream.core(0)
     again.state.restore(now.state.snapshot())  # all pages are written anew: they are laid out otherwise
     assert again.state.snapshot(everything=True) == now.state.snapshot(everything=True)
     process(now, LOG[150:], 150)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("level", "quantile"), ("level", "budget"), ("pot", "budget"), ("quantile", "pot")]
+)
+def test_a_threshold_method_that_learns_does_so_beside_the_old_one(before: str, after: str) -> None:
+    """From what is known: of a budget, the usual step of each series. When it takes over: tests/pipeline/partition/shadows."""
+    stream = changed(stream_of("metric"), threshold=METHODS[before])
+    core = stream.core(0)
+    process(core, LOG[:150], 0)
+    kept, open_ids = rows(core, *KEPT, "threshold"), ids(core)
+    now, alerts, held = take(core, changed(stream_of("metric"), threshold=METHODS[after]), 150)
+    assert alerts == []
+    assert now.shadow is not None
+    assert held.shadow is not None
+    assert (rows(now, *KEPT, "threshold"), ids(now)) == (kept, open_ids)
+    learnt = now.state.arrays["shadow.threshold"]
+    if after == "budget":
+        assert (learnt["interval"] == now.state.arrays["windows"]["interval"]).all()
+        assert learnt["interval"].any()
+    else:
+        assert not learnt.tobytes().strip(b"\0")
 
 
 def test_probation_holds_for_new_series_and_for_those_that_are_in_it() -> None:
@@ -404,32 +419,7 @@ def test_a_model_of_the_same_shape_brings_its_calibration_and_the_alert_keeps_it
     assert open_ids <= {decode_alert(alert).id for alert in process(now, LOG[at:], at)}
 
 
-@pytest.mark.parametrize("kind", ["window", "table", "members"])
-def test_another_shape_is_refused_in_words_and_changes_nothing(kind: str) -> None:
-    core, at = firing()
-    stream = core.stream
-    if kind == "table":
-        other = stream_of("table")
-    elif kind == "window":
-        detector = ZScore(ZScoreConfig(window=9))
-        detector.fit(np.zeros((8, 9, 1), np.float32))
-        other = other_model(stream, detectors=(detector,))
-    else:
-        other = other_model(stream, detectors=stream.model.detectors * 2)
-    streams, held = Streams(stream), InForce(1, 0, decided(stream.settings), "")
-    streams.add(other)
-    before = core.state.snapshot(everything=True)
-    what = SettingsOf(decided(other.settings), other.model.hash, shape_of(other))
-    effect = applied(
-        core,
-        held,
-        Taken("frozen", 0, "a", at, (decision(2, what),), "t"),
-        streams if other.model.hash else lambda _: other,
-    )
-    assert effect.refused == differing(shape_of(stream), shape_of(other)) != ""
-    assert (effect.in_force.serial, effect.in_force.settings) == (2, held.settings)
-    fields = effect.core.state.snapshot(everything=True)
-    assert {n: f for n, f in fields.items() if n != "in_force"} == before
+# Another window, other members, another kind: tests/pipeline/partition/shadows/test_shadow.py
 
 
 # What people say of alerts

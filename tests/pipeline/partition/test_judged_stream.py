@@ -17,7 +17,7 @@ from detectors.calibration import create
 from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.training import train_metric
-from pipeline.partition.carrying import carried, differing, shape_of
+from pipeline.partition.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import PartitionCore, create_stream
 from pipeline.settings import StreamSettings, ThresholdSettings
 from pipeline.steps.batches import Observations
@@ -200,19 +200,20 @@ def test_another_model_s_judgement_begins_anew_in_every_series(model: Model) -> 
     taken = carried(core, new)
     fresh = new.core(0)
     fresh.state.rows_of(["a", "x"])
-    fresh.judge_anew()
+    fresh.learning.judge_anew(fresh.state)
     for name in ("judgement", "history"):
         assert np.array_equal(taken.state.arrays[name], fresh.state.arrays[name])
     assert taken.state.arrays["judgement"]["known"][:2].tolist() == [2, 0]
 
 
-def test_a_stream_with_a_judgement_does_not_take_over_a_state_without(model: Model) -> None:
+def test_a_judgement_learns_beside_what_judged_without_one(model: Model) -> None:
     alone = create_stream(
         StreamSettings(name="waves", model=Path("unused")), replace(model, judgement=None, histories={})
     )
     judged = create_stream(StreamSettings(name="waves", model=Path("unused")), model)
-    assert differing(shape_of(alone), shape_of(judged)) == "detectors judgement+zscore, and the state is of zscore"
-    assert differing(shape_of(judged), shape_of(judged)) == ""
+    assert differing(shape_of(alone), shape_of(judged)) == ""
+    assert learns_first(alone, judged)
+    assert not learns_first(judged, judged)
 
 
 @pytest.mark.parametrize("cuts", [(), (LEARNT + 7, 705, 706, 716, 717, 940), tuple(range(LEARNT + 100, 760))])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from detectors.calibration import create
 from detectors.model import Model
 from detectors.training import all_rows, train_table
-from pipeline.partition.carrying import carried, differing, shape_of
+from pipeline.partition.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import PartitionCore, create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
 from pipeline.steps.batches import Observations
@@ -132,7 +132,7 @@ def test_a_level_of_one_s_own_is_one_of_how_rare_the_score_is(model: Model) -> N
     assert all(0 <= s.score <= 12 for s in scores)
 
 
-def test_another_model_measures_by_what_it_learnt_and_one_without_a_ranking_is_refused(model: Model) -> None:
+def test_another_model_measures_by_what_it_learnt_and_one_without_a_ranking_learns_first(model: Model) -> None:
     core, _, _ = run(model)
     given = StreamSettings(name="rows", model=Path("unused"))
     other = create_stream(given, replace(model, hash="other"))
@@ -141,4 +141,6 @@ def test_another_model_measures_by_what_it_learnt_and_one_without_a_ranking_is_r
     assert model.outlying is not None
     assert state["tail"][0].tobytes() == model.outlying.series["web"].tail.tobytes()
     without = create_stream(given, replace(model, outlying=None))
-    assert differing(shape_of(core.stream), shape_of(without)) == "a ranking of rows of another form, or none"
+    assert not differing(shape_of(core.stream), shape_of(without))
+    assert learns_first(core.stream, without)
+    assert not learns_first(core.stream, other)
