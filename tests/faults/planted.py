@@ -7,10 +7,12 @@ shorter or longer than the product's. None has a way in through the product: the
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partialmethod
 from pathlib import Path
@@ -27,7 +29,7 @@ from pipeline.cli import main
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.health import Health
 from pipeline.partition import loop, stream
-from pipeline.partition.decisions import Decisions
+from pipeline.partition.decisions import Decision, Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stores import redis as stores
@@ -214,6 +216,44 @@ def dies_behind_a_tick() -> None:
     Decisions.tick = tick  # type: ignore[method-assign]
 
 
+def _stops(behind: bool, stop: Callable[[], None]) -> None:
+    """Something happens where a partition takes what people decide: just before it writes the line, or behind that, before anything follows."""
+    take = Decisions.take
+
+    async def stopping(self: Decisions, decisions: Sequence[Decision], position: int) -> None:
+        if behind:
+            await take(self, decisions, position)
+        if self.in_force.serial:  # else it is the settings that the partition begins with
+            log.info(HOLE)
+            await asyncio.sleep(5.0)  # all partitions come here
+            stop()
+        if not behind:
+            await take(self, decisions, position)
+
+    Decisions.take = stopping  # type: ignore[method-assign]
+
+
+def sleeps_before_it_takes() -> None:
+    """It falls asleep just before it writes that it takes a decision, in all partitions."""
+    _stops(False, _sleep_once())
+
+
+def sleeps_behind_a_decision() -> None:
+    """It falls asleep when it has taken a decision, in all partitions, and nothing of it is in the store."""
+    _stops(True, _sleep_once())
+
+
+def _sleep_once() -> Callable[[], None]:
+    slept: list[bool] = []
+
+    def sleep() -> None:
+        if not slept:
+            slept.append(True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return sleep
+
+
 def next_version() -> None:
     """A later version, whose state format is one on; it reads today's."""
     today = state.FORMAT
@@ -237,6 +277,8 @@ PLANTS: Mapping[str, Callable[[], None]] = {
         hears_quickly,
         impatient,
         dies_behind_a_tick,
+        sleeps_before_it_takes,
+        sleeps_behind_a_decision,
         next_version,
     )
 }

@@ -117,7 +117,7 @@ def _first_after(outcome: Outcome, reference: Outcome, gone: dict[int, int]) -> 
 
     def first(of: Outcome) -> dict[str, int]:
         found: dict[str, int] = {}
-        for (partition, offset), message in sorted(of.scores.items()):
+        for (partition, offset, *_), message in sorted(of.scores.items()):
             if offset >= gone[partition]:
                 found.setdefault(body(message)["series"], offset)
         return found

@@ -31,6 +31,7 @@ from faults.recording import PARTITIONS, PROBATION, Recording
 from kafka_fixtures import committed_offsets
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
+from pipeline.partition.decisions import Entry, Taken, decode_entry, valid
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ class Outcome:
     offsets: dict[int, int] = field(default_factory=dict)
     states: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     alerts: dict[tuple[str, int], Message] = field(default_factory=dict)
-    scores: dict[tuple[int, int], Message] = field(default_factory=dict)
+    scores: dict[tuple[int, int, str, int], Message] = field(default_factory=dict)
     letters: dict[tuple[str, str], Message] = field(default_factory=dict)
     repeated: Counter[str] = field(default_factory=Counter)
     torn: list[str] = field(default_factory=list)
@@ -140,6 +141,7 @@ class World:
         self._settings = {"checkpoint_every": "300ms", "session_timeout": "6s", **settings}
         self._model = model
         self.alert_policy: dict[str, Any] = {}
+        self.stream_settings: dict[str, Any] = {}
         self._publisher: Publisher | None = None
         self.create_topic(replicas)
 
@@ -247,9 +249,34 @@ class World:
             "streams": [{
                 "name": STREAM, "topic": self.topic, "model": str(self._model), "probation": PROBATION,
                 "alert_topic": f"{self.name}.alerts", "score_topic": f"{self.name}.scores",
+                "decision_topic": f"{self.name}.decisions", **self.stream_settings,
                 "threshold": {"level": 3.0}, "alerts": {"update_every": "10m", "resolve_count": 6, **self.alert_policy},
             }],
         }  # fmt: skip
+
+    # People
+
+    def decide(self, verb: str, *arguments: str) -> None:
+        """What somebody says at a command line: `tidewatch VERB faults ...`."""
+        file = self.folder / "decide.toml"
+        file.write_text(tomli_w.dumps(self.settings("", self.store.url)))
+        command = [sys.executable, "-m", "pipeline", verb, STREAM, *arguments, "--config", str(file)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def entries(self, partition: int) -> list[Entry]:
+        """What the topic of decisions says of a partition, in order."""
+        lines = [decode_entry(value or b"") for _, value, _ in self.read(f"{self.name}.decisions")]
+        return [line for line in lines if line is not None and line.partition == partition]
+
+    def taken(self) -> dict[int, list[tuple[int, int]]]:
+        """What counts of it: of each partition (serial, offset), the settings that it began with left out."""
+        found = {p: self.entries(p) for p in range(self.partitions)}
+        lines = {p: valid(entries, entries[0].log) for p, entries in found.items() if entries}  # type: ignore[union-attr]
+        return {
+            p: [(t.serial, t.offset) for t in of if isinstance(t, Taken) and t.serial > 1] for p, of in lines.items()
+        }
 
     # What is there
 
@@ -368,7 +395,7 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._running.close()
-        for topic in ("observations", "alerts", "scores", "observations.dlq"):
+        for topic in ("observations", "alerts", "scores", "observations.dlq", "decisions"):
             name = f"{self.name}.{topic}"
             with suppress(KafkaException):  # it was never made
                 self.admin.delete_topics([name], operation_timeout=10)[name].result(15)
@@ -396,9 +423,9 @@ def _alert_identity(message: Message) -> tuple[str, int]:
     return found["id"], found["sequence"]
 
 
-def _score_identity(message: Message) -> tuple[int, int]:
-    found = body(message)
-    return found["partition"], found["offset"]
+def _score_identity(message: Message) -> tuple[int, int, str, int]:
+    found = body(message)  # several observations that waited may go on with one record
+    return found["partition"], found["offset"], found["series"], found["timestamp"]
 
 
 def _letter_identity(message: Message) -> tuple[str, str]:

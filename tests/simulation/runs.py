@@ -722,9 +722,9 @@ class Simulation:
                 raise Violation(f"partition {partition}: an alert of {series} stays open for ever: {alert}")
 
 
-def shortest(run: Run, parts: Parts = Parts()) -> tuple[Run, Outcome]:
-    """The smallest failing run found: faults and records are left out while it still fails."""
-    outcome = simulate(run, parts)
+def shortest(run: Run, parts: Parts = Parts(), outcome: Outcome | None = None) -> tuple[Run, Outcome]:
+    """The smallest failing run found: faults and records are left out while it still fails. `outcome` is how it failed, if that is known."""
+    outcome = simulate(run, parts) if outcome is None else outcome
     assert outcome.problem is not None
     smaller = True
     while smaller:

@@ -68,7 +68,7 @@ def test_all_partitions_stand_at_the_newest_file_whoever_restarts_when(seeds: It
     for seed in seeds:
         outcome = simulate(rolling(seed))
         if outcome.problem is not None:
-            pytest.fail(report(*shortest(rolling(seed))), pytrace=False)
+            pytest.fail(report(*shortest(rolling(seed), outcome=outcome)), pytrace=False)
         assert stands_at_the_newest(outcome), (seed, levels(outcome))
 
 

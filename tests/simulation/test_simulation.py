@@ -44,7 +44,7 @@ def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
         outcome = simulate(run_of(seed))
         happened.update(outcome.happened)
         if outcome.problem is not None:
-            pytest.fail(report(*shortest(run_of(seed))), pytrace=False)
+            pytest.fail(report(*shortest(run_of(seed), outcome=outcome)), pytrace=False)
     # A simulation that never gets into trouble proves nothing.
     for trouble in (
         "checkpoint refused",
