@@ -35,10 +35,10 @@ def test_a_zombie_takes_no_decision(new_world: Callable[..., World]) -> None:
     world = new_world()
     ends = _wake_a_zombie(world)
     world.decide("silence", "nab-1*", "--until", "2035-01-01T00:00Z")
-    world.wait_for(lambda: len(_offsets(world, 3)) == PARTITIONS, "the next decision")
+    world.wait_for(lambda: len(_offsets(world, 4)) == PARTITIONS, "the next decision")
     world.feed()
     first = world.finish()
-    assert _offsets(world, 2) == ends
+    assert _offsets(world, 3) == ends
     ZOMBIE.held(f"{len(_refused(world))} lines of a zombie; {_read_anew(world, first)}")
 
 
@@ -46,11 +46,11 @@ def _wake_a_zombie(world: World) -> dict[int, int]:
     """A worker sleeps where it would take a decision, another one takes it, the sleeper wakes up; where it was taken."""
     zombie = world.start(plant="sleeps_before_it_takes")
     _fed_and_decided(world, zombie, "nab-[0-2]*")
-    assert _offsets(world, 2) == {}
+    assert _offsets(world, 3) == {}
     world.feed(0.7)  # so its successor does not take it where the sleeper would
     ends = world.ends()
     world.start()
-    world.wait_for(lambda: _offsets(world, 2) == ends, "what its successor takes, behind all that may be said")
+    world.wait_for(lambda: _offsets(world, 3) == ends, "what its successor takes, behind all that may be said")
     world.feed(0.8)
     world.wait_for(world.settled, "its successor going on")
     zombie.resume()
@@ -71,7 +71,7 @@ def test_a_decision_is_taken_by_the_line_whatever_becomes_of_owner_and_store(
         client.save()
     _fed_and_decided(world, owner, "nab-0*")
     ends = world.ends()
-    assert _offsets(world, 2) == ends
+    assert _offsets(world, 3) == ends
     if "killed" in between:
         owner.kill()
     if "Redis" in between:
@@ -85,7 +85,7 @@ def test_a_decision_is_taken_by_the_line_whatever_becomes_of_owner_and_store(
         world.start()
     world.feed()
     first = world.finish()
-    assert _offsets(world, 2) == ends
+    assert _offsets(world, 3) == ends
     BETWEEN.held(_read_anew(world, first), between)
 
 
@@ -123,7 +123,7 @@ def _refused(world: World) -> list[Taken]:
 def _read_anew(world: World, first: Outcome) -> str:
     """A worker that knows nothing but the log and the topic of decisions publishes all again, the same, and comes to the same state."""
     assert not first.torn
-    assert all(len([t for t in of if t[0] == 2]) == 1 for of in world.taken().values())
+    assert all(len([t for t in of if t[0] == 3]) == 1 for of in world.taken().values())
     with world.redis() as client:
         client.flushall()
     before = world.taken()

@@ -271,11 +271,11 @@ class World:
         return [line for line in lines if line is not None and line.partition == partition]
 
     def taken(self) -> dict[int, list[tuple[int, int]]]:
-        """What counts of it: of each partition (serial, offset), the settings that it began with left out."""
+        """What counts of it: of each partition (serial, offset), what it began with, settings and partitions, left out."""
         found = {p: self.entries(p) for p in range(self.partitions)}
         lines = {p: valid(entries, entries[0].log) for p, entries in found.items() if entries}  # type: ignore[union-attr]
         return {
-            p: [(t.serial, t.offset) for t in of if isinstance(t, Taken) and t.serial > 1] for p, of in lines.items()
+            p: [(t.serial, t.offset) for t in of if isinstance(t, Taken) and t.serial > 2] for p, of in lines.items()
         }
 
     # What is there
