@@ -242,7 +242,12 @@ async def _work(settings: Settings, file: Path | None) -> None:
         for name, count in partitions.items():
             metrics.stream(name, count)
         worker = settings.worker
-        intakes = Beside(settings, IntakeMetrics(registry)) if settings.intake and worker.intake else None
+        models = {stream.name: stream.model for stream in streams}
+        intakes = None
+        if worker.intake and (settings.intake or file is not None):
+            intakes = Beside(
+                settings, IntakeMetrics(registry), file, fits=lambda new: next(unfit(new.intake, models), "")
+            )
         if intakes is not None:
             metrics.health.include(intakes.health)
         if worker.metrics_port:
@@ -261,7 +266,7 @@ async def _work(settings: Settings, file: Path | None) -> None:
             metrics=metrics,
             deciding=deciding,
         )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, deciding.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, deciding, intakes)
         watching = asyncio.create_task(deciding.run())
         stack.callback(watching.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -385,6 +390,13 @@ async def _require(store: Store) -> None:
     """Ask for the state of nobody: that it is refused shows that the store is there. Raises StoreError."""
     with suppress(Refused):
         await store.load(Claim("", 0, "", -1))
+
+
+def _reload(deciding: Deciding, intakes: Beside | None) -> None:
+    """On SIGHUP: read the settings anew."""
+    deciding.reload()
+    if intakes is not None:
+        intakes.reload()
 
 
 def _stop(app: App, intakes: Beside | None, number: int) -> None:

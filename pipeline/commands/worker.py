@@ -43,13 +43,14 @@ def register(app: typer.Typer) -> None:
 
         Workers do so too, unless worker.intake is false: this is for an intake without a worker, on machines of its own.
         Exit code: 0 after an orderly stop, 2 after an expected error (one line). Start it again after either, anywhere, any number of
-        them: processes of one intake share its topics' partitions, and what is written twice counts once (docs/intake.md).
+        them: processes of one intake share its topics' partitions, and what is written twice counts once. A settings file that changes is
+        followed without a restart (docs/intake.md).
         """
         from pipeline import logs
-        from pipeline.settings import load_settings
+        from pipeline.settings import config_file, load_settings
 
         settings = load_settings(config)
         logs.configure(settings.worker.log_format, settings.worker.log_level)
         from pipeline.intake.hosting import run_intake
 
-        raise typer.Exit(run_intake(settings, names or ()))
+        raise typer.Exit(run_intake(settings, names or (), config or config_file()))

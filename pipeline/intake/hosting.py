@@ -1,7 +1,8 @@
 """Intakes as they run: alone (`tidewatch intake`), or beside a worker's streams, in a thread of their own.
 
 Alone, the first that cannot go on ends the process, and whoever started it starts it again. Beside a worker it is started again here, after a
-while, and scoring goes on: what is wrong is said in the log, by `/healthz` and by `tidewatch_intake_failing`.
+while, and scoring goes on: what is wrong is said in the log, by `/healthz` and by `tidewatch_intake_failing`. Both follow their settings file
+(`pipeline.intake.changes`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from pipeline.errors import SettingsError, TidewatchError
+from pipeline.intake.changes import Running, follow
 from pipeline.intake.health import IntakeHealth
 from pipeline.intake.metrics import IntakeMetrics
 from pipeline.intake.run import Intake
@@ -38,8 +40,13 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 Answer = TypeVar("Answer")
 
 
-def run_intake(settings: Settings, names: Collection[str] = ()) -> int:
+def run_intake(settings: Settings, names: Collection[str] = (), file: Path | None = None) -> int:
     """Run the intakes of these names, or all, until SIGTERM or SIGINT; returns the exit code.
+
+    Parameters
+    ----------
+    file
+        Where the settings are from, to be followed; None: from nowhere that could change.
 
     Raises
     ------
@@ -54,12 +61,17 @@ def run_intake(settings: Settings, names: Collection[str] = ()) -> int:
         raise SettingsError(
             "no intake is configured; add [[intake]] with a stream and topics to tidewatch.toml (docs/intake.md)"
         )
-    asyncio.run(_alone(settings, wanted))
+    asyncio.run(_alone(settings, names, file))
     return 0
 
 
-async def _alone(settings: Settings, wanted: Sequence[IntakeSettings]) -> None:
-    stopping = asyncio.Event()
+async def _alone(settings: Settings, names: Collection[str], file: Path | None) -> None:
+    stopping, asked = asyncio.Event(), asyncio.Event()
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wanted(of: Settings) -> list[IntakeSettings]:
+        return [intake for intake in of.intake if not names or intake.name in names]
+
     async with AsyncExitStack() as stack:
         registry, worker = CollectorRegistry(), settings.worker
         metrics = IntakeMetrics(registry)
@@ -68,16 +80,30 @@ async def _alone(settings: Settings, wanted: Sequence[IntakeSettings]) -> None:
             stack.enter_context(
                 serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host, token=token)
             )
-        running = [await stack.enter_async_context(_opened(settings, one, metrics, stopping)) for one in wanted]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        log.info("intake started", intakes=[i.name for i in wanted])
-        try:
-            async with asyncio.TaskGroup() as group:
-                for one in running:
-                    group.create_task(one.run())
-        except* Exception as errors:
-            raise errors.exceptions[0] from None
+
+        async def run(of: Settings, intake: IntakeSettings, ending: asyncio.Event) -> None:
+            try:
+                async with _opened(of, intake, metrics, ending) as one:
+                    await one.run()
+            except Exception as error:
+                if not failed.done():
+                    failed.set_exception(error)
+
+        for number, event in ((signal.SIGTERM, stopping), (signal.SIGINT, stopping), (signal.SIGHUP, asked)):
+            asyncio.get_running_loop().add_signal_handler(number, event.set)
+        running = Running(run)
+        await running.become(settings, wanted(settings))
+        log.info("intake started", intakes=[i.name for i in wanted(settings)])
+        following = asyncio.create_task(follow(file, settings, running, wanted, asked))
+        asked_to_stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait([failed, asked_to_stop, following], return_when=asyncio.FIRST_COMPLETED)
+        for task in (asked_to_stop, following):
+            task.cancel()
+        await asyncio.wait([following])  # it may be about to start one
+        await running.end()
+        for ended in (failed, following):
+            if ended.done() and not ended.cancelled():
+                ended.result()
     log.info("intake stopped")
 
 
@@ -86,13 +112,27 @@ class Beside:
 
     In a thread with an event loop of its own: reading thousands of foreign records in one go would hold up the worker's loop, and with it its
     heartbeats.
+
+    Parameters
+    ----------
+    file, fits
+        As `follow` has them.
     """
 
-    def __init__(self, settings: Settings, metrics: IntakeMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: IntakeMetrics,
+        file: Path | None = None,
+        fits: Callable[[Settings], str] = lambda _: "",
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._file = file
+        self._fits = fits
         self._asked = threading.Event()
         self._asked_at = 0.0
+        self._reload = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         # A daemon: at the end it is waited for only as long as a worker may take to stop.
@@ -111,6 +151,12 @@ class Beside:
     def start(self) -> None:
         """Begin; returns at once."""
         self._thread.start()
+
+    def reload(self) -> None:
+        """Read the settings anew soon; returns at once."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._reload.set)
 
     def stop(self) -> None:
         """Ask them to stop in order; returns at once, may be called again."""
@@ -135,17 +181,27 @@ class Beside:
         self._loop = asyncio.get_running_loop()
         if self._asked.is_set():
             return
-        log.info("intake started", intakes=[i.name for i in self._settings.intake], where="beside the streams")
-        await asyncio.gather(*(self._kept_up(intake, stopping) for intake in self._settings.intake))
-        log.info("intake stopped")
+        if self._settings.intake:
+            log.info("intake started", intakes=[i.name for i in self._settings.intake], where="beside the streams")
+        running = Running(self._kept_up)
+        await running.become(self._settings, self._settings.intake)
+        following = asyncio.create_task(
+            follow(self._file, self._settings, running, lambda of: of.intake, self._reload, fits=self._fits)
+        )
+        await stopping.wait()
+        following.cancel()
+        await asyncio.wait([following])  # it may be about to start one
+        await running.end()
+        if self._settings.intake:
+            log.info("intake stopped")
 
-    async def _kept_up(self, intake: IntakeSettings, stopping: asyncio.Event) -> None:
+    async def _kept_up(self, settings: Settings, intake: IntakeSettings, stopping: asyncio.Event) -> None:
         self._metrics.intake(intake.name)
         wait = FIRST_WAIT
         while not stopping.is_set():
             began = time.monotonic()
             try:
-                async with _opened(self._settings, intake, self._metrics, stopping) as one:
+                async with _opened(settings, intake, self._metrics, stopping) as one:
                     await one.run()
                 why = ""
             except TidewatchError as error:
@@ -155,6 +211,7 @@ class Beside:
                 why = f"an error of its own, {error!r} at {Path(frame.filename).name}:{frame.lineno}"
                 log.debug("traceback", exc_info=error)
             if not why:
+                self._metrics.failing(intake.name, "")
                 return
             if time.monotonic() - began > LONGEST_WAIT:
                 wait = FIRST_WAIT

@@ -1,7 +1,8 @@
 """Raw topics read by a consumer group: records of the partitions that this process holds, in order, bounded as a worker's.
 
 Which partitions these are the group decides, so any number of processes share the work. A partition is read on at the offset that the group has
-committed with the topic's id beside it; where that is another topic's of the same name (deleted and created again), from the beginning.
+committed with the topic's id beside it; where that is another topic's of the same name (deleted and created again), from the beginning. Beside the id stands
+which mapping reads the partition, and from which offset on (`pipeline.intake.changes`).
 """
 
 # ruff: noqa: SLF001  what aiokafka has fetched lies in its fetcher, which is private; `record_batches.install` refuses versions that were not tried
@@ -13,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import translate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -65,6 +66,20 @@ class AllToOne(AbstractPartitionAssignor):  # type: ignore[misc]
         """Nothing is kept."""
 
 
+class Begin(NamedTuple):
+    """Where a partition is read on.
+
+    Attributes
+    ----------
+    changed
+        Whether what lies before was read by another mapping.
+    """
+
+    topic_id: str
+    offset: int
+    changed: bool = False
+
+
 class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     """The consumer of one intake.
 
@@ -77,7 +92,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     ids
         Asks Kafka for the ids of topics.
     assigned, revoked
-        Told of the partitions with their topics' ids and where each begins; and before all are let go.
+        Told of the partitions, and where each begins; and before all are let go.
+    mapping
+        How records become observations: an id.
     missed
         Told of a partition of which so many records expired before they were read.
     """
@@ -91,11 +108,14 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         share: bool,
         session_timeout: float,
         ids: Callable[[Collection[str]], Awaitable[Mapping[str, str]]],
-        assigned: Callable[[Mapping[TopicPartition, tuple[str, int]]], None],
+        mapping: str,
+        assigned: Callable[[Mapping[TopicPartition, Begin]], None],
         revoked: Callable[[], Awaitable[None]],
         missed: Callable[[TopicPartition, int], None],
     ) -> None:
         self._ids = ids
+        self._mapping = mapping
+        self._since: dict[TopicPartition, int] = {}
         self._assigned = assigned
         self._revoked = revoked
         self._missed = missed
@@ -149,13 +169,19 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         for tp in assigned:
             topic_id, known = ids.get(tp.topic, ""), committed.get(tp)
             start = int(first[tp])
-            if known is not None and known.offset >= 0 and str(known.metadata or "") == topic_id:
+            before, since = "", ""
+            if known is not None and known.offset >= 0:
+                of, before, since = [*str(known.metadata or "").split(" "), "", ""][:3]
+                if of != topic_id:
+                    known, before = None, ""
+            if known is not None and known.offset >= 0:
                 start = max(start, int(known.offset))
                 if known.offset < first[tp]:
                     self._missed(tp, int(first[tp]) - known.offset)
             self._consumer.seek(tp, start)
-            held[tp] = (topic_id, start)
-        self._next = {tp: start for tp, (_, start) in held.items()}
+            held[tp] = Begin(topic_id, start, changed=before not in ("", self._mapping))
+            self._since[tp] = int(since) if before == self._mapping and since.isdigit() else start
+        self._next = {tp: begin.offset for tp, begin in held.items()}
         self._assigned(held)
 
     async def wait(self, seconds: float) -> None:
@@ -207,7 +233,10 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         """Commit offsets with their topics' ids; False where the partitions are somebody else's now."""
         try:
             await self._consumer.commit(
-                {tp: OffsetAndMetadata(offset, topic_id) for tp, (offset, topic_id) in offsets.items()}
+                {
+                    tp: OffsetAndMetadata(offset, f"{topic_id} {self._mapping} {self._since.get(tp, offset)}")
+                    for tp, (offset, topic_id) in offsets.items()
+                }
             )
         except (CommitFailedError, IllegalStateError):
             return False

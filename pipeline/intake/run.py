@@ -2,7 +2,7 @@
 
     read ──▶ decode ──▶ merge ──▶ group ──▶ send ──▶ acknowledged ──▶ commit the sources' offsets
 
-- Into each partition of the stream's topic the observations of each source (intake, topic id, partition) go in rising position, each with it. The
+- Into each partition of the stream's topic the observations of each source (intake, topic id, partition, mapping) go in rising position, each with it. The
   partition drops what it has seen (`pipeline.steps.compact.positions`): so what is written twice, by a restart or a zombie, counts once.
 - A source's offset is committed when all before it is acknowledged, so nothing is left out.
 - After the first message that is refused nothing that follows is delivered (`pipeline.kafka.publisher`), so there is never a hole.
@@ -26,10 +26,11 @@ from aiokafka.errors import KafkaError
 
 from pipeline.alerts.records import DeadLetter, Message
 from pipeline.errors import BrokerError, Denied, SettingsError, TidewatchError
+from pipeline.intake.changes import mapping_of
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import Patience, Settling, Source, merged
 from pipeline.intake.metrics import IntakeMetrics, Standing
-from pipeline.intake.reading import Reader
+from pipeline.intake.reading import Begin, Reader
 from pipeline.kafka import topics
 from pipeline.kafka.clients import broker_error
 from pipeline.kafka.publisher import KafkaPublisher
@@ -103,6 +104,7 @@ class Intake:
         )
         self._registry = registry_of(settings.registry)
         self._patiently = Waiting(asyncio.sleep, self._on_waiting, log.bind(intake=intake.name))
+        self._mapping = mapping_of(intake)
         self._names = renamed(intake.drop_labels, intake.series)
         self._grouping = Grouping(partitions)
         self._settling = Settling()
@@ -122,6 +124,7 @@ class Intake:
             share=intake.share,
             session_timeout=settings.worker.session_timeout.total_seconds(),
             ids=self._ids,
+            mapping=self._mapping,
             assigned=self._on_assigned,
             revoked=self._on_revoked,
             missed=self._on_missed,
@@ -185,19 +188,27 @@ class Intake:
     async def _ids(self, names: Collection[str]) -> dict[str, str]:
         return {name: fact.topic_id for name, fact in (await self._ask(names)).items()}
 
-    def _on_assigned(self, held: Mapping[TopicPartition, tuple[str, int]]) -> None:
+    def _on_assigned(self, held: Mapping[TopicPartition, Begin]) -> None:
         if crossed := sorted({tp.topic for tp in held} & self._own):
             msg = f"intake {self._intake.name}: its topics {', '.join(self._intake.topics)} match {', '.join(crossed)}, which it feeds: name others"
             raise SettingsError(msg)
         now = self._patience()
         self._settling = Settling()
-        self._topic_ids = {tp: topic_id for tp, (topic_id, _) in held.items()}
+        self._topic_ids = {tp: begin.topic_id for tp, begin in held.items()}
+        # A position is of an observation among those that its record holds as it is read now: read otherwise, it is of another source.
         self._sources = {
-            tp: Source(f"{self._intake.name}/{topic_id or tp.topic}/{tp.partition}", start, heard=now)
-            for tp, (topic_id, start) in sorted(held.items())
+            tp: Source(
+                f"{self._intake.name}/{begin.topic_id or tp.topic}/{tp.partition}/{self._mapping}",
+                begin.offset,
+                heard=now,
+            )
+            for tp, begin in sorted(held.items())
         }
         self._tell()
-        log.info("sources assigned", intake=self._intake.name, sources=[f"{tp.topic}[{tp.partition}] at {start}" for tp, (_, start) in sorted(held.items())])  # fmt: skip
+        at = {tp: f"{tp.topic}[{tp.partition}] at {begin.offset}" for tp, begin in sorted(held.items())}
+        log.info("sources assigned", intake=self._intake.name, sources=list(at.values()))
+        if changed := [at[tp] for tp in at if held[tp].changed]:
+            log.info("from here on records are read as the changed settings say", intake=self._intake.name, sources=changed, mapping=self._mapping)  # fmt: skip
 
     async def _on_revoked(self) -> None:
         """Let go of all: what was read and not sent is read by the next owner."""

@@ -7,18 +7,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from pipeline.errors import BrokerError, SettingsError
-from pipeline.intake import hosting
+from pipeline.intake import changes, hosting
+from pipeline.intake.changes import mapping_of
 from pipeline.intake.health import IntakeHealth
 from pipeline.intake.hosting import Beside, run_intake
 from pipeline.intake.metrics import IntakeMetrics, Standing
 from pipeline.operations.health import Health
-from pipeline.settings import IntakeSettings, Settings
+from pipeline.settings import IntakeSettings, Settings, load_settings
 
 SETTINGS = Settings.model_validate({
     "streams": [{"name": "fed", "model": "none"}],
@@ -76,6 +78,74 @@ async def test_one_that_fails_is_told_and_started_again_and_the_others_go_on(mon
     await beside.ended(within=20)
     assert "well" in running.ended
     assert not beside._thread.is_alive()
+
+
+HEAD = '[[streams]]\nname = "fed"\nmodel = "none"\n'
+
+
+def table(name: str, **more: str) -> str:
+    others = "".join(f"{key} = {value}\n" for key, value in more.items())
+    return f'[[intake]]\nstream = "fed"\nname = "{name}"\ntopics = ["{name}"]\n{others}'
+
+
+async def test_a_settings_file_that_changes_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is another now ends in order and starts again, what is the same runs on; what is wrong or does not fit changes nothing."""
+    running, file = Starts(), tmp_path / "tidewatch.toml"
+    monkeypatch.setattr(hosting, "_opened", running.opened)
+    monkeypatch.setattr(changes, "LOOK_EVERY", 0.02)
+    file.write_text(HEAD + table("a") + table("b"))
+    unfit = lambda new: "it does not fit" if any(i.channels for i in new.intake) else ""  # noqa: E731
+    beside = Beside(load_settings(file), IntakeMetrics(CollectorRegistry()), file, fits=unfit)
+    beside.start()
+    await until(lambda: running.told == ["+a auto", "+b auto"], "they are not started")
+    file.write_text(HEAD + table("a") + table("b", drop_labels='["pod"]') + table("c"))
+    await until(lambda: len(running.told) == 5, "it is not followed")
+    assert running.told[2:] == ["-b", "+b auto", "+c auto"]
+    for wrong in (table("a", format='"excel"'), table("a", channels='["x"]')):
+        file.write_text(HEAD + wrong)
+        await asyncio.sleep(0.3)
+    file.write_text(HEAD + table("a", format='"influx"') + table("b", drop_labels='["pod"]'))
+    await until(lambda: len(running.told) == 8, "it is not followed any more")
+    assert (sorted(running.told[5:7]), running.told[7]) == (["-a", "-c"], "+a influx")
+    await beside.ended(within=20)
+    assert sorted(running.told[8:]) == ["-a", "-b"]
+    assert not beside._thread.is_alive()
+
+
+class Starts:
+    """What is opened in place of intakes; tells who starts and who ends in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @asynccontextmanager
+    async def opened(
+        self, _: Settings, intake: IntakeSettings, metrics: IntakeMetrics, stopping: asyncio.Event
+    ) -> AsyncIterator[Waits]:
+        self.told.append(f"+{intake.name} {intake.format}")
+        yield Waits(stopping)
+        self.told.append(f"-{intake.name}")
+
+
+class Waits:
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
+
+    async def run(self) -> None:
+        await self._stopping.wait()
+
+
+def test_a_mapping_is_what_makes_observations_of_records() -> None:
+    def of(**more: object) -> str:
+        return mapping_of(IntakeSettings.model_validate({"stream": "fed", "name": "i", "topics": ["raw"]} | more))
+
+    same = [of(), of(topics=["raw", "other"]), of(share=True), of(dead_letter_topic="d"), of(stream="other")]
+    others = [
+        of(format="json"), of(format="json", fields={"time": "t"}), of(drop_labels=["pod"]), of(series="{a}/{metric}"),
+        of(channels=["a", "b"]), of(channels=["b", "a"]),
+    ]  # fmt: skip
+    assert len(set(same)) == 1
+    assert len({*same, *others}) == 1 + len(others)
 
 
 async def test_one_that_hangs_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.intake import run
 from pipeline.intake.metrics import IntakeMetrics
-from pipeline.intake.reading import Reader
+from pipeline.intake.reading import Begin, Reader
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topics import TopicFacts
 from pipeline.settings import Settings
@@ -65,7 +65,7 @@ async def test_dead_letters_that_are_not_acknowledged_are_waited_for(
         settings, settings.intake[0], settings.streams[0], cast("KafkaPublisher", publisher), ask, 1,
         IntakeMetrics(CollectorRegistry()), asyncio.Event(),
     )  # fmt: skip
-    intake._on_assigned({RAW: ("id", 0)})
+    intake._on_assigned({RAW: Begin("id", 0)})
     for _ in range(200):
         intake._write(await intake._read())
         waiting = asyncio.ensure_future(intake._bounded())
@@ -131,7 +131,7 @@ def intake_of(
         metrics,
         asyncio.Event(),
     )
-    intake._on_assigned({RAW: ("id", 0)})
+    intake._on_assigned({RAW: Begin("id", 0)})
     return intake
 
 
@@ -199,7 +199,7 @@ async def test_a_source_that_is_given_away_while_a_registry_is_waited_for_is_let
     intake = intake_of(monkeypatch, publisher, [raw(values)], IntakeMetrics(CollectorRegistry()), format="registry")
 
     async def nap(_: float) -> None:
-        intake._on_assigned({RAW: ("another id", 0)})
+        intake._on_assigned({RAW: Begin("another id", 0)})
 
     intake._registry, intake._patiently._sleep = Flaky(), nap
     intake._write(await intake._read())
@@ -211,7 +211,7 @@ async def test_a_source_that_is_given_away_while_a_registry_is_waited_for_is_let
 async def test_series_are_called_by_what_stays_when_a_pod_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"format": "native", "drop_labels": ["pod"], "series": "{service}/{metric}"}
     intake = intake_of(monkeypatch, Unanswered(), [], IntakeMetrics(CollectorRegistry()), **named)
-    intake._on_assigned({RAW: ("id", 0)})
+    intake._on_assigned({RAW: Begin("id", 0)})
     taken: list[str] = []
     monkeypatch.setattr(run.Source, "take", lambda _self, observations, *_: taken.extend(observations.series))
     pods = ['cpu{pod="a",service="api"}', 'cpu{pod="b",service="api"}', 'cpu{pod="b"}', "load"]
