@@ -244,7 +244,7 @@ async def _work(settings: Settings, file: Path | None) -> None:
         worker = settings.worker
         models = {stream.name: stream.model for stream in streams}
         intakes = None
-        if worker.intake and (settings.intake or file is not None):
+        if worker.intake and settings.intake:
             intakes = Beside(
                 settings, IntakeMetrics(registry), file, fits=lambda new: next(unfit(new.intake, models), "")
             )

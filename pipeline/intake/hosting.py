@@ -15,7 +15,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka.admin import AdminClient
@@ -96,7 +96,8 @@ async def _alone(settings: Settings, names: Collection[str], file: Path | None) 
         log.info("intake started", intakes=[i.name for i in wanted(settings)])
         following = asyncio.create_task(follow(file, settings, running, wanted, asked))
         asked_to_stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait([failed, asked_to_stop, following], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [failed, asked_to_stop, following]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in (asked_to_stop, following):
             task.cancel()
         await asyncio.wait([following])  # it may be about to start one

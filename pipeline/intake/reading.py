@@ -71,13 +71,36 @@ class Begin(NamedTuple):
 
     Attributes
     ----------
+    since
+        From which offset on the mapping of now has read it.
     changed
         Whether what lies before was read by another mapping.
+    missed
+        How many records expired that nobody had read.
     """
 
     topic_id: str
     offset: int
+    since: int = 0
     changed: bool = False
+    missed: int = 0
+
+    @classmethod
+    def of(cls, topic_id: str, mapping: str, first: int, committed: tuple[int, str] | None) -> Begin:
+        """From where the log begins, and from what the group has committed (offset and what stands beside it), where that is of this topic."""
+        offset, (of, before, since) = -1, ("", "", "")
+        if committed is not None:
+            offset, (of, before, since) = committed[0], [*committed[1].split(" "), "", ""][:3]
+        if offset < 0 or of != topic_id:
+            return cls(topic_id, first, first)
+        start = max(first, offset)
+        began = int(since) if before == mapping and since.isdigit() else start
+        return cls(topic_id, start, began, before not in ("", mapping), start - offset)
+
+
+def beside(topic_id: str, mapping: str, since: int) -> str:
+    """What stands beside a committed offset."""
+    return f"{topic_id} {mapping} {since}"
 
 
 class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -167,20 +190,13 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         first = await self._consumer.beginning_offsets(list(assigned))
         held = {}
         for tp in assigned:
-            topic_id, known = ids.get(tp.topic, ""), committed.get(tp)
-            start = int(first[tp])
-            before, since = "", ""
-            if known is not None and known.offset >= 0:
-                of, before, since = [*str(known.metadata or "").split(" "), "", ""][:3]
-                if of != topic_id:
-                    known, before = None, ""
-            if known is not None and known.offset >= 0:
-                start = max(start, int(known.offset))
-                if known.offset < first[tp]:
-                    self._missed(tp, int(first[tp]) - known.offset)
-            self._consumer.seek(tp, start)
-            held[tp] = Begin(topic_id, start, changed=before not in ("", self._mapping))
-            self._since[tp] = int(since) if before == self._mapping and since.isdigit() else start
+            known = committed.get(tp)
+            told = None if known is None else (int(known.offset), str(known.metadata or ""))
+            begin = held[tp] = Begin.of(ids.get(tp.topic, ""), self._mapping, int(first[tp]), told)
+            if begin.missed:
+                self._missed(tp, begin.missed)
+            self._consumer.seek(tp, begin.offset)
+        self._since = {tp: begin.since for tp, begin in held.items()}
         self._next = {tp: begin.offset for tp, begin in held.items()}
         self._assigned(held)
 
@@ -234,7 +250,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self._consumer.commit(
                 {
-                    tp: OffsetAndMetadata(offset, f"{topic_id} {self._mapping} {self._since.get(tp, offset)}")
+                    tp: OffsetAndMetadata(offset, beside(topic_id, self._mapping, self._since.get(tp, offset)))
                     for tp, (offset, topic_id) in offsets.items()
                 }
             )

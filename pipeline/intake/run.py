@@ -6,7 +6,7 @@
   partition drops what it has seen (`pipeline.steps.compact.positions`): so what is written twice, by a restart or a zombie, counts once.
 - A source's offset is committed when all before it is acknowledged, so nothing is left out.
 - After the first message that is refused nothing that follows is delivered (`pipeline.kafka.publisher`), so there is never a hole.
-- Before a commit the topics' ids are asked for: offsets of a topic that was created again are never taken for those of the old one.
+- Before what was read is written, and before a commit, the topics' ids are asked for: a topic that was created again is never taken for the old one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ MOST_HELD = 1_000_000
 MOST_OUTSTANDING = 64 << 20
 """Bytes that are sent and not acknowledged."""
 _LEAST_HELD = 2_000  # of each source
-_LINGER = 0.05  # s that records are gathered for: small messages cost more
+_LINGER = 0.1  # s that records are gathered for: small messages cost more, and each time Kafka is asked for the topics
+_ASK_AGAIN = 0.5
 _STOP = 5.0
 _LEAVE = 2.0
 _TELL_EVERY = 1.0
@@ -80,6 +81,8 @@ class Intake:
         Of the stream's topic.
     stopping
         Set it to make `run` end.
+    open_reader, clock
+        What reads the raw topics; seconds.
     """
 
     def __init__(
@@ -92,7 +95,11 @@ class Intake:
         partitions: int,
         metrics: IntakeMetrics,
         stopping: asyncio.Event,
+        *,
+        open_reader: Callable[..., Reader] = Reader,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
         self._intake = intake
@@ -108,7 +115,7 @@ class Intake:
         self._names = renamed(intake.drop_labels, intake.series)
         self._grouping = Grouping(partitions)
         self._settling = Settling()
-        self._patience = Patience()
+        self._patience = Patience(clock)
         self._sources: dict[TopicPartition, Source] = {}
         self._topic_ids: dict[TopicPartition, str] = {}
         self._outstanding: deque[_Sent] = deque()
@@ -116,8 +123,9 @@ class Intake:
         self._committed: dict[TopicPartition, int] = {}
         self._counts = {"observations": 0, "dead_letters": 0, "messages": 0}
         self._paused: set[TopicPartition] = set()
+        self._read_since = False  # since the topics were last seen to be the same
         metrics.intake(intake.name)
-        self._reader = Reader(
+        self._reader = open_reader(
             settings.kafka,
             settings.intake_group(intake),
             intake.topics,
@@ -164,13 +172,17 @@ class Intake:
                     await self._reader.stop()
 
     async def _work(self) -> None:
-        committing = reporting = time.monotonic()
+        committing = reporting = self._clock()
         while True:
             await self._reader.wait(0.1 if any(s.held for s in self._sources.values()) else 0.5)
             await asyncio.sleep(_LINGER)
-            self._write(await self._read())
+            letters = await self._read()
+            while self._read_since and await self._same_topics() is None:
+                await asyncio.sleep(_ASK_AGAIN)
+            self._read_since = False
+            self._write(letters)
             await self._bounded()
-            now = time.monotonic()
+            now = self._clock()
             if now - committing >= COMMIT_EVERY:
                 await self._commit()
                 committing = now
@@ -257,6 +269,7 @@ class Intake:
         most = max(MOST_HELD // max(len(self._sources), 1), _LEAST_HELD)
         self._paused = {tp for tp, source in self._sources.items() if source.held >= most}
         taken = self._reader.take(self._sources.keys() - self._paused)
+        self._read_since |= bool(taken)
         for source, tp, batch in [(self._sources[tp], tp, batch) for tp, batch in taken]:
             self._metrics.read(self._intake.name, tp, len(batch))
             await self._learn(batch)
@@ -341,18 +354,8 @@ class Intake:
     async def _commit(self) -> None:
         """Commit what is acknowledged, once the topics are seen to be the ones that were read; where Kafka does not say, later."""
         reached, ids = dict(self._acknowledged), dict(self._topic_ids)
-        try:
-            facts = await self._ask({tp.topic for tp in ids} | {self._stream.input_topic})
-        except Denied:
-            raise
-        except BrokerError as error:
-            self._metrics.failing(self._intake.name, str(error))
+        if (facts := await self._same_topics()) is None:
             return
-        for tp, topic_id in ids.items():
-            fact = facts.get(tp.topic)
-            if fact is None or fact.topic_id != topic_id:
-                msg = f"topic {tp.topic} was deleted{'' if fact is None else ' and created again'} while intake {self._intake.name} read it; start again"
-                raise BrokerError(msg)
         if (fed := facts.get(self._stream.input_topic)) is None:
             msg = f"topic {self._stream.input_topic} is no more (deleted?): create it (`tidewatch topics create`) and start again"
             raise BrokerError(msg)
@@ -364,6 +367,27 @@ class Intake:
         if fed.partitions != self._grouping.partitions:
             await self._grown(fed.partitions)
         self._metrics.failing(self._intake.name, "")
+
+    async def _same_topics(self) -> Mapping[str, topics.TopicFacts] | None:
+        """What Kafka says of all topics; None where it does not answer now. Raises BrokerError where one is not the one that was to be read.
+
+        Asked behind reading and before writing: what a topic of the same name holds at the same offset would else be written as this one's, and
+        again as its own.
+        """
+        ids = dict(self._topic_ids)
+        try:
+            facts = await self._ask({tp.topic for tp in ids} | {self._stream.input_topic})
+        except Denied:
+            raise
+        except BrokerError as error:
+            self._metrics.failing(self._intake.name, str(error))
+            return None
+        for tp, topic_id in ids.items():
+            fact = facts.get(tp.topic)
+            if fact is None or fact.topic_id != topic_id:
+                msg = f"topic {tp.topic} was deleted{'' if fact is None else ' and created again'} while intake {self._intake.name} read it; start again"
+                raise BrokerError(msg)
+        return facts
 
     async def _grown(self, partitions: int) -> None:
         """From here on series go where they belong among more partitions; what was sent before is acknowledged first."""

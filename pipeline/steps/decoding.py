@@ -269,22 +269,19 @@ class Decoder:
                 detail = f"{first.detail} (and {others} more points)" if others else first.detail
                 rejected.append(Rejected(int(index[i]), first.reason, detail))
         n = len(points)
+        # All columns in one go; none has an empty row to say how many there are.
+        series, timestamps, held, *more = zip(*points, strict=True) if points else ((), (), (), (), ())
+        flat = held if self._channels is None else chain.from_iterable(held)
         observations = Observations(
             offsets=batch.offsets[np.repeat(index, counts)],
-            series=[p.series for p in points],
-            timestamps=np.fromiter([p.timestamp for p in points], np.int64, n),
-            values=np.zeros((0, self.width)),
+            series=list(series),
+            timestamps=np.fromiter(timestamps, np.int64, n),
+            values=np.fromiter(flat, np.float64, n * self.width).reshape(-1, self.width),
         )
-        if self._channels is not None:
-            flat = chain.from_iterable([cast("Row", p).values for p in points])
-            observations.values = np.fromiter(flat, np.float64, n * self.width).reshape(-1, self.width)
-            return observations
-        alone = cast("list[Point]", points)
-        observations.values = np.fromiter([p.value for p in alone], np.float64, n).reshape(-1, 1)
-        kinds = np.fromiter([p.kind for p in alone], np.uint8, n)
-        begun = np.fromiter([p.begun for p in alone], np.int64, n)
-        observations.kinds = kinds if kinds.any() else None
-        observations.begun = begun if begun.any() else None
+        if self._channels is None:
+            kinds, begun = np.fromiter(more[0], np.uint8, n), np.fromiter(more[1], np.int64, n)
+            observations.kinds = kinds if kinds.any() else None
+            observations.begun = begun if begun.any() else None
         return observations
 
 

@@ -57,28 +57,32 @@ class Channels:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._longest_first = sorted(range(len(names)), key=lambda i: -len(names[i]))
+        self._order = range(len(names))
         self._known: dict[str, tuple[str, int]] = {}
 
     def rows(self, parsed: Parsed) -> list[Row]:
         """The series of one message, in the order in which each first stands there; what cannot be used is told in `parsed`."""
         found: dict[tuple[str, int], dict[int, float]] = {}
-        for point in parsed.points:
-            series, channel = self._of(point.series)
+        known = self._known
+        for name, timestamp, value, kind, _ in parsed.points:
+            series, channel = known.get(name) or self._of(name)
             if channel < 0:
                 parsed.skip(NO_CHANNEL)
                 continue
-            values = found.setdefault((series, point.timestamp), {})
-            if point.kind != GAUGE:
-                why = f"{shown(point.series)} counts up, and channels are judged by their values, not their rates"
+            values = found.get((series, timestamp))
+            if values is None:
+                values = found[series, timestamp] = {}
+            if kind != GAUGE:
+                why = f"{shown(name)} counts up, and channels are judged by their values, not their rates"
                 parsed.refused.append(Unusable(Reason.WRONG_TYPE, why))
             elif channel in values:
                 parsed.skip(REPEATED)
             else:
-                values[channel] = point.value
+                values[channel] = value
         rows = []
         for (series, timestamp), values in found.items():
             if len(values) == len(self.names):
-                rows.append(Row(series, timestamp, [values[c] for c in range(len(self.names))]))
+                rows.append(Row(series, timestamp, [values[c] for c in self._order]))
             else:
                 missing = [name for c, name in enumerate(self.names) if c not in values]
                 told = f"{', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
@@ -87,12 +91,10 @@ class Channels:
         return rows
 
     def _of(self, series: str) -> tuple[str, int]:
-        """The name without the channel, and which it is; -1: none."""
-        found = self._known.get(series)
-        if found is None:
-            if len(self._known) > _KEPT:  # whoever makes up names must not fill the memory
-                self._known.clear()
-            found = self._known[series] = self._split(series)
+        """The name without the channel, and which it is; -1: none. It is kept."""
+        if len(self._known) > _KEPT:  # whoever makes up names must not fill the memory
+            self._known.clear()
+        found = self._known[series] = self._split(series)
         return found
 
     def _split(self, series: str) -> tuple[str, int]:

@@ -21,11 +21,10 @@ from producers.formats.base import (
     Reason,
     Unusable,
     finite,
-    series_name,
     shown,
     time_of_any_unit,
 )
-from producers.formats.prometheus import kind_of_field
+from producers.formats.heads import Heads
 
 # Each character fits one alternative only, so what a line costs grows with its length alone.
 _LINE = re.compile(
@@ -35,7 +34,7 @@ _LINE = re.compile(
 _KEY = re.compile(r"(?:[^\\,]|\\.)+", re.DOTALL)
 _FIELD = re.compile(r"(?P<name>(?:[^\s\\,=]|\\.)+)=(?P<content>\"(?:[^\"\\]|\\.)*\"|[^\s,\"]+)(?:,|$)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([ ,=\\])")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_ENDS_A_NUMBER = "0123456789."
 _INTEGER = re.compile(r"[+-]?\d{1,20}[iu]", re.ASCII)
 _TIME = re.compile(r"-?\d{1,20}", re.ASCII)
 _TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False", "FALSE")
@@ -57,6 +56,9 @@ def parse(value: bytes) -> Parsed:
         at += 1
         if not line or line.startswith("#"):
             continue
+        if _read_plain(line, parsed):
+            _bounded(parsed)
+            continue
         match = _LINE.fullmatch(line)
         if match is None and _quotes(line) % 2:  # a text with line breaks in it; what it does not end is one bad line
             quotes = _quotes(lines[first])
@@ -70,11 +72,38 @@ def parse(value: bytes) -> Parsed:
             parsed.refused.append(Unusable(Reason.UNDECODABLE, why))
         else:
             _read_or_refuse(match, parsed)
-        if len(parsed.points) > MAX_POINTS:
-            raise Unusable(Reason.TOO_LARGE, f"more than {MAX_POINTS:,} points in one message")
+        _bounded(parsed)
     if parsed.refused and not parsed.points and not parsed.skipped:
         raise parsed.refused[0]
     return parsed
+
+
+def _bounded(parsed: Parsed) -> None:
+    if len(parsed.points) > MAX_POINTS:
+        raise Unusable(Reason.TOO_LARGE, f"more than {MAX_POINTS:,} points in one message")
+
+
+def _read_plain(line: str, parsed: Parsed) -> bool:
+    """Read a line of single blanks, without quotes and escapes, as nearly all are; False where it is another, and nothing was read."""
+    if '"' in line or "\\" in line:
+        return False
+    parts = line.split()
+    if len(parts) != 3 or " ".join(parts) != line:
+        return False
+    key, fields, time = parts
+    pairs = [field.partition("=") for field in fields.split(",")]
+    if not (time.isascii() and time.isdigit() and len(time) <= 20 and all(map(all, pairs))):
+        return False
+    try:
+        head = _heads.of(key)
+        timestamp, known = time_of_any_unit(int(time)), head.fields
+        for name, _, content in pairs:
+            number = _content(content)
+            series, kind = known.get(name) or _heads.named(head, name)
+            parsed.points.append(Point(series, timestamp, number, kind))
+    except Unusable as error:
+        parsed.refused.append(error)
+    return True
 
 
 def _quotes(line: str) -> int:
@@ -89,13 +118,7 @@ def _read_or_refuse(match: re.Match[str], parsed: Parsed) -> None:
 
 
 def _read(match: re.Match[str], parsed: Parsed) -> None:
-    measurement, *tags = (m.group() for m in _KEY.finditer(match["key"]))
-    labels = {}
-    for tag in tags:
-        name, found, content = _halves(tag)
-        if not found:
-            raise Unusable(Reason.UNDECODABLE, f"tag {shown(tag)} has no value")
-        labels[_plain(name)] = _plain(content)
+    head = _heads.of(match["key"])
     if match["time"] is None:
         raise Unusable(Reason.ABSURD_TIMESTAMP, "the line has no time; have the writer set it")
     if not _TIME.fullmatch(match["time"]):
@@ -111,14 +134,35 @@ def _read(match: re.Match[str], parsed: Parsed) -> None:
             parsed.skip("text field")
             continue
         name, number = _plain(field["name"]), _content(field["content"])
-        series = _plain(measurement) if name == "value" else f"{_plain(measurement)}_{name}"
-        kind = kind_of_field(_plain(measurement), name)
-        parsed.points.append(Point(series_name(series, labels), timestamp, number, kind))
+        series, kind = head.fields.get(name) or _heads.named(head, name)
+        parsed.points.append(Point(series, timestamp, number, kind))
+
+
+def _head(key: str) -> tuple[str, dict[str, str]]:
+    """Measurement and tags."""
+    measurement, *tags = (m.group() for m in _KEY.finditer(key))
+    labels = {}
+    for tag in tags:
+        name, found, content = _halves(tag)
+        if not found:
+            raise Unusable(Reason.UNDECODABLE, f"tag {shown(tag)} has no value")
+        labels[_plain(name)] = _plain(content)
+    return _plain(measurement), labels
+
+
+_heads: Heads[str] = Heads(_head, len)
 
 
 def _content(text: str) -> float:
-    if _NUMBER.fullmatch(text):
-        return finite(float(text))
+    if (
+        text[-1] in _ENDS_A_NUMBER and "_" not in text and text.isascii()
+    ):  # all else that float() takes is no number here
+        try:
+            number = float(text)
+        except ValueError:
+            pass
+        else:
+            return finite(number)
     if _INTEGER.fullmatch(text):
         return finite(int(text[:-1]))
     if text in _TRUE or text in _FALSE:

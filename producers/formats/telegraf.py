@@ -26,26 +26,41 @@ from producers.formats.base import (
     decoded,
     finite,
     milliseconds,
-    series_name,
     shown,
     time_of_any_unit,
 )
-from producers.formats.prometheus import kind_of_field
+from producers.formats.heads import Head, Heads
 
 
 class _Metric(msgspec.Struct, gc=False):
     name: str
     fields: dict[str, Any]
     timestamp: int | str
-    tags: dict[str, str] = {}
+    tags: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Strict(_Metric, gc=False):
+    """The same, read to the end: it says what is wrong."""
+
+    tags: dict[str, str] = {}  # type: ignore[assignment]
 
 
 class _Batch(msgspec.Struct, gc=False):
     metrics: list[_Metric]
 
 
+class _StrictBatch(msgspec.Struct, gc=False):
+    metrics: list[_Strict]
+
+
 _metric = msgspec.json.Decoder(_Metric)
+_strict = msgspec.json.Decoder(_Strict)
 _batch = msgspec.json.Decoder(_Batch)
+_strict_batch = msgspec.json.Decoder(_StrictBatch)
+_tags = msgspec.json.Decoder(dict[str, str])
+
+_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_heads: Heads[tuple[str, bytes]] = Heads(lambda key: (key[0], _tags.decode(key[1])), lambda key: len(key[1]))
 
 
 def parse(value: bytes) -> Parsed:
@@ -53,27 +68,42 @@ def parse(value: bytes) -> Parsed:
     parsed = Parsed()
     try:
         metrics = [_metric.decode(value)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _ERRORS:
         if b'"metrics"' not in value:
-            decoded(_metric, value)  # raises the reason
+            decoded(_strict, value)  # raises the reason
         metrics = decoded(_batch, value).metrics
-    for metric in metrics:
         try:
-            timestamp = _time(metric.timestamp)
+            heads = [_heads.of((metric.name, bytes(metric.tags))) for metric in metrics]
+        except _ERRORS:
+            decoded(_strict_batch, value)
+            raise
+    else:
+        try:
+            heads = [_heads.of((metrics[0].name, bytes(metrics[0].tags)))]
+        except _ERRORS:
+            decoded(_strict, value)
+            raise
+    for metric, head in zip(metrics, heads, strict=True):
+        _read(metric, head, parsed)
+    return parsed
+
+
+def _read(metric: _Metric, head: Head, parsed: Parsed) -> None:
+    try:
+        timestamp = _time(metric.timestamp)
+    except Unusable as error:
+        parsed.refused.append(error)
+        return
+    points, known = parsed.points, head.fields
+    for field, content in metric.fields.items():
+        if isinstance(content, str):
+            parsed.skip("text field")
+            continue
+        try:
+            series, kind = known.get(field) or _heads.named(head, field)
+            points.append(Point(series, timestamp, _number(field, content), kind))
         except Unusable as error:
             parsed.refused.append(error)
-            continue
-        for field, content in metric.fields.items():
-            if isinstance(content, str):
-                parsed.skip("text field")
-                continue
-            try:
-                name = metric.name if field == "value" else f"{metric.name}_{field}"
-                kind = kind_of_field(metric.name, field)
-                parsed.points.append(Point(series_name(name, metric.tags), timestamp, _number(field, content), kind))
-            except Unusable as error:
-                parsed.refused.append(error)
-    return parsed
 
 
 def _time(stamp: int | str) -> int:
@@ -82,7 +112,9 @@ def _time(stamp: int | str) -> int:
     return time_of_any_unit(stamp)
 
 
-def _number(field: str, content: object) -> float:
+def _number(field: str, content: Any) -> float:
+    if content.__class__ is float and content - content == 0:
+        return content
     if isinstance(content, int | float):  # a bool is an int: 1 and 0
         return finite(content)
     raise Unusable(Reason.WRONG_TYPE, f"field {shown(field)} is neither number, boolean nor text")

@@ -254,8 +254,9 @@ class StoreClient:
 class Broker:
     """The input log, the output topics, and a consumer group with eager rebalances."""
 
-    def __init__(self, network: Network, topic: str, partitions: list[Partition]) -> None:
+    def __init__(self, network: Network, topic: str, partitions: list[Partition], *, shared: bool = True) -> None:
         self.network = network
+        self.shared = shared  # whether members share the partitions; else one has them all
         self.topic = topic
         self.partitions = partitions
         self.out: dict[str, list[Message]] = defaultdict(list)
@@ -416,7 +417,7 @@ class Broker:
         self._assignment = {m: [] for m in members}
         if members:
             for partition in range(self.count):
-                self._assignment[members[partition % len(members)]].append(partition)
+                self._assignment[members[partition % len(members) if self.shared else 0]].append(partition)
         self.network.tell(f"group: generation {self.generation}: {self._assignment}")
         joining, self._joining = self._joining, {}
         for member, answer in joining.items():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -121,8 +123,12 @@ class Intakes:
     def assigned(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether it has been given partitions to read."""
         assert process.poll() is None
-        lines = self._log(self.running.index(process)).read_text().splitlines()
-        return any(line.get("event") == "sources assigned" and line["sources"] for line in map(json.loads, lines))
+        return any(line["event"] == "sources assigned" and line["sources"] for line in self.lines(process))
+
+    def lines(self, process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+        """What it has said."""
+        text = self._log(self.running.index(process)).read_text()
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def _log(self, number: int) -> Path:
         return self._config.parent / f"intake{number}.log"
@@ -247,6 +253,37 @@ def test_killed_paused_and_in_company_it_loses_nothing_and_counts_nothing_twice(
         judge(kafka, fed, raw.sent)
         letters = {value for batch in batches_of(kafka, f"{group}.intake.dlq") for value in batch.values}
         assert letters == {b"no metric"}
+
+
+@pytest.mark.nightly
+def test_a_changed_mapping_begins_at_the_offsets_that_are_told_and_each_observation_counts_under_one_name(
+    kafka: str, group: str, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    with world(kafka, group, new_topic, tmp_path) as (raw, intakes, raw_topic, fed):
+        with raw.sending():
+            one = intakes.start()
+            wait(lambda: intakes.assigned(one), "no source is assigned")
+            time.sleep(2)
+            config = tmp_path / "tidewatch.toml"
+            config.write_text(config.read_text() + 'series = "{metric}@{host}"\n')
+            told = "from here on records are read as the changed settings say"
+            wait(lambda: any(line["event"] == told for line in intakes.lines(one)), "it is not followed")
+            time.sleep(2)
+        wait(done(kafka, group, raw_topic, raw.records), "not all is committed")
+        one.terminate()
+        assert one.wait(20) == 0
+        (line,) = (line for line in intakes.lines(one) if line["event"] == told)
+        begins = {int(p): int(at) for p, at in re.findall(r"\[(\d+)\] at (\d+)", " ".join(line["sources"]))}
+        assert begins.keys() == set(range(RAW))
+        expected = []
+        for batch in batches_of(kafka, raw_topic):
+            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+                metric = json.loads(value or b"")
+                host, at = metric["tags"]["host"], metric["timestamp"] * 1000
+                new = offset >= begins[batch.partition]
+                expected += [(f"cpu_{f}@{host}" if new else f'cpu_{f}{{host="{host}"}}', at, v) for f, v in metric["fields"].items()]  # fmt: skip
+        assert {"@" in name for name, _, _ in expected} == {True, False}
+        assert judge(kafka, fed, expected) == 0
 
 
 @pytest.mark.nightly
