@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, FREE
+from detectors.judgement.alarm import BINS, FREE, LOWEST, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
@@ -17,7 +17,9 @@ from detectors.judgement.short_state import ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import CLEANED, CLOCK, PLAIN
 
-_HUGE = 1e300
+_HUGE, _LEAST = 1e300, 1e-9
+LONG = 8 * DAY
+"""ms. Series of such steps, months and years, are those that grow: what was seen of the first of their rows says little of those that follow."""
 _USUAL_OF_NEW = np.array(NORMAL)
 
 
@@ -86,8 +88,23 @@ def begin(f8, i8, f4, i4, u2, w, h, C):
         begin_channel(f8, f4, i4, u2, w, h, h + field.HEAD_WORDS + k * field.CHANNEL_WORDS)
     for i in range(A * BINS):
         u2[4 * h + field.COUNTS + i] = 0
+    if f8[h + field.RPD] * LONG > DAY:
+        shown(f8, f4, u2, h, C)
     tails(f8, u2, h)
     i4[2 * h + field.CALM], i4[2 * h + field.PHASE], i8[h + field.ROWS] = -1, JUDGING, 0
+
+
+@inner
+def shown(f8, f4, u2, h, C):
+    """What the next row is judged by, its error, was seen of each of the first rows: of the channel that is farthest out."""
+    for i in range(ORDER - BLOCK + 1, ORDER):
+        largest = 0.0
+        for k in range(C):
+            c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+            now, before = np.float64(f4[2 * c + field.CLEANED + i]), np.float64(f4[2 * c + field.CLEANED + i - 1])
+            largest = max(largest, abs(now - f8[c + field.FOLLOWS] * before) / f8[c + field.SCALES + I_CLEANED])
+        place = math.floor((math.log2(max(largest / f8[h + field.USUAL + CLEANED], _LEAST)) - LOWEST) / WIDTH)
+        u2[4 * h + field.COUNTS + int(between(place, 0, BINS - 1))] += 1
 
 
 @inner
