@@ -6,21 +6,21 @@ Learnt from a history in one go, then by each visit of a bin, with errors clippe
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-DAY, WEEK = 86_400_000, 7 * 86_400_000
+DAY, WEEK, YEAR = 86_400_000, 7 * 86_400_000, 31_557_600_000
 DAY_BINS, WEEK_BINS = 288, 84
 """At most; 5 minutes and 2 hours."""
 GAIN = 0.1
 """Of one visit of a bin."""
 CLIP = 3.0
 """Errors beyond so many of their usual size teach no more than this."""
-_POWER = 4
+STEADY, LEAST_YEARS = 3, 4
+"""Pieces of a history from which on there may be a slope; years that make pieces of years."""
 _MONDAY = 4 * DAY
 """1970-01-05."""
 
@@ -148,35 +148,55 @@ def fit(x: Floats, local: NDArray[np.int64], bins: Bins) -> Clock:
     n, C = x.shape
     day, week = bins.at(local)
     days = (local - local[0]) / DAY
-    line, slope = _line(x, local)
-    left = x - line
-    profile = np.zeros((bins.day, C))
+    pieces = _pieces(local, bins)
+    line, slope = _line(x, pieces)
+    by_day, own_day = np.zeros((bins.day, C)), np.zeros((bins.day, 1))
     if bins.day > 1 and days[-1] >= 0.95:
-        profile = _medians(left, day, bins.day, 1.0)
-        left = left - profile[day]
-    by_week = np.zeros((bins.week, C))
+        by_day, _ = _medians(x - line, day, bins.day, 1.0)
+        line, slope = _line(x - by_day[day], pieces)  # the median of a day without its season is far nearer
+        by_day, own_day = _medians(x - line, day, bins.day, 1.0)
+    by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
     if bins.week > 1 and days[-1] >= 6.95:
-        by_week = _medians(left, week, bins.week, 0.5)
+        by_week, own_week = _medians(x - line - by_day[day], week, bins.week, 0.5)
     seen = days[-1] if bins.day > 1 else 0.0
     errors = np.full((3, C), 1.0)
-    clock = Clock(
-        line[-1].copy(), slope, profile.astype(np.float16), by_week.astype(np.float16), errors, seen, seen / 7
-    )
+    clock = Clock(line[-1].copy(), slope, by_day.astype(np.float16), by_week.astype(np.float16), errors, seen, seen / 7)
     f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
-    clock.errors = np.stack([np.abs(x - f[k]).mean(axis=0) + 1e-6 for k in range(3)])
+    # A row that makes up much of its bin pulls the bin to itself: without it the error were larger by so much.
+    without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week])))
+    clock.errors = np.stack([(np.abs(x - f[k]) * without[k]).mean(axis=0) + 1e-6 for k in range(3)])
     return clock
 
 
-def _line(x: Floats, local: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Level (n, C) through the medians of days, or of eighths of a short history, and its slope a row where it is steady."""
+def _pieces(local: NDArray[np.int64], bins: Bins) -> NDArray[np.intp]:
+    """Which piece of a history each row (n,) is of, to read the level from; -1: of none.
+
+    Pieces are whole seasons, counted back from the newest row: a part of one has another level than the next part, and a line through these takes
+    the season for a trend. Only of a history that is shorter than one they are eighths.
+    """
+    n = len(local)
+    season = DAY if bins.day > 1 else WEEK if bins.week > 1 else YEAR
+    step = DAY / bins.rows_a_day
+    whole = int((local[-1] - local[0] + step) / season + 0.05)
+    if whole < (LEAST_YEARS if season == YEAR else 1):
+        parts = int(np.clip((local[-1] - local[0]) / DAY, min(8, max(n // 8, 1)), min(60, max(n // 8, 1))))
+        return np.repeat(np.arange(parts), np.diff(np.linspace(0, n, parts + 1).astype(int)))
+    piece = -(-whole // 60) * season
+    ago = ((local[-1] - local) / piece).astype(np.intp)
+    rows = np.bincount(ago)
+    ago[rows[ago] < 0.9 * min(piece / step, rows.max())] = -1
+    return np.where(ago < 0, -1, ago.max() - ago)
+
+
+def _line(x: Floats, pieces: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Level (n, C) through the medians of pieces, and its slope a row where it is steady."""
     n = len(x)
-    parts = int(np.clip((local[-1] - local[0]) / DAY, min(8, max(n // 8, 1)), min(60, max(n // 8, 1))))
-    cuts = np.linspace(0, n, parts + 1).astype(int)
-    middle = (cuts[:-1] + cuts[1:] - 1) / 2
-    medians = np.stack([np.median(x[a:b], axis=0) for a, b in itertools.pairwise(cuts.tolist())])
+    of = [np.flatnonzero(pieces == k) for k in np.unique(pieces[pieces >= 0])]
+    middle = np.array([rows.mean() for rows in of])
+    medians = np.stack([np.median(x[rows], axis=0) for rows in of])
     slope = np.zeros(x.shape[1])
-    if parts >= 5:
-        i, j = np.triu_indices(parts, 1)
+    if len(of) >= STEADY:
+        i, j = np.triu_indices(len(of), 1)
         slope = np.median((medians[j] - medians[i]) / (middle[j] - middle[i])[:, None], axis=0)
         flat = np.abs(medians - np.median(medians, axis=0)).mean(axis=0)
         off = medians - slope * middle[:, None]
@@ -186,8 +206,8 @@ def _line(x: Floats, local: NDArray[np.int64]) -> tuple[Floats, Floats]:
     return np.median(off, axis=0) + slope * np.arange(n)[:, None], slope
 
 
-def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> Floats:
-    """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that."""
+def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> tuple[Floats, Floats]:
+    """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that; and the share (bins, 1) of a row in it."""
     out, count = np.zeros((bins, x.shape[1])), np.zeros((bins, 1))
     for b in np.unique(at):
         rows = x[at == b]
@@ -196,4 +216,5 @@ def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> Floats
     near = sum(np.roll(out * weighted, k, axis=0) for k in (-2, -1, 1, 2))
     of = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))
     smooth = near / np.maximum(of, 1.0)
-    return np.asarray((out * count + smooth * prior) / np.maximum(count + prior, 1e-9))
+    total = np.maximum(count + prior, 1e-9)
+    return np.asarray((out * count + smooth * prior) / total), np.minimum(1.0 / total, 0.9)

@@ -74,7 +74,7 @@ def fit(
     spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     x = np.clip((values - middle) / unit, -WILD, WILD)
-    half = len(x) // 2
+    half = _half(local)
     tried, state = _fitted(x[:half], local[:half], _blank(values, local, middle, unit, budget))
     state.scales = _sizes(replay, tried, state.copy(), values[half:], local[half:])
     state.means = _fitted(x[:half], local[:half], tried, state.scales)[1].means
@@ -98,6 +98,16 @@ def fit(
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]))
     return judge, after
+
+
+def _half(local: Times) -> int:
+    """How many rows of a history what is tried is fitted on: half, or a whole week or day where half falls short of one and a quarter is left to try it on."""
+    n = len(local)
+    for season in (clock.WEEK, clock.DAY):
+        whole = int(np.searchsorted(local, local[0] + season))
+        if n // 2 < whole <= 0.75 * n:
+            return whole
+    return n // 2
 
 
 def _counted(u: Floats, most: float = np.inf) -> alarm.Counts:
