@@ -61,7 +61,10 @@ _SHARED = "detectors/calibration", "detectors/compiling.py", "detectors/kernels"
 CALIBRATION = Kernel("the calibration", "detectors.kernels.empirical", _SHARED, 5)
 _BUDGETS = "detectors/budget.py", "detectors/budget_threshold.py", "detectors/thresholds.py"
 LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _BUDGETS, 5)
-KERNELS = CALIBRATION, LEVEL
+JUDGEMENT = Kernel(
+    "the judgement", "detectors.judgement.kernel.rows", ("detectors/compiling.py", "detectors/judgement"), 20
+)
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -77,20 +80,23 @@ def compiled(kernel: Kernel) -> Callable[..., None]:
     """The function; its module says what it takes."""
     import numba
 
-    what = f"{kernel.name}, about {kernel.about} s"
     try:
         folder = folder_of(kernel, numba.__version__)
         there = any(folder.rglob("*.nbi"))
         with _writable(folder, there) as at:
             if not there:
-                log.warning("compiling once %s", what)
+                log.warning("compiling %s once, about %d s", kernel.name, kernel.about)
             return _kept_in(at, kernel)
     except numba.core.errors.NumbaError:
         raise
     except (OSError, RuntimeError) as error:
-        log.warning("compiling %s; it is not kept, so each start does: %s", what, error)
+        log.warning(
+            "compiling %s, about %d s; it is not kept, so each start does: %s", kernel.name, kernel.about, error
+        )
     except Exception as error:  # whatever a damaged file leads to
-        log.warning("compiling anew %s: what is in %s cannot be used: %s", what, folder, error)
+        log.warning(
+            "compiling %s anew, about %d s: what is in %s cannot be used: %s", kernel.name, kernel.about, folder, error
+        )
         shutil.rmtree(folder, ignore_errors=True)
     return _made(kernel)
 
@@ -144,10 +150,7 @@ def folder_of(kernel: Kernel, version: str) -> Path:
 
 def main() -> None:
     """Compile ahead."""
-    from detectors.judgement import compiling as judgement
-
     began = time.monotonic()
-    judgement.compiled()
     for kernel in KERNELS:
         compiled(kernel)
     log.warning("all is compiled (%.0f s)", time.monotonic() - began)

@@ -29,7 +29,7 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from detectors.judgement.compiling import compiled
+from detectors.compiling import JUDGEMENT, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
@@ -290,7 +290,7 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     worker = settings.worker
     model = load_model(stream.model, device=_device(worker.device))
     if model.judgement is not None:
-        compiled()  # before the first batch waits for it
+        compiled(JUDGEMENT)  # before the first batch waits for it
     scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
     created = create_stream(stream, model, scorer)
     model.calibrator.prepare()

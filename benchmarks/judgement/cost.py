@@ -87,7 +87,7 @@ def best(run: Callable[[], object], passes: int) -> float:
 def compiling() -> tuple[str, str]:
     """CPU seconds of a process that compiles, and of the next."""
     code = (
-        "import resource; from detectors.judgement.compiling import compiled; compiled(); "
+        "import resource; from detectors.compiling import JUDGEMENT, compiled; compiled(JUDGEMENT); "
         "u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detectors.compiling import JUDGEMENT, compiled
 from detectors.judgement import fitting
 from detectors.judgement.record import JUDGING, learnt, record
 from detectors.judgement.state import Floats, Learnt, State, Times
@@ -172,11 +173,9 @@ class Population:
         sizes: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """What the compiled rows tell, see `kernel.rows.run`."""
-        from detectors.judgement.compiling import compiled  # Numba takes its time to import
-
         B, C = values.shape
         out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 2), np.bool_)
-        compiled()(
+        compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
             *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64), (local, np.int64))),

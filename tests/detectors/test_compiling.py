@@ -1,11 +1,14 @@
-"""What is compiled is kept, by what it is made of, and is loaded when a score comes; tests/detectors/judgement/test_compiling.py has what may go wrong."""
+"""Where machine code is kept, what happens where it cannot be, and what it calls."""
 
 from __future__ import annotations
 
 import ast
 import ctypes
+import logging
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +19,96 @@ from detectors import compiling
 from detectors.budget import parse
 from detectors.budget_threshold import BudgetThreshold
 from detectors.calibration import Empirical
+from detectors.compiling import JUDGEMENT
 from detectors.kernels import ufuncs
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Whether it was kept, each time it is made; nothing is compiled."""
+    found: list[bool] = []
+    monkeypatch.setattr(compiling, "_made", lambda _, cache=False: found.append(cache) or print)
+    compiling.compiled.cache_clear()
+    yield found
+    compiling.compiled.cache_clear()
+
+
+def test_it_is_kept_in_the_cache_folder_and_made_once_in_a_process(
+    made: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path))
+    compiling.compiled(JUDGEMENT)
+    compiling.compiled(JUDGEMENT)
+    assert made == [True]
+    assert [r.getMessage() for r in caplog.records] == ["compiling the judgement once, about 20 s"]
+    (folder,) = (tmp_path / "compiled").iterdir()
+    (folder / "run.nbi").touch()
+    compiling.compiled.cache_clear()
+    compiling.compiled(JUDGEMENT)
+    assert len(caplog.records) == 1  # it is there
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_stops_nothing(
+    made: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path / "file"))
+    compiling.compiled(JUDGEMENT)
+    assert made == [False]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "each start does" in record.getMessage()
+    assert str(tmp_path / "file") in record.getMessage()
+
+
+def test_a_folder_that_can_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in an image with a read-only file system. The tests may run as root, who can write anywhere: so writing fails by itself."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path))
+    folder = compiling.folder_of(JUDGEMENT, numba.__version__)
+    folder.mkdir(parents=True)
+    (folder / "run.nbi").write_text("as compiled")
+    plain = tempfile.TemporaryFile
+
+    def refused(dir: Path | None = None) -> object:  # noqa: A002
+        if dir == folder:
+            raise OSError(30, "Read-only file system")
+        return plain(dir=dir)
+
+    read: list[str] = []
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(
+        compiling, "_made", lambda _, cache: read.append(Path(numba.config.CACHE_DIR, "run.nbi").read_text()) or print
+    )
+    compiling.compiled.cache_clear()
+    try:
+        compiling.compiled(JUDGEMENT)
+    finally:
+        compiling.compiled.cache_clear()
+    assert (read, caplog.records) == (["as compiled"], [])
+
+
+def test_a_damaged_file_in_it_is_said_and_removed_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object, cache: bool = False) -> object:
+        if cache:
+            raise EOFError("Ran out of input")
+        return print
+
+    monkeypatch.setattr(compiling, "_made", broken)
+    monkeypatch.setenv("TIDEWATCH_CACHE", str(tmp_path))
+    compiling.compiled.cache_clear()
+    try:
+        assert compiling.compiled(JUDGEMENT) is print
+    finally:
+        compiling.compiled.cache_clear()
+    assert f"what is in {tmp_path}" in caplog.records[-1].getMessage()
+    assert not list((tmp_path / "compiled").iterdir())  # the next start keeps it again
 
 
 @pytest.mark.parametrize("kernel", compiling.KERNELS, ids=lambda k: k.module)
@@ -75,14 +165,15 @@ def test_a_ufunc_that_is_built_otherwise_is_not_called(monkeypatch: pytest.Monke
 
 
 def test_nothing_imports_numba_before_a_score_comes() -> None:
-    code = "import sys, pipeline.app, detectors.budget_threshold, detectors.calibration; print('numba' in sys.modules)"
+    code = "import sys, pipeline.app, pipeline.offline.scorefile, detectors.budget_threshold, detectors.judgement.population; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_what_is_compiled_is_found_by_the_next_process() -> None:
+    compiling.compiled(JUDGEMENT)
     Empirical().prepare()
     BudgetThreshold(parse("1 per 1000 rows")).prepare()
     code = "from detectors.compiling import *; print([sum(compiled(k).stats.cache_hits.values()) for k in KERNELS])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), done.stderr) == ("[1, 1]", "")
+    assert (done.stdout.strip(), done.stderr) == ("[1, 1, 1]", "")

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.compiling import OPTIONS
 from detectors.judgement.clock import DAY
 from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
@@ -20,13 +21,6 @@ from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import ALARMS, CLEANED, CLOCK, GIVEN, PLAIN, QUARTER, SCALED, SPREAD, TERMS
 
 Array = NDArray[Any]
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "boundscheck": False,
-    "fastmath": False,
-    "no_cfunc_wrapper": True,
-}
 _numba: Any = numba  # its types know fewer options than it has
 inner = _numba.njit(no_cpython_wrapper=True, **OPTIONS)
 

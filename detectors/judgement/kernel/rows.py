@@ -13,8 +13,10 @@ from detectors.judgement.record import JUDGING
 from detectors.judgement.short_state import ROWS
 from detectors.judgement.state import BLOCK
 
-SIGNATURE = "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
-"""Of `run`."""
+
+def signature():
+    """Of `run`."""
+    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
 
 
 @inner
