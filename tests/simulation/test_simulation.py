@@ -38,6 +38,7 @@ def _small_numbers() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(1800)  # on a busy machine; a time-out in the middle of a run looks like a worker's error
 def test_whatever_fails_the_result_is_that_of_an_undisturbed_run() -> None:
     happened = Counter[str]()
     for seed in range(SEEDS):

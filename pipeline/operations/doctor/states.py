@@ -100,6 +100,7 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
         own = stream.identity(cluster_id=here.cluster, topic_id=here.facts.topic_id)
         for checkpoint in stored.values():
             check_identity(checkpoint.identity, own)
+        told_of = [in_force_of(checkpoint).growth.told for checkpoint in stored.values()]
         bounds, late = here.bounds, _due(here)
     except TidewatchError as error:
         yield Finding(what, "failed", str(error))
@@ -108,7 +109,7 @@ def _states(settings: Settings, stream: Stream, stored: Mapping[int, Checkpoint]
         told = f"it has partition {beyond[-1]}, and {topic} has {len(bounds)}: `tidewatch state reset {stream.name}` to start anew"
         yield Finding(what, "failed", told)
         return
-    known = min(c.identity.partitions or len(bounds) for c in stored.values())
+    known = min(partitions or len(bounds) for partitions in told_of)
     if known < len(bounds):
         told = (
             f"{topic} has {counted(len(bounds), 'partition')} now, and had {known} at its last checkpoint: series that moved start in probation where "

@@ -29,6 +29,8 @@ from pipeline.operations.doctor.kafka import TopicDetails, _group, clock, judged
 from pipeline.operations.doctor.states import judged as judged_state
 from pipeline.operations.doctor.states import redis_itself
 from pipeline.operations.state_admin import Administration, opened
+from pipeline.partition.decisions import IN_FORCE, InForce
+from pipeline.partition.growth import Growth
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.settings import Settings, StreamSettings, load_settings
 from producers.records import Observation, encode
@@ -178,8 +180,8 @@ def stream(kafka: str, tmp_path: Path) -> Iterator[OperatedStream]:
         yield made
 
 
-async def store(stream: OperatedStream, offset: int, **changed: Any) -> None:
-    """A checkpoint of partition 0, as one of this stream or of another."""
+async def store(stream: OperatedStream, offset: int, *, told: int = 0, **changed: Any) -> None:
+    """A checkpoint of partition 0, as one of this stream or of another, which was `told` of so many partitions."""
     with pytest.MonkeyPatch.context() as patched:
         for name, value in stream.environment.items():
             patched.setenv(name, value)
@@ -188,6 +190,8 @@ async def store(stream: OperatedStream, offset: int, **changed: Any) -> None:
     identity = here.identity.model_copy(update=changed)
     async with opened(settings) as redis:
         fields = here.steps.core(0).state.snapshot(everything=True)
+        if told:
+            fields[IN_FORCE] = InForce(1, growth=Growth(told)).packed()
         await redis.put(stream.name, 0, Checkpoint(offset, 0, identity, fields))
 
 
@@ -228,10 +232,11 @@ def test_states_are_held_against_topic_model_and_retention(stream: OperatedStrea
     asyncio.run(store(stream, 15))
     code, told = diagnosed(stream)
     assert (code, told[state]) == (0, ["ok: checkpoints of 1 partition, 5 records behind"])
-    asyncio.run(store(stream, 3, partitions=1))
-    _, told = diagnosed(stream)
-    assert [line.partition(":")[0] for line in told[state]] == ["warning", "ok", "warning"]
-    assert "has 2 partitions now, and had 1 at its last checkpoint" in told[state][0]
+    for before in ({"told": 1}, {"partitions": 1}):  # this version; one before decisions
+        asyncio.run(store(stream, 3, **before))
+        _, told = diagnosed(stream)
+        assert [line.partition(":")[0] for line in told[state]] == ["warning", "ok", "warning"]
+        assert "has 2 partitions now, and had 1 at its last checkpoint" in told[state][0]
     assert "7 unread records older than half of retention.ms" in told[state][2]
     asyncio.run(store(stream, 15, topic_id="x"))
     code, told = diagnosed(stream)
