@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,61 @@ def test_killed_paused_and_in_company_it_loses_nothing_and_counts_nothing_twice(
         judge(kafka, fed, raw.sent)
         letters = {value for batch in batches_of(kafka, f"{group}.intake.dlq") for value in batch.values}
         assert letters == {b"no metric"}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1500)  # a killed member holds the group up for its session
+def test_killed_thirty_times_while_partitions_are_added_and_its_topic_is_created_again(
+    kafka: str, group: str, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    chance = random.Random(os.getpid())
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    with world(kafka, group, new_topic, tmp_path) as (raw, intakes, raw_topic, fed):
+        partitions = RAW
+
+        def killed(times: int) -> None:
+            """By chance at its start, while it reads on, or in its second second; every fifth is paused past its session beside its successor."""
+            for n in range(times):
+                one = intakes.start()
+                if n % 5 == 4:
+                    wait(partial(intakes.assigned, one), "no source is assigned")
+                    one.send_signal(signal.SIGSTOP)
+                    other = intakes.start()
+                    wait(partial(intakes.assigned, other), "the other one got nothing")
+                    one.send_signal(signal.SIGCONT)
+                    time.sleep(chance.uniform(0, 1))
+                    other.kill()
+                    other.wait()
+                elif n % 5:
+                    wait(partial(intakes.assigned, one), "no source is assigned")
+                time.sleep(chance.uniform(0, 1.5))
+                one.kill()
+                one.wait()
+
+        raw.steps(50)
+        with raw.sending():
+            killed(15)
+            admin.create_partitions([NewPartitions(raw_topic, RAW + 1)])[raw_topic].result(20)
+            raw.knows(partitions := RAW + 1)
+            killed(5)
+        one = intakes.start()
+        wait(done(kafka, group, raw_topic, raw.records, partitions), "not all is committed", 300)
+        one.kill()
+        one.wait()
+        admin.delete_topics([raw_topic])[raw_topic].result(20)
+        wait(lambda: raw_topic not in admin.list_topics(timeout=20).topics, "it is not gone")
+        admin.create_topics([NewTopic(raw_topic, RAW)])[raw_topic].result(20)
+        raw.knows(RAW)
+        raw.records = 0
+        with raw.sending():
+            killed(9)
+        one = intakes.start()
+        wait(done(kafka, group, raw_topic, raw.records), "not all is committed", 300)
+        one.terminate()
+        assert one.wait(20) == 0
+        assert (
+            judge(kafka, fed, raw.sent, in_order=False) > 0
+        )  # what lies in an added partition before it is found comes late
 
 
 @pytest.mark.nightly
