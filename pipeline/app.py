@@ -130,6 +130,7 @@ def create_app(
                 listed=deciding.listings[stream.name],
                 journal=deciding.journal(stream.name, partition),
                 still_owner=still_owner,
+                records=worker.checkpoint_records,
             )
         return PartitionLoop(
             stream,

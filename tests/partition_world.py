@@ -34,10 +34,10 @@ class World:
         self.told: dict[str, Alert] = {}
         self.details: list[bytes] = []
 
-    def loop(self, **options: Any) -> PartitionLoop:
+    def loop(self, kind: type[PartitionLoop] = PartitionLoop, **options: Any) -> PartitionLoop:
         stream = self.scenario.stream
         options = {"checkpoint_every": 1000.0, "checkpoint_records": 10**9, "identity": IDENTITY} | options
-        return PartitionLoop(
+        return kind(
             dataclasses.replace(stream, scorer=Scorer(stream.model)),
             0,
             store=self.store,

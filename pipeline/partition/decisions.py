@@ -158,6 +158,8 @@ class Mark(msgspec.Struct, frozen=True, tag="owner"):
     owner: str
     log: str = ""
     """Kafka's id of the input topic: what was taken in another log of that name counts for nothing."""
+    records: int = 0
+    """How many offsets its owner goes on at most before it makes a checkpoint; 0: not said (an older version)."""
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):
@@ -371,6 +373,8 @@ class Decisions:
         Kafka's id of the input topic.
     still_owner
         Whether the group counts this worker as the partition's owner.
+    records
+        See `Mark`.
     """
 
     def __init__(
@@ -382,6 +386,7 @@ class Decisions:
         listed: Listed,
         journal: Journal,
         still_owner: Callable[[], Awaitable[bool]],
+        records: int = 0,
     ) -> None:
         self.in_force = InForce()
         self._of = stream, partition
@@ -390,6 +395,9 @@ class Decisions:
         self._journal = journal
         self._still_owner = still_owner
         self._owner = ""
+        self._records = records
+        self.most_records = records
+        """Of all that ever owned the partition, the most that one went on before a checkpoint (`Mark`)."""
         self._taken: list[Line] = []
         self._ahead: list[Line] = []
         self.waits_at = 0
@@ -398,8 +406,13 @@ class Decisions:
     async def claim(self, owner: str) -> None:
         """Leave a mark, and read what was taken before it."""
         self._owner = owner
-        await self._journal.write([Mark(*self._of, owner, self._log)])
-        self._taken = valid(await self._journal.read(), self._log)
+        await self._mark()
+        entries = await self._journal.read()
+        self._taken = valid(entries, self._log)
+        self.most_records = max((e.records for e in entries if isinstance(e, Mark)), default=self._records)
+
+    async def _mark(self) -> None:
+        await self._journal.write([Mark(*self._of, self._owner, self._log, self._records)])
 
     @property
     def any_taken(self) -> bool:
@@ -475,7 +488,7 @@ class Decisions:
                 break
             # Another mark stands before it: a late one, or the next owner's. First the mark, then the question: who asked before could be given
             # away in between, and its mark would stand behind that of the next owner, who has read that nothing was taken.
-            await self._journal.write([Mark(*self._of, self._owner, self._log)])
+            await self._mark()
             if not await self._still_owner():
                 msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
                 raise Dropped(msg)
@@ -507,5 +520,5 @@ class Decisions:
         if not await self._still_owner():
             msg = f"{self._of[0]}[{self._of[1]}] belongs to another worker now"
             raise Dropped(msg)
-        await self._journal.write([Mark(*self._of, self._owner, self._log)])
+        await self._mark()
         return True

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -174,7 +174,6 @@ class PartitionLoop:
         self._rebuild_records = rebuild_records
         self._rebuild: Rebuild | None = None
         self._said_up_to = 0
-        self._since_checkpoint = 0
         self._checkpointed_at = clock()
         self._midway = False
         self._log = log.bind(stream=stream.name, partition=partition)
@@ -236,12 +235,8 @@ class PartitionLoop:
                 f"{self.stream.name}` to start anew"
             )
             raise BrokerError(msg)
-        # An owner before may have published so far without what is decided since: a batch holds less than a checkpoint waits for. A store
-        # that went back in time is behind what was committed.
-        known = max(self.position, -1 if now.committed is None else now.committed)
-        began = known >= 0 or (self._decisions is not None and self._decisions.any_taken)
-        self._said_up_to = min(now.end, max(known, 0) + 2 * self._records) if began else 0
         hole = Hole.between(self.position, now, most=self._rebuild_records)
+        self._said_up_to = self._may_be_said(now, state_lost=hole is not None and hole.state_lost)
         if hole is None:
             await self._apply_due()
             self._tell_state()
@@ -257,6 +252,18 @@ class PartitionLoop:
             self._tell_missed(hole.expired, stored=hole.known, log_start=now.first)
         await self._start_over(hole.until, now.end, complete=hole.complete)
         return self.position
+
+    def _may_be_said(self, now: Standing, *, state_lost: bool) -> int:
+        """How far an owner before may have published without what is decided since.
+
+        None goes on by twice what it waits with a checkpoint for, as it said itself (`Mark`), except while it reads a lost state back. A store that
+        went back in time is behind what was committed.
+        """
+        known = max(self.position, -1 if now.committed is None else now.committed)
+        if known < 0 and (self._decisions is None or not self._decisions.any_taken):
+            return 0
+        most = max(self._records, 0 if self._decisions is None else self._decisions.most_records)
+        return now.end if state_lost else min(now.end, max(known, 0) + 2 * most)
 
     async def batch(self, records: RecordBatch) -> None:
         """Decode, push, score, settle and publish; makes a checkpoint where one is due.
@@ -277,6 +284,18 @@ class PartitionLoop:
         if len(records):
             self._wall.came(int(records.timestamps[-1]), at_once=self._idled)
             self._idled, self._ended_since = False, None
+        for piece in self._pieces(records):
+            await self._batch(piece)
+
+    def _pieces(self, records: RecordBatch) -> Iterator[RecordBatch]:
+        """A batch, cut where a checkpoint is due in it at the latest, and behind a gap as long; later pieces hold the earlier ones."""
+        at = max(self.position, 0)
+        while len(rest := records.since(at)) and records.next_offset - at > self._records:
+            at = max(int(rest.offsets[0]), at + self._records)
+            yield records.before(at)
+        yield records
+
+    async def _batch(self, records: RecordBatch) -> None:
         if self._decisions is not None:
             await self._apply_due()
             await self._take()
@@ -352,7 +371,6 @@ class PartitionLoop:
             self._messages.dead_letters(records, rejected, counts)
         self.position = max(self.position, records.next_offset)
         self._midway = False
-        self._since_checkpoint += len(records)
         seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
         self._reports.batch(counts, seconds)
         if any(name.startswith("alerts_") for name in counts):
@@ -375,7 +393,7 @@ class PartitionLoop:
         await self._take()
         age = self._clock() - self._checkpointed_at
         if self.position > self.checkpointed:
-            if age >= self._every or self._since_checkpoint >= self._records:
+            if age >= self._every or self.position - max(self.checkpointed, 0) >= self._records:
                 await self._checkpoint()
         elif self.position >= 0 and age >= VERIFY_EVERY:
             await self._checkpoint()
@@ -436,7 +454,6 @@ class PartitionLoop:
     def _written(self, size: int, started: float) -> None:
         self.core.state.clean()
         self.checkpointed = self.position
-        self._since_checkpoint = 0
         self._checkpointed_at = self._clock()
         self._reports.checkpoint(self.position, size, self._checkpointed_at - started)
         self._tell_state()

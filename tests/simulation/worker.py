@@ -93,6 +93,7 @@ class Worker:
         async def still_owner() -> bool:
             return await self._commit(generation, partition, None)
 
+        records = self._loop.random.choice((5, 20, 200))
         return self._kind(
             self._stream,
             partition,
@@ -105,7 +106,7 @@ class Worker:
             wall=self._wall,
             sleep=asyncio.sleep,
             checkpoint_every=2.0,
-            checkpoint_records=self._loop.random.choice((5, 20, 200)),
+            checkpoint_records=records,
             generation=generation,
             open_alerts=partial(self._open_alerts, partition),
             log_ends=self._broker.log_ends,
@@ -118,6 +119,7 @@ class Worker:
                 listed=self._listing,
                 journal=JournalClient(self._broker, self._publisher, partition),
                 still_owner=still_owner,
+                records=records,
             ),
             streams=self._streams,
         )
