@@ -22,8 +22,9 @@ METHODS = {
     ("os", "popen"), ("subprocess", "getoutput"), ("ctypes", "CDLL"),
 }  # fmt: skip
 NAMED_MODULES = {
-    # file -> text that shows that the name is one of ours: a verb of the list, a key of the table that stands above.
+    # file -> text that shows that the name is one of ours: a verb of the list, a key of the table, a kernel that stands above.
     "pipeline/cli.py": "for verb in COMMANDS",
+    "detectors/compiling.py": "KERNELS = JUDGEMENT, CALIBRATION, LEVEL",
     "detectors/__init__.py": "importlib.import_module(_HOME[name])",
     "pipeline/__init__.py": "importlib.import_module(_HOME[name])",
     "producers/__init__.py": "importlib.import_module(_HOME[name])",

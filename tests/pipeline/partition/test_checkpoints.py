@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +15,12 @@ from simulation.worker import IDENTITY
 
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
 from pipeline.partition import loop as loop_module
+from pipeline.partition.decisions import Acknowledge, Decision, Decisions, Entry, SettingsOf, Taken
+from pipeline.partition.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
+from pipeline.partition.stores.memory import MemoryStore
+from pipeline.partition.streams import decided
 
 
 @pytest.fixture(autouse=True)
@@ -308,6 +312,52 @@ async def test_a_gap_in_the_log_is_followed_by_a_checkpoint_before_anything_behi
     await loop.batch(far)
     assert loop.checkpointed == int(far.offsets[0])
     assert loop.position == far.next_offset
+
+
+class Journal:
+    """The topic of decisions."""
+
+    def __init__(self) -> None:
+        self.lines: list[Entry] = []
+
+    async def read(self) -> Sequence[Entry]:
+        return list(self.lines)
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        self.lines += entries
+
+
+@pytest.mark.parametrize(("before", "after"), [(40, 5), (5, 40)])
+async def test_a_decision_is_taken_behind_what_the_owner_before_may_have_published_whatever_its_settings(
+    world: World, before: int, after: int
+) -> None:
+    journal, of = Journal(), world.scenario.stream
+    listing = Listing("sim", MemoryStore(), journal.read, of_log="t", stamp=lambda: ("ann", "now"))
+
+    async def owner(records: int) -> PartitionLoop:
+        decisions = Decisions(
+            "sim", 0, log="t", listed=listing, journal=journal, still_owner=world.still_owner, records=records
+        )
+        loop = world.loop(decisions=decisions, checkpoint_records=records)
+        await loop.assigned()
+        await loop.begin(world.standing(loop.position if loop.position >= 0 else None))
+        return loop
+
+    await listing.propose(Decision("d1", SettingsOf(decided(of.settings), of.model.hash, {}), "ann", ""))
+    first = await owner(before)
+    await first.batch(world.records(0, 10))
+    await first.checkpoint()
+    await first.batch(world.records(0, 30))
+    stored = first.checkpointed
+    assert stored == world.offset_after(10) + (
+        0 if before == 40 else (first.position - world.offset_after(10)) // before * before
+    )
+    await listing.propose(Decision("d2", Acknowledge("*"), "ann", ""))  # and it is killed
+    second = await owner(after)
+    for end in range(31, 90):
+        await second.batch(world.records(0, end))
+    (taken,) = [line for line in journal.lines if isinstance(line, Taken) and line.serial == 2]
+    assert first.position <= taken.offset <= stored + 2 * max(before, after)
 
 
 async def test_checkpoints_come_by_time_and_by_records(world: World) -> None:
