@@ -322,7 +322,7 @@ SLEEPING = ("somebody decides",) * 3 + ("pause", "rebalance", "crash")
 
 def test_whoever_slept_publishes_nothing_behind_what_its_successor_takes() -> None:
     """It is rare: a worker sleeps through its session, and what it says next is of a series that its successor was told to forget."""
-    run = run_of(3035, SLEEPING)
+    run = run_of(3291, SLEEPING)
     assert simulate(run).problem is None
     assert simulate(run, Parts(loop=Unaware)).problem is not None
 
@@ -356,7 +356,7 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
         pytest.param(Parts(loop=Deaf), GROWTH, id="partitions passed over"),
         pytest.param(Parts(loop=Premature), GROWTH, id="partitions too early"),
         pytest.param(Parts(loop=Credulous), ("crash",), id="a stranger's control record"),
-        pytest.param(Parts(decisions=Unread), DECIDING, id="a zombie's decision"),
+        pytest.param(Parts(loop=Unaware, decisions=Unread), DECIDING, id="a zombie's decision, and no question"),
         pytest.param(Parts(decisions=Unasked), FORGETTING, id="decisions forgotten"),
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
