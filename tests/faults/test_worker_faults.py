@@ -255,7 +255,8 @@ def _kill(world: World, kills: int) -> int:
         name = dice.choice("ab")
         living[name].kill()
         early += not living[name].events("partition opened")
-        living[name] = world.start(name)
+        # With the longer ones a kill surely finds what was published and is in no checkpoint.
+        living[name] = world.start(name, checkpoint_every=dice.choice(("300ms", "3s")))
     world.feed()
     return early
 

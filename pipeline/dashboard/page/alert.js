@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { address, change, useRoute } from "./route.js";
 import { ask, known, useKnown, useNow } from "./store.js";
-import { ago, clock, finite, lasting, moment, number } from "./words.js";
+import { ago, clock, finite, lasting, moment, number, shares } from "./words.js";
 
 const CHANNELS_SHOWN = 6;
 const BESIDE = 12;
@@ -77,7 +77,7 @@ function much(r) {
 }
 
 function why(r) {
-  const channels = r.channels?.map((c) => `${c.name} ${Math.round(100 * c.share)} %`).join(", ");
+  const channels = shares(r);
   const members = r.members?.join(", ");
   return html`${channels || members || r.detector.name}<small>${channels && members ? members : r.observations ? `${r.observations} anomalous observation${r.observations > 1 ? "s" : ""}` : ""}</small>`;
 }

@@ -7,7 +7,7 @@ import { html, useEffect, useMemo, useState } from "./lib.js";
 import { Decided, useMarks } from "./marks.js";
 import { address, change, here, useRoute } from "./route.js";
 import { ask, known, useKnown } from "./store.js";
-import { count, finite, lasting, moment } from "./words.js";
+import { count, finite, lasting, moment, shares } from "./words.js";
 
 const RANGES = { "1 h": 3.6e6, "6 h": 2.16e7, "1 day": 8.64e7, "1 week": 6.048e8, all: 0 };
 
@@ -93,6 +93,6 @@ function One({ stream, name, range }) {
     <${SaidOf} stream=${stream} series=${name} />
     <${Decided} stream=${stream} marks=${marks} />
     <h3>alerts: ${alerts.length}</h3>
-    <ul class="beside">${alerts.slice(0, 30).map((r) => html`<li class=${r.status === "resolved" ? "resolved" : r.severity}><a href=${address("alerts", { alert: r.id })}>${r.kind || "unusual"}</a> <span>${r.status}, ${moment(r.starts_at)}, ${lasting(Date.parse(r.last_seen) - Date.parse(r.starts_at))}</span></li>`)}</ul>
+    <ul class="beside">${alerts.slice(0, 30).map((r) => html`<li class=${r.status === "resolved" ? "resolved" : r.severity}><a href=${address("alerts", { alert: r.id })}>${r.kind || "unusual"}</a> <span>${r.status}, ${moment(r.starts_at)}, ${lasting(Date.parse(r.last_seen) - Date.parse(r.starts_at))}${r.channels?.length ? `: ${shares(r)}` : ""}</span></li>`)}</ul>
   </article>`;
 }

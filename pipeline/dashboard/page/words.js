@@ -65,3 +65,6 @@ export function rate(value) {
   if (!finite(value)) return "–";
   return value >= 10 ? count(value) : value >= 0.1 ? value.toFixed(1) : value > 0 ? "< 0.1" : "0";
 }
+
+// Which channels of an alert led at its peak, and by how much; nothing of one channel.
+export const shares = (r) => r.channels?.map((c) => `${c.name} ${Math.round(100 * c.share)} %`).join(", ") ?? "";
