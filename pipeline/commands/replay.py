@@ -227,20 +227,21 @@ def _send(
 
     began = time.monotonic()
     interrupted = False
-    sent = 0
+    sent, packed = 0, False
     try:
         with _bar() as bar:
             task = bar.add_task("", total=None if loop else len(timeline), when="")
             for batch in records(timeline, clock, pace, loop=loop):
                 publisher.send(batch.keys, batch.values, batch.partitions)
-                sent += len(batch.timestamps)
+                sent, packed = sent + len(batch.timestamps), packed or len(batch.values) != len(batch.timestamps)
                 replaying.sent, replaying.when = sent, int(batch.timestamps[-1])
                 bar.update(task, completed=sent, when=_day(batch.timestamps[-1]))
     except KeyboardInterrupt:
         interrupted = True
     delivered = publisher.flush(FLUSH_AFTER_CTRL_C_S) if interrupted else publisher.flush()
     seconds = time.monotonic() - began
-    what = f"{delivered:,} records" if delivered == sent else f"{sent:,} observations in {delivered:,} records"
+    # Of one observation a record, what was delivered is the count: a Ctrl-C within `send` leaves one uncounted here.
+    what = f"{sent:,} observations in {delivered:,} records" if packed else f"{delivered:,} records"
     _console().print(
         f"{'stopped by Ctrl-C: ' if interrupted else ''}{what} delivered to {escape(publisher.topic)} "
         f"in {seconds:.1f} s ({max(sent, delivered) / max(seconds, 1e-9):,.0f} a second)"
