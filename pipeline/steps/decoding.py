@@ -214,7 +214,7 @@ class Decoder:
             many = self._many.decode(value)
         except _ERRORS:
             many = self._many.reread(value)
-        return Row(many.series or "", many.timestamp, many.values)
+        return Row(checked_series(many.series or ""), many.timestamp, many.values)
 
     def _rows(
         self,

@@ -80,6 +80,15 @@ def test_channels_that_are_named_are_put_together_with_dead_letters_for_what_lac
     assert (o.kinds, o.begun) == (None, None)
 
 
+def test_names_are_short_also_where_channels_are_named_whoever_says_them() -> None:
+    decoder = Decoder("metric", 2, format="auto", named=["user", "idle"])
+    long = NATIVE.replace(b"cpu", b"x" * 513)
+    unnamed = NATIVE.replace(b'"series":"cpu",', b"")
+    o, rejected = decoder.decode(batch([long, unnamed, NATIVE], [b"a", b"y" * 513, b"a"]))
+    assert [row[1] for row in rows(o)] == ["cpu"]
+    assert [(r.index, r.reason) for r in rejected] == [(0, Reason.TOO_LARGE), (1, Reason.TOO_LARGE)]
+
+
 def test_natively_and_of_ones_own_fields_channels_are_named_by_the_key_where_nothing_else_does() -> None:
     o, _ = Decoder("metric", 2, named=["user", "idle"]).decode(batch([NATIVE]))
     assert o.values.tolist() == [[3.0, 96.0]]
