@@ -391,7 +391,10 @@ class PartitionCore:
         state, windows, observations = self.state, step.pushed.windows, step.observations
         rows = windows.rows
         remembered = self._results.remembered(state, rows)
-        learnt = self.learning.learn(state, observations, step.rows, step.pushed, scores.raw, step.living)
+        together = self.shadow is not None and not self.shadow.whole
+        learnt = self.learning.learn(
+            state, observations, step.rows, step.pushed, scores.raw, step.living, together=together
+        )
         if self.shadow is not None:
             pushed = step.pushed if step.shadow is None else step.shadow
             self.shadow.learn(state, observations, step.rows, pushed, learnt, beside, step.living)
@@ -401,6 +404,7 @@ class PartitionCore:
             counts["warming"] = int(np.count_nonzero(~learnt.judged.live))
         else:
             assert learnt.level is not None
+            assert learnt.score is not None
             times, own = observations.timestamps[windows.index], None if budgets is None else budgets[windows.index]
             moved = self.bars.of(state, rows, times, feedback.laxest_of_level(learnt.level), own)
             level = learnt.level if moved is None else learnt.level + moved

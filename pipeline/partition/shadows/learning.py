@@ -38,8 +38,8 @@ class Learnt:
     learn : (B,) bool
         Which were learnt from.
     calibrated : (B, M)
-    score : (B,)
-        Of the members together.
+    score : (B,) or None
+        Of the members together; None where a judgement decides and nobody else asked.
     level : (B,) or None
         Before what people said of the series; None where a judgement decides.
     judged, said
@@ -50,7 +50,7 @@ class Learnt:
 
     learn: NDArray[np.bool_]
     calibrated: NDArray[np.float64]
-    score: NDArray[np.float64]
+    score: NDArray[np.float64] | None
     level: NDArray[np.float64] | None
     judged: Judged | None
     said: Said | None
@@ -170,10 +170,13 @@ class Learning:
         pushed: Pushed,
         raw: NDArray[np.float64],
         living: NDArray[np.int64] | None,
+        *,
+        together: bool = False,
     ) -> Learnt:
         """Learn from the members' raw scores (B, M) of the windows, and from all that was accepted of N observations of series in `rows` (N,).
 
-        `living` (N,) series lived in the stream at each, where they share a budget.
+        `living` (N,) series lived in the stream at each, where they share a budget. `together`: somebody wants the members' common score, also where a
+        judgement decides.
         """
         model, windows = self._model, pushed.windows
         usable: NDArray[np.bool_] = np.asarray(np.isfinite(raw).all(axis=1))
@@ -184,16 +187,20 @@ class Learning:
         for k in range(calibrated.shape[1]):
             calibrated[:, k] = model.calibrator.calibrate(members[:, k], windows.rows, raw[:, k], learn)
         budgets = self.budgets(state, rows)
-        judged, said = None, None
+        judged, said, score = None, None, None
         if self.judgements is not None:  # it goes on learning also where the settings have another threshold
             judged = self.judgements.judge(state, observations, rows, pushed, living, budgets)
         if model.outlying is not None:
             said = model.outlying.calibrate(state.arrays[OUTLYING], windows.rows, raw, learn)
-            score = np.where(usable, said.calibrated, 0.0)
-        else:
-            score = aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+        if together or not self.by_judgement:
+            score = (
+                aggregate(np.where(usable[:, None], calibrated, 0.0), model.aggregation)
+                if said is None
+                else np.where(usable, said.calibrated, 0.0)
+            )
         if self.by_judgement:
             return Learnt(learn, calibrated, score, None, judged, said, budgets)
+        assert score is not None
         level = self.level(state, observations, pushed, score, learn, living, budgets)
         return Learnt(learn, calibrated, score, level, None, said, budgets)
 

@@ -168,6 +168,7 @@ class Shadow:
         if scores is not None:
             self.learning.learn(own, observations, rows, pushed, scores.raw, living)
         else:
+            assert judge.score is not None
             budgets = self.learning.budgets(own, rows)
             self.learning.level(own, observations, pushed, judge.score, judge.learn, living, budgets)
 

@@ -298,6 +298,22 @@ async def test_a_batch_is_no_more_than_a_checkpoint_waits_for_whatever_is_fetche
     assert loop.position == end
 
 
+async def test_who_is_not_the_owner_any_more_when_a_checkpoint_came_back_works_on_nothing_that_it_has_in_hand(
+    world: World,
+) -> None:
+    class Slept(PartitionLoop):
+        def _written(self, size: int, started: float) -> None:
+            super()._written(size, started)
+            world.owner = False
+
+    loop = world.loop(kind=Slept, checkpoint_records=20, surely_owner=lambda: world.owner)
+    await loop.assigned()
+    with pytest.raises(Dropped, match="while this one slept"):
+        await loop.batch(world.records(0, 90))
+    assert (await world.stored())[0] == 20
+    assert loop.position == 20
+
+
 async def test_a_gap_in_the_log_is_followed_by_a_checkpoint_before_anything_behind_it_is_published(
     world: World,
 ) -> None:
