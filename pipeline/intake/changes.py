@@ -18,6 +18,7 @@ import structlog
 
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.settings import IntakeSettings, Settings, load_settings
+from pipeline.watched import Watched
 
 log = structlog.get_logger(__name__)
 
@@ -110,14 +111,12 @@ async def follow(
     fits
         Why they cannot be taken; empty: they can.
     """
-    seen = taken = _stamp(file)
+    watched = Watched(lambda: () if file is None else (file,))
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        before, seen = seen, _stamp(file)
-        if not asked.is_set() and (seen == taken or seen != before):  # whoever writes it may need a moment
+        if not (watched.changed() or asked.is_set()):
             continue
         asked.clear()
-        taken = seen
         try:
             new = await asyncio.to_thread(load_settings, file)
             if told := fits(new):
@@ -129,13 +128,3 @@ async def follow(
         settings = new.model_copy(update=own)
         if changed := await running.become(settings, wanted(settings)):
             log.info("intakes are as the settings say now", **changed)
-
-
-def _stamp(file: Path | None) -> tuple[int, int, int]:
-    if file is None:
-        return 0, 0, 0
-    try:
-        told = file.stat()
-    except OSError:
-        return 0, 0, 0
-    return told.st_mtime_ns, told.st_size, told.st_ino

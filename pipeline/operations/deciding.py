@@ -39,6 +39,7 @@ from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import Stream, load_model
 from pipeline.partition.streams import Streams, content_id, decided
+from pipeline.watched import Watched
 
 log = structlog.get_logger(__name__)
 
@@ -158,9 +159,8 @@ class Deciding:
         self._topics = topics
         self._publisher = publisher
         self._logs = logs
-        self._files = files
+        self._watched = Watched(files)
         self._load = load
-        self._seen = self._times()
         self._asked = False
         for name in streams:
             self.listings[name] = Listing(
@@ -195,7 +195,7 @@ class Deciding:
                     await listing.look()
                 except (StoreError, BrokerError) as error:
                     log.debug("the list of decisions does not answer", reason=str(error))
-            if self._load is not None and (self._asked or self._changed()):
+            if self._load is not None and (self._asked or self._watched.changed()):
                 self._asked = False
                 await self._reload()
 
@@ -231,23 +231,3 @@ class Deciding:
     @staticmethod
     async def _last_settings(listing: Listing) -> int:
         return max((d.serial for d in await listing.after(0) if isinstance(d.what, SettingsOf)), default=0)
-
-    def _times(self) -> dict[Path, int]:
-        found = {}
-        for file in self._files():
-            try:
-                found[file] = file.stat().st_mtime_ns
-            except OSError:
-                found[file] = 0
-        return found
-
-    def _changed(self) -> bool:
-        """Whether a file is another than at the last look, and has been so for one look: whoever writes it may need a moment."""
-        times = self._times()
-        if times != self._seen:
-            self._seen, self._unsettled = times, True
-            return False
-        changed, self._unsettled = self._unsettled, False
-        return changed
-
-    _unsettled = False
