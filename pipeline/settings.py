@@ -872,7 +872,9 @@ class WorkerSettings(_Table):
         timedelta(seconds=2), description="Wall time between checkpoints of a partition."
     )
     checkpoint_records: int = Field(
-        200_000, ge=1, description="A checkpoint is made at the latest after this many records."
+        200_000,
+        ge=1,
+        description="A checkpoint is made at the latest after this many records, offsets that hold none among them.",
     )
     rebuild_records: int = Field(
         2_000_000,
