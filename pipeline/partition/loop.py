@@ -284,8 +284,9 @@ class PartitionLoop:
         if len(records):
             self._wall.came(int(records.timestamps[-1]), at_once=self._idled)
             self._idled, self._ended_since = False, None
-        for piece in self._pieces(records):
-            await self._stay()  # again: between two a checkpoint may wait for the store
+        for n, piece in enumerate(self._pieces(records)):
+            if n:
+                await self._stay()  # again: between two a checkpoint may wait for the store
             await self._batch(piece)
 
     def _pieces(self, records: RecordBatch) -> Iterator[RecordBatch]:
