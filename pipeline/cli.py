@@ -36,6 +36,7 @@ COMMANDS = (
     "doctor",
     "config",
     "state",
+    "apply",
     "decisions",
     "feedback",
     "explain",

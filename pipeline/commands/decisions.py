@@ -1,33 +1,27 @@
-"""`tidewatch decisions`, and the verbs that make one: apply, ack, snooze, silence, lift, close, forget."""
+"""`tidewatch decisions`, and the verbs by which people act: ack, snooze, silence, lift, close, forget."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.options.decision import Series, Timeout, Wait, Why, decide_with
 from pipeline.commands.options.stream import ConfigFile, StreamName
 
 if TYPE_CHECKING:
     from pipeline.operations.desk import Desk, Line
-    from pipeline.operations.looking_back.trying import Trial
     from pipeline.partition.decisions import What
-    from pipeline.settings import Settings
 
-Series = Annotated[str, typer.Argument(metavar="SERIES", help="Name of the series, or a pattern: *, ?, [a-z].")]
-Why = Annotated[str, typer.Option("--why", help="A word for those who read `tidewatch decisions`.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Say when and at which offset each partition took it.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds after which that is an error.")]
 For = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long from now on, as 30m, 2h, 7d.")]
 _PIPE_WIDTH = 200
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (apply, decisions, ack, snooze, silence, lift, close, forget):
+    for verb in (decisions, ack, snooze, silence, lift, close, forget):
         app.command()(verb)
 
 
@@ -214,21 +208,6 @@ def _decide(stream: str, what: What, *, wait: bool, timeout: float, config: Path
     decide_with(load_settings(config), stream, same, wait=wait, timeout=timeout)
 
 
-def decide_with(
-    settings: Settings, stream: str, what: Callable[[Desk], Awaitable[What]], *, wait: bool, timeout: float
-) -> None:
-    """Add the decision that is made of what the desk knows, and say its serial; with `wait` where it was taken."""
-    import asyncio
-
-    from pipeline.operations.desk import at_desk
-
-    async def decide() -> None:
-        async with at_desk(settings, stream) as desk:
-            await _say(desk, stream, await desk.decide(await what(desk)), wait=wait, timeout=timeout)
-
-    asyncio.run(decide())
-
-
 def _milliseconds(duration: str) -> int:
     """Of a duration as people write it. Raises TidewatchError."""
     from pydantic import TypeAdapter, ValidationError
@@ -258,132 +237,3 @@ def _print(lines: list[Line]) -> None:
         where = ", ".join(at_offsets(line.taken, line.learning)) or "nowhere yet"
         table.add_row(str(decision.serial), decision.at, decision.by, told(decision.what), where)
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
-
-
-def apply(
-    stream: Annotated[
-        str, typer.Argument(metavar="[STREAM]", help="Name of the stream; may be left out where there is one.")
-    ] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would change, and what would have fired.")
-    ] = False,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="With --dry-run: another value of a stream's setting, as threshold.false_alarms='1 per series per week'; may be given again.",
-        ),
-    ] = None,
-    days: Annotated[
-        float, typer.Option(min=0, help="With --dry-run: compare the alerts of so many newest days; 0: do not.")
-    ] = 7,
-    records: Annotated[
-        int, typer.Option(min=1, help="With --dry-run: replay so many of each partition's newest records, at most.")
-    ] = 200_000,
-    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: one JSON object.")] = False,
-    wait: Wait = False,
-    timeout: Timeout = 30,
-    config: ConfigFile = None,
-) -> None:
-    """Let settings and model of the settings file hold, also where they were replaced before.
-
-    Windows, calibration and open alerts stay. What must learn first, learns beside what judges now, and takes over when it is live. Refused where the
-    model is of another kind, or takes other channels (docs/decisions.md). With --dry-run
-    the newest part of the log is replayed under what holds and under what would, and the alerts that differ are shown.
-    """
-    import asyncio
-
-    from pipeline.errors import SettingsError
-    from pipeline.operations.desk import only_stream
-    from pipeline.settings import load_settings
-
-    settings = load_settings(config)
-    name = stream or only_stream(settings)
-    if sets and not dry_run:
-        msg = "--set goes with --dry-run: what is to hold stands in the settings file"
-        raise SettingsError(msg)
-    if dry_run:
-        _try(settings, name, sets or [], days=days, records=records, as_json=as_json)
-    else:
-        asyncio.run(_apply(settings, name, wait=wait, timeout=timeout))
-
-
-async def _apply(settings: Settings, stream: str, *, wait: bool, timeout: float) -> None:
-    from pipeline.operations.desk import at_desk
-
-    async with at_desk(settings, stream) as desk:
-        decision, changes = await desk.changes()
-        for name, (then, now) in changes.items():
-            typer.echo(f"{name}: {_shown(then)} -> {_shown(now)}")
-        if not changes:
-            typer.echo(f"stream {stream}: these settings hold already")
-        else:
-            await _say(desk, stream, await desk.apply(decision), wait=wait, timeout=timeout)
-
-
-def _try(settings: Settings, stream: str, sets: list[str], *, days: float, records: int, as_json: bool) -> None:
-    """Say what would change, and replay the newest part of the log under both."""
-    import asyncio
-
-    import msgspec
-
-    from pipeline.operations.desk import at_desk
-    from pipeline.operations.looking_back.replaying import Place
-    from pipeline.operations.looking_back.trying import attempt, streams, with_values
-    from pipeline.partition.carrying import observations_first
-
-    tried = with_values(settings, stream, sets)
-
-    async def changes() -> dict[str, tuple[Any, Any]]:
-        async with at_desk(tried, stream) as desk:
-            return (await desk.changes())[1]
-
-    changed = asyncio.run(changes())
-    trial, shadow = None, 0
-    if changed:
-        place = Place(settings, stream)
-        now, then = streams(tried, place)
-        shadow = observations_first(now, then)
-    if changed and days:
-        trial = attempt(place, now, then, days=days, newest=records, say=lambda text: typer.echo(text, err=True))
-    if as_json:
-        changes_told = {n: list(c) for n, c in changed.items()}
-        told = {"changes": changes_told, "learns_first": shadow, "trial": trial and trial.as_json()}
-        typer.echo(msgspec.json.encode(told).decode())
-        return
-    for name, (then, to) in changed.items():
-        typer.echo(f"{name}: {_shown(then)} -> {_shown(to)}")
-    if not changed:
-        typer.echo(f"stream {stream}: these settings hold already")
-        return
-    if shadow:
-        typer.echo(
-            f"by shadow: learns about {shadow:,} observations of each series that the model does not know, while what holds now judges, then takes over"
-        )
-    if trial is not None:
-        print_trial(trial)
-    typer.echo("nothing was changed (--dry-run)")
-
-
-def print_trial(trial: Trial) -> None:
-    """Say how many alerts there are now and then, and which differ."""
-    typer.echo(
-        f"{trial.records:,} records replayed{'' if trial.warm else ', series began cold (--records looks further back)'}; "
-        f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then"
-    )
-    for sign, alerts in (("-", trial.gone), ("+", trial.new)):
-        for alert in alerts:
-            typer.echo(f"  {sign} {alert.starts_at} {alert.severity:<8} {alert.summary or alert.series}")
-
-
-async def _say(desk: Desk, stream: str, serial: int, *, wait: bool, timeout: float) -> None:
-    """Which decision it is, and with --wait where each partition took it."""
-    typer.echo(f"decision {serial} of stream {stream}")
-    if wait:
-        for partition, offset in sorted((await desk.wait(serial, timeout=timeout)).items()):
-            typer.echo(f"partition {partition} took it at offset {offset}")
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)[:24] if isinstance(value, str) else str(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.decisions import Timeout, Wait, Why, decide_with, print_trial
+from pipeline.commands.options.decision import NewestDays, NewestRecords, Timeout, Wait, Why, decide_with, print_trial
 from pipeline.commands.options.stream import ConfigFile, StreamName
 
 if TYPE_CHECKING:
@@ -119,10 +119,8 @@ def undo(
         bool,
         typer.Option("--dry-run", help="Only say which alerts there would have been if it had never been decided."),
     ] = False,
-    days: Annotated[float, typer.Option(min=0, help="With --dry-run: of so many newest days.")] = 7,
-    records: Annotated[
-        int, typer.Option(min=1, help="With --dry-run: replay so many of each partition's newest records, at most.")
-    ] = 200_000,
+    days: NewestDays = 7,
+    records: NewestRecords = 200_000,
     wait: Wait = False,
     timeout: Timeout = 30,
     config: ConfigFile = None,
