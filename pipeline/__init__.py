@@ -10,7 +10,7 @@ The folders follow the way of a record, each above what it uses; `make lint` hol
     alerts/       the life of an alert, its records, and those who read them
     kafka/        everything that speaks to a broker
     steps/        pure arrays: decode, windows, scores, state
-    settings.py, settings_reference.py, addresses.py, wrong_settings.py, embedded/, errors.py, logs.py     the ground
+    settings/, embedded/, addresses.py, errors.py, logs.py     the ground
 
 Begin with `pipeline.partition.stream` (the steps in order), then `pipeline.partition.loop`. docs/architecture.md walks through all of it.
 As a library: `score_dataset`, `train`, `plot`, `AlertSubscriber` and what else `__all__` lists; docs/library.md shows them in use.

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from pipeline.wrong_settings import in_words
+from pipeline.settings.wrong import in_words
 
 COMMANDS = (
     "demo",

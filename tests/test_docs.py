@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from pipeline.cli import create_cli
 from pipeline.settings import IntakeSettings, Settings, StreamSettings
-from pipeline.settings_reference import reference
+from pipeline.settings.reference import reference
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     def show(file: ConfigFile = None) -> None:
         """Print the settings that hold, as TOML: file, environment and defaults together, secrets masked."""
         from pipeline.settings import config_file, load_settings
-        from pipeline.settings_reference import shown
+        from pipeline.settings.reference import shown
 
         settings = load_settings(file)
         typer.echo(f"# from {file or config_file() or 'no file'}, the environment and the defaults")
@@ -49,6 +49,6 @@ def register(app: typer.Typer) -> None:
     @config.command()
     def reference() -> None:
         """Print every setting with its default and meaning, as Markdown (docs/settings.md)."""
-        from pipeline.settings_reference import reference
+        from pipeline.settings.reference import reference
 
         typer.echo(reference(), nl=False)

@@ -61,7 +61,7 @@ def init(
     from pipeline.offline.opening import KAFKA, stream_name
     from pipeline.operations.preview import settled_format
     from pipeline.settings import KafkaSettings, StreamSettings
-    from pipeline.settings_reference import as_toml
+    from pipeline.settings.reference import as_toml
 
     if not source.startswith(KAFKA):
         msg = f"init reads a topic: write kafka:{source}"

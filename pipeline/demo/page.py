@@ -19,7 +19,7 @@ from pipeline.demo.live import span
 from pipeline.demo.results import StreamResult
 from pipeline.demo.summary import alert_row, finding_row, headline
 from pipeline.offline.report.page import Chart, Report, Row, Section, Table, Tile, write
-from pipeline.settings_reference import as_toml
+from pipeline.settings.reference import as_toml
 
 if TYPE_CHECKING:
     from detectors.model import Model

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.demo.streams import DemoStream
-from pipeline.settings_reference import as_toml
+from pipeline.settings.reference import as_toml
 
 if TYPE_CHECKING:
     from detectors.base import Detector, Progress

@@ -22,9 +22,9 @@ from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
+from pipeline.settings.wrong import in_words
 from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import decides
-from pipeline.wrong_settings import in_words
 
 BATCH, CELLS = 16_384, 1 << 20
 """Observations pushed at a time, fewer where they are wide: so many numbers; no result depends on it."""

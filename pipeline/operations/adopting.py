@@ -19,7 +19,7 @@ from detectors import model_file
 from detectors.model import Model
 from pipeline.errors import SettingsError
 from pipeline.settings import DEFAULT_FILE, Settings, config_file, load_settings
-from pipeline.settings_reference import plain
+from pipeline.settings.reference import plain
 
 STATED = ("false_alarms", "level", "method")
 """Settings that say from when on a score is anomalous: one that was chosen takes the place of the others."""

@@ -27,7 +27,7 @@ from security.servers import clean_environment, small_model
 
 from pipeline.alerts.records import dead_letter_facts
 from pipeline.embedded.servers import start_redis
-from pipeline.settings_reference import as_toml
+from pipeline.settings.reference import as_toml
 from producers.publisher import Publisher
 from producers.records import Observation, encode
 

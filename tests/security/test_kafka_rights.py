@@ -32,7 +32,7 @@ from pipeline.embedded.servers import start_redis
 from pipeline.kafka import topics
 from pipeline.kafka.clients import librdkafka_config
 from pipeline.settings import KafkaSettings, StreamSettings
-from pipeline.settings_reference import as_toml
+from pipeline.settings.reference import as_toml
 from producers.errors import ProducerError
 from producers.publisher import Publisher
 from producers.records import Observation, encode

@@ -35,7 +35,7 @@ from pipeline.operations.doctor.findings import Finding
 from pipeline.operations.processes import Children
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings, StreamSettings
-from pipeline.settings_reference import as_toml
+from pipeline.settings.reference import as_toml
 from producers.publisher import Publisher
 from producers.records import Observation, encode
 

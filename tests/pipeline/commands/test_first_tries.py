@@ -197,7 +197,7 @@ def test_an_error_of_the_disk_is_one_line(tidewatch, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr("pipeline.settings_reference.shown", full)
+    monkeypatch.setattr("pipeline.settings.reference.shown", full)
     assert tidewatch("config", "show")[::2] == (2, "error: /data/x: No space left on device\n")
 
 

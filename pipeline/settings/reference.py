@@ -19,7 +19,7 @@ from pipeline.settings import IntakeSettings, Settings, StreamSettings, duration
 _HEAD = """\
 # Settings
 
-<!-- Generated from pipeline/settings.py by `make docs`; do not edit. -->
+<!-- Generated from pipeline/settings/ by `make docs`; do not edit. -->
 
 Tidewatch reads its settings once, at start-up: from the TOML file that `--config` or `TIDEWATCH_CONFIG` names (else
 `./tidewatch.toml` where there is one), and over it from environment variables. `tidewatch config show` prints what holds,

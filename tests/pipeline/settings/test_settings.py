@@ -23,8 +23,8 @@ from pipeline.settings import (
     load_settings,
     with_recommended,
 )
-from pipeline.settings_reference import as_toml, masked_url, shown
-from pipeline.wrong_settings import in_words
+from pipeline.settings.reference import as_toml, masked_url, shown
+from pipeline.settings.wrong import in_words
 
 durations = TypeAdapter(Duration)
 
