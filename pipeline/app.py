@@ -47,7 +47,7 @@ from pipeline.operations.deciding import Deciding, found_model
 from pipeline.operations.doctor.intakes import unfit
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.operations.serving import serve
-from pipeline.partition.decisions import Decisions
+from pipeline.partition.deciding.decisions import Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Claim, Identity, Store

@@ -9,7 +9,7 @@ An observation is one JSON object; the Kafka key is the series' name in UTF-8:
 `timestamp` is event time in milliseconds since 1970-01-01 UTC, a JSON integer. `series` may be left out: then the key names
 it. Labels never travel in an observation.
 
-A control record was written by versions before decisions (`pipeline.partition.growth`). Its key is no series' name, and its value is read by no format of observations; so it
+A control record was written by versions before decisions (`pipeline.partition.deciding.growth`). Its key is no series' name, and its value is read by no format of observations; so it
 costs nothing to look for one:
 
     \0tidewatch.control    \0{"control": "partitions", "before": 4, "after": 8}       the topic has more partitions now

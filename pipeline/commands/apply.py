@@ -85,7 +85,7 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
     from pipeline.operations.desk import at_desk
     from pipeline.operations.looking_back.replaying import Place
     from pipeline.operations.looking_back.trying import attempt, streams, with_values
-    from pipeline.partition.carrying import observations_first
+    from pipeline.partition.deciding.carrying import observations_first
 
     tried = with_values(settings, stream, sets)
 

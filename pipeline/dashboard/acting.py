@@ -23,7 +23,7 @@ from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
 from pipeline.operations.desk import at_desk, silence_asked, told
 from pipeline.operations.looking_back.evidence import of_alert
-from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Undo, What
+from pipeline.partition.deciding.decisions import Acknowledge, Close, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
 
 MAX_MINUTES = 366 * 24 * 60

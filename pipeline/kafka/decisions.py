@@ -1,4 +1,4 @@
-"""The topic of decisions: where each partition writes which decision it took at which offset (`pipeline.partition.decisions`).
+"""The topic of decisions: where each partition writes which decision it took at which offset (`pipeline.partition.deciding.decisions`).
 
 One partition, so that all lines have one order; kept for ever, for a log that is read back needs them. Little is ever written: a line for each
 assignment of a partition, and one for each decision that it takes.

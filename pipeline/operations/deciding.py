@@ -23,8 +23,8 @@ import structlog
 from detectors.model import Model
 from pipeline.errors import BrokerError, SettingsError, StoreError, TidewatchError
 from pipeline.kafka.decisions import DecisionTopic
-from pipeline.partition.carrying import differing, shape_of
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.carrying import differing, shape_of
+from pipeline.partition.deciding.decisions import (
     Decision,
     Entry,
     Line,
@@ -34,7 +34,7 @@ from pipeline.partition.decisions import (
     decode_entry,
     valid,
 )
-from pipeline.partition.listing import Listing
+from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import Stream, load_model

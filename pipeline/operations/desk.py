@@ -26,7 +26,7 @@ from pipeline.operations.deciding import (
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.decisions import (
     IN_FORCE,
     Decision,
     Lift,
@@ -38,7 +38,7 @@ from pipeline.partition.decisions import (
     What,
     unpacked,
 )
-from pipeline.partition.listing import Listing
+from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import create_stream, load_model

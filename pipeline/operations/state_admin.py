@@ -29,8 +29,8 @@ from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Bounds, Group, Offsets, require_nobody
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
-from pipeline.partition.carrying import applied, check_model, differing, hold, in_force_of, shape_of
-from pipeline.partition.decisions import IN_FORCE, InForce, Line, Reset, come_due
+from pipeline.partition.deciding.carrying import applied, check_model, differing, hold, in_force_of, shape_of
+from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Line, Reset, come_due
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Checkpoint, Identity, check_identity
 from pipeline.partition.stores.redis import RedisStore

@@ -14,8 +14,8 @@ from detectors.base import DetectorError
 from pipeline.errors import TidewatchError
 from pipeline.operations.deciding import found_model
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
-from pipeline.partition.carrying import in_force_of
-from pipeline.partition.decisions import InForce
+from pipeline.partition.deciding.carrying import in_force_of
+from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams

@@ -35,7 +35,7 @@ class Checkpoints:
     patiently
         How a store that does not answer is waited for.
     trusts
-        Whether a stored state is one of this partition's history (`pipeline.partition.decisions`).
+        Whether a stored state is one of this partition's history (`pipeline.partition.deciding.decisions`).
 
     Attributes
     ----------

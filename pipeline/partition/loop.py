@@ -11,7 +11,7 @@ twice is identical to the byte. Faust calls this in production; a seed-driven si
 
 Whose the stored state is, and what follows a refusal, is told in `pipeline.partition.checkpoints`; what goes out and how it is counted in
 `messages`; what the loop says of itself in `reports`. What people decide, settings among it, takes effect at an offset:
-`pipeline.partition.decisions`; so do the ticks that carry time on where nothing comes. Where nothing is stored, or Kafka has not kept what comes next, the past has a
+`pipeline.partition.deciding.decisions`; so do the ticks that carry time on where nothing comes (`ticking`). Where nothing is stored, or Kafka has not kept what comes next, the past has a
 hole: `pipeline.partition.rebuild`.
 """
 
@@ -28,7 +28,8 @@ import structlog
 
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
-from pipeline.partition.carrying import (
+from pipeline.partition.checkpoints import Checkpoints
+from pipeline.partition.deciding.carrying import (
     Effect,
     applied,
     check_model,
@@ -38,9 +39,8 @@ from pipeline.partition.carrying import (
     last_settings,
     looked,
 )
-from pipeline.partition.checkpoints import Checkpoints
-from pipeline.partition.decisions import Decision, Decisions, InForce, Line, Tick
-from pipeline.partition.growth import OUTDATED_CONTROL, Grown
+from pipeline.partition.deciding.decisions import Decision, Decisions, InForce, Line, Tick
+from pipeline.partition.deciding.growth import OUTDATED_CONTROL, Grown
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
@@ -51,8 +51,8 @@ from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import STORE, Patience
 from pipeline.partition.stream import PartitionCore, Step, Stream
 from pipeline.partition.streams import Streams
+from pipeline.partition.ticking import EndOfLog, Ticking
 from pipeline.steps.batches import RecordBatch, Rejected, Standing
-from pipeline.steps.clock.ticks import STEP, Wall, delay, target
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.formats.registry.schemas import Schema, Unknown
 from producers.records import decode_control
@@ -66,17 +66,8 @@ VERIFY_EVERY = 30.0
 """Seconds after which a partition without new records writes a checkpoint all the same: a store that lost its state is noticed
 while memory still has it."""
 
-QUIET = 60.0
-"""Seconds for which a log must have ended before a tick is taken; Kafka is asked at both ends."""
-
-REFUSED_FOR = 600.0
-"""Seconds until a worker whose tick was refused tries another one."""
-
 OpenAlerts = Callable[[], Awaitable[Mapping[str, Alert]]]
 """Reads the alert topic: series of the partition -> the last record of its last alert. Raises BrokerError."""
-
-EndOfLog = Callable[[], Awaitable[int]]
-"""Asks Kafka for the offset behind the last record of the loop's own partition. Raises BrokerError."""
 
 LogEnds = Callable[[], Awaitable[Sequence[int]]]
 """Asks Kafka for the offset behind the last record of each partition of the input topic. Raises BrokerError."""
@@ -154,13 +145,7 @@ class PartitionLoop:
         self._records = checkpoint_records
         self._open_alerts = open_alerts
         self._log_ends = log_ends
-        self._end_of_log = end_of_log
-        self._wall = Wall(wall, clock)
-        self._doubted = ""
-        self._idled = False
-        self._no_tick_before = 0.0
-        self._ended_since: float | None = None
-        self._next_tick: tuple[InForce | None, int, int] = (None, -1, 0)
+        self._ticking = Ticking(wall, clock, end_of_log, self._tell_doubt)
         self._in_force = InForce()
         self._counted = 0
         self._no_telling_before = 0.0
@@ -282,8 +267,7 @@ class PartitionLoop:
         if records.missed:
             await self._missed(records.missed)
         if len(records):
-            self._wall.came(int(records.timestamps[-1]), at_once=self._idled)
-            self._idled, self._ended_since = False, None
+            self._ticking.came(int(records.timestamps[-1]))
         for n, piece in enumerate(self._pieces(records)):
             if n:
                 await self._stay()  # again: between two a checkpoint may wait for the store
@@ -387,7 +371,7 @@ class PartitionLoop:
     async def idle(self) -> None:
         """Nothing came for about a second: take what was decided, make a checkpoint where one is due, carry time on."""
         await self._pause()
-        self._idled = True
+        self._ticking.idle()
         await self._tick()
 
     async def _pause(self) -> None:
@@ -467,7 +451,7 @@ class PartitionLoop:
         self.outbox.forget()
         self._counted = 0
         self._homes = Homes(self.partition, self._clock)
-        self._idled, self._ended_since = False, None
+        self._ticking.forget()
         self.core = self.stream.core(self.partition)
         self._holds(InForce())
         self._reports.forget()
@@ -606,64 +590,28 @@ class PartitionLoop:
 
     async def _tick(self) -> None:
         """Carry event time on where the log has ended, the stream was live, and something waits for the time."""
-        decisions, state = self._decisions, self.core.state
-        if decisions is None or self._end_of_log is None or not self.checkpoints.claimed:
+        decisions = self._decisions
+        if decisions is None or not self.checkpoints.claimed or not decisions.settled:
             return
-        if self._rebuild is not None or self._midway or self.position < self._said_up_to or not decisions.settled:
+        if self._rebuild is not None or self._midway or self.position < self._said_up_to:
             return
-        now = self._wall.now()
-        most = target(now, self.core.watermark, delay(state.scalars))
-        if most is None or self._doubts() or most < self._due() or self._clock() < self._no_tick_before:
+        position = self.position
+        if (due := await self._ticking.due(self.core, decisions.in_force, position)) is None:
             return
-        if not await self._has_ended():
-            return
-        position, began = self.position, self._clock()
+        began = self._clock()
         await self.checkpoint()
         if self.position != position:  # the store was ahead
             return
-        if await decisions.tick(self._due(), position, now):
-            self._doubt("")
+        taken = await decisions.tick(due.event_time, position, due.at)
+        self._ticking.answered(taken=taken, seconds=self._clock() - began)
+        if taken:
             await self._apply_due()
             await self._checkpoint()
-        elif self._clock() - began < QUIET:  # else the line may have been on its way for minutes
-            self._doubt("the worker's clock is not the broker's, so its ticks count for nothing: set it right (NTP)")
-            self._no_tick_before = self._clock() + REFUSED_FOR
 
-    async def _has_ended(self) -> bool:
-        """Whether the log ends here, by Kafka's word now and a while ago: where the brokers were away, producers need a moment to come back."""
-        assert self._end_of_log is not None
-        since = self._ended_since
-        if since is not None and self._clock() - since < QUIET:
-            return False
-        try:
-            ended = await self._end_of_log() == self.position
-        except BrokerError:  # so nobody knows whether anything comes
-            ended = False
-        if not ended or since is None:
-            self._ended_since = self._clock() if ended else None
-            return False
-        return True
-
-    def _due(self) -> int:
-        """The event time at which the next tick is due, ms: where something comes of it, and no less than a step away."""
-        held = self._decisions.in_force if self._decisions is not None else None
-        if self._next_tick[:2] != (held, self.position):
-            self._next_tick = held, self.position, max(self.core.next_change(), self.core.watermark + STEP)
-        return self._next_tick[2]
-
-    def _doubts(self) -> bool:
-        """Whether the wall clock is not to be believed; said once."""
-        doubt = self._wall.doubt
-        if doubt or self._clock() >= self._no_tick_before:
-            self._doubt(doubt)
-        return bool(doubt)
-
-    def _doubt(self, why: str) -> None:
-        if why != self._doubted:
-            self._reports.stands(why)
-            if why:
-                self._log.warning("event time stands still though nothing comes", why=why)
-        self._doubted = why
+    def _tell_doubt(self, why: str) -> None:
+        self._reports.stands(why)
+        if why:
+            self._log.warning("event time stands still though nothing comes", why=why)
 
     # A past with a hole
 

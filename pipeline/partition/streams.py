@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from detectors.model import Model
 from pipeline.errors import ModelError, SettingsError
-from pipeline.partition.decisions import InForce
+from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.settings import StreamSettings
 from pipeline.steps.scoring import Scorer

@@ -4,7 +4,7 @@ Windows, calibrators, thresholds and alerts are *components*: each names a numpy
 the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
 checkpoint.
 
-    in_force    what was decided, up to a serial (`pipeline.partition.decisions`); read before the rows
+    in_force    what was decided, up to a serial (`pipeline.partition.deciding.decisions`); read before the rows
     scalars     JSON object of integers
     names:<n>   JSON list: the series' names of page n, null for a free row
     page:<n>    8 bytes that tell the layout, then 128 rows of each component

@@ -28,8 +28,8 @@ from detectors.baselines import ZScore
 from pipeline.cli import main
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.health import Health
-from pipeline.partition import loop, stream
-from pipeline.partition.decisions import Decision, Decisions
+from pipeline.partition import stream, ticking
+from pipeline.partition.deciding.decisions import Decision, Decisions
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stores import redis as stores
@@ -199,7 +199,7 @@ def hears_quickly() -> None:
 
 def impatient() -> None:
     """It believes after a second that a log has ended."""
-    loop.QUIET = 1.0
+    ticking.QUIET = 1.0
 
 
 def dies_behind_a_tick() -> None:

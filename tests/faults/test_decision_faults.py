@@ -11,7 +11,7 @@ from faults.planted import HOLE
 from faults.recording import PARTITIONS
 from faults.world import Outcome, Worker, World
 
-from pipeline.partition.decisions import Mark, Taken
+from pipeline.partition.deciding.decisions import Mark, Taken
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.nightly]
 

@@ -32,7 +32,7 @@ from kafka_fixtures import committed_offsets
 from msgspec.structs import replace
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
-from pipeline.partition.decisions import Entry, Taken, decode_entry, unpacked, valid
+from pipeline.partition.deciding.decisions import Entry, Taken, decode_entry, unpacked, valid
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
-from pipeline.partition.carrying import applied, hold, looked
-from pipeline.partition.decisions import IN_FORCE, Line, come_due, unpacked
-from pipeline.partition.growth import OUTDATED_CONTROL
+from pipeline.partition.deciding.carrying import applied, hold, looked
+from pipeline.partition.deciding.decisions import IN_FORCE, Line, come_due, unpacked
+from pipeline.partition.deciding.growth import OUTDATED_CONTROL
 from pipeline.partition.stream import PartitionCore, Stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected

@@ -39,7 +39,7 @@ from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, Message, decode_alert, rfc3339
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import BrokerError, StoreError
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.decisions import (
     CLOCKS_APART,
     IN_FORCE,
     Acknowledge,
@@ -59,7 +59,7 @@ from pipeline.partition.decisions import (
     decode_entry,
     unpacked,
 )
-from pipeline.partition.listing import Listing
+from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
 from pipeline.partition.stream import PartitionCore, Stream, create_stream

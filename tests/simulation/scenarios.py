@@ -94,8 +94,8 @@ def small_numbers() -> Iterator[None]:
         patch("pipeline.steps.clock.ticks.EVERY", 1),
         patch("pipeline.steps.clock.ticks.STRANGERS", 2),
         patch("pipeline.steps.clock.ticks.JUMP", 1e12),  # virtual seconds are minutes for the wall
-        patch("pipeline.partition.loop.REFUSED_FOR", 5.0),
-        patch("pipeline.partition.loop.QUIET", 2.0),
+        patch("pipeline.partition.ticking.REFUSED_FOR", 5.0),
+        patch("pipeline.partition.ticking.QUIET", 2.0),
         patch("pipeline.partition.loop.TELL_EVERY", 4.0),
         patch("pipeline.steps.clock.waiting.OFTEN", 8),
         patch("pipeline.steps.clock.waiting.ROOM", 3),

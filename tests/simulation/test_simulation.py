@@ -14,9 +14,9 @@ from simulation.runs import Parts, Run, report, run_of, shortest, simulate
 from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
-from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import Decision, Decisions, InForce, Line, Taken, Tick
-from pipeline.partition.growth import Grown
+from pipeline.partition.deciding.carrying import applied
+from pipeline.partition.deciding.decisions import Decision, Decisions, InForce, Line, Taken, Tick
+from pipeline.partition.deciding.growth import Grown
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity
@@ -311,9 +311,10 @@ class Restless(PartitionLoop):
     async def _tick(self) -> None:
         if self._rebuild is None and not self._midway and self._decisions is not None and self._decisions.settled:
             late = delay(self.core.state.scalars)
-            most = target(self._wall.now(), self.core.watermark, late)
-            if most is not None and most >= self._due():
-                alerts, _ = self.core.tick(self._due(), self.position - 1)
+            most = target(self._ticking.wall.now(), self.core.watermark, late)
+            due = self._ticking.next(self.core, self._decisions.in_force, self.position)
+            if most is not None and most >= due:
+                alerts, _ = self.core.tick(due, self.position - 1)
                 self._messages.alerts(alerts, Counter())
 
 

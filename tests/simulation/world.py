@@ -19,7 +19,7 @@ from simulation.virtual import WORLD, Process, VirtualLoop
 
 from pipeline.alerts.records import Message
 from pipeline.errors import BrokerError, StoreError
-from pipeline.partition.decisions import Entry, Tick, decode_entry
+from pipeline.partition.deciding.decisions import Entry, Tick, decode_entry
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.steps.batches import RecordBatch, Standing
@@ -434,7 +434,7 @@ class Broker:
 
 
 class JournalClient:
-    """A process's view of the topic of decisions: `pipeline.partition.decisions.Journal` of one partition, or of all (None)."""
+    """A process's view of the topic of decisions: `pipeline.partition.deciding.decisions.Journal` of one partition, or of all (None)."""
 
     def __init__(self, broker: Broker, publisher: PublisherClient, partition: int | None = None) -> None:
         self._broker = broker

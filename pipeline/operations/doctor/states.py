@@ -16,7 +16,7 @@ from pipeline.operations.deciding import found_model
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.operations.doctor.kafka import details_of, judged_clock
 from pipeline.operations.state_admin import Administration, checkpoints, opened
-from pipeline.partition.carrying import in_force_of
+from pipeline.partition.deciding.carrying import in_force_of
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
 from pipeline.partition.streams import Streams

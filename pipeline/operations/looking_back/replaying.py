@@ -22,8 +22,8 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.carrying import applied, looked
-from pipeline.partition.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
+from pipeline.partition.deciding.carrying import applied, looked
+from pipeline.partition.deciding.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams

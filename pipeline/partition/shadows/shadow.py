@@ -6,7 +6,7 @@
 
 - It is a second set of `Learning`'s components in the same state: same series, same rows, same pages. So a checkpoint holds it, a series that is forgotten
   is forgotten in both, and alerts, event time and what waits, of which there is one, know nothing of it. Whether there is one stands in what
-  is in force, which is read before the rows (`pipeline.partition.decisions.InForce.shadow`).
+  is in force, which is read before the rows (`pipeline.partition.deciding.decisions.InForce.shadow`).
 - Of another model it has windows of its own, filled by what the others accept or refuse by the same rules. Of another threshold alone it has levels alone.
 - It is looked at where the log comes to an offset that is a multiple of about as many records as there are series, before the first record there: a
   function of the log, so it takes over at one place, however the stream is cut. It takes over when `SHARE` of the series that

@@ -35,9 +35,9 @@ class Identity(BaseModel):
     partitions: int = 0
     """Of formats up to 3: how many the topic had, as far as whoever wrote this knew; 0: not told. Later ones say so in what is in force."""
     growth: tuple[int, int, int] | None = None
-    """Of formats up to 3: what the log had told of them up to the stored offset (`pipeline.partition.growth.Growth.stored`)."""
+    """Of formats up to 3: what the log had told of them up to the stored offset (`pipeline.partition.deciding.growth.Growth.stored`)."""
     model_hash: str = ""
-    """Of formats up to 3: the model that the state is of. Later ones say so in what is in force (`pipeline.partition.decisions`)."""
+    """Of formats up to 3: the model that the state is of. Later ones say so in what is in force (`pipeline.partition.deciding.decisions`)."""
     settings_hash: str = ""
     """Of formats up to 3, for information."""
 

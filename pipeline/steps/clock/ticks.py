@@ -9,7 +9,7 @@
 - A tick never goes further than the wall clock less the longest delay that the stream had lately. So devices that upload once an hour are not missed
   between two uploads.
 - Delays are a function of the log, and part of the state: whoever takes the partition over knows them. The wall clock is nobody's function: it only says
-  when a tick is written, and with which time; what counts is the line in the topic of decisions (`pipeline.partition.decisions`).
+  when a tick is written, and with which time; what counts is the line in the topic of decisions (`pipeline.partition.deciding.decisions`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pipeline.alerts.records import (
     rfc3339,
 )
 from pipeline.alerts.schemas import schemas
-from pipeline.partition import schemas as decisions
+from pipeline.partition.deciding import schemas as decisions
 from pipeline.steps.batches import RecordBatch, Rejected
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
@@ -46,7 +46,7 @@ def test_the_published_schemas_are_those_of_the_code():
             f"{name}: run python -m pipeline.alerts.schemas docs/schemas"
         )
     assert (PUBLISHED / decisions.NAME).read_text() == json.dumps(decisions.schema(), indent=2) + "\n", (
-        "run python -m pipeline.partition.schemas docs/schemas"
+        "run python -m pipeline.partition.deciding.schemas docs/schemas"
     )
     assert {p.name for p in PUBLISHED.glob("*.json")} == {*schemas(), decisions.NAME}
 

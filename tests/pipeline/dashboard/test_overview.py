@@ -14,7 +14,7 @@ from pipeline.dashboard.heard import SILENT
 from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError, TidewatchError
 from pipeline.operations.desk import told
-from pipeline.partition.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
+from pipeline.partition.deciding.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
 from pipeline.partition.stores.presence import Presence, Replaying
 from pipeline.partition.stores.redis import Progress
 from pipeline.settings import Settings

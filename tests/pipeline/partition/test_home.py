@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2
 
-from pipeline.partition.growth import Growth
+from pipeline.partition.deciding.growth import Growth
 from pipeline.partition.home import ROUND, Homes, Verdict, _fnv1a, hash_of
 from pipeline.steps.batches import Observations, RecordBatch
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import SettingsError
 from pipeline.offline.run import run as run_offline
-from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import Decision, InForce, SettingsOf, Taken
+from pipeline.partition.deciding.carrying import applied
+from pipeline.partition.deciding.decisions import Decision, InForce, SettingsOf, Taken
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.steps.batches import Observations
 from pipeline.steps.clock import waiting

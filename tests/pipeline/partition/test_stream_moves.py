@@ -13,9 +13,9 @@ from frozen_states import MINUTE, log_of, process, stream_of
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import FIRING, PENDING
-from pipeline.partition.carrying import applied
-from pipeline.partition.decisions import InForce
-from pipeline.partition.growth import Growth
+from pipeline.partition.deciding.carrying import applied
+from pipeline.partition.deciding.decisions import InForce
+from pipeline.partition.deciding.growth import Growth
 from pipeline.partition.stream import PartitionCore, create_stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Observations

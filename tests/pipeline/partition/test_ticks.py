@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from pipeline.alerts.records import Alert, decode_alert, rfc3339
 from pipeline.errors import BrokerError, Dropped
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.decisions import (
     Close,
     Decision,
     Decisions,

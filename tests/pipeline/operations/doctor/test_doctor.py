@@ -29,8 +29,8 @@ from pipeline.operations.doctor.kafka import TopicDetails, _group, clock, judged
 from pipeline.operations.doctor.states import judged as judged_state
 from pipeline.operations.doctor.states import redis_itself
 from pipeline.operations.state_admin import Administration, opened
-from pipeline.partition.decisions import IN_FORCE, InForce
-from pipeline.partition.growth import Growth
+from pipeline.partition.deciding.decisions import IN_FORCE, InForce
+from pipeline.partition.deciding.growth import Growth
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.settings import Settings, StreamSettings, load_settings
 from producers.records import Observation, encode

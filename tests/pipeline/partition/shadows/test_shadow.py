@@ -18,8 +18,8 @@ from detectors.base import DetectorConfig
 from detectors.baselines import Random, ZScore, ZScoreConfig
 from detectors.model import Model
 from pipeline.alerts.records import Alert
-from pipeline.partition.carrying import applied, hold, looked, shape_of
-from pipeline.partition.decisions import Decision, Forget, InForce, SettingsOf, Taken, What, unpacked
+from pipeline.partition.deciding.carrying import applied, hold, looked, shape_of
+from pipeline.partition.deciding.decisions import Decision, Forget, InForce, SettingsOf, Taken, What, unpacked
 from pipeline.partition.shadows import shadow
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stream import Stream, create_stream

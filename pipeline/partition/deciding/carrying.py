@@ -34,7 +34,7 @@ from pipeline.alerts.records import Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState, ModelError, SettingsError
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.decisions import (
     IN_FORCE,
     Acknowledge,
     Close,
@@ -51,7 +51,7 @@ from pipeline.partition.decisions import (
     Undo,
     unpacked,
 )
-from pipeline.partition.growth import Grown, Growth
+from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.partition.shadows.shadow import Shadow, dropped
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Stream

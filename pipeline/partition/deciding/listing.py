@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import structlog
 
-from pipeline.partition.decisions import Decision, Entry, Partitions, Taken, decode_decision
+from pipeline.partition.deciding.decisions import Decision, Entry, Partitions, Taken, decode_decision
 from pipeline.partition.stores.base import Register
 
 log = structlog.get_logger(__name__)
 
 
 class Listing:
-    """`pipeline.partition.decisions.Listed` over a `Register`.
+    """`pipeline.partition.deciding.decisions.Listed` over a `Register`.
 
     Parameters
     ----------

@@ -32,9 +32,9 @@ a decision counts, so a zombie's does not; nor does one that was written by a wr
 When one is taken, and how far it goes, is told in `pipeline.steps.clock.ticks`.
 
 How many partitions the topic has is a decision as well: who hears of it from Kafka adds it to the list, with where the logs ended then, and from there on
-what hashes elsewhere has moved (`pipeline.partition.growth`).
+what hashes elsewhere has moved (`pipeline.partition.deciding.growth`).
 
-What a decision does to the state of a partition is told in `pipeline.partition.carrying`.
+What a decision does to the state of a partition is told in `pipeline.partition.deciding.carrying`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import msgspec
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Calendar, Silenced
 from pipeline.errors import Dropped
-from pipeline.partition.growth import Grown, Growth
+from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.steps.batches import RecordBatch
 
 IN_FORCE = "in_force"
@@ -58,7 +58,7 @@ class SettingsOf(msgspec.Struct, frozen=True, tag="settings"):
     """Settings and model that hold from here on.
 
     `settings` is complete: defaults and the model's recommendations are filled in. `shape` is what cannot change under a state
-    (`pipeline.partition.carrying.shape_of`), for whoever has not the model at hand; `path`, where the model file lay.
+    (`pipeline.partition.deciding.carrying.shape_of`), for whoever has not the model at hand; `path`, where the model file lay.
     """
 
     settings: dict[str, Any]

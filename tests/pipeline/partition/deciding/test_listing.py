@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.partition.decisions import Decision, Entry, Partitions, Silence, Taken
-from pipeline.partition.listing import Listing
+from pipeline.partition.deciding.decisions import Decision, Entry, Partitions, Silence, Taken
+from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.stores.memory import MemoryStore
 
 

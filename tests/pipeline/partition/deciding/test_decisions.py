@@ -20,8 +20,8 @@ from pipeline.alerts.lifecycle import FIRING
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
-from pipeline.partition.carrying import applied, hold, in_force_after, shape_of
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.carrying import applied, hold, in_force_after, shape_of
+from pipeline.partition.deciding.decisions import (
     Acknowledge,
     Close,
     Decision,

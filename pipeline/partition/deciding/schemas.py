@@ -1,4 +1,4 @@
-"""JSON Schema of the lines in the topic of decisions: `python -m pipeline.partition.schemas docs/schemas`."""
+"""JSON Schema of the lines in the topic of decisions: `python -m pipeline.partition.deciding.schemas docs/schemas`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.partition.decisions import Entry
+from pipeline.partition.deciding.decisions import Entry
 
 NAME = "decision.v1.json"
 

@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import BrokerError
 from pipeline.operations.metrics import WorkerMetrics
-from pipeline.partition.carrying import applied, in_force_of
-from pipeline.partition.decisions import (
+from pipeline.partition.deciding.carrying import applied, in_force_of
+from pipeline.partition.deciding.decisions import (
     IN_FORCE,
     Decision,
     Decisions,
@@ -36,8 +36,8 @@ from pipeline.partition.decisions import (
     unpacked,
     valid,
 )
-from pipeline.partition.growth import OUTDATED_CONTROL, Grown, Growth
-from pipeline.partition.listing import Listing
+from pipeline.partition.deciding.growth import OUTDATED_CONTROL, Grown, Growth
+from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stores.memory import MemoryStore
