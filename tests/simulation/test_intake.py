@@ -28,6 +28,7 @@ def test_whatever_fails_each_observation_counts_once() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(8))
 def test_of_very_many_runs_none_fails(part: int) -> None:
     for seed in range(1_000 + 250 * part, 1_250 + 250 * part):
