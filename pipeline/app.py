@@ -143,6 +143,7 @@ def create_app(
             metrics=metrics,
             checkpoint_every=worker.checkpoint_every.total_seconds(),
             checkpoint_records=worker.checkpoint_records,
+            snapshots=worker.snapshots,
             generation=generation,
             open_alerts=partial(readers[stream.settings.alert_topic], stream.name, topic, partition),
             log_ends=partial(log_ends, settings.kafka, topic),

@@ -48,7 +48,8 @@ def explain(
 ) -> None:
     """Say why there was, or was not, an alert: what was observed and expected, score and level, which rule stopped it, what was decided.
 
-    The partition's log is replayed up to the observation by the worker's own steps, with the decisions where they were taken. Nothing is changed.
+    The partition's log is replayed up to the observation by the worker's own steps, with the decisions where they were taken: from the newest snapshot of its state
+    before it (one a day), else from the log's beginning, else from its newest records. It says which. Nothing is changed.
     """
     from dataclasses import asdict
 
@@ -102,16 +103,21 @@ def _print(told: Explanation) -> None:
         ("silences", ", ".join(map(str, told.silences))),
         ("feedback", ", ".join(f"{f['said']} (decision {f['serial']}, {f['bar']:+.2f})" for f in told.feedback)),
         ("selectors", ", ".join(map(str, told.selectors))),
-        (
-            "replayed",
-            "from the log's beginning"
-            if told.warm
-            else f"from offset {told.replayed_from}: what was learnt before is not known here, and what is said may differ (--records)",
-        ),
+        ("replayed", _replayed(told)),
     ]
     for name, text in lines:
         if text:
             typer.echo(f"  {name:<12} {text}")
+
+
+def _replayed(told: Explanation) -> str:
+    if told.snapshot is not None:
+        return (
+            f"from the snapshot of {told.snapshot}, at offset {told.replayed_from}, where the series was {told.began}"
+        )
+    if told.warm:
+        return "from the log's beginning"
+    return f"from offset {told.replayed_from}: what was learnt before is not known here, and what is said may differ (--records)"
 
 
 def _values(values: list[float] | None) -> str:

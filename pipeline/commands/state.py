@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     state.command()(export)
     state.command("import")(import_)
     state.command()(reset)
+    state.command()(snapshots)
 
 
 def show(
@@ -289,6 +290,49 @@ def _administration(stream: str, config: Path | None) -> Administration:
     settings = load_settings(config)
     logs.configure(level="warning")  # a state of other numerics is worth a line
     return Administration(settings, stream)
+
+
+def snapshots(
+    stream: StreamName,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=0, help="Forget all of each partition but the newest so many; 0: all.")
+    ] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", help="Only this partition; may be given again. Default: all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each snapshot.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """List the snapshots of each partition's state, one a day, that `tidewatch explain` begins at; or forget some. Workers may run.
+
+    No result depends on them. How many are kept is the setting worker.snapshots.
+    """
+    import asyncio
+
+    import msgspec
+
+    from pipeline.alerts.records import rfc3339
+    from pipeline.operations.state_admin import configured
+    from pipeline.operations.state_report import kept_snapshots
+    from pipeline.settings import load_settings
+
+    settings = load_settings(config)
+    found, forgotten = asyncio.run(kept_snapshots(settings, stream, partition, keep=keep))
+    if not found and not forgotten:
+        configured(settings, stream)
+    for number, of in found.items():
+        for one in of.snapshots:
+            told = {"at": rfc3339(one.at), "offset": one.offset, "sequence": one.sequence}
+            if as_json:
+                typer.echo(msgspec.json.encode({"stream": stream, "partition": number, **told}).decode())
+            else:
+                typer.echo(f"partition {number}: {told['at']}, at offset {one.offset:,}")
+        if not as_json and of.bytes is not None:
+            typer.echo(f"partition {number}: {of.bytes:,} bytes are held for snapshots only")
+    if forgotten:
+        typer.echo(f"forgot {forgotten} snapshots of stream {stream}", err=as_json)
+    elif not found and not as_json:
+        typer.echo(f"no snapshots are kept of stream {stream}")
 
 
 def _target(text: str) -> Target:

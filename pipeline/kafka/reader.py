@@ -39,7 +39,12 @@ _LOOK = 1.0
 
 
 def read_to_the_end(
-    kafka: KafkaSettings, topic: str, *, newest: int | None = None, only: int | None = None
+    kafka: KafkaSettings,
+    topic: str,
+    *,
+    newest: int | None = None,
+    since: int | None = None,
+    only: int | None = None,
 ) -> Iterator[RecordBatch]:
     """All that the topic holds now, each partition in order, in batches of at most 20,000 records. No group, no offset is committed.
 
@@ -49,16 +54,18 @@ def read_to_the_end(
     ----------
     newest
         Only so many of each partition, as its offsets count them.
+    since
+        Only from this offset on.
     only
         Only this partition; none where there is no such.
 
     Raises
     ------
     BrokerError
-        The topic is not there, or cannot be read to its end.
+        The topic is not there, or cannot be read to its end; or a partition begins behind `since`.
     """
     with asyncio.Runner() as runner:
-        reading = _Reading(kafka, topic, newest, only)
+        reading = _Reading(kafka, topic, newest, since, only)
         try:
             runner.run(reading.open())
             while (batch := runner.run(reading.next())) is not None:
@@ -72,9 +79,12 @@ def read_to_the_end(
 class _Reading:
     """One pass over a topic."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, newest: int | None, only: int | None) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, newest: int | None, since: int | None, only: int | None
+    ) -> None:
         self._kafka = kafka
         self._newest = newest
+        self._since = since
         self._only = only
         self._topic = topic
         self._unread: dict[TopicPartition, int] = {}  # and where each ends
@@ -100,10 +110,17 @@ class _Reading:
             if self._only is not None:
                 partitions = [tp for tp in partitions if tp.partition == self._only]
             first, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        self._unread = {tp: ends[tp] for tp in partitions if first[tp] < ends[tp]}
+        starts = {tp: max(first[tp], self._since or 0) for tp in partitions}
+        if expired := [tp for tp in partitions if self._since is not None and first[tp] > self._since]:
+            tp = expired[0]
+            msg = f"{self._topic}[{tp.partition}] begins at offset {first[tp]}: what is needed of it from {self._since} on expired; ask again"
+            raise BrokerError(msg)
+        if self._newest is not None:
+            starts = {tp: max(start, ends[tp] - self._newest) for tp, start in starts.items()}
+        self._unread = {tp: ends[tp] for tp in partitions if starts[tp] < ends[tp]}
         consumer.assign(list(self._unread))
         for tp in self._unread:
-            consumer.seek(tp, first[tp] if self._newest is None else max(first[tp], ends[tp] - self._newest))
+            consumer.seek(tp, starts[tp])
 
     async def next(self) -> RecordBatch | None:
         """The next records of one partition; None where all is read."""

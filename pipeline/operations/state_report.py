@@ -5,6 +5,7 @@ Redis is a must. Without Kafka there is no lag, without the model file nothing a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from pipeline.operations.deciding import found_model
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
 from pipeline.partition.deciding.carrying import in_force_of
 from pipeline.partition.deciding.decisions import InForce
-from pipeline.partition.stores.base import Checkpoint
+from pipeline.partition.stores.base import Checkpoint, Snapshot
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.settings import Settings
@@ -56,6 +58,34 @@ class PartitionReport:
     decision: int | None = None
     model: str | None = None
     shadow: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class KeptSnapshots:
+    """Of one partition; `bytes` that Redis holds for them only, None where this user may not ask."""
+
+    snapshots: list[Snapshot]
+    bytes: int | None
+
+
+async def kept_snapshots(
+    settings: Settings, stream: str, partitions: Sequence[int] | None = None, *, keep: int | None = None
+) -> tuple[dict[int, KeptSnapshots], int]:
+    """The snapshots of each partition that has any, and how many were forgotten: all but the newest `keep`; None: none. Raises StoreError, TidewatchError."""
+    async with opened(settings) as store:
+        stored = await store.partitions(stream)
+        if unknown := [p for p in partitions or () if p not in stored]:
+            msg = f"nothing is stored of partition {unknown[0]} of stream {stream} (stored: {', '.join(map(str, stored)) or 'none'})"
+            raise TidewatchError(msg)
+        chosen = stored if partitions is None else sorted(set(partitions))
+        forgotten = 0 if keep is None else sum([await store.keep(stream, p, keep) for p in chosen])
+        kept = {p: await kept_of(store, stream, p) for p in chosen}
+    return {p: of for p, of in kept.items() if of.snapshots}, forgotten
+
+
+async def kept_of(store: RedisStore, stream: str, partition: int) -> KeptSnapshots:
+    """The snapshots of one partition. Raises StoreError."""
+    return KeptSnapshots(await store.snapshots(stream, partition), await store.snapshot_bytes(stream, partition))
 
 
 async def report(settings: Settings, stream: str) -> tuple[list[PartitionReport], list[str]]:

@@ -5,20 +5,25 @@
                          ├── everything, from memory ◀── behind memory, or nothing ◀──┤
                          └── goes on from there ◀─────── ahead of memory ◀────────────┘
 
-The offset and all that changed go in one write. Whether one may be made, and when, is the loop's business.
+The offset and all that changed go in one write. Whether one may be made, and when, is the loop's business. Once a day of the wall clock one is kept as a
+*snapshot* besides, for whoever looks back (`tidewatch explain`): no worker goes on from one, and no result depends on them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
 
-from pipeline.errors import Dropped, Refused
+from pipeline.errors import Dropped, Refused, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
 from pipeline.partition.stores.patience import Patience
 from pipeline.steps.state import PartitionState
+
+SNAPSHOT_EVERY = 86_400.0
+"""Seconds of the wall clock between two snapshots."""
 
 
 class Checkpoints:
@@ -36,6 +41,10 @@ class Checkpoints:
         How a store that does not answer is waited for.
     trusts
         Whether a stored state is one of this partition's history (`pipeline.partition.deciding.decisions`).
+    snapshots
+        How many are kept.
+    wall, clock
+        When it is time for the next: the former, which somebody may set, is asked where the partition is claimed and for the record, the latter in between.
 
     Attributes
     ----------
@@ -54,6 +63,9 @@ class Checkpoints:
         still_owner: Callable[[], Awaitable[bool]],
         patiently: Patience,
         trusts: Callable[[Checkpoint], bool] = lambda _: True,
+        snapshots: int = 0,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.identity = identity
@@ -67,6 +79,10 @@ class Checkpoints:
         self._trusts = trusts
         self._log = log
         self._claim: Claim | None = None
+        self._snapshots = snapshots
+        self._wall = wall
+        self._clock = clock
+        self._snapshot_due = self._keep_due = 0.0
 
     @property
     def claimed(self) -> bool:
@@ -90,6 +106,7 @@ class Checkpoints:
             self._claim = await self._patiently(
                 lambda: self._store.claim(self._stream, self._partition, generation=self._generation)
             )
+            self._expect_snapshot(self._claim)
             try:
                 return await self._patiently(partial(self._store.load, self._claim))
             except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
@@ -124,7 +141,7 @@ class Checkpoints:
         changed = self._changed(state)
         ahead = None
         try:
-            await self._saved(offset, changed)
+            await self._saved(offset, changed, worth=len(state) > 0)
         except Refused as refused:
             ahead = await self._refused(refused, offset, state)
         return sum(map(len, changed.values())), ahead
@@ -141,17 +158,43 @@ class Checkpoints:
     def _changed(self, state: PartitionState) -> dict[str, bytes]:
         return state.snapshot(everything=self.rewrite)
 
-    async def _saved(self, offset: int, changed: dict[str, bytes]) -> None:
-        self._claim = await self._patiently(partial(self._save, offset, changed))
+    async def _saved(self, offset: int, changed: dict[str, bytes], *, worth: bool) -> None:
+        """Write, and keep it as a snapshot where one is due and it is `worth` it."""
+        due = worth and self._snapshots and self._clock() >= self._snapshot_due
+        snapshot = int(self._wall() * 1000) if due else None
+        self._claim = await self._patiently(partial(self._save, offset, changed, snapshot))
         self.rewrite = False
+        if snapshot is not None:
+            self._log.info("snapshot kept", offset=offset)
+            self._snapshot_due = self._clock() + SNAPSHOT_EVERY
+            self._keep_due = 0.0
+        await self._keep()
 
-    async def _save(self, offset: int, changed: dict[str, bytes]) -> Claim:
+    def _expect_snapshot(self, claim: Claim) -> None:
+        """When the next one is due: by the last, whoever made it. A clock that was set meanwhile is never wrong by more than a day."""
+        age = self._wall() - claim.snapshot_at / 1000 if claim.snapshot_at >= 0 else SNAPSHOT_EVERY
+        self._snapshot_due = self._clock() + min(max(SNAPSHOT_EVERY - age, 0.0), SNAPSHOT_EVERY)
+        self._keep_due = 0.0
+
+    async def _keep(self) -> None:
+        """Once a day, and behind each snapshot: forget what is too many."""
+        if self._clock() < self._keep_due:
+            return
+        self._keep_due = self._clock() + SNAPSHOT_EVERY
+        try:
+            await self._store.keep(self._stream, self._partition, self._snapshots)
+        except StoreError as error:  # tomorrow there are some too many
+            self._log.warning("snapshots were not forgotten", reason=str(error))
+
+    async def _save(self, offset: int, changed: dict[str, bytes], snapshot: int | None = None) -> Claim:
         claim = self._claim
         assert claim is not None
         # The offset is part of the write's id: a checkpoint that was cut short and had arrived after all must not make
         # a later one, of more records, look like its retry.
         write_id = f"{claim.nonce}:{claim.sequence + 1}:{offset}"
-        return await self._store.save(claim, offset, self.identity, changed, write_id=write_id, replace=self.rewrite)
+        return await self._store.save(
+            claim, offset, self.identity, changed, write_id=write_id, replace=self.rewrite, snapshot=snapshot
+        )
 
     async def _refused(self, refused: Refused, offset: int, state: PartitionState) -> Checkpoint | None:
         """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
@@ -176,7 +219,7 @@ class Checkpoints:
                 self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
                 return stored
             try:
-                await self._saved(offset, self._changed(state))
+                await self._saved(offset, self._changed(state), worth=len(state) > 0)
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue

@@ -97,6 +97,8 @@ class PartitionLoop:
         For a past that is not complete; None: alerts that are open then stay so.
     log_ends
         Asked where Kafka counts more partitions than were decided; None: nobody says so.
+    snapshots
+        How many checkpoints, a day apart, are kept for whoever looks back.
     rebuild_records
         How many records before the committed offset are read again, at most, where the state was lost.
     decisions
@@ -128,6 +130,7 @@ class PartitionLoop:
         log_ends: LogEnds | None = None,
         end_of_log: EndOfLog | None = None,
         rebuild_records: int = 2_000_000,
+        snapshots: int = 8,
         decisions: Decisions | None = None,
         streams: Streams | None = None,
         fetch_schemas: FetchSchemas | None = None,
@@ -172,6 +175,9 @@ class PartitionLoop:
             still_owner=still_owner,
             patiently=self._patiently,
             trusts=self._trusts,
+            snapshots=snapshots,
+            wall=wall,
+            clock=clock,
             log=self._log,
         )
 

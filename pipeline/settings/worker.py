@@ -39,6 +39,12 @@ class WorkerSettings(Table):
         ge=1,
         description="A checkpoint is made at the latest after this many records, offsets that hold none among them.",
     )
+    snapshots: int = Field(
+        8,
+        ge=0,
+        le=366,
+        description="Checkpoints of earlier days, one a day, that Redis keeps of each partition for `tidewatch explain`: each takes as much memory as what changed since, at most that of the state. 0: none.",
+    )
     rebuild_records: int = Field(
         2_000_000,
         ge=0,

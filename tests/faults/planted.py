@@ -77,8 +77,11 @@ def offset_apart() -> None:
         changed: Mapping[str, bytes],
         **rest: Any,
     ) -> Claim:
-        fields = {f"f:{name}": value for name, value in changed.items()}
-        await self._redis.hset(self._key(claim.stream, claim.partition), mapping=fields)  # type: ignore[misc]
+        key = self._key(claim.stream, claim.partition)
+        era = await self._redis.hget(key, "era")  # type: ignore[misc]
+        mark = f"@{era.decode()}" if era else ""
+        fields = {f"f:{name}{mark}": value for name, value in changed.items()}
+        await self._redis.hset(key, mapping=fields)  # type: ignore[misc]
         log.info(HOLE)
         await asyncio.sleep(5.0)
         return await whole(self, claim, offset, identity, changed, **rest)

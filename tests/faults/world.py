@@ -33,11 +33,11 @@ from msgspec.structs import replace
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.partition.deciding.decisions import Entry, Taken, decode_entry, unpacked, valid
+from pipeline.partition.stores.redis import versions
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
 STREAM = "faults"
-OWNERSHIP = frozenset({b"owner", b"generation", b"sequence", b"write", b"identity"})
 PATIENCE = 120.0
 """Seconds that a condition is waited for: generous, since the machine may be busy."""
 
@@ -355,8 +355,11 @@ class World:
         with self.redis() as client:
             for partition in range(self.partitions):
                 stored = client.hgetall(self.key(partition))
-                outcome.offsets[partition] = int(stored.pop(b"offset", -1))
-                outcome.states |= {(partition, n): _comparable(n, v) for n, v in stored.items() if n not in OWNERSHIP}
+                outcome.offsets[partition] = int(stored.get(b"offset", -1))
+                fields = {
+                    f"f:{name}".encode(): stored[at] for name, at in versions(stored).items()
+                }  # snapshots are of when they were made
+                outcome.states |= {(partition, n): _comparable(n, v) for n, v in fields.items()}
         for kind, identity, found in (
             ("alerts", _alert_identity, outcome.alerts),
             ("scores", _score_identity, outcome.scores),

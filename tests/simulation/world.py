@@ -20,7 +20,7 @@ from simulation.virtual import WORLD, Process, VirtualLoop
 from pipeline.alerts.records import Message
 from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.deciding.decisions import Entry, Tick, decode_entry
-from pipeline.partition.stores.base import Checkpoint, Claim, Identity
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Snapshot
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.steps.batches import RecordBatch, Standing
 
@@ -185,8 +185,9 @@ class StoreClient:
         removed: tuple[str, ...] = (),
         write_id: str,
         replace: bool = False,
+        snapshot: int | None = None,
     ) -> Claim:
-        options = {"removed": removed, "write_id": write_id, "replace": replace}
+        options = {"removed": removed, "write_id": write_id, "replace": replace, "snapshot": snapshot}
         if self._network.during("store full") and self._network.loop.random.random() < 0.8:
             await asyncio.sleep(self._network.delay())
             raise StoreError("out of memory")
@@ -194,6 +195,15 @@ class StoreClient:
 
     async def delete(self, stream: str, partition: int) -> bool:
         return await self._call(lambda: at_once(self._redis.store.delete(stream, partition)))
+
+    async def snapshots(self, stream: str, partition: int) -> list[Snapshot]:
+        return await self._call(lambda: at_once(self._redis.store.snapshots(stream, partition)))
+
+    async def snapshot(self, stream: str, partition: int, number: int) -> Checkpoint | None:
+        return await self._call(lambda: at_once(self._redis.store.snapshot(stream, partition, number)))
+
+    async def keep(self, stream: str, partition: int, newest: int) -> int:
+        return await self._call(lambda: at_once(self._redis.store.keep(stream, partition, newest)))
 
     async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
         return await self._call(lambda: at_once(self._redis.store.decide(stream, id, body, known=known)))

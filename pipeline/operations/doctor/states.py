@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from pipeline.alerts.records import rfc3339
 from pipeline.alerts.selecting.matching import matches
 from pipeline.embedded.servers import TANSU
 from pipeline.errors import ForeignState, TidewatchError
@@ -16,6 +17,7 @@ from pipeline.operations.deciding import found_model
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.operations.doctor.kafka import details_of, judged_clock
 from pipeline.operations.state_admin import Administration, checkpoints, opened
+from pipeline.operations.state_report import KeptSnapshots, kept_of
 from pipeline.partition.deciding.carrying import in_force_of
 from pipeline.partition.stores.base import Checkpoint, check_identity
 from pipeline.partition.stream import Stream
@@ -43,17 +45,32 @@ async def examine(settings: Settings, streams: Mapping[str, Stream]) -> list[Fin
             if (clock := await store.clock()) is not None:
                 findings.append(judged_clock("Redis", clock - time.time()))
             stored = {s.name: await checkpoints(store, s.name) for s in settings.streams}
+            kept = {name: [await kept_of(store, name, p) for p in found] for name, found in stored.items()}
         except ForeignState as error:
             return [*findings, Finding("states", "failed", str(error))]
         except TidewatchError as error:
             return [Finding("redis", "failed", str(error))]
     for name, found in stored.items():
+        findings += snapshots(name, kept[name])
         made = {p: c for p, c in found.items() if c is not None}
         if made and name in streams:
             findings += _states(settings, streams[name], made)
         elif made:
             findings.append(Finding(f"state {name}", "ok", f"checkpoints of {counted(len(made), 'partition')}"))
     return findings
+
+
+def snapshots(stream: str, kept: Sequence[KeptSnapshots]) -> Iterator[Finding]:
+    """How many snapshots of a stream's partitions there are, and what they cost beside its states; nothing where there are none."""
+    if count := sum(len(of.snapshots) for of in kept):
+        known = [of.bytes for of in kept if of.bytes is not None]
+        size = f"{sum(known) / 2**20:,.1f} MiB" if len(known) == len(kept) else "not told to this user (+hstrlen)"
+        oldest = min(s.at for of in kept for s in of.snapshots)
+        told = (
+            f"{counted(count, 'snapshot')} of {counted(len(kept), 'partition')}, the oldest of {rfc3339(oldest)}: {size} of Redis's memory for "
+            "`tidewatch explain` (worker.snapshots)"
+        )
+        yield Finding(f"snapshots {stream}", "ok", told)
 
 
 def redis_itself(info: Mapping[str, Any], save: str | None) -> Iterator[Finding]:

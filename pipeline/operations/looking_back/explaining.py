@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.alerts.row import FIRING
 from pipeline.errors import TidewatchError
+from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.partition.stream import Settled, Step
 from pipeline.steps.batches import Observations
@@ -24,6 +25,18 @@ _REFUSED = {
 }
 
 
+NEW = "not known yet"
+"""Of a series: nothing was learnt of it yet."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a replay began, and what was known of the series there."""
+
+    at: Beginning
+    known: str
+
+
 @dataclass
 class Explanation:
     """What is known of one observation; None, or empty, where there is no such thing.
@@ -33,7 +46,11 @@ class Explanation:
     verdict
         Why there was, or was not, an alert, in a sentence.
     replayed_from, warm
-        The offset at which the replay began; whether it began where the log did, so that nothing is missing.
+        The offset at which the replay began; whether nothing that came before is missing: it began where the log did, or at a snapshot.
+    snapshot
+        When the snapshot was made that it began at; None: it began at none.
+    began
+        How far the series was where the replay began.
     """
 
     stream: str
@@ -57,6 +74,8 @@ class Explanation:
     contributions: list[float] | None = None
     window: list[list[float]] | None = None
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    snapshot: str | None = None
+    began: str = NEW
     silences: list[int] = field(default_factory=list)
     selectors: list[int] = field(default_factory=list)
     """Those of the settings that match the series, from 1."""
@@ -78,9 +97,10 @@ def explain(
     """
     place.require(partition)
     offset = _find(place, series, at, partition, newest)
-    replay = Replay.of(place, partition, without)
+    beginning, replay = begun(place, partition, offset, newest=newest, without=without)
+    start = Start(beginning, _known(replay, series))
     meant: int | None = None
-    for batch in place.records(partition, newest):
+    for batch in place.records_since(partition, beginning.offset):
         if meant is None:
             for _ in replay.take(batch.before(offset) if batch.next_offset > offset else batch):
                 pass
@@ -97,7 +117,7 @@ def explain(
                     replay, series, observations.take(np.arange(i, len(observations)))
                 ):
                     if _is_meant(step, series, offset, meant):
-                        return _told(place, replay, series, partition, offset, before, step, settled, newest=newest)
+                        return _told(place, replay, series, partition, offset, before, step, settled, start)
             if not replay.core.waits:
                 msg = f"the observation at offset {offset} of partition {partition} was left out: it came before, or the partition holds max_series others"
                 raise TidewatchError(msg)
@@ -105,7 +125,7 @@ def explain(
         for observations in replay.observations(rest):
             for before, step, settled in _singly(replay, series, observations):
                 if _is_meant(step, series, offset, meant):
-                    return _told(place, replay, series, partition, offset, before, step, settled, newest=newest)
+                    return _told(place, replay, series, partition, offset, before, step, settled, start)
     if meant is not None:
         msg = f"the observation at offset {offset} of partition {partition} waits for older ones yet (lateness); ask again when more has come"
         raise TidewatchError(msg)
@@ -159,6 +179,18 @@ def _meant(observations: Observations, series: str, at: int) -> int:
     return max(of, key=lambda i: (times[i], i))
 
 
+def _known(replay: Replay, series: str) -> str:
+    """How far a series is as the replay stands."""
+    core = replay.core
+    row = core.state.row_of(series)
+    if row is None:
+        return NEW
+    progress = next(p for p in core.stream.windows.status(core.state) if p.series == series)
+    if progress.cause:
+        return str(progress)
+    return "warm" if core.learning.live(core.state)[row] else "in probation"
+
+
 def _status(replay: Replay, series: str) -> str:
     core = replay.core
     row = core.state.row_of(series)
@@ -176,14 +208,13 @@ def _told(
     before: str,
     step: Step,
     settled: Settled,
-    *,
-    newest: int,
+    start: Start,
 ) -> Explanation:
     core = replay.core
     at = int(step.observations.timestamps[0])
     silences = [s.serial for s in replay.in_force.silences if s.matches(series) and s.end(at)]
     alerts = [a for a in settled.alerts if a.series == series]
-    first = place.from_offset(partition, newest)
+    beginning = start.at
     told = Explanation(
         stream=place.stream.name,
         series=series,
@@ -192,8 +223,10 @@ def _told(
         at=rfc3339(at),
         verdict="",
         observed=step.observations.values[0].tolist(),
-        replayed_from=first,
-        warm=first == 0,
+        replayed_from=beginning.offset,
+        warm=beginning.whole,
+        snapshot=None if beginning.snapshot is None else rfc3339(beginning.snapshot.at),
+        began=start.known,
         decision=replay.in_force.serial,
         status=_status(replay, series),
         alerts=[_alert(a) for a in alerts],

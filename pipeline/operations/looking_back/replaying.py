@@ -2,8 +2,8 @@
 
     topic ──newest records──▶ decode ──▶ decisions due ──▶ PartitionCore.process ──▶ (Step, Settled)
 
-Where the log still begins where the state began, what is said is what the worker said; where older records are left out or expired, series begin
-cold there, and `from_offset` says where.
+Where the log still begins where the state began, or a snapshot of the state is at hand (`pipeline.operations.looking_back.beginning`), what is said is what
+the worker said; where older records are left out or expired, series begin cold there, and `from_offset` says where.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -22,9 +23,10 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, found_model, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.deciding.carrying import applied, looked
+from pipeline.partition.deciding.carrying import applied, check_model, hold, in_force_of, looked
 from pipeline.partition.deciding.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
 from pipeline.partition.shadows.shadow import cut
+from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
@@ -51,6 +53,7 @@ class Place:
         self.settings = settings
         self.stream = configured(settings, stream)
         admin, kafka = connect_admin(settings.kafka), settings.kafka
+        self._admin = admin
         self.facts = topics.require(admin, kafka, [self.stream.input_topic])[self.stream.input_topic]
         self.bounds = Offsets(admin, kafka).bounds(self.stream.input_topic, range(self.facts.partitions))
         self.own = create_stream(self.stream, load_model(self.stream.model))
@@ -77,9 +80,19 @@ class Place:
         first, end = self.bounds[partition]
         return max(first, end - newest)
 
+    @cached_property
+    def identity(self) -> Identity:
+        """What a state belongs to that is of this log."""
+        cluster = topics.cluster_id(self._admin, self.settings.kafka)
+        return self.own.identity(cluster_id=cluster, topic_id=self.facts.topic_id)
+
     def records(self, partition: int, newest: int) -> Iterator[RecordBatch]:
         """The log's newest records, in order. Raises BrokerError."""
         return read_to_the_end(self.settings.kafka, self.stream.input_topic, newest=newest, only=partition)
+
+    def records_since(self, partition: int, offset: int) -> Iterator[RecordBatch]:
+        """The log's records from an offset on, in order. Raises BrokerError, also where that expired meanwhile."""
+        return read_to_the_end(self.settings.kafka, self.stream.input_topic, since=offset, only=partition)
 
     def decoded(self, decoder: Decoder, records: RecordBatch) -> Iterator[Observations]:
         """What records hold, as a worker reads them. Raises RegistryError where a schema registry is needed and away."""
@@ -107,10 +120,26 @@ class Replay:
     in_force: InForce
 
     @classmethod
-    def of(cls, place: Place, partition: int, without: Collection[int] = ()) -> Replay:
-        """With the decisions as the partition took them; but not those of these serials."""
+    def of(
+        cls, place: Place, partition: int, without: Collection[int] = (), stored: Checkpoint | None = None
+    ) -> Replay:
+        """With the decisions as the partition took them; but not those of these serials. It goes on from a `stored` state; None: from nothing.
+
+        Raises
+        ------
+        ModelError, SettingsError, ForeignState
+            What was in force there is not at hand, or is of another version.
+        """
         streams, taken = place.streams, list(_without(place.taken.get(partition, ()), without))
-        return cls._begun(place, streams.core(InForce(), partition), streams, taken)
+        if stored is None:
+            return cls._begun(place, streams.core(InForce(), partition), streams, taken)
+        held = in_force_of(stored)
+        core = streams.core(held, partition)
+        if held.settings is None:
+            check_model(stored.identity, core.stream)
+        core.state.restore(stored.fields, written=stored.identity.format)
+        hold(core, held)
+        return cls(place, core, streams, [t for t in taken if t.follows(held)], held)
 
     @classmethod
     def under(cls, place: Place, stream: Stream, partition: int) -> Replay:

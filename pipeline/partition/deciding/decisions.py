@@ -261,6 +261,11 @@ def valid(entries: Iterable[Entry], log: str) -> list[Line]:
     return taken
 
 
+def trusted(taken: Iterable[Line], offset: int, in_force: InForce) -> bool:
+    """Whether a state of an offset knows of all that its partition took before it; one in which nothing is in force yet is asked nothing."""
+    return not in_force.serial or all(t.offset >= offset or not t.follows(in_force) for t in taken)
+
+
 def come_due(ahead: list[Line], in_force: InForce, position: int, *, empty: bool = False) -> Line | Grown | None:
     """What takes effect next at this position or before, in the order of offsets; what was taken is taken out of `ahead`. None: nothing does.
 
@@ -426,7 +431,7 @@ class Decisions:
 
     def trusts(self, offset: int, in_force: InForce) -> bool:
         """Whether a state of an offset knows of all that its partition took before it."""
-        return not in_force.serial or all(t.offset >= offset or not t.follows(in_force) for t in self._taken)
+        return trusted(self._taken, offset, in_force)
 
     # What was taken, by others or before a crash
 

@@ -102,6 +102,8 @@ class Claim:
     nonce: str
     sequence: int
     """Of the last checkpoint; -1 where there is none yet."""
+    snapshot_at: int = -1
+    """When the newest snapshot was made, ms since the epoch; -1 where there was none."""
 
 
 class Refusal(Enum):
@@ -128,6 +130,27 @@ class Checkpoint:
     fields: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A checkpoint of earlier that is kept beside the last one: for whoever looks back, no worker goes on from it.
+
+    Attributes
+    ----------
+    number
+        Rising with each of the partition.
+    at
+        When it was made, by its owner's clock, ms since the epoch.
+    offset, sequence, identity
+        See `Checkpoint`.
+    """
+
+    number: int
+    at: int
+    offset: int
+    sequence: int
+    identity: Identity
+
+
 class Store(Protocol):
     """Where partitions' states are kept. All methods raise StoreError when the store cannot be reached."""
 
@@ -149,24 +172,39 @@ class Store(Protocol):
         removed: tuple[str, ...] = (),
         write_id: str,
         replace: bool = False,
+        snapshot: int | None = None,
     ) -> Claim:
         """Write changed fields and the offset in one atomic step; returns the claim with the next sequence number.
 
         `write_id` makes a retry of a write whose answer was lost harmless. `replace` drops all other fields (a live owner
         writes everything again after the store went back in time). Raises Refused when nonce or sequence are not the
         stored ones, when nothing is stored any more (claim again first), and when the stored offset is ahead of `offset`.
+
+        `snapshot`: keep this checkpoint as a snapshot too, made at that time (ms since the epoch).
         """
         ...
 
     async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
-        """Store a checkpoint in place of whatever is stored, in one atomic step (`tidewatch state seek` and `import`).
+        """Store a checkpoint in place of whatever is stored, snapshots too, in one atomic step (`tidewatch state seek` and `import`).
 
         Whoever owned the partition is refused after it, and would write over it: nobody may live meanwhile.
         """
         ...
 
     async def delete(self, stream: str, partition: int) -> bool:
-        """Forget a partition's state (`tidewatch state reset`); whether there was one. A live owner is refused after it."""
+        """Forget a partition's state and snapshots (`tidewatch state reset`); whether there was one. A live owner is refused after it."""
+        ...
+
+    async def snapshots(self, stream: str, partition: int) -> list[Snapshot]:
+        """What is kept of earlier checkpoints, the oldest first."""
+        ...
+
+    async def snapshot(self, stream: str, partition: int, number: int) -> Checkpoint | None:
+        """The checkpoint that a snapshot is of; None where it is not kept any more."""
+        ...
+
+    async def keep(self, stream: str, partition: int, newest: int) -> int:
+        """Forget all snapshots but so many; how many were forgotten. Anybody may: no result depends on them."""
         ...
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as changed_copy
 
-from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, Snapshot
 
 
 @dataclass(slots=True)
@@ -21,6 +21,9 @@ class _Hash:
     identity: Identity | None = None
     write_id: str = ""
     fields: dict[str, bytes] = field(default_factory=dict)
+    snapshots: dict[int, tuple[Snapshot, dict[str, bytes]]] = field(default_factory=dict)
+    era: int = 0
+    snapped: int = -1
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class MemoryStore:
         nonce = self._new_nonce()
         stored = self._hashes.setdefault((stream, partition), _Hash(nonce, generation))
         stored.owner, stored.generation = nonce, generation
-        return Claim(stream, partition, nonce, stored.sequence)
+        return Claim(stream, partition, nonce, stored.sequence, stored.snapped)
 
     async def load(self, claim: Claim) -> Checkpoint | None:
         """See `Store.load`."""
@@ -74,6 +77,7 @@ class MemoryStore:
         removed: tuple[str, ...] = (),
         write_id: str,
         replace: bool = False,
+        snapshot: int | None = None,
     ) -> Claim:
         """See `Store.save`."""
         stored = self._hashes.get((claim.stream, claim.partition))
@@ -82,7 +86,7 @@ class MemoryStore:
         if stored.owner != claim.nonce:
             raise Refusal.OWNER.error(claim)
         if stored.write_id == write_id:
-            return changed_copy(claim, sequence=stored.sequence)
+            return changed_copy(claim, sequence=stored.sequence, snapshot_at=stored.snapped)
         if stored.sequence != claim.sequence:
             raise Refusal.SEQUENCE.error(claim, sequence=stored.sequence)
         if stored.offset > offset:
@@ -92,7 +96,11 @@ class MemoryStore:
         )
         stored.sequence += 1
         stored.offset, stored.identity, stored.write_id = offset, identity, write_id
-        return changed_copy(claim, sequence=stored.sequence)
+        if snapshot is not None:
+            made = Snapshot(stored.era, snapshot, offset, stored.sequence, identity)
+            stored.snapshots[stored.era] = made, dict(stored.fields)
+            stored.era, stored.snapped = stored.era + 1, snapshot
+        return changed_copy(claim, sequence=stored.sequence, snapshot_at=stored.snapped)
 
     async def put(self, stream: str, partition: int, checkpoint: Checkpoint) -> None:
         """See `Store.put`."""
@@ -108,6 +116,28 @@ class MemoryStore:
     async def delete(self, stream: str, partition: int) -> bool:
         """See `Store.delete`."""
         return self._hashes.pop((stream, partition), None) is not None
+
+    async def snapshots(self, stream: str, partition: int) -> list[Snapshot]:
+        """See `Store.snapshots`."""
+        stored = self._hashes.get((stream, partition))
+        return [] if stored is None else [made for made, _ in stored.snapshots.values()]
+
+    async def snapshot(self, stream: str, partition: int, number: int) -> Checkpoint | None:
+        """See `Store.snapshot`."""
+        stored = self._hashes.get((stream, partition))
+        if stored is None or number not in stored.snapshots:
+            return None
+        made, fields = stored.snapshots[number]
+        return Checkpoint(made.offset, made.sequence, made.identity, dict(fields))
+
+    async def keep(self, stream: str, partition: int, newest: int) -> int:
+        """See `Store.keep`."""
+        if (stored := self._hashes.get((stream, partition))) is None:
+            return 0
+        gone = list(stored.snapshots)[: max(len(stored.snapshots) - newest, 0)]
+        for number in gone:
+            del stored.snapshots[number]
+        return len(gone)
 
     async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
         """See `Register.decide`."""

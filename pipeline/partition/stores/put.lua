@@ -7,8 +7,11 @@ redis.call('HSET', key, 'owner', ARGV[1], 'generation', '-1', 'sequence', ARGV[2
   'write', ARGV[1])
 local gone = {}
 for _, name in ipairs(redis.call('HKEYS', key)) do
-  if string.sub(name, 1, 2) == 'f:' then gone[#gone + 1] = name end
+  local kind = string.match(name, '^(%l+):') -- snapshots too: they are of another history
+  if kind == 'f' or kind == 'x' or kind == 'snap' then gone[#gone + 1] = name end
 end
+gone[#gone + 1] = 'era'
+gone[#gone + 1] = 'snapped'
 for i = 1, #gone, STEP do
   redis.call('HDEL', key, unpack(gone, i, math.min(i + STEP - 1, #gone)))
 end

@@ -7,6 +7,13 @@ The hash `<prefix>:state:<stream>:<partition>` holds
     identity     JSON, see `Identity`               write      id of the last write
     f:<name>     the state's fields                            (so that a retry is known)
 
+and, where snapshots of earlier checkpoints are kept (`worker.snapshots`), what they need. Nothing is copied for one: what is written after it goes beside
+what it holds, under the number of the next era, and the checkpoint is the newest of each field.
+
+    era          how many snapshots were made           f:<name>@<era>   a field as it was written in that era (0: no suffix)
+    snapped      when the newest was made, ms           x:<name>@<era>   it was removed in that era
+    snap:<era>   JSON, see `Snapshot`: all that was written up to that era
+
 The hash `<prefix>:decisions:<stream>` holds a stream's decisions: `last`, the last serial, then serial -> body and `id:<id>` -> serial.
 
 Each script touches one key, so it works on Redis Cluster, where a hash lies in one slot. There is no time to live. An
@@ -17,14 +24,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import redis.asyncio as client
+import structlog
+from pydantic import ValidationError
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
@@ -41,14 +52,18 @@ from redis.exceptions import (
 
 from pipeline.addresses import RedisAddress, redis_address
 from pipeline.errors import SettingsError, StoreError
-from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, parse_identity
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, Snapshot, parse_identity
 from pipeline.settings import RedisSettings
 from pipeline.steps.state import series_of
 
 _CONNECTIONS = 16
 _FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
 _META = ("owner", "sequence", "offset", "identity", "write")
+_FIELD = re.compile(rb"([fx]):([^@]*)@?(\d*)")
+_SNAPSHOT = re.compile(rb"snap:(\d+)")
 _REFUSALS = {r.name.lower(): r for r in Refusal}
+
+_log = structlog.get_logger(__name__)
 
 
 class Progress(NamedTuple):
@@ -93,15 +108,16 @@ class RedisStore:
         self._claim = _Script("claim")
         self._save = _Script("save")
         self._put = _Script("put")
+        self._keep = _Script("keep")
         self._decide = _Script("decide")
         self._remember = _Script("remember")
 
     async def claim(self, stream: str, partition: int, *, generation: int = -1) -> Claim:
         """See `Store.claim`."""
-        nonce = _new_nonce()
+        nonce, key = _new_nonce(), self._key(stream, partition)
         async with self._translated():
-            sequence = await self._claim(self._redis, self._key(stream, partition), nonce, generation)
-        return Claim(stream, partition, nonce, -1 if sequence is None else int(sequence))
+            sequence, snapped = await self._giving_way(key, lambda: self._claim(self._redis, key, nonce, generation))
+        return Claim(stream, partition, nonce, int(sequence or -1), int(snapped or -1))
 
     async def load(self, claim: Claim) -> Checkpoint | None:
         """See `Store.load`. Read in portions; nobody can write between them without a claim, which is noticed at the end."""
@@ -131,21 +147,52 @@ class RedisStore:
     async def field(self, stream: str, partition: int, name: str) -> bytes | None:
         """One field of the last checkpoint; None where it has none. For people, not for workers."""
         async with self._translated():
-            value: bytes | None
-            (value,) = await _awaited(self._redis.hmget(self._key(stream, partition), [f"f:{name}"]))
-        return value
+            key = self._key(stream, partition)
+            return (await self._fields(key, {name}, await _awaited(self._redis.hkeys(key)))).get(name)
 
     async def series(self, stream: str, partition: int) -> list[str]:
         """Names of the series of the last checkpoint, without what is known of them. For people, not for workers."""
         key = self._key(stream, partition)
-        named: dict[str, bytes] = {}
         async with self._translated():
-            fields = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:names:")]
-            for start in range(0, len(fields), _FIELDS_PER_READ):
-                some = fields[start : start + _FIELDS_PER_READ]
-                values = await _awaited(self._redis.hmget(key, some))
-                named |= {n[2:].decode(): v for n, v in zip(some, values, strict=True) if v is not None}
-        return series_of(named)
+            names = await _awaited(self._redis.hkeys(key))
+            named = {name for name in versions(names) if name.startswith("names:")}
+            return series_of(await self._fields(key, named, names))
+
+    async def snapshots(self, stream: str, partition: int) -> list[Snapshot]:
+        """See `Store.snapshots`."""
+        async with self._translated():
+            key = self._key(stream, partition)
+            names = [n for n in await _awaited(self._redis.hkeys(key)) if _SNAPSHOT.fullmatch(n)]
+            told = await _awaited(self._redis.hmget(key, names)) if names else []
+        found = [_snapshot(name, body) for name, body in zip(names, told, strict=True) if body is not None]
+        return sorted((s for s in found if s is not None), key=lambda s: s.number)
+
+    async def snapshot(self, stream: str, partition: int, number: int) -> Checkpoint | None:
+        """See `Store.snapshot`. What it holds never changes, so it is read in portions, whatever a worker writes meanwhile."""
+        key, name = self._key(stream, partition), f"snap:{number}"
+        async with self._translated():
+            names = await _awaited(self._redis.hkeys(key))
+            fields = await self._fields(key, versions(names, number).keys(), names, upto=number)
+            (told,) = await _awaited(self._redis.hmget(key, [name]))
+        snapshot = None if told is None else _snapshot(name.encode(), told)
+        return None if snapshot is None else Checkpoint(snapshot.offset, snapshot.sequence, snapshot.identity, fields)
+
+    async def keep(self, stream: str, partition: int, newest: int) -> int:
+        """See `Store.keep`."""
+        async with self._translated():
+            return int(await self._keep(self._redis, self._key(stream, partition), newest))
+
+    async def snapshot_bytes(self, stream: str, partition: int) -> int | None:
+        """What Redis holds of the fields only for snapshots; None where this user may not ask (HSTRLEN). For people, not for workers."""
+        key = self._key(stream, partition)
+        async with self._translated():
+            names = await _awaited(self._redis.hkeys(key))
+            live = set(versions(names).values())
+            older = [n for n in names if n.startswith(b"f:") and n not in live]
+            try:
+                return sum([int(await _awaited(self._redis.hstrlen(key, n.decode()))) for n in older])
+            except (NoPermissionError, ResponseError):
+                return None
 
     async def partitions(self, stream: str) -> list[int]:
         """Partitions of a stream that something is stored of, rising. Looks through all keys: for people, not for workers."""
@@ -164,15 +211,20 @@ class RedisStore:
         removed: tuple[str, ...] = (),
         write_id: str,
         replace: bool = False,
+        snapshot: int | None = None,
     ) -> Claim:
         """See `Store.save`."""
-        gone = [f"f:{name}" for name in removed if name not in changed]
-        fields = [part for name, value in changed.items() for part in (f"f:{name}", value)]
-        head = (claim.nonce, claim.sequence, offset, identity.model_dump_json(), write_id, int(replace), len(gone))
+        key = self._key(claim.stream, claim.partition)
+        gone = [name for name in removed if name not in changed]
+        fields = [part for name, value in changed.items() for part in (name, value)]
+        kept = "" if snapshot is None else _told(snapshot, offset, claim.sequence + 1, identity)
+        snapped = "" if snapshot is None else snapshot
+        head = (claim.nonce, claim.sequence, offset, identity.model_dump_json(), write_id, int(replace), snapped, kept)
         async with self._translated():
-            answer = await self._save(self._redis, self._key(claim.stream, claim.partition), *head, *gone, *fields)
+            answer = await self._giving_way(key, lambda: self._save(self._redis, key, *head, len(gone), *gone, *fields))
         if answer[0] == b"ok":
-            return changed_copy(claim, sequence=int(answer[1]))
+            at = claim.snapshot_at if snapshot is None else snapshot
+            return changed_copy(claim, sequence=int(answer[1]), snapshot_at=at)
         _, why, _, sequence, stored_offset = answer
         raise _REFUSALS[why.decode()].error(claim, sequence=int(sequence or -1), offset=int(stored_offset or -1))
 
@@ -218,6 +270,11 @@ class RedisStore:
                 some = items[start : start + _FIELDS_PER_READ]
                 arguments = [part for serial, (id_, body) in some for part in (serial, id_, body)]
                 await self._remember(self._redis, self._list(stream), *arguments)
+
+    async def forget_decisions(self, stream: str) -> None:
+        """Forget a stream's list: of one that nobody will run again."""
+        async with self._translated():
+            await _awaited(self._redis.delete(self._list(stream)))
 
     async def tell(self, among: str, name: str, word: bytes) -> None:
         """See `Words.tell`."""
@@ -280,14 +337,33 @@ class RedisStore:
         """What stands around the fields, and the fields; read again where a write came in between."""
         while True:
             meta = await self._meta(key)
-            fields: dict[str, bytes] = {}
-            names = [n for n in await _awaited(self._redis.hkeys(key)) if n.startswith(b"f:")]
-            for start in range(0, len(names), _FIELDS_PER_READ):
-                some = names[start : start + _FIELDS_PER_READ]
-                values = await _awaited(self._redis.hmget(key, some))
-                fields |= {n[2:].decode(): v for n, v in zip(some, values, strict=True)}
+            names = await _awaited(self._redis.hkeys(key))
+            fields = await self._fields(key, versions(names).keys(), names)
             if await self._meta(key) == meta:
                 return meta, fields
+
+    async def _fields(
+        self, key: str, wanted: Iterable[str], names: Iterable[bytes], *, upto: int | None = None
+    ) -> dict[str, bytes]:
+        """The fields of these names, of all that the hash holds (`names`), as they were written up to an era."""
+        newest = versions(names, upto)
+        stored = [(name, newest[name]) for name in wanted if name in newest]
+        fields: dict[str, bytes] = {}
+        for start in range(0, len(stored), _FIELDS_PER_READ):
+            some = stored[start : start + _FIELDS_PER_READ]
+            values = await _awaited(self._redis.hmget(key, [at for _, at in some]))
+            fields |= {name: v for (name, _), v in zip(some, values, strict=True) if v is not None}
+        return fields
+
+    async def _giving_way(self, key: str, write: Callable[[], Awaitable[Any]]) -> Any:
+        """A write, for which snapshots of the partition make room where Redis has none."""
+        while True:
+            try:
+                return await write()
+            except (ResponseError, OutOfMemoryError) as error:
+                if not _out_of_memory(error) or not await self._keep(self._redis, key, -1):
+                    raise
+            _log.warning("the partition's oldest snapshot was given up, for Redis has no memory left", key=key)
 
     async def _meta(self, key: str) -> list[bytes | None]:
         return list(await _awaited(self._redis.hmget(key, list(_META))))
@@ -360,7 +436,7 @@ def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):  # the latter out of a script
+    if _out_of_memory(error):
         return "is out of memory: raise maxmemory, or lower max_series"
     if "MISCONF" in str(error):  # of a command, or deep in a script's message
         return f"cannot write to its disk ({_first_line(error).split('MISCONF ')[-1]}): make room there, or see Redis's log"
@@ -381,6 +457,43 @@ def _in_words(error: Exception) -> str:
             f"cannot be reached ({_first_line(error)}): start it, or name another in redis.url (TIDEWATCH_REDIS__URL)"
         )
     return f"refuses: {_first_line(error)}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)  # the latter out of a script
+
+
+def versions(names: Iterable[bytes], upto: int | None = None) -> dict[str, bytes]:
+    """Where each field lies as it was written last up to an era (None: as it is), among the names that the hash holds; removed ones are left out.
+
+    >>> versions([b"owner", b"f:a", b"f:b", b"f:a@3", b"x:b@3", b"snap:2"])
+    {'a': b'f:a@3'}
+    >>> versions([b"owner", b"f:a", b"f:b", b"f:a@3", b"x:b@3", b"snap:2"], 2)
+    {'a': b'f:a', 'b': b'f:b'}
+    """
+    newest: dict[str, tuple[int, bool, bytes]] = {}
+    for name in names:
+        if (found := _FIELD.fullmatch(name)) is None:
+            continue
+        kind, base, era = found.groups()
+        version = int(era or 0), kind == b"f", name  # what was written again after it was removed is there
+        if upto is None or version[0] <= upto:
+            newest[base.decode()] = max(newest.get(base.decode(), version), version)
+    return {base: name for base, (_, there, name) in newest.items() if there}
+
+
+def _told(at: int, offset: int, sequence: int, identity: Identity) -> bytes:
+    return msgspec.json.encode({"at": at, "offset": offset, "sequence": sequence, "identity": identity.model_dump()})
+
+
+def _snapshot(name: bytes, told: bytes) -> Snapshot | None:
+    """What a snapshot says of itself; None for one of a version that this one cannot read: it is as if it were not there."""
+    try:
+        said = msgspec.json.decode(told)
+        identity = Identity.model_validate(said["identity"])
+        return Snapshot(int(name[len("snap:") :]), said["at"], said["offset"], said["sequence"], identity)
+    except (msgspec.MsgspecError, ValidationError, KeyError, TypeError):
+        return None
 
 
 def _new_nonce() -> str:

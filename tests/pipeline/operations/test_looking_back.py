@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from browser import browser_page
 from operated_stream import START, STEP, OperatedStream, observations, write_model
+from pydantic import SecretStr
 
 from pipeline.alerts.records import rfc3339
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.points import Points
 from pipeline.dashboard.server import serving
 from pipeline.embedded.servers import start_redis
+from pipeline.partition.deciding.decisions import unpacked
+from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stores.redis import RedisStore
-from pipeline.settings import load_settings
+from pipeline.settings import RedisSettings, load_settings
 from producers.batches import Batch, encode
 
 pytestmark = pytest.mark.kafka
@@ -40,12 +46,38 @@ def stream(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ope
         worker = made.start()
         made.send(*observations(0, LAST, SPIKE))
         made.wait(lambda: stored(made) == LAST, worker)
+        AT_LAST[made.name] = kept(made)
         done = made.run("silence", made.name, "qui*", "--until", "2030-01-01T00:00Z", "--wait")
         assert done.exit_code == 0, (done.output, done.exception)
         made.send(*observations(LAST, LAST + 50, LAST + 20), LATE)
         made.wait(lambda: stored(made) == LAST + 51, worker)
         made.stop(worker)
         yield made
+
+
+AT_LAST: dict[str, Checkpoint] = {}
+"""The state of a stream when its worker was at offset `LAST`."""
+
+
+def kept(stream: OperatedStream, *snapshots: Checkpoint) -> Checkpoint:
+    """The state that Redis holds now; with these snapshots of it instead of those that are there, where there are any."""
+
+    async def exchange() -> Checkpoint:
+        store = RedisStore(RedisSettings(url=SecretStr(stream.redis), prefix=stream.name))
+        last = await store.peek(stream.name, 0)
+        assert last is not None
+        if snapshots:
+            await store.put(stream.name, 0, replace(last, offset=0, sequence=0))
+            claim = await store.claim(stream.name, 0)
+            for day, (made, at) in enumerate([*((s, True) for s in snapshots), (last, False)]):
+                claim = await store.save(
+                    claim, made.offset, made.identity, made.fields, write_id=str(day), replace=True,
+                    snapshot=86_400_000 * (day + 1) if at else None,
+                )  # fmt: skip
+        await store.close()
+        return last
+
+    return asyncio.run(exchange())
 
 
 def stored(stream: OperatedStream) -> int | None:
@@ -179,6 +211,82 @@ def test_of_a_record_with_many_observations_the_one_that_is_meant_is_explained(s
     assert (late["offset"], "it came late" in late["verdict"]) == (LAST + 51, True)
 
 
+FROM = ("replayed_from", "snapshot", "began")
+
+
+def from_the_log(stream: OperatedStream, row: int) -> dict[str, Any]:
+    """What is said of an observation where there are no snapshots."""
+    assert stream.run("state", "snapshots", stream.name, "--keep", "0").exit_code == 0
+    told = explained(stream, row)
+    assert (told["replayed_from"], told["snapshot"], told["began"]) == (0, None, "not known yet")
+    return {name: said for name, said in told.items() if name not in FROM}
+
+
+def test_the_worker_keeps_a_snapshot(stream: OperatedStream) -> None:
+    done = stream.run("state", "snapshots", stream.name, "--json")
+    [told] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (told["partition"], 0 < told["offset"] <= LAST) == (0, True)
+    later = explained(stream, LAST + 45)
+    assert (later["replayed_from"], later["snapshot"], later["warm"]) == (told["offset"], told["at"], True)
+    last = AT_LAST[stream.name].offset
+    assert {n: v for n, v in later.items() if n not in FROM} == from_the_log(stream, LAST + 45), last
+    done = stream.run("state", "snapshots", stream.name)
+    assert done.output == f"no snapshots are kept of stream {stream.name}\n"
+    assert "is not configured" in stream.refused("state", "snapshots", "other")
+    assert "nothing is stored of partition 7" in stream.refused("state", "snapshots", stream.name, "--partition", "7")
+
+
+@pytest.mark.parametrize("row", [LAST, LAST + 20, LAST + 45])
+def test_from_a_snapshot_the_same_is_said_to_the_bit_as_from_the_log(stream: OperatedStream, row: int) -> None:
+    """A silence was decided at the offset of the snapshot."""
+    from_log = from_the_log(stream, row)
+    kept(stream, AT_LAST[stream.name])
+    told = explained(stream, row)
+    assert (told["replayed_from"], told["snapshot"], told["began"]) == (LAST, "1970-01-02T00:00:00.000Z", "warm")
+    assert {name: said for name, said in told.items() if name not in FROM} == from_log
+    assert explained(stream, SPIKE)["replayed_from"] == 0  # it was made behind that
+    done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * row))
+    assert f"from the snapshot of 1970-01-02T00:00:00.000Z, at offset {LAST}, where the series was warm" in done.output
+
+
+def test_a_decision_that_is_left_out_must_not_be_in_the_snapshot(stream: OperatedStream) -> None:
+    last = kept(stream)
+    kept(stream, AT_LAST[stream.name], replace(last, offset=LAST + 51))
+    stream.send(*observations(LAST + 60, LAST + 62))
+    assert explained(stream, LAST + 61)["replayed_from"] == LAST + 51
+    told = explained(stream, LAST + 61, "--without", "3")
+    assert (told["replayed_from"], told["silences"]) == (LAST, [])
+
+
+def test_what_no_worker_would_go_on_from_is_passed_over(stream: OperatedStream) -> None:
+    good, at = AT_LAST[stream.name], LAST + 45
+    stranger = good.identity.model_copy(update={"topic_id": "another"})
+    knows_nothing = replace(good, offset=LAST + 10)  # of the silence that was taken before it
+    damaged = replace(good, offset=LAST + 20, fields={**good.fields, "page:0": b"damaged"})
+    of_another = replace(good, offset=LAST + 30, identity=stranger)
+    kept(stream, good, knows_nothing, damaged, of_another)
+    assert explained(stream, at)["replayed_from"] == LAST
+    last = kept(stream, of_another)
+    assert (explained(stream, at)["replayed_from"], last.offset) == (0, LAST + 51)
+
+
+def test_where_the_model_of_then_is_gone_it_is_named(stream: OperatedStream) -> None:
+    good = AT_LAST[stream.name]
+    held = unpacked(good.fields["in_force"])
+    gone = msgspec.structs.replace(held, model="0" * 64, path="/gone/old.model").packed()
+    kept(stream, replace(good, fields={**good.fields, "in_force": gone}))
+    said = stream.refused("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * (LAST + 45)))
+    assert "put its file back at /gone/old.model" in said
+
+
+def test_the_doctor_says_what_snapshots_cost(stream: OperatedStream) -> None:
+    kept(stream, AT_LAST[stream.name])
+    done = stream.run("doctor", "--no-canary", "--json")
+    told = {f["what"]: f["detail"] for f in map(json.loads, done.stdout.splitlines())}
+    of = "1 snapshot of 1 partition, the oldest of 1970-01-02T00:00:00.000Z: 0.1 MiB of Redis's memory"
+    assert told[f"snapshots {stream.name}"].startswith(of)
+
+
 async def test_the_page_tries_the_same(stream: OperatedStream, monkeypatch: pytest.MonkeyPatch) -> None:
     from playwright.async_api import expect
 
@@ -200,3 +308,18 @@ async def test_the_page_tries_the_same(stream: OperatedStream, monkeypatch: pyte
         await page.get_by_label("hold").fill("nonsense")
         await page.get_by_role("button", name="try").click()
         await expect(page.get_by_role("alert")).to_contain_text("alerts.hold")
+
+
+def test_where_the_log_begins_later_a_snapshot_is_enough(stream: OperatedStream) -> None:
+    row = LAST + 45
+    from_log = from_the_log(stream, row)
+    stream.expire(LAST - 5)
+    cold = explained(stream, row)
+    assert (cold["warm"], cold["replayed_from"]) == (False, LAST - 5)
+    assert cold["score"] != from_log["score"]
+    kept(stream, AT_LAST[stream.name])
+    told = explained(stream, row)
+    assert (told["warm"], told["replayed_from"]) == (True, LAST)
+    assert {name: said for name, said in told.items() if name not in FROM} == from_log
+    stream.expire(LAST + 5)  # now what follows the snapshot is not there
+    assert explained(stream, row)["warm"] is False

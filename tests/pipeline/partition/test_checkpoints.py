@@ -389,3 +389,105 @@ async def test_checkpoints_come_by_time_and_by_records(world: World) -> None:
     assert (
         by_records.checkpointed == world.offset_after(10) + 20 <= world.offset_after(25)
     )  # of offsets, those that hold nothing too
+
+
+DAY = 86_400.0
+
+
+async def kept_by(world: World) -> list[tuple[int, int]]:
+    """When each snapshot was made, s, and of how many records; what it holds is what whoever reads the log would hold there."""
+    found = []
+    for told in await world.store.snapshots("sim", 0):
+        n = world.scenario.partitions[0].count_before(told.offset)
+        snapshot = await world.store.snapshot("sim", 0, told.number)
+        assert snapshot is not None
+        assert snapshot.fields == world.state_after(n)
+        found.append((told.at // 1000, n))
+    return found
+
+
+async def test_once_a_day_a_checkpoint_is_kept_for_whoever_looks_back(world: World) -> None:
+    epoch = 1_000_000.0
+    options: dict[str, Any] = {"wall": lambda: epoch + world.now, "snapshots": 3}
+    loop = world.loop(**options)
+    await loop.assigned()
+    for n in range(6):  # two a day
+        world.now = n * DAY / 2
+        await loop.batch(world.records(6 * n, 6 * n + 6))
+        await loop.checkpoint()
+    days = [(int(epoch + day * DAY), 6 + 12 * day) for day in range(3)]
+    assert await kept_by(world) == days
+    await loop.revoked()
+    # Whoever is next goes by when the last was made, not by when it came.
+    loop = world.loop(**options)
+    await loop.assigned()
+    world.now += DAY / 4
+    await loop.batch(world.records(36, 40))
+    await loop.checkpoint()
+    assert await kept_by(world) == days
+    world.now += DAY / 4
+    await loop.batch(world.records(40, 44))
+    await loop.checkpoint()
+    assert await kept_by(world) == [*days[1:], (int(epoch + 3 * DAY), 44)]
+    loop = world.loop(**options | {"snapshots": 0})
+    await loop.assigned()
+    await loop.batch(world.records(44, 50))
+    await loop.checkpoint()
+    assert await kept_by(world) == []
+    assert await world.is_stored(50)
+
+
+async def test_a_wall_clock_that_jumps_makes_no_snapshots_and_prevents_them_for_a_day_at_most(world: World) -> None:
+    walls = iter(range(0, 10**9, 10**6))
+    loop = world.loop(wall=lambda: float(next(walls)))
+    await loop.assigned()
+    for n in range(4):
+        await loop.batch(world.records(8 * n, 8 * n + 8))
+        await loop.checkpoint()
+    assert [n for _, n in await kept_by(world)] == [8]
+    loop = world.loop(wall=lambda: 5.0)  # the last one was made weeks from now
+    await loop.assigned()
+    await loop.batch(world.records(32, 40))
+    await loop.checkpoint()
+    assert [n for _, n in await kept_by(world)] == [8]
+    world.now += DAY
+    await loop.batch(world.records(40, 48))
+    await loop.checkpoint()
+    assert [n for _, n in await kept_by(world)] == [8, 48]
+
+
+async def test_of_a_store_that_was_emptied_or_went_back_the_snapshots_are_of_what_is_written_again(
+    world: World,
+) -> None:
+    loop = world.loop(wall=lambda: 1e6 + world.now)
+    await loop.assigned()
+    await loop.batch(world.records(0, 15))
+    await loop.checkpoint()
+    earlier = copy.deepcopy(world.store._hashes)
+    world.now += DAY
+    await loop.batch(world.records(15, 30))
+    await loop.checkpoint()
+    assert [n for _, n in await kept_by(world)] == [15, 30]
+    world.store._hashes = copy.deepcopy(earlier)
+    world.now += DAY
+    await loop.batch(world.records(30, 45))
+    await loop.checkpoint()  # refused, claimed again, and all written from memory
+    assert [n for _, n in await kept_by(world)] == [15, 45]
+    await world.store.delete("sim", 0)
+    await loop.batch(world.records(45, 60))
+    await loop.checkpoint()
+    assert [n for _, n in await kept_by(world)] == [60]
+
+
+async def test_snapshots_that_cannot_be_forgotten_now_hold_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> int:
+        raise StoreError("away")
+
+    monkeypatch.setattr(world.store, "keep", away)
+    loop = world.loop()
+    await loop.assigned()
+    await loop.batch(world.records(0, 15))
+    assert await loop.checkpoint() == world.offset_after(15)
+    assert world.slept == []

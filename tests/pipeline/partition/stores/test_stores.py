@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.errors import ForeignState, Refused, SettingsError, StoreError
-from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Store, check_identity
+from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Snapshot, Store, check_identity
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.stores.presence import FORGOTTEN, Presence, Replaying, forget_old, workers_of
 from pipeline.partition.stores.redis import RedisStore
@@ -436,6 +436,99 @@ def test_an_address_that_is_none_names_the_setting() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+async def test_snapshots_are_what_was_stored_then_whatever_is_written_after(store: Store) -> None:
+    claim = await put(store, await store.claim("taxi", 0), 1, a=b"1", b=b"1", c=b"1")
+    assert claim.snapshot_at == -1
+    claim = await store.save(claim, 2, IDENTITY, {"a": b"2"}, write_id="s0", snapshot=1000)
+    claim = await put(store, claim, 3, a=b"3", d=b"3")
+    claim = await store.save(claim, 4, IDENTITY, {"e": b"4"}, removed=("b", "d"), write_id="s1", snapshot=2000)
+    claim = await put(store, claim, 5, b=b"5")
+    claim = await store.save(claim, 6, IDENTITY, {"a": b"6", "b": b"6"}, write_id="w6", replace=True)
+    assert claim.snapshot_at == 2000
+    assert await store.load(claim) == Checkpoint(6, 5, IDENTITY, {"a": b"6", "b": b"6"})
+    first = Checkpoint(2, 1, IDENTITY, {"a": b"2", "b": b"1", "c": b"1"})
+    second = Checkpoint(4, 3, IDENTITY, {"a": b"3", "c": b"1", "e": b"4"})
+    told = [Snapshot(0, 1000, 2, 1, IDENTITY), Snapshot(1, 2000, 4, 3, IDENTITY)]
+    assert await store.snapshots("taxi", 0) == told
+    assert [await store.snapshot("taxi", 0, n) for n in (0, 1, 2)] == [first, second, None]
+    assert (await store.claim("taxi", 0)).snapshot_at == 2000
+    assert await store.keep("taxi", 0, 2) == 0
+    assert await store.keep("taxi", 0, 1) == 1
+    assert await store.snapshots("taxi", 0) == told[1:]
+    assert [await store.snapshot("taxi", 0, n) for n in (0, 1)] == [None, second]
+    assert await store.keep("taxi", 0, 0) == 1
+    assert await store.snapshots("taxi", 0) == []
+    claim = await store.claim("taxi", 0)
+    assert await store.load(claim) == Checkpoint(6, 5, IDENTITY, {"a": b"6", "b": b"6"})
+    assert await store.snapshots("nab", 3) == []
+    assert await store.keep("nab", 3, 0) == 0
+
+
+async def test_a_retry_makes_no_second_snapshot_and_a_zombie_none(store: Store) -> None:
+    zombie = await store.claim("taxi", 0)
+    claim = await store.claim("taxi", 0)
+    with pytest.raises(Refused):
+        await store.save(zombie, 9, IDENTITY, {"a": b"z"}, write_id="z", snapshot=1)
+    first = await store.save(claim, 5, IDENTITY, {"a": b"1"}, write_id="w", snapshot=7)
+    assert await store.save(claim, 5, IDENTITY, {"a": b"1"}, write_id="w", snapshot=7) == first
+    assert [s.at for s in await store.snapshots("taxi", 0)] == [7]
+
+
+@pytest.mark.parametrize("forget", ["put", "delete"])
+async def test_snapshots_are_of_one_history(store: Store, forget: str) -> None:
+    claim = await store.save(await store.claim("taxi", 0), 5, IDENTITY, {"a": b"1"}, write_id="w", snapshot=7)
+    await put(store, claim, 6, a=b"2", b=b"2")
+    if forget == "put":
+        await store.put("taxi", 0, Checkpoint(1, 0, IDENTITY, {"b": b"put"}))
+    else:
+        assert await store.delete("taxi", 0)
+    assert await store.snapshots("taxi", 0) == []
+    claim = await store.claim("taxi", 0)
+    assert claim.snapshot_at == -1
+    loaded = await store.load(claim)
+    assert (loaded and dict(loaded.fields)) == ({"b": b"put"} if forget == "put" else None)
+
+
+@pytest.mark.embedded
+async def test_what_only_forgotten_snapshots_held_is_freed(server: EmbeddedServer) -> None:
+    with sync_redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    store = RedisStore(RedisSettings(url=SecretStr(server.url)))
+    claim = await put(store, await store.claim("taxi", 0), 0, **{f"p{i}": b"x" for i in range(5000)})
+    for day in range(1, 20):
+        changed = {f"p{i}": b"y" * day for i in range(day % 3, 5000, 3)}
+        claim = await store.save(claim, day, IDENTITY, changed, write_id=f"w{day}", snapshot=day)
+        await store.keep("taxi", 0, 2)
+    # Kept are those of days 18 and 19: what changed on day 19 is held as it was on day 16 too, nothing else twice.
+    assert await store.snapshot_bytes("taxi", 0) == 16 * len(range(19 % 3, 5000, 3))
+    assert await store.keep("taxi", 0, 0) == 2
+    assert await store.snapshot_bytes("taxi", 0) == 0
+    with sync_redis.Redis.from_url(server.url) as client:
+        held = [n for n in client.hkeys("tidewatch:state:taxi:0") if n[:2] in (b"f:", b"x:")]  # type: ignore[union-attr]
+    assert len(held) == 5000
+    assert await store.field("taxi", 0, "p1") == b"y" * 19
+    await store.close()
+
+
+@pytest.mark.embedded
+async def test_snapshots_make_room_where_the_store_has_none(tmp_path: Path) -> None:
+    with start_redis(tmp_path) as small:
+        store = RedisStore(RedisSettings(url=SecretStr(small.url)))
+        claim, big = await store.claim("taxi", 0), b"x" * 2_000_000
+        for day in range(3):
+            claim = await store.save(claim, day, IDENTITY, {"a": big}, write_id=f"w{day}", snapshot=day)
+        with sync_redis.Redis.from_url(small.url) as client:
+            client.config_set("maxmemory", client.info("memory")["used_memory"] - 1_000_000)
+            claim = await put(store, claim, 9, a=b"small")
+            assert [s.at for s in await store.snapshots("taxi", 0)] == [1, 2]
+            client.config_set("maxmemory", 1000)
+        with pytest.raises(StoreError, match="out of memory: raise maxmemory"):
+            await put(store, claim, 10, a=b"more")
+        assert await store.snapshots("taxi", 0) == []
+        assert await store.load(claim) == Checkpoint(9, 3, IDENTITY, {"a": b"small"})
+        await store.close()
+
+
 class _Fence(RuleBasedStateMachine):
     """Two workers at random: what is stored is always what the last accepted writes say, whoever else tried."""
 
@@ -447,6 +540,7 @@ class _Fence(RuleBasedStateMachine):
         self.last_write: dict[int, tuple[Claim, int, dict[str, bytes], str, bool]] = {}
         self.owner: int | None = None
         self.expected: tuple[int, int, dict[str, bytes]] | None = None
+        self.kept: list[tuple[int, tuple[int, int, dict[str, bytes]]]] = []
         self.writes = 0
 
     @rule(who=st.integers(0, 1))
@@ -461,9 +555,20 @@ class _Fence(RuleBasedStateMachine):
         offset=st.integers(0, 20),
         changed=st.dictionaries(st.sampled_from("abc"), st.binary(max_size=3)),
         replace=st.booleans(),
+        removed=st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+        snapshot=st.booleans(),
         keep_claim=st.booleans(),
     )
-    def save(self, who: int, offset: int, changed: dict[str, bytes], replace: bool, keep_claim: bool) -> None:
+    def save(
+        self,
+        who: int,
+        offset: int,
+        changed: dict[str, bytes],
+        replace: bool,
+        removed: list[str],
+        snapshot: bool,
+        keep_claim: bool,
+    ) -> None:
         if who not in self.claims:
             return
         claim = self.claims[who]
@@ -471,15 +576,19 @@ class _Fence(RuleBasedStateMachine):
         offset_, sequence, fields = self.expected or (-1, -1, {})
         allowed = who == self.owner and claim.sequence == sequence and offset >= offset_
         write = (claim, offset, changed, f"w{self.writes}", replace)
+        options = {"removed": tuple(removed), "replace": replace, "snapshot": self.writes if snapshot else None}
         try:
             after = self.run(
-                self.store.save(claim, offset, IDENTITY, changed, write_id=f"w{self.writes}", replace=replace)
+                self.store.save(claim, offset, IDENTITY, changed, write_id=f"w{self.writes}", **options)  # type: ignore[arg-type]
             )
         except Refused:
             assert not allowed
             return
         assert allowed
-        self.expected = (offset, sequence + 1, (({} if replace else fields) | changed))
+        left = {} if replace else {n: v for n, v in fields.items() if n not in removed}
+        self.expected = (offset, sequence + 1, left | changed)
+        if snapshot:
+            self.kept.append((self.writes, self.expected))
         self.last_write[who] = write
         if keep_claim:
             self.claims[who] = after  # type: ignore[assignment]
@@ -499,12 +608,26 @@ class _Fence(RuleBasedStateMachine):
     )
     def put(self, offset: int, sequence: int, fields: dict[str, bytes]) -> None:
         self.run(self.store.put("s", 0, Checkpoint(offset, sequence, IDENTITY, fields)))
-        self.expected, self.owner = (offset, sequence, fields), None
+        self.expected, self.owner, self.kept = (offset, sequence, fields), None, []
 
     @rule()
     def lose(self) -> None:
         self.run(self.store.delete("s", 0))
-        self.expected, self.owner = None, None
+        self.expected, self.owner, self.kept = None, None, []
+
+    @rule(newest=st.integers(0, 3))
+    def keep(self, newest: int) -> None:
+        gone = max(len(self.kept) - newest, 0)
+        assert self.run(self.store.keep("s", 0, newest)) == gone
+        self.kept = self.kept[gone:]
+
+    @invariant()
+    def snapshots_are_what_was_stored_then(self) -> None:
+        found: list[Snapshot] = self.run(self.store.snapshots("s", 0))  # type: ignore[assignment]
+        assert [s.at for s in found] == [at for at, _ in self.kept]
+        for told, (_, (offset, sequence, fields)) in zip(found, self.kept, strict=True):
+            snapshot = self.run(self.store.snapshot("s", 0, told.number))
+            assert snapshot == Checkpoint(offset, sequence, IDENTITY, fields)
 
     @invariant()
     def stored_is_what_was_accepted(self) -> None:
