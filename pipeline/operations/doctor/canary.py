@@ -33,6 +33,7 @@ from pipeline.kafka.group_watch import GroupWatch
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
 from pipeline.operations.processes import Children
+from pipeline.partition.stores.presence import workers_of
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings, StreamSettings
 from pipeline.settings.reference import as_toml
@@ -73,13 +74,21 @@ def _fly(settings: Settings, name: str, folder: Path, stack: ExitStack) -> str:
         {SERIES: (times, values[:, None])}, [("zscore", {"window": 24})], Empirical(), training_rows=lambda _: TRAINED
     )
     save(model, folder / "canary.tidewatch")
-    own = {"name": name, "alert_topic": f"{name}.alerts", "alerts": {"resolve_count": 3}}
+    own = {
+        "name": name,
+        "alert_topic": f"{name}.alerts",
+        "decision_topic": f"{name}.decisions",
+        "alerts": {"resolve_count": 3},
+    }
     stream = StreamSettings.model_validate({**own, "model": folder / "canary.tidewatch"})
     config = folder / "tidewatch.toml"
     config.write_text(as_toml({"streams": [{**own, "model": "canary.tidewatch"}]}))
     plans = topics.plan([stream])
     admin = connect_admin(settings.kafka)
-    stack.callback(lambda: admin.delete_topics([p.name for p in plans]))
+    own_topics = [
+        p.name for p in plans if p.name.startswith(f"{name}.")
+    ]  # whatever else is in the plans is not its own
+    stack.callback(lambda: admin.delete_topics(own_topics))
     stack.callback(lambda: admin.delete_consumer_groups([name]))
     topics.create(admin, settings.kafka, plans)
     stack.callback(lambda: asyncio.run(_forget(settings, name)))
@@ -124,6 +133,9 @@ async def _forget(settings: Settings, name: str) -> None:
     try:
         for partition in await store.partitions(name):
             await store.delete(name, partition)
+        await store.forget_decisions(name)
+        if told := await store.told(workers_of(name)):
+            await store.untell(workers_of(name), list(told))
     finally:
         await store.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis as sync_redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from operated_stream import OperatedStream, observations, write_model
@@ -323,6 +324,31 @@ def test_servers_that_are_not_there_are_named() -> None:
     assert findings["kafka"].state == findings["redis"].state == "failed"
     assert "127.0.0.1:1" in findings["kafka"].detail
     assert "127.0.0.1:1" in findings["redis"].detail
+
+
+@pytest.mark.kafka
+def test_the_canary_leaves_nothing_behind_and_takes_nothing_along(
+    stream: OperatedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It deleted the topic of decisions, all streams' own, because that was among the topics of its stream."""
+    admin = AdminClient({"bootstrap.servers": stream.kafka, "log_level": 0})
+    monkeypatch.setattr("pipeline.operations.doctor.canary.LIMIT", 240.0)  # a busy machine is slow
+    assert stream.run("topics", "create").exit_code == 0
+
+    def there() -> set[str]:
+        return {t for t in admin.list_topics(timeout=20).topics if t.startswith(("doctor-", "tidewatch", stream.name))}
+
+    before = there()
+    assert "tidewatch.decisions" in before
+    done = stream.run("doctor", "--json")
+    [canary] = [f for f in map(json.loads, done.stdout.splitlines()) if f["what"] == "canary"]
+    assert canary["state"] == "ok", canary
+    until = time.monotonic() + 60
+    while there() != before and time.monotonic() < until:  # Kafka deletes a moment later
+        time.sleep(0.2)
+    assert there() == before
+    with sync_redis.Redis.from_url(stream.redis) as client:
+        assert client.keys("*doctor-*") == []
 
 
 def test_the_canary_is_content_with_the_planted_alert_alone() -> None:
