@@ -148,12 +148,12 @@ class OperatedStream:
 
     def stop(self, worker: subprocess.Popen[str]) -> str:
         worker.terminate()
-        _, errors = worker.communicate(timeout=30)
+        _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
         return errors
 
     def wait(self, true: Callable[[], object], worker: subprocess.Popen[str]) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240  # a busy machine is slow
         while not true():
             if worker.poll() is not None or time.monotonic() > end:
                 worker.kill()

@@ -63,6 +63,10 @@ class _Node:
     process: ServerProcess | None = None
 
 
+class KafkaSlow(KafkaUnavailable):
+    """Its brokers live, and did not answer in time."""
+
+
 class Cluster:
     """1 to 3 brokers on loopback; a context manager.
 
@@ -85,6 +89,8 @@ class Cluster:
         User -> password for SASL/SCRAM-SHA-512, known from the first start on.
     properties
         Further lines of server.properties; they win.
+    patience
+        Seconds that nodes which live may take until they answer.
     """
 
     def __init__(
@@ -98,7 +104,9 @@ class Cluster:
         protocol: str = "PLAINTEXT",
         scram_users: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
+        patience: float = 60.0,
     ) -> None:
+        self._patience = patience
         self.heap_mb = heap_mb
         self._port = port
         self._inherited = tuple(inherited)
@@ -135,13 +143,13 @@ class Cluster:
     ) -> None:
         self.stop()
 
-    def start(self, *, timeout: float = 60.0) -> None:
+    def start(self) -> None:
         """Format what is new, start all nodes, wait until they answer.
 
         Raises
         ------
         KafkaUnavailable
-            Jars or Java are missing, a port is taken, the data cannot be used, ...; one line with the mend.
+            Jars or Java are missing, a port is taken, the data cannot be used, ...; one line with the mend. KafkaSlow: it takes too long.
         """
         self._jars, self._java = fetch_jars(), find_java()
         if "," in str(self.folder):
@@ -160,7 +168,7 @@ class Cluster:
                 for node in self.nodes:
                     self.start_node(node.number, wait=False)
                 try:
-                    self.wait(timeout=timeout)
+                    self.wait()
                 except _PortTaken:
                     if attempt == _ATTEMPTS - 1:
                         raise
@@ -224,11 +232,11 @@ class Cluster:
         """SIGCONT to one node."""
         self._signal(number, signal.SIGCONT)
 
-    def wait(self, *, timeout: float = 60.0) -> None:
-        """Return when every started node is in the cluster's metadata. Raises KafkaUnavailable after `timeout` s."""
+    def wait(self) -> None:
+        """Return when every started node is in the cluster's metadata. Raises KafkaSlow where that takes longer than its patience."""
         expected = {n.number for n in self.nodes if n.process is not None}
         admin = AdminClient({"bootstrap.servers": self.internal, "log_level": 0, "socket.timeout.ms": 2000})
-        end = time.monotonic() + timeout
+        end = time.monotonic() + self._patience
         while time.monotonic() < end:
             for node in self.nodes:
                 if node.process is not None and not node.process.alive:
@@ -238,8 +246,10 @@ class Cluster:
                 if self._accept() and expected <= set(admin.list_topics(timeout=2).brokers):
                     return
             time.sleep(0.05)
-        msg = f"the brokers at {self.internal} did not answer within {timeout:.0f} s; see {self.folder}/node-*.log"
-        raise KafkaUnavailable(msg)
+        msg = (
+            f"the brokers at {self.internal} did not answer within {self._patience:.0f} s; see {self.folder}/node-*.log"
+        )
+        raise KafkaSlow(msg)
 
     def _accept(self) -> bool:
         for node in self.nodes:

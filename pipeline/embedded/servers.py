@@ -201,7 +201,7 @@ def start_kafka(
     own = folder.absolute() / "kafka"
     if not keep:
         shutil.rmtree(own, ignore_errors=True)
-    cluster = Cluster(port=port, data=own, heap_mb=_HEAP_MB, inherited=inherited)
+    cluster = Cluster(port=port, data=own, heap_mb=_HEAP_MB, inherited=inherited, patience=timeout)
 
     def stop() -> None:
         cluster.stop()
@@ -209,7 +209,7 @@ def start_kafka(
             shutil.rmtree(cluster.nodes[0].folder, ignore_errors=True)  # the log stays
 
     try:
-        cluster.start(timeout=timeout)
+        cluster.start()
     except BaseException as error:
         stop()
         if isinstance(error, KafkaUnavailable):

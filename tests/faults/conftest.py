@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from faults.recording import DENSE, Recording, record, train
 from faults.world import Outcome, World
-from kafka_fixtures import QUICK_CLEANERS, broker, skip_or_fail
+from kafka_fixtures import PATIENCE, QUICK_CLEANERS, broker, skip_or_fail
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +20,12 @@ def cluster() -> Iterator[Any]:
     module: ModuleType = broker
     if missing := module.missing_tools():
         skip_or_fail(missing)
-    brokers = module.Cluster(brokers=3, heap_mb=400, properties=QUICK_CLEANERS)
+    brokers = module.Cluster(brokers=3, heap_mb=400, properties=QUICK_CLEANERS, patience=PATIENCE)
     try:
         try:
             brokers.start()
+        except module.KafkaSlow:  # nothing is missing
+            raise
         except module.KafkaUnavailable as error:
             skip_or_fail(str(error))
         yield brokers
