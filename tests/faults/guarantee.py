@@ -20,7 +20,7 @@ class Guarantee:
     measured
         Case -> what came of it, in words with figures.
     broken
-        How the guarantee was broken on purpose -> what the check said then; empty where that was not done.
+        How the guarantee was broken on purpose -> what the check said then; empty where that was not done. What a row has from the beginning was planted by hand.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Guarantee:
         FOLDER.mkdir(parents=True, exist_ok=True)
         file = FOLDER / f"{self.name}.json"
         kept = json.loads(file.read_text()) if file.exists() else {"measured": {}, "broken": {}}
-        row = asdict(self) | {"measured": kept["measured"] | measured, "broken": kept["broken"] | broken}
+        row = asdict(self) | {"measured": kept["measured"] | measured, "broken": self.broken | kept["broken"] | broken}
         file.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
 
 
