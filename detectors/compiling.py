@@ -64,7 +64,10 @@ LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _B
 JUDGEMENT = Kernel(
     "the judgement", "detectors.judgement.kernel.rows", ("detectors/compiling.py", "detectors/judgement"), 20
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL
+_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py"
+POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
+VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES
 
 
 def inner(function: Callable[..., Any]) -> Any:

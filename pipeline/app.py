@@ -29,7 +29,7 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from detectors.compiling import JUDGEMENT, compiled
+from detectors.compiling import JUDGEMENT, POLICY, VOTES, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
@@ -293,8 +293,11 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     model = load_model(stream.model, device=_device(worker.device))
     if model.judgement is not None:
         compiled(JUDGEMENT)  # before the first batch waits for it
+    compiled(VOTES)
     scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
     created = create_stream(stream, model, scorer)
+    if created.windows.policy is not None:
+        compiled(POLICY)
     model.calibrator.prepare()
     created.threshold.prepare()
     return created

@@ -73,7 +73,7 @@ class SeriesWindows:
         self.counts = model.kind == "metric" and self.C == 1
         self._scales = Scales(model.scaling)
         self.dtype = self._dtype()
-        self._judge = Judge(self.policy, limit, model.interval_ms, self.dtype.names or ())
+        self._judge = Judge(self.policy, limit, model.interval_ms)
 
     def _dtype(self) -> np.dtype[Any]:
         H, C = self.T - 1, self.C

@@ -15,7 +15,7 @@
 - Until `LATELY` went by there is no event time: one wrong clock that is the first to be heard of would have set it.
 - Where nothing comes any more, a *tick* carries event time on, and progress with it (`EventTime.tick`): it is in the log of decisions.
 - Borders come about once per vote: where V series vote, every V observations, rounded up to a power of two, looked at anew now and then.
-  A batch's borders are worked out together, as arrays of borders by series; that costs as much as the batch has records.
+  At each the votes are looked at (`pipeline.steps.kernels.votes`); that costs as much as the batch has records.
 
 All is a function of the log: where a batch begins and ends changes nothing.
 """
@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.compiling import VOTES, compiled
 from detectors.structured import put_rows, rows_at
 from pipeline.steps.batches import Absent
 from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
@@ -49,8 +50,6 @@ BORDERS = 64
 OBSERVATIONS = 4096
 """...and no fewer observations than this, as soon as the partition has had so many."""
 
-_TOGETHER = 1 << 18
-"""Elements of the arrays of borders by series that are worked out at once."""
 _NONE = np.iinfo(np.int64).max
 
 DTYPE = np.dtype(
@@ -128,10 +127,10 @@ class EventTime:
         concerned[rows] = True
         columns = np.flatnonzero(concerned)
         watermarks = np.empty(len(rows), np.int64)
-        most, done = max(_TOGETHER // max(len(columns), 1), 1), 0
+        done = 0
         while done < len(rows) or schedule.next <= stop:
-            borders, whole = schedule.borders(stop, most)
-            end = len(rows) if whole else int(np.searchsorted(places, borders.last))
+            borders = schedule.borders(stop)
+            end = len(rows) if stop < schedule.look else int(np.searchsorted(places, borders.last))
             part = slice(done, end)
             here = [(i - done, row, step) for i, row, step in learnt if done <= i < end]
             watermarks[part], more, course = self._piece(
@@ -227,17 +226,17 @@ class EventTime:
         voted_before = known["votes"].copy()
         steps, moves = _steps(clocks, rows, times, vouched)
 
-        newest = np.zeros((K + 1, S), np.intp)  # which observation is the newest vouched one up to each border, from 1
-        which = np.flatnonzero(vouched)
-        newest[block[which], column[which]] = which + 1
-        np.maximum.accumulate(newest, axis=0, out=newest)
-        behind, newest = newest[-1], newest[:-1]
+        newest, told = np.empty((2, S), np.int64), np.empty((3, K + 1), np.int64)
+        told[:, 0] = self.now, scalars.get("progress", 0), self.voters
+        compiled(VOTES)(
+            np.array([*told[:2, 0], LATELY, STEPS]),
+            *(column, block, times, steps, vouched, moves),
+            *(known[name] for name in ("vote", "step", "moved", "at", "votes", "fresh")),
+            *(newest, told),
+        )
         begun, happened = self.begun, list[Happened]()
-        event_times = np.full(K + 1, self.now)
-        progress = np.full(K + 1, scalars.get("progress", 0))
-        voters = np.full(K + 1, self.voters)
-        if K:
-            event_times[1:], progress[1:], voters[1:] = self._votes(known, newest, times, steps, moves)
+        event_times, progress, voters = told
+        scalars["progress"], scalars["voters"] = int(progress[-1]), int(voters[-1])
         if not self.now and event_times[-1]:
             begun = scalars["begun"] = int(event_times[event_times > 0][0])
         course = Course(event_times, progress, voters, borders.first + (np.arange(K + 1) - 1) * borders.spacing, begun)
@@ -254,12 +253,11 @@ class EventTime:
         last = heard[said] - 1
         at = event_times[block[last]]
         known["heard_at"][said] = np.where(at > 0, at, times[last])
-        voted = np.flatnonzero(behind)
-        known["vote"][voted] = times[behind[voted] - 1]
-        known["step"][voted] = steps[behind[voted] - 1]
-        anew = np.flatnonzero(behind > (newest[-1] if K else 0))
-        known["fresh"][anew] = 1
-        known["moved"][voted] += moves[behind[voted] - 1]
+        voted = np.flatnonzero(newest[1])
+        by = newest[1, voted] - 1
+        known["vote"][voted], known["step"][voted] = times[by], steps[by]
+        known["fresh"][newest[1] > newest[0]] = 1
+        known["moved"][voted] += moves[by]
         changed |= known["votes"] != voted_before
         changed[said] = True
         moved = columns[changed]
@@ -269,38 +267,6 @@ class EventTime:
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
         return np.asarray(event_times[borders.up_to(places + 1)]), happened, course
-
-    def _votes(
-        self,
-        known: NDArray[np.void],
-        newest: NDArray[np.intp],
-        times: NDArray[np.int64],
-        steps: NDArray[np.int64],
-        moves: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp]]:
-        """Event time, progress and how many vote at each border, (K,) each; of `known` (S,), what says where the last border was is moved on to it."""
-        scalars = self._state.scalars
-
-        def at_borders(values: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
-            return np.where(newest > 0, np.append(values, 0)[newest - 1], before)
-
-        vote, step = at_borders(times, known["vote"]), at_borders(steps, known["step"])
-        moved = np.diff(at_borders(moves, np.zeros_like(known["moved"])), axis=0, prepend=-known["moved"][None])
-        anew = np.diff(newest, axis=0, prepend=0) > 0
-        anew[0] |= known["fresh"] != 0
-
-        progress = scalars.get("progress", 0) + np.cumsum(_lower_median(np.where(anew & (moved > 0), moved, _NONE)))
-        at = np.maximum(np.maximum.accumulate(np.where(anew, progress[:, None], 0), axis=0), known["at"])
-        votes = (vote > 0) & (progress[:, None] - at <= np.maximum(LATELY, STEPS * step))
-        told = _lower_median(np.where(votes, vote, _NONE))
-        if not self.now:
-            told[progress < LATELY] = 0
-
-        known["at"], known["votes"], known["fresh"] = at[-1], votes[-1], 0
-        known["moved"] = -at_borders(moves, np.zeros_like(known["moved"]))[-1]
-        scalars["progress"] = int(progress[-1])
-        scalars["voters"] = int(np.count_nonzero(votes[-1]))
-        return np.maximum.accumulate(np.maximum(told, self.now)), progress, np.count_nonzero(votes, axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,11 +304,9 @@ class _Schedule:
     def keep(self, scalars: dict[str, int]) -> None:
         scalars.update(border=self.next, spacing=self.spacing, look=self.look)
 
-    def borders(self, stop: int, most: int) -> tuple[_Borders, bool]:
-        """The next borders up to `stop` and up to where the distance is looked at anew, at most so many; whether that is all."""
-        until = min(stop, self.look)
-        count = max((until - self.next) // self.spacing + 1, 0)
-        return _Borders(self.next, self.spacing, min(count, most)), count <= most and stop < self.look
+    def borders(self, stop: int) -> _Borders:
+        """The next borders up to `stop` and up to where the distance is looked at anew."""
+        return _Borders(self.next, self.spacing, max((min(stop, self.look) - self.next) // self.spacing + 1, 0))
 
     def passed(self, border: int, voters: int) -> None:
         if border >= self.look:
@@ -382,15 +346,6 @@ def told(ahead: int) -> str:
     minutes = abs(ahead) // 60_000
     size = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
     return f"{size} {'ahead' if ahead > 0 else 'behind'}"
-
-
-def _lower_median(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each row of (K, S) the lower median of what is not `_NONE`; 0 where all is."""
-    counts = np.count_nonzero(values != _NONE, axis=1)
-    if not values.shape[1]:
-        return np.zeros(len(values), np.int64)
-    middle = np.sort(values, axis=1)[np.arange(len(values)), np.maximum(counts - 1, 0) // 2]
-    return np.where(counts > 0, middle, 0)
 
 
 def _cause(places: NDArray[np.int64], place: int) -> float:

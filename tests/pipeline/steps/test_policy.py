@@ -4,24 +4,54 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from pipeline.steps.policy import NEVER, Policy, SeriesClock
+from detectors.compiling import POLICY as KERNEL
+from detectors.compiling import compiled
+from pipeline.steps.policy import COUNTS, NEVER, Policy
 
 POLICY = Policy(fill_gaps=3, future_limit=100, gaps=True)
+_TIMES = ("last", "ordinal", "held_at", "interval", "other")
+_NUMBERS = ("decided", "agree", "against", "tried")
 
 
-def clock(interval: int = 10, policy: Policy = POLICY, decided: int = 1) -> SeriesClock:
-    return SeriesClock(policy, interval=interval, decided=decided)
+class Clock:
+    """The clock of one series, which is asked for one observation after the other."""
+
+    def __init__(self, policy: Policy, **known: int) -> None:
+        self._policy = np.array([policy.fill_gaps, policy.future_limit, policy.gaps], np.int64)
+        kinds = {**dict.fromkeys(_TIMES, np.int64), "size": np.uint32, **dict.fromkeys(_NUMBERS, np.uint8)}
+        self._kept = {name: np.array([known.get(name, 0)], kind) for name, kind in kinds.items()}
+
+    def __getattr__(self, name: str) -> int:
+        return int(self._kept[name][0])
+
+    def judge(self, time: int) -> str:
+        told, flags = np.empty((6, 1), np.int64), np.empty((2, 1), np.bool_)
+        counts, one = np.zeros(len(COUNTS) + 1, np.int64), np.ones(1, np.int64)
+        compiled(KERNEL)(
+            self._policy, 0 * one, one, time * one, *self._kept.values(), told, flags, np.empty(1, np.int64), counts
+        )
+        ((accepted,), (anew,)) = flags.tolist()
+        if accepted:  # what the window writes
+            self._kept["last"][0] = time
+            self._kept["ordinal"] += 1 + (told[3] > 0)
+            self._kept["size"][0] = 1
+        happened = [name for name in _IN_ORDER for _ in range(counts[COUNTS.index(name)])]
+        return " ".join([*happened, "anew" * anew, "+" * accepted]).strip().replace("  ", " ")
 
 
-def told(of: SeriesClock, *times: int) -> list[str]:
+_IN_ORDER = ("dropped_future", "late", "duplicate", "held", "confirmed", "restarted", "filled")
+
+
+def clock(interval: int = 10, policy: Policy = POLICY, decided: int = 1) -> Clock:
+    return Clock(policy, interval=interval, decided=decided)
+
+
+def told(of: Clock, *times: int) -> list[str]:
     """What is said of observations at these times: `+` accepted, with what happened before it."""
-    out = []
-    for time in times:
-        ruling = of.judge(1_000_000 + time)
-        out.append(" ".join([*ruling.counts, "anew" * ruling.anew, "+" * ruling.accepted]).strip().replace("  ", " "))
-    return out
+    return [of.judge(1_000_000 + time) for time in times]
 
 
 def test_late_and_duplicate_are_not_accepted() -> None:

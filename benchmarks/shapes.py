@@ -1,0 +1,178 @@
+"""A worker's way from bytes to alerts, in this process and without Kafka, over the shapes that load comes in, default recipe and cheap one in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/shapes.py [--write docs/benchmarks/shapes.md] [--only NAME] [--profile]
+
+The cheap one is a dense autoencoder alone. The baseline is a hand-written loop (`end_to_end/contenders.py`) that decodes, cuts windows and runs the same
+autoencoder, and neither calibrates nor keeps a policy of time, an event time or alerts; it gets the same batches. CPU time, medians of batches, so that other
+work on the machine counts little; read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from benchmarks.end_to_end.contenders import Partition
+from benchmarks.judgement.cost import machine
+from detectors.calibration import create
+from detectors.model import Model
+from detectors.recipes import METRIC
+from detectors.training import train_metric
+from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.settings import StreamSettings
+from pipeline.steps.batches import RecordBatch
+
+START, STEP = 1_700_000_000_000, 60_000
+WARM = 56
+"""Observations of each series before it is measured: its window is full and its judgement has begun."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`each` observations of each of `series` in a batch, so many batches; `idle` other series are held, and `warm` observations of each came before."""
+
+    name: str
+    series: int
+    each: int
+    batches: int
+    idle: int = 0
+    warm: int = WARM
+
+
+SHAPES = (
+    Shape("16 records of each of 1,000 series", 1_000, 16, 6),
+    Shape("a record of each of 20,000 series", 20_000, 1, 6),
+    Shape("one series alone, 1,000 records", 1, 1_000, 24),
+    Shape("live: a record of each of 100 series", 100, 1, 240),
+    Shape("the same of 1,000, while 99,000 are idle", 1_000, 1, 24, idle=99_000),
+    Shape("the same of 1,000, none idle", 1_000, 1, 24),
+    Shape("first 14 observations of 5,000 series", 5_000, 1, 14, warm=0),
+)
+
+
+def models() -> dict[str, Model]:
+    """Both recipes, fitted on little: speed does not depend on what was learnt."""
+    rng, steps = np.random.default_rng(0), np.arange(1_500)
+    series = {f"t{i}": (START - (1_500 - steps) * STEP, (np.sin(steps / 9.5 + i) + rng.normal(0, 0.1, 1_500))[:, None]) for i in range(2)}  # fmt: skip
+    cheap = ("autoencoder", {"window": 48, "layers": (32, 8, 32), "training": {"epochs": 2}})
+    quick = [
+        (name, {**settings, "training": {"epochs": 1, "windows_per_epoch": 256}}) for name, settings in METRIC.detectors
+    ]  # type: ignore[misc]
+    return {
+        "default": replace(METRIC, detectors=tuple(quick)).train_metric(series),
+        "cheap": train_metric(series, [cheap], create("empirical"), seed=0),
+    }
+
+
+def batches(shape: Shape) -> Iterator[list[bytes]]:
+    """First what warms up, 20,000 observations in a batch or less, then what is measured."""
+    rng = np.random.default_rng(1)
+    names = [f"s{i:06d}" for i in range(shape.series)]
+    for part in range(0, shape.idle, 10_000):
+        yield [record(f"i{i:06d}", k, float(i)) for k in range(2) for i in range(part, part + 10_000)]
+    at = 0
+    for each in (*(1,) * shape.warm, *(shape.each,) * shape.batches):
+        order = rng.permutation(shape.series)
+        values = np.sin(at / 9.5 + np.arange(shape.series))[None] + rng.normal(0, 0.1, (each, shape.series))
+        yield [record(names[s], at + k, values[k, s]) for k in range(each) for s in order]
+        at += each
+
+
+def record(name: str, step: int, value: float) -> bytes:
+    return f'{{"series":"{name}","timestamp":{START + step * STEP},"value":{value:.4f}}}'.encode()
+
+
+def worker(model: Model) -> Callable[[list[bytes]], object]:
+    """What a partition does with a batch between the fetch and the publisher."""
+    stream = create_stream(StreamSettings(name="s", model=Path("m"), max_series=1_000_000), model)
+    core: PartitionCore = stream.core(0)
+    offset = 0
+
+    def run(values: list[bytes]) -> object:
+        nonlocal offset
+        n = len(values)
+        records = RecordBatch("t", 0, np.arange(offset, offset + n), offset + n, [None] * n, values, np.full(n, START))
+        offset += n
+        observations, _ = stream.decoder.decode(records)
+        return [settled.counts for _, settled in core.process(observations)]
+
+    return run
+
+
+def by_hand(model: Model) -> Callable[[list[bytes]], object]:
+    """The hand-written loop."""
+    partition, detector = Partition(), model.detectors[0]
+    partition.history, partition.filled = np.zeros((100_000, 47)), np.zeros(100_000, np.int64)
+
+    def run(values: list[bytes]) -> object:
+        _, windows, _ = partition.push(values)
+        return detector.score(windows[:, :, None]).raw if len(windows) else None
+
+    return run
+
+
+def measured(run: Callable[[list[bytes]], object], shape: Shape, profile: cProfile.Profile | None = None) -> float:
+    """CPU seconds of a batch, median of those behind the warm-up; where none is, the mean."""
+    given = list(batches(shape))
+    for values in given[: -shape.batches]:
+        run(values)
+    took = []
+    for values in given[-shape.batches :]:
+        began = time.process_time()
+        if profile is not None:
+            profile.enable()
+        run(values)
+        if profile is not None:
+            profile.disable()
+        took.append(time.process_time() - began)
+    return median(took) if shape.warm else sum(took) / len(took)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--only", default="", help="shapes whose names have it in them")
+    parser.add_argument("--recipe", default="", help="default or cheap; nothing: both")
+    parser.add_argument("--profile", action="store_true", help="say where the time goes instead")
+    arguments = parser.parse_args()
+    made = models()
+    lines = [
+        "# Shapes of load",
+        "",
+        f"Written by `benchmarks/shapes.py`, one run: {machine()}. From bytes to alerts, in one process; us of CPU a record (ms a batch), medians of batches.",
+        "",
+        "| shape of a batch | default recipe | cheap one (a dense autoencoder) | hand-written loop with the same autoencoder | cheap / hand-written |",
+        "|---|---|---|---|---|",
+    ]
+    for shape in (s for s in SHAPES if arguments.only in s.name):
+        n = shape.series * shape.each
+        if arguments.profile:
+            for name, model in made.items():
+                if arguments.recipe in name:
+                    profile = cProfile.Profile()
+                    took = measured(worker(model), shape, profile)
+                    print(f"{shape.name}, {name}: {took * 1e3:.2f} ms a batch (profiled)")
+                    pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+            continue
+        each = {name: measured(worker(model), shape) for name, model in made.items() if arguments.recipe in name}
+        each["hand"] = measured(by_hand(made["cheap"]), shape)
+        cells = [f"{each[k] / n * 1e6:.2f} ({each[k] * 1e3:.2f})" if k in each else "" for k in ("default", "cheap", "hand")]  # fmt: skip
+        lines.append(f"| {shape.name} | {' | '.join(cells)} | {each.get('cheap', np.nan) / each['hand']:.1f} |")
+        print(lines[-1], flush=True)
+    if arguments.write is not None:
+        arguments.write.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

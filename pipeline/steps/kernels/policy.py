@@ -1,0 +1,271 @@
+"""The time policy of `pipeline.steps.policy`, one observation after the other: the function that is compiled.
+
+A series' clock is `s` (9,), its places are `LAST` and so on; times and steps in ms, 0 = none yet:
+
+    LAST, ORDINAL   time of the newest accepted observation, and how many there were (a confirmed one counts)
+    HELD_AT         time of the observation that awaits confirmation
+    INTERVAL        the usual step once it is `DECIDED`; before, the sum of the `AGREE` steps that agree
+    AGAINST, TRIED  steps that did not agree, and all that were looked at; once decided, `AGAINST` counts restarts in a row
+    OTHER           once decided, the sum of the newest `AGREE` steps, in a row, that agree with each other and not with the usual one
+
+The policy is `p` (3,): `fill_gaps`, `future_limit`, whether there are gaps. What is to be done with an observation stands in `d`: how many are `FILLS`ed in before
+it, whether the window starts `ANEW` with it, or with the held one that it `CONFIRMS`; `counts` says what happened, by `policy.COUNTS`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.compiling import inner
+from pipeline.steps.policy import AGREEING, APART, DISAGREEING, RELEARN
+from pipeline.steps.policy import TRIED as MOST_TRIED
+
+LAST, ORDINAL, HELD_AT, INTERVAL, DECIDED, AGREE, AGAINST, TRIED, OTHER = range(9)
+FILL_GAPS, FUTURE_LIMIT, GAPS = range(3)
+FILLS, ANEW, CONFIRMS = range(3)
+LATE, DUPLICATE, HELD, CONFIRMED, DROPPED, FILLED, RESTARTED, CHANGED = range(8)
+KEPT, EMPTY = -1, -2
+"""In the place of the observation whose values are held from here on: the one that is held already, and none."""
+
+
+def signature():
+    """Of `run`."""
+    from numba import types as t
+
+    def of(kind, dimensions=1, layout="A"):
+        return t.Array(kind, dimensions, layout, aligned=False)
+
+    i8, u1 = t.int64, t.uint8
+    return t.void(
+        *(t.Array(i8, 1, "C"),) * 4,
+        *(of(i8),) * 5,
+        of(t.uint32),
+        *(of(u1),) * 4,
+        t.Array(i8, 2, "C"),
+        t.Array(t.boolean, 2, "C"),
+        *(t.Array(i8, 1, "C"),) * 2,
+    )
+
+
+@inner
+def usual(s):
+    """The usual step; 0: there is none, or none yet."""
+    return s[INTERVAL] if s[DECIDED] else 0
+
+
+@inner
+def longest(p, s):
+    """The longest step that is no jump."""
+    return max(p[FUTURE_LIMIT], (min(p[FILL_GAPS], 10_000) + 2) * usual(s))  # as far as 64 bits go
+
+
+@inner
+def decide(s, interval):
+    """The usual step is another from here on."""
+    s[INTERVAL], s[DECIDED] = interval, 1
+    s[AGREE], s[AGAINST], s[TRIED], s[OTHER] = 0, 0, 0, 0
+
+
+@inner
+def learn(s, step):
+    """Take a step into account while there is no usual one; its sum with those that agree, and integers: nothing is rounded on the way."""
+    s[TRIED] += 1
+    if 10 * abs(step * s[AGREE] - s[INTERVAL]) <= s[INTERVAL]:
+        s[INTERVAL] += step
+        s[AGREE] += 1
+    else:
+        s[AGAINST] += 1
+        if s[AGAINST] == DISAGREEING:
+            s[INTERVAL], s[AGREE], s[AGAINST] = step, 1, 0
+    if s[AGREE] == AGREEING:
+        decide(s, (2 * s[INTERVAL] + AGREEING) // (2 * AGREEING))
+    elif s[TRIED] == MOST_TRIED:
+        decide(s, 0)
+
+
+@inner
+def is_usual_now(s, step):
+    """Whether this step is the one with which another one has become the usual step."""
+    about = s[INTERVAL] // APART
+    if s[INTERVAL] - about <= step <= s[INTERVAL] + about:
+        s[AGREE], s[OTHER] = 0, 0
+        return False
+    if 10 * abs(step * s[AGREE] - s[OTHER]) > s[OTHER]:
+        s[AGREE], s[OTHER] = 0, 0
+    s[OTHER] += step
+    s[AGREE] += 1
+    if s[AGREE] < RELEARN:
+        return False
+    decide(s, (2 * s[OTHER] + RELEARN) // (2 * RELEARN))
+    return True
+
+
+@inner
+def missing(p, s, step):
+    """How many values are missing after a step: the nearest whole number of usual steps, less one."""
+    if not p[GAPS]:
+        return 0
+    if not s[DECIDED]:
+        learn(s, step)
+        return 0
+    if not s[INTERVAL] or is_usual_now(s, step):
+        return 0
+    found = max((2 * step + s[INTERVAL]) // (2 * s[INTERVAL]) - 1, 0)
+    s[AGAINST] = s[AGAINST] + 1 if found > p[FILL_GAPS] else 0
+    if s[AGAINST] == RELEARN:
+        for what in (INTERVAL, DECIDED, AGAINST, TRIED, AGREE, OTHER):
+            s[what] = 0
+    return found
+
+
+@inner
+def accept(s, time):
+    """It is the newest."""
+    s[LAST] = time
+    s[ORDINAL] += 1
+    return True
+
+
+@inner
+def begins(s, d, time):
+    """Accept; the window starts anew with it."""
+    d[ANEW] = 1
+    return accept(s, time)
+
+
+@inner
+def follows(p, s, d, counts, time):
+    """Whether it is accepted where none is held."""
+    step = time - s[LAST]
+    if not s[LAST]:
+        return accept(s, time)
+    if step <= 0:
+        if s[ORDINAL] == 1 and -step > p[FUTURE_LIMIT]:
+            counts[DROPPED] += 1
+            return begins(s, d, time)
+        counts[LATE if step else DUPLICATE] += 1
+        return False
+    if step > longest(p, s):
+        s[HELD_AT] = time
+        counts[HELD] += 1
+        return False
+    lost = missing(p, s, step)
+    if lost > p[FILL_GAPS]:
+        counts[RESTARTED] += 1
+        return begins(s, d, time)
+    d[FILLS] = lost
+    counts[FILLED] += lost
+    return accept(s, time)
+
+
+@inner
+def confirms(p, s, d, counts, held_at, time):
+    """Accept it, and the one that was held before it where nothing is missing between them that is not filled in."""
+    counts[CONFIRMED] += 1
+    lost = missing(p, s, time - held_at)
+    if lost > p[FILL_GAPS]:
+        counts[RESTARTED] += 1
+        return begins(s, d, time)
+    s[ORDINAL] += 1
+    d[FILLS], d[CONFIRMS] = lost, 1
+    counts[FILLED] += lost
+    return begins(s, d, time)
+
+
+@inner
+def judge(p, s, d, counts, time):
+    """Whether the next observation of the series, in log order, is accepted."""
+    d[FILLS], d[ANEW], d[CONFIRMS] = 0, 0, 0
+    held_at = s[HELD_AT]
+    if not held_at:
+        return follows(p, s, d, counts, time)
+    if time == held_at:
+        counts[DUPLICATE] += 1
+        return False
+    s[HELD_AT] = 0
+    if held_at < time <= held_at + max(longest(p, s), 2 * (held_at - s[LAST])):
+        return confirms(p, s, d, counts, held_at, time)
+    counts[DROPPED] += 1
+    return follows(p, s, d, counts, time)
+
+
+def run(
+    p,
+    rows,
+    lengths,
+    times,
+    last,
+    ordinal,
+    held_at,
+    interval,
+    other,
+    size,
+    decided,
+    agree,
+    against,
+    tried,
+    told,
+    flags,
+    holds,
+    counts,
+):
+    """Rule on the observations of K series, sorted by series, each series' in log order.
+
+    Parameters
+    ----------
+    p : (3,)
+    rows, lengths : (K,)
+        Record of each series and how many observations it has.
+    times : (N,)
+    last, ordinal, size
+        Fields of the records, which are written with the window.
+    held_at, interval, other, decided, agree, against, tried
+        Fields that move on here.
+    told : (6, N)
+        Takes fills, since, apart; the time of the held one that is confirmed, and where that came from (a place among the N, or `KEPT`); and a usual step that
+        is learnt, else -1.
+    flags : (2, N)
+        Takes accepted, anew.
+    holds : (K,)
+        Takes whose values each series holds behind it: a place, `KEPT` or `EMPTY`.
+    counts : (8,)
+    """
+    s, d = np.empty(9, np.int64), np.empty(3, np.int64)
+    start = 0
+    for k in range(len(rows)):
+        r = rows[k]
+        s[LAST], s[ORDINAL], s[HELD_AT] = last[r], ordinal[r], held_at[r]
+        for what in range(INTERVAL, OTHER + 1):
+            s[what] = 0
+        if p[GAPS]:
+            s[INTERVAL], s[OTHER], s[DECIDED] = interval[r], other[r], decided[r]
+            s[AGREE], s[AGAINST], s[TRIED] = agree[r], against[r], tried[r]
+        # `start_anew` emptied the window: what is accepted first begins it, and nothing is filled in before it.
+        broken = size[r] == 0 and s[LAST] != 0
+        held_before, holds[k] = s[HELD_AT], KEPT
+        for i in range(start, start + lengths[k]):
+            at, before, was = s[HELD_AT], s[LAST], usual(s)
+            accepted = judge(p, s, d, counts, times[i])
+            now = usual(s)
+            told[5, i] = -1
+            if now != was:
+                told[5, i] = now
+                counts[CHANGED] += 1
+            if d[CONFIRMS]:
+                before, broken = at, False  # it came behind the break, with the one that it confirms
+            told[3, i], told[4, i] = at if d[CONFIRMS] else 0, holds[k]
+            if broken and accepted:
+                counts[FILLED] -= d[FILLS]
+                counts[RESTARTED] += 1 - d[ANEW]
+                d[FILLS], d[ANEW], broken = 0, 1, False
+            told[0, i], told[1, i], told[2, i] = d[FILLS], before, s[INTERVAL]
+            flags[0, i], flags[1, i] = accepted, d[ANEW] != 0
+            if s[HELD_AT] != at:
+                holds[k] = i if s[HELD_AT] else EMPTY
+        start += lengths[k]
+        if holds[k] == EMPTY and not held_before:
+            holds[k] = KEPT  # nothing was held, and nothing is
+        held_at[r] = s[HELD_AT]
+        if p[GAPS]:
+            interval[r], other[r], decided[r] = s[INTERVAL], s[OTHER], s[DECIDED]
+            agree[r], against[r], tried[r] = s[AGREE], s[AGAINST], s[TRIED]
