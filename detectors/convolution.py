@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class CausalConv(nn.Module):
-    """Weight-normalised causal convolution (Salimans, Kingma 2016): direction and gain of each filter are apart."""
+    """Weight-normalised causal convolution (Salimans, Kingma 2016): direction and gain of each filter are apart, until it is trained (`fold`)."""
 
     def __init__(self, channels: int, filters: int, kernel: int) -> None:
         super().__init__()
@@ -25,15 +25,29 @@ class CausalConv(nn.Module):
         # The norm that such a direction has on average.
         self.gain = nn.Parameter(torch.full((filters,), 3**-0.5))
         self.bias = nn.Parameter(torch.empty(filters).uniform_(-bound, bound))
+        self.folded: Tensor | None
+        self.register_buffer("folded", None, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From (T, B, C), contiguous, to (T, B, filters)."""
+    def forward(self, x: Tensor, *, halved: bool = False) -> Tensor:
+        """From (T, B, C), contiguous, to (T, B, filters); `halved`: only `every_second` of them."""
         T, B, C = x.shape
-        weight = self.direction * (self.gain / self.direction.flatten(0, 1).norm(dim=0))  # (K, C, filters)
-        y = torch.addmm(self.bias, x.view(T * B, C), weight[0])
-        for lag in range(1, min(len(weight), T)):
-            y[lag * B :].addmm_(x[: T - lag].view(-1, C), weight[lag])
-        return y.view(T, B, -1)
+        own, before = (every_second(x), every_second(x[:-1])) if halved else (x, x)
+        taps = (self._weight() if self.folded is None else self.folded).unbind()
+        y = torch.addmm(self.bias, own.view(-1, C), taps[0])
+        for lag, tap in enumerate(taps[1 : min(len(taps), T)], 1):
+            # What lies `lag` before each: where every second is left out, odd lags fall on the others.
+            of, shift = (own, lag // 2) if lag % 2 == 0 else (before, (lag - 1) // 2)
+            seen = of[: len(of) - (shift if halved else lag)]
+            y[(len(own) - len(seen)) * B :].addmm_(seen.view(-1, C), tap)
+        return y.view(len(own), B, -1)
+
+    def fold(self) -> None:
+        """Work out the weights once: they do not change any more."""
+        with torch.no_grad():
+            self.folded = self._weight()
+
+    def _weight(self) -> Tensor:
+        return self.direction * (self.gain / self.direction.flatten(0, 1).norm(dim=0))  # (K, C, filters)
 
 
 class ResidualBlock(nn.Module):
@@ -45,11 +59,11 @@ class ResidualBlock(nn.Module):
         self.second = CausalConv(filters, filters, kernel)
         self.around = nn.Linear(channels, filters) if channels != filters else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From (T, B, C), contiguous, to (T, B, filters)."""
+    def forward(self, x: Tensor, *, halved: bool = False) -> Tensor:
+        """From (T, B, C), contiguous, to (T, B, filters); `halved`: only `every_second` of them."""
         y = nn.functional.relu(self.first(x), inplace=True)
-        y = nn.functional.relu(self.second(y), inplace=True)
-        around: Tensor = self.around(x)
+        y = nn.functional.relu(self.second(y, halved=halved), inplace=True)
+        around: Tensor = self.around(every_second(x) if halved else x)
         return nn.functional.relu(y + around, inplace=True)
 
 

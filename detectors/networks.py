@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
+from detectors.convolution import CausalConv
 
 
 class TrainingConfig(BaseModel):
@@ -324,6 +325,9 @@ class NetworkDetector(Detector):
 
     def _take(self, network: nn.Module) -> None:
         self._network = network.to(self.device).eval()
+        for module in network.modules():
+            if isinstance(module, CausalConv):
+                module.fold()
         self._wide = any(w[0].numel() > ALONE for w in network.parameters() if w.dim() > 1)
 
     def _split(
