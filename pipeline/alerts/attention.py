@@ -6,7 +6,7 @@ arrays for all; only what is chosen here goes through Python, one observation at
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.alerts.kinds import NO_DATA
 from pipeline.alerts.looks import Looks
-from pipeline.alerts.row import Judged
+from pipeline.alerts.row import INACTIVE, Judged
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.steps.batches import Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
@@ -23,9 +23,10 @@ from pipeline.steps.state import PartitionState
 ORDINAL_BASE = "ordinal_base"
 """Scalar of the state: what an alert adds to the ordinal of its onset (`PartitionCore.miss`)."""
 
-UNTOLD = "untold"
-"""Bound of the state: before that event time no silence ends under an alert that fires."""
-_NEVER = 1 << 62
+STILL = "still"
+"""Bound of the state: before that event time no alert that is open changes of itself: no series is silent for too long, no silence over it ends."""
+NEVER = 1 << 62
+"""An event time that is not reached."""
 
 
 class Attention:
@@ -64,14 +65,16 @@ class Attention:
         out = self._selectors.outside(state, scored.rows, scored.observed)
         outside: NDArray[np.bool_] = np.zeros(len(scored), np.bool_) if out is None else np.asarray(out.any(axis=1))
         opens = np.asarray(opens | outside)
-        active = np.flatnonzero(lives["status"])
-        wanted = np.zeros(len(lives), np.bool_)
-        wanted[active] = True
-        wanted[scored.rows[opens]] = True
-        wanted[list(absent)] = True
-        if not wanted.any():
+        chosen = lives["status"][heard.rows] != 0
+        if absent or opens.any():
+            wanted = np.zeros(len(lives), np.bool_)
+            wanted[scored.rows[opens]] = True
+            wanted[list(absent)] = True
+            chosen |= wanted[heard.rows]
+        changes = self._changes(state, lives, heard)
+        if not (absent or len(changes) or chosen.any()):
             return None
-        at = np.flatnonzero(wanted[heard.rows])
+        at = np.flatnonzero(chosen)
         at = at[np.argsort(heard.rows[at], kind="stable")]
         live = np.flatnonzero(
             scored.live if out is None else scored.live | self._selectors.has_range(state, scored.rows)
@@ -104,7 +107,7 @@ class Attention:
             column(scored.live[of]),
             column(outside[of]),
             heard.watermarks[at].tolist(),
-            self._parts(state, lives, active, heard, heard.rows[at], absent),
+            _parts(heard.rows[at], [*changes.tolist(), *absent]),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
             None if heard.waited is None else heard.waited[at].tolist(),
         )
@@ -127,37 +130,37 @@ class Attention:
         keeps[near] = self._deviates(state, scored, at[near])
         return keeps
 
-    def _parts(
-        self,
-        state: PartitionState,
-        lives: NDArray[Any],
-        active: NDArray[np.intp],
-        heard: Heard,
-        rows: NDArray[np.intp],
-        absent: Collection[int],
-    ) -> list[tuple[int, int, int]]:
-        """Cut sorted rows (k,) into series, and add those whose silence has ended, and those that are absent."""
-        present, first = np.unique(rows, return_index=True)
-        last = np.append(first, len(rows))[1:]
-        parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
-        if len(heard.watermarks):
-            waits = (lives["kind"][active] != NO_DATA) & (self._silence > 0)
-            patience = np.where(waits, self._silence, self._idle_after)
-            over = (patience > 0) & (lives["heard_at"][active] + patience < heard.watermarks[-1])
-            if heard.watermarks[-1] >= state.bounds.get(UNTOLD, 0):
-                over |= lives["untold"][active] != 0
-                state.bounds[UNTOLD] = _NEVER
-            for row in active[over].tolist():
-                parts.setdefault(row, (row, 0, 0))
-        for row in absent:
-            parts.setdefault(row, (row, 0, 0))
-        return [parts[row] for row in sorted(parts)]
+    def _changes(self, state: PartitionState, lives: NDArray[Any], heard: Heard) -> NDArray[np.intp]:
+        """Rows whose open alert may change of itself up to the end of the batch: all that are silent for too long or wait for a silence to end."""
+        if not len(heard.watermarks) or heard.watermarks[-1] < state.bounds.get(STILL, 0):
+            return np.zeros(0, np.intp)
+        active = np.flatnonzero(lives["status"])
+        until = self.silent_until(lives[active])
+        looked_at = (until < heard.watermarks[-1]) | (lives["untold"][active] != 0)
+        # Of those that are looked at, who looks says when they change next.
+        state.bounds[STILL] = int(until[~looked_at].min(initial=NEVER)) + 1
+        return active[looked_at]
+
+    def silent_until(self, lives: NDArray[Any]) -> NDArray[np.int64]:
+        """Up to which event time of the partition the alert of each (k,) waits for its series; `NEVER` where none is open."""
+        patience = np.where((lives["kind"] != NO_DATA) & (self._silence > 0), self._silence, self._idle_after)
+        return np.where((lives["status"] != INACTIVE) & (patience > 0), lives["heard_at"] + patience, NEVER)
 
     def _deviates(self, state: PartitionState, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether observations `at` (k,) deviate from what was expected, far enough and the right way."""
         if scored.expected is None:
             return np.ones(len(at), np.bool_)
         return self._selectors.deviates(state, scored.rows[at], scored.observed[at], scored.expected[at])
+
+
+def _parts(rows: NDArray[np.intp], others: Iterable[int]) -> list[tuple[int, int, int]]:
+    """Cut sorted rows (k,) into series, and add other ones, of which nothing was heard."""
+    present, first = np.unique(rows, return_index=True)
+    last = np.append(first, len(rows))[1:]
+    parts = {row: (row, a, b) for row, a, b in zip(present.tolist(), first.tolist(), last.tolist(), strict=True)}
+    for row in others:
+        parts.setdefault(row, (row, 0, 0))
+    return [parts[row] for row in sorted(parts)]
 
 
 def _beyond(alarm: NDArray[np.float64], outside: NDArray[np.bool_]) -> NDArray[np.float64]:

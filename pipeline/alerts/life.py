@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
-from pipeline.alerts.attention import UNTOLD, Attention
-from pipeline.alerts.kinds import NO_DATA, numbered
+from pipeline.alerts.attention import NEVER, STILL, Attention
+from pipeline.alerts.kinds import numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
 from pipeline.alerts.records import Alert, Change, Moment, Said, Severity, Status, Together
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, NOTHING, PENDING, SEVERITIES, Life, Step, packed_shares
@@ -28,7 +28,6 @@ from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Absent, Heard, Observations, Scored
 from pipeline.steps.state import PartitionState
 
-_NEVER = 1 << 62
 _MANY_UNTOLD = ("many untold since", "many untold offset", "many untold", "many untold of")
 """Scalars of the state: of an alert that many series say nothing whose first record was silenced, what is to be told when that is over."""
 _MANY_TOLD = "many told"
@@ -112,8 +111,9 @@ class AlertLife:
                 lifecycle.walk(life, row, judged, first, last, heard.watermarks, steps, absences.get(row, ()), quiet)
                 due.append(lifecycle.tells_at(life, quiet))
                 lives[row] = life.values()
-            if UNTOLD in state.bounds:
-                state.bounds[UNTOLD] = min([state.bounds[UNTOLD], *due])
+            if STILL in state.bounds:
+                silent = int(self._attention.silent_until(lives[rows]).min(initial=NEVER))
+                state.bounds[STILL] = min([state.bounds[STILL], silent + 1, *due])
             state.touch(rows)
         if not steps:
             return []
@@ -148,17 +148,17 @@ class AlertLife:
             lifecycle.walk(life, row, NOTHING, 0, 0, watermarks, steps, absences.get(row, ()), quiet)
             lives[row] = life.values()
         state.touch(rows)
-        state.bounds.pop(UNTOLD, None)
+        state.bounds.pop(STILL, None)
         steps.sort(key=lambda s: (s.cause, s.row))
         names = [self.records.all_of_partition if s.row < 0 else cast("str", state.names[s.row]) for s in steps]
         return [self.records.unspoken(step, name) for step, name in zip(steps, names, strict=True)]
 
     def next_change(self, state: PartitionState) -> int:
         """The event time of the partition from which on an open alert ends, or what was silenced is told, if nothing comes, ms."""
-        at = [int(self._silent_until(state).min(initial=_NEVER)) + 1, *(at for _, at in self._tells(state))]
+        at = [int(self._silent_until(state).min(initial=NEVER)) + 1, *(at for _, at in self._tells(state))]
         if (since := state.scalars.get(_MANY_UNTOLD[0])) is not None:
             end = self.records.marks.quiet(self.records.all_of_partition).end(since)
-            at.append(end if end - since < FOR_EVER else _NEVER)
+            at.append(end if end - since < FOR_EVER else NEVER)
         return min(at)
 
     def _tells(self, state: PartitionState) -> list[tuple[int, int]]:
@@ -172,11 +172,8 @@ class AlertLife:
         ]
 
     def _silent_until(self, state: PartitionState) -> NDArray[np.int64]:
-        """Up to which event time of the partition each row's alert waits for its series; `_NEVER` where none is open."""
-        lives = state.arrays["alerts"][: len(state.names)]
-        silence = self._lifecycle.silence
-        patience = np.where((lives["kind"] != NO_DATA) & (silence > 0), silence, self._idle_after)
-        return np.where((lives["status"] != INACTIVE) & (patience > 0), lives["heard_at"] + patience, _NEVER)
+        """See `Attention.silent_until`, of all rows."""
+        return self._attention.silent_until(state.arrays["alerts"][: len(state.names)])
 
     def _of(self, state: PartitionState, rows: NDArray[np.intp]) -> list[Lifecycle]:
         """The policy of each series in `rows`."""
@@ -214,7 +211,7 @@ class AlertLife:
         """
         lives = state.arrays["alerts"]
         taken, withdrawn, touched = [], [], []
-        state.bounds.pop(UNTOLD, None)
+        state.bounds.pop(STILL, None)
         for row in state.rows().tolist():
             name, held = cast("str", state.names[row]), Life.of(lives, row)
             alert = told.get(name)
@@ -266,6 +263,7 @@ class AlertLife:
         """
         lives = state.arrays["alerts"]
         steps: list[Step] = []
+        state.bounds.pop(STILL, None)
         for row, at, lifecycle in zip(rows.tolist(), now.tolist(), self._of(state, rows), strict=True):
             life = Life.of(lives, row)
             life.offset = max(life.offset, offset)
@@ -321,7 +319,7 @@ class AlertLife:
     def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, by: str) -> list[Alert]:
         """Mark the firing alerts of series in `rows` as looked after, each with a record that says so."""
         lives, marks = state.arrays["alerts"], self.records.marks
-        state.bounds.pop(UNTOLD, None)
+        state.bounds.pop(STILL, None)
         alerts = []
         for row in rows[lives["status"][rows] == FIRING].tolist():
             life, name = Life.of(lives, row), cast("str", state.names[row])

@@ -29,7 +29,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pipeline.alerts.attention import UNTOLD
+from pipeline.alerts.attention import STILL
 from pipeline.alerts.records import Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
@@ -249,7 +249,7 @@ def _scores(core: PartitionCore, waited: Sequence[Settled]) -> list[Score]:
 def hold(core: PartitionCore, in_force: InForce) -> None:
     """Let the state, what is said of alerts, and how many share a budget, be of what is in force."""
     core.state.in_force = in_force.packed() if in_force != InForce() else b""
-    core.state.bounds.pop(UNTOLD, None)
+    core.state.bounds.pop(STILL, None)
     core.partitions = max(in_force.growth.count, 1)
     core.life.records.marks = Marks(in_force.silences, in_force.acknowledged)
 

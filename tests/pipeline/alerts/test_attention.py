@@ -3,6 +3,8 @@
 import pytest
 from alert_logs import Log, Row, minute, scores, story, stream
 
+from pipeline.alerts.attention import STILL, Attention
+
 
 def test_hysteresis_keeps_a_firing_alert_but_begins_none():
     below = [3.2, 3.2, 5.0, 3.2, 3.2, 3.2, 3.2, 2.9, 2.9, 2.9]
@@ -53,3 +55,31 @@ def test_a_deviation_too_small_does_not_keep_an_alert_going():
         ("firing", "anomaly", 0),
         ("resolved", "normal", 20),
     ]
+
+
+def test_batches_of_other_series_do_not_look_at_an_open_alert_until_its_patience_may_be_over(monkeypatch):
+    looked_at = []
+    plain = Attention._changes
+
+    def counted(self, state, lives, heard):
+        before = state.bounds.get(STILL, 0)
+        found = plain(self, state, lives, heard)
+        looked_at.append(not heard.watermarks[-1] < before)
+        return found
+
+    monkeypatch.setattr(Attention, "_changes", counted)
+    log = Log(stream(silence=60))
+    alerts = log.run([Row("a", 0, 9.0)])
+    for at in range(5, 75, 5):
+        alerts += log.run([Row("b", at)])
+    assert story(alerts) == [("firing", "anomaly", 0), ("resolved", "silence", 60)]
+    # At the first batch, when a's hour may be over, and behind the batch where it is: twice nothing is to be seen any more.
+    assert looked_at == [True, *[False] * 12, True, *[False] * 1]
+
+
+def test_whoever_is_heard_of_again_is_waited_for_anew_in_any_cut():
+    rows = [Row("a", 0, 9.0), *(Row("b", m) for m in range(5, 55, 5)), Row("a", 55, 9.0), *(Row("b", m) for m in range(60, 130, 5))]  # fmt: skip
+    whole = Log(stream(silence=60)).run(rows)
+    log = Log(stream(silence=60))
+    assert [a for row in rows for a in log.run([row])] == whole
+    assert story(whole)[-1] == ("resolved", "silence", 115)
