@@ -34,7 +34,7 @@ from pipeline.settings import StreamSettings
 from pipeline.steps.batches import RecordBatch
 
 START, STEP = 1_700_000_000_000, 60_000
-WARM = 56
+WARM = 52
 """Observations of each series before it is measured: its window is full and its judgement has begun."""
 
 
@@ -52,7 +52,7 @@ class Shape:
 
 SHAPES = (
     Shape("16 records of each of 1,000 series", 1_000, 16, 6),
-    Shape("a record of each of 20,000 series", 20_000, 1, 6),
+    Shape("a record of each of 20,000 series", 20_000, 1, 4),
     Shape("one series alone, 1,000 records", 1, 1_000, 24),
     Shape("live: a record of each of 100 series", 100, 1, 240),
     Shape("the same of 1,000, while 99,000 are idle", 1_000, 1, 24, idle=99_000),
@@ -113,7 +113,7 @@ def worker(model: Model) -> Callable[[list[bytes]], object]:
 def by_hand(model: Model) -> Callable[[list[bytes]], object]:
     """The hand-written loop."""
     partition, detector = Partition(), model.detectors[0]
-    partition.history, partition.filled = np.zeros((100_000, 47)), np.zeros(100_000, np.int64)
+    partition.history, partition.filled = np.zeros((110_000, 47)), np.zeros(110_000, np.int64)
 
     def run(values: list[bytes]) -> object:
         _, windows, _ = partition.push(values)

@@ -47,7 +47,8 @@ class CausalConv(nn.Module):
             self.folded = self._weight()
 
     def _weight(self) -> Tensor:
-        return self.direction * (self.gain / self.direction.flatten(0, 1).norm(dim=0))  # (K, C, filters)
+        norm: Tensor = self.direction.flatten(0, 1).norm(dim=0)
+        return self.direction * (self.gain / norm)  # (K, C, filters)
 
 
 class ResidualBlock(nn.Module):

@@ -139,7 +139,7 @@ class Attention:
         looked_at = (until < heard.watermarks[-1]) | (lives["untold"][active] != 0)
         # Of those that are looked at, who looks says when they change next.
         state.bounds[STILL] = int(until[~looked_at].min(initial=NEVER)) + 1
-        return active[looked_at]
+        return np.asarray(active[looked_at])
 
     def silent_until(self, lives: NDArray[Any]) -> NDArray[np.int64]:
         """Up to which event time of the partition the alert of each (k,) waits for its series; `NEVER` where none is open."""

@@ -83,11 +83,11 @@ class Packed:
         )
         packed.values[at] = values[accepted]
         if H:
-            packed.values[base[:, None] + np.arange(H)] = slots["history"][rows]
+            stretches(packed.values, H)[base] = slots["history"][rows]
         if packed.minutes is not None:
             packed.minutes[at] = minutes_of_week(batch.times[accepted])
             if H:
-                packed.minutes[base[:, None] + np.arange(H)] = slots["minutes"][rows]
+                stretches(packed.minutes, H)[base] = slots["minutes"][rows]
         if verdict.confirmed:
             packed._insert_confirmed(verdict)
         if H and verdict.fills.any():
@@ -113,3 +113,9 @@ class Packed:
             since = np.repeat(verdict.since[self.accepted[after]], fills)
             apart = np.repeat(verdict.apart[self.accepted[after]], fills)
             self.minutes[before + 1 + nth] = minutes_of_week(since + (nth + 1) * apart)
+
+
+def stretches(positions: NDArray[Any], length: int) -> NDArray[Any]:
+    """The stretches of so many of contiguous positions (P, ...), as a view to read and to write: element (n, i) is position n + i."""
+    shape = (len(positions) - length + 1, length, *positions.shape[1:])
+    return np.ndarray(shape, positions.dtype, positions, 0, (positions.strides[0], *positions.strides))

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
-from detectors.windowing import covariate_table, strided
+from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
 from pipeline.steps import totals
 from pipeline.steps.batches import Observations, Pushed, Windows
 from pipeline.steps.judging import Judge, Sorted, Verdict
-from pipeline.steps.packing import Packed
+from pipeline.steps.packing import Packed, stretches
 from pipeline.steps.policy import NEVER, Policy
 from pipeline.steps.scales import Scales
 from pipeline.steps.state import PartitionState
@@ -273,10 +273,10 @@ class SeriesWindows:
 
         ends = packed.ends
         if H:
-            kept = at[ends, None] + np.arange(1 - H, 1)
-            slots["history"][rows] = packed.values[kept]
+            kept = at[ends] + 1 - H
+            slots["history"][rows] = stretches(packed.values, H)[kept]
             if packed.minutes is not None:
-                slots["minutes"][rows] = packed.minutes[kept]
+                slots["minutes"][rows] = stretches(packed.minutes, H)[kept]
         slots["last"][rows] = batch.times[packed.accepted[ends]]
         slots["ordinal"][rows] = ordinal[ends]
         slots["size"][rows] = np.minimum(size[ends], T)
@@ -292,7 +292,7 @@ class SeriesWindows:
         pushed.windows = Windows(
             index=index[chosen],
             rows=rows[segment[chosen]],
-            x=strided(self._inputs(slots, packed), T)[at[chosen] - H],
+            x=stretches(self._inputs(slots, packed), T)[at[chosen] - H],
             ordinals=ordinal[chosen],
             packed=packed.values,
             starts=at[chosen] - H,
