@@ -14,6 +14,7 @@ import cProfile
 import pstats
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,8 +35,8 @@ from pipeline.settings import StreamSettings
 from pipeline.steps.batches import RecordBatch
 
 START, STEP = 1_700_000_000_000, 60_000
-WARM = 52
-"""Observations of each series before it is measured: its window is full and its judgement has begun."""
+WARM = 66
+"""Observations of each series before it is measured: its window is full, its unit known, its judgement has begun."""
 
 
 @dataclass(frozen=True)
@@ -93,36 +94,36 @@ def record(name: str, step: int, value: float) -> bytes:
     return f'{{"series":"{name}","timestamp":{START + step * STEP},"value":{value:.4f}}}'.encode()
 
 
-def worker(model: Model) -> Callable[[list[bytes]], object]:
-    """What a partition does with a batch between the fetch and the publisher."""
+def worker(model: Model) -> Callable[[list[bytes]], int]:
+    """What a partition does with a batch between the fetch and the publisher; how many were scored."""
     stream = create_stream(StreamSettings(name="s", model=Path("m"), max_series=1_000_000), model)
     core: PartitionCore = stream.core(0)
     offset = 0
 
-    def run(values: list[bytes]) -> object:
+    def run(values: list[bytes]) -> int:
         nonlocal offset
         n = len(values)
         records = RecordBatch("t", 0, np.arange(offset, offset + n), offset + n, [None] * n, values, np.full(n, START))
         offset += n
         observations, _ = stream.decoder.decode(records)
-        return [settled.counts for _, settled in core.process(observations)]
+        return sum((settled.counts for _, settled in core.process(observations)), Counter[str]())["scored"]
 
     return run
 
 
-def by_hand(model: Model) -> Callable[[list[bytes]], object]:
+def by_hand(model: Model) -> Callable[[list[bytes]], int]:
     """The hand-written loop."""
     partition, detector = Partition(), model.detectors[0]
     partition.history, partition.filled = np.zeros((110_000, 47)), np.zeros(110_000, np.int64)
 
-    def run(values: list[bytes]) -> object:
+    def run(values: list[bytes]) -> int:
         _, windows, _ = partition.push(values)
-        return detector.score(windows[:, :, None]).raw if len(windows) else None
+        return len(detector.score(windows[:, :, None]).raw) if len(windows) else 0
 
     return run
 
 
-def measured(run: Callable[[list[bytes]], object], shape: Shape, profile: cProfile.Profile | None = None) -> float:
+def measured(run: Callable[[list[bytes]], int], shape: Shape, profile: cProfile.Profile | None = None) -> float:
     """CPU seconds of a batch, median of those behind the warm-up; where none is, the mean."""
     given = list(batches(shape))
     for values in given[: -shape.batches]:
@@ -132,10 +133,12 @@ def measured(run: Callable[[list[bytes]], object], shape: Shape, profile: cProfi
         began = time.process_time()
         if profile is not None:
             profile.enable()
-        run(values)
+        scored = run(values)
         if profile is not None:
             profile.disable()
         took.append(time.process_time() - began)
+        if scored != len(values) and shape.warm:
+            sys.exit(f"{scored} of {len(values)} were scored: no figure")
     return median(took) if shape.warm else sum(took) / len(took)
 
 
