@@ -461,18 +461,28 @@ def per_row(
     last = {} if last is None else last
     parts = list(data.series().values())
     n = len(data)
-    times, series = np.zeros(n, np.int64), np.full(n, "", object)
-    for s in parts:
-        times[s.positions], series[s.positions] = s.timestamps, s.name
-    raw, calibrated = np.full(n, np.nan), np.full(n, np.nan)
+    whole = len(rows) == n and bool(
+        (rows == np.arange(n)).all()
+    )  # nothing to put elsewhere: the same arrays, which files of millions of rows need
+
+    def placed(values: NDArray[Any], usual: Any = np.nan) -> NDArray[Any]:
+        if whole:
+            return values
+        found = np.full((n, *values.shape[1:]), usual, values.dtype)
+        found[rows] = values
+        return found
+
+    if whole:
+        times, series, ids = observations.timestamps, list(observations.series), verdicts.alert_ids
+    else:
+        times, names = np.zeros(n, np.int64), np.full(n, "", object)
+        for s in parts:
+            times[s.positions], names[s.positions] = s.timestamps, s.name
+        series, ids = names.tolist(), placed(np.asarray(verdicts.alert_ids, object), "").tolist()
     judged = verdicts.alarm is not None
     ranks = verdicts.score if judged else _ranked(verdicts.raw, observations.series, model)
-    raw[rows] = np.where(verdicts.live, ranks, np.nan)
-    calibrated[rows] = np.where(verdicts.live, verdicts.calibrated if judged else verdicts.score, np.nan)
-    anomalous = np.zeros(n, np.bool_)
-    anomalous[rows] = verdicts.anomalous
-    ids = np.full(n, "", object)
-    ids[rows] = verdicts.alert_ids
+    raw = placed(np.where(verdicts.live, ranks, np.nan))
+    calibrated = placed(np.where(verdicts.live, verdicts.calibrated if judged else verdicts.score, np.nan))
     for s in parts:  # what the time policy does not score repeats the last score of its series
         before = last.get(s.name, (np.nan, np.nan))
         raw[s.positions] = carried(raw[s.positions], before[0])
@@ -482,19 +492,15 @@ def per_row(
     fired = len({a.id for a in verdicts.alerts if a.fired})
     expected = None
     if data.kind == "metric" and (verdicts.lower is not None or np.isfinite(verdicts.expected).any()):
-        expected = np.full((n, len(data.channels)), np.nan)
-        expected[rows] = verdicts.expected
-    result = ScoredRows(
-        times, series.tolist(), raw, calibrated, anomalous, ids.tolist(), fired, model, notes, expected, verdicts.alerts
-    )
+        expected = placed(verdicts.expected)
+    anomalous = placed(verdicts.anomalous, False)
+    result = ScoredRows(times, series, raw, calibrated, anomalous, ids, fired, model, notes, expected, verdicts.alerts)
     if verdicts.alarm is None:
         return result
-    alarm, band = np.full(n, np.nan), np.full((2, n, len(data.channels)), np.nan)
-    alarm[rows] = np.where(verdicts.live, verdicts.alarm, np.nan)
+    result = replace(result, alarm=placed(np.where(verdicts.live, verdicts.alarm, np.nan)))
     if verdicts.lower is None or verdicts.upper is None:
-        return replace(result, alarm=alarm)
-    band[:, rows] = verdicts.lower, verdicts.upper
-    return replace(result, alarm=alarm, lower=band[0], upper=band[1], channels=data.channels)
+        return result
+    return replace(result, lower=placed(verdicts.lower), upper=placed(verdicts.upper), channels=data.channels)
 
 
 def _ranked(raw: NDArray[np.float64], series: Sequence[str], model: Model) -> NDArray[np.float64]:

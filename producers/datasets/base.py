@@ -119,7 +119,7 @@ class Corrections:
     day_first
         Of dates as 03/04/2026.
     time_unit
-        Of times that are numbers: s, ms, us, ns, min, h, d since 1970, or days: excel, jd (Julian), mjd, matlab.
+        Of times that are numbers: s, ms, us, ns, min, h, d since 1970, or days: excel, jd (Julian), mjd, matlab; 100 ns: filetime (Windows), ticks (.NET).
     missing
         Cells that stand for a missing number, besides the usual ones: -999.
     labels
@@ -184,7 +184,10 @@ _CORRECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "encoding": ("encoding", ()),
     "header": ("header", ("yes", "no")),
     "day-first": ("day_first", ("yes", "no")),
-    "time-unit": ("time_unit", ("s", "ms", "us", "ns", "min", "h", "d", "excel", "jd", "mjd", "matlab")),
+    "time-unit": (
+        "time_unit",
+        ("s", "ms", "us", "ns", "min", "h", "d", "excel", "jd", "mjd", "matlab", "filetime", "ticks"),
+    ),
     "missing": ("missing", ()),
     "labels": ("labels", ()),
     "sheet": ("sheet", ()),

@@ -6,6 +6,7 @@ Found by name and by content together; what is left out is left out with a reaso
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from producers.datasets import dates, names
 from producers.datasets.base import Corrections
+from producers.datasets.epochs import EVEN, unit_of_name
 from producers.datasets.numbers import MISSING, looks_numeric, switches
 from producers.datasets.tables import Sheet
 
@@ -33,6 +35,8 @@ ROWS_EACH = 5
 MOST_COLUMNS = 6
 """Columns that are tried together as the names of series."""
 
+_LEAST_DIGITS = 10_000
+"""Numbers below it are no dates: parts of them, a count of days."""
 KINDS_OF_LABELS = 50
 _STRONG = frozenset(names.SERIES[: names.SERIES.index("id")])
 """Names that tell series apart even where no time comes again."""
@@ -103,7 +107,8 @@ class Cells:
 
 
 def plain(name: str) -> str:
-    """A name in lower case, its words parted by `_`."""
+    """A name in lower case, its words parted by `_`, without accents."""
+    name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     spaced = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.strip())
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
@@ -122,7 +127,9 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
         return set(plain(name).split("_"))
 
     def unmarked(name: str) -> str:
-        return re.sub(r"_(utc|ms|millis|us|ns|s|seconds|micros|nanos|gmt|local)$", "", plain(name))
+        return re.sub(
+            r"_(utc|ms|millis|us|ns|s|seconds|micros|nanos|min|minutes|h|hrs|hours|d|days|gmt|local)$", "", plain(name)
+        )
 
     usual = sorted(
         (n for n in cells.names if unmarked(n) in place), key=lambda n: ("utc" not in words(n), place[unmarked(n)])
@@ -132,12 +139,13 @@ def time_columns(cells: Cells) -> tuple[str, ...]:
     others = [n for n in cells.names if n not in usual and n not in likely]
     found = next((n for n in usual if _tells_time(cells, n)), None)
     found = found or next((n for n in likely if _looks_dated(cells, n) or _since_1970(cells, n)), None)
+    found = found or next((n for n in likely if unit_of_name(n) is not None and _goes_on_evenly(cells, n)), None)
     found = found or next((n for n in others if _looks_dated(cells, n)), None)
     if found is None and _nameless(cells):
         found = next((n for n in cells.names if _since_1970(cells, n) and _goes_on(cells, n)), None)
     if found is None:
         return _calendar(cells)
-    if plain(found) == "year" and (parts := _calendar(cells)):
+    if plain(found) in names.YEARS and (parts := _calendar(cells)):
         return parts
     return _with_zone(cells, _with_half(cells, _with_clock(cells, found)))
 
@@ -199,7 +207,7 @@ def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
     """The column, with the other one where the date stands in one and the time of day in another."""
     if not cells.is_text(found):
         return (found,)
-    if _all_match(cells, found, dates.ONLY_CLOCK):
+    if _all_match(cells, found, dates.ONLY_CLOCK) or _clock_in_digits(cells, found):
         date = next((n for n in cells.names if n != found and _looks_dated(cells, n)), None)
         return (date, found) if date is not None else (found,)
     if cells.present(found, 100).str.contains(":", regex=False).any():
@@ -207,9 +215,19 @@ def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
     clock = next(
         (n for n in cells.names if n != found and cells.is_text(n) and _all_match(cells, n, dates.ONLY_CLOCK)), None
     )
+    if clock is None:
+        clock = next((n for n in cells.names if n != found and _clock_in_digits(cells, n)), None)
     if clock is None and _hours_tell(cells, found):
         clock = next((n for n in cells.names if plain(n) in names.HOURS), None)
     return (found,) if clock is None else (found, clock)
+
+
+def _clock_in_digits(cells: Cells, name: str) -> bool:
+    """Whether a column of such a name holds times of day as 1530 or 153000, above an hour in some rows."""
+    if plain(name) not in names.CLOCKS or not cells.is_text(name) or not _all_match(cells, name, dates.DIGITS_OF_CLOCK):
+        return False
+    text, missing = cells.text(name)
+    return dates.clock_in_digits(text[~missing]) is not None
 
 
 def _hours_tell(cells: Cells, date: str) -> bool:
@@ -263,7 +281,7 @@ def _all_match(cells: Cells, name: str, form: re.Pattern[str]) -> bool:
 
 def _tells_time(cells: Cells, name: str) -> bool:
     """Whether a column of a time's name is one: texts if one of them looks like it (a wrong cell will be told), numbers if they do."""
-    if _looks_dated(cells, name):
+    if _looks_dated(cells, name) or months_with_points(cells, name):
         return True
     if cells.is_text(name) and not cells.is_numeric(name):
         present = cells.present(name, 100)
@@ -273,12 +291,20 @@ def _tells_time(cells: Cells, name: str) -> bool:
     return _since_1970(cells, name) or _goes_on(cells, name)
 
 
+def months_with_points(cells: Cells, name: str) -> bool:
+    """Whether a column of a time's name holds nothing but 03.2026 or 2026.03, which are no numbers there."""
+    return (
+        cells.is_text(name)
+        and plain(name) in names.TIMES
+        and any(_all_match(cells, name, form) for form in dates.MONTH_WITH_POINT)
+    )
+
+
 def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
     if (quick := cells.plain_numbers(name)) is not None:
         return quick
     text, missing = cells.text(name)
-    if text.str.contains(",", regex=False).any():
-        text = text.str.replace(",", ".", regex=False)
+    text = dates.without_thousands(text)
     values: NDArray[np.float64] = pd.to_numeric(text.where(~missing), errors="coerce").to_numpy(
         np.float64, na_value=np.nan
     )
@@ -292,10 +318,13 @@ def _since_1970(cells: Cells, name: str) -> bool:
     good = number[np.isfinite(number)]
     if not len(good) or len(good) < MOSTLY * len(number):
         return False
-    if plain(name) not in {"year", "month", "week", "day"} and good.min() > 1e8:
+    if plain(name) not in names.PARTS_OF_DATES and good.min() > 1e8:
         return True
     return bool(good.min() >= 17000101 and good.max() <= 22001231 and not (good % 1).any()) or (
-        plain(name) == "year" and good.min() >= 1500 and good.max() <= 2200 and "month" not in map(plain, cells.names)
+        plain(name) in names.YEARS
+        and good.min() >= 1500
+        and good.max() <= 2200
+        and not names.MONTHS & set(map(plain, cells.names))
     )
 
 
@@ -304,13 +333,20 @@ def _goes_on(cells: Cells, name: str) -> bool:
     number = _numbers(cells, name)
     if not np.isfinite(number).all():
         return False
-    if plain(name) in {"month", "day", "week", "quarter", "year"}:
+    if plain(name) in names.PARTS_OF_DATES and (plain(name) in names.YEARS or number.max() < _LEAST_DIGITS):
         return False
     steps = np.diff(number)
     if not len(steps) or max((steps > 0).mean(), (steps < 0).mean()) >= MOSTLY:
         return True
     _, times = np.unique(number, return_counts=True)
     return bool((steps >= 0).all() and len(times) > 1 and (times == times[0]).all())
+
+
+def _goes_on_evenly(cells: Cells, name: str) -> bool:
+    if not cells.is_numeric(name) or not _goes_on(cells, name):
+        return False
+    steps = np.abs(np.diff(np.unique(_numbers(cells, name))))
+    return bool(len(steps) and steps.max() <= EVEN * np.median(steps))
 
 
 def index_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
@@ -403,8 +439,8 @@ def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str])
     place = {name: i for i, name in enumerate(names.SERIES)}
     codes: dict[str, NDArray[np.int64]] = {}
     for name in free:
-        if plain(name) in names.UNITS:
-            continue  # of the value, not of the series
+        if plain(name) in names.UNITS or pa.types.is_nested(cells.table[name].type):
+            continue  # of the value, not of the series; lists
         words = plain(name).split("_")
         named = plain(name) in place or words[-1] == "id"
         if (named and (not cells.is_numeric(name) or _whole(cells, name))) or not cells.is_numeric(name):

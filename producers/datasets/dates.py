@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -18,40 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from producers.datasets.base import Corrections
+from producers.datasets.epochs import Times, as_ms, even, rounded
 from producers.datasets.numbers import Ambiguous
 from producers.errors import DataError
 
-EPOCH_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
-_LONG = (("min", "minutes", ()), ("h", "hours", ("hour", "hours", "h")))
-"""Units that are longer than a second, and words without one of which in the name nobody counts since 1970 in them."""
-_THIS_AGE = (631_152_000_000, 2_840_140_800_000)
-"""1990 to 2060, ms since 1970."""
-_BY_SIZE = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))  # |number| below this
-WORDS_OF_UNITS = {
-    "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "min": "minutes", "h": "hours", "d": "days",
-}  # fmt: skip
-_DAYS = {
-    "excel": (25_569.0, "days as Excel counts them"),
-    "jd": (2_440_587.5, "Julian days"),
-    "mjd": (40_587.0, "modified Julian days"),
-    "matlab": (719_529.0, "days as MATLAB counts them"),
-}
-"""Units of days: what 1970 is in them, and for people."""
-_NAMES_OF_DAYS = {
-    "jd": ("jd", 2_200_000, 2_700_000), "julian_date": ("jd", 2_200_000, 2_700_000), "bjd": ("jd", 2_200_000, 2_700_000),
-    "hjd": ("jd", 2_200_000, 2_700_000), "mjd": ("mjd", 1, 200_000), "datenum": ("matlab", 600_000, 900_000),
-}  # fmt: skip
-"""Names of columns that say so, with what their numbers are between."""
-DAY_MS = 86_400_000
 MOST_DIFFERENT = 200_000
 """Different texts of an odd form, each read by itself, which takes 0.1 ms."""
 PARSED = 1 << 18
 """Texts that are read at a time."""
 LONGEST = 100
 """Characters of a time."""
-EVEN = 3.0
-"""Times the median step that the longest may have, where steps are even."""
-
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
 _ZONE = r"(?: ?(?:Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?(?: UTC)?"
 _NUMERIC = re.compile(
@@ -67,11 +42,14 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _BASIC = re.compile(r"^(?:19|20|21)\d{6}[T ]\d{4}(?:\d{2})?Z?$")
-_MONTH_YEAR = re.compile(rf"^{_MONTH}[-/ ]'?\d{{2}}$|^\d{{4}}[-/ ]{_MONTH}$|^\d{{4}}[- ]?M\d{{1,2}}$", re.IGNORECASE)
+_MONTH_YEAR = re.compile(
+    rf"^{_MONTH}[-/ ]'?\d{{2}}$|^(?:0?[1-9]|1[0-2])[-/](?:19|20)\d{{2}}$|^\d{{4}}[-/ ]{_MONTH}$|^\d{{4}}[- ]?M\d{{1,2}}$",
+    re.IGNORECASE,
+)
 _BETWEEN = re.compile(r" (?:-|–|—|to|bis|until) |/(?=\d{4}-)")
 """Between the two times of a span, the first of which is the event time."""
 _BROWSER = r" GMT([+-]\d{4})(?: \(.*\))?$"
-_MIDNIGHT = r"(?<=[ T])24(?=:00(?::00(?:[.,]0+)?)?$)"
+_MIDNIGHT = r"[ T]24:00(?::00(?:[.,]0+)?)?$"
 _QUARTER = re.compile(r"^(\d{4})[- ]?Q([1-4])$|^Q([1-4])[- /](\d{4})$", re.IGNORECASE)
 _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
 _ZONED = r"(?:[zZ]|[T ]\d\d(?::?\d\d){0,2}(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
@@ -81,28 +59,17 @@ LIKE_A_DATE = re.compile(r"(?=.*(?<!\d)(?:19|20)\d{2}(?!\d))(?=.*\d\D+\d)")
 """What holds a year and another number."""
 ONLY_HALF = re.compile(r"^[AaPp]\.?[Mm]\.?$")
 ONLY_CLOCK = re.compile(rf"^{_CLOCK}$|^(?:[01]?\d|2[0-3])\.[0-5]\d\.[0-5]\d$")
+DIGITS_OF_CLOCK = re.compile(r"^\d{1,6}$")
+IN_DIGITS = "times of day in digits"
+SHORT_YEARS = ("year-month-day", "year/month/day")
+"""Forms that all rows together tell."""
+MONTH_WITH_POINT = (
+    re.compile(r"^(?:0[1-9]|1[0-2])\.(?:19|20)\d{2}$"),
+    re.compile(r"^(?:19|20)\d{2}\.(?:0[1-9]|1[0-2])$"),
+)
+"""03.2026 and 2026.03, numbers but under the name of a time."""
 DURATION = re.compile(r"^(?:\d+ days? )?\d{1,6}:\d{2}:\d{2}(?:[.,]\d+)?$")
 _ANY = (_YEAR_FIRST, _BASIC, _NUMERIC, _NAMED, _MONTH_YEAR, _QUARTER, _WEEK)
-
-
-@dataclass(frozen=True)
-class Times:
-    """Event times and how they were read.
-
-    Attributes
-    ----------
-    ms : (n,) int64
-        0 where a cell is no time.
-    wrong : (n,) bool
-    form
-        For people: `seconds since 1970`, `day/month/year`.
-    """
-
-    ms: NDArray[np.int64]
-    wrong: NDArray[np.bool_]
-    form: str
-    unsure: NDArray[np.bool_] | None = None
-    """(n,) where clocks show an hour twice, and the order of the rows does not tell which is which (that of a series may); None: nowhere."""
 
 
 def looks_like_time(cell: str) -> bool:
@@ -128,6 +95,29 @@ def _begun(cell: str) -> str | None:
 def with_colons(clock: pd.Series[str]) -> pd.Series[str]:
     """Times of day written 18.30.00 as 18:30:00."""
     return clock.str.replace(_POINTS, r"\1:\2:\3", regex=True)
+
+
+def clock_in_digits(digits: pd.Series[str]) -> pd.Series[str] | None:
+    """Times of day as 930, 1530 or 153000 with colons; None: they are none, or none is beyond the first hour (0 to 59 may be anything).
+
+    >>> list(clock_in_digits(pd.Series(["0", "930", "1530"])))
+    ['00:00', '09:30', '15:30']
+    """
+    width = 4 if digits.str.len().max() <= 4 else 6
+    whole = digits.str.zfill(width)
+    hours, *rest = (pd.to_numeric(whole.str[i : i + 2]) for i in range(0, width, 2))
+    if not (hours <= 23).all() or not all((part <= 59).all() for part in rest) or not (hours > 0).any():
+        return None
+    return whole.str.replace(r"(\d\d)(?=\d)", r"\1:", regex=True)
+
+
+def without_thousands(text: pd.Series[str]) -> pd.Series[str]:
+    """Numbers of times as computers write them: 1,767,571,200 without commas, else a comma as a point."""
+    if not text.str.contains(",", regex=False).any():
+        return text
+    if text.str.fullmatch(r"-?\d{1,3}(?:,\d{3}){2,}|").all():
+        return text.str.replace(",", "", regex=False)
+    return text.str.replace(",", ".", regex=False)
 
 
 _MONTHS = {
@@ -175,87 +165,16 @@ def zone_of(name: str) -> ZoneInfo:
         raise DataError(msg) from error
 
 
-def unit_of_name(name: str) -> str | None:
-    """The unit that a column's name states: `timestamp_millis`, `time [s]`."""
-    found = re.search(
-        r"[_\s\[(-](millis|milliseconds|msec|ms|micros|microseconds|us|µs|nanos|nanoseconds|ns|seconds|secs|sec|s)[\])]?$",
-        name.lower(),
-    )
-    if found is None:
-        found = re.search(r"(millis|micros|nanos)$", name.lower())
-    if found is None:
-        return None
-    return {"mi": "ms", "ms": "ms", "us": "us", "µs": "us", "na": "ns", "ns": "ns", "se": "s", "s": "s"}[
-        "us" if found[1].startswith("micro") else found[1][:2]
-    ]
+def sets_back(zone: str, since: int) -> bool:
+    """Whether clocks of a zone are set back, for all that is known, in the 20 years behind a time (ms since 1970). Raises DataError.
 
-
-def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) -> Times:
-    """Seconds, ms, us or ns since 1970, told by option, by the column's name or by the size of the largest; dates as 20260316; years.
-
-    Raises Ambiguous where sizes do not go together.
+    >>> sets_back("Europe/Berlin", 0), sets_back("Asia/Tokyo", 1_700_000_000_000)
+    (True, False)
     """
-    wrong = ~np.isfinite(number)
-    good = number[~wrong]
-    unit = chosen.time_unit or unit_of_name(name) or _unit_of_days(good, name)
-    if unit in _DAYS:
-        since, words = _DAYS[unit]
-        return Times(_whole((number - since) * DAY_MS, wrong), wrong, words)
-    if unit is None and (dates := _as_digits(good)) is not None:
-        text, form = dates
-        ms = np.zeros(len(number), np.int64)
-        ms[~wrong] = text
-        return Times(ms, wrong, form)
-    if unit is None and "year" in name.lower() and len(good) and good.min() >= 1500 and good.max() <= 2200:
-        whole = np.floor(np.where(wrong, 1970.0, number))
-        first, after = (
-            ((whole + add).astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[ms]").astype(np.int64)
-            for add in (0, 1)
-        )
-        return Times(
-            _whole((first + (number - whole) * (after - first)).astype(np.float64), wrong),
-            wrong,
-            "years and their parts",
-        )
-    called_a_date = set(re.split(r"[^a-z]+", name.lower())) & {"date", "datum", "fecha", "day", "tag"}
-    if (
-        unit is None
-        and called_a_date
-        and len(good)
-        and not (good % 1).any()
-        and 10_000 <= good.min() <= good.max() < 1e8
-    ):
-        return _dates_in_digits(number, wrong)
-    if unit is None:
-        sizes = np.abs(good)
-        if len(sizes) and sizes.min() > 1e8 and sizes.max() > 200 * sizes.min():
-            msg = f"{sizes.min():.0f} and {sizes.max():.0f} are not of one unit; say which: --read time-unit=s, or mend the smaller or larger ones"
-            raise Ambiguous(msg)
-        parts = bool((good % 1).any()) or any(word in name.lower() for word in ("date", "datum", "fecha"))
-        if len(good) and parts and good.min() > 20_000 and good.max() < 80_000:
-            msg = f"{good[0]:g} may be days as Excel counts them, or seconds; say which: --read time-unit=excel or --read time-unit=s"
-            raise Ambiguous(msg)
-        _check_long_units(good, name)
-        unit = next(u for below, u in _BY_SIZE if (float(sizes.max()) if len(sizes) else 0.0) < below)
-    words = WORDS_OF_UNITS[unit]
-    return Times(_whole(number * EPOCH_UNITS[unit], wrong), wrong, f"{words} since 1970")
-
-
-def _check_long_units(good: NDArray[np.float64], name: str) -> None:
-    """Raise Ambiguous where whole numbers come to seconds of the years behind 1970, and to minutes or hours of ours."""
-    if not len(good) or (good % 1).any():
-        return
-    said = set(re.split(r"[^a-z]+", name.lower()))
-    for unit, words, needed in _LONG:
-        fits = _THIS_AGE[0] <= good.min() * EPOCH_UNITS[unit] and good.max() * EPOCH_UNITS[unit] <= _THIS_AGE[1]
-        if fits and (not needed or said & set(needed)):
-            msg = f"{good[0]:.0f} may be {words} since 1970, or seconds; say which: --read time-unit={unit} or --read time-unit=s"
-            raise Ambiguous(msg)
-
-
-def _unit_of_days(good: NDArray[np.float64], name: str) -> str | None:
-    unit, low, high = _NAMES_OF_DAYS.get(re.sub(r"[^a-z]+", "_", name.lower()).strip("_"), ("", 1.0, 0.0))
-    return unit if len(good) and good.min() >= low and good.max() <= high else None
+    here = zone_of(zone)
+    days = (datetime.fromtimestamp(since / 1000, UTC) + timedelta(days=day) for day in range(20 * 366))
+    offsets = [here.utcoffset(day.astimezone(here)) or timedelta() for day in days]
+    return any(after < before for before, after in pairwise(offsets))
 
 
 def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chosen: Corrections) -> Times:
@@ -271,10 +190,9 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     if first != _plain(first):
         text = text.map(_plain)
         known, first = text[~missing], _plain(first)
-    after_midnight = np.asarray(text.str.contains("24:00", regex=False), np.bool_)
+    after_midnight = np.asarray(text.str.contains(_MIDNIGHT, regex=True), np.bool_)
     if after_midnight.any():
-        after_midnight = after_midnight & np.asarray(text.str.contains(_MIDNIGHT, regex=True), np.bool_)
-        text = text.str.replace(_MIDNIGHT, "00", regex=True)
+        text = text.str.replace(r"([ T])24:00", r"\g<1>00:00", regex=True)
         first = str(text[~missing].iloc[0])
     if (
         DURATION.match(first)
@@ -323,7 +241,7 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
                 f"!does not exist in {zone}: clocks skip it (wrong --time-zone?)",
             )
         form += f" in {zone}"
-    return Times(_ms(parsed, wrong), wrong, form, unsure)
+    return Times(as_ms(parsed, wrong), wrong, form, unsure)
 
 
 def _months(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
@@ -334,11 +252,11 @@ def _months(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
     plain = text.str.replace("[/ ']+", "-", regex=True).str.replace(r"^(\d{4})-?[Mm](\d)$", r"\1M0\2", regex=True)
     plain = plain.str.replace(r"^(\d{4})-?[Mm](\d\d)$", r"\1-\2", regex=True)
     plain = plain.str.replace(r"(?i)([a-z]{3})[a-z]*\.?", r"\1", regex=True)
-    for form in ("%Y-%m", "%Y-%b", "%b-%y"):
+    for form in ("%Y-%m", "%m-%Y", "%Y-%b", "%b-%y"):
         parsed = pd.to_datetime(plain, format=form, errors="coerce")
         if parsed.notna().any():
             break
-    if form == "%b-%y" and not _even(parsed.dropna()):
+    if form == "%b-%y" and not even(parsed.dropna()):
         msg = f"{text.iloc[0]!r} may be a month of a year or a day without one; write years with four digits, or take the rows in their order: --table"
         raise Ambiguous(msg)
     return parsed
@@ -400,9 +318,17 @@ def _numeric(
     elif sign == ".":
         forms.pop(f"month{sign}day{sign}year")
     found: dict[str, pd.Series[pd.Timestamp]] = {}
-    for form, (day, month) in forms.items():
+    short = bool((parts.loc[good, 3].str.len() == 2).all() and (parts.loc[good, 0].str.len() == 2).all())
+    dates = {form: (year, month, day) for form, (day, month) in forms.items()}
+    if short and sign != "." and chosen.day_first is None:
+        dates[f"year{sign}month{sign}day"] = (
+            a + np.where(a < 70, 2000, 1900),
+            b,
+            pd.to_numeric(parts[3], errors="coerce"),
+        )
+    for form, (its_year, month, day) in dates.items():
         date = (
-            year.map("{:.0f}".format)
+            its_year.map("{:.0f}".format)
             + "-"
             + month.map("{:.0f}".format).str.zfill(2)
             + "-"
@@ -420,15 +346,21 @@ def _numeric(
             parsed = parsed.where(zoned != "")
         found[form] = parsed.where(pd.Series(good, text.index))
     whole_ones = {form: parsed for form, parsed in found.items() if parsed[good].notna().all()}
+    if (first := whole_ones.pop(f"year{sign}month{sign}day", None)) is not None:
+        # Years of two digits stand first where only that is in order.
+        in_order = {form for form, parsed in (whole_ones | {"": first}).items() if _one_way(parsed[good])}
+        if in_order == {""} or not whole_ones:
+            return first, f"year{sign}month{sign}day"
+    found.pop(f"year{sign}month{sign}day", None)
     if len(whole_ones) == 1 or len(found) == 1:
         form, parsed = next(iter((whole_ones or found).items()))
         return parsed, form
     if not whole_ones:  # a wrong cell: take the order that fits more
         form = max(found, key=lambda f: int(found[f].notna().sum()))
         return found[form], form
-    even = {form: parsed for form, parsed in whole_ones.items() if _even(parsed[good])}
-    if len(even) == 1 and good.sum() > 2:
-        [(form, parsed)] = even.items()
+    regular = {form: parsed for form, parsed in whole_ones.items() if even(parsed[good])}
+    if len(regular) == 1 and good.sum() > 2:
+        [(form, parsed)] = regular.items()
         return parsed, form
     one, other = whole_ones.values()
     if one[good].equals(other[good]):
@@ -440,14 +372,9 @@ def _numeric(
     raise Ambiguous(msg)
 
 
-def _even(times: pd.Series[pd.Timestamp]) -> bool:
-    """Whether times go one way in steps of about one size."""
-    steps = times.drop_duplicates().diff().dropna().dt.total_seconds().to_numpy()
-    if not len(steps):
-        return True
-    one_way = (steps > 0).mean() in (0.0, 1.0)
-    sizes = np.abs(steps)
-    return bool(one_way and sizes.max() <= EVEN * np.median(sizes))
+def _one_way(times: pd.Series[pd.Timestamp]) -> bool:
+    """Whether times only rise, or only fall."""
+    return bool(times.is_monotonic_increasing or times.is_monotonic_decreasing)
 
 
 def _by_name(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:
@@ -486,7 +413,7 @@ def _elapsed(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
     spans = pd.to_timedelta(text.str.replace(",", ".").where(~missing), errors="coerce")
     wrong = np.asarray(spans.isna(), np.bool_)
     return Times(
-        _whole(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong),
+        rounded(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong),
         wrong,
         "hours, minutes and seconds since a start",
     )
@@ -502,48 +429,7 @@ def _elapsed_clock(text: pd.Series[str], missing: NDArray[np.bool_]) -> Times:
     if (spans.dropna().diff().dropna() < pd.Timedelta(0)).any() or wrong[~missing].any():
         msg = "times of day have no date; name the column of the date too: --timestamp-column DATE,TIME, or --table for rows in their order"
         raise Ambiguous(msg)
-    return Times(_whole(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong), wrong, "times of one day")
-
-
-def _as_digits(good: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | None:
-    """Numbers whose digits are a date: 20260316, 20260316120000, 2026."""
-    if not len(good) or (good % 1).any():
-        return None
-    for low, high, form, words in (
-        (17000101, 22001231, "%Y%m%d", "dates as YYYYMMDD"),
-        (170001010000, 220012312359, "%Y%m%d%H%M", "dates as YYYYMMDDhhmm"),
-        (17000101000000, 22001231235959, "%Y%m%d%H%M%S", "dates as YYYYMMDDhhmmss"),
-        (1500, 2200, "%Y", "years"),
-    ):
-        if good.min() >= low and good.max() <= high:
-            text = pd.Series(good.astype(np.int64)).astype(str)
-            parsed = pd.to_datetime(text, format=form, errors="coerce")
-            if parsed.notna().all() and (form != "%Y" or len(np.unique(good)) > 1):
-                return _ms(parsed, np.zeros(len(good), np.bool_)), words
-    return None
-
-
-def _dates_in_digits(number: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Times:
-    """Dates whose digits are not in the order of ISO 8601, or too few: 260316, 2026075, 16032026. Raises Ambiguous where not one of them fits."""
-    whole = pd.Series(np.where(wrong, 0, number).astype(np.int64)).astype(str)
-    fits = {}
-    for form, digits, words in (
-        ("%y%m%d", 6, "YYMMDD"),
-        ("%d%m%y", 6, "DDMMYY"),
-        ("%m%d%y", 6, "MMDDYY"),
-        ("%Y%j", 7, "a year and its day"),
-        ("%d%m%Y", 8, "DDMMYYYY"),
-        ("%m%d%Y", 8, "MMDDYYYY"),
-    ):
-        parsed = pd.to_datetime(whole.str.zfill(digits), format=form, errors="coerce")
-        if parsed[~wrong].dt.year.between(1900, 2100).all() and _even(parsed[~wrong]):
-            fits[words] = parsed
-    if len(fits) != 1:
-        cell = f"{number[~wrong][0]:.0f}"
-        msg = f"{cell} is no date that is known, or more than one; write dates as 2026-03-16, or say what the numbers are: --read time-unit=s"
-        raise Ambiguous(msg)
-    [(words, parsed)] = fits.items()
-    return Times(_ms(parsed, wrong), wrong, f"dates as {words}")
+    return Times(rounded(spans.dt.total_seconds().to_numpy(np.float64) * 1000, wrong), wrong, "times of one day")
 
 
 def _localised(
@@ -564,12 +450,3 @@ def _localised(
         found, open_ones = later, np.asarray((later.notna() & (later != sooner)).to_numpy(), np.bool_)
         unsure = open_ones if open_ones.any() else None
     return found, np.asarray((found.isna() & parsed.notna()).to_numpy(), np.bool_), unsure
-
-
-def _ms(parsed: pd.Series[pd.Timestamp], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
-    utc = parsed if parsed.dt.tz is None else parsed.dt.tz_convert(UTC).dt.tz_localize(None)
-    return np.where(wrong, 0, utc.to_numpy().astype("datetime64[ms]").astype(np.int64))
-
-
-def _whole(ms: NDArray[np.floating[Any]], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.round(np.where(wrong, 0.0, ms.astype(np.float64))).astype(np.int64)

@@ -149,7 +149,11 @@ def dialect_of(path: Path, lines: list[str], chosen: Corrections) -> Dialect:
     rows = _cut(body, delimiter)
     width = Counter(map(len, rows[len(rows) // 2 :])).most_common(1)[0][0]
     # A title above the table has fewer cells than the rows below. One or two odd rows further down are errors, told later.
-    above = next((i for i, row in enumerate(rows) if len(row) >= max(2, width - 1)), 0) if width > 1 else 0
+    above = (
+        next((i for i, row in enumerate(rows) if len(row) >= max(2, width - 1) and not _is_title(row)), 0)
+        if width > 1
+        else 0
+    )
     if above:
         notes.append(f"{above} lines above the table were passed over: {body[0][:60]!r}")
     rows = rows[above:]
@@ -182,6 +186,11 @@ def dialect_of(path: Path, lines: list[str], chosen: Corrections) -> Dialect:
     return Dialect(delimiter, _unique(names), position, True, tuple(notes))
 
 
+def _is_title(row: list[str]) -> bool:
+    """Whether a row is words in its first cell and nothing else, as spreadsheets save a title."""
+    return _cell_kind(row[0]) == "text" and not any(cell.strip() for cell in row[1:])
+
+
 def _commented(comments: list[str]) -> list[str]:
     return [f"{len(comments)} comment lines were passed over: {comments[0][:60]!r}"] if comments else []
 
@@ -199,11 +208,18 @@ def _position(lines: list[str], row: int) -> int:
 
 def _cut(lines: list[str], delimiter: str) -> list[list[str]]:
     if delimiter == " ":
-        return [line.split() for line in lines]
+        lines, delimiter = [blanks_as_tabs(line.strip()) for line in lines], "\t"
     try:
         return list(csv.reader(lines, delimiter=delimiter))
     except csv.Error:  # a cell beyond what the reader takes
         return [line.split(delimiter) for line in lines]
+
+
+def blanks_as_tabs(text: str) -> str:
+    """Each run of blanks as one tab, but for those in quotes."""
+    if '"' in text:
+        return re.sub(r'("[^"\n]*")|[ \t]+', lambda found: found[1] or "\t", text)
+    return re.sub(r"[ \t]+", "\t", text)
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -213,8 +229,13 @@ def _delimiter(lines: list[str]) -> str:
         widths = Counter(len(row) for row in _cut(lines, sign))
         width, times = widths.most_common(1)[0]
         share = times / len(lines)
-        if sign == " " and not (
-            share == 1.0 and len(lines) > 1 and all(_cell_kind(c) for c in _cut(lines[1:], sign)[0])
+        if (
+            sign == " "
+            and not (
+                len(widths) <= 2  # R writes no name above the numbers of rows
+                and len({len(row) for row in _cut(lines[1:], sign)}) == 1
+                and all(_cell_kind(c) for c in _cut(lines[1:], sign)[0])
+            )
         ):
             continue
         if width > 1 and share > most + 0.1:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from producers.datasets.base import Corrections, Dataset, Layout, Series
-from producers.datasets.dates import WORDS_OF_UNITS
+from producers.datasets.dates import IN_DIGITS, SHORT_YEARS, sets_back
 from producers.datasets.dialect import SAMPLE, decoded, dialect_of
+from producers.datasets.epochs import WORDS_OF_UNITS
 from producers.datasets.files import dataset_of
 from producers.datasets.matlab import is_matlab
 from producers.datasets.reading import STEP_MS, Part, read
@@ -34,7 +35,14 @@ TRIED = 20
 """Last lines of what is there, read as new ones to see whether they come out the same."""
 REASONS = 5
 """Lines in a portion that cannot be read whose reason is looked for."""
-_DAYS = {"days as Excel": "excel", "Julian days": "jd", "modified Julian days": "mjd", "days as MATLAB": "matlab"}
+_DAYS = {
+    "days as Excel": "excel",
+    "Julian days": "jd",
+    "modified Julian days": "mjd",
+    "days as MATLAB": "matlab",
+    "100 ns since 1601": "filetime",
+    "100 ns since the year 1": "ticks",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Growing:
         self._path, self._layout = path, layout
         self._rows = len(part.read)
         _check_clock(path, part, layout)
+        _check_digits(path, part)
         text, self.encoding = decoded(path, data, layout.corrections.encoding)
         lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         self._delimiter = sheet.delimiter if sheet.form.startswith("CSV") else ""
@@ -269,9 +278,17 @@ def _titles(path: Path, lines: list[str], chosen: Corrections) -> tuple[str, ...
     return tuple(lines[: dialect_of(path, lines[:SAMPLE], chosen).skip])
 
 
+def _check_digits(path: Path, part: Part) -> None:
+    """Refuse times of which one line alone does not tell what is what."""
+    if part.time_form.startswith(SHORT_YEARS) or IN_DIGITS in part.time_form:
+        msg = f"{path}: which digits of its times are what ({part.time_form}) only many rows tell: it cannot be followed; write times as 2026-03-16T15:30:00Z"
+        raise DataError(msg)
+
+
 def _check_clock(path: Path, part: Part, layout: Layout) -> None:
     """Refuse local times of a zone: which of two equal hours a new line is of, when clocks are set back, only the lines behind it tell."""
-    if layout.time_zone != "UTC" and part.time_form.endswith(f" in {layout.time_zone}"):
+    local = layout.time_zone != "UTC" and part.time_form.endswith(f" in {layout.time_zone}")
+    if local and sets_back(layout.time_zone, min(int(s.timestamps.min()) for s in part.series.values())):
         msg = (
             f"{path}: its times do not say their zone, and clocks of {layout.time_zone} may show an hour twice: it cannot be followed; write times in UTC or "
             "with their offset (+02:00), or score it without --follow"

@@ -50,6 +50,11 @@ def matlab_table(path: Path, data: bytes) -> tuple[pa.Table, str]:
     except Exception as error:  # damaged bytes: scipy raises whatever its parser stumbles on
         msg = f"{path}: cannot be read as MATLAB: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise DataError(msg) from error
+    vectors = {n: a.ravel() for n, a in arrays.items() if min(a.shape) == 1 and a.size > 1}
+    alike = len(vectors) == len(arrays) and len({len(v) for v in vectors.values()}) == 1
+    if alike and len(set(vectors) - set(LABELS)) > 1:  # a vector for each column; X alone with its labels is a matrix
+        table = pa.table({n: pa.array(np.asarray(v, np.float64)) for n, v in vectors.items()})
+        return table, f"MATLAB {'7.3' if hdf5 else '5'} (vectors {', '.join(vectors)})"
     name, matrix = _matrix(path, arrays)
     columns = {f"{name}{i + 1}": pa.array(column) for i, column in enumerate(np.ascontiguousarray(matrix.T))}
     for label in (n for n in LABELS if n in arrays):

@@ -6,7 +6,9 @@ from __future__ import annotations
 TIMES = (
     "timestamp", "timestamps", "time", "datetime", "date_time", "date", "ts", "event_time", "unix_time", "epoch",
     "unixtime", "unix_timestamp", "utc", "zeit", "zeitstempel", "datum", "fecha", "fecha_hora", "horodatage", "t",
-    "when", "jd", "julian_date", "bjd", "hjd", "mjd", "datenum", "day", "month", "quarter", "week", "year", "ds",
+    "when", "clock", "jd", "julian_date", "bjd", "hjd", "mjd", "datenum", "day", "month", "monat", "mes", "mois", "yearmonth",
+    "year_month", "yyyymm", "quarter", "week", "woche", "semana", "semaine", "yearweek", "year_week", "period", "time_period", "year",
+    "jahr", "ano", "annee", "ds",
 )
 """Of event times, the surest first."""
 TIME_WORDS = frozenset({
@@ -18,6 +20,15 @@ SURE_TIMES = frozenset({
     "datum", "fecha", "ts",
 })
 """Names of columns that must hold times, where they hold texts."""
+YEARS = frozenset({"year", "jahr", "ano", "annee"})
+MONTHS = frozenset({"month", "months", "monat", "mes", "mois", "yearmonth", "yyyymm"})
+WEEKS = frozenset({"week", "weeks", "woche", "semana", "semaine", "yearweek"})
+DIGITS = frozenset({"date", "datum", "fecha", "day", "tag", "period"}) | MONTHS | WEEKS
+"""Words in the names of columns whose numbers may have the digits of a date."""
+PARTS_OF_DATES = YEARS | MONTHS | WEEKS | {"day", "quarter"}
+"""Names of columns whose small numbers are a part of a date."""
+CLOCKS = frozenset({"time", "hhmm", "hhmmss", "clock", "time_of_day", "uhrzeit", "zeit", "hora", "heure"})
+"""Of the time of day, which may be written in digits alone, beside a date."""
 HOURS = frozenset({
     "hour", "hr", "hours", "stunde", "hora", "heure",
 })

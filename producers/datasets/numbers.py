@@ -50,13 +50,24 @@ _BODY = (
     rf"(?:\d{{1,3}}(?:{_GAP}\d{{3}})+(?:[.,]\d+)?|\d{{1,3}}(?:,\d{{2,3}})*,\d{{3}}(?:\.\d+)?|\d{{1,3}}(?:\.\d{{3}})+(?:,\d+)?"
     r"|\d*[.,]?\d+|\d+[.,])(?:[eE][+-]?\d+)?"
 )
-_UNIT = r"(?:%|‰|[A-Za-zµμ°Ω][A-Za-zµμ°Ω³²]{0,9}(?:/[A-Za-z]{1,6})?|[€$£¥])"
-_SIGN = r"[+\-−]?"
-NUMBER = re.compile(rf"{_SIGN}[$€£¥]? ?{_SIGN}(?:{_BODY}{_GAP}?{_UNIT}?|inf|infinity)|\({_BODY}\)", re.IGNORECASE)
+_UNIT = r"(?:%|‰|[A-Za-zµμ°Ω][A-Za-zµμ°Ω³²]{0,9}(?:/[A-Za-z]{1,6})?|[€$£¥₹₽₩₺₪฿₴₫])"
+_MONEY = (
+    r"(?:[€$£¥₹₽₩₺₪฿₴₫]|(?:US|CA?|AU?|HK|NZ|S)\$|"
+    r"(?:USD|EUR|GBP|JPY|CNY|CHF|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|RUB|SGD|HKD|Rs\.?) ?)"
+)
+"""Currencies that stand before a number."""
+_SIGN = r"[+\-−–]?"
+NUMBER = re.compile(
+    rf"{_SIGN}{_MONEY}? ?{_SIGN}(?:{_BODY}{_GAP}?{_UNIT}?|inf|infinity)|\({_MONEY}? ?{_BODY}\)|{_MONEY}? ?{_BODY}[\-−]",
+    re.IGNORECASE,
+)
 """A cell that may be a number, with a unit or not."""
 _PARTS = re.compile(
-    rf"^(\()?({_SIGN})[$€£¥]? ?({_SIGN})({_BODY}|inf(?:inity)?(?![A-Za-z]))\)?{_GAP}?({_UNIT})?$", re.IGNORECASE
+    rf"^(\()?({_SIGN})({_MONEY})? ?({_SIGN})({_BODY}|inf(?:inity)?(?![A-Za-z]))(?:\)|([\-−]))?{_GAP}?({_UNIT})?$",
+    re.IGNORECASE,
 )
+"""What opens brackets, a sign, a currency, a sign, digits, a sign behind them, a unit."""
+_MINUS = ("-", "−", "–")
 
 _SWITCHES = (
     ("true", "false"), ("yes", "no"), ("on", "off"), ("t", "f"), ("y", "n"), ("enabled", "disabled"), ("up", "down"),
@@ -115,6 +126,8 @@ class Written:
     negative : (n,) bool
     units
         Of each cell, "" where it has none; None where no cell has one.
+    money
+        Likewise, the currency before the digits.
     """
 
     text: pd.Series[str]
@@ -122,6 +135,7 @@ class Written:
     body: pd.Series[str]
     negative: NDArray[np.bool_]
     units: pd.Series[str] | None
+    money: pd.Series[str] | None = None
 
 
 class Ambiguous(ValueError):
@@ -144,10 +158,10 @@ def looks_numeric(present: pd.Series[str]) -> bool:
     if plain > 0.5:
         return True
     parts = present.str.extract(_PARTS)
-    good = parts[3].notna()
+    good = parts[4].notna()
     if good.mean() <= 0.5:
         return False
-    units = set(parts.loc[good, 4].fillna("").unique())
+    units = set(parts.loc[good, 6].fillna("").unique())
     return _factors(units, bare_zero=True) is not None
 
 
@@ -158,12 +172,22 @@ def taken_apart(text: pd.Series[str], missing: NDArray[np.bool_]) -> Written:
         apart = taken_apart(unique, np.zeros(len(unique), np.bool_))
         where = pd.Index(unique).get_indexer(pd.Index(text))
         units = None if apart.units is None else apart.units.iloc[where].reset_index(drop=True)
-        return Written(text, missing, apart.body.iloc[where].reset_index(drop=True), apart.negative[where], units)
+        money = None if apart.money is None else apart.money.iloc[where].reset_index(drop=True)
+        body = apart.body.iloc[where].reset_index(drop=True)
+        return Written(text, missing, body, apart.negative[where], units, money)
     parts = text.str.extract(_PARTS)
-    body = parts[3].fillna("").str.replace(_GAP, "", regex=True)
-    minus = parts[1].isin(["-", "−"]) | parts[2].isin(["-", "−"]) | parts[0].notna()
-    units = parts[4].fillna("")
-    return Written(text, missing, body, np.asarray(minus, np.bool_), units if (units != "").any() else None)
+    body = parts[4].fillna("").str.replace(_GAP, "", regex=True)
+    minus = parts[1].isin(_MINUS) | parts[3].isin(_MINUS) | parts[0].notna() | parts[5].notna()
+    units = parts[6].fillna("")
+    money = parts[2].fillna("").str.strip().str.upper()
+    return Written(
+        text,
+        missing,
+        body,
+        np.asarray(minus, np.bool_),
+        units if (units != "").any() else None,
+        money if (money != "").any() else None,
+    )
 
 
 def decimal_of(column: Written, among: set[Decimal], delimiter: str) -> Decimal | None:
@@ -212,9 +236,13 @@ def values_of(column: Written, decimal: Decimal) -> tuple[NDArray[np.float64], N
     wrong = (np.isnan(values) | np.asarray(wrong_group, np.bool_)) & ~column.missing
     values[wrong | column.missing] = np.nan
     values = np.where(column.negative, -values, values)
+    present = ~column.missing & ~wrong
+    currencies = set() if column.money is None else set(column.money[present].unique()) - {""}
+    if len(currencies) > 1:
+        msg = f"currencies do not go together: {' and '.join(map(repr, sorted(currencies)[:4]))}; bring them to one"
+        raise Ambiguous(msg)
     if column.units is None:
         return values, wrong, ""
-    present = ~column.missing & ~wrong
     found = set(column.units[present].unique())
     zero = not np.any(values[present & np.asarray(column.units == "", np.bool_)])
     factors = _factors(found, bare_zero=zero)

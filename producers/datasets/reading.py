@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from producers.cells import read_cell
-from producers.datasets import columns, dates
+from producers.datasets import columns, dates, epochs
 from producers.datasets import names as usual_names
 from producers.datasets.base import Labels, Layout, Series, Window, usual_step
 from producers.datasets.columns import Cells
+from producers.datasets.epochs import Times
 from producers.datasets.numbers import Ambiguous
 from producers.datasets.tables import Sheet, listed, turned
 from producers.datasets.unpacking import STDIN
@@ -39,6 +40,10 @@ ENDINGS = frozenset(
         "mat",
         "feather",
         "arrow",
+        "arrows",
+        "orc",
+        "tar",
+        "tgz",
         "zip",
         "prom",
         "tab",
@@ -258,7 +263,7 @@ def _found_series(
     return found
 
 
-def _times(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -> dates.Times:
+def _times(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -> Times:
     """Event times; raises DataError for cells that are none, unless such rows are to be left out."""
     chosen = layout.corrections
     shown = ",".join(names)
@@ -319,7 +324,7 @@ def _check_units(
             raise DataError(msg)
 
 
-def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[dates.Times, pd.Series[str]]:
+def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[Times, pd.Series[str]]:
     chosen, name = layout.corrections, names[0]
     last = cells.present(names[-1], 100) if len(names) > 1 else ()
     if len(last) and (all(map(dates.ONLY_ZONE.match, last)) or all(map(dates.ONLY_HALF.match, last))):
@@ -347,6 +352,11 @@ def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[d
         ), text
     if len(names) == 2:
         (date, none), (clock, none_too) = cells.text(names[0]), cells.text(names[1])
+        if columns.plain(names[1]) in usual_names.CLOCKS and clock.str.fullmatch(dates.DIGITS_OF_CLOCK).all():
+            digits = dates.clock_in_digits(clock)
+            if digits is not None:
+                read = dates.from_text(date + " " + digits, none | none_too, layout.time_zone, chosen)
+                return replace(read, form=f"{read.form}, {dates.IN_DIGITS}"), date + " " + digits
         if clock.str.fullmatch(r"\d{1,2}(\.0)?").all():
             hours = pd.to_numeric(clock)
             read = dates.from_text(date, none, layout.time_zone, chosen)
@@ -364,13 +374,15 @@ def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[d
         text = parsed.dt.strftime("%Y-%m-%dT%H:%M:%S.%f%z").fillna("")
         return dates.from_text(text, np.asarray(parsed.isna()), layout.time_zone, chosen), text
     text, missing = cells.text(name)
-    if dates.looks_like_time(next(iter(cells.present(name, 1)), "")):
+    if columns.months_with_points(cells, name):
+        text = text.str.replace(".", "-", regex=False)
+    if dates.looks_like_time(next(iter(text[~missing].iloc[:1]), "")):
         return dates.from_text(text, missing, layout.time_zone, chosen), text
     number = pd.to_numeric(text.where(~missing), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    if not np.isfinite(number).any() and text[~missing].str.match(r"^\d+,\d+$").any():
-        number = pd.to_numeric(text.str.replace(",", "."), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if not np.isfinite(number).any():
+        number = pd.to_numeric(dates.without_thousands(text), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if np.isfinite(number).mean() > 0.5 or (np.isfinite(number).any() and cells.is_numeric(name)):
-        return dates.from_numbers(number, name, chosen), text
+        return epochs.from_numbers(number, name, chosen), text
     return dates.from_text(text, missing, layout.time_zone, chosen), text
 
 
@@ -419,6 +431,8 @@ def _series_names(path: Path, cells: Cells, series: Sequence[str]) -> pd.Series[
     whole: pd.Series[str] | None = None
     for name in series:
         text = cells.table[name].cast(pa.string()).fill_null("").to_pandas()
+        if cells.sheet.delimiter:
+            text = text.str.strip()
         if text.str.startswith("'").any():
             text = text.map(read_cell)
         blank = np.asarray(text == "", np.bool_)

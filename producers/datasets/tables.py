@@ -27,9 +27,10 @@ import pyarrow.parquet as pq
 
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
-from producers.datasets.dialect import MAX_LINE, Dialect, decoded, dialect_of, lines_of
+from producers.datasets.dialect import MAX_LINE, Dialect, blanks_as_tabs, decoded, dialect_of, lines_of
+from producers.datasets.json_rows import json_table
 from producers.datasets.matlab import is_matlab, matlab_table
-from producers.datasets.unpacking import contents, is_excel
+from producers.datasets.unpacking import contents, is_excel, kind_of
 from producers.errors import DataError
 
 MAX_COLUMNS = 4_096
@@ -39,6 +40,8 @@ MAX_TURNED = 50_000_000
 _LINE_PROTOCOL = re.compile(r"^[^,\s=]+(?:,[^\s=,]+=[^\s,]+)* [^\s=,]+=\S.* \d{13,19}$")
 _LOGFMT = re.compile(r'^(?:[A-Za-z_@][\w.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)(?:\s+|$)){2,}$')
 _PROMETHEUS = re.compile(r"^([a-zA-Z_:][\w:]*)?(\{.*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?$")
+_STREAM = b"\xff\xff\xff\xff"
+"""What a stream of Arrow begins with."""
 _ANNOTATION = re.compile(r'^"?#(datatype|group|default)\b')
 
 
@@ -80,8 +83,11 @@ def sheets(path: Path, chosen: Corrections) -> list[Sheet]:
 
 def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     """The table in one file's bytes, unpacked. Raises DataError as `sheets`."""
-    if data.startswith((b"PAR1", b"ARROW1")) or path.suffix == ".parquet":
+    if data.startswith((b"PAR1", b"ARROW1", b"ORC", _STREAM)) or path.suffix == ".parquet":
         return _typed(path, name, data)
+    if data.startswith(b"SQLite format 3"):
+        msg = f"{path}: is a database of SQLite; write the table that is meant as CSV (sqlite3 -csv -header)"
+        raise DataError(msg)
     if is_matlab(data) or name.lower().endswith(".mat"):
         table, form = matlab_table(path, data)
         _check_width(path, table.num_columns)
@@ -97,7 +103,9 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     if start.startswith(("{__name__=", "# HELP ", "# TYPE ", '{"__name__"=')):
         return _prometheus(path, name, text)
     if start.startswith(("{", "[")) and not re.match(r"\[[^\]\n]*\]\s*\n\s*[^\[{\s]", start):
-        return _json(path, name, text)
+        table, form, time, series, notes = json_table(path, text, as_arrow)
+        _check_width(path, table.num_columns)
+        return Sheet(name, table, form, "", notes, time, series)
     if re.match(r"<(?:\?xml|!|html|svg|table)", start, re.IGNORECASE):
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
@@ -183,6 +191,12 @@ def _typed(path: Path, name: str, data: bytes) -> Sheet:
     try:
         if data.startswith(b"ARROW1"):
             return Sheet(name, pyarrow.feather.read_table(source), "Feather")
+        if data.startswith(_STREAM):
+            return Sheet(name, pa.ipc.open_stream(source).read_all(), "Arrow")
+        if data.startswith(b"ORC"):
+            from pyarrow import orc
+
+            return Sheet(name, orc.ORCFile(source).read(), "ORC")
         found = pq.ParquetFile(source)
         _check_width(path, len(found.schema_arrow))
         unpacked = sum(found.metadata.row_group(i).total_byte_size for i in range(found.metadata.num_row_groups))
@@ -191,7 +205,7 @@ def _typed(path: Path, name: str, data: bytes) -> Sheet:
             raise DataError(msg)
         return Sheet(name, found.read(), "Parquet")
     except pa.ArrowException as error:
-        msg = f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}"
+        msg = f"{path}: cannot be read as {kind_of(data) or 'Parquet'}: {str(error).splitlines()[0]}"
         raise DataError(msg) from error
 
 
@@ -211,7 +225,7 @@ def _text(path: Path, name: str, text: str | bytes, encoding: str, lines: list[s
             notes.append(f"{times:,} lines that begin with # were passed over")
         if dialect.delimiter == " ":
             rows = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", rows)
-            rows = re.sub(r"[ \t]+", "\t", rows)
+            rows = blanks_as_tabs(rows)
         body = pa.py_buffer(rows.encode() if rows.strip() else b"")
     table, dropped = _cells(path, body, dialect, drop=chosen.drop_bad_rows)
     if dropped:
@@ -314,127 +328,6 @@ def _logfmt(path: Path, name: str, text: str) -> Sheet:
     frame = pd.DataFrame(rows).fillna("")
     _check_width(path, frame.shape[1])
     return Sheet(name, as_arrow(frame), "lines of name=value")
-
-
-def _json(path: Path, name: str, text: str) -> Sheet:
-    """A list of objects or rows, an object of columns, an answer of Prometheus, or an object on each line."""
-    import msgspec
-
-    try:
-        whole = msgspec.json.decode(text)
-        form = "JSON"
-    except msgspec.DecodeError:
-        whole, form = [], "JSON lines"
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                try:
-                    whole.append(msgspec.json.decode(line))
-                except msgspec.DecodeError as error:
-                    msg = f"{path}, line {number}: is no JSON: {error}"
-                    raise DataError(msg) from error
-    if found := _prometheus_answer(whole):
-        return Sheet(name, found, "an answer of Prometheus", "", (), "timestamp", ("series",))
-    if found := _influx_answer(whole):
-        return Sheet(name, found, "an answer of InfluxDB", "", (), "time")
-    rows = _rows_in(whole)
-    if rows and all(
-        isinstance(row, dict) and isinstance(row.get("datapoints"), list) for row in rows
-    ):  # Grafana's JSON
-        rows = [
-            {"series": str(row.get("target")), "value": v, "timestamp": t} for row in rows for v, t in row["datapoints"]
-        ]
-    if not rows:
-        msg = f"{path}: its JSON holds no list of rows"
-        raise DataError(msg)
-    if rows and all(isinstance(row, list) for row in rows):
-        width = max(map(len, rows))
-        first = rows[0]
-        named = (
-            len(rows) > 1 and all(isinstance(c, str) for c in first) and not all(isinstance(c, str) for c in rows[1])
-        )
-        frame = pd.DataFrame(
-            rows[1:] if named else rows, columns=first if named else [f"column {i + 1}" for i in range(width)]
-        )
-    elif rows and all(isinstance(row, dict) for row in rows):
-        frame = pd.json_normalize(rows)
-        inner = [
-            c
-            for c in frame
-            if frame[c].map(lambda v: isinstance(v, list) and len(v) > 0 and isinstance(v[0], list | dict)).any()
-        ]
-        if inner and len(inner) >= frame.shape[1] - 1:
-            msg = f"{path}: its {len(rows):,} rows hold lists of rows in {listed([str(c) for c in inner])}; write a file with a row for each time"
-            raise DataError(msg)
-    else:
-        frame = pd.DataFrame({"value": rows})
-    _check_width(path, frame.shape[1])
-    return Sheet(name, as_arrow(frame), form)
-
-
-def _rows_in(whole: Any) -> list[Any] | None:
-    if isinstance(whole, list):
-        return whole
-    if not isinstance(whole, dict):
-        return None
-    if isinstance(whole.get("columns"), list) and isinstance(whole.get("data"), list):  # pandas' "split"
-        return [dict(zip(whole["columns"], row, strict=False)) for row in whole["data"]]
-    if len(whole) > 1 and all(looks_like_time(k) or re.fullmatch(r"\d{9,19}", k) for k in whole):
-        return [{"timestamp": k} | (v if isinstance(v, dict) else {"value": v}) for k, v in whole.items()]
-    lists = {k: v for k, v in whole.items() if isinstance(v, list)}
-    flat = all(not isinstance(c, list | dict) for v in lists.values() for c in v[:5])
-    if lists and flat and len(lists) == len(whole) and len({len(v) for v in lists.values()}) == 1:
-        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    rows = [v for v in lists.values() if v and all(isinstance(row, list | dict) for row in v)]
-    if len(rows) == 1 or len(lists) == 1:
-        return rows[0] if rows else next(iter(lists.values()))
-    if lists:
-        return None  # which of them are the rows?
-    columns = list(whole.values())
-    if _as_pandas_writes(columns):
-        return [{name: column[row] for name, column in whole.items()} for row in columns[0]]
-    inner = [found for v in whole.values() if isinstance(v, dict) and (found := _rows_in(v)) is not None]
-    return inner[0] if len(inner) == 1 else None
-
-
-def _as_pandas_writes(columns: list[Any]) -> bool:
-    """Whether an object holds columns of {row: cell}."""
-    if not columns or not all(isinstance(v, dict) and v.keys() == columns[0].keys() for v in columns):
-        return False
-    return len(columns[0]) > 1 and not any(isinstance(c, list | dict) for column in columns for c in column.values())
-
-
-def _prometheus_answer(whole: Any) -> pa.Table | None:
-    try:
-        results = whole["data"]["result"]
-        rows = [
-            ("{" + ", ".join(f"{k}={v}" for k, v in one["metric"].items()) + "}", *pair)
-            for one in results
-            for pair in (one["values"] if "values" in one else [one["value"]])
-        ]
-    except (KeyError, TypeError, IndexError):
-        return None
-    if not rows:
-        return None
-    names, times, values = zip(*rows, strict=True)
-    return pa.table({"series": list(names), "timestamp": [float(t) for t in times], "value": [str(v) for v in values]})
-
-
-def _influx_answer(whole: Any) -> pa.Table | None:
-    """What InfluxDB 1 answers: tables with names, tags, columns and values."""
-    try:
-        tables = [
-            pd.DataFrame(one["values"], columns=one["columns"]).assign(
-                **({"measurement": one["name"]} if "name" in one else {}), **one.get("tags", {})
-            )
-            for result in whole["results"]
-            for one in result["series"]
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return None
-    if not tables or any("time" not in t for t in tables):
-        return None
-    frame = pd.concat(tables, ignore_index=True)
-    return as_arrow(frame)
 
 
 def as_arrow(frame: pd.DataFrame) -> pa.Table:

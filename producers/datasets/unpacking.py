@@ -1,4 +1,4 @@
-"""A file's bytes, unpacked, within limits: plain, gzip, xz, bzip2, Zstandard, LZ4, zip, or the standard input (`-`).
+"""A file's bytes, unpacked, within limits: plain, gzip, xz, bzip2, Zstandard, LZ4, zip, tar, or the standard input (`-`).
 
 How a file is packed is told by its first bytes, not by its name. What unpacks to more than `MAX_BYTES`, or to more than `MAX_RATIO`
 times its size, is refused while it is unpacked: at most a block too much is ever held.
@@ -10,6 +10,7 @@ import bz2
 import gzip
 import lzma
 import sys
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ _UNFIT = {b"Rar!": "RAR", b"7z\xbc\xaf": "7-Zip", b"\xd0\xcf\x11\xe0": "old Exce
 
 
 def contents(path: Path) -> list[tuple[str, bytes]]:
-    """Names and unpacked bytes of what a file holds: one, or the members of a zip file. An Excel file stays as it is.
+    """Names and unpacked bytes of what a file holds: one, or the members of a zip or tar file. An Excel file stays as it is.
 
     Raises
     ------
@@ -60,6 +61,7 @@ def contents(path: Path) -> list[tuple[str, bytes]]:
         lzma.LZMAError,
         zlib.error,
         zipfile.BadZipFile,
+        tarfile.TarError,
         RuntimeError,
         pa.ArrowException,
     ) as error:
@@ -74,7 +76,7 @@ def is_excel(data: bytes) -> bool:
 
 def kind_of(data: bytes) -> str:
     """How a file is packed, or of what kind that is no text, told by its first bytes; "": neither."""
-    kinds = {**_PACKED, **_UNFIT, b"PAR1": "Parquet", b"ARROW1": "Feather"}
+    kinds = {**_PACKED, **_UNFIT, b"PAR1": "Parquet", b"ARROW1": "Feather", b"ORC": "ORC", b"\xff\xff\xff\xff": "Arrow"}
     kind = next((name for magic, name in kinds.items() if data.startswith(magic)), "")
     return "Excel or zip" if kind == "zip" else kind
 
@@ -88,7 +90,7 @@ def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
             raise DataError(msg)
     packing = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
     if packing is None:
-        return [(path.name, data)]
+        return _of_tar(path, data) if data[257:262] == b"ustar" else [(path.name, data)]
     if packing == "zip":
         return _zipped(path, data)
     source = pa.BufferReader(data)
@@ -102,7 +104,8 @@ def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
             stream = bz2.BZ2File(source)
         case _:
             stream = pa.CompressedInputStream(source, packing)
-    return [(path.with_suffix("").name, b"".join(_bounded(path, stream, len(data))))]
+    whole = b"".join(_bounded(path, stream, len(data)))
+    return _of_tar(path, whole) if whole[257:262] == b"ustar" else [(path.with_suffix("").name, whole)]
 
 
 def _zipped(path: Path, data: bytes) -> list[tuple[str, bytes]]:
@@ -114,14 +117,34 @@ def _zipped(path: Path, data: bytes) -> list[tuple[str, bytes]]:
             return [(path.name, data)]
         found, left = [], len(data)
         for member in archive.infolist():
-            hidden = member.filename.startswith("__MACOSX/") or Path(member.filename).name.startswith(".")
-            if not member.is_dir() and not hidden:
+            if not member.is_dir() and _is_member(member.filename):
                 with archive.open(member) as stream:
                     found.append((Path(member.filename).name, b"".join(_bounded(path, stream, left))))
+    return _some(path, found)
+
+
+def _is_member(name: str) -> bool:
+    """Whether a member of an archive is one of its files, none of those that systems put beside them."""
+    return not (name.startswith(("__MACOSX/", "pax_global_header")) or Path(name).name.startswith("."))
+
+
+def _some(path: Path, found: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """The members of an archive without what is beside them to be read by people, where there are others."""
+    tables = [
+        (name, data) for name, data in found if not Path(name).name.lower().startswith(("readme", "license", "licence"))
+    ]
     if not found:
         msg = f"{path}: there is no file in it"
         raise DataError(msg)
-    return found
+    return tables or found
+
+
+def _of_tar(path: Path, data: bytes) -> list[tuple[str, bytes]]:
+    """The files in an archive of tar, which are together no larger than it is."""
+    with tarfile.open(fileobj=cast("IO[bytes]", pa.BufferReader(data)), mode="r:") as archive:
+        files = [member for member in archive if member.isfile() and _is_member(member.name)]
+        read = [(Path(member.name).name, archive.extractfile(member)) for member in files]
+        return _some(path, [(name, stream.read()) for name, stream in read if stream is not None])
 
 
 def _bounded(path: Path, stream: IO[bytes] | pa.NativeFile, packed: int) -> Iterator[bytes]:

@@ -59,7 +59,7 @@ def values_in(
         try:
             values, bad, unit = values_of(written, decimals[name])
         except Ambiguous as error:
-            msg = f"{path}, column {name!r}: {error}"
+            msg = f"{path}, column {name!r}: {error}, or choose other columns with --value-columns"
             raise DataError(msg) from error
         if bad.any() and not drop:
             what = (

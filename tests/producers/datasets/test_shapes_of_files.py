@@ -783,10 +783,6 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     ),
     "months that may be days": (rows(lambda i: f"{days(i):%b-%d},{LOAD[i]}", "Day,load"), "may be a month of a year"),
     "digits that are no date": (rows(lambda i: f"{123456 + i * i},{LOAD[i]}", "date,load"), "--read time-unit=s"),
-    "lists of rows in rows": (
-        json.dumps([{"id": k, "readings": [{"t": iso(i), "v": LOAD[i]} for i in range(N)]} for k in (1, 2)]),
-        "lists of rows in readings",
-    ),
     "a line of InfluxDB": (rows(lambda i: f"cpu,host=a load={LOAD[i]} {MS[i]}000000", ""), "line protocol"),
     "lists of different lengths": (json.dumps({"a": [1, 2], "b": [1, 2, 3]}), "no list of rows"),
     "zones now and then": (rows(lambda i: f"{iso(i)}{'Z' if i % 2 else ''},{LOAD[i]}"), "not a time like the others"),
