@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import log_ndtr, ndtri_exp
 
 from detectors.calibration.base import LN10, CalibratorConfig
 from detectors.calibration.stepped import SteppedCalibrator
@@ -66,9 +65,13 @@ class GaussianTail(SteppedCalibrator):
         self, states: NDArray[Any], local: NDArray[np.intp], values: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         z = (values - states["mean"][local]) / self._deviation(states)[local]
+        from scipy.special import log_ndtr  # it takes its time to import, and few streams need it
+
         return np.asarray(-log_ndtr(-z) / LN10)
 
     def _invert(self, states: NDArray[Any], level: NDArray[np.float64]) -> NDArray[np.float64]:
+        from scipy.special import ndtri_exp
+
         z = -ndtri_exp(np.minimum(-level * LN10, -1e-12))
         return np.asarray(states["mean"] + z * self._deviation(states))
 
