@@ -153,7 +153,7 @@ def main() -> None:
     lines = [
         "# Shapes of load",
         "",
-        f"Written by `benchmarks/shapes.py`, one run: {machine()}. From bytes to alerts, in one process; us of CPU a record (ms a batch), medians of batches.",
+        f"Written by `benchmarks/shapes.py`, one run: {machine()}. From bytes to alerts, in one process; us of CPU a record (ms a batch), medians of batches. What else runs on the machine makes all of a row dearer: read the ratios.",
         "",
         "| shape of a batch | default recipe | cheap one (a dense autoencoder) | hand-written loop with the same autoencoder | cheap / hand-written |",
         "|---|---|---|---|---|",
