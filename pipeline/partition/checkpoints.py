@@ -83,6 +83,7 @@ class Checkpoints:
         self._wall = wall
         self._clock = clock
         self._snapshot_due = self._keep_due = 0.0
+        self._forgets = False
 
     @property
     def claimed(self) -> bool:
@@ -148,22 +149,31 @@ class Checkpoints:
 
     async def write_once(self, offset: int, state: PartitionState) -> None:
         """The same where nobody may wait. Raises StoreError where the store does not answer, Refused where it says no."""
+        if self._forgets:
+            await self._keep_none()
         self._claim = await self._save(offset, self._changed(state))
+
+    def forget_snapshots(self) -> None:
+        """Series were forgotten: no snapshot may hold them when a checkpoint does not; the next one is kept in their place."""
+        self._forgets = True
 
     def forget(self) -> None:
         """The partition is not this worker's any more."""
         self._claim = None
-        self.rewrite = False
+        self.rewrite = self._forgets = False
 
     def _changed(self, state: PartitionState) -> dict[str, bytes]:
         return state.snapshot(everything=self.rewrite)
 
     async def _saved(self, offset: int, changed: dict[str, bytes], *, worth: bool) -> None:
         """Write, and keep it as a snapshot where one is due and it is `worth` it."""
+        if self._forgets:
+            await self._patiently(self._keep_none)
+            self._snapshot_due = 0.0
         due = worth and self._snapshots and self._clock() >= self._snapshot_due
         snapshot = int(self._wall() * 1000) if due else None
         self._claim = await self._patiently(partial(self._save, offset, changed, snapshot))
-        self.rewrite = False
+        self.rewrite = self._forgets = False
         if snapshot is not None:
             self._log.info("snapshot kept", offset=offset)
             self._snapshot_due = self._clock() + SNAPSHOT_EVERY
@@ -185,6 +195,9 @@ class Checkpoints:
             await self._store.keep(self._stream, self._partition, self._snapshots)
         except StoreError as error:  # tomorrow there are some too many
             self._log.warning("snapshots were not forgotten", reason=str(error))
+
+    async def _keep_none(self) -> int:
+        return await self._store.keep(self._stream, self._partition, 0)
 
     async def _save(self, offset: int, changed: dict[str, bytes], snapshot: int | None = None) -> Claim:
         claim = self._claim

@@ -39,7 +39,7 @@ from pipeline.partition.deciding.carrying import (
     last_settings,
     looked,
 )
-from pipeline.partition.deciding.decisions import Decision, Decisions, InForce, Line, Tick
+from pipeline.partition.deciding.decisions import Decision, Decisions, Forget, InForce, Line, Tick
 from pipeline.partition.deciding.growth import OUTDATED_CONTROL, Grown
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
@@ -558,6 +558,8 @@ class PartitionLoop:
             self._log.info("partitions were added", after=due.partitions, series_moved=moved, since=due.offset)
         else:
             self._log.info("decisions in force", serial=due.serial, since=due.offset)
+            if any(isinstance(d.what, Forget) for d in due.decisions):
+                self.checkpoints.forget_snapshots()
         self._follow(effect, Counter(ticks=1) if isinstance(due, Tick) else Counter())
 
     def _look(self, offset: int) -> int | None:

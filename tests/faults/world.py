@@ -38,7 +38,7 @@ from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
 STREAM = "faults"
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds that a condition is waited for: generous, since the machine may be busy."""
 
 Message = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]

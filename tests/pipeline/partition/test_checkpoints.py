@@ -15,12 +15,13 @@ from simulation.worker import IDENTITY
 
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
 from pipeline.partition import loop as loop_module
-from pipeline.partition.deciding.decisions import Acknowledge, Decision, Decisions, Entry, SettingsOf, Taken
+from pipeline.partition.deciding.decisions import Acknowledge, Decision, Decisions, Entry, Forget, SettingsOf, Taken
 from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.streams import decided
+from pipeline.steps.state import series_of
 
 
 @pytest.fixture(autouse=True)
@@ -491,3 +492,37 @@ async def test_snapshots_that_cannot_be_forgotten_now_hold_nobody_up(
     await loop.batch(world.records(0, 15))
     assert await loop.checkpoint() == world.offset_after(15)
     assert world.slept == []
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_what_was_forgotten_is_in_no_snapshot(world: World, revoked: bool) -> None:
+    journal, of = Journal(), world.scenario.stream
+    listing = Listing("sim", MemoryStore(), journal.read, of_log="t", stamp=lambda: ("ann", "now"))
+    await listing.propose(Decision("d1", SettingsOf(decided(of.settings), of.model.hash, {}), "ann", ""))
+    loop = world.loop(
+        decisions=Decisions("sim", 0, log="t", listed=listing, journal=journal, still_owner=world.still_owner)
+    )
+    await loop.assigned()
+    await loop.begin(world.standing())
+    await loop.batch(world.records(0, 20))
+    await loop.checkpoint()
+    for _ in range(3):
+        world.now += DAY
+        await loop.idle()
+    before = await world.store.snapshots("sim", 0)
+    assert len(before) >= 2
+    await listing.propose(Decision("d2", Forget("*"), "ann", ""))
+    if revoked:  # when it has taken it, before it makes a checkpoint
+        loop._checkpoint = loop._tick  # type: ignore[method-assign]
+    await loop.batch(world.records(20, 21))
+    if revoked:
+        await loop.revoked()
+    await loop.checkpoint()
+    after = await world.store.snapshots("sim", 0)
+    assert not any(made in before for made in after)
+    assert len(after) == (0 if revoked else 1)
+    for made in after:
+        snapshot = await world.store.snapshot("sim", 0, made.number)
+        assert snapshot is not None
+        assert len(series_of(snapshot.fields)) <= 1  # one that came again
+    assert len(series_of((await world.stored())[1])) <= 1
