@@ -19,12 +19,16 @@ VOTERS = Guarantee(
     "wrong clocks, and a state that is restored again and again, then read back",
     "event time goes on as if nobody had died: who votes, who is absent and since when are part of the state; a wrong clock silences nobody",
     "four hours of 40 series, six of whose clocks are hours wrong; four fall silent; five workers killed one after the other, Redis emptied before the last",
+    broken={"clocks left out where a state is restored": "seen (3 differences: alerts that are missing)"},
 )
 LATENESS = Guarantee(
     "49-lateness",
     "observations out of order, and a worker that dies while some wait for older ones",
     "what waits is part of the state: the same order, scores and alerts, whoever died",
     "the same, with `lateness` of 5 minutes, and what comes up to 8 minutes out of order; two devices bring an hour at once",
+    broken={
+        "what waits left out where a state is restored": "seen (291 differences, alerts that are missing or too many among them)"
+    },
 )
 MINUTE, MINUTES = 60_000, 240
 WRONG = {"s03": 8 * 60, "s07": 8 * 60, "s11": 20, "s19": -8 * 60, "s23": -20, "s31": 10**6}
@@ -81,6 +85,10 @@ def test_what_a_state_knows_of_time_is_restored_and_read_back_to_the_byte(
         worker = world.start()
         world.feed(share)
         world.progress()
+        if share == shares[2]:
+            world.wait_for(
+                world.settled, "a checkpoint between a silence and its telling"
+            )  # what a state without clocks would never tell
         if share == shares[-1]:
             world.wait_for(world.settled, "a checkpoint, and its commit")
             world.wait_for(lambda: world.committed() == world.ends(), "the commit of it")
