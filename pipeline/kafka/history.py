@@ -20,6 +20,7 @@ from pipeline.steps.kinds import Kinds
 from pipeline.steps.totals import FIELDS, rates, rates_of_deltas
 from producers.formats.base import COUNTER, DELTA
 from producers.formats.fields import Fields
+from producers.formats.naming import renamed
 from producers.formats.registry.client import Registry
 
 
@@ -34,8 +35,10 @@ def read_metrics(
     fields: Fields | None = None,
     registry: Registry | None = None,
     named: Sequence[str] = (),
+    drop_labels: Sequence[str] = (),
+    series: str = "",
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order; of one that lies in several partitions, in the order of time.
+    """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order; of one that is put together, in the order of time.
 
     Records that are no observation are left out, as the stream would; of counters there are the rates. No offset is committed.
 
@@ -47,6 +50,8 @@ def read_metrics(
         For values behind a schema registry.
     named
         The channels, by their names, where the format puts them together.
+    drop_labels, series
+        What series are called, as the settings of an intake have them.
 
     Raises
     ------
@@ -58,15 +63,16 @@ def read_metrics(
         The schema registry cannot be asked.
     """
     decoder = Decoder("metric", channels, format=format, fields=fields, named=named)
-    kinds = Kinds(counter, gauge)
+    kinds, names_of = Kinds(counter, gauge), renamed(drop_labels, series)
     connect_admin(kafka)  # says in words why no broker answers
     pieces: dict[str, list[_Piece]] = defaultdict(list)
     for batch in read_to_the_end(kafka, topic):
         learn_now(decoder, batch, registry)
         observations, _ = decoder.decode(batch)
-        for name, rows in _by_series(observations):
+        for name, rows in _by_series(observations.series if names_of is None else names_of(observations.series)):
             pieces[name].append(_Piece.of(observations, rows, batch.partition))
-    found = {name: _whole(name, pieces[name], kinds if channels == 1 else None) for name in sorted(pieces)}
+    joined = names_of is not None  # several may have become one
+    found = {name: _whole(name, pieces[name], kinds if channels == 1 else None, joined) for name in sorted(pieces)}
     found = {name: (times, values) for name, (times, values) in found.items() if len(times)}
     if not found:
         msg = f"topic {topic} holds no observation to train on; send some first, or name another"
@@ -95,11 +101,13 @@ class _Piece(NamedTuple):
         )
 
 
-def _whole(name: str, pieces: Sequence[_Piece], kinds: Kinds | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _whole(
+    name: str, pieces: Sequence[_Piece], kinds: Kinds | None, joined: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """One series, rates in the place of its counts; those of its observations that have a value. Kinds: None where nothing counts."""
     partitions, *columns = zip(*pieces, strict=True)
     times, values, told, begun = (np.concatenate(column) for column in columns)
-    if len(set(partitions)) > 1:  # no key, or partitions were added
+    if joined or len(set(partitions)) > 1:  # no key, or partitions were added
         order = np.argsort(times, kind="stable")
         times, values, told, begun = times[order], values[order], told[order], begun[order]
     if kinds is None or not (of := kinds.of_series(name, told)).any():
@@ -112,8 +120,8 @@ def _whole(name: str, pieces: Sequence[_Piece], kinds: Kinds | None) -> tuple[ND
     return times[known], values[known]
 
 
-def _by_series(observations: Observations) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def _by_series(series: Sequence[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Names and the rows of each, in order."""
-    names, which = np.unique(np.array(observations.series, object), return_inverse=True)
+    names, which = np.unique(np.array(series, object), return_inverse=True)
     order = np.argsort(which, kind="stable")
     yield from zip(names, np.split(order, np.cumsum(np.bincount(which))[:-1]), strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.settings import Settings, StreamSettings, load_settings
+from pipeline.settings import IntakeSettings, Settings, StreamSettings, load_settings
 from producers.datasets import NAMES, Dataset, Layout, Series, open_dataset, open_file
 from producers.datasets.base import usual_step
 
@@ -40,15 +40,23 @@ def open_data(data: str, layout: Layout, *, channels: int = 1, config: Path | No
     return open_dataset(data)
 
 
-def stream_of(settings: Settings, topic: str) -> StreamSettings | None:
-    """The stream of the settings that reads a topic, or that an intake feeds from it: then with the format of those records."""
+def form_of(settings: Settings, topic: str) -> tuple[StreamSettings, dict[str, Any]] | None:
+    """The stream of the settings that reads a topic, or that an intake feeds from it, and how that reads its records: arguments of `read_metrics`."""
     for stream in settings.streams:
-        if stream.input_topic == topic:
-            return stream
-        for intake in settings.intake:
-            if intake.stream == stream.name and intake.reads(topic):
-                as_raw = {"format": intake.format, "fields": intake.fields, "channels": intake.channels}
-                return stream.model_copy(update=as_raw)
+        feeding = (i for i in settings.intake if i.stream == stream.name and i.reads(topic))
+        reader = stream if stream.input_topic == topic else next(feeding, None)
+        if reader is None:
+            continue
+        form: dict[str, Any] = {
+            "format": reader.format,
+            "counter": stream.counter,
+            "gauge": stream.gauge,
+            "fields": reader.fields.chosen(),
+            "named": reader.channels,
+        }
+        if isinstance(reader, IntakeSettings):
+            form |= {"drop_labels": reader.drop_labels, "series": reader.series}
+        return stream, form
     return None
 
 
@@ -67,24 +75,15 @@ def _topic(topic: str, channels: int, config: Path | None) -> Dataset:
     from pipeline.registry import registry_of
 
     settings = load_settings(config)
-    stream = stream_of(settings, topic)
-    form: dict[str, Any] = {"format": "auto"}
-    if stream is not None:
-        form = {
-            "format": stream.format,
-            "counter": stream.counter,
-            "gauge": stream.gauge,
-            "fields": stream.fields.chosen(),
-            "named": stream.channels,
-        }
-        channels = len(stream.channels) or channels
+    stream, form = form_of(settings, topic) or (None, {"format": "auto"})
+    channels = len(form.get("named", ())) or channels
     found = read_metrics(settings.kafka, topic, channels=channels, registry=registry_of(settings.registry), **form)
     place = _places(found)
     series = {
         name: Series(name, times, tuple(values.T), usual_step(np.sort(times)), place[name])
         for name, (times, values) in found.items()
     }
-    names = stream.channels if stream is not None and stream.channels else unnamed(channels)
+    names = form.get("named") or unnamed(channels)
     rows = sum(map(len, series.values()))
     as_what = f"as stream {stream.name} reads it" if stream is not None else "its format told by its content"
     line = f"topic {topic}: {rows:,} observations of {len(series):,} series, {as_what}"

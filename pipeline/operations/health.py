@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pipeline.operations.once import Once
 from pipeline.partition.home import Verdict
 from pipeline.steps.clock.event_time import told
 
@@ -61,6 +62,7 @@ class Health:
         self._came: dict[tuple[str, int], float] = {}
         self._apart: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
         self._stands: dict[tuple[str, int], str] = {}
+        self._once = Once()
         self._others: list[Wellness] = []
 
     def include(self, other: Wellness) -> None:
@@ -102,6 +104,11 @@ class Health:
             else:
                 self._in_pieces.pop((stream, partition), None)
 
+    def series(self, stream: str, partition: int, *, series: int, once: int) -> None:
+        """How many series a partition holds, and how many of them came once and never again."""
+        with self._lock:
+            self._once.tell(stream, partition, series, once)
+
     def clocks(self, stream: str, partition: int, apart: Sequence[tuple[str, int]]) -> None:
         """The series of a partition whose clock is far from its event time, farthest first, and by how many ms."""
         with self._lock:
@@ -124,6 +131,7 @@ class Health:
             self._came.pop(key, None)
             self._apart.pop(key, None)
             self._stands.pop(key, None)
+            self._once.forget(stream, partition)
 
     def notes(self) -> list[str]:
         """One line for each thing about the input that somebody should look at, and no worker can mend: it is well all the same."""
@@ -132,7 +140,7 @@ class Health:
             quiet: dict[str, float] = {}
             for (stream, _), at in self._came.items():
                 quiet[stream] = min(quiet.get(stream, now - at), now - at)
-            apart, stands = dict(self._apart), dict(self._stands)
+            apart, stands, once = dict(self._apart), dict(self._stands), self._once.found()
         lines = [
             f"{stream}: input ended, no record for {age / 60:.0f} min: see to its producers"
             for stream, age in quiet.items()
@@ -143,6 +151,7 @@ class Health:
             for (s, p), why in stands.items()
             if why
         ]
+        lines += [f"{stream}: {why}" for stream, why in once.items()]
         for (stream, partition), (count, named) in apart.items():
             lines += [f"{stream}[{partition}]: the clock of series {n[:200]!r} is {told(by)}" for n, by in named]
             if count > len(named):

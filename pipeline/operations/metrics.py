@@ -238,11 +238,12 @@ class WorkerMetrics:
         self.health.position(stream, partition, position, lag)
         self.progress.position(stream, partition, lag)
 
-    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
-        """How many series are held, in probation and out of it."""
+    def series(self, stream: str, partition: int, *, warming: int, live: int, once: int) -> None:
+        """How many series are held, in probation and out of it, and how many came once and never again."""
         self._series.labels(stream, str(partition), "warming").set(warming)
         self._series.labels(stream, str(partition), "live").set(live)
-        self.progress.series(stream, partition, warming=warming, live=live)
+        self.progress.series(stream, partition, warming=warming, live=live, once=once)
+        self.health.series(stream, partition, series=warming + live, once=once)
         self.presence.series(stream, partition, warming=warming, live=live)
 
     def open_alerts(self, stream: str, partition: int, alerts: Counts[tuple[Status, Severity]]) -> None:

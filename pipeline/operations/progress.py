@@ -6,6 +6,7 @@
     first alert               of each stream
     progress                  every 30 s in which records came: series, rate, lag, alerts
     series not at home        every minute, of each stream whose series are not where they belong
+    series never come again   every minute, of each stream most of whose series came once
 
 Told once per batch and checkpoint like the metrics (`pipeline.operations.metrics`), never per record. The clock is handed in.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable
 
 import structlog
 
+from pipeline.operations.once import Once
 from pipeline.partition.home import Verdict
 
 log = structlog.get_logger(__name__)
@@ -45,7 +47,9 @@ class Progress:
         self._lag: dict[tuple[str, int], int] = {}
         self._series: dict[tuple[str, int], tuple[int, int]] = {}
         self._homes: dict[tuple[str, int], Verdict] = {}
+        self._once = Once()
         self._warned: dict[str, float] = {}
+        self._warned_once: dict[str, float] = {}
 
     def batch(self, stream: str, counts: Counter[str]) -> None:
         """One batch: what happened how often."""
@@ -57,9 +61,10 @@ class Progress:
         if counts["alerts_firing"]:
             self._first(stream, "first alert")
 
-    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
-        """How many series are held, in probation and out of it."""
+    def series(self, stream: str, partition: int, *, warming: int, live: int, once: int) -> None:
+        """How many series are held, in probation and out of it, and how many came once and never again."""
         self._series[stream, partition] = (warming, live)
+        self._once.tell(stream, partition, warming + live, once)
 
     def homes(self, stream: str, partition: int, verdict: Verdict | None) -> None:
         """Whether the series of a partition are where they belong (None)."""
@@ -77,12 +82,14 @@ class Progress:
         self._lag.pop((stream, partition), None)
         self._series.pop((stream, partition), None)
         self._homes.pop((stream, partition), None)
+        self._once.forget(stream, partition)
 
     def tick(self, *, given: int, opened: int) -> None:
         """Call it about once a second, with how many partitions the group has given, and how many of them are open."""
         now = self._clock()
         self._tell_waiting(now, given, opened)
         self._tell_homes(now)
+        self._tell_once(now)
         if now - self._told >= EVERY:
             self._tell_progress(now - self._told)
             self._told = now
@@ -112,6 +119,12 @@ class Progress:
                 partition=worst,
                 why=str(found[worst]),
             )
+
+    def _tell_once(self, now: float) -> None:
+        for stream, why in self._once.found().items():
+            if now - self._warned_once.get(stream, -WARN_EVERY) >= WARN_EVERY:
+                self._warned_once[stream] = now
+                log.warning("series never come again", stream=stream, why=why)
 
     def _tell_progress(self, seconds: float) -> None:
         for stream, counts in self._counts.items():

@@ -23,8 +23,8 @@ class LoopMetrics(Protocol):
         """One checkpoint: its offset, bytes and seconds."""
         ...
 
-    def series(self, stream: str, partition: int, *, warming: int, live: int) -> None:
-        """How many series are held, in probation and out of it; with each checkpoint."""
+    def series(self, stream: str, partition: int, *, warming: int, live: int, once: int) -> None:
+        """How many series are held, in probation and out of it, and how many came once and never again; with each checkpoint."""
         ...
 
     def open_alerts(self, stream: str, partition: int, alerts: Counter[tuple[Status, Severity]]) -> None:
@@ -82,7 +82,7 @@ class Reports:
         if self._metrics is None:
             return
         warming = core.warming
-        self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming)
+        self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming, once=core.once)
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
         self._metrics.shadow(*self._of, None if (standing := core.standing) is None else standing.share)

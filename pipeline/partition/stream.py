@@ -48,6 +48,8 @@ from pipeline.steps.state import FORMAT, PartitionState
 from pipeline.steps.windows import SeriesWindows
 from producers.partitioning import hash_of
 
+NEVER_AGAIN = 3_600_000
+"""Milliseconds of the others' time after which a series that came once is taken for one that never comes again."""
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
 
@@ -246,6 +248,16 @@ class PartitionCore:
     def warming(self) -> int:
         """Series in their training part, in probation, or of which the judgement knows too little: no alert can come of them yet."""
         return len(self.state) - int(np.count_nonzero(self.learning.live(self.state)))
+
+    @property
+    def once(self) -> int:
+        """Series of which one observation came, and for `NEVER_AGAIN` none since: a label that is another in every record makes such."""
+        rows = self.state.rows()
+        if self.stream.model.kind == "table" or not len(rows):
+            return 0
+        windows = self.state.arrays["windows"][rows]
+        newest = np.quantile(windows["last"], 0.9)  # whatever some clocks say
+        return int(np.count_nonzero((windows["ordinal"] == 1) & (windows["last"] < newest - NEVER_AGAIN)))
 
     @property
     def standing(self) -> Standing | None:

@@ -75,8 +75,13 @@ def shown(settings: Settings) -> str:
 
 
 def as_toml(tables: dict[str, Any]) -> str:
-    """Settings to be written to a file, as TOML; durations and paths as people write them."""
-    return tomli_w.dumps(plain(tables))
+    """Settings to be written to a file, as TOML; durations and paths as people write them, lists of tables one after the other."""
+    plainly = plain(tables)
+    lists = {name: of for name, of in plainly.items() if isinstance(of, list) and of and isinstance(of[0], dict)}
+    texts = [tomli_w.dumps({name: of for name, of in plainly.items() if name not in lists})]
+    for name, of in lists.items():
+        texts += [tomli_w.dumps({name: table}).replace(f"[{name}]\n", f"[[{name}]]\n", 1) for table in of]
+    return "\n".join(text for text in texts if text)
 
 
 def masked_url(url: str) -> str:

@@ -12,6 +12,7 @@ A format that is set is quicker, and says more clearly what is wrong with a mess
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 
 import msgspec
 
@@ -58,7 +59,7 @@ def parser_of(value: bytes) -> Parser:
 
 def format_of(value: bytes) -> str:
     """Name of the format that a message has, unpacked; empty where none is known."""
-    start = value.lstrip()[:1]
+    start = value.removeprefix(BOM_UTF8).lstrip()[:1]
     if start == b"{":
         return _of_json(value)
     if start == b"[" or not start:

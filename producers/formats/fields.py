@@ -237,8 +237,10 @@ def _value_fields(row: _Row, fields: Fields, taken: set[str | None]) -> list[str
     labels = {row.find(name) for name in fields.labels}
     found = [n for n, c in row.of.items() if _is_number(c) and n not in taken and n not in labels and not _is_id(n, c)]
     if not found:
+        texts = tuple(n for n, c in row.of.items() if n not in taken and isinstance(c, str) and NUMBER.fullmatch(c))
+        but = f": {_listed(texts)} would be one, written as a text" if texts else ""
         raise Unusable(
-            Reason.WRONG_TYPE, "no field of it is a number that could be a value; see the stream's fields.values"
+            Reason.WRONG_TYPE, f"no field of it is a number that could be a value; see the stream's fields.values{but}"
         )
     return found
 

@@ -43,7 +43,7 @@ _TRUE, _FALSE = ("t", "T", "true", "True", "TRUE"), ("f", "F", "false", "False",
 def parse(value: bytes) -> Parsed:
     """Points of all lines. Raises Unusable where no line is one of the protocol; single bad lines are refused points."""
     try:
-        text = value.decode()
+        text = value.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unusable(Reason.UNDECODABLE, f"not UTF-8: {error.reason}") from None
     if text.lstrip().startswith("{"):

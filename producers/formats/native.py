@@ -96,8 +96,6 @@ class Reader(Generic[Item]):
 
     def _packed(self, value: bytes) -> Item:
         plain = unpacked(value)
-        if plain.startswith(GZIP):
-            raise Unusable(Reason.UNDECODABLE, "gzip within gzip")
         try:
             return self.decode(plain)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

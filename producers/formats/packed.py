@@ -30,4 +30,6 @@ def unpacked(value: bytes) -> bytes:
         left = inflate.unused_data
         if not left.startswith(GZIP):
             break  # padding, as gzip itself takes it
+    if out.startswith(GZIP):
+        raise Unusable(Reason.UNDECODABLE, "gzip within gzip: pack it once")
     return out

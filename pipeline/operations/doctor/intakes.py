@@ -13,7 +13,7 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding, counted
-from pipeline.operations.preview import Preview
+from pipeline.operations.previewing.preview import Preview
 from pipeline.registry import registry_of
 from pipeline.settings import IntakeSettings, Settings
 from producers.errors import RegistryError
@@ -103,14 +103,17 @@ def _standing(settings: Settings, intake: IntakeSettings, admin: AdminClient, ra
 
 def _records(settings: Settings, intake: IntakeSettings, topic: str) -> Iterator[Finding]:
     """What the newest records of a raw topic become."""
-    what, look = (
-        f"intake {intake.name}",
-        Preview(
-            intake.format,
-            fields=intake.fields.chosen(),
-            registry=registry_of(settings.registry),
-            channels=intake.channels,
-        ),
+    what = f"intake {intake.name}"
+    stream = next((stream for stream in settings.streams if stream.name == intake.stream), None)
+    look = Preview(
+        intake.format,
+        counter=stream.counter if stream is not None else (),
+        gauge=stream.gauge if stream is not None else (),
+        fields=intake.fields.chosen(),
+        registry=registry_of(settings.registry),
+        named=intake.channels,
+        drop_labels=intake.drop_labels,
+        series=intake.series,
     )
     for batch in read_to_the_end(settings.kafka, topic, newest=NEWEST):
         look.take(batch)
@@ -119,6 +122,8 @@ def _records(settings: Settings, intake: IntakeSettings, topic: str) -> Iterator
         (reason, detail), _ = max(look.letters.items(), key=lambda item: len(item[1]))
         told = f"{bad:,} of the {look.records:,} newest records of {topic} would be dead letters ({reason}: {detail[:100]})"
         yield Finding(what, "warning", f"{told}; `tidewatch formats kafka:{topic}` shows what they are")
+    for text in look.suspicions:
+        yield Finding(what, "warning", f"{topic}: {text}")
     pieces = [name for name, seen in look.series.items() if len(seen.partitions) > 1]
     if intake.share and pieces:
         told = f"share is set, and {len(pieces):,} of {len(look.series):,} series of {topic} lie in several partitions ({pieces[0][:80]!r})"

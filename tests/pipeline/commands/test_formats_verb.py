@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tomllib
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from pipeline.cli import create_cli
-from pipeline.operations.preview import Preview
+from pipeline.offline.opening import open_data
+from pipeline.operations.previewing.preview import Preview
 from pipeline.steps.batches import RecordBatch
+from producers.datasets import Layout
 from producers.records import Observation, encode
 
 T = 1_714_564_800_000
@@ -79,7 +82,7 @@ def test_a_binary_message_with_line_breaks_in_it_is_whole(run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("formats", "missing"), "missing"),
+        (("formats", "missing"), "there is no file missing; if it is a topic, write kafka:missing"),
         (("formats", "in", "--format", "excel"), "unknown input format 'excel'; choose one of native"),
         (("init", "topic"), "init reads a topic: write kafka:topic"),
     ],
@@ -108,7 +111,7 @@ def test_settings_are_written_for_a_topic_that_is_there(kafka: str, run, tmp_pat
     admin.create_topics([NewTopic("Web.Metrics.observations", 2, 1)])["Web.Metrics.observations"].result()
     producer = Producer({"bootstrap.servers": kafka, "log_level": 0, "partitioner": "murmur2_random"})
     for i in range(50):
-        producer.produce("Web.Metrics.observations", b"m value=%d %d" % (i, (T + i) * 10**6), key="m")
+        producer.produce("Web.Metrics.observations", b"m value=%d %d" % (i % 7, (T + i) * 10**6), key="m")
     assert producer.flush(20) == 0
     (line,) = (line for line in told(run, "kafka:Web.Metrics.observations", "--brokers", kafka) if "series" in line)
     assert (line["series"], line["observations"], line["keys"]) == ("m", 50, ["m"])
@@ -131,8 +134,58 @@ def test_objects_of_ones_own_fields_are_shown_the_way(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
     file.write_text('{"ts": 1714564800000, "host": "a", "cpu": 1}\n{"ts": 1714564801000, "host": "a", "cpu": 2}\n')
     seen = CliRunner().invoke(create_cli(), ["formats", str(file)]).output
-    assert "see them read by their names and types: --format json" in seen
+    assert "read as objects of your own fields they would become 2 observations of 1 series: --format json" in seen
     assert "set format" not in seen
     seen = CliRunner().invoke(create_cli(), ["formats", str(file), "--format", "json"]).output
     assert 'read with format = "json"' in seen
     assert 'cpu{host="a"}' in seen
+
+
+def test_objects_that_look_like_a_known_format_are_shown_the_way_too(run, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text('{"ts": 1714564800, "host": "a", "metrics": {"cpu": 1, "mem": 2}}')
+    assert "they would become 2 observations of 2 series: --format json" in run("formats", "own").stdout
+    (tmp_path / "two").write_bytes(b'[{"series":"a"}]')
+    assert "--format json" not in run("formats", "two").stdout
+
+
+def test_what_is_hardly_meant_is_told(run, tmp_path: Path) -> None:
+    (tmp_path / "net").write_text("".join(f"net,host=a recv={10**9 + 7 * i}i {T + 10_000 * i}\n" for i in range(40)))
+    assert 'warning: values that only ever rise: net_recv; if they count, set the stream\'s counter = ["net_recv"]' in (
+        text := run("formats", "net").stdout
+    )
+    assert 'set format = "influx"' in text
+    assert [r["warning"][:21] for r in told(run, "net") if "warning" in r] == ["values that only ever"]
+
+
+@pytest.mark.kafka
+def test_a_topic_without_keys_gets_an_intake_and_its_counters_are_named(kafka: str, run, tmp_path: Path) -> None:
+    """What `init` writes is not what would be judged in pieces; what its verbs then say is what the intake makes of it."""
+    topic = f"keyless.of.init-{time.time_ns()}"
+    name = topic.replace(".", "-")
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result()
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0})
+    for i in range(120):
+        line = f"net,host=a,pod=p{i // 40} recv={5 * i}i,load={i % 7} {(T + 1000 * i) * 10**6}"
+        producer.produce(topic, line, partition=i % 3)
+    assert producer.flush(20) == 0
+    done = run("init", f"kafka:{topic}", "--brokers", kafka)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "tidewatch.toml").read_text()
+    assert text.count("[[") == 2  # tables that others can be set beside by hand
+    stream = {
+        "name": name, "topic": f"{name}.observations", "model": f"{name}.tidewatch",
+        "counter": ["net_recv"],
+    }  # fmt: skip
+    intake = {"stream": name, "topics": [topic], "format": "influx"}
+    assert tomllib.loads(text) == {"kafka": {"brokers": kafka}, "streams": [stream], "intake": [intake]}
+    assert "not at home" not in done.output
+    (tmp_path / "tidewatch.toml").write_text(text + 'drop_labels = ["pod"]\n')
+    names = {f'net_{field}{{host="a"}}' for field in ("recv", "load")}
+    told_of = {r["series"]: r["kind"] for r in told(run, f"kafka:{topic}") if "series" in r}
+    assert told_of == dict.fromkeys(names, "gauge") | {'net_recv{host="a"}': "counter"}
+    assert not any("warning" in r for r in told(run, f"kafka:{topic}"))
+    series = open_data(f"kafka:{topic}", Layout()).series()
+    assert series.keys() == names
+    assert np.array_equal(series['net_load{host="a"}'].timestamps, T + 1000 * np.arange(120))
+    assert set(series['net_recv{host="a"}'].values[0]) == {5.0}

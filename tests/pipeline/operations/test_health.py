@@ -131,3 +131,14 @@ def test_event_time_that_stands_though_nothing_comes_is_noted_with_why() -> None
     assert metrics.health.problems() == []
     metrics.stands("taxi", 3, "")
     assert metrics.health.notes() == []
+
+
+def test_series_that_come_once_and_never_again_are_a_note_and_no_fault_of_the_workers() -> None:
+    health = Health()
+    health.series("shops", 0, series=150, once=149)
+    assert [note.partition(",")[0] for note in health.notes()] == [
+        "shops: 149 of 150 series came once and not again for an hour"
+    ]
+    assert health.problems() == []
+    health.forget("shops", 0)
+    assert health.notes() == []

@@ -99,7 +99,7 @@ def test_a_partition_given_away_leaves_no_gauge_behind() -> None:
     metrics = WorkerMetrics(registry)
     metrics.checkpoint("taxi", 0, 100, 5_000, 0.01)
     metrics.position("taxi", 0, 90, 120)
-    metrics.series("taxi", 0, warming=3, live=4)
+    metrics.series("taxi", 0, warming=3, live=4, once=0)
     metrics.waiting("taxi", 0, True, "state store")
     metrics.open_alerts("taxi", 0, Counter({("firing", "info"): 1}))
     assert value(registry, "tidewatch_lag_records", partition="0") == 30

@@ -80,7 +80,7 @@ def test_a_line_every_half_minute_in_which_something_came_and_none_otherwise() -
     progress.batch("taxi", Counter())
     for partition, lag in ((0, 5), (1, 7)):
         progress.position("shops", partition, lag)
-        progress.series("shops", partition, warming=1, live=10 + partition)
+        progress.series("shops", partition, warming=1, live=10 + partition, once=0)
     with capture_logs() as lines:
         clock.now += EVERY - 1
         progress.tick(given=2, opened=2)
@@ -120,3 +120,24 @@ def test_series_that_are_not_at_home_are_told_once_a_minute_for_a_stream_until_t
         clock.now += 2 * WARN_EVERY
         progress.tick(given=2, opened=2)
     assert sum(line["event"] == "series not at home" for line in lines) == 2
+
+
+def test_a_stream_most_of_whose_series_come_once_is_told_once_a_minute_until_they_are_gone() -> None:
+    """It looked well: records came, none was scored, and nothing said so."""
+    clock = Clock()
+    progress = Progress(clock)
+    with capture_logs() as lines:
+        progress.series("shops", 0, warming=150, live=0, once=149)
+        progress.series("shops", 1, warming=20, live=80, once=1)
+        progress.series("taxi", 0, warming=400, live=100, once=250)  # not more than half
+        progress.series("kdd", 0, warming=99, live=0, once=99)  # few
+        for _ in range(int(WARN_EVERY) + 1):
+            progress.tick(given=4, opened=4)
+            clock.now += 1
+        told = [line for line in lines if line["event"] == "series never come again"]
+        assert [line["stream"] for line in told] == ["shops"] * 2
+        assert told[0]["why"].startswith("150 of 250 series came once and not again for an hour")
+        progress.forget("shops", 0)
+        clock.now += 2 * WARN_EVERY
+        progress.tick(given=3, opened=3)
+    assert sum(line["event"] == "series never come again" for line in lines) == 2

@@ -172,6 +172,11 @@ def test_what_is_shown_can_be_read_again_and_holds_no_secret(file: Path, monkeyp
 def test_settings_written_as_toml_are_read_back(tmp_path: Path) -> None:
     (path := tmp_path / "t.toml").write_text(as_toml({"worker": {"checkpoint_every": timedelta(seconds=1.5)}}))
     assert load_settings(path).worker.checkpoint_every == timedelta(seconds=1.5)
+    streams = [{"name": n, "model": f"{n}.tidewatch", "alerts": {"hold": "10m"}} for n in ("one", "two")]
+    path.write_text(text := as_toml({"streams": streams, "kafka": {"brokers": "a:1"}}))
+    assert [s.name for s in load_settings(path).streams] == ["one", "two"]
+    assert load_settings(path).streams[1].alerts.hold == timedelta(minutes=10)
+    assert text.count("[[streams]]\n") == 2  # another can be set beside them by hand
 
 
 @pytest.mark.parametrize(

@@ -137,4 +137,6 @@ def test_members_of_gzip_are_one_value_and_a_bomb_ends_at_the_limit() -> None:
     for damaged in (gzip.compress(b"abc")[:-4], b"\x1f\x8bxyz", gzip.compress(b"abc")[:12] + b"\xff\xff\xff"):
         with pytest.raises(Unusable, match="damaged gzip"):
             unpacked(damaged)
-    assert decoded("native", gzip.compress(gzip.compress(b"{}")))[1] == ["gzip within gzip"]
+    assert decoded("auto", gzip.compress(gzip.compress(b"{}")))[1] == ["gzip within gzip: pack it once"]
+    assert format_of(b"\xef\xbb\xbf{}") == "native"  # it says what is wrong, and csv would not
+    assert decoded("native", gzip.compress(gzip.compress(b"{}")))[1] == ["gzip within gzip: pack it once"]

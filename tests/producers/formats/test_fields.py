@@ -86,6 +86,11 @@ def test_the_name_of_prometheus_makes_a_counter() -> None:
         ({"cpu": 1}, GUESS, "which field is its time cannot be told, no field is called timestamp"),
         ({"ts": T, "host": "a"}, GUESS, "no field of it is a number"),
         ({"ts": T}, GUESS, "no field of it is a number"),
+        (
+            {"ts": T, "host": "a", "temp": "20.5", "hum": "40"},
+            GUESS,
+            "see the stream's fields.values: 'temp', 'hum' would be one, written as a text",
+        ),
         ({"ts": True, "cpu": 1}, GUESS, "the time is True"),
         ({"ts": "2024-05-01T12:00:00", "cpu": 1}, GUESS, "names no time zone"),
         ({"ts": 5, "cpu": 1}, GUESS, "outside 1971 to 2200"),

@@ -33,6 +33,7 @@ SPECIFIED = [
     (b"\xe2\x9d\x84,\xc3\xa9=\xc3\xbc value=.5 1556813561", '❄{é="ü"}'),
     (b"m text=\"a,b=c d\\\"e\\\\\",v=1 1556813561", "m_v"),
     (b"m text=\"first\nsecond v=9 1\",v=1 1556813561", "m_v"),
+    (b"\xef\xbb\xbfm v=1 1556813561", "m_v"),
     (b"\n# a comment, with \"\n\n  m v=1 1556813561 \r\n", "m_v"),
 ]  # fmt: skip
 

@@ -14,15 +14,17 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import SettingsError
+from pipeline.operations.previewing import suspicions
 from pipeline.partition.home import Homes, Verdict, worst
 from pipeline.registry import learn_now
 from pipeline.steps.batches import RecordBatch
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from producers.batches import is_batch
-from producers.formats.base import Unusable
+from producers.formats.base import GAUGE, Unusable
 from producers.formats.detect import format_of
 from producers.formats.fields import Fields
+from producers.formats.naming import renamed
 from producers.formats.packed import unpacked
 from producers.formats.registry.client import Registry
 from producers.records import MAX_VALUE_BYTES
@@ -45,6 +47,8 @@ class SeriesSeen:
     values: tuple[float, ...] = ()
     partitions: set[int] = field(default_factory=set)
     keys: set[bytes | None] = field(default_factory=set)
+    points: list[tuple[int, float]] = field(default_factory=list)
+    """Times and values, of one channel."""
 
 
 class Preview:
@@ -69,7 +73,9 @@ class Preview:
         partitions: int = 1,
         fields: Fields | None = None,
         registry: Registry | None = None,
-        channels: Sequence[str] = (),
+        named: Sequence[str] = (),
+        drop_labels: Sequence[str] = (),
+        series: str = "",
     ) -> None:
         self.format = format
         self.records = 0
@@ -77,9 +83,10 @@ class Preview:
         self.series: dict[str, SeriesSeen] = {}
         self.letters: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.keyless = 0
-        self._decoder = Decoder("metric", len(channels) or 1, format=format, fields=fields, named=channels)
+        self._decoder = Decoder("metric", len(named) or 1, format=format, fields=fields, named=named)
         self._registry = registry
         self._kinds = Kinds(counter, gauge)
+        self._renamed = renamed(drop_labels, series)
         self._partitions = partitions
         self._homes: dict[int, Homes] = {}
 
@@ -98,6 +105,27 @@ class Preview:
         """Whether series are not where they belong."""
         return worst(self._homes.values())
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether an intake has to put series together."""
+        keyless = self._partitions > 1 and 2 * self.keyless > self.records
+        return keyless or (self.verdict is not None and self.verdict.in_pieces)
+
+    @property
+    def gauges(self) -> dict[str, list[tuple[int, float]]]:
+        """Times and values of those that are judged as they are, with one channel."""
+        return {name: s.points for name, s in self.series.items() if s.kind == KINDS[GAUGE] and len(s.values) == 1}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many observations each series has."""
+        return {name: s.observations for name, s in self.series.items()}
+
+    @property
+    def suspicions(self) -> list[str]:
+        """What is hardly meant as it would be read, a sentence each."""
+        return suspicions.told(self.gauges, self.counts)
+
     def take(self, batch: RecordBatch) -> None:
         """Messages of one partition. Raises RegistryError where the schema registry that they need cannot be asked."""
         learn_now(self._decoder, batch, self._registry)
@@ -110,11 +138,13 @@ class Preview:
         told = np.zeros(len(observations), np.uint8) if observations.kinds is None else observations.kinds
         keys = [batch.keys[i] for i in np.searchsorted(batch.offsets, observations.offsets).tolist()]
         values, times = observations.values.tolist(), observations.timestamps.tolist()
-        for i, name in enumerate(observations.series):
+        names = observations.series if self._renamed is None else self._renamed(observations.series)
+        for i, name in enumerate(names):
             kind = KINDS[int(self._kinds.of_series(name, told[i : i + 1])[0])]
             seen = self.series.setdefault(name, SeriesSeen(kind))
             seen.kind, seen.timestamp, seen.values = kind, times[i], tuple(values[i])
             seen.observations += 1
+            seen.points.append((times[i], values[i][0]))
             seen.partitions.add(batch.partition)
             if len(seen.keys) < 3:
                 seen.keys.add(keys[i])

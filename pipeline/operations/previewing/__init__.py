@@ -1,0 +1,1 @@
+"""What the messages of a topic would become, before a stream reads them, and what of it is hardly meant."""
