@@ -24,7 +24,7 @@ from pipeline.dashboard.heard import Heard, Listener, WorkerLook
 from pipeline.errors import StoreError, TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
-from pipeline.kafka.offsets import Offsets
+from pipeline.kafka.offsets import Bounds, Offsets
 from pipeline.operations.desk import when_silent
 from pipeline.partition.deciding.decisions import Decision, Lift, Silence, decode_decision
 from pipeline.partition.stores.presence import ReplayWord
@@ -43,8 +43,8 @@ QUIET = 300.0
 
 
 class PartitionLook(msgspec.Struct, frozen=True):
-    """One partition; None where it is not known. `stored_for` and `came_for`: s since its offset, and its log's end, were seen to move; `waits_for`:
-    s for which records have waited without a checkpoint.
+    """One partition; None where it is not known. `lag`: records that no checkpoint is behind of; `stored_for` and `came_for`: s since its offset, and its
+    log's end, were seen to move; `waits_for`: s for which records have waited without a checkpoint while there were workers.
     """
 
     partition: int
@@ -71,7 +71,8 @@ class StreamLook(msgspec.Struct, frozen=True):
     rate: float | None
     coming: float | None
     silences: list[dict[str, Any]]
-    decisions: int
+    decisions: int | None
+    """How many there are; None: the store has not said it."""
     scores: str
     """The score topic; empty: none."""
     live: int | None = None
@@ -108,9 +109,9 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Kafka:
-    """What Kafka said: partition -> end of the log, by stream; None of a stream whose topic is not there."""
+    """What Kafka said: partition -> where its log begins and ends, by stream; None of a stream whose topic is not there."""
 
-    ends: Mapping[str, Mapping[int, int] | None]
+    logs: Mapping[str, Mapping[int, Bounds] | None]
     members: tuple[str, ...]
     error: str = ""
 
@@ -141,8 +142,8 @@ class Overview:
         try:
             heard = await self._listener.heard(self._clock())
             for stream in self._settings.streams:
-                ends = kafka.ends.get(stream.name)
-                stored[stream.name] = {p: at for p in ends or () if (at := await self._store.progress(stream.name, p))}
+                logs = kafka.logs.get(stream.name)
+                stored[stream.name] = {p: at for p in logs or () if (at := await self._store.progress(stream.name, p))}
                 await self._read_decisions(stream.name)
         except StoreError as error:
             store_error = str(error)
@@ -157,17 +158,16 @@ class Overview:
         try:
             if self._admin is None:
                 self._admin = connect_admin(kafka)
-            offsets, ends = Offsets(self._admin, kafka), dict[str, Mapping[int, int] | None]()
+            offsets, logs = Offsets(self._admin, kafka), dict[str, Mapping[int, Bounds] | None]()
             for stream in self._settings.streams:
                 facts = topics.describe(self._admin, kafka, [stream.input_topic]).get(stream.input_topic)
-                bounds = offsets.bounds(stream.input_topic, range(facts.partitions)) if facts else {}
-                ends[stream.name] = {p: b.end for p, b in bounds.items()} if facts else None
-            return _Kafka(ends, offsets.group(self._settings.worker.group).members)
+                logs[stream.name] = offsets.bounds(stream.input_topic, range(facts.partitions)) if facts else None
+            return _Kafka(logs, offsets.group(self._settings.worker.group).members)
         except TidewatchError as error:
             return _Kafka({}, (), str(error))
 
     async def _read_decisions(self, stream: str) -> None:
-        newest, known = await self._store.newest_decision(stream), self._decided.get(stream, (0, []))
+        newest, known = await self._store.newest_decision(stream), self._decided.get(stream, (-1, []))
         if newest != known[0]:
             bodies = await self._store.decisions(stream)
             self._decided[stream] = newest, [decode_decision(b, s) for s, b in sorted(bodies.items())]
@@ -181,34 +181,24 @@ class Overview:
         now: float,
         heard: Heard,
     ) -> StreamLook:
-        ends = kafka.ends.get(stream.name)
-        looks = [self._partition(stream.name, p, end, stored.get(p), now) for p, end in sorted((ends or {}).items())]
+        logs = kafka.logs.get(stream.name)
+        seen = {p: self._seen.setdefault((stream.name, p), _Seen()) for p in logs or ()}
+        if not kafka.members:
+            for one in seen.values():
+                one.waiting_at = None
+        looks = [
+            _partition(seen[p], p, at, stored.get(p), now, asked=not store_error)
+            for p, at in sorted((logs or {}).items())
+        ]
         lags = [look.lag for look in looks if look.lag is not None]
         scored, came = self._rates(stream.name, [look.partition for look in looks])
-        verdict, why = _verdict(stream, kafka, store_error, looks, topic_is_there=ends is not None)
-        _, decisions = self._decided.get(stream.name, (0, []))
+        verdict, why = _verdict(stream, kafka, store_error, looks, topic_is_there=logs is not None)
+        _, decisions = self._decided.get(stream.name, (0, None))
         return StreamLook(
             stream.name, verdict, why, stream.input_topic, looks, sum(lags) if lags else None, scored, came,
-            _silences(decisions), len(decisions), stream.score_topic,
+            _silences(decisions or []), None if decisions is None else len(decisions), stream.score_topic,
             *heard.series(stream.name), heard.replays.get(stream.input_topic, []),
         )  # fmt: skip
-
-    def _partition(self, stream: str, partition: int, end: int, at: Progress | None, now: float) -> PartitionLook:
-        seen = self._seen.setdefault((stream, partition), _Seen())
-        offset = None if at is None else at.offset
-        if offset != seen.offset:
-            seen.offset, seen.offset_at = offset, now
-        if end != seen.end:
-            seen.end, seen.end_at = end, now
-        if offset is not None:
-            seen.history = [*seen.history[-12:], (now, offset, end)]
-        lag = None if offset is None else max(end - offset, 0)
-        if not lag or seen.offset_at == now:
-            seen.waiting_at = now if lag else None
-        elif seen.waiting_at is None:
-            seen.waiting_at = now
-        waits = 0.0 if seen.waiting_at is None else now - seen.waiting_at
-        return PartitionLook(partition, offset, end, lag, now - seen.offset_at, now - seen.end_at, waits)
 
     def _rates(self, stream: str, partitions: list[int]) -> tuple[float | None, float | None]:
         scored = came = 0.0
@@ -220,6 +210,26 @@ class Overview:
                 scored += max(history[-1][1] - history[0][1], 0) / seconds
                 came += max(history[-1][2] - history[0][2], 0) / seconds
         return (scored, came) if known else (None, None)
+
+
+def _partition(
+    seen: _Seen, partition: int, log: Bounds, at: Progress | None, now: float, *, asked: bool
+) -> PartitionLook:
+    """What is to be said of a partition, and remembered for the next look; `asked`: the store answered."""
+    offset, end = None if at is None else at.offset, log.end
+    if offset != seen.offset:
+        seen.offset, seen.offset_at = offset, now
+    if end != seen.end:
+        seen.end, seen.end_at = end, now
+    if offset is not None:
+        seen.history = [*seen.history[-12:], (now, offset, end)]
+    lag = max(end - (log.first if offset is None else offset), 0) if asked else None
+    if not lag or seen.offset_at == now:
+        seen.waiting_at = now if lag else None
+    elif seen.waiting_at is None:
+        seen.waiting_at = now
+    waits = 0.0 if seen.waiting_at is None else now - seen.waiting_at
+    return PartitionLook(partition, offset, end, lag, now - seen.offset_at, now - seen.end_at, waits)
 
 
 async def watch(overview: Overview, board: Board) -> None:
@@ -250,6 +260,8 @@ def _verdict(
         return "no worker", "nobody works on it: start `tidewatch worker`; what comes waits in Kafka"
     if store_error:
         return "store away", store_error
+    if not any(look.end for look in looks):
+        return "quiet", f"nothing has come yet: topic {stream.input_topic} is empty"
     if any(look.offset is None and look.end for look in looks):
         return "starting", "workers are there, and not every partition has a checkpoint yet"
     behind = [look for look in looks if look.lag]
@@ -262,7 +274,7 @@ def _verdict(
         )
     if sum(look.lag or 0 for look in behind) > 10_000:
         return "behind", f"{sum(look.lag or 0 for look in behind):,} records wait to be scored"
-    if looks and all((look.came_for or 0) > QUIET for look in looks):
+    if not behind and all((look.came_for or 0) > QUIET for look in looks):
         return "quiet", f"all is scored, and nothing came for {min(look.came_for or 0 for look in looks) / 60:.0f} min"
     return "live", "what comes is scored"
 

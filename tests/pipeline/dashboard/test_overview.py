@@ -13,6 +13,7 @@ from pipeline.dashboard.acting import Wish, what, wish
 from pipeline.dashboard.heard import SILENT
 from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError, TidewatchError
+from pipeline.kafka.offsets import Bounds
 from pipeline.operations.desk import told
 from pipeline.partition.deciding.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
 from pipeline.partition.stores.presence import Presence, Replaying
@@ -54,6 +55,7 @@ class World(Overview):
 
     def __init__(self) -> None:
         self.now, self.store, self.ends, self.members, self.error = 0.0, Store(), {0: 0, 1: 0}, ("w@h",), ""
+        self.begins = 0
         settings = Settings.model_validate({"streams": [{"name": "web", "model": "m"}]})
         super().__init__(settings, self.store, clock=lambda: self.now)  # type: ignore[arg-type]
 
@@ -62,7 +64,8 @@ class World(Overview):
 
         if self.error:
             return _Kafka({}, (), str(BrokerError(self.error)))
-        return _Kafka({"web": self.ends}, self.members)
+        logs = None if self.ends is None else {p: Bounds(self.begins, end) for p, end in self.ends.items()}
+        return _Kafka({"web": logs}, self.members)
 
     async def seen(self, at: float) -> StreamLook:
         self.now = at
@@ -77,9 +80,12 @@ def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 async def test_each_word_is_said_for_its_reason(world: World) -> None:
-    assert (await world.seen(0)).verdict == "live"  # two empty partitions need no checkpoint
+    look = await world.seen(0)  # two empty partitions need no checkpoint
+    assert (look.verdict, look.lag, look.decisions) == ("quiet", 0, 0)
+    assert look.why == "nothing has come yet: topic web.observations is empty"
     world.ends = {0: 100, 1: 0}
-    assert (await world.seen(5)).verdict == "starting"
+    look = await world.seen(5)
+    assert (look.verdict, look.lag) == ("starting", 100)  # all of it waits
     world.store.offsets = {0: 60}
     look = await world.seen(10)
     assert (look.verdict, look.lag) == ("live", 40)
@@ -97,6 +103,23 @@ async def test_each_word_is_said_for_its_reason(world: World) -> None:
     assert ((await world.look()).store, (await world.seen(9 + QUIET)).verdict) == ("Redis is away", "store away")
     world.error = "no broker answers"
     assert ((await world.look()).kafka, (await world.seen(10 + QUIET)).verdict) == ("no broker answers", "Kafka away")
+
+
+async def test_what_waited_while_nobody_worked_makes_nobody_stuck_who_comes(world: World) -> None:
+    world.ends, world.begins, world.members = {0: 100}, 40, ()
+    look = await world.seen(0)
+    assert (look.verdict, look.lag) == ("no worker", 60)
+    world.store.offsets = {0: 50}
+    assert (await world.seen(10 * STUCK)).lag == 50
+    world.members = ("w@h",)
+    assert (await world.seen(11 * STUCK)).verdict == "live"
+    assert (await world.seen(12 * STUCK + 1)).verdict == "stuck"
+
+
+async def test_what_was_not_asked_for_is_not_known(world: World) -> None:
+    world.ends, world.store.away = {0: 100}, "Redis is away"
+    look = await world.seen(0)
+    assert (look.lag, look.decisions, look.verdict) == (None, None, "store away")
 
 
 async def test_a_topic_that_is_not_there_is_said(world: World) -> None:
