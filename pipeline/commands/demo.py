@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
-        out: Annotated[Path, typer.Option(help="Folder for pictures, report, models and logs.")] = Path("out/demo"),
+        out: Annotated[Path, typer.Option(help="Folder for report, models and logs.")] = Path("out/demo"),
         workers: Annotated[int, typer.Option(min=1, max=16, help="Faust worker processes.")] = 2,
         speed: Annotated[
             str, typer.Option(help="How much faster than it was recorded: 3600x; max does not wait.")

@@ -1,4 +1,4 @@
-"""What one stream of the demo came to: the facts that terminal, pictures and page all show."""
+"""What one stream of the demo came to: the facts that terminal and page both show."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _run(options: Options, view: View, facts: Facts, stack: ExitStack) -> None:
         results = _evaluate(options, settings, data, models, alerts)
         report = _report(options, results, models, facts, view)
     view.say(f"\n{facts.sentence()}")
-    view.say(f"The pictures and the whole report: [bold]{report}[/]")
+    view.say(f"The report, with pictures to zoom into: [bold]{report}[/]")
     if options.keep:
         _keep(config, children, view)
 
@@ -313,11 +313,8 @@ def _report(
     options: Options, results: Sequence[StreamResult], models: Mapping[str, Model], facts: Facts, view: View
 ) -> Path:
     from pipeline.demo.page import write_page
-    from pipeline.demo.pictures import draw
     from pipeline.demo.summary import print_summary
 
-    for result in results:
-        draw(result, options.out / f"{result.stream.name}.png")
     print_summary(results, view.console)
     return write_page(options.out / "report.html", results, models, facts)
 

@@ -1,4 +1,4 @@
-"""The scores topic as columns, for pictures and for counting rows; read once, when the replay is over."""
+"""The scores topic as columns, for the report and for counting rows; read once, when the replay is over."""
 
 from __future__ import annotations
 

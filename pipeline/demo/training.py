@@ -50,7 +50,7 @@ def train(stream: DemoStream, data: Dataset, path: Path, on_step: Callable[[Step
 
 
 def score_topic(stream: DemoStream) -> str:
-    """Where the stream's scores are published; switched on for the pictures."""
+    """Where the stream's scores are published; switched on for the report."""
     return f"{stream.name}.scores"
 
 
