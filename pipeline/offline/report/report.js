@@ -2,9 +2,9 @@
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("data").textContent);
-  const LINES = ["accent", "found", "false", "warning", "info", "quiet"];
+  const LINES = ["text", "found", "false", "warning", "info", "quiet"];
   const MARKS = ["critical", "found", "false", "warning", "info", "accent", "missed", "quiet"];
-  const STROKES = { score: "text", level: "critical", quiet: "quiet" };
+  const STROKES = { expected: "accent", low: "accent", high: "accent", score: "accent", level: "quiet", quiet: "quiet" };
   const HEIGHT = { values: 260, scores: 130 };
 
   const charts = [];
@@ -29,7 +29,7 @@
     const bands = chart.lines.flatMap((one, i) => (one.kind === "low" ? [{ series: [i + 2, i + 1], fill: colour("band") }] : []));
     const top = chart.lines.reduce((most, one) => one.y.reduce((a, v) => (finite(v) && v > a ? v : a), most), 2);
     const plot = new uPlot({
-      width: element.clientWidth, height: HEIGHT[chart.kind],
+      width: element.clientWidth, height: HEIGHT[chart.kind], padding: PADDING,
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "UTC"),
       scales: { x: { time: chart.time }, y: chart.kind === "scores" ? { range: [0, 1.05 * Math.min(top, 1e6)] } : { range: (u, low, high) => span(low, high) } },
       axes: axes(), series, bands,
@@ -49,11 +49,15 @@
   }, { rootMargin: "600px" });
   all.forEach((element) => seen.observe(element));
   addEventListener("resize", () => { for (const c of charts) c.plot.setSize({ width: c.element.clientWidth, height: c.plot.height }); });
-  document.querySelectorAll("[data-zoom]").forEach((row) => row.addEventListener("click", () => {
+  const zoomTo = (row) => {
     const [section, from, to] = JSON.parse(row.dataset.zoom);
     const place = document.getElementById(section);
     place.querySelectorAll(".chart").forEach(draw);
     place.scrollIntoView({ behavior: "smooth" });
     for (const c of charts) if (c.key === section) c.plot.setScale("x", { min: from, max: to });
-  }));
+  };
+  document.querySelectorAll("[data-zoom]").forEach((row) => {
+    row.addEventListener("click", () => zoomTo(row));
+    row.addEventListener("keydown", (event) => { if (event.key === "Enter") zoomTo(row); });
+  });
 })();

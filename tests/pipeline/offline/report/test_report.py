@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
 
 from pipeline.offline import alert_list
@@ -85,3 +86,18 @@ async def test_it_draws_in_a_browser_and_the_names_stay_names(report: Path) -> N
         assert await tab.locator(".chart canvas").count() == 2
         assert await tab.title() == "Tidewatch: d"
         assert tab.problems == []
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
+async def test_it_fits_the_screen_obeys_the_keyboard_and_axe_finds_nothing(
+    report: Path, width: int, theme: str
+) -> None:
+    async with browser_page(report.as_uri(), width=width, height=844, color_scheme=theme, bypass_csp=True) as tab:
+        await tab.locator("tr.link").first.focus()
+        await tab.evaluate("scrollTo(0, 0)")
+        await tab.keyboard.press("Enter")
+        await tab.wait_for_function("scrollY > 0")  # there, as a click leads
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+        await tab.add_script_tag(path=AXE_FILE_PATH)
+        found = await tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found["violations"]] == []
