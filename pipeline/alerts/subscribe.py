@@ -103,7 +103,7 @@ class AlertSubscriber:
         remember: int = 100_000,
     ) -> None:
         self._kafka = kafka
-        self._topic = topic
+        self.topic = topic
         self._statuses = frozenset(statuses)
         self._streams = frozenset(streams)
         self._series = series
@@ -122,7 +122,7 @@ class AlertSubscriber:
         partitions = await asyncio.to_thread(self._prepare)
         self._consumer = consumer = aiokafka_consumer(
             self._kafka,
-            *([self._topic] if self._group else []),
+            *([self.topic] if self._group else []),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # of a partition that is new, or whose records expired before they were read
@@ -136,7 +136,7 @@ class AlertSubscriber:
                 await self._progress.open(consumer, partitions)
         except (KafkaError, TimeoutError) as error:
             await consumer.stop()
-            raise broker_error(f"subscribe to {self._topic}", error) from error
+            raise broker_error(f"subscribe to {self.topic}", error) from error
         except BaseException:
             await consumer.stop()
             raise
@@ -161,7 +161,7 @@ class AlertSubscriber:
             try:
                 batches = await consumer.getmany(timeout_ms=_POLL_MS)
             except KafkaError as error:
-                raise broker_error(f"read {self._topic}", error) from error
+                raise broker_error(f"read {self.topic}", error) from error
             for partition, records in batches.items():
                 for record in records:
                     alert = self._wanted(record)
@@ -176,7 +176,7 @@ class AlertSubscriber:
         try:
             alert = decode_alert(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("not an alert, skipped", topic=self._topic, partition=record.partition, offset=record.offset,
+            log.warning("not an alert, skipped", topic=self.topic, partition=record.partition, offset=record.offset,
                         reason=str(error))  # fmt: skip
             return None
         if not self._unrepeated(alert):
@@ -191,8 +191,8 @@ class AlertSubscriber:
     def _prepare(self) -> int:
         """See that the topic is there, and let a new group begin; how many partitions there are."""
         admin = connect_admin(self._kafka)
-        rights.require(admin, self._kafka, read=[self._topic], group=self._group or "")
-        (facts,) = topics.require(admin, self._kafka, [self._topic]).values()
+        rights.require(admin, self._kafka, read=[self.topic], group=self._group or "")
+        (facts,) = topics.require(admin, self._kafka, [self.topic]).values()
         if isinstance(self._progress, progress.InGroup):
             self._progress.begin(Offsets(admin, self._kafka), range(facts.partitions))
         return facts.partitions

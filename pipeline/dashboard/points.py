@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from pipeline.alerts.records import decode_score
+from pipeline.alerts.writer import names_of
 from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
@@ -47,6 +48,7 @@ class Points:
         self._names: dict[str, tuple[float, dict[str, int]]] = {}
         self._admin: Any = None
         self._decoders: dict[str, Decoder] = {}
+        self._channels: dict[str, tuple[str, ...]] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def names(self, stream: str, text: str) -> dict[str, Any]:
@@ -56,7 +58,9 @@ class Points:
         return {"of": len(known), "fitting": len(fitting), "names": fitting[:MAX_NAMES]}
 
     async def points(self, stream: str, series: str, newest: int = NEWEST) -> dict[str, Any]:
-        """Columns of a series' newest points, by event time, each with offset (`at`) and partition (`in`) of its observation. Raises TidewatchError where Kafka or the store is away."""
+        """Columns of a series' newest points, by event time, each with offset (`at`) and partition (`in`) of its observation; `channels`: their names where
+        the model file is here. Raises TidewatchError where Kafka or the store is away.
+        """
         own = configured(self._settings, stream)
         partition = (await self._known(stream)).get(series)
         newest = max(1, min(newest, 10 * NEWEST))
@@ -94,7 +98,16 @@ class Points:
         return {
             "stream": stream.name, "series": series, "topic": topic.name, "partition": partition,
             "source": "scores" if scores else "observations", "newest": newest, "points": found,
+            "channels": self._named(stream),
         }  # fmt: skip
+
+    def _named(self, stream: StreamSettings) -> tuple[str, ...]:
+        if stream.name not in self._channels:
+            names: tuple[str, ...] = ()
+            with suppress(TidewatchError):  # the file may lie where the workers are
+                names = names_of(load_model(stream.model))
+            self._channels[stream.name] = names
+        return self._channels[stream.name]
 
     def _scored(self, topic: str, partition: int, series: str, newest: int) -> Iterator[dict[str, Any]]:
         key = series.encode()

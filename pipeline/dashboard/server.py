@@ -27,6 +27,7 @@ from pipeline.dashboard.events import Streams, events
 from pipeline.dashboard.marks import marks
 from pipeline.dashboard.overview import Overview, watch
 from pipeline.dashboard.points import NEWEST, Points
+from pipeline.dashboard.reaching import watch_kafka
 from pipeline.dashboard.whatif import Trials
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
@@ -140,6 +141,8 @@ async def serving(
         if answers is not None:
             look = watch(Overview(answers.settings, store), board)
             beside.append(asyncio.create_task(look, name="dashboard overview"))
+        elif settings is not None:
+            beside.append(asyncio.create_task(watch_kafka(settings.kafka, subscriber.topic, board)))
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{bound}/", reading
         finally:

@@ -30,6 +30,8 @@ export function number(value) {
   return Number(value.toPrecision(5)).toLocaleString("en-US", { maximumSignificantDigits: 6 });
 }
 
+export const PADDING = [8, 30, 0, 0]; // px; half of the last tick's date hangs over the right edge
+
 // Axes of time (or of rows) and of values.
 export function axes(values) {
   const line = { grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, stroke: colour("quiet"), font: "11px system-ui" };

@@ -1,9 +1,9 @@
 // What somebody may do: look after an alert, silence a series for a while, close, say what an alert was or where one was missed; each is a decision
 // with a number, also `tidewatch ack ...`.
 
-import { html, useEffect, useRef, useState } from "./lib.js";
+import { html, Trouble, useEffect, useRef, useState } from "./lib.js";
 import { ask, decide, useKnown } from "./store.js";
-import { moment, prefer, preferences } from "./words.js";
+import { instant, moment, prefer, preferences, zone } from "./words.js";
 
 // Of these no level decides.
 const UNSAYABLE = new Set(["no data", "out of range"]);
@@ -64,11 +64,11 @@ export function SaidOf({ stream, series, alert = "" }) {
     ${undoing ? html`<${Dialog} doing="undo" stream=${stream} serial=${undoing} done=${() => { undo(null); setDone(done + 1); }} />` : null}</section>`;
 }
 
-const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+export const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 export function Dialog({ doing, stream, series = "", serial = 0, alert = "", range = null, done }) {
   const box = useRef(null);
-  const [name, setName] = useState(preferences.name), [why, setWhy] = useState(""), [minutes, setMinutes] = useState(60), [pattern, setPattern] = useState(series);
+  const [name, setName] = useState(preferences.name), [why, setWhy] = useState(""), [minutes, setMinutes] = useState("60"), [until, setUntil] = useState(""), [pattern, setPattern] = useState(series);
   const [from, setFrom] = useState(range ? typed(range[0]) : ""), [to, setTo] = useState(range ? typed(1000 * Math.ceil(range[1] / 1000)) : ""), [every, setEvery] = useState("");
   const [state, setState] = useState({});
   useEffect(() => { box.current.showModal(); }, []);
@@ -80,7 +80,7 @@ export function Dialog({ doing, stream, series = "", serial = 0, alert = "", ran
       const exact = pattern === series;
       const wish = doing === "missed" ? { do: "feedback", said: doing, series, at: from, until: to }
         : doing === "normal" || doing === "noise" ? { do: "feedback", said: doing, alert, every }
-          : { do: doing, series: pattern, exact, minutes, serial };
+          : { do: doing, series: pattern, exact, serial, ...(minutes ? { minutes: Number(minutes) } : { until: instant(until) }) };
       const { serial: made, at } = await decide({ stream, ...wish, why, by: name, wait: true });
       setState({ told: `Decision ${made}. ${at ? `All partitions have taken it.` : "It is in the list; partitions take it as soon as a worker is there."}` });
     } catch (error) { setState({ error: error.message }); }
@@ -90,12 +90,13 @@ export function Dialog({ doing, stream, series = "", serial = 0, alert = "", ran
       <h3>${DOING[doing].title}</h3>
       <p class="quiet">${DOING[doing].told}</p>
       ${doing !== "lift" && doing !== "undo" ? html`<label>series${doing === "silence" ? " (a name, or a pattern: *, ?)" : ""}<input value=${pattern} readonly=${doing !== "silence"} onInput=${(e) => setPattern(e.currentTarget.value)} required /></label>` : null}
-      ${doing === "silence" ? html`<label>for<select value=${String(minutes)} onChange=${(e) => setMinutes(Number(e.currentTarget.value))}>${Object.entries(FOR).map(([text, m]) => html`<option value=${String(m)}>${text}</option>`)}</select></label>` : null}
+      ${doing === "silence" ? html`<label>for<select value=${minutes} onChange=${(e) => setMinutes(e.currentTarget.value)}>${Object.entries(FOR).map(([text, m]) => html`<option value=${String(m)}>${text}</option>`)}<option value="">until …</option></select></label>` : null}
+      ${doing === "silence" && !minutes ? html`<label>until (${zone()})<input type="datetime-local" required value=${until} onInput=${(e) => setUntil(e.currentTarget.value)} /></label>` : null}
       ${doing === "missed" ? html`<label>from<input value=${from} required onInput=${(e) => setFrom(e.currentTarget.value)} /></label><label>to<input value=${to} required onInput=${(e) => setTo(e.currentTarget.value)} /></label>` : null}
       ${doing === "normal" || doing === "noise" ? html`<label>holds<select value=${every} onChange=${(e) => setEvery(e.currentTarget.value)}><option value="">at any time</option><option value="day">at this time of day</option><option value="week">at this time of the week</option></select></label>` : null}
       <label>why<input value=${why} maxlength="500" placeholder="a word for the others" onInput=${(e) => setWhy(e.currentTarget.value)} /></label>
       <label>who<input value=${name} maxlength="80" required autocomplete="username" onInput=${(e) => setName(e.currentTarget.value)} /></label>
-      ${state.error ? html`<p class="trouble" role="alert">${state.error}</p>` : null}
+      <${Trouble} text=${state.error} />
       ${state.told ? html`<p role="status">${state.told}</p>` : null}
       <p class="buttons">${state.told
         ? html`<button type="button" onClick=${() => box.current.close()}>Done</button>`

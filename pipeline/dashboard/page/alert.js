@@ -2,10 +2,10 @@
 
 import { Act, SaidOf } from "./acting.js";
 import { Chart } from "./chart.js";
-import { html, useEffect, useMemo, useState } from "./lib.js";
-import { address, change, useRoute } from "./route.js";
+import { html, Trouble, useEffect, useMemo, useState } from "./lib.js";
+import { address, change, show, stretch, useRoute } from "./route.js";
 import { ask, known, useKnown, useNow } from "./store.js";
-import { ago, clock, finite, lasting, moment, number, shares } from "./words.js";
+import { ago, end, finite, lasting, moment, number, shares } from "./words.js";
 
 const CHANNELS_SHOWN = 6;
 const BESIDE = 12;
@@ -45,24 +45,31 @@ export function Alert({ id, back }) {
       <h2>${last.series}</h2>
       <p class="sub"><span class="mark">${last.status}</span> <span>${last.severity}</span> <a href=${address("alerts", { stream: last.stream })}>${last.stream}</a>
         ${last.acknowledged ? html`<span>looked after by ${last.acknowledged}</span>` : null}${last.silenced ? html`<span>silenced</span>` : null}
-        <a href=${address("series", { stream: last.stream, s: last.series })}>series</a></p>
+        <a href=${address("series", { stream: last.stream, s: last.series, ...around(last) })}>series</a></p>
     </header>
     <p class="summary">${last.summary || `${last.kind || "unusual"} in ${last.series}`}</p>
     <dl class="tiles">
       <div><dt>what</dt><dd>${what(last)}</dd></div>
       <div><dt>how much</dt><dd>${much(last)}</dd></div>
-      <div><dt>since</dt><dd>${moment(last.starts_at)}<small>${ago(last.starts_at)}${lasted > 0 ? `, anomalous for ${lasting(lasted)}` : ""}${last.ends_at ? `, over at ${clock(last.ends_at)}` : ""}</small></dd></div>
+      <div><dt>since</dt><dd>${moment(last.starts_at)}<small>${ago(last.starts_at)}${lasted > 0 ? `, anomalous for ${lasting(lasted)}` : ""}${last.ends_at ? `, over at ${end(last.ends_at, last.starts_at)}` : ""}</small></dd></div>
       <div><dt>why</dt><dd>${why(last)}</dd></div>
     </dl>
     ${labels(last)}
     <${Act} record=${last} />
     <${SaidOf} stream=${last.stream} series=${last.series} alert=${last.id} />
-    ${trouble ? html`<p class="trouble" role="alert">${trouble}</p>` : null}
-    ${records ? html`<${Pictures} records=${records} record=${record} last=${last} points=${points} /><${Row} pinned=${pinned} records=${records} />` : html`<p class="loading">reading its records …</p>`}
+    <${Trouble} text=${trouble} />
+    ${records ? html`<${Pictures} records=${records} record=${record} last=${last} points=${points} range=${stretch(query)} /><${Row} pinned=${pinned} records=${records} />` : html`<p class="loading">reading its records …</p>`}
     ${records ? html`<${Life} records=${records} pinned=${pinned} />` : null}
+    ${records ? html`<${Decided} last=${last} onset=${records[0].evidence.offset} changed=${changed} />` : null}
     <${Beside} last=${last} />
     <details><summary>evidence and model</summary><${Facts} record=${pinned ?? records?.at(-1) ?? last} /></details>
   </article>`;
+}
+
+// The stretch of the series' view in which an alert is not small.
+function around(r) {
+  const from = Date.parse(r.starts_at), to = Date.parse(r.ends_at ?? r.as_of), room = Math.max(2 * (to - from), 100 * (r.evidence.interval_ms ?? 60_000));
+  return { from: Math.round(from - room), to: Math.round(to + room) };
 }
 
 // Most kinds say their direction themselves.
@@ -107,7 +114,7 @@ function channel(points, c) {
   return points.map((p) => ({ t: p.t, observed: p.values?.[c] ?? null, expected: p.expected?.[c] ?? null, lower: p.lower?.[c] ?? null, upper: p.upper?.[c] ?? null }));
 }
 
-function Pictures({ records, record, last, points }) {
+function Pictures({ records, record, last, points, range }) {
   const begins = Date.parse(last.starts_at), ends = Date.parse(last.ends_at ?? last.last_seen);
   const drawn = useMemo(() => {
     const own = stitched(records);
@@ -128,7 +135,7 @@ function Pictures({ records, record, last, points }) {
   return html`<div class="charts">${names.map(([c, name]) => {
     const of = channel(drawn, c), led = channels === 1 || last.peak?.channel === name;
     const peak = last.peak && led ? { t: Date.parse(last.peak.at), value: last.peak.observed, severity: last.severity } : null;
-    return html`<${Chart} key=${c} points=${of} spans=${spans} peak=${peak} group=${`alert-${last.id}`} height=${channels > 1 ? 180 : 260} label=${channels > 1 ? name : "observed, expected, and what is let pass"} />`;
+    return html`<${Chart} key=${c} points=${of} spans=${spans} peak=${peak} group="alert" range=${range} onrange=${show} height=${channels > 1 ? 180 : 260} label=${channels > 1 ? name : "observed, expected, and what is let pass"} />`;
   })}${channels > names.length ? html`<p class="quiet">${channels - names.length} more channels: the series has them all</p>` : null}
   ${pinnedNote(record, last)}</div>`;
 }
@@ -157,6 +164,22 @@ function Life({ records, pinned }) {
     ${i && r.sequence > records[i - 1].sequence + 1 ? html`<span class="quiet">${r.sequence - records[i - 1].sequence - 1} records between are not kept here</span>` : null}
     <button type="button" aria-pressed=${String(r === pinned)} onClick=${() => change({ at: r === pinned ? null : String(r.sequence) }, { quietly: true })}>
       <b>${r.change || r.reason}</b> ${r.status}, ${r.severity} <time datetime=${r.as_of}>${moment(r.as_of)}</time>${finite(r.score) ? ` score ${number(r.score)}` : ""}</button></li>`)}</ol>`;
+}
+
+// What was decided about its series while it was open, in whose words; feedback stands above.
+function Decided({ last, onset, changed }) {
+  const decided = useKnown((k) => k.look?.streams.find((s) => s.name === last.stream)?.decisions);
+  const [marks, setMarks] = useState([]);
+  useEffect(() => {
+    if (!decided) return undefined;
+    const gone = new AbortController(), { partition } = last.evidence;
+    ask("marks", { stream: last.stream, series: last.series, partition, from: Date.parse(last.starts_at), to: Date.parse(last.as_of) }, { signal: gone.signal }).then(setMarks, () => {});
+    return () => gone.abort();
+  }, [last.id, decided, changed]);
+  const open = last.status !== "resolved";
+  const own = marks.filter((m) => !m.of && (m.offset === null ? open : m.offset > onset && (open || m.offset <= last.evidence.offset + 1)));
+  if (!own.length) return null;
+  return html`<h3>decided meanwhile</h3><ul class="plain">${own.map((m) => html`<li key=${m.serial}><strong>${m.serial}</strong> ${m.what} <span class="quiet">by ${m.by}, ${moment(m.at)}${m.offset === null ? ", not taken yet" : ""}</span></li>`)}</ul>`;
 }
 
 // Alerts that overlap it in time: one cause is often seen in many series.

@@ -1,7 +1,7 @@
 // The alerts: those that fire first, then pending, then those that are over, the newest first; only the rows in sight are drawn.
 
 import { Alert } from "./alert.js";
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib.js";
+import { html, visible, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./lib.js";
 import { change, useRoute } from "./route.js";
 import { known, useKnown, useNow } from "./store.js";
 import { ago, clock, day, lasting } from "./words.js";
@@ -18,6 +18,24 @@ function ordered(a, b) {
   if (rank) return rank;
   if (a.status === "firing" && a.severity !== b.severity) return SEVERE[a.severity] - SEVERE[b.severity];
   return a.starts_at < b.starts_at ? 1 : a.starts_at > b.starts_at ? -1 : a.series < b.series ? -1 : 1;
+}
+
+// Those that overlap in time next to one another, as one cause may be seen in many series: groups in which something fires first, then the newest.
+// Of each alert its place in its group: {at, of}.
+function together(records) {
+  const begins = (r) => Date.parse(r.starts_at), ends = (r) => (r.status === "resolved" ? Date.parse(r.ends_at ?? r.last_seen) : Infinity);
+  const groups = [];
+  let until = -Infinity;
+  for (const r of records.toSorted((a, b) => begins(a) - begins(b))) {
+    if (begins(r) > until) groups.push([]);
+    groups.at(-1).push(r);
+    until = Math.max(until, ends(r));
+  }
+  const rank = (group) => group.reduce((least, r) => Math.min(least, RANK[r.status]), RANK.resolved);
+  groups.reverse().sort((a, b) => rank(a) - rank(b));
+  const places = new Map();
+  for (const group of groups) group.sort(ordered).forEach((r, at) => places.set(r.id, { at, of: group.length }));
+  return [groups.flat(), places];
 }
 
 function wanted(query) {
@@ -40,12 +58,15 @@ function newest() {
   return most;
 }
 
+// One alert, with the whole of its picture; null: none.
+export const choose = (id, options) => change({ alert: id, at: null, from: null, to: null }, options);
+
 export function Alerts() {
   const { query } = useRoute();
   const version = useKnown((k) => k.version), read = useKnown((k) => k.read);
   const chosen = query.get("alert");
-  const filters = ["q", "status", "severity", "stream", "kind", "since"].map((n) => query.get(n) ?? "").join("\n");
-  const { rows, counts, streams, kinds } = useMemo(() => {
+  const filters = ["q", "status", "severity", "stream", "kind", "since", "by"].map((n) => query.get(n) ?? "").join("\n");
+  const { rows, places, counts, streams, kinds } = useMemo(() => {
     const [fits, state] = wanted(query), counted = { all: 0, firing: 0, pending: 0, resolved: 0 }, found = [];
     const streamNames = new Set(), kindNames = new Set();
     for (const record of known.alerts.values()) {
@@ -56,7 +77,8 @@ export function Alerts() {
       counted[record.status] += 1;
       if (state(record)) found.push(record);
     }
-    return { rows: found.sort(ordered), counts: counted, streams: [...streamNames].sort(), kinds: [...kindNames].sort() };
+    const [sorted, at] = query.get("by") === "time" ? together(found) : [found.sort(ordered), new Map()];
+    return { rows: sorted, places: at, counts: counted, streams: [...streamNames].sort(), kinds: [...kindNames].sort() };
   }, [version, filters]);
 
   useEffect(() => {
@@ -67,7 +89,7 @@ export function Alerts() {
       event.preventDefault();
       const at = rows.findIndex((r) => r.id === chosen);
       const next = rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + step))];
-      change({ alert: next.id, at: null }, { quietly: true });
+      choose(next.id, { quietly: true });
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
@@ -86,15 +108,16 @@ export function Alerts() {
           <${Select} name="kind" label="any kind" value=${query.get("kind")} of=${kinds} set=${one("kind")} />
           <${Select} name="stream" label="all streams" value=${query.get("stream")} of=${streams} set=${one("stream")} />
           <select aria-label="time" value=${query.get("since") ?? ""} onChange=${one("since")}>${Object.entries(SINCE).map(([v, t]) => html`<option value=${v}>${t}</option>`)}</select>
+          <select aria-label="order" value=${query.get("by") ?? ""} onChange=${one("by")}><option value="">by state</option><option value="time">together in time</option></select>
         </div>
       </form>
       ${rows.length
-        ? html`<${List} rows=${rows} chosen=${chosen} />`
+        ? html`<${List} rows=${rows} places=${places} chosen=${chosen} />`
         : html`<p class="empty">${known.alerts.size ? "No alert fits." : read ? "No alerts yet. They appear here as they come." : "Reading the alert topic …"}</p>`}
     </section>
     <section class="pane detail" aria-label="the chosen alert" tabindex="-1">
       ${chosen
-        ? html`<${Alert} key=${chosen} id=${chosen} back=${() => change({ alert: null, at: null })} />`
+        ? html`<${Alert} key=${chosen} id=${chosen} back=${() => choose(null)} />`
         : html`<p class="empty">Choose an alert: a click, or <kbd>j</kbd> and <kbd>k</kbd>. <kbd>/</kbd> searches.</p>`}
     </section>
   </div>`;
@@ -107,7 +130,7 @@ function Select({ name, label, value, of, set }) {
   </select>`;
 }
 
-function List({ rows, chosen }) {
+function List({ rows, places, chosen }) {
   const box = useRef(null);
   const [{ top, height }, set] = useState({ top: 0, height: 800 });
   useNow(30_000);
@@ -133,17 +156,17 @@ function List({ rows, chosen }) {
   return html`<div class="rows" ref=${box} onScroll=${(e) => set({ top: e.currentTarget.scrollTop, height: e.currentTarget.clientHeight })}
       role="listbox" tabindex="0" aria-label=${`${rows.length} alerts`} aria-activedescendant=${shown.some((r) => r.id === chosen) ? `alert-${chosen}` : undefined}>
     <div class="all" role="presentation" style=${{ height: `${rows.length * ROW}px` }}>
-      ${shown.map((r, i) => html`<${Row} key=${r.id} record=${r} at=${first + i} of=${rows.length} chosen=${r.id === chosen} />`)}
+      ${shown.map((r, i) => html`<${Row} key=${r.id} record=${r} place=${places.get(r.id)} at=${first + i} of=${rows.length} chosen=${r.id === chosen} />`)}
     </div>
   </div>`;
 }
 
-function Row({ record: r, at, of, chosen }) {
+function Row({ record: r, place, at, of, chosen }) {
   const state = r.status === "resolved" ? "resolved" : r.severity;
   const length = Date.parse(r.last_seen) - Date.parse(r.starts_at);
-  return html`<div id=${`alert-${r.id}`} class=${`row ${state}`} role="option" aria-selected=${String(chosen)} aria-setsize=${of} aria-posinset=${at + 1}
-      style=${{ transform: `translateY(${at * ROW}px)` }} onClick=${() => change({ alert: r.id, at: null })}>
-    <span class="line"><span class="series" title=${r.series}>${r.series}</span>
+  return html`<div id=${`alert-${r.id}`} class=${`row ${state}${place?.of > 1 ? (place.at ? " joined" : " joined first") : ""}`} role="option" aria-selected=${String(chosen)} aria-setsize=${of} aria-posinset=${at + 1}
+      style=${{ transform: `translateY(${at * ROW}px)` }} onClick=${() => choose(r.id)}>
+    <span class="line"><span class="series" title=${visible(r.series)}>${place?.of > 1 && !place.at ? html`<b class="count" title=${`${place.of} overlap in time`}>${place.of}</b> ` : null}${r.series}</span>
     <span class="mark">${r.status}${r.acknowledged ? " ✓" : ""}${r.silenced ? " (silenced)" : ""}</span></span>
     <span class="line"><span class="what">${[r.kind || "unusual", percent(r), r.stream].filter(Boolean).join(" · ")}</span>
     <span class="when" title=${r.starts_at}>${Date.now() - Date.parse(r.starts_at) < 86_400_000 ? ago(r.starts_at) : `${day(r.starts_at)} ${clock(r.starts_at)}`}${length > 0 ? `, ${lasting(length)}` : ""}</span></span>

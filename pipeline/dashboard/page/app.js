@@ -1,6 +1,6 @@
 // The page of `tidewatch dashboard`: views by address, what is always in sight, and the keys.
 
-import { Alerts } from "./alerts.js";
+import { Alerts, choose } from "./alerts.js";
 import { Decisions } from "./decisions.js";
 import { html, render, useEffect, useState } from "./lib.js";
 import { Overview } from "./overview.js";
@@ -13,20 +13,21 @@ import { prefer, preferences, zone } from "./words.js";
 const VIEWS = { overview: Overview, alerts: Alerts, series: Series, decisions: Decisions, "what-if": WhatIf };
 
 function App() {
-  const { view } = useRoute();
+  const asked = useRoute().view, view = VIEWS[asked] ? asked : "overview";
   useKnown((k) => [k.connected, k.read, k.look, k.heard]);
   const firing = useKnown((k) => { let n = 0; for (const r of k.alerts.values()) n += r.status === "firing"; return n; });
   const now = useNow(2000);
   const [zoned, setZone] = useState(preferences.zone);
   const [word, why] = standing(now);
   useEffect(() => { document.title = firing ? `(${firing}) Tidewatch` : "Tidewatch"; }, [firing]);
-  const View = VIEWS[view] ?? Overview;
+  const View = VIEWS[view];
   return html`<header class="top">
       <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.querySelector("#main").focus(); }}>to the content</a>
       <a class="brand" href=${address("overview")}><img src="icon.svg" alt="" width="24" height="24" /><h1>Tidewatch</h1></a>
       <nav aria-label="views">${Object.keys(VIEWS).map((v) => html`<a href=${address(v)} aria-current=${v === view ? "page" : undefined}>${v.replace("-", " ")}${v === "alerts" && firing ? html` <b class="badge">${firing}</b>` : null}</a>`)}</nav>
       <p id="connection" class=${mood(word)} role="status" title=${why}>${word}</p>
-      <details class="menu"><summary aria-label="preferences">⚙</summary><div>
+      <span class="zone quiet" title="times are shown in this zone">${zone()}</span>
+      <details class="menu" onFocusOut=${(e) => { if (!e.currentTarget.contains(e.relatedTarget)) shut(); }}><summary aria-label="preferences">⚙</summary><div>
         <button type="button" onClick=${() => { prefer({ zone: zoned === "UTC" ? "local" : "UTC" }); setZone(preferences.zone); }}>times in ${zone()}</button>
         <button type="button" onClick=${switchTheme}>light or dark</button>
         <${Told} />
@@ -53,12 +54,18 @@ function switchTheme() {
   window.dispatchEvent(new Event("tidewatch-theme"));
 }
 
+// The menu of preferences is in the way of what is below it.
+const shut = () => document.querySelector(".menu")?.removeAttribute("open");
+addEventListener("pointerdown", (event) => { if (!event.target.closest(".menu")) shut(); });
+addEventListener("hashchange", shut);
+
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
   if (event.key === "Escape") {
     if (event.target.matches("input[type=search]")) { change({ q: null }, { quietly: true }); event.target.blur(); }
-    else if (here().query.get("alert")) change({ alert: null, at: null });
-    document.querySelector(".menu")?.removeAttribute("open");
+    else if (here().query.get("alert")) choose(null);
+    else if (here().query.get("s")) change({ s: null, from: null, to: null, range: null });
+    shut();
     return;
   }
   if (event.target.closest("input, select, textarea")) return;

@@ -5,7 +5,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { clock, day, finite, moment, number, preferences } from "./words.js";
 import { lines, stretches } from "./marks.js";
-import { axes, colour, flag, MOST, onWheel, shade, span } from "./draw.js";
+import { axes, colour, flag, MOST, onWheel, PADDING, shade, span } from "./draw.js";
 
 const UPlot = globalThis.uPlot;
 
@@ -38,17 +38,24 @@ export function Chart({ points, spans = [], marks = [], peak = null, label, heig
   useEffect(() => {
     const made = plot.current;
     if (!made) return;
-    const zoomed = own.current && { ...made.scales.x };
+    const zoomed = (own.current || range) && { ...made.scales.x };
     made.setData(data(points, scored), !zoomed);
     if (zoomed) made.setScale("x", zoomed);
   }, [points]);
 
-  useEffect(() => { if (plot.current && range) zoom(plot.current, range); }, [range?.[0], range?.[1]]);
-  useEffect(() => { plot.current?.redraw(); }, [spans, marks, peak]);
+  useEffect(() => { if (plot.current && onrange) zoom(plot.current, range); }, [range?.[0], range?.[1]]);
+  useEffect(() => { plot.current?.redraw(false); }, [spans, marks, peak]); // with true it would set the scale of before again
 
-  function zoom(made, [from, to]) {
+  // To a stretch that somebody else chose; null: to all of it.
+  function zoom(made, to) {
     own.current = false;
-    made.setScale("x", { min: from / 1000, max: to / 1000 });
+    if (to) made.setScale("x", { min: to[0] / 1000, max: to[1] / 1000 });
+    else made.setData(made.data, true);
+  }
+
+  function all(made) {
+    zoom(made, null);
+    onrange?.(null);
   }
 
   function options() {
@@ -56,8 +63,9 @@ export function Chart({ points, spans = [], marks = [], peak = null, label, heig
     return {
       width: place.current.clientWidth || 600,
       height,
+      padding: PADDING,
       tzDate: (s) => (preferences.zone === "UTC" ? UPlot.tzDate(new Date(s * 1000), "Etc/UTC") : new Date(s * 1000)),
-      cursor: { sync: { key: group }, drag: { x: true, y: false, uni: 20 }, focus: { prox: 24 }, points: { size: 7 } },
+      cursor: { sync: { key: group }, bind: { dblclick: (u, over, everywhere) => (event) => { own.current = false; everywhere(event); onrange?.(null); return null; } }, drag: { x: true, y: false, uni: 20 }, focus: { prox: 24 }, points: { size: 7 } },
       legend: { show: false },
       scales: { x: { time: true }, y: { range: (u, low, high) => span(low, high) } },
       axes: axes((u, ticks) => ticks.map((t, i) => tick(t * 1000, i ? ticks[i - 1] * 1000 : 0, ticks.length > 1 && ticks[1] - ticks[0] >= 86_400))),
@@ -118,9 +126,9 @@ export function Chart({ points, spans = [], marks = [], peak = null, label, heig
     if (step === undefined && factor === undefined && event.key !== "0") return;
     event.preventDefault();
     event.stopPropagation();
-    own.current = event.key !== "0";
-    if (event.key === "0") made.setData(made.data, true);
-    else if (step !== undefined) made.setScale("x", { min: min + (max - min) * step, max: max + (max - min) * step });
+    if (event.key === "0") { all(made); return; }
+    own.current = true;
+    if (step !== undefined) made.setScale("x", { min: min + (max - min) * step, max: max + (max - min) * step });
     else made.setScale("x", { min: (min + max) / 2 - ((max - min) / 2) * factor, max: (min + max) / 2 + ((max - min) / 2) * factor });
   };
 

@@ -1,7 +1,7 @@
 // What was decided about a stream: who, when, what, and where each partition took it; silences can be ended.
 
 import { Dialog } from "./acting.js";
-import { html, useEffect, useState } from "./lib.js";
+import { html, Trouble, useEffect, useState } from "./lib.js";
 import { address, useRoute } from "./route.js";
 import { ask, useKnown } from "./store.js";
 import { moment } from "./words.js";
@@ -24,7 +24,7 @@ export function Decisions() {
   return html`<div class="overview"><section class="card wide" aria-label="decisions">
     <h2>decisions of <select aria-label="stream" value=${stream} onChange=${(e) => { location.hash = address("decisions", { stream: e.currentTarget.value }); }}>${rights.streams.map((s) => html`<option value=${s.name}>${s.name}</option>`)}</select>
       ${rights.operator ? html`<button type="button" class="small" onClick=${() => silence(true)}>silence series…</button>` : null}</h2>
-    ${trouble ? html`<p class="trouble" role="alert">${trouble}</p>` : null}
+    <${Trouble} text=${trouble} />
     ${lines === null && !trouble ? html`<p class="loading">reading …</p>` : null}
     ${lines?.length === 0 ? html`<p class="empty">Nothing was decided yet.</p>` : null}
     ${lines?.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="list of decisions"><table class="facts"><thead><tr><th scope="col">no.</th><th scope="col">when</th><th scope="col">who</th><th scope="col">what</th><th scope="col">taken at</th></tr></thead>

@@ -1,6 +1,6 @@
 // What was decided about a series, on its time axis: a mark where its partition took it, a stretch where a silence covers.
 
-import { html, useEffect, useState } from "./lib.js";
+import { html, useEffect, useMemo, useState } from "./lib.js";
 import { address } from "./route.js";
 import { ask, useKnown } from "./store.js";
 import { moment } from "./words.js";
@@ -18,7 +18,7 @@ export function useMarks(stream, series, points) {
     ask("marks", { stream, series, partition: points.at(-1).in, from: range[0], to: range[1] }, { signal: gone.signal }).then(setGot, () => {});
     return () => gone.abort();
   }, [stream, series, decided, range]);
-  return placed(got, points);
+  return useMemo(() => placed(got, points), [got, points]);
 }
 
 // The event time of an offset is that of the first observation from there on; of what was taken behind the newest one, the axis' end.

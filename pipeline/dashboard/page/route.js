@@ -32,6 +32,10 @@ export function change(changes, options) {
   go(view, query, options);
 }
 
+// The stretch of time that pictures show, in the address: [from, to] in ms, null for all of it; and what changes it.
+export const stretch = (query) => (query.get("from") && query.get("to") ? [Number(query.get("from")), Number(query.get("to"))] : null);
+export const show = (range) => change({ from: range && String(Math.round(range[0])), to: range && String(Math.round(range[1])), range: null }, { quietly: true });
+
 export function useRoute() {
   const [route, set] = useState(here);
   useEffect(() => {

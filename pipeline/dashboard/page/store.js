@@ -12,6 +12,7 @@ export const known = {
   order: 0, // counts what happened to alerts
   changed: new Map(), // id -> order
   read: false, // whether the alert topic was read to where it ended
+  kafka: "", // why Kafka does not answer, where no streams are known
   look: null,
   lookedAt: 0,
   rights: { operator: false, operators: false, streams: [] },
@@ -102,6 +103,7 @@ export function listen() {
   on("alert", take);
   on("read", (r) => { known.read = r.all; });
   on("look", (look) => { known.look = look; known.lookedAt = Date.now(); });
+  on("kafka", (k) => { known.kafka = k.away; });
   on("beat", () => {});
 }
 
@@ -109,14 +111,15 @@ export function listen() {
 export function standing(now = Date.now()) {
   if (!known.connected) return ["away", `no connection to the page's server for ${Math.round((now - known.heard) / 1000)} s; what is shown is of then`];
   if (now - known.heard > LATE) return ["stale", `nothing heard from the page's server for ${Math.round((now - known.heard) / 1000)} s`];
-  if (!known.read) return ["reading", "reading the alert topic"];
+  if (!known.read) return ["reading", "the alert topic is being read"];
   const look = known.look;
-  if (!look) return known.rights.streams.length ? ["looking", "looking at the streams"] : ["alerts only", "only the alert topic is known: start the page with the streams' settings file to see how they fare"];
+  if (!look && known.kafka) return ["Kafka away", known.kafka];
+  if (!look) return known.rights.streams.length ? ["looking", "the streams are being looked at"] : ["alerts only", "only the alert topic is known: start the page with the streams' settings file to see how they fare"];
   const age = (now - known.lookedAt) / 1000;
   if (age * 1000 > OLD) return ["stale", `the streams were looked at ${Math.round(age)} s ago, and not since`];
   if (look.kafka) return ["Kafka away", look.kafka];
   if (look.store) return ["store away", look.store];
-  if (!look.workers.length) return ["no worker", "no worker is there: nothing is scored"];
+  if (!look.workers.length) return ["no worker", "nothing is scored; what comes waits in Kafka"];
   const bad = look.streams.filter((s) => !["live", "quiet"].includes(s.verdict));
   const ill = (look.words ?? []).find((w) => w.verdict === "degraded");
   if (!bad.length && ill) return ["degraded", `worker ${ill.worker}: ${ill.problems[0]}`];

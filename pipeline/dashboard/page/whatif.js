@@ -1,6 +1,7 @@
 // What other settings would have said: a replay of the newest records under what holds and under what is tried. Nothing is changed.
 
-import { html, useEffect, useState } from "./lib.js";
+import { quoted } from "./acting.js";
+import { html, Trouble, useEffect, useState } from "./lib.js";
 import { address, change, useRoute } from "./route.js";
 import { ask, useKnown } from "./store.js";
 import { count, moment } from "./words.js";
@@ -27,20 +28,21 @@ export function WhatIf() {
 
   if (!streams.length) return html`<p class="empty">This page knows only the alert topic; start it with the streams' settings file.</p>`;
   const send = (event) => { event.preventDefault(); change({ stream, budget, hold, days }); };
-  const { trial } = state;
+  const { trial } = state, values = { "threshold.false_alarms": budget, "alerts.hold": hold };
+  const command = ["tidewatch apply", stream, "--dry-run", ...Object.entries(values).filter(([, v]) => v).map(([name, v]) => `--set ${quoted(`${name}=${v}`)}`)].join(" ");
   return html`<div class="overview"><section class="card wide" aria-label="what if">
     <h2>what if</h2>
-    <p class="quiet">The newest records of each partition are replayed, under what holds and under what is tried; nothing is changed. The same at a terminal: <code>tidewatch apply ${stream} --dry-run --set threshold.false_alarms='…'</code></p>
+    <p class="quiet">The newest records of each partition are replayed, under what holds and under what is tried; nothing is changed. The same at a terminal: <code>${command}</code></p>
     <form class="try" onSubmit=${send}>
       <label>stream<select value=${stream} onChange=${(e) => change({ stream: e.currentTarget.value })}>${streams.map((s) => html`<option value=${s.name}>${s.name}</option>`)}</select></label>
-      <label>false alarms<input list="budgets" value=${budget} onInput=${(e) => setBudget(e.currentTarget.value)} placeholder="as it is" /></label>
+      <label class="wide">false alarms<input list="budgets" value=${budget} onInput=${(e) => setBudget(e.currentTarget.value)} placeholder="as it is" /></label>
       <datalist id="budgets">${BUDGETS.map((b) => html`<option value=${b}></option>`)}</datalist>
       <label>hold<input value=${hold} onInput=${(e) => setHold(e.currentTarget.value)} placeholder="as it is; 10m" /></label>
       <label>newest days<input type="number" min="0.1" max="400" step="any" value=${days} onInput=${(e) => setDays(e.currentTarget.value)} /></label>
       <button type="submit" class="primary" disabled=${state.busy || !(budget || hold)}>${state.busy ? "replaying …" : "try"}</button>
     </form>
     ${state.busy ? html`<p class="loading">replaying the log twice; this may take a minute …</p>` : null}
-    ${state.error ? html`<p class="trouble" role="alert">${state.error}</p>` : null}
+    <${Trouble} text=${state.error} />
     ${trial ? html`<p><b>${count(trial.now.length)}</b> alerts now, <b>${count(trial.then.length)}</b> then, from ${moment(trial.since)} to ${moment(trial.until)}; ${count(trial.records)} records replayed${trial.warm ? "" : ", series began cold"}.</p>
       <${Differ} title="would not fire" stream=${stream} alerts=${trial.gone} /><${Differ} title="would fire too" stream=${stream} alerts=${trial.new} />` : null}
   </section></div>`;

@@ -39,6 +39,10 @@ export function clock(time) {
 }
 
 export const moment = (time) => `${day(time)} ${clock(time)}`;
+// The end of what began then: without the day where it is the same.
+export const end = (time, begin) => (day(time) === day(begin) ? clock(time) : moment(time));
+// What somebody typed as day and clock, in the zone that times are shown in.
+export const instant = (text) => new Date(preferences.zone === "UTC" ? `${text}Z` : text).toISOString();
 export const zone = () => (preferences.zone === "UTC" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone || "local time");
 
 export function lasting(length) {
@@ -63,7 +67,7 @@ export const count = (value) => (finite(value) ? Math.round(value).toLocaleStrin
 
 export function rate(value) {
   if (!finite(value)) return "–";
-  return value >= 10 ? count(value) : value >= 0.1 ? value.toFixed(1) : value > 0 ? "< 0.1" : "0";
+  return `${value >= 10 ? count(value) : value >= 0.1 ? value.toFixed(1) : value > 0 ? "< 0.1" : "0"} /s`;
 }
 
 // Which channels of an alert led at its peak, and by how much; nothing of one channel.

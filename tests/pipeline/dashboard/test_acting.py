@@ -60,11 +60,15 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await page.locator(".detail .beside a").first.click()
 
         await page.get_by_role("button", name="Acknowledge").click()
+        await page.get_by_label("why").fill("the disk is being changed")
         await page.get_by_label("who").fill("ann")
         await page.get_by_role("dialog").get_by_role("button", name="Look after it").click()
         await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator(".detail")).to_contain_text("looked after by ann (page)")
+        await expect(page.locator(".detail")).to_contain_text(
+            "acknowledge quiet: the disk is being changed by ann (page)"
+        )
         await page.get_by_role("button", name="Close…").click()
         await page.get_by_role("dialog").get_by_role("button", name="Close").click()
         await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
@@ -85,7 +89,9 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
 
         await page.locator(".detail .sub").get_by_role("link", name="series").click()
         await expect(page.locator(".detail")).to_contain_text("decisions: 6")
-        await expect(page.locator(".detail")).to_contain_text("acknowledge quiet by ann (page)")
+        await expect(page.locator(".detail")).to_contain_text(
+            "acknowledge quiet: the disk is being changed by ann (page)"
+        )
         await expect(page.locator(".detail")).to_contain_text("from behind the observation of 2023-11-15 03:12:20 on")
         await page.screenshot(path=SHOTS / "series-decided.png")
         await page.get_by_role("button", name="You missed one…").click()

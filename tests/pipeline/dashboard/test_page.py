@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 import time
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,11 +14,10 @@ from alert_lives import life, row_alerts
 from alert_topic import new_alert_topic, publish
 from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
+from served_page import filled, served
 
 from pipeline.alerts.subscribe import AlertSubscriber
-from pipeline.dashboard.board import Board
-from pipeline.dashboard.server import PAGE_HEADERS, Tokens, create_app, serving
-from pipeline.operations.listening import listening
+from pipeline.dashboard.server import Tokens, serving
 from pipeline.settings import KafkaSettings
 
 NASTY = '<img src=x onerror="document.title=1">'
@@ -34,21 +32,6 @@ def kafka(embedded_kafka):
 @pytest.fixture
 def topic(kafka):
     return new_alert_topic(kafka)
-
-
-@asynccontextmanager
-async def served(board, **options):
-    app = create_app(board, host="127.0.0.1", **options)
-    async with listening(app, host="127.0.0.1", port=0, headers=PAGE_HEADERS) as port:
-        yield f"http://127.0.0.1:{port}/"
-
-
-def filled(*alerts):
-    board = Board()
-    for record in alerts:
-        board.take(record)
-    board.say("read", b'{"all": true}')
-    return board
 
 
 @pytest.mark.embedded
