@@ -42,9 +42,9 @@ export function Overview() {
 // Each worker by what it said last in the store; a member of the group that says nothing there is named all the same.
 function Workers({ look, now }) {
   const words = look.words ?? [];
-  const mute = look.workers.length - words.filter((w) => w.verdict !== "silent").length;
-  return html`<section class="card" aria-label="workers"><h2>workers: ${look.workers.length}</h2>
-    ${!look.workers.length ? html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>` : null}
+  const mute = look.kafka ? 0 : look.workers.length - words.filter((w) => w.verdict !== "silent").length;
+  return html`<section class="card" aria-label="workers"><h2>workers${look.kafka ? "" : `: ${look.workers.length}`}</h2>
+    ${look.kafka ? html`<p class="quiet">Who is there Kafka would say; what each said last lies in the store.</p>` : !look.workers.length ? html`<p>Nobody works: start <code>tidewatch worker</code>. What comes waits in Kafka.</p>` : null}
     ${words.length ? html`<ul class="plain workers">${words.map((w) => html`<${Worker} key=${w.worker} worker=${w} now=${now} />`)}</ul>` : null}
     ${mute > 0 ? html`<p class="quiet">${mute} of ${look.workers.join(", ")} ${mute === 1 ? "says" : "say"} nothing of health: just started, of an older version, or the store is away</p>` : null}
   </section>`;
@@ -61,11 +61,11 @@ function Worker({ worker: w, now }) {
     ${w.problems.map((line) => html`<p class="bad">${line}</p>`)}${w.notes.map((line) => html`<p class="wait">${line}</p>`)}</li>`;
 }
 
-function Firing({ stream, alerts }) {
+function Firing({ stream, alerts, away = false }) {
   const firing = SEVERITIES.filter((s) => alerts?.[s]);
   return html`<p class="firing">${firing.length
     ? firing.map((s) => html`<a class=${`mark ${s}`} href=${address("alerts", { stream, status: "firing", severity: s })}>${alerts[s]} ${s}</a>`)
-    : html`<span>${known.read ? "nothing fires" : "alerts are being read …"}</span>`}
+    : html`<span>${known.read ? (away ? "nothing fired when Kafka was there" : "nothing fires") : "alerts are being read …"}</span>`}
     ${alerts?.pending ? html`<a href=${address("alerts", { stream, status: "pending" })}>${alerts.pending} pending</a>` : null}
     ${alerts?.over ? html`<a href=${address("alerts", { stream, status: "resolved" })}>${count(alerts.over)} over</a>` : null}</p>
     ${alerts?.newest ? html`<p class="quiet">last record ${moment(alerts.newest)} (event time)</p>` : null}`;
@@ -77,7 +77,7 @@ function Stream({ stream: s, why, alerts, operator }) {
   return html`<section class="card" aria-label=${s.name}>
     <h2>${s.name} <span class=${`verdict ${mood(s.verdict)}`}>${s.verdict}</span></h2>
     ${why.endsWith(s.why) ? null : html`<p class="quiet">${prose(s.why)}</p>`}
-    <${Firing} stream=${s.name} alerts=${alerts} />
+    <${Firing} stream=${s.name} alerts=${alerts} away=${s.verdict === "Kafka away"} />
     <dl class="numbers">
       <div><dt>scored</dt><dd>${rate(s.rate)}</dd></div>
       <div><dt>coming</dt><dd>${rate(s.coming)}</dd></div>
