@@ -148,7 +148,9 @@ async def test_the_page_knows_what_it_does_not_know(changed, word):
         await expect(page.locator(".standing b")).to_have_text(word)
         await expect(page.get_by_role("region", name="web")).to_contain_text("host-*")
         nobody = page.get_by_role("region", name="workers").get_by_text("Nobody works")
-        await expect(nobody).to_have_count(int(word == "no worker"))  # of whom Kafka would tell, it says so only where Kafka does
+        await expect(nobody).to_have_count(
+            int(word == "no worker")
+        )  # of whom Kafka would tell, it says so only where Kafka does
 
 
 async def test_thousands_of_alerts_are_drawn_as_needed_and_what_comes_moves_nothing():
