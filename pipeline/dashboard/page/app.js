@@ -27,7 +27,7 @@ function App() {
       <nav aria-label="views">${Object.keys(VIEWS).map((v) => html`<a href=${address(v)} aria-current=${v === view ? "page" : undefined}>${v.replace("-", " ")}${v === "alerts" && firing ? html` <b class="badge">${firing}</b>` : null}</a>`)}</nav>
       <p id="connection" class=${mood(word)} role="status" title=${why}>${word}</p>
       <span class="zone quiet" title="times are shown in this zone">${zone()}</span>
-      <details class="menu" onFocusOut=${(e) => { if (!e.currentTarget.contains(e.relatedTarget)) shut(); }}><summary aria-label="preferences">⚙</summary><div>
+      <details class="menu" onFocusOut=${(e) => { if (e.relatedTarget && !e.currentTarget.contains(e.relatedTarget)) shut(); }}><summary aria-label="preferences">⚙</summary><div>
         <button type="button" onClick=${() => { prefer({ zone: zoned === "UTC" ? "local" : "UTC" }); setZone(preferences.zone); }}>times in ${zone()}</button>
         <button type="button" onClick=${switchTheme}>light or dark</button>
         <${Told} />
