@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.judgement.population import Population
-from detectors.judgement.zones import offsets
 from detectors.model import History, Model
 from detectors.training import accepted
 
@@ -27,26 +27,29 @@ _MONDAY = 4 * _DAY
 """1970-01-05."""
 
 
-def with_judgement(model: Model, series: Recorded, *, time_zone: str = "UTC") -> Model:
+def with_judgement(model: Model, series: Recorded, *, calendar: Calendar = UTC) -> Model:
     """The model of metrics with a judgement, learnt from all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
     cleaned = {name: _clean(*rows) for name, rows in series.items()}
     histories = {name: rows for name, rows in cleaned.items() if len(rows[0]) >= LEAST}
-    local = {name: (times + offsets(time_zone, times), values) for name, (times, values) in histories.items()}
+    local = {name: (calendar.local(times), values) for name, (times, values) in histories.items()}
+    placed = {name: calendar.placed(times) for name, (times, _) in local.items()}
     return replace(
         model,
-        judgement=Population.fit(local, budget_rows=BUDGET_ROWS) if local else Population.none(model.channels),
+        judgement=Population.fit(local, budget_rows=BUDGET_ROWS, placed=placed)
+        if local
+        else Population.none(model.channels),
         histories={name: History.of(times, values) for name, (times, values) in histories.items()},
-        time_zone=time_zone,
+        calendar=calendar,
         training_rows={n: len(cleaned[n][0]) if n in cleaned else rows for n, rows in model.training_rows.items()},
     )
 
 
-def unlearnt(series: Recorded, *, time_zone: str = "UTC") -> list[str]:
+def unlearnt(series: Recorded, *, calendar: Calendar = UTC) -> list[str]:
     """What these histories cannot have taught, a line each; series of which the same is true are counted."""
     said: dict[str, list[str]] = {}
     for name, rows in series.items():
         times = _clean(*rows)[0]
-        for what in _missing(times + offsets(time_zone, times)):
+        for what in _missing(calendar.local(times)):
             said.setdefault(what, []).append(name)
     return [f"{what} ({_which(names, len(series))})" for what, names in said.items()]
 

@@ -21,6 +21,7 @@ from detectors.base import Detector
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
 from detectors.judgement import VERSION
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
 
@@ -83,8 +84,8 @@ class Model:
         Series that `judgement` knows -> what it was learnt from.
     outlying
         Tables: one score of all members that ranks, and its tail, by which the alarm decides; None: the members' calibrated scores decide.
-    time_zone
-        Whose day and week `judgement` learnt.
+    calendar
+        Whose day, week and holidays `judgement` learnt.
     hash
         SHA-256 of the model file, "" for a model that was not saved yet.
     facts
@@ -105,7 +106,7 @@ class Model:
     facts: Mapping[str, Any] = ()  # type: ignore[assignment]
     judgement: Population | None = None
     histories: Mapping[str, History] = field(default_factory=dict)
-    time_zone: str = "UTC"
+    calendar: Calendar = UTC
     outlying: Outlying | None = None
 
     @property

@@ -33,6 +33,7 @@ from detectors.base import Detector, DetectorError
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
 from detectors.judgement import VERSION
+from detectors.judgement.calendar import Calendar, Holidays
 from detectors.model import Aggregation, History, Model
 from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
@@ -93,12 +94,27 @@ class HistoryHeader(_Table):
     negative: tuple[int, ...]
 
 
+class HolidaysHeader(_Table):
+    """Which days were judged and taught as a day of rest, 0 is Monday."""
+
+    days: dict[str, str]
+    rest: int = Field(ge=0, le=6)
+
+
 class JudgementHeader(_Table):
     """What judges beside the members; what it learnt are tensors."""
 
     version: int
     time_zone: str
     histories: dict[str, HistoryHeader]
+    holidays: HolidaysHeader | None = None
+
+    @property
+    def calendar(self) -> Calendar:
+        """Whose day, week and holidays it learnt. Raises ValueError."""
+        if self.holidays is None:
+            return Calendar(self.time_zone)
+        return Calendar(self.time_zone, Holidays.read(self.holidays.days, self.holidays.rest))
 
 
 class OutlyingHeader(_Table):
@@ -204,7 +220,9 @@ def to_bytes(model: Model) -> bytes:
         tensors |= {f"judgement.{name}": np.asarray(a, order="C") for name, a in model.judgement.arrays().items()}
     if (outlying := model.outlying) is not None:
         tensors |= {f"outlying.{name}": np.asarray(a, order="C") for name, a in outlying.arrays().items()}
-    absent = {name for name in ("judgement", "outlying") if getattr(model, name) is None}
+    absent: dict[str, Any] = {name: True for name in ("judgement", "outlying") if getattr(model, name) is None}
+    if not model.calendar.holidays:
+        absent.setdefault("judgement", {"holidays"})
     try:
         header = _header_of(model, names).model_dump_json(exclude=absent)
     except (ValidationError, PydanticSerializationError) as error:
@@ -242,8 +260,9 @@ def _header_of(model: Model, names: Sequence[str]) -> Header:
         if model.judgement is None
         else JudgementHeader(
             version=VERSION,
-            time_zone=model.time_zone,
+            time_zone=model.calendar.time_zone,
             histories={n: HistoryHeader(until=h.until, negative=h.negative) for n, h in model.histories.items()},
+            holidays=HolidaysHeader(days=model.calendar.holidays.by_year(), rest=model.calendar.holidays.rest),
         ),
         outlying=None
         if model.outlying is None
@@ -328,7 +347,7 @@ def _assemble(header: Header, tensors: Mapping[str, NDArray[Any]]) -> Model:
         interval_ms={s.name: s.interval_ms for s in header.series},
         facts=header.facts,
         judgement=None if header.judgement is None else _judgement(header.judgement, tensors, C),
-        time_zone="UTC" if header.judgement is None else header.judgement.time_zone,
+        calendar=_calendar(header.judgement),
         histories={}
         if header.judgement is None
         else {n: History(h.until, h.negative) for n, h in header.judgement.histories.items()},
@@ -342,6 +361,16 @@ def _outlying(header: OutlyingHeader, tensors: Mapping[str, NDArray[Any]], membe
     middle, high = (_tensor(tensors, f"outlying.{name}", np.float64, (S, members)) for name in ("middle", "high"))
     tail = _tensor(tensors, "outlying.tail", np.uint8, (S, calibrator.dtype.itemsize))
     return Outlying.from_arrays(header.series, calibrator, middle, high, tail)
+
+
+def _calendar(header: JudgementHeader | None) -> Calendar:
+    if header is None:
+        return Calendar()
+    try:
+        return header.calendar
+    except ValueError as error:
+        msg = f"its holidays are no dates ({_line(error)}); train it again"
+        raise ModelFileError(msg) from error
 
 
 def _judgement(header: JudgementHeader, tensors: Mapping[str, NDArray[Any]], channels: int) -> Population:

@@ -17,6 +17,7 @@ from detectors import registry
 from detectors.base import DetectorError
 from detectors.calibration import create
 from detectors.features import Row
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.model import Aggregation, Model
 from detectors.training import (
     Member,
@@ -180,7 +181,7 @@ class Recipe:
         series: Mapping[str, tuple[ArrayLike, ArrayLike]],
         *,
         training_rows: Callable[[int], int] | None = None,
-        time_zone: str = "UTC",
+        calendar: Calendar = UTC,
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> Model:
@@ -191,8 +192,8 @@ class Recipe:
         training_rows
             From how many rows a series has to how many are learnt from; None: its history where there is a judgement
             (`detectors.training.history_rows`), else `metric_training_rows`.
-        time_zone
-            Whose day and week the series keep, where there is a judgement.
+        calendar
+            Whose day, week and holidays the series keep, where there is a judgement.
 
         Raises
         ------
@@ -223,15 +224,15 @@ class Recipe:
             seed=seed,
             on_progress=on_progress,
         )
-        return self.judged(model, heads, time_zone)
+        return self.judged(model, heads, calendar)
 
-    def judged(self, model: Model, histories: Recorded, time_zone: str = "UTC") -> Model:
+    def judged(self, model: Model, histories: Recorded, calendar: Calendar = UTC) -> Model:
         """The trained model with its judgement, where the recipe has one."""
         if not self.judgement:
             return model
         from detectors.judged import with_judgement
 
-        return with_judgement(model, histories, time_zone=time_zone)
+        return with_judgement(model, histories, calendar=calendar)
 
     def train_table(
         self,

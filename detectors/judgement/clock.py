@@ -111,6 +111,20 @@ class Clock:
         f = self.forecasts(day, week, ahead)
         return np.asarray(f[0] * w[0] + f[1] * w[1] + f[2] * w[2])
 
+    def between(
+        self, x: Floats, when: NDArray[np.int64], bins: Bins, ahead: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """What is expected (n, C) of rows that may be as at either of two local times, `when` (2, n), or between; and which one each is taught to (n,).
+
+        A holiday is some people's day of rest, and a day of work to others. How far on the way from the one to the other it is, each row itself says, all
+        channels together (least squares).
+        """
+        own, other = (self.expected(*bins.at(local), ahead) for local in when)
+        way = other - own
+        along, apart = ((x - own) * way).sum(axis=1), (way * way).sum(axis=1)
+        share = np.where(apart > 0, np.clip(along / np.where(apart > 0, apart, 1.0), 0.0, 1.0), 0.0)
+        return np.where(share > 0.5, when[1], when[0]), own + share[:, None] * way
+
     def learn(self, x: Floats, day: NDArray[np.intp], week: NDArray[np.intp], bins: Bins) -> None:
         """Go on by the rows of one block (n, C)."""
         ahead = np.arange(1, len(x) + 1)
@@ -143,10 +157,22 @@ class Clock:
             profile[b] = profile[b] + gain * seen
 
 
-def fit(x: Floats, local: NDArray[np.int64], bins: Bins) -> Clock:
-    """Learn from a history (n, C) at local times (n,) in one go; `level` is that of its last row."""
+def fit(x: Floats, when: NDArray[np.int64], bins: Bins) -> tuple[Clock, Floats]:
+    """Learn from a history (n, C) in one go, and what it expects there; `level` is that of its last row.
+
+    Rows are at local times `when[0]` (n,). Holidays are at first taught to where `when[1]` has them, then to what they are like.
+    """
+    ahead = np.arange(1 - len(x), 1)
+    clock = _fit(x, *when, bins)
+    if (when[0] != when[1]).any():
+        placed, _ = clock.between(x, when, bins, ahead)
+        clock = _fit(x, when[0], placed, bins)
+    return clock, clock.between(x, when, bins, ahead)[1]
+
+
+def _fit(x: Floats, local: NDArray[np.int64], placed: NDArray[np.int64], bins: Bins) -> Clock:
     n, C = x.shape
-    day, week = bins.at(local)
+    day, week = bins.at(placed)
     days = (local - local[0]) / DAY
     pieces = _pieces(local, bins)
     line, slope = _line(x, pieces)

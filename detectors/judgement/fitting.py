@@ -35,20 +35,26 @@ NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 
 
 class Replay(Protocol):
-    """Runs over rows that follow on a state, which may be changed.
+    """Runs over rows that follow on a state, which may be changed; `when` (2, n): local times, and where they are placed.
 
     With `measured`, nothing but contexts and the clock moves on, and no row is far out: the sizes (S, n, C) of the scaled terms, twice. Else the terms
     (T, n), and the slow scales (S, C) behind the last row.
     """
 
     def __call__(
-        self, judge: Learnt, state: State, values: Floats, local: Times, *, measured: bool
+        self, judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool
     ) -> tuple[Floats, Floats]:
         """See above."""
 
 
 def fit(
-    times: Times, values: Floats, replay: Replay, *, budget: float = 10_000.0, offset_ms: Times | int = 0
+    times: Times,
+    values: Floats,
+    replay: Replay,
+    *,
+    budget: float = 10_000.0,
+    offset_ms: Times | int = 0,
+    placed: Times | None = None,
 ) -> tuple[Learnt, State]:
     """Learn from a history.
 
@@ -64,21 +70,24 @@ def fit(
         Rows per false alert.
     offset_ms
         Of the local clock from UTC, for each row or for all.
+    placed : (n,)
+        Local times whose bins of day and week the rows are in, where these are others than their own (`calendar.Calendar.placed`).
 
     Returns
     -------
     What was learnt, and the state behind the last row of the history.
     """
     local = times + offset_ms
+    when = np.stack([local, local if placed is None else placed])
     middle = np.median(values, axis=0)
     spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
-    tried, state = _fitted(x[:half], local[:half], _blank(values, local, middle, unit, budget))
-    state.scales = _sizes(replay, tried, state.copy(), values[half:], local[half:])
-    state.means = _fitted(x[:half], local[:half], tried, state.scales)[1].means
-    found, scales = replay(tried, state.copy(), values[half:], local[half:], measured=False)
+    tried, state = _fitted(x[:half], when[:, :half], _blank(values, local, middle, unit, budget))
+    state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
+    state.means = _fitted(x[:half], when[:, :half], tried, state.scales)[1].means
+    found, scales = replay(tried, state.copy(), values[half:], when[:, half:], measured=False)
     left = len(x) - half
     rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
     unsure = (
@@ -87,7 +96,7 @@ def fit(
     least = NORMAL_USUAL * 60.0 / (left + 60.0)
     usual = np.maximum(np.maximum(np.quantile(found, 0.99, axis=1), least) * unsure, 1e-3)
     usual[FLAT] = 1.0
-    judge, after = _fitted(x, local, replace(tried, usual=usual), scales)
+    judge, after = _fitted(x, when, replace(tried, usual=usual), scales)
     after.scales = scales.copy()
     u = found / usual[:, None]
     after.counts = _counted(u)
@@ -131,10 +140,10 @@ def _blank(values: Floats, local: Times, middle: Floats, unit: Floats, budget: f
     return Learnt(bins, middle, unit, nothing, nothing, None, np.ones(len(TERMS)), longest, levels, budget)
 
 
-def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, local: Times) -> Floats:
+def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Times) -> Floats:
     """Usual size (S, C) of the scaled terms over rows, wild ones bounded."""
     state.scales[:] = np.inf
-    errors, _ = replay(judge, state, values, local, measured=True)
+    errors, _ = replay(judge, state, values, when, measured=True)
     size = np.maximum(errors.mean(axis=1), 1e-9)
     for _ in range(5):
         size = BIAS * np.minimum(errors, CLIP * size[:, None]).mean(axis=1)
@@ -144,13 +153,12 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, local: T
 CLOCK_AT = SCALED.index(CLOCK)
 
 
-def _fitted(x: Floats, local: Times, blank: Learnt, scales: Floats | None = None) -> tuple[Learnt, State]:
+def _fitted(x: Floats, when: Times, blank: Learnt, scales: Floats | None = None) -> tuple[Learnt, State]:
     """What judges, fitted on rows (n, C), and a state behind them whose scales are still to be found."""
     n, C = x.shape
-    memory = clock.fit(x, local, blank.bins)
-    day, week = blank.bins.at(local)
+    memory, expected = clock.fit(x, when, blank.bins)
     ahead = np.arange(1 - n, 1)
-    left = x - memory.expected(day, week, ahead)
+    left = x - expected
     above = x - memory.level - memory.slope * ahead[:, None]
     others = conditional.fit(x) if C > 1 and n > 2 * C else None
     padded = np.concatenate([np.repeat(above[:1], max(short_state.ROWS - n, 0), axis=0), above])

@@ -89,6 +89,7 @@ class Population:
         *,
         budget_rows: float = 10_000.0,
         offset_ms: Mapping[str, ArrayLike] | int = 0,
+        placed: Mapping[str, Times] | None = None,
     ) -> Population:
         """Learn from the history of each series.
 
@@ -100,6 +101,8 @@ class Population:
             Rows per false alert.
         offset_ms
             Of the local clock from UTC, for each row of each series, or for all.
+        placed
+            As in `step`, of each series.
         """
         channels = {values.shape[1] for _, values in histories.values()}
         if len(channels) > 1:
@@ -108,7 +111,9 @@ class Population:
         found = cls.none(channels.pop() if channels else 1, list(histories))
         for name, (times, values) in histories.items():
             off = offset_ms if isinstance(offset_ms, int) else np.asarray(offset_ms[name], np.int64)
-            found.keep(name, *fitting.fit(times, values, _replayed, budget=budget_rows, offset_ms=off))
+            where = None if placed is None else placed[name]
+            fitted = fitting.fit(times, values, _replayed, budget=budget_rows, offset_ms=off, placed=where)
+            found.keep(name, *fitted)
         return found
 
     @classmethod
@@ -137,6 +142,7 @@ class Population:
         offsets_ms: ArrayLike = 0,
         budget_rows: ArrayLike = 10_000.0,
         anew: ArrayLike = False,
+        placed: Times | None = None,
     ) -> Said:
         """Judge rows in order and move their series' records on, in place.
 
@@ -152,12 +158,17 @@ class Population:
             For each row, or for all.
         anew
             Before which rows others of their series are missing: contexts begin anew there, what was learnt stays. For each row, or for all.
+        placed : (B,)
+            Local times whose bins of day and week the rows are in, where some are in others than those of their own, as holidays are
+            (`calendar.Calendar.placed`).
         """
         B, C = values.shape
         if B and not 0 <= rows.min() <= rows.max() < len(states):
             msg = f"rows must lie in 0..{len(states) - 1}, got {rows.min()} and {rows.max()}"
             raise IndexError(msg)
-        out, told = self.run(states, rows, values, times + np.asarray(offsets_ms, np.int64), budget_rows, anew)
+        local = times + np.asarray(offsets_ms, np.int64)
+        when = np.stack([local, local if placed is None else placed])
+        out, told = self.run(states, rows, values, when, budget_rows, anew)
         T = 2 + len(TERMS)
         expected, band, shares = (out[:, a : a + C] for a in (T, T + C, T + 2 * C))
         return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2:T], expected, band, shares, told[:, 1])
@@ -167,18 +178,19 @@ class Population:
         states: NDArray[Any],
         rows: NDArray[np.intp],
         values: Floats,
-        local: Times,
+        when: Times,
         budget_rows: ArrayLike,
         anew: ArrayLike,
         sizes: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """What the compiled rows tell, see `kernel.rows.run`."""
+        """What the compiled rows tell, see `kernel.rows.run`; `when` (2, B): local times, and where they are placed."""
         B, C = values.shape
         out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 2), np.bool_)
         compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
-            *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64), (local, np.int64))),
+            *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64))),
+            *np.array(when, np.int64),
             _each(budget_rows, B, np.float64),
             _each(anew, B, np.uint8),
             np.empty((0, len(SCALED), C)) if sizes is None else sizes,
@@ -244,13 +256,13 @@ class Population:
             channels[field] = getattr(state, field).T
 
 
-def _replayed(judge: Learnt, state: State, values: Floats, local: Times, *, measured: bool) -> tuple[Floats, Floats]:
+def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool) -> tuple[Floats, Floats]:
     """See `fitting.Replay`."""
     one = Population.none(len(judge.middle), [""])
     one.keep("", judge, state)
     n, C = values.shape
     sizes = np.empty((n if measured else 0, len(SCALED), C))
-    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, local, judge.budget, False, sizes)
+    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, when, judge.budget, False, sizes)
     if measured:
         return sizes.transpose(1, 0, 2), sizes
     return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T

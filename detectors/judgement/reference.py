@@ -22,21 +22,31 @@ class Judge(Learnt):
 
     @classmethod
     def fit(
-        cls, times: Times, values: Floats, *, budget: float = 10_000.0, offset_ms: Times | int = 0
+        cls,
+        times: Times,
+        values: Floats,
+        *,
+        budget: float = 10_000.0,
+        offset_ms: Times | int = 0,
+        placed: Times | None = None,
     ) -> tuple[Judge, State]:
         """Learn from a history; returns the judge, and the state behind its last row. See `fitting.fit` for what it takes."""
-        learnt, state = fitting.fit(times, values, _replayed, budget=budget, offset_ms=offset_ms)
+        learnt, state = fitting.fit(times, values, _replayed, budget=budget, offset_ms=offset_ms, placed=placed)
         return cls(**{f.name: getattr(learnt, f.name) for f in fields(learnt)}), state
 
-    def step(self, state: State, times: Times, values: Floats, offset_ms: Times | int = 0) -> tuple[Said, State]:
+    def step(
+        self, state: State, times: Times, values: Floats, offset_ms: Times | int = 0, placed: Times | None = None
+    ) -> tuple[Said, State]:
         """Judge rows (n, C) that follow on `state`, and the state behind them; `state` itself is left as it is."""
         after = state.copy()
-        return _run(self, after, inner_units(self, values), times + offset_ms), after
+        local = times + offset_ms
+        when = np.stack([local, local if placed is None else placed])
+        return _run(self, after, inner_units(self, values), when), after
 
 
-def _run(judge: Learnt, state: State, x: Floats, local: Times) -> Said:
+def _run(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     """The same, changing `state`."""
-    said = [_piece(judge, state, x[a:b], local[a:b]) for a, b in _pieces(state.rows, len(x))]
+    said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x))]
     if not said:
         none = np.zeros(0)
         return Said(none, none, none.astype(np.bool_), np.zeros((len(TERMS), 0)), np.zeros((0, len(judge.middle))))
@@ -45,16 +55,16 @@ def _run(judge: Learnt, state: State, x: Floats, local: Times) -> Said:
     return Said(score, strength, anomalous, each, expected)
 
 
-def _piece(judge: Learnt, state: State, x: Floats, local: Times) -> Said:
+def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     """Rows of one block. Slow state is as it was when the block began."""
     at = state.rows % BLOCK
-    level, expected = _clock(judge, state, local)
+    level, expected, placed = _clock(judge, state, x, when)
     sizes, runs, upheld = terms.errors(judge, state, x, level, x - expected)
     found = terms.terms(state, sizes, runs, at)
     speaks = terms.speaking(state, sizes, upheld)
-    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, local)
+    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, when[0])
     state.block[at : at + len(x)] = x
-    state.local[at : at + len(x)] = local
+    state.local[at : at + len(x)] = placed
     state.rows += len(x)
     if state.rows % BLOCK == 0:
         _learn(judge, state)
@@ -72,11 +82,11 @@ def _learn(judge: Learnt, state: State) -> None:
     state.tails = alarm.body(state.counts, fitting.apart(judge))
 
 
-def _clock(judge: Learnt, state: State, local: Times) -> tuple[Floats, Floats]:
-    """Level and forecast (n, C) of the clock for rows that come next."""
-    day, week = judge.bins.at(local)
-    ahead = np.arange(state.rows % BLOCK + 1, state.rows % BLOCK + 1 + len(local))
-    return state.clock.level + state.clock.slope * ahead[:, None], state.clock.expected(day, week, ahead)
+def _clock(judge: Learnt, state: State, x: Floats, when: Times) -> tuple[Floats, Floats, Times]:
+    """Level and forecast (n, C) of the clock for rows that come next, and where they are placed."""
+    ahead = np.arange(state.rows % BLOCK + 1, state.rows % BLOCK + 1 + len(x))
+    placed, expected = state.clock.between(x, when, judge.bins, ahead)
+    return state.clock.level + state.clock.slope * ahead[:, None], expected, placed
 
 
 def _learn_clock(judge: Learnt, state: State) -> None:
@@ -89,18 +99,18 @@ def inner_units(judge: Learnt, values: Floats) -> Floats:
     return np.clip((values - judge.middle) / judge.unit, -WILD, WILD)
 
 
-def _replayed(judge: Learnt, state: State, values: Floats, local: Times, *, measured: bool) -> tuple[Floats, Floats]:
+def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool) -> tuple[Floats, Floats]:
     """See `fitting.Replay`."""
     x = inner_units(judge, values)
     if not measured:
-        said = _run(judge, state, x, local)
+        said = _run(judge, state, x, when)
         return said.terms, state.scales
     found = []
     for a, b in _pieces(state.rows, len(x)):
         at = state.rows % BLOCK
-        level, expected = _clock(judge, state, local[a:b])
+        level, expected, placed = _clock(judge, state, x[a:b], when[:, a:b])
         found.append(terms.errors(judge, state, x[a:b], level, x[a:b] - expected)[0])
-        state.block[at : at + b - a], state.local[at : at + b - a] = x[a:b], local[a:b]
+        state.block[at : at + b - a], state.local[at : at + b - a] = x[a:b], placed
         state.rows += b - a
         if state.rows % BLOCK == 0:
             _learn_clock(judge, state)

@@ -43,7 +43,7 @@ class State:
     scales, sums : (S, C)
         Slow size of each scaled term, and its sum over the rows of this block.
     block, local : (16, C) float32, (16,) int64
-        Rows of this block, for the clock to learn.
+        Rows of this block, for the clock to learn, and where they are placed in its bins.
     counts, tails
         See `alarm`.
     out : (A,) uint16

@@ -10,6 +10,7 @@ import typer
 from pipeline.commands.options.files import (
     AsTable,
     Channels,
+    Country,
     Marks,
     Read,
     SeriesColumn,
@@ -17,6 +18,7 @@ from pipeline.commands.options.files import (
     TimeZone,
     ValueColumns,
     Wide,
+    calendar_of,
     layout_of,
     say,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from detectors.judgement.calendar import Calendar
     from pipeline.offline.comparing import Figures
     from pipeline.offline.evaluation import MetricFigures, TableFigures
     from producers.datasets import Dataset, Layout
@@ -74,6 +77,7 @@ def register(app: typer.Typer) -> None:
         value_columns: ValueColumns = "",
         series_column: SeriesColumn = None,
         time_zone: TimeZone = "UTC",
+        country: Country = "",
         table: AsTable = False,
         wide: Wide = False,
         read: Read = None,
@@ -95,6 +99,7 @@ def register(app: typer.Typer) -> None:
         from pipeline.commands.train import known_detectors
 
         layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
+        calendar = calendar_of(layout, country)
         for name in detector or ():
             known_detectors(name)
         console = Console(width=max(Console().width, WIDE))
@@ -107,11 +112,11 @@ def register(app: typer.Typer) -> None:
             raise SettingsError(msg) from error
         names = [n if n != "default" else "" for n in detector or [""]]
         if len(names) > 1 or budget or settings or train_rows:
-            _compare(labelled, names, settings or (), budget or [""], train_rows, layout.time_zone, out, console)
+            _compare(labelled, names, settings or (), budget or [""], train_rows, calendar, out, console)
         elif labelled.kind == "table":
             _table(labelled, names[0], out, console)
         else:
-            _metrics(labelled, names[0], layout.time_zone, out, console)
+            _metrics(labelled, names[0], calendar, out, console)
 
 
 def labelled_data(
@@ -144,7 +149,7 @@ def _compare(
     settings: Sequence[str],
     budgets: Sequence[str],
     train_rows: int | None,
-    time_zone: str,
+    calendar: Calendar,
     out: Path,
     console: Console,
 ) -> None:
@@ -157,7 +162,7 @@ def _compare(
             data,
             candidates,
             train_rows=train_rows,
-            time_zone=time_zone,
+            calendar=calendar,
             on_candidate=status.update,
             on_left_out=left_out.append,
         )
@@ -195,7 +200,7 @@ def comparison(found: Sequence[Figures], kind: str) -> Table:
     return table
 
 
-def _metrics(labelled: Dataset, detector: str, time_zone: str, out: Path, console: Console) -> None:
+def _metrics(labelled: Dataset, detector: str, calendar: Calendar, out: Path, console: Console) -> None:
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -205,7 +210,7 @@ def _metrics(labelled: Dataset, detector: str, time_zone: str, out: Path, consol
     with Progress(console=console) as progress:
         task = progress.add_task("scoring", total=len(labelled.all_series))
         for result in evaluation.score_each(
-            labelled, detector, lambda name: progress.update(task, description=escape(name)), time_zone=time_zone
+            labelled, detector, lambda name: progress.update(task, description=escape(name)), calendar=calendar
         ):
             results.append(result)
             evaluation.write_nab(result, out)

@@ -14,12 +14,14 @@ from pipeline.commands.options.apply import Apply, AsStream
 from pipeline.commands.options.files import (
     AsTable,
     Channels,
+    Country,
     Read,
     SeriesColumn,
     TimestampColumn,
     TimeZone,
     ValueColumns,
     Wide,
+    calendar_of,
     check_writable,
     layout_of,
     say,
@@ -115,6 +117,7 @@ def score(
     ] = False,
     table: AsTable = False,
     time_zone: TimeZone = "UTC",
+    country: Country = "",
     wide: Wide = False,
     read: Read = None,
     channels: Channels = 1,
@@ -153,7 +156,10 @@ def score(
         known_detectors(detector)
     trained = None if model is None else _model(model, detector, window, train_rows)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
+    calendar = calendar_of(layout, country)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if trained is not None and country:  # it was trained by another calendar
+        settings = [*(settings or ()), f"country={country}"]
     chosen = _Chosen(detector, window, settings or (), budget, trained)
     if follow:
         from pipeline.commands.options.follow import follow_file
@@ -162,7 +168,7 @@ def score(
             if given:
                 msg = f"--follow and {name} exclude each other: what it makes is of a whole file; score the file without --follow for it"
                 raise SettingsError(msg)
-        follow_file(file, layout, chosen.recipe, trained, train_rows, out, alerts, console)
+        follow_file(file, layout, chosen.recipe, trained, train_rows, out, alerts, console, calendar=calendar)
         return
     assert out is not None
     data = open_data(file, layout, channels=channels, config=config)
@@ -174,7 +180,7 @@ def score(
             train_rows=train_rows,
             recipe=recipe,
             model=trained,
-            time_zone=layout.time_zone,
+            calendar=calendar,
             on_progress=learning,
             on_scored=scoring,
         )

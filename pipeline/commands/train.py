@@ -15,12 +15,14 @@ import typer
 from pipeline.commands.options.files import (
     AsTable,
     Channels,
+    Country,
     Read,
     SeriesColumn,
     TimestampColumn,
     TimeZone,
     ValueColumns,
     Wide,
+    calendar_of,
     layout_of,
 )
 from pipeline.commands.options.stream import ConfigFile
@@ -103,6 +105,7 @@ def train(
     value_columns: ValueColumns = "",
     series_column: SeriesColumn = None,
     time_zone: TimeZone = "UTC",
+    country: Country = "",
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
@@ -122,7 +125,9 @@ def train(
     _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation, device=device)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    source = open_source(data, layout, series or (), channels=channels, config=config)
+    source = open_source(
+        data, layout, series or (), channels=channels, config=config, calendar=calendar_of(layout, country)
+    )
     for line in source.reading or (source.what,):
         console.print(line)
     choices = Choices(
@@ -243,7 +248,7 @@ def _say_unlearnt(model: Model, source: Source, choices: Choices, console: Conso
         return
     from detectors.judged import unlearnt
 
-    for line in unlearnt(source.histories(choices.training_rows, judged=True), time_zone=model.time_zone):
+    for line in unlearnt(source.histories(choices.training_rows, judged=True), calendar=model.calendar):
         console.print(f"note: {line}")
 
 

@@ -12,6 +12,7 @@ from pipeline.commands.options.apply import Apply, AsStream
 from pipeline.commands.options.files import (
     AsTable,
     Channels,
+    Country,
     Marks,
     Read,
     SeriesColumn,
@@ -19,6 +20,7 @@ from pipeline.commands.options.files import (
     TimeZone,
     ValueColumns,
     Wide,
+    calendar_of,
     check_writable,
     layout_of,
 )
@@ -72,6 +74,7 @@ def tune(
     value_columns: ValueColumns = "",
     series_column: SeriesColumn = None,
     time_zone: TimeZone = "UTC",
+    country: Country = "",
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
@@ -100,6 +103,7 @@ def tune(
     for name in detector or ():
         known_detectors(name)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
+    calendar = calendar_of(layout, country)
     console = Console(width=max(Console().width, WIDE), soft_wrap=True, highlight=False)
     labelled = labelled_data(data, layout, console, labels, channels=channels, config=config)
     metric = labelled.kind == "metric"
@@ -114,7 +118,7 @@ def tune(
             labelled,
             [*candidates, usual],
             train_rows=train_rows,
-            time_zone=layout.time_zone,
+            calendar=calendar,
             on_candidate=status.update,
             on_left_out=left_out.append,
         )
@@ -138,10 +142,11 @@ def tune(
     console.print("judged on the rest, whose labels the choice has not seen, beside the default:", markup=False)
     for one in judged:
         console.print(comparing.in_words(one, labelled.kind), markup=False)
+    kept = f" --country {quote(country)}" if country else ""
     chosen = f" --detector {best.candidate.detector}" if best.candidate.detector else ""
     sets = "".join(f" --set {quote(s)}" for s in best.candidate.settings)
     console.print(
-        f"tidewatch score {quote(data)}{chosen} --budget {quote(best.candidate.budget)}{sets} --out scores.csv"
+        f"tidewatch score {quote(data)}{kept}{chosen} --budget {quote(best.candidate.budget)}{sets} --out scores.csv"
         + ("" if apply else "; as a stream: --apply"),
         markup=False,
     )
@@ -151,7 +156,5 @@ def tune(
         console.print(f"all figures: {out}", markup=False)
     if apply:
         with console.status("learning, from all series"):
-            model, recipe = comparing.learnt(
-                labelled, best.candidate, train_rows=train_rows, time_zone=layout.time_zone
-            )
+            model, recipe = comparing.learnt(labelled, best.candidate, train_rows=train_rows, calendar=calendar)
         make_stream(model, recipe.settings, labelled, data, stream, config, console)

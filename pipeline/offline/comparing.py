@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from detectors.base import DetectorError
 from detectors.evaluation import delay, ranges
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.model import Model
 from detectors.recipes import Recipe
 from pipeline.offline.choosing import in_the_files_time, recipe_of
@@ -131,7 +132,7 @@ def try_out(
     candidates: Sequence[Candidate],
     *,
     train_rows: int | None = None,
-    time_zone: str = "UTC",
+    calendar: Calendar = UTC,
     on_candidate: Callable[[str], None] = lambda _: None,
     on_left_out: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
@@ -152,7 +153,7 @@ def try_out(
             continue
         on_candidate(candidate.name)
         try:
-            outcomes.append(_outcome(data, candidate, train_rows, time_zone, learnt))
+            outcomes.append(_outcome(data, candidate, train_rows, calendar, learnt))
         except DetectorError as error:
             if len(candidates) == 1:
                 raise
@@ -163,10 +164,10 @@ def try_out(
     return _on_common_rows(outcomes)
 
 
-def learnt(data: Dataset, candidate: Candidate, *, train_rows: int | None, time_zone: str) -> tuple[Model, Recipe]:
+def learnt(data: Dataset, candidate: Candidate, *, train_rows: int | None, calendar: Calendar) -> tuple[Model, Recipe]:
     """One model of all series, from the rows that the comparison learnt from, and the recipe with its settings. Raises DetectorError."""
     recipe, first = _recipe(data, candidate, train_rows)
-    return train(data, train_rows=first, recipe=recipe, time_zone=time_zone), recipe
+    return train(data, train_rows=first, recipe=recipe, calendar=calendar), recipe
 
 
 def _recipe(data: Dataset, candidate: Candidate, train_rows: int | None) -> tuple[Recipe, int | None]:
@@ -186,7 +187,7 @@ class _Learnt:
 
 
 def _outcome(
-    data: Dataset, candidate: Candidate, train_rows: int | None, time_zone: str, learnt: dict[str, _Learnt]
+    data: Dataset, candidate: Candidate, train_rows: int | None, calendar: Calendar, learnt: dict[str, _Learnt]
 ) -> Outcome:
     recipe, first = _recipe(data, candidate, train_rows)
     mine = learnt.setdefault(
@@ -199,7 +200,7 @@ def _outcome(
         name = next(iter(part.all_series))
         if name not in mine.models:
             began = time.perf_counter()
-            mine.models[name] = _trained(part, recipe, first, time_zone, alone=len(parts) == 1)
+            mine.models[name] = _trained(part, recipe, first, calendar, alone=len(parts) == 1)
             mine.seconds += time.perf_counter() - began
         model = mine.models[name]
         if model is not None:
@@ -300,7 +301,7 @@ def compare(
     *,
     settings: Sequence[str] = (),
     train_rows: int | None = None,
-    time_zone: str = "UTC",
+    calendar: Calendar = UTC,
 ) -> pd.DataFrame:
     """A row of `Figures` for each detector with each budget, on the rows of labelled data that all of them judge.
 
@@ -322,7 +323,7 @@ def compare(
         msg = f"{data.name}: there are no labels that name an anomaly, so there is nothing to compare by"
         raise DataError(msg)
     candidates = [Candidate(d, tuple(settings), b) for d in detectors for b in budgets]
-    return frame([figures(o) for o in try_out(data, candidates, train_rows=train_rows, time_zone=time_zone)])
+    return frame([figures(o) for o in try_out(data, candidates, train_rows=train_rows, calendar=calendar)])
 
 
 def frame(found: Sequence[Figures]) -> pd.DataFrame:
@@ -371,10 +372,10 @@ def in_words(f: Figures, kind: str) -> str:
     )
 
 
-def _trained(part: Dataset, recipe: Recipe, train_rows: int | None, time_zone: str, *, alone: bool) -> Model | None:
+def _trained(part: Dataset, recipe: Recipe, train_rows: int | None, calendar: Calendar, *, alone: bool) -> Model | None:
     """A model; None where a series is too short for one, and there are others."""
     try:
-        return train(part, recipe=recipe, train_rows=train_rows, time_zone=time_zone)
+        return train(part, recipe=recipe, train_rows=train_rows, calendar=calendar)
     except DetectorError:
         if alone:
             raise

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
 from detectors.evaluation import delay, nab, ranges, ranking
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.recipes import NETWORKS
 from detectors.training import metric_training_rows
 from pipeline.offline.scorefile import ScoredRows, score_dataset
@@ -116,7 +117,7 @@ class TableFigures:
 
 
 def score_each(
-    data: Dataset, detector: str, on_series: Callable[[str], None], *, time_zone: str = "UTC"
+    data: Dataset, detector: str, on_series: Callable[[str], None], *, calendar: Calendar = UTC
 ) -> Iterator[SeriesResult]:
     """Score the series of a data set of metrics, each with a model of its own; NAB's learn from what NAB's protocol allows, others as a stream would."""
     as_nab = data.name.removeprefix("synthetic-") in NAB_DATA
@@ -132,7 +133,7 @@ def score_each(
             recipe=recipe,
             train_rows=first,
             alerts=ONE_PER_EVENT if as_nab else None,
-            time_zone=time_zone,
+            calendar=calendar,
         )
         yield SeriesResult(name, series.values[np.argsort(series.positions)], data.all_labels.get(name), rows)
 

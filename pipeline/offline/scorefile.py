@@ -24,6 +24,7 @@ from detectors import outlying
 from detectors.base import DetectorError
 from detectors.budget import METRIC
 from detectors.judged import unlearnt
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.judgement.state import BLOCK
 from detectors.model import Model
 from detectors.recipes import Recipe, by_name
@@ -120,7 +121,7 @@ def score_dataset(
     recipe: Recipe | None = None,
     model: Model | None = None,
     alerts: Mapping[str, Any] | None = None,
-    time_zone: str = "UTC",
+    calendar: Calendar = UTC,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     on_scored: OnScored | None = None,
@@ -142,8 +143,8 @@ def score_dataset(
         Learnt from these rows before (`train`); None: learnt now.
     alerts
         Settings of the life of alerts, over what the recipe says; as in tidewatch.toml.
-    time_zone
-        Whose day and week the series keep.
+    calendar
+        Whose day, week and holidays the series keep.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def score_dataset(
         recipe=_recipe(data, recipe, detector),
         model=model,
         alerts=alerts,
-        time_zone=time_zone,
+        calendar=calendar,
         seed=seed,
         on_progress=on_progress,
     )
@@ -191,7 +192,7 @@ def made_ready(
     recipe: Recipe,
     model: Model | None = None,
     alerts: Mapping[str, Any] | None = None,
-    time_zone: str = "UTC",
+    calendar: Calendar = UTC,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Ready:
@@ -207,12 +208,12 @@ def made_ready(
         data,
         train_rows=train_rows,
         recipe=recipe,
-        time_zone=time_zone,
+        calendar=calendar,
         seed=seed,
         on_progress=on_progress,
     )
     if model.judgement is not None:
-        notes += unlearnt(histories(data, train_rows, judged=True), time_zone=time_zone)
+        notes += unlearnt(histories(data, train_rows, judged=True), calendar=calendar)
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
     if not stated(recipe.settings, model) and (once := time_limits.budget_rows(data)):
@@ -251,7 +252,7 @@ def train(
     train_rows: int | None = None,
     detector: str = "",
     recipe: Recipe | None = None,
-    time_zone: str = "UTC",
+    calendar: Calendar = UTC,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Model:
@@ -269,7 +270,7 @@ def train(
     model = recipe.train_metric(
         histories(data, train_rows, judged=recipe.judgement),
         training_rows=all_rows,
-        time_zone=time_zone,
+        calendar=calendar,
         seed=seed,
         on_progress=on_progress,
     )

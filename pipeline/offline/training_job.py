@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from detectors import calibration, model_file, registry
 from detectors.base import DetectorError
 from detectors.checkpoint import TrainingCheckpoint
+from detectors.judgement.calendar import UTC, Calendar
 from detectors.model import Model
 from detectors.recipes import Recipe, by_name
 from detectors.training import (
@@ -61,8 +62,8 @@ class Source:
         Names of a metric's several columns, where they have any.
     all_history
         Whether all of it is history that a stream goes on from, as what a topic holds; of files the first part is (`history_rows`).
-    time_zone
-        Whose day and week the metrics keep.
+    calendar
+        Whose day, week and holidays the metrics keep.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Source:
     reading: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     all_history: bool = False
-    time_zone: str = "UTC"
+    calendar: Calendar = UTC
 
     def histories(
         self, rows: int | None, *, judged: bool
@@ -134,9 +135,15 @@ class Choices:
 
 
 def open_source(
-    data: str, layout: Layout, series: Sequence[str] = (), *, channels: int = 1, config: Path | None = None
+    data: str,
+    layout: Layout,
+    series: Sequence[str] = (),
+    *,
+    channels: int = 1,
+    config: Path | None = None,
+    calendar: Calendar | None = None,
 ) -> Source:
-    """The series that `data` names: a data set, a file, or `kafka:TOPIC`.
+    """The series that `data` names: a data set, a file, or `kafka:TOPIC`; they keep the calendar, or the layout's time zone without holidays.
 
     Raises
     ------
@@ -163,7 +170,7 @@ def open_source(
         reading=found.reading,
         channels=names,
         all_history=data.startswith(KAFKA),
-        time_zone=layout.time_zone,
+        calendar=calendar or Calendar(layout.time_zone),
     )
 
 
@@ -258,7 +265,7 @@ def run(
             interval_ms=recipe.room(seen, all_rows).intervals,
             **common,
         )
-        model = recipe.judged(model, histories, source.time_zone)
+        model = recipe.judged(model, histories, source.calendar)
     saved = model_file.save(model, out)
     checkpoint.delete()
     return saved

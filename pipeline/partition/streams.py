@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from detectors.judgement.calendar import WEEKDAYS
 from detectors.model import Model
 from pipeline.errors import ModelError, SettingsError
 from pipeline.partition.deciding.decisions import InForce
@@ -22,8 +23,11 @@ LOCAL = ("name", "topic", "model", "alert_topic", "dead_letter_topic", "score_to
 
 
 def decided(settings: StreamSettings) -> dict[str, Any]:
-    """The settings that reach a result, as plain JSON."""
-    return settings.model_dump(mode="json", exclude=set(LOCAL))
+    """The settings that reach a result, as plain JSON; of holidays the days, whatever another worker's package says of the country."""
+    found = settings.model_dump(mode="json", exclude=set(LOCAL))
+    if closed := settings.closed:
+        found |= {"country": "", "holidays": closed.by_year(), "rest_day": WEEKDAYS[closed.rest]}
+    return found
 
 
 def content_id(settings: dict[str, Any], model: str) -> str:

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from detectors.budget import Budget
+from detectors.judgement.calendar import WEEKDAYS, Calendar, Holidays, dates_of
+from pipeline.countries import public_holidays
 from pipeline.settings.alerting import AlertSettings, ThresholdSettings
 from pipeline.settings.durations import Duration
 from pipeline.settings.records import FieldSettings, Format, fit_channels, fit_fields
@@ -41,6 +43,19 @@ class StreamSettings(Table):
         "",
         description="Whose midnight and weekend the series keep, as Europe/Berlin (summer time included); empty: as the model file says, UTC "
         "where it was trained without.",
+    )
+    country: str = Field(
+        "",
+        description="Whose public holidays the series keep, as US, US-NY or DE-BY: such a day may be as the day of rest of its week, as the day "
+        "that it is, or between. Where nothing is said of holidays, those hold that the model file was trained with.",
+    )
+    holidays: dict[str, str] = Field(
+        {},
+        description='Further days that are judged so, by year: `{ 2026 = "12-24 12-31" }`. Where the settings are decided, the days of the country are written here.',
+    )
+    rest_day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] | None = Field(
+        None,
+        description="Which day of its week a holiday is like. Not set: the last of the country's weekend, Sunday where no country is named.",
     )
     fields: FieldSettings = Field(default_factory=FieldSettings)
     threshold: ThresholdSettings = Field(default_factory=ThresholdSettings)
@@ -85,11 +100,38 @@ class StreamSettings(Table):
             raise ValueError(msg) from error
         return name
 
+    @field_validator("country")
+    @classmethod
+    def _a_country_that_there_is(cls, country: str) -> str:
+        public_holidays(country)
+        return country
+
+    @field_validator("holidays")
+    @classmethod
+    def _dates(cls, years: dict[str, str]) -> dict[str, str]:
+        try:
+            list(dates_of(years))
+        except ValueError as error:
+            msg = f'{error}; write the days of a year as 2026 = "01-01 12-25"'
+            raise ValueError(msg) from error
+        return years
+
     @model_validator(mode="after")
     def _fields_of_a_format_that_has_some(self) -> Self:
         fit_fields(self.fields, self.format)
         fit_channels(self.channels, self.format)
         return self
+
+    def calendar(self, learnt: Calendar) -> Calendar:
+        """By whose clock the series live, where the model was `learnt` by this one."""
+        return Calendar(self.time_zone or learnt.time_zone, self.closed or learnt.holidays)
+
+    @property
+    def closed(self) -> Holidays:
+        """The country's holidays and the further ones."""
+        public = public_holidays(self.country)
+        rest = WEEKDAYS.index(self.rest_day) if self.rest_day else public.rest
+        return Holidays.of((*public.dates, *dates_of(self.holidays)), rest)
 
     def budgets(self, kind: Literal["metric", "table"]) -> tuple[Budget, ...]:
         """The stream's false-alarm budget, and that of each selector: the stream's where it has none.

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from detectors.budget import rows_of_budgets
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.record import BEGINNING
-from detectors.judgement.zones import offsets
 from detectors.model import Model
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Pushed
@@ -94,13 +93,13 @@ class Judgements:
     model
         With a judgement.
     settings
-        For the time zone and the false-alarm budget.
+        For time zone, holidays and the false-alarm budget.
     """
 
     def __init__(self, model: Model, settings: StreamSettings) -> None:
         assert model.judgement is not None
         self._model, self._population = model, model.judgement
-        self._zone, self._budgets = settings.time_zone or model.time_zone, settings.budgets("metric")
+        self._calendar, self._budgets = settings.calendar(model.calendar), settings.budgets("metric")
         M, C = len(model.detectors), model.channels
         known = [self._calibrated(name) for name in model.calibrations]
         self._usual = np.median(known, axis=0) if known else np.full(M, np.inf)
@@ -175,9 +174,15 @@ class Judgements:
         judged = Judged(index, np.zeros(n, np.bool_), np.zeros(n), nothing, expected, margin, shares, floor, budget)
         if len(news):
             at = slice(None) if len(news) == n else news
-            where = offsets(self._zone, times[at])
+            local = self._calendar.local(times[at])
             said = self._population.step(
-                state.arrays[COMPONENT], of[at], values[at], times[at], where, budget[at], anew[at]
+                state.arrays[COMPONENT],
+                of[at],
+                values[at],
+                local,
+                budget_rows=budget[at],
+                anew=anew[at],
+                placed=self._calendar.placed(local),
             )
             self._write(judged, at, said)
         return judged

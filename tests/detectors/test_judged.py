@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.judged import unlearnt
+from detectors.judgement.calendar import Calendar
 from detectors.training_part import history_rows
 
 HOUR = 3_600_000
@@ -39,7 +40,7 @@ def test_a_weekend_is_one_by_the_local_clock() -> None:
     assert "weekend" not in " ".join(unlearnt(friday))
     late = {"a": rows(3 * 24, 47, HOUR // 4)}  # ends on Friday, 22:45 UTC, which is Saturday in Berlin
     assert "no weekend" in unlearnt(late)[0]
-    assert "no weekend" not in " ".join(unlearnt(late, time_zone="Europe/Berlin"))
+    assert "no weekend" not in " ".join(unlearnt(late, calendar=Calendar("Europe/Berlin")))
 
 
 def test_days_and_weeks_are_nothing_to_series_of_daily_rows() -> None:

@@ -63,7 +63,34 @@ _LOWEST_U = 1e-9
 
 
 @inner
-def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week):
+def foretold(f8, u2, w, h, c, local):
+    """What the clock expects of a channel at a local time."""
+    day = bin_of(local, DAY, u2[4 * h + field.BINS], DAY_BINS)
+    week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
+    level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
+    by_day = level + half(u2[4 * c + field.DAY + day])
+    by_week = by_day + half(u2[4 * c + field.WEEK + week])
+    a, b, d = shares(f8, c)
+    return level * a + by_day * b + by_week * d
+
+
+@inner
+def restful(f8, u2, w, h, C, values, b, local, rest):
+    """By how much a holiday's row is as on the day of rest, 0 to 1, rather than as on the day that it is; see `clock.Clock.between`."""
+    along, apart = 0.0, 0.0
+    for k in range(C):
+        c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+        x = (values[b, k] - f8[c + field.MIDDLE]) / f8[c + field.UNIT]
+        if not math.isnan(x):
+            own = foretold(f8, u2, w, h, c, local)
+            way = foretold(f8, u2, w, h, c, rest) - own
+            along += (between(x, -WILD, WILD) - own) * way
+            apart += way * way
+    return between(along / apart, 0.0, 1.0) if apart > 0.0 else 0.0
+
+
+@inner
+def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week, rest, share):
     """One channel: what the clock and the rows before it expect, and the sizes of its scaled terms; contexts and means move on."""
     x = (value - f8[c + field.MIDDLE]) / f8[c + field.UNIT]
     level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
@@ -72,6 +99,8 @@ def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week):
     by_week = by_day + half(u2[4 * c + field.WEEK + week])
     a, b, d = shares(f8, c)
     expected = level * a + by_day * b + by_week * d
+    if share > 0.0:
+        expected += share * (foretold(f8, u2, w, h, c, rest) - expected)
     left = x - expected
     f = 2 * c
     cleaned, plain = 0.0, 0.0
@@ -297,22 +326,26 @@ def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
 
 
 @inner
-def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, budget, sizes, out, told, b):
-    """One row of a series that is judged; with the last of a block, what is slow moves on. With room for `sizes`, only these are told."""
+def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, budget, sizes, out, told, b):
+    """One row of a series that is judged; with the last of a block, what is slow moves on. With room for `sizes`, only these are told.
+
+    `placed` is another time than the local one on holidays (`calendar.Calendar.placed`): there the row may be as at either, or between.
+    """
     rows, rows_a_day = i8[h + field.ROWS], f8[h + field.RPD]
     at, whole = rows % BLOCK, learnt[m + C * (field.OTHERS + C)] != 0
     w[W_BUDGET + 1] = at + 1.0
+    share = restful(f8, u2, w, h, C, values, b, local, placed) if placed != local else 0.0
     day = bin_of(local, DAY, u2[4 * h + field.BINS], DAY_BINS)
     week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
     still = 0.0
     for k in range(C):
         c, of, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C), OWN + k * WIDE
-        look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, week)
+        look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, week, placed, share)
         f4[2 * c + field.BLOCK + at] = w[o + OWN_X]
         still = max(still, i4[2 * c + field.EQUAL] / (2.0 * np.float64(learnt[of + field.LONGEST]) + 6.0))
     if whole:
         given(f4, learnt, w, h, m, C)
-    i8[h + field.LOCAL + at] = local
+    i8[h + field.LOCAL + at] = placed if share > 0.5 else local
     i8[h + field.ROWS] = rows + 1
     if len(sizes):
         for i in range(S):

@@ -16,7 +16,7 @@ from detectors.judgement.state import BLOCK
 
 def signature():
     """Of `run`."""
-    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
+    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
 
 
 @inner
@@ -33,7 +33,7 @@ def restart(f8, f4, i4, h, C):
         f8[c + field.LAST] = np.nan
 
 
-def run(f8, i8, f4, i4, u2, learnt, rows, values, local, budget, anew, sizes, out, told):
+def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, sizes, out, told):
     """All rows, one after the other; see `population.Population.step` for what they are.
 
     Parameters
@@ -42,7 +42,7 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, budget, anew, sizes, ou
         The records, one memory.
     learnt
         What was learnt, of the series at each `known`.
-    rows, local, budget, anew : (B,)
+    rows, local, placed, budget, anew : (B,)
     values : (B, C)
     sizes : (B, S, C), or (0, S, C)
         Takes the sizes of the scaled terms; then nothing but contexts and clock moves on.
@@ -63,6 +63,26 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, budget, anew, sizes, ou
             m = i4[2 * h + field.KNOWN] * known
             if m < 0 or m >= len(learnt):  # a record of another model's series
                 i4[2 * h + field.KNOWN], m = 0, 0
-            judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local[b], budget[b], sizes, out, told, b)
+            judge(
+                f8,
+                i8,
+                f4,
+                i4,
+                u2,
+                learnt,
+                w,
+                bins,
+                h,
+                m,
+                C,
+                values,
+                local[b],
+                placed[b],
+                budget[b],
+                sizes,
+                out,
+                told,
+                b,
+            )
         elif gather(f8, i8, i4, w, h, C, values, local[b], out, told, b):
             begin(f8, i8, f4, i4, u2, w, h, C)

@@ -101,7 +101,7 @@ class Bars:
     """
 
     def __init__(self, settings: StreamSettings, model: Model) -> None:
-        self._zone = settings.time_zone or model.time_zone
+        self._zone = settings.time_zone or model.calendar.time_zone
         periods = [max(b.period_ms or _MONTH, _DAY) for b in settings.budgets(model.kind)]
         self._periods = np.array(periods, np.float64)
 

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from detectors.judgement.calendar import Calendar
     from producers.datasets import Dataset, Layout
 
 TimestampColumn = Annotated[
@@ -39,6 +40,13 @@ TimeZone = Annotated[
     typer.Option(
         "--time-zone",
         help="File: of time stamps that do not say it themselves; and whose midnight and weekend metrics keep.",
+    ),
+]
+Country = Annotated[
+    str,
+    typer.Option(
+        "--country",
+        help="Whose public holidays metrics keep, as US, US-NY or DE-BY: such a day may be as the day of rest of its week.",
     ),
 ]
 AsTable = Annotated[bool, typer.Option("--table", help="File: treat the rows as a table even with a time stamp.")]
@@ -83,6 +91,18 @@ def layout_of(
         raise SettingsError("--table and --wide exclude each other: the rows of a table are not series")
     columns = tuple(c.strip() for c in value_columns.split(",") if c.strip())
     return Layout(timestamp_column, columns, series_column, time_zone, table, wide, Corrections.parse(read or ()))
+
+
+def calendar_of(layout: Layout, country: str) -> Calendar:
+    """Of metrics in a file that is read so. Raises SettingsError where there is no such country."""
+    from pipeline import countries
+    from pipeline.errors import SettingsError
+
+    try:
+        return countries.calendar_of(layout.time_zone, country)
+    except ValueError as error:
+        msg = f"--country {country}: {error}"
+        raise SettingsError(msg) from error
 
 
 def say(console: Console, data: Dataset) -> None:

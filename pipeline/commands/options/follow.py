@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from detectors.judgement.calendar import Calendar
     from detectors.model import Model
     from detectors.recipes import Recipe
     from pipeline.alerts.records import Alert
@@ -34,6 +35,7 @@ def follow_file(
     alerts: Path | None,
     console: Console,
     stop: Stop | None = None,
+    calendar: Calendar | None = None,
 ) -> None:
     """Score what is there and what is appended, until `stop` (None: until Ctrl-C).
 
@@ -42,6 +44,7 @@ def follow_file(
     DataError, DetectorError, SettingsError, ModelError
         It cannot be read, learnt from, or followed.
     """
+    from detectors.judgement.calendar import Calendar
     from pipeline.commands.options.files import say
     from pipeline.offline.following.follow import FIRST_OF_PIPE, LEAST, Follower
     from pipeline.offline.following.scoring import Scoring
@@ -61,7 +64,9 @@ def follow_file(
             return
         say(console, data)
         recipe, learnt = choose(data, train_rows, console)
-        ready = made_ready(data, train_rows=learnt, recipe=recipe, model=trained, time_zone=layout.time_zone)
+        ready = made_ready(
+            data, train_rows=learnt, recipe=recipe, model=trained, calendar=calendar or Calendar(layout.time_zone)
+        )
         for note in ready.notes:
             console.print(f"note: {note}", markup=False)
         console.print(_learnt(data, ready.model, trained), markup=False)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.judgement.calendar import Calendar, Holidays
+from detectors.judgement.clock import DAY
 from detectors.judgement.population import Population, Said
 from detectors.judgement.reference import Judge
 
@@ -88,12 +90,13 @@ KINDS = {
     channels=st.integers(1, 5),
     step=st.sampled_from([1_000, 60_000, 600_000, STEP, 24 * STEP, 7 * 24 * STEP, 31 * 24 * STEP]),
     known=st.integers(10, 150),
+    closed=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
 def test_any_series_is_told_what_the_numpy_version_tells(
-    kind: str, seed: int, channels: int, step: int, known: int
+    kind: str, seed: int, channels: int, step: int, known: int, closed: bool
 ) -> None:
-    """Of any form and step, with a shift, a spike and a stretch that stands still; learnt from its history by either."""
+    """Of any form and step, with a shift, a spike and a stretch that stands still, holidays among it; learnt from its history by either."""
     rng = np.random.default_rng(seed)
     n = known + 130
     values = KINDS[kind](rng, n, channels)
@@ -101,10 +104,17 @@ def test_any_series_is_told_what_the_numpy_version_tells(
     values[known + 60 : known + 75] = values[known + 60]
     values[known + 90 :, 0] += 5.0 * values[:known, 0].std()
     times = T0 + np.arange(n) * step
-    population = Population.fit({"a": (times[:known], values[:known])}, budget_rows=BUDGET)
-    said = population.step(begun(population, ["a"]), np.zeros(130, np.intp), values[known:], times[known:], 0, BUDGET)
-    judge, state = Judge.fit(times[:known], values[:known], budget=BUDGET)
-    alone, _ = judge.step(state, times[known:], values[known:])
+    days = np.unique(times // DAY)
+    holidays = Holidays(tuple(days[rng.random(len(days)) < 0.3].tolist()) if closed else ())
+    placed = Calendar(holidays=holidays).placed(times)
+    head, tail = placed[:known], placed[known:]
+    population = Population.fit({"a": (times[:known], values[:known])}, budget_rows=BUDGET, placed={"a": head})
+    rows = np.zeros(130, np.intp)
+    said = population.step(
+        begun(population, ["a"]), rows, values[known:], times[known:], budget_rows=BUDGET, placed=tail
+    )
+    judge, state = Judge.fit(times[:known], values[:known], budget=BUDGET, placed=head)
+    alone, _ = judge.step(state, times[known:], values[known:], placed=tail)
     for name in ("score", "strength"):
         np.testing.assert_allclose(getattr(said, name), getattr(alone, name), rtol=1e-9, atol=1e-9, err_msg=name)
     apart = np.abs(alone.strength) > 1e-6  # at the bar itself the last bit may decide
@@ -127,11 +137,12 @@ def test_no_cut_and_no_neighbour_changes_a_bit(known: Any, data: st.DataObject) 
     anew = np.random.default_rng(seed).random(len(rows)) < 0.01
     budget = np.where(np.arange(len(rows)) % 7, BUDGET, 3 * BUDGET)
     whole_states = begun(population, ["a", "b", "new"])
-    whole = population.step(whole_states, rows, values, times, 0, budget, anew)
+    placed = Calendar(holidays=Holidays((int(times[0]) // DAY + 3,))).placed(times)
+    whole = population.step(whole_states, rows, values, times, 0, budget, anew, placed)
     edges = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=30)))
     states, found = begun(population, ["a", "b", "new"]), [np.zeros_like(column) for column in whole]
     for part in np.split(mixed, edges):
-        said = population.step(states, rows[part], values[part], times[part], 0, budget[part], anew[part])
+        said = population.step(states, rows[part], values[part], times[part], 0, budget[part], anew[part], placed[part])
         for column, of in zip(found, said, strict=True):
             column[part] = of
     for name, column, wanted in zip(Said._fields, found, whole, strict=True):

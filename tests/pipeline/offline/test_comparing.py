@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detectors.judgement.calendar import Calendar
 from pipeline.offline.comparing import Candidate, Outcome, Watched, best, figures, in_words, try_out
 from pipeline.offline.scorefile import score_dataset
 from producers.datasets import Dataset, Labels, Series
@@ -118,7 +119,7 @@ def test_missing_numbers_are_filled_in_for_learning_as_they_are_for_scoring() ->
 
 def test_a_judgement_is_ranked_by_its_own_score() -> None:
     data = labelled(700)
-    [found] = try_out(data, [Candidate("")], time_zone="Europe/Berlin")
+    [found] = try_out(data, [Candidate("")], calendar=Calendar("Europe/Berlin"))
     [told] = found.watched
-    scored = score_dataset(data, time_zone="Europe/Berlin")
+    scored = score_dataset(data, calendar=Calendar("Europe/Berlin"))
     assert np.array_equal(told.score, scored.score[np.isfinite(scored.score)])
