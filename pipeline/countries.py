@@ -67,20 +67,19 @@ def _near_countries(code: str, countries: dict[str, list[str]]) -> list[str]:
     """Codes of countries that a text may mean."""
     from holidays.registry import COUNTRIES
 
-    asked = code.upper()
-    if asked in _OTHERWISE:
-        return [_OTHERWISE[asked]]
     names = {name.upper(): names[1] for _, names in COUNTRIES.items() for name in names if names[1] in countries}
-    if asked in names:
-        return [names[asked]]
-    found = get_close_matches(asked.replace(" ", ""), names, n=3, cutoff=0.75)
-    return list(dict.fromkeys(names[name] for name in found))
+    return _near(code.replace(" ", ""), names | _OTHERWISE, 0.75)
 
 
 def _near_parts(part: str, aliases: dict[str, list[str]]) -> list[str]:
     """Parts of a country that a text may mean."""
-    names = {name.upper(): p for p, also in aliases.items() for name in (p, *also)}
-    found = get_close_matches(part.upper(), names, n=3, cutoff=0.6)
+    return _near(part, {name.upper(): p for p, also in aliases.items() for name in (p, *also)}, 0.6)
+
+
+def _near(text: str, names: dict[str, str], least: float) -> list[str]:
+    """What is called so, or nearly so."""
+    asked = text.upper()
+    found = [asked] if asked in names else get_close_matches(asked, names, n=3, cutoff=least)
     return list(dict.fromkeys(names[name] for name in found))
 
 

@@ -163,7 +163,7 @@ def fit(x: Floats, when: NDArray[np.int64], bins: Bins) -> tuple[Clock, Floats]:
     Rows are at local times `when[0]` (n,). Holidays are at first taught to where `when[1]` has them, then to what they are like.
     """
     ahead = np.arange(1 - len(x), 1)
-    clock = _fit(x, *when, bins)
+    clock = _fit(x, when[0], when[1], bins)
     if (when[0] != when[1]).any():
         placed, _ = clock.between(x, when, bins, ahead)
         clock = _fit(x, when[0], placed, bins)
