@@ -204,6 +204,7 @@ def made_ready(
         _check_fit(data, model)
     judged = recipe.judgement if model is None else model.judgement is not None
     data, notes = _tidied(data, train_rows, judged=judged)
+    few = model is None and _too_few(data)
     model = model or train(
         data,
         train_rows=train_rows,
@@ -214,6 +215,11 @@ def made_ready(
     )
     if model.judgement is not None:
         notes += unlearnt(histories(data, train_rows, judged=True), calendar=calendar)
+    elif few and not stated(recipe.settings, model):
+        notes.append(
+            f"fewer than {UNJUDGED} rows: among so few hardly anything can be told to be rare enough for an alert; the rows with the highest scores "
+            "stand out most"
+        )
     settings = {**time_limits.of_file(data), **recipe.settings}
     settings["alerts"] = {**settings.get("alerts", {}), **(alerts or {})}
     if not stated(recipe.settings, model) and (once := time_limits.budget_rows(data)):
@@ -280,9 +286,14 @@ def train(
 def _recipe(data: Dataset, recipe: Recipe | None, detector: str) -> Recipe:
     """The recipe, the product's where none is given; or what of it a detector's name chooses."""
     recipe = by_name(data.kind, detector) if recipe is None else recipe.of(detector) if detector else recipe
-    if data.kind == "metric" and max(map(len, data.all_series.values()), default=0) < UNJUDGED:
+    if _too_few(data):
         return replace(recipe, judgement=False)
     return recipe
+
+
+def _too_few(data: Dataset) -> bool:
+    """Whether metrics have too few rows for a judgement."""
+    return data.kind == "metric" and max(map(len, data.all_series.values()), default=0) < UNJUDGED
 
 
 def histories(

@@ -17,7 +17,7 @@ from detectors.model import Model
 from detectors.training import train_metric
 from pipeline import countries
 from pipeline.countries import PublicHolidays, calendar_of, public_holidays
-from pipeline.partition.decisions import InForce
+from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams, content_id, decided
 from pipeline.settings import StreamSettings
@@ -121,7 +121,9 @@ def test_what_is_decided_are_dates_so_workers_with_other_packages_judge_alike(
     assert "01-06" in body["holidays"]["2026"]
 
     other = PublicHolidays((date(2026, 3, 3),), 4)  # what another version of the package says
-    monkeypatch.setattr("pipeline.settings.public_holidays", lambda country: other if country else PublicHolidays())
+    monkeypatch.setattr(
+        "pipeline.settings.streams.public_holidays", lambda country: other if country else PublicHolidays()
+    )
     worker = Streams(create_stream(settings(country="DE-BY"), model))
     stream = worker(InForce(settings=body, model=model.hash))
     assert stream.settings.calendar(UTC) == wanted

@@ -77,6 +77,15 @@ def test_short_files_are_scored_behind_their_first_rows(tmp_path: Path, n: int) 
     assert scores["anomalous"][int(0.8 * n) : int(0.8 * n) + 4].any()
 
 
+@pytest.mark.parametrize("n", [12, 24, 31])
+def test_files_of_a_few_months_are_scored_and_what_that_is_worth_is_said(tmp_path: Path, n: int) -> None:
+    frame = _frame(n).assign(timestamp=pd.date_range("2022-01-01", periods=n, freq="MS"))
+    scores, said = _score(_file(tmp_path, frame), detector="")
+    assert scores["score"][n // 2 :].notna().all()
+    assert "fewer than 32 rows: among so few hardly anything" in said
+    assert "fewer than 32 rows" not in _score(_file(tmp_path, frame), "--set", "threshold.level=1.0", detector="")[1]
+
+
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_too_few_rows_say_how_many_are_needed(tmp_path: Path, n: int) -> None:
     assert "takes 10 rows" in _refused(_file(tmp_path, _frame(n)), detector="")
