@@ -20,7 +20,7 @@ from pipeline.offline.scorefile import histories
 from pipeline.offline.training_job import Choices, parsed, put, with_settings
 from producers.datasets import Dataset, Series
 
-STREAM = ("threshold", "alerts", "probation", "future_limit", "fill_gaps")
+STREAM = ("threshold", "alerts", "probation", "future_limit", "fill_gaps", "country", "holidays", "rest_day")
 """Settings of a stream that reach a result, as in tidewatch.toml; all others are the detectors'."""
 
 

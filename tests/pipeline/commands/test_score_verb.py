@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -422,3 +423,29 @@ def test_several_columns_have_a_band_each(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = list(pd.read_csv(tmp_path / "s.csv"))
     assert found[len(COLUMNS) :] == ["alarm", *(f"{w}:{c}" for w in JUDGED[1:] for c in ("value", "other"))]
+
+
+def test_holidays_are_those_of_a_country_by_an_option_also_where_the_model_is_there(tmp_path: Path) -> None:
+    from detectors.model_file import load, save
+    from detectors.recipes import METRIC
+    from pipeline.offline.scorefile import train
+    from producers.datasets import open_file
+
+    n = 21 * 24
+    values = np.random.default_rng(0).normal(10, 1, n) + 60 * (np.arange(n) // 24 % 7 < 5)
+    values[14 * 24 : 15 * 24] -= 60  # Monday, 2024-01-15: Martin Luther King Jr. Day
+    frame = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=n, freq="h"), "value": values})
+    file = _file(tmp_path, frame)
+    save(train(open_file(file), recipe=replace(METRIC, detectors=(("pca", {"window": 4}),))), tmp_path / "m")
+    plain, _ = _score(file, "--model", str(tmp_path / "m"), detector="")
+    told, _ = _score(file, "--model", str(tmp_path / "m"), "--country", "US", detector="")
+    assert load(tmp_path / "m").calendar.holidays.by_year() == {}
+    monday = slice(14 * 24, 15 * 24)
+    assert plain["anomalous"][monday].any()
+    assert not told["anomalous"][monday].any()
+
+
+def test_a_country_that_there_is_not_is_one_line(tmp_path: Path) -> None:
+    assert "--country us: no holidays are known of a country 'us'; is US meant?" in _refused(
+        _file(tmp_path, _frame()), "--country", "us"
+    )
