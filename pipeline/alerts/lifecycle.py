@@ -235,7 +235,7 @@ class Lifecycle:
         """An anomaly of a series without an open alert: the last one again, or a new one."""
         now = judged.times[i]
         look = judged.look(i, 0, np.nan)
-        again = now < life.quiet_until and same(life.kind, look.kind)
+        again = reopens(life, now) and same(life.kind, look.kind)
         if not again:
             life.become(_begun(judged, i, look))
         self._open(life, now, judged.clock[i], at_once=judged.outside[i])
@@ -305,7 +305,8 @@ class Lifecycle:
         severity = self._severity(judged, i, life)
         risen = severity > life.severity
         life.severity = max(life.severity, severity)
-        held = now - max(life.onset, life.normal_since) >= self._hold
+        since = max(life.onset, life.normal_since) if life.normal_since else life.onset
+        held = now - since >= self._hold
         if life.status == PENDING and (held or judged.outside[i]):
             self._fire(life, now)
             return "held"
@@ -389,7 +390,7 @@ class Lifecycle:
             peak_expected=np.nan,
             severity=self._bounded(1),
         )
-        again = life.status == INACTIVE and now < life.quiet_until and life.kind == NO_DATA
+        again = life.status == INACTIVE and reopens(life, now) and life.kind == NO_DATA
         if life.status != INACTIVE:
             ends: Change = "withdrawn" if life.status == PENDING else "changed"
             steps.append(
@@ -468,6 +469,11 @@ def _is_another(life: Life, look: Look) -> bool:
     return not side(look.kind) or not 4 * abs(look.observed - look.expected) < abs(
         life.peak_observed - life.peak_expected
     )
+
+
+def reopens(life: Life, now: int) -> bool:
+    """Whether there was an alert that comes again at `now`; times before 1970 are negative, and 0 says that there was none."""
+    return life.quiet_until != 0 and now < life.quiet_until
 
 
 def _begun(judged: Judged, i: int, look: Look) -> Life:

@@ -130,6 +130,21 @@ def test_an_outlier_among_milliseconds_is_an_alert_and_a_budget_of_ones_own_is_k
     assert not any("usual budget" in note for note in strict.notes)
 
 
+@pytest.mark.parametrize("alerts", [{}, {"hold": "2h"}, {"suppression": "30d"}])
+def test_alerts_before_1970_are_those_of_the_same_rows_later(alerts: dict[str, str]) -> None:
+    """Times are negative there, and 0 is no time at which anything ended; 56 years are whole weeks, with the leap years in their places."""
+    hours = START + np.arange(3_000) * (DAY // 24)
+    early, late = (score_dataset(dataset(hours - back), detector="zscore", alerts=alerts) for back in (20_454 * DAY, 0))
+    assert late.records
+    assert [(a.starts_at, a.kind, a.reason) for a in early.records] == [
+        (_earlier(a.starts_at), a.kind, a.reason) for a in late.records
+    ]
+
+
+def _earlier(text: str) -> str:
+    return f"{int(text[:4]) - 56}{text[4:]}"
+
+
 def test_a_gap_that_starts_the_window_anew_is_told() -> None:
     times = START + np.arange(500) * 60_000
     times[300:] += 5 * DAY
