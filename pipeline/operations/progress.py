@@ -4,7 +4,7 @@
     waiting for records       all that was given is open, and nothing has come
     first record scored       of each stream
     first alert               of each stream
-    progress                  every 30 s in which records came: series, rate, lag, alerts
+    progress                  every 30 s in which records came: series, observations and their rate, lag, alerts
     series not at home        every minute, of each stream whose series are not where they belong
     series never come again   every minute, of each stream most of whose series came once
 
@@ -55,7 +55,9 @@ class Progress:
         """One batch: what happened how often."""
         if not counts["records"]:
             return
-        self._counts[stream].update({name: counts[name] for name in ("records", "scored", "alerts_firing")})
+        self._counts[stream].update(
+            {name: counts[name] for name in ("records", "observations", "scored", "alerts_firing")}
+        )
         if counts["scored"]:
             self._first(stream, "first record scored")
         if counts["alerts_firing"]:
@@ -138,7 +140,8 @@ class Progress:
                 series_live=sum(live for _, live in states),
                 series_warming=sum(warming for warming, _ in states),
                 records=counts["records"],
-                per_second=round(counts["records"] / seconds, 1),
+                observations=counts["observations"],
+                per_second=round(counts["observations"] / seconds, 1),
                 scored=counts["scored"],
                 lag=sum(lag for (name, _), lag in self._lag.items() if name == stream),
                 alerts=counts["alerts_firing"],

@@ -255,9 +255,13 @@ class PartitionCore:
         rows = self.state.rows()
         if self.stream.model.kind == "table" or not len(rows):
             return 0
-        windows = self.state.arrays["windows"][rows]
-        newest = np.quantile(windows["last"], 0.9)  # whatever some clocks say
-        return int(np.count_nonzero((windows["ordinal"] == 1) & (windows["last"] < newest - NEVER_AGAIN)))
+        windows = self.state.arrays["windows"]
+        last, ordinals = (
+            windows["last"][rows],
+            windows["ordinal"][rows],
+        )  # two fields, not the rows: they hold the windows themselves
+        newest = np.quantile(last, 0.9)  # whatever some clocks say
+        return int(np.count_nonzero((ordinals == 1) & (last < newest - NEVER_AGAIN)))
 
     @property
     def standing(self) -> Standing | None:

@@ -76,7 +76,7 @@ def test_the_first_score_and_the_first_alert_of_each_stream_are_told_once() -> N
 def test_a_line_every_half_minute_in_which_something_came_and_none_otherwise() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress.batch("shops", Counter(records=600, scored=500, alerts_firing=2))
+    progress.batch("shops", Counter(records=60, observations=600, scored=500, alerts_firing=2))
     progress.batch("taxi", Counter())
     for partition, lag in ((0, 5), (1, 7)):
         progress.position("shops", partition, lag)
@@ -90,7 +90,7 @@ def test_a_line_every_half_minute_in_which_something_came_and_none_otherwise() -
         assert lines == [
             {
                 "event": "progress", "log_level": "info", "stream": "shops", "partitions": 2, "series_live": 21, "series_warming": 2,
-                "records": 600, "per_second": 20.0, "scored": 500, "lag": 12, "alerts": 2,
+                "records": 60, "observations": 600, "per_second": 20.0, "scored": 500, "lag": 12, "alerts": 2,
             }
         ]  # fmt: skip
         clock.now += 10 * EVERY
