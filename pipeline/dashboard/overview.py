@@ -164,6 +164,7 @@ class Overview:
                 logs[stream.name] = offsets.bounds(stream.input_topic, range(facts.partitions)) if facts else None
             return _Kafka(logs, offsets.group(self._settings.worker.group).members)
         except TidewatchError as error:
+            self._admin = None  # one that hung waits for its time-outs before it connects again
             return _Kafka({}, (), str(error))
 
     async def _read_decisions(self, stream: str) -> None:
