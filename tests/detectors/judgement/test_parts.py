@@ -26,7 +26,7 @@ def test_a_season_that_does_not_help_has_no_say_and_one_that_does_decides() -> N
     at = MONDAY + np.arange(28 * 24) * HOUR
     noise = rng.normal(0, 1, (len(at), 2))
     season = np.stack([np.zeros(len(at)), 20 * np.sin(2 * np.pi * np.arange(len(at)) / 24)], axis=1)
-    learnt = clock.fit(noise + season, at, clock.Bins.of(HOUR))
+    learnt, _ = clock.fit(noise + season, np.stack([at, at]), clock.Bins.of(HOUR))
     ahead = MONDAY + (28 * 24 + np.arange(24)) * HOUR
     day, week = clock.Bins.of(HOUR).at(ahead)
     expected = learnt.expected(day, week, np.arange(1, 25))
@@ -40,7 +40,7 @@ def test_one_bad_day_teaches_little() -> None:
     season = 20 * np.sin(2 * np.pi * np.arange(len(at)) / 24)[:, None]
     x = season + np.random.default_rng(1).normal(0, 1, (len(at), 1))
     bins = clock.Bins.of(HOUR)
-    learnt = clock.fit(x, at, bins)
+    learnt, _ = clock.fit(x, np.stack([at, at]), bins)
     before = learnt.day.astype(np.float64).copy()
     day, week = bins.at(at[:16])
     learnt.learn(np.full((16, 1), -500.0), day, week, bins)

@@ -35,7 +35,7 @@ def alarmed(times: np.ndarray, values: np.ndarray, first: int) -> np.ndarray:
 @pytest.mark.parametrize("days", [1.0, 1.5, 3.0, 3.5, 5.0, 7.0, 7.7, 9.0, 45.5, 90.0, 130.0])
 def test_no_part_of_a_season_is_taken_for_a_trend(days: float) -> None:
     times, values = season(days, 0)
-    learnt = clock.fit(values, times, clock.Bins.of(STEP))
+    learnt, _ = clock.fit(values, np.stack([times, times]), clock.Bins.of(STEP))
     assert abs(learnt.slope[0]) * A_DAY < 0.35
     assert learnt.level[0] == pytest.approx(40.0, abs=1.0)
     assert np.ptp(learnt.day[:, 0]) == pytest.approx(16.0, abs=3.5)
@@ -44,7 +44,7 @@ def test_no_part_of_a_season_is_taken_for_a_trend(days: float) -> None:
 @pytest.mark.parametrize("days", [3.0, 3.5, 7.7, 20.0])
 def test_growth_is_told_from_the_season(days: float) -> None:
     times, values = season(days, 1, growth=4.0)
-    learnt = clock.fit(values, times, clock.Bins.of(STEP))
+    learnt, _ = clock.fit(values, np.stack([times, times]), clock.Bins.of(STEP))
     assert learnt.slope[0] * A_DAY == pytest.approx(4.0, abs=0.5)
     assert learnt.level[0] == pytest.approx(40.0 + 4.0 * days, abs=1.5)
 
@@ -54,7 +54,7 @@ def test_a_day_of_which_half_is_missing_tells_no_level() -> None:
     kept = np.ones(len(times), np.bool_)
     kept[A_DAY : A_DAY + A_DAY // 2] = False
     kept[3 * A_DAY + 6 : 3 * A_DAY + 34] = False
-    learnt = clock.fit(values[kept], times[kept], clock.Bins.of(STEP))
+    learnt, _ = clock.fit(values[kept], np.stack([times[kept], times[kept]]), clock.Bins.of(STEP))
     assert abs(learnt.slope[0]) * A_DAY < 0.2
     assert learnt.level[0] == pytest.approx(40.0, abs=1.5)
 
@@ -73,7 +73,7 @@ def test_a_week_that_was_seen_once_has_no_more_say_than_it_can_vouch_for() -> No
     """Its bins follow the noise of their own rows: within the history it would seem to leave a half of what it leaves behind it."""
     at = THURSDAY + np.arange(7 * 24) * 60 * MINUTE
     x = np.random.default_rng(3).normal(0, 1, (len(at), 1))
-    learnt = clock.fit(x, at, clock.Bins.of(60 * MINUTE))
+    learnt, _ = clock.fit(x, np.stack([at, at]), clock.Bins.of(60 * MINUTE))
     assert learnt.weights()[2, 0] < 0.33
 
 
