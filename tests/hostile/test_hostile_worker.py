@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from hostile.attacks import attacks
 from security.servers import clean_environment, small_model
@@ -131,8 +131,14 @@ class Run:
 
     def committed(self) -> int:
         consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": self.name})
-        [answer] = consumer.committed([TopicPartition(self.topics["topic"], 0)], timeout=20)
-        consumer.close()
+        try:
+            [answer] = consumer.committed([TopicPartition(self.topics["topic"], 0)], timeout=20)
+        except KafkaException as error:  # the group is about to have its coordinator
+            if error.args[0].code() not in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+                raise
+            return -1
+        finally:
+            consumer.close()
         return int(answer.offset)
 
     def read(self, which: str) -> list[Any]:

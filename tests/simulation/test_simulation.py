@@ -339,6 +339,13 @@ LEARNING = ("settings file changed",)
 TICKING = ("clock set", "pause", "rebalance", "crash")
 
 
+def test_the_decision_of_a_zombie_that_nobody_asks_about_is_seen() -> None:
+    """It is rare: whoever slept takes a decision before it learns that the partition is another's."""
+    run = run_of(332, DECIDING)
+    assert simulate(run).problem is None
+    assert simulate(run, Parts(loop=Unaware, decisions=Unread)).problem is not None
+
+
 @pytest.mark.parametrize(
     ("parts", "only"),
     [
@@ -357,7 +364,6 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
         pytest.param(Parts(loop=Deaf), GROWTH, id="partitions passed over"),
         pytest.param(Parts(loop=Premature), GROWTH, id="partitions too early"),
         pytest.param(Parts(loop=Credulous), ("crash",), id="a stranger's control record"),
-        pytest.param(Parts(loop=Unaware, decisions=Unread), DECIDING, id="a zombie's decision, and no question"),
         pytest.param(Parts(decisions=Unasked), FORGETTING, id="decisions forgotten"),
         pytest.param(Parts(loop=Contradicting), DECIDING, id="a decision about what was published"),
         pytest.param(Parts(loop=Hasty), DECIDING, id="effect before the decision is taken"),
