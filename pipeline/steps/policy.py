@@ -31,6 +31,8 @@ APART = 4
 """A step that is more than one in so many away from the usual one is another. Producers' timers are nearer, and intervals that people set are not."""
 NEVER = 1 << 62
 """A time and a limit that no event time reaches."""
+FARTHEST_GAP = 10_000
+"""Usual steps behind which a time is a jump, however long the gaps are that may be filled: 64 bits hold that many of any step."""
 COUNTS = ("late", "duplicate", "held", "confirmed", "dropped_future", "filled", "restarted")
 """What is counted, in the compiled loop's order."""
 
@@ -50,4 +52,4 @@ class Policy:
 
     def longest(self, usual: int) -> int:
         """The longest step that is no jump, given the usual one."""
-        return max(self.future_limit, (self.fill_gaps + 2) * usual)
+        return max(self.future_limit, (min(self.fill_gaps, FARTHEST_GAP) + 2) * usual)

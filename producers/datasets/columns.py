@@ -24,8 +24,6 @@ from producers.datasets.tables import Sheet
 
 MOSTLY = 0.9
 """Share of the steps of a numeric time column that go one way, where nobody said that it is one."""
-EPOCH_LEAST_MS = 10**11
-"""Numbers that all come to more than this (March 1973) count since 1970."""
 IDENTIFIER_SHARE, IDENTIFIER_LEAST = 0.5, 50
 """Text with more different values than this share of the rows, and than this many, is an identifier."""
 AGAIN = 0.02

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
-from pipeline.steps.policy import AGREEING, APART, DISAGREEING, RELEARN
+from pipeline.steps.policy import AGREEING, APART, DISAGREEING, FARTHEST_GAP, RELEARN
 from pipeline.steps.policy import TRIED as MOST_TRIED
 
 LAST, ORDINAL, HELD_AT, INTERVAL, DECIDED, AGREE, AGAINST, TRIED, OTHER = range(9)
@@ -56,7 +56,7 @@ def usual(s):
 @inner
 def longest(p, s):
     """The longest step that is no jump."""
-    return max(p[FUTURE_LIMIT], (min(p[FILL_GAPS], 10_000) + 2) * usual(s))  # as far as 64 bits go
+    return max(p[FUTURE_LIMIT], (min(p[FILL_GAPS], FARTHEST_GAP) + 2) * usual(s))
 
 
 @inner
