@@ -27,6 +27,14 @@ _SINCE_1970 = re.compile(r"\d{9,19}(?:\.\d+)?")
 
 def json_table(path: Path, text: str, as_arrow: Callable[[pd.DataFrame], pa.Table]) -> Found:
     """The table in a text of JSON, or of JSON on each line. Raises DataError where there is none, or which of several it is is not known."""
+    try:
+        return _table(path, text, as_arrow)
+    except RecursionError as error:
+        msg = f"{path}: its JSON holds objects or lists within each other, hundreds deep; write a file with a row for each time"
+        raise DataError(msg) from error
+
+
+def _table(path: Path, text: str, as_arrow: Callable[[pd.DataFrame], pa.Table]) -> Found:
     whole, form = _decoded(path, text)
     if found := _prometheus_answer(whole):
         return found, "an answer of Prometheus", "timestamp", ("series",), ()

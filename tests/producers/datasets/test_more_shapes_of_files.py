@@ -231,6 +231,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "say what the numbers are: --read time-unit=excel",
     ),
     "lists of rows": (parquet(arrow(load=[[1.0, 2.0]] * N)), "no column but 'time' holds numbers (load: lists)"),
+    "objects in objects, deeper than a reader goes": ('{"a":' * 900 + "[1,2]" + "}" * 900, "within each other"),
+    "lists in lists, deeper than that": ("[" * 100_000 + "1" + "]" * 100_000, "within each other"),
     "SQLite": (b"SQLite format 3\0" + bytes(100), "is a database of SQLite"),
 }
 
