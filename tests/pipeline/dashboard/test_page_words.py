@@ -109,6 +109,33 @@ async def test_a_page_that_knows_no_streams_asks_whether_kafka_is_there(monkeypa
     asking.cancel()
 
 
+async def test_the_client_that_asks_is_kept_until_it_gets_no_answer(monkeypatch):
+    made, answers = [], iter(["", "", "away", "", ""])
+
+    class Client:
+        """As the library's: one in which nothing waits is false."""
+
+        def __len__(self):
+            return 0
+
+    def connect(_):
+        made.append(Client())
+        return made[-1]
+
+    def describe(*_):
+        if told := next(answers):
+            raise BrokerError(told)
+
+    monkeypatch.setattr(reaching, "connect_admin", connect)
+    monkeypatch.setattr(reaching.topics, "describe", describe)
+    admin, told = None, []
+    for _ in range(5):
+        admin, away = reaching._asked(admin, KafkaSettings(), "tidewatch.alerts")
+        told.append(away)
+    assert told == ["", "", "away", "", ""]
+    assert len(made) == 2
+
+
 async def test_alerts_that_overlap_in_time_are_shown_together():
     from playwright.async_api import expect
 
