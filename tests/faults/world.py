@@ -344,7 +344,10 @@ class World:
     def finish(self) -> Outcome:
         """Wait until all is processed, stop the workers in order, and collect what they left."""
         self.wait_for(self.settled, "all records in the store")
-        for worker in self.workers:
+        alive = [worker for worker in self.workers if worker.alive]
+        # Before it has started, SIGTERM ends it as it ends any process, and not with 0.
+        self.wait_for(lambda: all(w.events("worker started") for w in alive if w.alive), "the start of all workers")
+        for worker in alive:
             if worker.alive:
                 assert worker.stop() == 0, worker.text()[-3000:]
         return self.collect()

@@ -237,13 +237,13 @@ from pipeline.operations.health import Health
 from pipeline.operations.serving import serve
 logs.configure("json")
 with serve(CollectorRegistry(), Health(), port=0) as port:
-    print(port, flush=True)
     spare = []
     if sys.argv[2] == "hold":
         while True:
             try: spare.append(open("/dev/null"))
             except OSError: break
         spare.pop().close()
+    print(port, flush=True)  # once nobody who connects can have taken one before
     before = time.process_time()
     sys.stdin.readline()
     print(time.process_time() - before, flush=True)
