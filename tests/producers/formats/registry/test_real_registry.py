@@ -27,7 +27,9 @@ from pipeline.embedded.jars import CENTRAL, cache_folder
 from pipeline.registry import learn_now
 from pipeline.steps.batches import RecordBatch
 from pipeline.steps.decoding import Decoder
+from producers.errors import RegistryError
 from producers.formats.registry.client import Registry
+from producers.formats.registry.schemas import Unknown
 
 VERSION = "3.3.3"
 ARCHIVE = f"io/apicurio/apicurio-registry-app/{VERSION}/apicurio-registry-app-{VERSION}-all.tar.gz"
@@ -137,3 +139,27 @@ def test_what_confluents_serialisers_register_and_write_is_read(registry_url: st
     made = Timestamp(seconds=T // 1000).SerializeToString()
     body = b"\x0a" + bytes([len(made)]) + made + b"\x12\x01c" + b"\x20\x01"
     assert read([head + body], registry_url) == ([('cpu{host="c",kind="BIG"}', T, 0.0)], [])
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_a_schema_that_evolves_is_deleted_and_a_registry_that_goes_away(registry_url: str) -> None:
+    client = SchemaRegistryClient({"url": registry_url})
+    client.set_compatibility("evolving-value", "BACKWARD")
+    at = SerializationContext("evolving", MessageField.VALUE)
+    made = datetime.fromtimestamp(T / 1000, UTC)
+    first = AvroSerializer(client, AVRO)({"made": made, "host": "a", "cpu": 0.5}, at)
+    more = AVRO.replace('"cpu",', '"load","type":["null","double"],"default":null},{"name":"cpu",')
+    second = AvroSerializer(client, more)({"made": made, "host": "a", "cpu": 0.25, "load": 3.0}, at)
+    assert first[:5] != second[:5], "each message names the schema that it was written with"
+    both = [('cpu{host="a"}', T, 0.5), ('cpu{host="a"}', T, 0.25), ('load{host="a"}', T, 3.0)]
+    rows, refused = read([first, second], registry_url)
+    assert (sorted(rows), refused) == (sorted(both), [])
+    known = Registry(registry_url, timeout=30)
+    known.fetch_now([int.from_bytes(m[1:5], "big") for m in (first, second)])
+    client.delete_version("evolving-value", 1)  # a soft deletion: what is written with it can still be read
+    assert sorted(read([first, second], registry_url)[0]) == sorted(both)
+    away = Registry(registry_url.replace("127.0.0.1", "127.0.0.2"), timeout=5)
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.2:\d+ cannot be asked"):
+        away.fetch_now([int.from_bytes(first[1:5], "big")])
+    assert all(not isinstance(s, Unknown) for s in known.fetch_now([int.from_bytes(first[1:5], "big")]).values())
