@@ -9,6 +9,7 @@ Like a model file it is safetensors: nothing in it is code.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from detectors.base import Detector, DetectorError, TrainingReport
+from detectors.base import Detector, DetectorConfig, DetectorError, TrainingReport
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -111,3 +112,11 @@ class TrainingCheckpoint:
         except OSError as error:
             msg = f"cannot write training checkpoint {self.path}: {error.strerror or error}"
             raise DetectorError(msg) from error
+
+
+def fingerprint(config: DetectorConfig, *arrays: NDArray[Any]) -> NDArray[np.uint8]:
+    """SHA-256 of settings and data: what a checkpoint belongs to."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for a in arrays:
+        digest.update(np.ascontiguousarray(a).data)
+    return np.frombuffer(digest.digest(), np.uint8)

@@ -8,7 +8,6 @@ trimmed squares, by batch). It stops early on the trimmed validation loss and go
 
 from __future__ import annotations
 
-import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
+from detectors.checkpoint import fingerprint
 from detectors.convolution import CausalConv
+from detectors.numerics import limited_threads
 
 
 class TrainingConfig(BaseModel):
@@ -56,20 +57,6 @@ class NetworkConfig(DetectorConfig):
 ALONE = 512
 """A network that sums more products than this for one value is scored by one thread: MKL splits longer sums among threads,
 and then the last bits depend on how many there are (measured: 784 inputs to 100 units, 2 and 3 threads)."""
-
-
-@contextmanager
-def limited_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads inside the block."""
-    before = torch.get_num_threads()
-    if before == threads:
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -207,14 +194,6 @@ def examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> Examples:
     """Arrays as tensors; labels of zero where there are none."""
     labels = torch.zeros(len(x)) if y is None else torch.from_numpy(y.astype(np.float32))
     return torch.from_numpy(np.ascontiguousarray(x)), labels
-
-
-def fingerprint(config: DetectorConfig, *arrays: NDArray[Any]) -> NDArray[np.uint8]:
-    """SHA-256 of settings and data: what a checkpoint belongs to."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    for a in arrays:
-        digest.update(np.ascontiguousarray(a).data)
-    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, device: torch.device) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -83,6 +85,21 @@ def describe(device: str) -> str:
         f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(has_mkl)}"
         f" torch-{torch.__version__} numpy-{np.__version__} {_compiled()} float32{chosen}"
     )
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block; where nothing has loaded it, nothing in the block needs it."""
+    torch = sys.modules.get("torch")
+    before = threads if torch is None else torch.get_num_threads()
+    if torch is None or before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _compiled() -> str:

@@ -1,72 +1,77 @@
-"""All detectors by name: the one place that a new one is added to."""
+"""All detectors by name: the one place that a new one is added to.
+
+A detector's module is brought when the detector is first asked for: a z-score needs no torch, which takes seconds and 400 MB.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 
-from detectors.autoencoder import Autoencoder, DeepAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from detectors.base import Detector, DetectorError
-from detectors.baselines import Constant, Random, Range, SeasonalNaive, ZScore
-from detectors.code_clusters import CodeClusters
-from detectors.conv_autoencoder import ConvAutoencoder, DenoisingImageAutoencoder, ImageAutoencoder
-from detectors.ed_tcn import EDTCN, EDTCNClassifier
-from detectors.gru import GRU
-from detectors.isolation_forest import IsolationForest
-from detectors.kmeans import KMeans
-from detectors.lstm import LSTM
-from detectors.lstm_autoencoder import LSTMAutoencoder
-from detectors.mahalanobis import Mahalanobis
-from detectors.ocsvm import OneClassSVM
-from detectors.pca import PCA
-from detectors.rbm import RBM
-from detectors.seasonal import Seasonal
-from detectors.tcn import TCN
-from detectors.tcn_classifier import TCNClassifier
-from detectors.vae import VAE
 
-DETECTORS: Mapping[str, type[Detector]] = {
-    detector.name: detector
-    for detector in (
-        # Autoencoders.
-        Autoencoder,
-        SparseAutoencoder,
-        DeepAutoencoder,
-        DenoisingAutoencoder,
-        ConvAutoencoder,
-        ImageAutoencoder,
-        DenoisingImageAutoencoder,
-        VAE,
-        LSTMAutoencoder,
-        EDTCN,
-        CodeClusters,
-        # Forecasters.
-        LSTM,
-        GRU,
-        TCN,
-        # Energy.
-        RBM,
-        # Supervised.
-        TCNClassifier,
-        EDTCNClassifier,
-        # Classical.
-        IsolationForest,
-        OneClassSVM,
-        PCA,
-        Mahalanobis,
-        KMeans,
-        # Yardsticks.
-        Seasonal,
-        SeasonalNaive,
-        Range,
-        ZScore,
-        Random,
-        Constant,
-    )
+_HOME = {
+    # Autoencoders.
+    "autoencoder": "autoencoder.Autoencoder",
+    "sparse-autoencoder": "autoencoder.SparseAutoencoder",
+    "deep-autoencoder": "autoencoder.DeepAutoencoder",
+    "denoising-autoencoder": "autoencoder.DenoisingAutoencoder",
+    "conv-autoencoder": "conv_autoencoder.ConvAutoencoder",
+    "image-autoencoder": "conv_autoencoder.ImageAutoencoder",
+    "denoising-image-autoencoder": "conv_autoencoder.DenoisingImageAutoencoder",
+    "vae": "vae.VAE",
+    "lstm-autoencoder": "lstm_autoencoder.LSTMAutoencoder",
+    "ed-tcn": "ed_tcn.EDTCN",
+    "code-clusters": "code_clusters.CodeClusters",
+    # Forecasters.
+    "lstm": "lstm.LSTM",
+    "gru": "gru.GRU",
+    "tcn": "tcn.TCN",
+    # Energy.
+    "rbm": "rbm.RBM",
+    # Supervised.
+    "tcn-classifier": "tcn_classifier.TCNClassifier",
+    "ed-tcn-classifier": "ed_tcn.EDTCNClassifier",
+    # Classical.
+    "isolation-forest": "isolation_forest.IsolationForest",
+    "ocsvm": "ocsvm.OneClassSVM",
+    "pca": "pca.PCA",
+    "mahalanobis": "mahalanobis.Mahalanobis",
+    "kmeans": "kmeans.KMeans",
+    # Yardsticks.
+    "seasonal": "seasonal.Seasonal",
+    "seasonal-naive": "baselines.SeasonalNaive",
+    "range": "baselines.Range",
+    "zscore": "baselines.ZScore",
+    "random": "baselines.Random",
+    "constant": "baselines.Constant",
 }
+"""Name -> module and class of `detectors`."""
+
+
+class _Detectors(Mapping[str, type[Detector]]):
+    """Name -> class, in the order of `_HOME`."""
+
+    def __getitem__(self, name: str) -> type[Detector]:
+        module, kind = _HOME[name].split(".")
+        found: type[Detector] = getattr(importlib.import_module(f"detectors.{module}"), kind)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in _HOME
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_HOME)
+
+    def __len__(self) -> int:
+        return len(_HOME)
+
+
+DETECTORS: Mapping[str, type[Detector]] = _Detectors()
 
 
 def find(name: str) -> type[Detector]:

@@ -22,17 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 from detectors import registry
 from detectors.base import Detector, DetectorError, Progress, TrainingReport
 from detectors.calibration import Calibrator
-from detectors.checkpoint import TrainingCheckpoint
+from detectors.checkpoint import TrainingCheckpoint, fingerprint
 from detectors.features import FeatureEncoder, Row
 from detectors.model import Aggregation, Model
-from detectors.networks import fingerprint, limited_threads
+from detectors.numerics import limited_threads
 from detectors.outlying import Outlying
 from detectors.scaling import SeriesScaling
 from detectors.training_part import all_rows as all_rows
 from detectors.training_part import history_rows as history_rows
 from detectors.training_part import metric_training_rows as metric_training_rows
 from detectors.training_part import table_training_rows as table_training_rows
-from detectors.vae import VAE
 from detectors.windowing import covariates, infer_interval, windows
 
 Member = str | tuple[str, Mapping[str, Any]]
@@ -211,7 +210,7 @@ def train_table(
     members = _members(detectors, "rows", channels=encoder.channels, covariates=0, seed=seed, window=1)
     run = _Run(calibrator, threads, device, on_progress, checkpoint)
     calibrations, learnt = run.fit(members, parts)
-    if encoder.ranges is not None and any(isinstance(member, VAE) for member in members):
+    if encoder.ranges is not None and any(member.name == "vae" for member in members):
         learnt["ranges"] = asdict(encoder.ranges)  # what is drawn from it stays within them
     return Model(
         kind="table",

@@ -42,7 +42,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
-from detectors.networks import Batch, limited_threads
+from detectors.networks import Batch
+from detectors.numerics import limited_threads
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
 
