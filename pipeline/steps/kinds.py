@@ -48,6 +48,10 @@ class Kinds:
         """Kinds (N,) of observations of one series, of which the format has told them."""
         return _settled(np.full(len(told), self._said(name), np.int8), told)
 
+    def says(self, series: str) -> bool:
+        """Whether the settings say what it is."""
+        return self._said(series) != _AS_FORMAT
+
     def admit(self, state: PartitionState, new: Sequence[int]) -> None:
         """Find what the settings say of new series, and of all where there was nobody to ask before."""
         if not (self._counter or self._gauge):

@@ -1,4 +1,4 @@
-"""The doctor's look at the newest records of each stream: whether its series are whole, each in one partition.
+"""The doctor's look at the newest records of each stream: whether its series are whole, each in one partition, and what becomes of them.
 
 A worker sees one partition at a time (`pipeline.partition.home`); here all are side by side, so a series in pieces is seen as such.
 """
@@ -6,13 +6,15 @@ A worker sees one partition at a time (`pipeline.partition.home`); here all are 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
+from pipeline.operations.doctor.records import warnings_of
+from pipeline.operations.previewing.preview import Preview
 from pipeline.partition.home import AT_HOME, Homes, worst
 from pipeline.partition.stream import Stream
 from pipeline.registry import learn_now, registry_of
@@ -26,7 +28,10 @@ NEWEST = 500
 
 
 def examine(settings: Settings, streams: Mapping[str, Stream]) -> Iterator[Finding]:
-    """One finding for each stream whose input topic has several partitions."""
+    """A finding for each stream whose input topic has several partitions, and what is hardly meant as its records have it.
+
+    What an intake writes is not looked at for that: its raw topics are (`intakes`).
+    """
     try:
         facts = topics.describe(
             connect_admin(settings.kafka), settings.kafka, [s.settings.input_topic for s in streams.values()]
@@ -35,18 +40,40 @@ def examine(settings: Settings, streams: Mapping[str, Stream]) -> Iterator[Findi
         yield Finding("series", "warning", f"not looked at: {error}")
         return
     registry = registry_of(settings.registry)
+    fed = {intake.stream for intake in settings.intake}
     for name, stream in streams.items():
-        fact = facts.get(stream.settings.input_topic)
-        if fact is None or (count := fact.partitions) < 2:
+        topic = stream.settings.input_topic
+        if (fact := facts.get(topic)) is None:
             continue
+        look, becoming = Look(stream, fact.partitions, registry), _preview(stream, registry, fed)
         try:
-            look = Look(stream, count, registry)
-            for batch in read_to_the_end(settings.kafka, stream.settings.input_topic, newest=NEWEST):
+            for batch in read_to_the_end(settings.kafka, topic, newest=NEWEST):
                 look.take(batch)
+                if becoming is not None:
+                    becoming.take(batch)
         except (TidewatchError, RegistryError) as error:
             yield Finding(f"series {name}", "warning", f"not looked at: {error}")
             continue
-        yield look.finding()
+        if fact.partitions > 1:
+            yield look.finding()
+        if becoming is not None:
+            yield from warnings_of(f"records {name}", topic, becoming)
+
+
+def _preview(stream: Stream, registry: Registry | None, fed: Container[str]) -> Preview | None:
+    """What is to show what its records become; None where they are rows of a table, or come by an intake."""
+    if stream.name in fed or stream.model.kind == "table":
+        return None
+    of = stream.settings
+    return Preview(
+        of.format,
+        of.counter,
+        of.gauge,
+        fields=of.fields.chosen(),
+        registry=registry,
+        named=of.channels,
+        channels=stream.model.channels,
+    )
 
 
 class Look:

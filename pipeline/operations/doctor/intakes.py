@@ -13,6 +13,7 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding, counted
+from pipeline.operations.doctor.records import warnings_of
 from pipeline.operations.previewing.preview import Preview
 from pipeline.registry import registry_of
 from pipeline.settings import IntakeSettings, Settings
@@ -23,9 +24,6 @@ NEWEST = 200
 
 MOST_TOPICS = 5
 """Raw topics of one intake whose records are looked at."""
-
-TOO_MANY = 0.01
-"""Share of the records that are looked at that may be dead letters."""
 
 
 def unfit(intakes: Sequence[IntakeSettings], models: Mapping[str, Model]) -> Iterator[str]:
@@ -117,13 +115,7 @@ def _records(settings: Settings, intake: IntakeSettings, topic: str) -> Iterator
     )
     for batch in read_to_the_end(settings.kafka, topic, newest=NEWEST):
         look.take(batch)
-    bad = sum(len(found) for found in look.letters.values())
-    if bad > TOO_MANY * look.records:
-        (reason, detail), _ = max(look.letters.items(), key=lambda item: len(item[1]))
-        told = f"{bad:,} of the {look.records:,} newest records of {topic} would be dead letters ({reason}: {detail[:100]})"
-        yield Finding(what, "warning", f"{told}; `tidewatch formats kafka:{topic}` shows what they are")
-    for text in look.suspicions:
-        yield Finding(what, "warning", f"{topic}: {text}")
+    yield from warnings_of(what, topic, look)
     pieces = [name for name, seen in look.series.items() if len(seen.partitions) > 1]
     if intake.share and pieces:
         told = f"share is set, and {len(pieces):,} of {len(look.series):,} series of {topic} lie in several partitions ({pieces[0][:80]!r})"

@@ -74,6 +74,7 @@ class Preview:
         fields: Fields | None = None,
         registry: Registry | None = None,
         named: Sequence[str] = (),
+        channels: int = 1,
         drop_labels: Sequence[str] = (),
         series: str = "",
     ) -> None:
@@ -83,7 +84,7 @@ class Preview:
         self.series: dict[str, SeriesSeen] = {}
         self.letters: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.keyless = 0
-        self._decoder = Decoder("metric", len(named) or 1, format=format, fields=fields, named=named)
+        self._decoder = Decoder("metric", len(named) or channels, format=format, fields=fields, named=named)
         self._registry = registry
         self._kinds = Kinds(counter, gauge)
         self._renamed = renamed(drop_labels, series)
@@ -113,8 +114,12 @@ class Preview:
 
     @property
     def gauges(self) -> dict[str, list[tuple[int, float]]]:
-        """Times and values of those that are judged as they are, with one channel."""
-        return {name: s.points for name, s in self.series.items() if s.kind == KINDS[GAUGE] and len(s.values) == 1}
+        """Times and values of those that are judged as they are, with one channel, and not because somebody says so."""
+        return {
+            name: s.points
+            for name, s in self.series.items()
+            if s.kind == KINDS[GAUGE] and len(s.values) == 1 and not self._kinds.says(name)
+        }
 
     @property
     def counts(self) -> dict[str, int]:

@@ -282,6 +282,23 @@ def test_a_topic_of_records_without_keys_is_told_with_the_mend(stream: OperatedS
 
 
 @pytest.mark.kafka
+def test_what_a_streams_records_are_hardly_meant_to_become_is_told(stream: OperatedStream) -> None:
+    assert stream.run("topics", "create").exit_code == 0
+    producer = Producer({"bootstrap.servers": stream.kafka, "log_level": 0})
+    for i in range(60):
+        producer.produce(stream.topic, encode(Observation("bytes", START + i, 7.0 * i)), key=b"bytes", partition=0)
+    producer.produce(stream.topic, b"none", partition=0)
+    assert producer.flush(20) == 0
+    code, told = diagnosed(stream)
+    letters, rises = told[f"records {stream.name}"]
+    assert code == 0
+    assert letters.startswith(f"warning: 1 of the 61 newest records of {stream.topic} would be dead letters (")
+    assert rises.startswith(
+        f"warning: {stream.topic}: values that only ever rise: bytes; if they count, set the stream's counter"
+    )
+
+
+@pytest.mark.kafka
 def test_an_intakes_raw_topics_are_looked_at(stream: OperatedStream, new_topic: Callable[..., str]) -> None:
     raw, what = new_topic(2), f"intake {stream.name}"
     intake = {"stream": stream.name, "topics": [raw], "format": "telegraf"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from pipeline.operations.previewing.preview import Preview
 from pipeline.operations.previewing.suspicions import changing, restless, rising, told
+from pipeline.steps.batches import RecordBatch
 
 
 def points(values: list[float]) -> list[tuple[int, float]]:
@@ -45,6 +48,19 @@ def test_labels_that_change_with_each_message_and_values_written_as_texts() -> N
     assert changing(bounds) == ([], [])
     hosts = {f'm{{host="h{i}"}}': 3 for i in range(40)}
     assert changing(hosts) == ([], [])
+
+
+def test_of_what_somebody_says_that_it_is_a_gauge_nothing_is_suspected() -> None:
+    values: list[bytes | None] = [
+        b'{"series":"disk","timestamp":%d,"value":%d}' % (1_700_000_000_000 + 1000 * i, i) for i in range(60)
+    ]
+    n = len(values)
+    batch = RecordBatch("t", 0, np.arange(n), n, [b"disk"] * n, values, np.zeros(n, np.int64))
+    suspected, said = Preview("native"), Preview("native", gauge=["dis*"])
+    for look in (suspected, said):
+        look.take(batch)
+    assert [text.partition(":")[0] for text in suspected.suspicions] == ["values that only ever rise"]
+    assert said.suspicions == []
 
 
 def test_what_is_as_it_should_be_is_not_told() -> None:
