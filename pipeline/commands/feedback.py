@@ -161,7 +161,8 @@ def _missed(settings: Settings, stream: str, series: str, since: int, until: int
     typer.echo(
         f"at {rfc3339(found.at)} its score was {found.score:.3f}, {-found.strength:.2f} decades less rare than what is let pass"
     )
-    if not found.warm:
+    typer.echo(f"replayed {found.began}")
+    if not found.began.whole:
         typer.echo(
             "warning: older records were not replayed, so this is as if the series had begun later (--records)",
             err=True,

@@ -15,6 +15,7 @@ import hashlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -115,6 +116,11 @@ def found_model(model: str, path: Path, *, beside: Sequence[Path] = (), device: 
         if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == model:
             return load_model(file, device=device)
     return None
+
+
+def finder(stream: Stream) -> Callable[[str, Path], Model | None]:
+    """Finds a model where it lay, and beside the stream's own, as a worker does."""
+    return partial(found_model, beside=[stream.settings.model.parent])
 
 
 def who() -> str:

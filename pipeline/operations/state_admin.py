@@ -28,7 +28,7 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Bounds, Group, Offsets, require_nobody
 from pipeline.kafka.publisher import KafkaPublisher
-from pipeline.operations.deciding import Journal, found_model, lines_by_partition
+from pipeline.operations.deciding import Journal, finder, lines_by_partition
 from pipeline.partition.deciding.carrying import applied, check_model, differing, hold, in_force_of, shape_of
 from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Line, Reset, come_due
 from pipeline.partition.outbox import Publisher
@@ -247,7 +247,9 @@ class Administration:
         held = in_force_of(checkpoint)
         if held.settings is None:
             check_model(identity, self.steps)
-        core = Streams(self.steps, find_model=found_model).core(held, partition)  # or nobody here could go on with it
+        core = Streams(self.steps, find_model=finder(self.steps)).core(
+            held, partition
+        )  # or nobody here could go on with it
         if why := differing(shape_of(core.stream), shape_of(self.steps)):
             msg = f"the file's state is of other settings: stream {self.stream.name} has {why}"
             raise ForeignState(msg)
@@ -272,7 +274,7 @@ class Administration:
         return self.bounds[partition]
 
     def _moved(self, move: Move, stored: Checkpoint | None, taken: Sequence[Line]) -> Checkpoint:
-        streams, identity, held = Streams(self.steps, find_model=found_model), self.identity, InForce()
+        streams, identity, held = Streams(self.steps, find_model=finder(self.steps)), self.identity, InForce()
         core = self.steps.core(move.partition)
         if stored is not None and move.kept:
             check_identity(stored.identity, identity)

@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.base import DetectorError
 from pipeline.errors import TidewatchError
-from pipeline.operations.deciding import found_model
+from pipeline.operations.deciding import finder
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
 from pipeline.partition.deciding.carrying import in_force_of
 from pipeline.partition.deciding.decisions import InForce
@@ -142,7 +142,7 @@ def _steps(settings: Settings, stream: str, notes: list[str]) -> Stream | None:
 
 def _restored(steps: Stream, partition: int, checkpoint: Checkpoint, notes: list[str]) -> PartitionCore | None:
     try:
-        core = Streams(steps, find_model=found_model).core(in_force_of(checkpoint), partition)
+        core = Streams(steps, find_model=finder(steps)).core(in_force_of(checkpoint), partition)
         core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
     except TidewatchError as error:
         notes.append(f"warming and open alerts of partition {partition} unknown: {error}")

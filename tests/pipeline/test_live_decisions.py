@@ -236,8 +236,9 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     stream.stop(worker)
 
 
-def other_model(file: Path, *, window: int = 24, channels: int = 1) -> Path:
-    times, noise = START + STEP * np.arange(-1000, 0), np.random.default_rng(0).normal(10, 1, (1000, channels))
+def other_model(file: Path, *, window: int = 24, channels: int = 1, seed: int = 0) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    times, noise = START + STEP * np.arange(-1000, 0), np.random.default_rng(seed).normal(10, 1, (1000, channels))
     save(train_metric({"quiet": (times, noise)}, [("zscore", {"window": window})], create("empirical")), file)
     return file
 
@@ -276,6 +277,47 @@ def test_a_model_of_another_window_learns_beside_the_old_one_and_takes_over_with
     last = stream.alerts()[-1]
     assert stream.shown()[0]["model"] == last["detector"]["model"] != fired["detector"]["model"]
     assert "the shadow judges from here on" in stream.stop(worker)
+
+
+@pytest.mark.parametrize("window", [24, 48])
+def test_behind_a_snapshot_each_observation_is_explained_by_the_model_that_judged_it(
+    stream: FiledStream, window: int
+) -> None:
+    """Another model was decided between the snapshot and the second spike: of the same layout, or one that learnt beside the first one until it took over."""
+    stream.write(resolve_count=3)
+    stream.file.write_text(f'{stream.file.read_text()}quiet = "0s"\n')
+    worker = stream.start()
+    stream.send(*observations(0, 100))
+    stream.wait(lambda: stream.offset() == 100, worker)
+    stream.send(*observations(100, 300, 250))
+    stream.wait(lambda: stream.offset() == 300, worker)
+    first = stream.model
+    stream.model = other_model(stream.folder / "other" / "other.model", window=window, seed=3)
+    stream.write(resolve_count=3)
+    stream.file.write_text(f'{stream.file.read_text()}quiet = "0s"\n')
+    stream.wait(lambda: stream.taken(3), worker)
+    stream.send(*observations(300, 600, 580))
+    stream.wait(lambda: stream.offset() == 600, worker)
+    stream.stop(worker)
+    old, new = (next(a for a in stream.alerts() if a["evidence"]["offset"] == at) for at in (250, 580))
+    assert old["detector"]["model"] != new["detector"]["model"]
+
+    for row, said in ((250, old), (580, new)):
+        done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * row), "--json")
+        assert done.exit_code == 0, (done.output, done.exception)
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert 0 < told["replayed_from"] <= 100
+        assert told["snapshot"] is not None
+        assert (told["score"], told["level"], len(told["window"])) == (
+            said["score"], said["threshold"], 24 if row == 250 else window,
+        )  # fmt: skip
+        assert [a["id"] for a in told["alerts"]] == [said["id"]]
+
+    away = first.rename(first.with_name("away.txt"))
+    asked = ("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * 580))
+    assert f"it is not at hand: put its file back at {first}" in stream.refused(*asked)
+    away.rename(stream.model.with_name("kept.model"))  # beside the model of these settings, where a worker finds it too
+    assert stream.run(*asked).exit_code == 0
 
 
 def test_how_long_a_model_learns_is_said_before_it_is_decided(stream: FiledStream) -> None:

@@ -51,12 +51,23 @@ async def say(desk: Desk, stream: str, serial: int, *, wait: bool, timeout: floa
             typer.echo(f"partition {partition} took it at offset {offset}")
 
 
+def _began(trial: Trial) -> str:
+    """Where the replay began, partitions that began alike together."""
+    places: dict[str, list[int]] = {}
+    for partition, began in sorted(trial.began.items()):
+        places.setdefault(str(began), []).append(partition)
+    if len(places) == 1:
+        return next(iter(places))
+    return "; ".join(
+        f"partition{'s' if len(of) > 1 else ''} {', '.join(map(str, of))} {began}" for began, of in places.items()
+    )
+
+
 def print_trial(trial: Trial) -> None:
     """Say how many alerts there are now and then, and which differ."""
-    typer.echo(
-        f"{trial.records:,} records replayed{'' if trial.warm else ', series began cold (--records looks further back)'}; "
-        f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then"
-    )
+    where = "" if trial.warm else "; what was learnt before is not known there (--records looks further back)"
+    typer.echo(f"{trial.records:,} records replayed {_began(trial)}{where}")
+    typer.echo(f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then")
     for sign, alerts in (("-", trial.gone), ("+", trial.new)):
         for alert in alerts:
             typer.echo(f"  {sign} {alert.starts_at} {alert.severity:<8} {alert.summary or alert.series}")

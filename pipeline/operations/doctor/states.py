@@ -13,7 +13,7 @@ from pipeline.embedded.servers import TANSU
 from pipeline.errors import ForeignState, TidewatchError
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Bounds
-from pipeline.operations.deciding import found_model
+from pipeline.operations.deciding import finder
 from pipeline.operations.doctor.findings import Finding, counted
 from pipeline.operations.doctor.kafka import details_of, judged_clock
 from pipeline.operations.state_admin import Administration, checkpoints, opened
@@ -163,7 +163,7 @@ def _clocks(stream: Stream, stored: Mapping[int, Checkpoint]) -> Iterator[Findin
     for partition, checkpoint in stored.items():
         try:
             held = in_force_of(checkpoint)
-            core = Streams(stream, find_model=found_model).core(held, partition)
+            core = Streams(stream, find_model=finder(stream)).core(held, partition)
             core.state.restore(checkpoint.fields, written=checkpoint.identity.format)
         except TidewatchError:  # said elsewhere
             continue

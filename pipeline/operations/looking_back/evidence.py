@@ -6,6 +6,7 @@ A partition does not remember how strong an alert of last week was, nor what it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from glob import escape
 from typing import Literal
 
@@ -16,8 +17,10 @@ from pipeline.alerts.records import Alert, rfc3339
 from pipeline.alerts.selecting.feedback import LONGEST, Feedback, laxest, laxest_of_level
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.errors import TidewatchError
+from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.operations.state_admin import configured
+from pipeline.partition.stores.base import Checkpoint
 from pipeline.settings import Settings
 from pipeline.steps.batches import Scored
 
@@ -32,14 +35,14 @@ _NOT_BY_STRENGTH = {
 class Strongest:
     """The observation of a time that was farthest from what is let pass, by event time (ms); `strength` in decades beyond it.
 
-    `reached`: whether feedback may lower the bar as far. `warm`: the log was replayed from its beginning.
+    `reached`: whether feedback may lower the bar as far. `began`: where the replay did.
     """
 
     at: int
     strength: float
     score: float
     reached: bool
-    warm: bool
+    began: Beginning
 
 
 async def find_alert(settings: Settings, stream: str, *, id: str = "", series: str = "", at: int = 0) -> Alert:  # noqa: A002
@@ -97,24 +100,12 @@ def strongest(place: Place, series: str, since: int, until: int, *, partition: i
         None was judged there; or it was anomalous, so that no bar kept an alert away.
     """
     place.require(partition)
-    replay = Replay.of(place, partition)
-    best: tuple[float, Scored, int] | None = None
-    over = False
-    for batch in place.records(partition, newest):
-        for step, settled in replay.take(batch):
-            row = replay.core.state.row_of(series)
-            if row is None:
-                continue
-            scored = settled.scored
-            strengths, times = scored.strength, scored.timestamps
-            fits = (scored.rows == row) & scored.live & np.isfinite(strengths) & (times <= until)
-            fits &= (times >= since) | (since == until)
-            for b in np.flatnonzero(fits).tolist():
-                if best is None or since == until or strengths[b] > best[0]:
-                    best = float(strengths[b]), scored, b
-            over |= bool((step.observations.timestamps[step.rows == row] > until).any())
-        if over:
-            break
+    offset = _first(place, series, since, until, partition, newest)
+    began, replay = begun(place, partition, offset, partial(_replay, place, partition), newest=newest)
+    best = None if offset < 0 else _best(place, replay, began, series, since, until, partition)
+    if best is None and began.snapshot is not None:  # what is meant was not judged: it may be one before it
+        began, replay = begun(place, partition, -1, partial(_replay, place, partition), newest=newest)
+        best = _best(place, replay, began, series, since, until, partition)
     if best is None:
         at = f"at {rfc3339(since)}" if since == until else f"from {rfc3339(since)} to {rfc3339(until)}"
         msg = f"no observation of series {series} {at} was judged in partition {partition}; `tidewatch explain {place.stream.name} {series} --at {rfc3339(since)}` says why"
@@ -129,5 +120,49 @@ def strongest(place: Place, series: str, since: int, until: int, *, partition: i
         raise TidewatchError(msg)
     level = scored.level if scored.moved is None else scored.level - scored.moved
     least = laxest_of_level(level) if scored.budget is None else laxest(scored.budget)
-    warm = place.from_offset(partition, newest) == 0
-    return Strongest(found, strength, float(scored.score[b]), bool(strength >= least[b]), warm)
+    return Strongest(found, strength, float(scored.score[b]), bool(strength >= least[b]), began)
+
+
+def _replay(place: Place, partition: int, stored: Checkpoint | None) -> Replay:
+    return Replay.of(place, partition, (), stored)
+
+
+def _first(place: Place, series: str, since: int, until: int, partition: int, newest: int) -> int:
+    """Offset of the first observation of a series between two event times, of the last one before where they are equal; -1: there is none."""
+    found, last = -1, 0
+    for batch in place.records(partition, newest):
+        for observations in place.decoded(place.own.decoder, batch):
+            for name, time, offset in zip(
+                observations.series, observations.timestamps.tolist(), observations.offsets.tolist(), strict=True
+            ):
+                if name != series or time > until:
+                    continue
+                if since != until and time >= since:
+                    return int(offset)
+                if since == until and time >= last:
+                    found, last = int(offset), time
+    return found
+
+
+def _best(
+    place: Place, replay: Replay, began: Beginning, series: str, since: int, until: int, partition: int
+) -> tuple[float, Scored, int] | None:
+    """Its strength, and where it stands in what was scored."""
+    best: tuple[float, Scored, int] | None = None
+    over = False
+    for batch in place.records_since(partition, began.offset):
+        for step, settled in replay.take(batch):
+            row = replay.core.state.row_of(series)
+            if row is None:
+                continue
+            scored = settled.scored
+            strengths, times = scored.strength, scored.timestamps
+            fits = (scored.rows == row) & scored.live & np.isfinite(strengths) & (times <= until)
+            fits &= (times >= since) | (since == until)
+            for b in np.flatnonzero(fits).tolist():
+                if best is None or since == until or strengths[b] > best[0]:
+                    best = float(strengths[b]), scored, b
+            over |= bool((step.observations.timestamps[step.rows == row] > until).any())
+        if over:
+            break
+    return best

@@ -13,6 +13,7 @@ from pipeline.alerts.row import FIRING
 from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
+from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import Settled, Step
 from pipeline.steps.batches import Observations
 
@@ -97,7 +98,11 @@ def explain(
     """
     place.require(partition)
     offset = _find(place, series, at, partition, newest)
-    beginning, replay = begun(place, partition, offset, newest=newest, without=without)
+
+    def replay_from(stored: Checkpoint | None) -> Replay:
+        return Replay.of(place, partition, without, stored)
+
+    beginning, replay = begun(place, partition, offset, replay_from, newest=newest, without=without)
     start = Start(beginning, _known(replay, series))
     meant: int | None = None
     for batch in place.records_since(partition, beginning.offset):

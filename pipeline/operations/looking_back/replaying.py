@@ -3,7 +3,7 @@
     topic ──newest records──▶ decode ──▶ decisions due ──▶ PartitionCore.process ──▶ (Step, Settled)
 
 Where the log still begins where the state began, or a snapshot of the state is at hand (`pipeline.operations.looking_back.beginning`), what is said is what
-the worker said; where older records are left out or expired, series begin cold there, and `from_offset` says where.
+the worker said; where older records are left out or expired, series begin cold.
 """
 
 from __future__ import annotations
@@ -15,15 +15,25 @@ from functools import cached_property
 
 import msgspec
 
-from pipeline.errors import SettingsError
+from pipeline.errors import ModelError, SettingsError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
-from pipeline.operations.deciding import Journal, found_model, lines_by_partition
+from pipeline.operations.deciding import Journal, finder, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.deciding.carrying import applied, check_model, hold, in_force_of, looked
+from pipeline.partition.deciding.carrying import (
+    applied,
+    check_model,
+    differing,
+    hold,
+    in_force_of,
+    learns_first,
+    looked,
+    replaced,
+    shape_of,
+)
 from pipeline.partition.deciding.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity
@@ -57,7 +67,7 @@ class Place:
         self.facts = topics.require(admin, kafka, [self.stream.input_topic])[self.stream.input_topic]
         self.bounds = Offsets(admin, kafka).bounds(self.stream.input_topic, range(self.facts.partitions))
         self.own = create_stream(self.stream, load_model(self.stream.model))
-        self.streams = Streams(self.own, find_model=found_model)
+        self.streams = Streams(self.own, find_model=finder(self.own))
         self._registry = registry_of(settings.registry)
         decisions = self.stream.decision_topic
         entries = []
@@ -142,12 +152,25 @@ class Replay:
         return cls(place, core, streams, [t for t in taken if t.follows(held)], held)
 
     @classmethod
-    def under(cls, place: Place, stream: Stream, partition: int) -> Replay:
-        """Under one stream's settings from the first record to the last, whatever was decided."""
-        return cls._begun(place, stream.core(partition), Streams(stream), [])
+    def under(cls, place: Place, stream: Stream, partition: int, stored: Checkpoint | None = None) -> Replay | None:
+        """Under one stream's settings from the first record to the last, whatever was decided.
+
+        From a `stored` state it goes on as where these settings are decided there; None where they, or what was in force there, must learn first, or is not at hand.
+        What people had said up to there stays said of the series, but silences.
+        """
+        if stored is None:
+            return cls._begun(place, stream.core(partition), Streams(stream), [])
+        try:
+            core = cls.of(place, partition, (), stored).core
+        except (ModelError, SettingsError):
+            return None
+        if differing(shape_of(core.stream), shape_of(stream)) or learns_first(core.stream, stream):
+            return None
+        return cls._begun(place, replaced(core, stream, None, stored.offset)[0], Streams(stream), [])
 
     @classmethod
     def _begun(cls, place: Place, core: PartitionCore, streams: Streams, ahead: list[Line]) -> Replay:
+        hold(core, InForce())
         core.partitions = place.facts.partitions
         return cls(place, core, streams, ahead, InForce())
 

@@ -6,21 +6,30 @@ round: all that was decided is in both, but one decision, so that what differs i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import SettingsError
 from pipeline.offline.training_job import parsed, put
+from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.operations.state_admin import configured
+from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.settings import Settings, StreamSettings
 
 _SAID_EVERY = 20_000
+_LAST = 256
+"""Records of a partition that are looked at for the newest event time."""
+
+Both = tuple[Replay, Replay]
+"""What holds, and what is tried."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,19 @@ class Begun:
 
 @dataclass(frozen=True)
 class Trial:
-    """Alerts of both settings whose onset lies in the compared time; `records` were replayed, `warm`: from the log's beginning."""
+    """Alerts of both settings whose onset lies in the compared time; `records` were replayed, each partition's from where `began` says."""
 
     now: list[Begun]
     then: list[Begun]
     since: str
     until: str
     records: int
-    warm: bool
+    began: dict[int, Beginning]
+
+    @property
+    def warm(self) -> bool:
+        """Whether nothing that came before is missing, in no partition."""
+        return all(of.whole for of in self.began.values())
 
     @property
     def gone(self) -> list[Begun]:
@@ -61,7 +75,9 @@ class Trial:
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         lists = {name: [vars(b) for b in getattr(self, name)] for name in ("now", "then", "gone", "new")}
-        return {**lists, "since": self.since, "until": self.until, "records": self.records, "warm": self.warm}
+        began = [{"partition": p, **of.as_json()} for p, of in sorted(self.began.items())]
+        told = {"since": self.since, "until": self.until, "records": self.records, "warm": self.warm}
+        return {**lists, **told, "began": began}
 
 
 def with_values(settings: Settings, stream: str, sets: Sequence[str]) -> Settings:
@@ -98,10 +114,14 @@ def streams(tried: Settings, place: Place) -> tuple[Stream, Stream]:
 def attempt(
     place: Place, now: Stream, then: Stream, *, days: float, newest: int, say: Callable[[str], None] = lambda _: None
 ) -> Trial:
-    """Replay every partition under both, and compare the alerts of the last `days` of event time."""
+    """Replay every partition under both, and compare the alerts of the last `days` of event time.
 
-    def both(partition: int) -> tuple[Replay, Replay]:
-        return Replay.under(place, now, partition), Replay.under(place, then, partition)
+    From a snapshot both go on from what was learnt; where one of them would have to learn first, neither begins at one.
+    """
+
+    def both(partition: int, stored: Checkpoint | None) -> Both | None:
+        one, other = (Replay.under(place, stream, partition, stored) for stream in (now, then))
+        return None if one is None or other is None else (one, other)
 
     return _compared(place, both, days=days, newest=newest, say=say)
 
@@ -111,37 +131,62 @@ def attempt_without(
 ) -> Trial:
     """The same with all that was decided, and with all but one decision of people."""
 
-    def both(partition: int) -> tuple[Replay, Replay]:
-        return Replay.of(place, partition), Replay.of(place, partition, (serial,))
+    def both(partition: int, stored: Checkpoint | None) -> Both:
+        return Replay.of(place, partition, (), stored), Replay.of(place, partition, (serial,), stored)
 
-    return _compared(place, both, days=days, newest=newest, say=say)
+    return _compared(place, both, days=days, newest=newest, say=say, without=(serial,))
 
 
 def _compared(
     place: Place,
-    both: Callable[[int], tuple[Replay, Replay]],
+    both: Callable[[int, Checkpoint | None], Both | None],
     *,
     days: float,
     newest: int,
     say: Callable[[str], None],
+    without: Collection[int] = (),
 ) -> Trial:
     before: list[Alert] = []
     after: list[Alert] = []
-    total, until, cold = 0, 0, False
-    for partition in place.bounds:
-        replays = both(partition)
-        cold |= place.from_offset(partition, newest) > 0
-        for batch in place.records(partition, newest):
+    total, until, known_from = 0, 0, 0
+    compared, began = int(days * 86_400_000), dict[int, Beginning]()
+
+    @cache
+    def newest_time() -> int:
+        return max((_newest_time(place, p) for p in place.bounds), default=0)
+
+    def enough(replays: Both) -> bool:
+        return 0 < replays[0].core.watermark <= newest_time() - compared
+
+    for partition, (_, end) in place.bounds.items():
+        began[partition], replays = begun(
+            place, partition, end, partial(both, partition), newest=newest, without=without, enough=enough
+        )
+        known = replays[0].core.watermark
+        for batch in place.records_since(partition, began[partition].offset) if began[partition].offset < end else ():
             total += len(batch)
             for replay, found in zip(replays, (before, after), strict=True):
                 for step, settled in replay.take(batch):
                     found.extend(settled.alerts)
                     if len(step.observations):
                         until = max(until, int(step.observations.timestamps.max()))
+            known = known or replays[0].core.watermark
             if total % _SAID_EVERY < len(batch):
                 say(f"replayed {total:,} records twice")
-    since = max(until - int(days * 86_400_000), 0)
-    return Trial(_fired(before, since), _fired(after, since), rfc3339(since), rfc3339(until), total, warm=not cold)
+        if began[partition].offset > 0:  # of what lies before it, nothing is known
+            known_from = max(known_from, known)
+    since = max(until - compared, known_from)
+    return Trial(_fired(before, since), _fired(after, since), rfc3339(since), rfc3339(until), total, began)
+
+
+def _newest_time(place: Place, partition: int) -> int:
+    """Up to when the partition's log goes in event time, as most of its newest series say; 0 where it is empty."""
+    newest: dict[str, int] = {}
+    for batch in place.records(partition, _LAST):
+        for observations in place.decoded(place.own.decoder, batch):
+            for series, time in zip(observations.series, observations.timestamps.tolist(), strict=True):
+                newest[series] = max(newest.get(series, time), time)
+    return int(np.median(list(newest.values()))) if newest else 0
 
 
 def _fired(records: list[Alert], since: int) -> list[Begun]:

@@ -152,7 +152,7 @@ def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Ca
                 now = replace(held, serial=decision.serial, offset=taken.offset)
             else:
                 now, judge, shadow = _judging(core, held, now, stream, streams)
-                core, more, waited, scores = _replaced(core, judge, shadow, taken.offset)
+                core, more, waited, scores = replaced(core, judge, shadow, taken.offset)
                 alerts += more
         elif isinstance(decision.what, SettingsOf):
             now = replace(held, serial=decision.serial, offset=taken.offset)
@@ -198,7 +198,7 @@ def looked(core: PartitionCore, held: InForce, offset: int, streams: Callable[[I
         shadow.look_again(core.state, offset)
         return None
     now = held.taken_over()
-    core, alerts, waited, scores = _replaced(core, streams(now), None, offset, by_shadow=True)
+    core, alerts, waited, scores = replaced(core, streams(now), None, offset, by_shadow=True)
     hold(core, now)
     return Effect(core, now, alerts, "", waited, scores)
 
@@ -224,7 +224,7 @@ def _judging(
         return replace(judging, settings=old), core.stream, stream
 
 
-def _replaced(
+def replaced(
     core: PartitionCore, judge: Stream, shadow: Stream | None, offset: int, *, by_shadow: bool = False
 ) -> tuple[PartitionCore, list[Alert], Sequence[Settled], Sequence[Score]]:
     """The same partition judged by another stream from an offset on; alerts, and what had waited and waits no more, with its scores."""

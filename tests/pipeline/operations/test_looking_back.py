@@ -21,6 +21,8 @@ from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.points import Points
 from pipeline.dashboard.server import serving
 from pipeline.embedded.servers import start_redis
+from pipeline.operations.looking_back.evidence import Strongest, strongest
+from pipeline.operations.looking_back.replaying import Place
 from pipeline.partition.deciding.decisions import unpacked
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stores.redis import RedisStore
@@ -52,8 +54,12 @@ def stream(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ope
         made.send(*observations(LAST, LAST + 50, LAST + 20), LATE)
         made.wait(lambda: stored(made) == LAST + 51, worker)
         made.stop(worker)
+        ROWS[made.name] = LAST + 49
         yield made
 
+
+ROWS: dict[str, int] = {}
+"""The newest row that was sent to a stream."""
 
 AT_LAST: dict[str, Checkpoint] = {}
 """The state of a stream when its worker was at offset `LAST`."""
@@ -199,6 +205,7 @@ def test_of_a_record_with_many_observations_the_one_that_is_meant_is_explained(s
     times = [*(START + STEP * r for r in rows), START + STEP * 5 + 7]  # the last one is late, in the same record
     values = np.array([10.0, 10.0, 60.0, 10.0, 10.0, 10.0])
     stream.send(encode(Batch(["quiet"], np.zeros(6, np.int64), np.array(times), values.reshape(-1, 1))))
+    ROWS[stream.name] = LAST + 55
     told = explained(stream, LAST + 53)
     assert (told["offset"], told["observed"]) == (LAST + 51, [60.0])
     assert (
@@ -247,6 +254,70 @@ def test_from_a_snapshot_the_same_is_said_to_the_bit_as_from_the_log(stream: Ope
     assert explained(stream, SPIKE)["replayed_from"] == 0  # it was made behind that
     done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * row))
     assert f"from the snapshot of 1970-01-02T00:00:00.000Z, at offset {LAST}, where the series was warm" in done.output
+
+
+def tried(stream: OperatedStream, newer_than: int, *sets: str) -> dict[str, Any]:
+    """What other settings would have said of what lies behind a row, in event time."""
+    days = (ROWS[stream.name] - newer_than) * STEP / 86_400_000
+    told = stream.run(
+        "apply", stream.name, "--dry-run", "--days", f"{days:.6f}", "--json", *(f"--set={s}" for s in sets)
+    )
+    assert told.exit_code == 0, (told.output, told.exception)
+    trial: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])["trial"]
+    return trial
+
+
+def test_other_settings_are_tried_from_the_newest_snapshot_before_the_days_that_are_compared(
+    stream: OperatedStream,
+) -> None:
+    """A snapshot that lies within these days is none; nor is any where what is tried has to learn first."""
+    level, alike = "threshold.level=11.5", ("now", "then", "gone", "new", "since", "until", "warm")
+    from_the_log(stream, LAST)
+    from_log = tried(stream, LAST + 10, level)
+    assert (from_log["began"], from_log["warm"]) == (
+        [{"partition": 0, "offset": 0, "snapshot": None, "warm": True}],
+        True,
+    )
+    assert [b["starts_at"] for b in from_log["gone"]] == [rfc3339(START + STEP * (LAST + 20))]
+
+    kept(stream, AT_LAST[stream.name])
+    trial = tried(stream, LAST + 10, level)
+    at = "1970-01-02T00:00:00.000Z"
+    assert trial["began"] == [{"partition": 0, "offset": LAST, "snapshot": at, "warm": True}]
+    assert {n: trial[n] for n in alike} == {n: from_log[n] for n in alike}
+    assert trial["records"] == from_log["records"] - LAST
+    assert tried(stream, LAST - 100, level)["began"] == from_log["began"]
+    learns = ("threshold.method=quantile", "threshold.probability=0.01")
+    assert tried(stream, LAST + 10, *learns)["began"] == from_log["began"]
+    done = stream.run("apply", stream.name, "--dry-run", "--days", "0.025", "--set", level)
+    assert f" records replayed from the snapshot of {at}, at offset {LAST}\nfrom " in done.output
+    done = stream.run("apply", stream.name, "--dry-run", "--days", "0.025", "--set", level, "--records", "20")
+    assert "what was learnt before is not known there" in done.output
+    done = stream.run("undo", stream.name, "3", "--dry-run", "--days", "0.025")
+    assert f" records replayed from the snapshot of {at}, at offset {LAST}\n" in done.output, (
+        done.output,
+        done.exception,
+    )
+
+
+@pytest.mark.parametrize(("since", "until"), [(LAST + 30, LAST + 30), (LAST + 25, LAST + 45)])
+def test_what_was_missed_is_found_from_a_snapshot_as_from_the_log(
+    stream: OperatedStream, since: int, until: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stream.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def found() -> Strongest:
+        first, last = (START + STEP * row for row in (since, until))
+        return strongest(Place(load_settings(None), stream.name), "quiet", first, last, partition=0, newest=500_000)
+
+    from_the_log(stream, LAST)
+    from_log = found()
+    assert (str(from_log.began), from_log.began.whole) == ("from the log's beginning", True)
+    kept(stream, AT_LAST[stream.name])
+    told = found()
+    assert str(told.began) == f"from the snapshot of 1970-01-02T00:00:00.000Z, at offset {LAST}"
+    assert replace(told, began=from_log.began) == from_log
 
 
 def test_a_decision_that_is_left_out_must_not_be_in_the_snapshot(stream: OperatedStream) -> None:
