@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from pipeline.commands.options.stream import Brokers, ConfigFile
+from producers.formats.fields import Fields
 from producers.formats.naming import labels_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 Newest = Annotated[int, typer.Option(min=1, help="Records of each partition that are looked at, the newest.")]
+
+RecordTime = Annotated[
+    bool,
+    typer.Option("--record-time", help="JSON in which no field is the time: the time that Kafka has of a record is."),
+]
+
+BY_RECORD_TIME: dict[str, Any] = {"format": "json", "fields": Fields(record_time=True)}
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +66,7 @@ def init(
     out: Annotated[Path, typer.Option(help="Settings file to write.")] = Path("tidewatch.toml"),
     name: Annotated[str, typer.Option(help="Name of the stream; default: from the topic's.")] = "",
     newest: Newest = 500,
+    record_time: RecordTime = False,
     brokers: Brokers = "",
     config: ConfigFile = None,
 ) -> None:
@@ -75,9 +84,15 @@ def init(
         raise SettingsError(msg)
     settings = _settings(config, brokers)
     topic = source.removeprefix(KAFKA)
-    seen, found = _readable(source, settings, newest)
+    seen, found = (
+        (_looked_at(source, settings, BY_RECORD_TIME, newest), "json")
+        if record_time
+        else _readable(source, settings, newest)
+    )
     if not seen.series:
         why = f": {next(iter(seen.letters))[1]}" if seen.letters else ""
+        if not record_time and _looked_at(source, settings, BY_RECORD_TIME, newest).series:
+            why += ". If no field of them is the time, Kafka's will do: --record-time"
         msg = f"topic {topic} holds no observation that could be read{why}; see `tidewatch formats {source}`"
         raise SettingsError(msg)
     name = name or stream_name(topic)
@@ -95,6 +110,8 @@ def init(
         typer.echo(f"its series lie in pieces: the intake puts each together, in topic {tables['streams'][0]['topic']}")
     if counters := tables["streams"][0].get("counter"):
         typer.echo(f"counter: {len(counters):,} that only ever rise are judged by their rates; take out what is none")
+    if seen.fields.record_time:
+        typer.echo("no field is the time: the time that Kafka has of each record is taken")
     for text in seen.suspicions:
         if not text.startswith("values that only"):
             typer.echo(f"warning: {text}", err=True)
@@ -121,9 +138,12 @@ def _tables(seen: Preview, topic: str, name: str, found: str) -> dict[str, Any]:
         reader = {"stream": name, "topics": [topic], "format": stream.pop("format")}
         tables["intake"] = [reader]
     each, numbers = changing(seen.counts)
+    fields: dict[str, Any] = {"record_time": True} if seen.fields.record_time else {}
     if (odd := {*each, *numbers}) and found in WITH_FIELDS:
         stay = sorted({label for series in seen.series for label in labels_of(series)[1]} - odd)
-        reader |= {"fields": {"labels": stay}} if stay else {}
+        fields |= {"labels": stay} if stay else {}
+    if fields:
+        reader["fields"] = fields
     StreamSettings.model_validate(stream)
     if "intake" in tables:
         IntakeSettings.model_validate(reader)

@@ -30,16 +30,24 @@ class FieldSettings(Table):
     name: str = Field("", description="Field whose text names the series.")
     labels: tuple[str, ...] = Field((), description="Fields that are labels; then no others are.")
     values: tuple[str, ...] = Field((), description="Fields that are values, a series for each; then no others are.")
+    record_time: bool = Field(
+        False,
+        description="No field is the time: the time that Kafka has of the record is (when it was sent; with LogAppendTime, when it came).",
+    )
 
     def chosen(self) -> Fields:
         """As the formats take them."""
-        return Fields(self.time, self.name, self.labels, self.values)
+        return Fields(self.time, self.name, self.labels, self.values, self.record_time)
 
 
 def fit_fields(fields: FieldSettings, of: str) -> None:
     """Raise ValueError where records of format `of` have no fields of one's own."""
     if fields != FieldSettings() and of not in WITH_FIELDS:
         msg = f"fields is for records of one's own fields: set format to one of {', '.join(WITH_FIELDS)}"
+        raise ValueError(msg)
+    if fields.record_time and (fields.time or of == "auto"):
+        why = "fields.time names a field" if fields.time else "set format to json or registry"
+        msg = f"fields.record_time is for records in which no field is the time: {why}"
         raise ValueError(msg)
 
 

@@ -69,7 +69,7 @@ class RecordBatch:
     next_offset
         Where the next poll goes on: after the last record *and* any markers behind it.
     timestamps : (N,) int64
-        Kafka's own time stamps in ms, for metrics of latency only. No result depends on them.
+        Kafka's own time stamps in ms, -1 where there is none: for metrics of latency, and where the settings say that they are the records' times.
     missed
         How many offsets before this batch expired while nobody had read them (retention was quicker).
     refused

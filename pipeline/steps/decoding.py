@@ -29,7 +29,17 @@ from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
-from producers.formats.base import MAX_POINTS, Parsed, Parser, Point, Reason, Unusable, checked_series, shown
+from producers.formats.base import (
+    MAX_POINTS,
+    Parsed,
+    Parser,
+    Point,
+    Reason,
+    Unusable,
+    checked_series,
+    checked_time,
+    shown,
+)
 from producers.formats.channels import Channels, Row
 from producers.formats.detect import format_of
 from producers.formats.fields import Fields, parse_json
@@ -118,6 +128,7 @@ class Decoder:
         self._foreign: Parser | None = partial(parse_json, fields=fields) if format == "json" else FOREIGN.get(format)
         self._schemas = Schemas(fields) if format in ("registry", "auto") else None
         self._channels = Channels(named) if named else None
+        self._by_record_time = fields.record_time
         self._unnamed = format in _KEYED or bool(named)
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
@@ -255,6 +266,9 @@ class Decoder:
                 continue
             try:
                 found, parsed = self._found(parse, value)
+                if self._by_record_time:
+                    at = _record_time(int(batch.timestamps[index[i]]))
+                    found = [p._replace(timestamp=at) for p in found]
                 if self._unnamed:
                     found = [_keyed(p, batch.keys[index[i]]) for p in found]
             except Unusable as error:
@@ -384,6 +398,13 @@ def _named(
         else:
             keep.append(i)
     return names, [items[i] for i in keep], index[keep]
+
+
+def _record_time(milliseconds: int) -> int:
+    """Kafka's time of a record. Raises Unusable where it has none."""
+    if milliseconds < 0:
+        raise Unusable(Reason.ABSURD_TIMESTAMP, "Kafka has no time of it; have the producer say one")
+    return checked_time(milliseconds)
 
 
 def _keyed(point: Point | Row, key: bytes | None) -> Point | Row:

@@ -5,6 +5,7 @@
 What `Fields` says holds; what it leaves open is found so, alike for every record and without a memory of those before:
 
 - Time: the field `timestamp`, `time`, `ts` or the like, else the only one whose type is a moment. RFC 3339, or a number of s, ms, us, ns.
+  With `record_time` no field is: who reads the record gives all points the time that Kafka has of it.
 - Name: the field `series`, `name` or `metric`. With a field `value` it is the whole name, else it stands before the field's: `cpu_load`.
 - Labels: texts (enums and UUIDs too), and whole numbers that are called `id`, `..._id` or `...Id`.
 - Values: the field `value`, and then no other number is one; else all numbers, true and false as 1 and 0.
@@ -51,6 +52,9 @@ NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII
 
 _MORE_TIMES = ("@timestamp", "event_time", "eventtime", "timestamp_ms", "ts_ms", "time_ms", "timestampms")
 
+NO_TIME = 0
+"""In place of a time that the record does not say itself; none that it may say is that early."""
+
 MAX_FIELDS = 1_000
 """Fields of one record."""
 MAX_DEPTH = 32
@@ -77,12 +81,15 @@ class Fields:
         Names of one field each.
     labels, values
         Names of fields.
+    record_time
+        No field is the time; points have `NO_TIME` until they are given their record's.
     """
 
     time: str = ""
     name: str = ""
     labels: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    record_time: bool = False
 
 
 class _Row(NamedTuple):
@@ -139,8 +146,8 @@ def points_of(items: Iterable[tuple[tuple[str, ...], Any]], fields: Fields) -> P
     """Points of one record, given its fields as `flat` gives them. Raises Unusable where it has no time or no value."""
     row = _row(items)
     parsed = Parsed()
-    time = _time_field(row, fields)
-    timestamp = _time(row.of[time])
+    time = None if fields.record_time else _time_field(row, fields)
+    timestamp = NO_TIME if time is None else _time(row.of[time])
     name = _name_field(row, fields)
     values = _value_fields(row, fields, {time, name})
     labels = _labels(row, fields, {time, name, *values}, parsed)
@@ -200,7 +207,10 @@ def _time_field(row: _Row, fields: Fields) -> str:
     if len(moments) == 1:
         return moments[0]
     why = f"{len(moments)} fields are moments" if moments else "no field is called timestamp, time or ts"
-    raise Unusable(Reason.WRONG_TYPE, f"which field is its time cannot be told, {why}; set the stream's fields.time")
+    raise Unusable(
+        Reason.WRONG_TYPE,
+        f"which field is its time cannot be told, {why}; set the stream's fields.time, or fields.record_time",
+    )
 
 
 def _time(content: Any) -> int:

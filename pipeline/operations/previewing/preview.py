@@ -58,6 +58,8 @@ class Preview:
     ----------
     format
         It reads with this one.
+    fields
+        Which fields it takes for what.
     formats
         Which format the messages have, by their content: how many of each; empty text: none that is known.
     letters
@@ -79,6 +81,7 @@ class Preview:
         series: str = "",
     ) -> None:
         self.format = format
+        self.fields = Fields() if fields is None else fields
         self.records = 0
         self.formats: Counter[str] = Counter()
         self.series: dict[str, SeriesSeen] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,24 @@ def test_settings_are_written_for_a_topic_that_is_there(kafka: str, run, tmp_pat
     assert written == {"kafka": {"brokers": kafka}, "streams": [stream]}
     assert "exists already" in str(run("init", "kafka:Web.Metrics.observations", "--brokers", kafka).exception)
     assert "no-such" in str(run("formats", "kafka:no-such", "--brokers", kafka).exception)
+
+
+@pytest.mark.kafka
+def test_of_records_without_a_time_kafkas_is_taken_where_that_is_asked_for(
+    kafka: str, run, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    topic = new_topic(1)
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 0})
+    for i in range(50):
+        producer.produce(topic, b'{"host": "a", "temp": %d}' % (i % 7), key="a", timestamp=T + 1000 * i)
+    assert producer.flush(20) == 0
+    told_so = str(run("init", f"kafka:{topic}", "--brokers", kafka).exception)
+    assert "`timestamp` is missing. If no field of them is the time, Kafka's will do: --record-time; see" in told_so
+    assert run("init", f"kafka:{topic}", "--brokers", kafka, "--record-time").exit_code == 0
+    written = tomllib.loads((tmp_path / "tidewatch.toml").read_text())
+    assert written["streams"][0]["fields"] == {"record_time": True}
+    (line,) = (line for line in told(run, f"kafka:{topic}") if "series" in line)
+    assert (line["series"], line["observations"], line["timestamp"]) == ('temp{host="a"}', 50, T + 49_000)
 
 
 def test_objects_of_ones_own_fields_are_shown_the_way(tmp_path: Path) -> None:

@@ -144,6 +144,18 @@ def test_fields_are_for_raw_records_that_have_some() -> None:
     assert made.intake[0].fields.time == "made"
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"format": "json", "fields": {"time": "made", "record_time": True}}, "fields.time names a field"),
+        ({"format": "auto", "fields": {"record_time": True}}, "set format to json or registry"),
+    ],
+)
+def test_kafkas_time_is_taken_where_no_field_is_one(more: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Settings(streams=[{"name": "x", "model": "m"} | more])  # type: ignore[list-item]
+
+
 def test_an_intake_has_the_name_of_its_stream_where_it_has_none() -> None:
     streams = [{"name": "x", "model": "m"}]
     intakes = [{"stream": "x", "topics": ["raw"]}, {"stream": "x", "name": "other", "topics": ["raw-*"]}]

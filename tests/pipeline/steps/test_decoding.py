@@ -22,6 +22,7 @@ from producers.batches import MAGIC, Batch
 from producers.batches import encode as encode_batch
 from producers.formats import FOREIGN
 from producers.formats.base import Reason
+from producers.formats.fields import Fields
 from producers.records import CONTROL_KEY, Observation, PartitionsAdded, decode_control, encode, is_control
 
 T0 = 1_404_172_800_000
@@ -97,6 +98,25 @@ def test_natively_and_of_ones_own_fields_channels_are_named_by_the_key_where_not
     o, rejected = decoder.decode(batch([own, own], [b"host-a", None]))
     assert [(row[1], row[3]) for row in rows(o)] == [("host-a", [3.0, 96.0])]
     assert [(r.index, r.reason) for r in rejected] == [(1, Reason.NO_SERIES)]
+
+
+@pytest.mark.parametrize("named", [(), ("cpu", "mem")])
+def test_where_no_field_is_the_time_kafkas_is(named: tuple[str, ...]) -> None:
+    of = Decoder("metric", max(len(named), 1), format="json", fields=Fields(record_time=True), named=named)
+    value = b'{"host":"a","cpu":1,"mem":2}'
+    compact = Batch(["x"], np.zeros(1, np.intp), np.array([T0 + 7]), np.full((1, max(len(named), 1)), 3.0))
+    batch_ = batch([value, value, value, encode_batch(compact)])
+    batch_.timestamps = np.array([T0, -1, T0 + 5, T0 + 6])
+    o, rejected = of.decode(batch_)
+    assert sorted(set(zip(o.offsets.tolist(), o.timestamps.tolist(), strict=True))) == [
+        (0, T0),
+        (4, T0 + 5),
+        (6, T0 + 7),
+    ]
+    assert set(o.series) == ({'{host="a"}', "x"} if named else {'cpu{host="a"}', 'mem{host="a"}', "x"})
+    assert [(r.index, r.reason, r.detail) for r in rejected] == [
+        (1, Reason.ABSURD_TIMESTAMP, "Kafka has no time of it; have the producer say one")
+    ]
 
 
 def test_names_that_do_not_fit_the_model_are_told() -> None:
