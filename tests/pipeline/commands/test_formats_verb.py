@@ -135,7 +135,7 @@ def test_settings_are_written_for_a_topic_that_is_there(kafka: str, run, tmp_pat
 def test_of_records_without_a_time_kafkas_is_taken_where_that_is_asked_for(
     kafka: str, run, new_topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    topic = new_topic(1)
+    topic = new_topic(1, **{"retention.ms": "-1"})  # else what is of 2024 is gone at once
     producer = Producer({"bootstrap.servers": kafka, "log_level": 0})
     for i in range(50):
         producer.produce(topic, b'{"host": "a", "temp": %d}' % (i % 7), key="a", timestamp=T + 1000 * i)
