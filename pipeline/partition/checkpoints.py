@@ -11,6 +11,7 @@ The offset and all that changed go in one write. Whether one may be made, and wh
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,6 +25,8 @@ from pipeline.steps.state import PartitionState
 
 SNAPSHOT_EVERY = 86_400.0
 """Seconds of the wall clock between two snapshots."""
+PACK_AFTER = 600.0
+"""Seconds behind a snapshot after which most of what it holds was written anew beside it, so that nobody but those who look back reads it."""
 
 
 class Checkpoints:
@@ -83,6 +86,7 @@ class Checkpoints:
         self._wall = wall
         self._clock = clock
         self._snapshot_due = self._keep_due = 0.0
+        self._pack_due = math.inf
         self._forgets = False
 
     @property
@@ -178,13 +182,16 @@ class Checkpoints:
             self._log.info("snapshot kept", offset=offset)
             self._snapshot_due = self._clock() + SNAPSHOT_EVERY
             self._keep_due = 0.0
+            self._pack_due = self._clock() + PACK_AFTER
         await self._keep()
+        await self._pack()
 
     def _expect_snapshot(self, claim: Claim) -> None:
         """When the next one is due: by the last, whoever made it. A clock that was set meanwhile is never wrong by more than a day."""
         age = self._wall() - claim.snapshot_at / 1000 if claim.snapshot_at >= 0 else SNAPSHOT_EVERY
         self._snapshot_due = self._clock() + min(max(SNAPSHOT_EVERY - age, 0.0), SNAPSHOT_EVERY)
         self._keep_due = 0.0
+        self._pack_due = self._clock() + PACK_AFTER
 
     async def _keep(self) -> None:
         """Once a day, and behind each snapshot: forget what is too many."""
@@ -195,6 +202,18 @@ class Checkpoints:
             await self._store.keep(self._stream, self._partition, self._snapshots)
         except StoreError as error:  # tomorrow there are some too many
             self._log.warning("snapshots were not forgotten", reason=str(error))
+
+    async def _pack(self) -> None:
+        """Some at a checkpoint, until all is packed that only snapshots hold."""
+        if self._clock() < self._pack_due or self._claim is None:
+            return
+        try:
+            more = await self._store.pack(self._claim)
+        except StoreError as error:
+            more = False
+            self._log.warning("snapshots were not packed", reason=str(error))
+        if not more:
+            self._pack_due = math.inf
 
     async def _keep_none(self) -> int:
         return await self._store.keep(self._stream, self._partition, 0)

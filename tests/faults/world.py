@@ -33,7 +33,7 @@ from msgspec.structs import replace
 
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.partition.deciding.decisions import Entry, Taken, decode_entry, unpacked, valid
-from pipeline.partition.stores.redis import versions
+from pipeline.partition.stores.eras import versions
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]

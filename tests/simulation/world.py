@@ -205,6 +205,9 @@ class StoreClient:
     async def keep(self, stream: str, partition: int, newest: int) -> int:
         return await self._call(lambda: at_once(self._redis.store.keep(stream, partition, newest)))
 
+    async def pack(self, claim: Claim) -> bool:
+        return await self._call(lambda: at_once(self._redis.store.pack(claim)))
+
     async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
         return await self._call(lambda: at_once(self._redis.store.decide(stream, id, body, known=known)))
 

@@ -207,6 +207,10 @@ class Store(Protocol):
         """Forget all snapshots but so many; how many were forgotten. Anybody may: no result depends on them."""
         ...
 
+    async def pack(self, claim: Claim) -> bool:
+        """Put some of what only snapshots hold into less room, where `claim` still stands; whether there is more."""
+        ...
+
     async def close(self) -> None:
         """Give connections back."""
         ...

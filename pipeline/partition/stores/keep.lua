@@ -7,7 +7,7 @@ for _, name in ipairs(redis.call('HKEYS', key)) do
   if number then
     numbers[#numbers + 1] = tonumber(number)
   else
-    local kind, base, era = string.match(name, '^([fx]):([^@]*)@?(%d*)$')
+    local kind, base, era = string.match(name, '^([fxz]):([^@]*)@?(%d*)$')
     if kind then
       versions[base] = versions[base] or {}
       table.insert(versions[base], {name, kind, tonumber(era) or 0})
@@ -24,7 +24,7 @@ local oldest = numbers[forgotten + 1] or math.huge
 for _, of in pairs(versions) do
   local last
   for _, version in ipairs(of) do
-    if version[3] <= oldest and (not last or version[3] > last[3] or (version[3] == last[3] and version[2] == 'f')) then
+    if version[3] <= oldest and (not last or version[3] > last[3] or (version[3] == last[3] and version[2] ~= 'x')) then
       last = version
     end
   end

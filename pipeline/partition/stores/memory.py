@@ -139,6 +139,10 @@ class MemoryStore:
             del stored.snapshots[number]
         return len(gone)
 
+    async def pack(self, claim: Claim) -> bool:
+        """See `Store.pack`: all that is held is shared."""
+        return False
+
     async def decide(self, stream: str, id: str, body: bytes, *, known: int = 0) -> int:  # noqa: A002
         """See `Register.decide`."""
         held = self._lists.setdefault(stream, _List())

@@ -8,7 +8,7 @@ redis.call('HSET', key, 'owner', ARGV[1], 'generation', '-1', 'sequence', ARGV[2
 local gone = {}
 for _, name in ipairs(redis.call('HKEYS', key)) do
   local kind = string.match(name, '^(%l+):') -- snapshots too: they are of another history
-  if kind == 'f' or kind == 'x' or kind == 'snap' then gone[#gone + 1] = name end
+  if kind == 'f' or kind == 'x' or kind == 'z' or kind == 'snap' then gone[#gone + 1] = name end
 end
 gone[#gone + 1] = 'era'
 gone[#gone + 1] = 'snapped'

@@ -12,6 +12,7 @@ what it holds, under the number of the next era, and the checkpoint is the newes
 
     era          how many snapshots were made           f:<name>@<era>   a field as it was written in that era (0: no suffix)
     snapped      when the newest was made, ms           x:<name>@<era>   it was removed in that era
+                                                        z:<name>@<era>   f:..., in a zstd frame: only snapshots hold it
     snap:<era>   JSON, see `Snapshot`: all that was written up to that era
 
 The hash `<prefix>:decisions:<stream>` holds a stream's decisions: `last`, the last serial, then serial -> body and `id:<id>` -> serial.
@@ -22,9 +23,9 @@ ACL user needs `~<prefix>:* +hmget +hkeys +hset +hget +hdel +del +eval +evalsha`
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.resources
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -32,10 +33,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
 from typing import Any, NamedTuple, cast
 
-import msgspec
 import redis.asyncio as client
 import structlog
-from pydantic import ValidationError
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
@@ -53,14 +52,14 @@ from redis.exceptions import (
 from pipeline.addresses import RedisAddress, redis_address
 from pipeline.errors import SettingsError, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, Snapshot, parse_identity
+from pipeline.partition.stores.eras import SNAPSHOT, packed, read_snapshot, said_of, unpacked, versions
 from pipeline.settings import RedisSettings
 from pipeline.steps.state import series_of
 
 _CONNECTIONS = 16
 _FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
 _META = ("owner", "sequence", "offset", "identity", "write")
-_FIELD = re.compile(rb"([fx]):([^@]*)@?(\d*)")
-_SNAPSHOT = re.compile(rb"snap:(\d+)")
+_FIELDS_PACKED_AT_ONCE = 16  # nothing of the partition is processed meanwhile
 _REFUSALS = {r.name.lower(): r for r in Refusal}
 
 _log = structlog.get_logger(__name__)
@@ -109,6 +108,7 @@ class RedisStore:
         self._save = _Script("save")
         self._put = _Script("put")
         self._keep = _Script("keep")
+        self._pack = _Script("pack")
         self._decide = _Script("decide")
         self._remember = _Script("remember")
 
@@ -162,25 +162,46 @@ class RedisStore:
         """See `Store.snapshots`."""
         async with self._translated():
             key = self._key(stream, partition)
-            names = [n for n in await _awaited(self._redis.hkeys(key)) if _SNAPSHOT.fullmatch(n)]
+            names = [n for n in await _awaited(self._redis.hkeys(key)) if SNAPSHOT.fullmatch(n)]
             told = await _awaited(self._redis.hmget(key, names)) if names else []
-        found = [_snapshot(name, body) for name, body in zip(names, told, strict=True) if body is not None]
+        found = [read_snapshot(name, body) for name, body in zip(names, told, strict=True) if body is not None]
         return sorted((s for s in found if s is not None), key=lambda s: s.number)
 
     async def snapshot(self, stream: str, partition: int, number: int) -> Checkpoint | None:
-        """See `Store.snapshot`. What it holds never changes, so it is read in portions, whatever a worker writes meanwhile."""
+        """See `Store.snapshot`. What it holds never changes, so it is read in portions, whatever a worker writes meanwhile; again, where something was packed."""
         key, name = self._key(stream, partition), f"snap:{number}"
         async with self._translated():
-            names = await _awaited(self._redis.hkeys(key))
-            fields = await self._fields(key, versions(names, number).keys(), names, upto=number)
-            (told,) = await _awaited(self._redis.hmget(key, [name]))
-        snapshot = None if told is None else _snapshot(name.encode(), told)
-        return None if snapshot is None else Checkpoint(snapshot.offset, snapshot.sequence, snapshot.identity, fields)
+            while True:
+                names = await _awaited(self._redis.hkeys(key))
+                wanted = versions(names, number).keys()
+                fields = await self._fields(key, wanted, names, upto=number)
+                (told,) = await _awaited(self._redis.hmget(key, [name]))
+                if told is None or (snapshot := read_snapshot(name.encode(), told)) is None:
+                    return None
+                if fields.keys() == wanted:
+                    return Checkpoint(snapshot.offset, snapshot.sequence, snapshot.identity, fields)
 
     async def keep(self, stream: str, partition: int, newest: int) -> int:
         """See `Store.keep`."""
         async with self._translated():
             return int(await self._keep(self._redis, self._key(stream, partition), newest))
+
+    async def pack(self, claim: Claim) -> bool:
+        """See `Store.pack`."""
+        key = self._key(claim.stream, claim.partition)
+        async with self._translated():
+            names = await _awaited(self._redis.hkeys(key))
+            live = set(versions(names).values())
+            loose = [n for n in names if n.startswith(b"f:") and n not in live]
+            some = loose[:_FIELDS_PACKED_AT_ONCE]
+            values = await _awaited(self._redis.hmget(key, some)) if some else []
+            arguments: list[str | bytes] = []
+            for name, value in zip(some, values, strict=True):
+                if value is not None:
+                    arguments += [name.removeprefix(b"f:"), await asyncio.to_thread(packed, value)]
+            if arguments and not await self._pack(self._redis, key, claim.nonce, *arguments):
+                return False  # of another owner now, or forgotten
+        return len(loose) > len(some)
 
     async def snapshot_bytes(self, stream: str, partition: int) -> int | None:
         """What Redis holds of the fields only for snapshots; None where this user may not ask (HSTRLEN). For people, not for workers."""
@@ -188,7 +209,7 @@ class RedisStore:
         async with self._translated():
             names = await _awaited(self._redis.hkeys(key))
             live = set(versions(names).values())
-            older = [n for n in names if n.startswith(b"f:") and n not in live]
+            older = [n for n in names if n.startswith((b"f:", b"z:")) and n not in live]
             try:
                 return sum([int(await _awaited(self._redis.hstrlen(key, n.decode()))) for n in older])
             except (NoPermissionError, ResponseError):
@@ -217,7 +238,7 @@ class RedisStore:
         key = self._key(claim.stream, claim.partition)
         gone = [name for name in removed if name not in changed]
         fields = [part for name, value in changed.items() for part in (name, value)]
-        kept = "" if snapshot is None else _told(snapshot, offset, claim.sequence + 1, identity)
+        kept = "" if snapshot is None else said_of(snapshot, offset, claim.sequence + 1, identity)
         snapped = "" if snapshot is None else snapshot
         head = (claim.nonce, claim.sequence, offset, identity.model_dump_json(), write_id, int(replace), snapped, kept)
         async with self._translated():
@@ -352,7 +373,9 @@ class RedisStore:
         for start in range(0, len(stored), _FIELDS_PER_READ):
             some = stored[start : start + _FIELDS_PER_READ]
             values = await _awaited(self._redis.hmget(key, [at for _, at in some]))
-            fields |= {name: v for (name, _), v in zip(some, values, strict=True) if v is not None}
+            for (name, at), value in zip(some, values, strict=True):
+                if value is not None:
+                    fields[name] = unpacked(at, value)
         return fields
 
     async def _giving_way(self, key: str, write: Callable[[], Awaitable[Any]]) -> Any:
@@ -461,39 +484,6 @@ def _in_words(error: Exception) -> str:
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)  # the latter out of a script
-
-
-def versions(names: Iterable[bytes], upto: int | None = None) -> dict[str, bytes]:
-    """Where each field lies as it was written last up to an era (None: as it is), among the names that the hash holds; removed ones are left out.
-
-    >>> versions([b"owner", b"f:a", b"f:b", b"f:a@3", b"x:b@3", b"snap:2"])
-    {'a': b'f:a@3'}
-    >>> versions([b"owner", b"f:a", b"f:b", b"f:a@3", b"x:b@3", b"snap:2"], 2)
-    {'a': b'f:a', 'b': b'f:b'}
-    """
-    newest: dict[str, tuple[int, bool, bytes]] = {}
-    for name in names:
-        if (found := _FIELD.fullmatch(name)) is None:
-            continue
-        kind, base, era = found.groups()
-        version = int(era or 0), kind == b"f", name  # what was written again after it was removed is there
-        if upto is None or version[0] <= upto:
-            newest[base.decode()] = max(newest.get(base.decode(), version), version)
-    return {base: name for base, (_, there, name) in newest.items() if there}
-
-
-def _told(at: int, offset: int, sequence: int, identity: Identity) -> bytes:
-    return msgspec.json.encode({"at": at, "offset": offset, "sequence": sequence, "identity": identity.model_dump()})
-
-
-def _snapshot(name: bytes, told: bytes) -> Snapshot | None:
-    """What a snapshot says of itself; None for one of a version that this one cannot read: it is as if it were not there."""
-    try:
-        said = msgspec.json.decode(told)
-        identity = Identity.model_validate(said["identity"])
-        return Snapshot(int(name[len("snap:") :]), said["at"], said["offset"], said["sequence"], identity)
-    except (msgspec.MsgspecError, ValidationError, KeyError, TypeError):
-        return None
 
 
 def _new_nonce() -> str:

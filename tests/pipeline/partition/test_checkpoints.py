@@ -7,6 +7,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from partition_world import World
@@ -436,6 +437,25 @@ async def test_once_a_day_a_checkpoint_is_kept_for_whoever_looks_back(world: Wor
     await loop.checkpoint()
     assert await kept_by(world) == []
     assert await world.is_stored(50)
+
+
+async def test_what_only_snapshots_hold_is_packed_some_at_a_checkpoint_and_holds_nobody_up(world: World) -> None:
+    called: list[float] = []
+
+    async def pack(_: Claim) -> bool:
+        called.append(world.now)
+        if len(called) == 4:
+            raise StoreError("away")
+        return len(called) < 3
+
+    loop = world.loop(snapshots=3)
+    with patch.object(world.store, "pack", pack):
+        await loop.assigned()
+        for n, world.now in enumerate([0.0, 300.0, 601.0, 602.0, 603.0, 700.0, DAY, DAY + 300, DAY + 601, DAY + 602]):
+            await loop.batch(world.records(4 * n, 4 * n + 4))
+            await loop.checkpoint()
+    assert called == [601.0, 602.0, 603.0, DAY + 601]
+    assert await world.is_stored(40)
 
 
 async def test_a_wall_clock_that_jumps_makes_no_snapshots_and_prevents_them_for_a_day_at_most(world: World) -> None:

@@ -511,6 +511,40 @@ async def test_what_only_forgotten_snapshots_held_is_freed(server: EmbeddedServe
 
 
 @pytest.mark.embedded
+async def test_what_only_snapshots_hold_takes_less_room_and_is_read_as_it_was(server: EmbeddedServer) -> None:
+    with sync_redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    store = RedisStore(RedisSettings(url=SecretStr(server.url)))
+    claim, pages = await store.claim("taxi", 0), [f"p{i}" for i in range(40)]
+    for day in range(1, 4):
+        changed = dict.fromkeys(pages, b"%d" % day * 10000)
+        claim = await store.save(claim, day, IDENTITY, changed, write_id=f"w{day}", snapshot=day)
+    assert await store.snapshot_bytes("taxi", 0) == 2 * 40 * 10_000
+    zombie, claim = claim, await store.claim("taxi", 0)
+    assert not await store.pack(zombie)
+    assert await store.snapshot_bytes("taxi", 0) == 2 * 40 * 10_000
+    rounds = 1
+    while await store.pack(claim):
+        rounds += 1
+    assert rounds == 5
+    assert (await store.snapshot_bytes("taxi", 0) or 0) < 2 * 40 * 100
+    for day in range(1, 4):
+        snapshot = await store.snapshot("taxi", 0, day - 1)
+        assert snapshot is not None
+        assert snapshot.fields == dict.fromkeys(pages, b"%d" % day * 10000)
+    with sync_redis.Redis.from_url(server.url) as client:
+        client.hset("tidewatch:state:taxi:0", "z:p7", b"damaged")
+    with pytest.raises(ForeignState, match="damaged"):
+        await store.snapshot("taxi", 0, 0)
+    assert await store.load(claim) == Checkpoint(3, 2, IDENTITY, dict.fromkeys(pages, b"3" * 10000))
+    assert await store.keep("taxi", 0, 1) == 2
+    assert await store.snapshot_bytes("taxi", 0) == 0
+    await store.put("taxi", 0, Checkpoint(1, 0, IDENTITY, {"p1": b"put"}))
+    assert await store.peek("taxi", 0) == Checkpoint(1, 0, IDENTITY, {"p1": b"put"})
+    await store.close()
+
+
+@pytest.mark.embedded
 async def test_snapshots_make_room_where_the_store_has_none(tmp_path: Path) -> None:
     with start_redis(tmp_path) as small:
         store = RedisStore(RedisSettings(url=SecretStr(small.url)))
@@ -620,6 +654,12 @@ class _Fence(RuleBasedStateMachine):
         gone = max(len(self.kept) - newest, 0)
         assert self.run(self.store.keep("s", 0, newest)) == gone
         self.kept = self.kept[gone:]
+
+    @rule(who=st.integers(0, 1))
+    def pack(self, who: int) -> None:
+        """By the owner or somebody who was it: no snapshot and no checkpoint is another after it."""
+        if who in self.claims:
+            self.run(self.store.pack(self.claims[who]))
 
     @invariant()
     def snapshots_are_what_was_stored_then(self) -> None:
