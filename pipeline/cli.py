@@ -10,12 +10,7 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
-
-from pipeline.settings.wrong import in_words
 
 COMMANDS = (
     "demo",
@@ -100,34 +95,49 @@ def one_line(error: BaseException) -> str:
 
     A pydantic error of the settings becomes the setting's name, its environment variable and what is wrong with it.
     """
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split()) or type(error).__name__
     from pipeline.settings import Settings
+    from pipeline.settings.wrong import in_words
 
     return in_words(error, Settings, None)
 
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
-    from detectors.base import DetectorError
-    from pipeline.errors import TidewatchError
-    from producers.errors import ProducerError
-
     try:
         create_cli()()
-    except (TidewatchError, ProducerError, DetectorError, ValidationError) as error:
-        _tell(one_line(error))
-        sys.exit(USAGE_ERROR)
     except OSError as error:
         if error.filename is None:  # no file that somebody named: a mistake of ours
             raise
         _tell(f"{error.filename}: {error.strerror}")
         sys.exit(USAGE_ERROR)
+    except Exception as error:
+        if not _expected(error):
+            raise
+        _tell(one_line(error))
+        sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
+def _expected(error: Exception) -> bool:
+    """Whether it says what somebody can mend. What is asked is imported here: help and version must not wait for numpy and pydantic."""
+    from pydantic import ValidationError
+
+    from detectors.base import DetectorError
+    from pipeline.errors import TidewatchError
+    from producers.errors import ProducerError
+
+    return isinstance(error, (TidewatchError, ProducerError, DetectorError, ValidationError))
+
+
 def _tell(line: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     text = Text.assemble(("error:", "red"), " ", line)
     Console(stderr=True, soft_wrap=True, highlight=False).print(text)
 

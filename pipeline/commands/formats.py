@@ -9,8 +9,6 @@ import msgspec
 import typer
 
 from pipeline.commands.options.stream import Brokers, ConfigFile
-from producers.formats.fields import Fields
-from producers.formats.naming import labels_of
 
 if TYPE_CHECKING:
     from pipeline.operations.previewing.preview import Preview
@@ -22,8 +20,6 @@ RecordTime = Annotated[
     bool,
     typer.Option("--record-time", help="JSON in which no field is the time: the time that Kafka has of a record is."),
 ]
-
-BY_RECORD_TIME: dict[str, Any] = {"format": "json", "fields": Fields(record_time=True)}
 
 
 def register(app: typer.Typer) -> None:
@@ -85,13 +81,11 @@ def init(
     settings = _settings(config, brokers)
     topic = source.removeprefix(KAFKA)
     seen, found = (
-        (_looked_at(source, settings, BY_RECORD_TIME, newest), "json")
-        if record_time
-        else _readable(source, settings, newest)
+        (_by_record_time(source, settings, newest), "json") if record_time else _readable(source, settings, newest)
     )
     if not seen.series:
         why = f": {next(iter(seen.letters))[1]}" if seen.letters else ""
-        if not record_time and _looked_at(source, settings, BY_RECORD_TIME, newest).series:
+        if not record_time and _by_record_time(source, settings, newest).series:
             why += ". If no field of them is the time, Kafka's will do: --record-time"
         msg = f"topic {topic} holds no observation that could be read{why}; see `tidewatch formats {source}`"
         raise SettingsError(msg)
@@ -126,6 +120,7 @@ def _tables(seen: Preview, topic: str, name: str, found: str) -> dict[str, Any]:
     from pipeline.operations.previewing.suspicions import changing, rising
     from pipeline.settings import IntakeSettings, StreamSettings
     from pipeline.settings.records import WITH_FIELDS
+    from producers.formats.naming import labels_of
 
     stream: dict[str, Any] = {"name": name, "topic": topic, "format": found, "model": f"{name}.tidewatch"}
     if counters := rising(seen.gauges):
@@ -172,6 +167,13 @@ def _own(source: str, settings: Settings, seen: Preview, newest: int) -> Preview
         return None
     own = _looked_at(source, settings, {"format": "json"}, newest)
     return own if own.series else None
+
+
+def _by_record_time(source: str, settings: Settings, newest: int) -> Preview:
+    """A look at JSON in which no field is the time."""
+    from producers.formats.fields import Fields
+
+    return _looked_at(source, settings, {"format": "json", "fields": Fields(record_time=True)}, newest)
 
 
 def _form(source: str, settings: Settings) -> dict[str, Any]:
