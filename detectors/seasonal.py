@@ -82,12 +82,13 @@ class Seasonal(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         config, T = self.config, x.shape[1]
-        values = x[:, :, : config.channels].astype(np.float64)  # (B, T, C)
-        now = values[:, T - config.span :].mean(axis=1)  # (B, C)
-        then = [
-            values[:, T - config.span - season * config.period :][:, : config.span].mean(axis=1)
-            for season in range(1, config.seasons + 1)
-        ]
+
+        def mean_of(season: int) -> NDArray[np.float64]:
+            """Of the span so many seasons ago, (B, C); the rest of the window, which may be weeks of minutes, is not touched."""
+            start = T - config.span - season * config.period
+            return x[:, start : start + config.span, : config.channels].astype(np.float64).mean(axis=1)
+
+        now, then = mean_of(0), [mean_of(season) for season in range(1, config.seasons + 1)]
         deviations = np.abs(now - np.stack(then)).min(axis=0)  # (B, C)
         raw = np.sqrt(np.square(deviations).mean(axis=1))
         shares = np.square(deviations) / (config.channels * np.maximum(raw, 1e-12))[:, None]
