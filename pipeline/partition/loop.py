@@ -321,9 +321,9 @@ class PartitionLoop:
 
     async def _learn(self, records: RecordBatch) -> None:
         """Have the schemas at hand that these records need; while their registry is away, the partition waits."""
-        decoder = self.stream.decoder
-        while self._fetch_schemas is not None and (ids := decoder.missing(records)):
-            decoder.learn(await self._patiently(partial(self._fetch_schemas, ids)))
+        for decoder in self.core.decoders:
+            while self._fetch_schemas is not None and (ids := decoder.missing(records)):
+                decoder.learn(await self._patiently(partial(self._fetch_schemas, ids)))
 
     async def _process_portion(self, records: RecordBatch) -> None:
         await self._learn(records)  # again: other partitions of the stream share the decoder, and it keeps so many only
@@ -332,7 +332,7 @@ class PartitionLoop:
         records = records.since(self.position)
         skipped = self.stream.decoder.skipped
         tombstones = skipped[TOMBSTONE]
-        observations, rejected = self.stream.decoder.decode(records)
+        observations, rejected = self.core.decode(records)
         if controls := [r.index for r in rejected if r.reason == CONTROL]:
             await self._with_controls(records, controls)
             return

@@ -35,7 +35,7 @@ from pipeline.partition.shadows.shadow import Shadow, Standing
 from pipeline.partition.stores.base import Identity
 from pipeline.settings import StreamSettings, with_recommended
 from pipeline.steps import kinds
-from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Scored
+from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Rejected, Scored
 from pipeline.steps.clock import absence, event_time, ticks, waiting
 from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.clock.order import advance, places_of
@@ -267,6 +267,19 @@ class PartitionCore:
     def standing(self) -> Standing | None:
         """How far its shadow is; None: there is none."""
         return None if self.shadow is None else self.shadow.standing(self.state, self.learning)
+
+    def decode(self, records: RecordBatch) -> tuple[Observations, list[Rejected]]:
+        """What records hold, for what judges and for its shadow; see `Decoder.decode`."""
+        observations, rejected = self.stream.decoder.decode(records)
+        if self.shadow is not None:
+            self.shadow.read(records, observations)
+        return observations, rejected
+
+    @property
+    def decoders(self) -> tuple[Decoder, ...]:
+        """All that read a record here: each needs its schemas."""
+        judge, shadow = self.stream.decoder, self.shadow
+        return (judge, shadow.stream.decoder) if shadow is not None and shadow.reads else (judge,)
 
     def unseen(self, observations: Observations) -> Observations:
         """Those that did not come before, by the positions that they say they have; the others are as if they had not come again."""

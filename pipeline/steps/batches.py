@@ -182,6 +182,8 @@ class Observations:
         What says where it comes from; before anything counts it, `PartitionCore.unseen` asks whether it was seen before.
     order
         How they stand to the order that they came in; None: it is theirs.
+    others : (N, D) float64 or None
+        What a shadow of other channels reads of them (`pipeline.partition.shadows.shadow`), NaN where that is not whole; None: it reads the same.
     """
 
     offsets: NDArray[np.int64]
@@ -193,6 +195,7 @@ class Observations:
     begun: NDArray[np.int64] | None = None
     stretches: list[Stretch] = field(default_factory=list)
     order: Order | None = None
+    others: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.series)
@@ -209,6 +212,7 @@ class Observations:
             None if self.kinds is None else self.kinds[of],
             None if self.begun is None else self.begun[of],
             order=None if self.order is None else self.order.at(of),
+            others=None if self.others is None else self.others[of],
         )
 
     def take(self, keep: NDArray[np.intp]) -> Observations:
@@ -224,6 +228,7 @@ class Observations:
             None if self.begun is None else self.begun[keep],
             [kept for stretch in self.stretches if (kept := _kept(stretch, keep)) is not None],
             None if self.order is None else self.order.at(keep),
+            None if self.others is None else self.others[keep],
         )
 
     @property

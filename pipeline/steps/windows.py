@@ -225,8 +225,11 @@ class SeriesWindows:
 
     def go_on_from(self, slots: NDArray[Any], others: NDArray[Any]) -> None:
         """Let empty records know what windows of another model know of the same series beside their values: its newest time, its step, how many it had."""
-        learnt = ("history", "minutes", "scaling", "learnt", "size", "tainted")
-        for name in set(slots.dtype.names or ()) & set(others.dtype.names or ()) - set(learnt):
+        left = {"history", "minutes", "scaling", "learnt", "size", "tainted"}
+        known = set(slots.dtype.names or ()) & set(others.dtype.names or ())
+        if "held" in known and slots.dtype["held"] != others.dtype["held"]:  # of other channels
+            left |= {"held", "held_at"}
+        for name in known - left:
             slots[name] = others[name]
 
     def start_anew(self, state: PartitionState) -> None:

@@ -131,7 +131,7 @@ def _first(place: Place, series: str, since: int, until: int, partition: int, ne
     """Offset of the first observation of a series between two event times, of the last one before where they are equal; -1: there is none."""
     found, last = -1, 0
     for batch in place.records(partition, newest):
-        for observations in place.decoded(place.own.decoder, batch):
+        for observations in place.decoded(batch):
             for name, time, offset in zip(
                 observations.series, observations.timestamps.tolist(), observations.offsets.tolist(), strict=True
             ):

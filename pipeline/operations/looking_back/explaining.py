@@ -158,7 +158,7 @@ def _find(place: Place, series: str, at: int, partition: int, newest: int) -> in
     found: tuple[int, int] | None = None
     seen = 0
     for batch in place.records(partition, newest):
-        for observations in place.decoded(place.own.decoder, batch):
+        for observations in place.decoded(batch):
             times = observations.timestamps.tolist()
             for i, name in enumerate(observations.series):
                 if name == series:

@@ -42,7 +42,6 @@ from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings
 from pipeline.steps.batches import Observations, RecordBatch
-from pipeline.steps.decoding import Decoder
 from producers.partitioning import home
 from producers.times import typed_time
 
@@ -104,11 +103,17 @@ class Place:
         """The log's records from an offset on, in order. Raises BrokerError, also where that expired meanwhile."""
         return read_to_the_end(self.settings.kafka, self.stream.input_topic, since=offset, only=partition)
 
-    def decoded(self, decoder: Decoder, records: RecordBatch) -> Iterator[Observations]:
-        """What records hold, as a worker reads them. Raises RegistryError where a schema registry is needed and away."""
-        learn_now(decoder, records, self._registry)
-        for portion in decoder.portions(records):
-            observations, _ = decoder.decode(portion)
+    @cached_property
+    def _bare(self) -> PartitionCore:
+        return self.own.core(0)
+
+    def decoded(self, records: RecordBatch, core: PartitionCore | None = None) -> Iterator[Observations]:
+        """What records hold, as a worker reads them at `core`; None: as the settings file says. Raises RegistryError where a schema registry is needed and away."""
+        core = self._bare if core is None else core
+        for decoder in core.decoders:
+            learn_now(decoder, records, self._registry)
+        for portion in core.stream.decoder.portions(records):
+            observations, _ = core.decode(portion)
             if len(observations):
                 yield observations
 
@@ -184,7 +189,7 @@ class Replay:
         for part in self._cut(records):
             self._decide(int(part.offsets[0]))
             for piece in cut(part, self._look):
-                yield from self.place.decoded(self.core.stream.decoder, piece)
+                yield from self.place.decoded(piece, self.core)
 
     def process(self, observations: Observations) -> Iterator[tuple[Step, Settled]]:
         """Process observations under what is in force. A budget that series share is shared by those of all partitions."""

@@ -183,7 +183,7 @@ def _newest_time(place: Place, partition: int) -> int:
     """Up to when the partition's log goes in event time, as most of its newest series say; 0 where it is empty."""
     newest: dict[str, int] = {}
     for batch in place.records(partition, _LAST):
-        for observations in place.decoded(place.own.decoder, batch):
+        for observations in place.decoded(batch):
             for series, time in zip(observations.series, observations.timestamps.tolist(), strict=True):
                 newest[series] = max(newest.get(series, time), time)
     return int(np.median(list(newest.values()))) if newest else 0

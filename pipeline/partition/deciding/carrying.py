@@ -12,7 +12,8 @@
 | feedback | moves the bar of its series (`pipeline.alerts.selecting.feedback`); an alert that was none ends |
 | the model, same shape | windows stay; series that it knows have its calibration and scale, others are in probation again; a judgement begins anew |
 | the model, another shape | by shadow (`pipeline.partition.shadows.shadow`); what else the settings say holds at once |
-| the model, of another kind or other channels | refused: what comes is not for both |
+| `channels`, with a model of these | by shadow, which reads each message for itself; refused with `lateness`, for what waits has the old ones alone |
+| the model, of another kind, or of other channels that no settings name | refused: what comes is not for both |
 
 docs/decisions.md has the table for users, a test holds each row of it. Everything here is a function of the state and the decision alone.
 """
@@ -71,6 +72,10 @@ def shape_of(stream: Stream) -> dict[str, str]:
     of_kind = {"channels": str(model.channels)}
     if model.features is not None:  # rows are encoded anew, from the same columns
         of_kind = {"columns": ", ".join(model.features.names), "encoded": str(model.channels)}
+    if (
+        named := stream.settings.channels
+    ):  # each message has them by name, those that one model takes and those that another does
+        of_kind |= {"named": ", ".join(named), "waits": "yes" if stream.settings.lateness else ""}
     return {
         "kind": model.kind,
         "window": str(model.window),
@@ -85,8 +90,11 @@ def shape_of(stream: Stream) -> dict[str, str]:
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """Why a state of shape `old` cannot go on as `new`, in words; empty where it can, be it by shadow. What is not said differs in nothing."""
+    others = old.get("named", new.get("named")) != new.get("named", old.get("named"))
+    if others and new.get("waits"):
+        return f"the channels {new['named']}, and the state is of {old['named']}; set lateness to 0 until they have taken over: what waits has the old ones alone"
     for name, meaning in _WORDS.items():
-        if name in old and name in new and old[name] != new[name]:
+        if name in old and name in new and old[name] != new[name] and not (others and name == "channels"):
             return f"{meaning} {new[name]}, and the state is of {old[name]}"
     return ""
 
@@ -94,7 +102,8 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 def learns_first(old: Stream, new: Stream) -> bool:
     """Whether what `new` is judged by must learn before it judges, where `old` judges now."""
     then, now = shape_of(old), shape_of(new)
-    if any(then[name] != now.get(name) for name in then if name not in _WORDS):
+    now = {"named": then.get("named", ""), **now}
+    if any(then[name] != now.get(name) for name in then if name not in (*_WORDS, "waits")):
         return True
     return old.threshold.dtype != new.threshold.dtype and new.threshold.learns and not _by_judgement(new)
 
@@ -218,7 +227,8 @@ def _judging(
     path = held.path or str(core.stream.settings.model)
     judging = replace(now, model=core.stream.model.hash, path=path, shadow=shadow)
     try:
-        mixed = replace(judging, settings={**shadow.settings, "threshold": old["threshold"]})
+        kept = {"threshold": old["threshold"], "channels": old["channels"]}
+        mixed = replace(judging, settings={**shadow.settings, **kept})
         return mixed, streams(mixed), stream
     except (SettingsError, ModelError):
         return replace(judging, settings=old), core.stream, stream

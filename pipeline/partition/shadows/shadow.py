@@ -8,6 +8,7 @@
   is forgotten in both, and alerts, event time and what waits, of which there is one, know nothing of it. Whether there is one stands in what
   is in force, which is read before the rows (`pipeline.partition.deciding.decisions.InForce.shadow`).
 - Of another model it has windows of its own, filled by what the others accept or refuse by the same rules. Of another threshold alone it has levels alone.
+- Of other channels it reads each record a second time; what of an observation lacks one of them has no value for it. It does not take over before a series is whole.
 - It is looked at where the log comes to an offset that is a multiple of about as many records as there are series, before the first record there: a
   function of the log, so it takes over at one place, however the stream is cut. It takes over when `SHARE` of the series that
   the old one can raise alerts of are live in it as well, or when the partition had `LONGEST` times as many observations as it needs of every series:
@@ -53,11 +54,13 @@ class Standing:
     live: int
     observations: int
     most: int
+    whole: bool = True
+    """Whether any window is full."""
 
     @property
     def over(self) -> bool:
         """Whether it takes over."""
-        return self.ready >= SHARE * self.live or self.observations >= self.most
+        return self.whole and (self.ready >= SHARE * self.live or self.observations >= self.most)
 
     @property
     def share(self) -> float:
@@ -82,12 +85,15 @@ class Shadow:
     ----------
     whole
         Whether its model is another one; else its threshold alone is.
+    reads
+        Whether it is of other channels, so that records must be read for it (`read`).
     """
 
     def __init__(self, stream: Stream, judge: Stream) -> None:
         self.stream = stream
         self.whole = other_model(judge, stream)
         self._encodes = self.whole and stream.model.features is not None
+        self.reads = other_channels(judge, stream)
         self.learning = Learning(
             stream.model, stream.settings, stream.windows, stream.threshold, Selectors(stream.settings)
         )
@@ -142,6 +148,19 @@ class Shadow:
         self.learning.admit(own, new)
         self.stream.windows.admit(own, list(new))
 
+    def read(self, records: RecordBatch, observations: Observations) -> None:
+        """Read what it is told of observations from their records."""
+        if not self.reads:
+            return
+        own, _ = self.stream.decoder.decode(records)
+        at = {
+            key: i for i, key in enumerate(zip(own.offsets.tolist(), own.series, own.timestamps.tolist(), strict=True))
+        }
+        keys = zip(observations.offsets.tolist(), observations.series, observations.timestamps.tolist(), strict=True)
+        found = np.fromiter((at.get(key, -1) for key in keys), np.intp, len(observations))
+        observations.others = np.full((len(observations), self.stream.windows.C), np.nan)
+        observations.others[found >= 0] = own.values[found[found >= 0]]
+
     def push(self, state: PartitionState, observations: Observations, rows: NDArray[np.intp]) -> Pushed | None:
         """Move its windows on by what the judging one's were moved on by; None where they are the same."""
         if not self.whole:
@@ -151,6 +170,10 @@ class Shadow:
             assert self.stream.model.features is not None
             values, failed = self.stream.model.features.encode(observations.originals)
             values[list(failed)] = np.nan
+        if self.reads:
+            values = np.full((len(rows), self.stream.windows.C), np.nan)
+            if observations.others is not None:  # what waited for older ones has none
+                values = observations.others
         return self.stream.windows.follow(state.under(PREFIX), observations.timestamps, values, rows)
 
     def learn(
@@ -193,14 +216,16 @@ class Shadow:
         """How far it is."""
         own, names = state.under(PREFIX), len(state.names)
         live = judge.live(state)
-        ready = live & self.learning.live(own)
+        ready, whole = live & self.learning.live(own), True
         if self.whole:
-            ready &= self.stream.windows.full(own)[:names]
+            full = self.stream.windows.full(own)[:names]
+            ready &= full
+            whole = not self.reads or bool(full.any())
         if not self.learning.by_judgement:
             ready &= self.learning.threshold.ready(own.arrays["threshold"])[:names]
         since = state.scalars.get("observations", 0) - state.scalars.get(_SINCE, 0)
         most = LONGEST * max(self.need, 1) * max(len(state), 1)
-        return Standing(int(np.count_nonzero(ready)), int(np.count_nonzero(live)), since, most)
+        return Standing(int(np.count_nonzero(ready)), int(np.count_nonzero(live)), since, most, whole)
 
     def next_look(self, state: PartitionState) -> int:
         """The offset from which on it is to be looked at."""
@@ -221,7 +246,15 @@ def dropped(state: PartitionState) -> None:
 def other_model(judge: Stream, stream: Stream) -> bool:
     """Whether the model is another one."""
     old, new = judge.model, stream.model
+    if other_channels(judge, stream):
+        return True
     return (old.hash, old.detector_name) != (new.hash, new.detector_name) or judge.windows.dtype != stream.windows.dtype
+
+
+def other_channels(judge: Stream, stream: Stream) -> bool:
+    """Whether the channels of a series are others, or in another order."""
+    old, new = judge.settings.channels, stream.settings.channels
+    return bool(old and new) and old != new
 
 
 def cut(records: RecordBatch, look: Callable[[int], int | None]) -> Iterator[RecordBatch]:

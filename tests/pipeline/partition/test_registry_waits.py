@@ -73,7 +73,9 @@ async def test_it_waits_and_goes_on_as_if_nothing_had_been() -> None:
     for away in (0, 3):
         world, registry, heard = World(), Flaky(away), Heard()
         loop = world.loop(fetch_schemas=registry.fetch, metrics=heard)
-        loop.stream = dataclasses.replace(loop.stream, decoder=Decoder("metric", 1, format="registry"))
+        loop.stream = loop.core.stream = dataclasses.replace(
+            loop.stream, decoder=Decoder("metric", 1, format="registry")
+        )
         assert await loop.assigned() is None
         await loop.begin(world.standing())
         heard.waiting_for.clear()
@@ -93,7 +95,7 @@ async def test_it_waits_and_goes_on_as_if_nothing_had_been() -> None:
 async def test_without_a_registry_its_records_are_dead_letters_that_say_so() -> None:
     world = World()
     loop = world.loop()
-    loop.stream = dataclasses.replace(loop.stream, decoder=Decoder("metric", 1, format="auto"))
+    loop.stream = loop.core.stream = dataclasses.replace(loop.stream, decoder=Decoder("metric", 1, format="auto"))
     await loop.assigned()
     await loop.begin(world.standing())
     await loop.batch(batch(VALUES[:1]))

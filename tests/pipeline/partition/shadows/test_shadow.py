@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -10,13 +11,16 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from frozen_states import log_of, stream_of
+from frozen_states import MINUTE, RECORDS
+from frozen_states import log_of as frozen_log_of
+from frozen_states import stream_of as frozen_stream_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import DetectorConfig
 from detectors.baselines import Random, ZScore, ZScoreConfig
 from detectors.model import Model
+from detectors.scaling import SeriesScaling
 from pipeline.alerts.records import Alert
 from pipeline.partition.deciding.carrying import applied, hold, looked, shape_of
 from pipeline.partition.deciding.decisions import Decision, Forget, InForce, SettingsOf, Taken, What, unpacked
@@ -33,6 +37,40 @@ LEARNT = ("windows", "calibration", "threshold", "admission")
 def small() -> Iterator[None]:
     with patch.object(shadow, "FEWEST", 8), patch("detectors.thresholds.READY", 8):
         yield
+
+
+TWO, THREE = ("user", "system"), ("idle", "user", "system")
+
+
+def stream_of(kind: str) -> Stream:
+    return of_channels(*TWO, window=4) if kind == "named" else frozen_stream_of(kind)
+
+
+def of_channels(*names: str, window: int) -> Stream:
+    """A stream whose messages name the channels of its series."""
+    frozen = frozen_stream_of("metric")
+    detector = ZScore(ZScoreConfig(window=window, channels=len(names)))
+    detector.fit(np.random.default_rng(1).normal(size=(8, window, len(names))).astype(np.float32))
+    known = {name: np.array([[10.0] * len(names), [1.0] * len(names)]) for name in ("s0", "s1", "s2")}
+    scaling = SeriesScaling("standard", known, learn_rows=3)
+    model = dataclasses.replace(frozen.model, detectors=(detector,), scaling=scaling, hash=" ".join(names))
+    settings = frozen.settings.model_copy(update={"format": "influx", "channels": names})
+    return create_stream(settings, model)
+
+
+def log_of(kind: str, lacks: frozenset[str] = frozenset()) -> list[bytes]:
+    """Of `named`: each message has four fields of one series; those of series `lacks` no idle."""
+    if kind != "named":
+        return frozen_log_of(kind)
+    chance, now, out = random.Random(7), 1_000_000 * MINUTE, []
+    for _ in range(RECORDS):
+        now += chance.choice((0, MINUTE, MINUTE))
+        series = f"s{chance.choice((0, 0, 0, 1, 1, 2, 3, 4))}"
+        jump = chance.choice((8, -9)) if chance.random() < 0.12 else 0
+        fields = {n: chance.gauss(10, 1) + jump for n in ("user", "system", "idle", "nice")}
+        line = ",".join(f"{n}={v!r}" for n, v in fields.items() if n != "idle" or series not in lacks)
+        out.append(f"{series} {line} {now * 1_000_000}".encode())
+    return out
 
 
 def changed(stream: Stream, **tables: Any) -> Stream:
@@ -60,6 +98,10 @@ def zscore(window: int) -> ZScore:
 def unlike(kind: str, what: str) -> Stream:
     """A stream of the kind whose settings or model must learn first."""
     stream = stream_of(kind)
+    if what == "three":
+        return of_channels(*THREE, window=6)
+    if what == "order":
+        return create_stream(stream.settings.model_copy(update={"channels": TWO[::-1]}), stream.model)
     if what == "quantile":
         return changed(stream, threshold={"method": "quantile", "level": None, "probability": 0.05})
     if what == "budget":
@@ -87,7 +129,7 @@ class Ran:
 
     def __init__(self, of: Stream, *others: Stream) -> None:
         self._of, self._others = of, others
-        self.log = log_of("otlp" if of.settings.format == "otlp" else of.model.kind)
+        self.log = log_of({"otlp": "otlp", "influx": "named"}.get(of.settings.format, of.model.kind))
         self.core, self.streams = of.core(0), self._streams()
         hold(self.core, InForce(1, 0, decided(of.settings), of.model.hash))
         self.alerts: list[Alert] = []
@@ -116,7 +158,7 @@ class Ran:
         values = self.log[self.position : offset]
         at = np.arange(self.position, offset)
         for piece in cut(RecordBatch("in", 0, at, offset, [None] * n, values, np.zeros(n, np.int64)), self._look):
-            observations, _ = self.core.stream.decoder.decode(piece)
+            observations, _ = self.core.decode(piece)
             for _, settled in self.core.process(observations):
                 self.alerts += settled.alerts
                 self.levels.update(zip(settled.scored.offsets.tolist(), settled.scored.level.tolist(), strict=True))
@@ -152,6 +194,9 @@ CASES = [
     ("otlp", "6"),
     ("table", "members"),
     ("table", "quantile"),
+    ("named", "three"),
+    ("named", "order"),
+    ("named", "quantile"),
 ]
 
 
@@ -348,6 +393,35 @@ def test_what_need_not_learn_takes_over_at_once(what: str) -> None:
     ran.decide(to)
     assert ran.core.shadow is None
     assert ran.core.stream.model.hash == to.model.hash
+
+
+def test_channels_that_no_message_has_never_take_over_and_the_old_ones_judge_on() -> None:
+    """However many observations go by; where some series have them, it takes over, and the others are refused from there on."""
+    stream, three = stream_of("named"), unlike("named", "three")
+    with patch.object(shadow, "LONGEST", 1):
+        for lacking, takes_over in ((frozenset({"s0", "s1", "s2", "s3", "s4"}), False), (frozenset({"s1"}), True)):
+            ran, alone = Ran(stream, three), Ran(stream)
+            ran.log = alone.log = log_of("named", lacking)
+            ran.to(60).decide(three)
+            ran.to(240)
+            alone.to(240)
+            assert (ran.over is not None) == takes_over
+            if not takes_over:
+                assert said(ran.alerts) == said(alone.alerts)
+
+
+def test_channels_are_refused_in_words_while_observations_wait_for_older_ones() -> None:
+    stream, three = stream_of("named"), unlike("named", "three")
+    late = changed(three, lateness=timedelta(minutes=5))
+    ran = Ran(stream, three, late).to(60)
+    assert "the channels idle, user, system, and the state is of user, system; set lateness to 0" in ran.decide(late)
+    assert ran.core.shadow is None
+    assert ran.decide(three, 3) == ""
+    assert "set lateness to 0" in ran.decide(late, 4)  # the shadow that learns is the older decision's
+    assert ran.core.shadow is not None
+    ran.to(240)
+    assert ran.over is not None
+    assert ran.decide(late, 5) == ""
 
 
 @pytest.mark.parametrize("to", ["table", "channels"])
