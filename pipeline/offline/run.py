@@ -26,7 +26,7 @@ from pipeline.settings.wrong import in_words
 from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import decides
 
-BATCH, CELLS = 16_384, 1 << 20
+BATCH, CELLS, WINDOW_CELLS = 16_384, 1 << 20, 1 << 25
 """Observations pushed at a time, fewer where they are wide: so many numbers; no result depends on it."""
 
 
@@ -141,7 +141,7 @@ def judge(
         if stream.model.judgement is not None:
             verdicts = replace(verdicts, lower=np.full((N, C), np.nan), upper=np.full((N, C), np.nan))
     before = int(observations.offsets[0]) if N else 0
-    size = max(1, min(BATCH, CELLS // max(1, C)))
+    size = max(1, min(BATCH, CELLS // max(1, C), WINDOW_CELLS // (stream.model.window * max(1, C))))
     for start in range(0, N, size):
         done = core.process(observations.part(start, start + size))
         done += core.wait_no_longer() if last and start + size >= N else []
