@@ -86,7 +86,8 @@ class Seasonal(Detector):
         def mean_of(season: int) -> NDArray[np.float64]:
             """Of the span so many seasons ago, (B, C); the rest of the window, which may be weeks of minutes, is not touched."""
             start = T - config.span - season * config.period
-            return x[:, start : start + config.span, : config.channels].astype(np.float64).mean(axis=1)
+            stretch = x[:, start : start + config.span, : config.channels].astype(np.float64)
+            return np.asarray(stretch.mean(axis=1))
 
         now, then = mean_of(0), [mean_of(season) for season in range(1, config.seasons + 1)]
         deviations = np.abs(now - np.stack(then)).min(axis=0)  # (B, C)
