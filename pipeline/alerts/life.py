@@ -19,7 +19,7 @@ from detectors.model import Model
 from pipeline.alerts.attention import NEVER, STILL, Attention
 from pipeline.alerts.kinds import numbered
 from pipeline.alerts.lifecycle import Absence, Lifecycle, silent_step
-from pipeline.alerts.records import Alert, Change, Moment, Said, Severity, Status, Together
+from pipeline.alerts.records import Acknowledged, Alert, Change, Moment, Said, Severity, Status, Together
 from pipeline.alerts.row import DTYPE, FIRING, INACTIVE, NOTHING, PENDING, SEVERITIES, Life, Step, packed_shares
 from pipeline.alerts.selecting.selectors import Policy, Selectors
 from pipeline.alerts.selecting.silences import FOR_EVER
@@ -32,6 +32,8 @@ _MANY_UNTOLD = ("many untold since", "many untold offset", "many untold", "many 
 """Scalars of the state: of an alert that many series say nothing whose first record was silenced, what is to be told when that is over."""
 _MANY_TOLD = "many told"
 """1: that was told, in a record of its own."""
+_SAID_KEPT = 3
+"""Of an alert's acknowledgements, the newest: where the last is taken back, the one before holds."""
 
 
 class AlertLife:
@@ -316,20 +318,42 @@ class AlertLife:
         life.sequence = _last_of_many(state)
         return self.records.unspoken(silent_step(life, -1, 0, now, "closed"), self.records.all_of_partition)
 
-    def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, by: str) -> list[Alert]:
+    def acknowledge(self, state: PartitionState, rows: NDArray[np.intp], now: int, said: Acknowledged) -> list[Alert]:
         """Mark the firing alerts of series in `rows` as looked after, each with a record that says so."""
         lives, marks = state.arrays["alerts"], self.records.marks
-        state.bounds.pop(STILL, None)
         alerts = []
         for row in rows[lives["status"][rows] == FIRING].tolist():
-            life, name = Life.of(lives, row), cast("str", state.names[row])
-            marks.acknowledged = {**marks.acknowledged, self.records.id_of(name, life): by}
-            step = silent_step(life, row, 0, max(now, life.heard), "acknowledged")
-            life.untold = int(marks.quiet(name).covers(step.as_of))
-            alerts.append(self.records.unspoken(step, name))
-            lives[row] = life.values()
-        state.touch(rows)
+            id_ = self.records.id_of(cast("str", state.names[row]), Life.of(lives, row))
+            marks.acknowledged = {**marks.acknowledged, id_: (*marks.acknowledged.get(id_, ()), said)[-_SAID_KEPT:]}
+            alerts.append(self._told(state, row, now, "acknowledged"))
         return alerts
+
+    def unacknowledge(self, state: PartitionState, now: int, serial: int) -> list[Alert]:
+        """Take back what the acknowledgement with this serial said; a record of each firing alert that another, or nobody, looks after now."""
+        lives, marks = state.arrays["alerts"], self.records.marks
+        before = dict(marks.acknowledged)
+        left = {id_: tuple(s for s in said if s.serial != serial) for id_, said in before.items()}
+        marks.acknowledged = {id_: said for id_, said in left.items() if said}
+        others = {id_ for id_, said in before.items() if said[-1].serial == serial}
+        if not others:
+            return []
+        return [
+            self._told(state, row, now, "unacknowledged")
+            for row in np.flatnonzero(lives["status"] == FIRING).tolist()
+            if self.records.id_of(cast("str", state.names[row]), Life.of(lives, row)) in others
+        ]
+
+    def _told(self, state: PartitionState, row: int, now: int, change: Change) -> Alert:
+        """A record of what people said of a firing alert."""
+        lives, name = state.arrays["alerts"], cast("str", state.names[row])
+        state.bounds.pop(STILL, None)
+        life = Life.of(lives, row)
+        step = silent_step(life, row, 0, max(now, life.heard), change)
+        life.untold = int(self.records.marks.quiet(name).covers(step.as_of))
+        record = self.records.unspoken(step, name)
+        lives[row] = life.values()
+        state.touch(np.array([row]))
+        return record
 
     def unsilenced(self, state: PartitionState, now: int) -> list[Alert]:
         """Tell of alerts that fire, were silenced and are not any more, as of the partition's event time `now`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,6 +36,7 @@ Change = Literal[
     "closed",
     "forgotten",
     "acknowledged",
+    "unacknowledged",
     "unsilenced",
     "gone",
     "feedback",
@@ -48,6 +49,7 @@ REASONS: Mapping[Change, Reason] = {
     "closed": "normal",
     "forgotten": "normal",
     "acknowledged": "update",
+    "unacknowledged": "update",
     "unsilenced": "update",
     "gone": "silence",
     "feedback": "normal",
@@ -176,6 +178,13 @@ class Together(msgspec.Struct, frozen=True):
     of: Annotated[int, Meta(ge=0, description="Of how many that should: these, and those that say something.")]
 
 
+class Acknowledged(NamedTuple):
+    """Somebody said, in the decision with this serial, that they look after an alert."""
+
+    serial: int
+    by: str
+
+
 class Said(msgspec.Struct, frozen=True):
     """What somebody said of an alert."""
 
@@ -237,7 +246,7 @@ class Alert(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="Why this record was written: anomaly, reopened, held, severity, worse, update, normal, silence, "
-            "withdrawn, moved, changed, closed, forgotten, acknowledged, unsilenced, gone, feedback; later versions may add to it."
+            "withdrawn, moved, changed, closed, forgotten, acknowledged, unacknowledged, unsilenced, gone, feedback; later versions may add to it."
         ),
     ] = ""
     kind: Annotated[

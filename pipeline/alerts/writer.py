@@ -17,6 +17,7 @@ from pipeline.alerts import words
 from pipeline.alerts.kinds import KINDS, NO_DATA
 from pipeline.alerts.records import (
     REASONS,
+    Acknowledged,
     Alert,
     Band,
     Channels,
@@ -55,11 +56,11 @@ class Marks:
     silences
         Those that are in force.
     acknowledged
-        Alert id -> who looks after it.
+        Alert id -> who said that they look after it, the last one at the end: that is who does.
     """
 
     silences: Sequence[Silenced] = ()
-    acknowledged: Mapping[str, str] = field(default_factory=dict)
+    acknowledged: Mapping[str, tuple[Acknowledged, ...]] = field(default_factory=dict)
     _quiet: dict[str, Quiet] = field(default_factory=dict)
 
     def quiet(self, series: str) -> Quiet:
@@ -77,8 +78,9 @@ class Marks:
         return self.quiet(series).covers(as_of) or UNSET
 
     def by(self, alert: str) -> str | UnsetType:
-        """Who acknowledged an alert."""
-        return self.acknowledged.get(alert, UNSET)
+        """Who looks after an alert."""
+        said = self.acknowledged.get(alert)
+        return said[-1].by if said else UNSET
 
 
 class RecordWriter:

@@ -1,4 +1,4 @@
-"""`tidewatch feedback` and `tidewatch undo`: what people say of alerts, and taking it back."""
+"""`tidewatch feedback`, `tidewatch comment` and `tidewatch undo`: what people say of alerts, and taking it back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cycle(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (feedback, undo):
+    for verb in (feedback, comment, undo):
         app.command()(verb)
 
 
@@ -110,10 +110,48 @@ def feedback(
     decide_with(settings, stream, same, wait=wait, timeout=timeout)
 
 
+def comment(
+    stream: StreamName,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What there is to say, in one line.")],
+    alert: Annotated[str, typer.Option("--alert", metavar="ID", help="Id of the alert, or how it begins.")] = "",
+    series: Annotated[
+        str, typer.Option("--series", metavar="NAME", help="In place of an alert: name of the series.")
+    ] = "",
+    wait: Wait = False,
+    timeout: Timeout = 30,
+    config: ConfigFile = None,
+) -> None:
+    """Say something about an alert or a series. It stands in the alert's life on the page and in `tidewatch decisions`; nothing else depends on it."""
+    import asyncio
+
+    from pipeline.errors import TidewatchError
+    from pipeline.operations.desk import comment_on
+    from pipeline.operations.looking_back.evidence import find_alert
+    from pipeline.settings import load_settings
+
+    if bool(alert) == bool(series):
+        msg = "say on what: --alert ID, or --series NAME"
+        raise TidewatchError(msg)
+    what = comment_on(series, text)
+    settings = load_settings(config)
+    if alert:
+        found = asyncio.run(find_alert(settings, stream, id=alert))
+        what = comment_on(found.series, text, found.id)
+
+    async def same(_: Desk) -> What:
+        return what
+
+    decide_with(settings, stream, same, wait=wait, timeout=timeout)
+
+
 def undo(
     stream: StreamName,
     serial: Annotated[
-        int, typer.Argument(metavar="SERIAL", help="Of feedback or a silence, from `tidewatch decisions`.")
+        int,
+        typer.Argument(
+            metavar="SERIAL",
+            help="Of feedback, a silence, an acknowledgement or a comment, from `tidewatch decisions`.",
+        ),
     ],
     dry_run: Annotated[
         bool,
@@ -125,7 +163,10 @@ def undo(
     timeout: Timeout = 30,
     config: ConfigFile = None,
 ) -> None:
-    """Take feedback or a silence back. An alert that ended by it stays over; what is still anomalous begins the next."""
+    """Take feedback, a silence, an acknowledgement or a comment back.
+
+    An alert that ended by it stays over; what is still anomalous begins the next.
+    """
     from pipeline.settings import load_settings
 
     if dry_run:

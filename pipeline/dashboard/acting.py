@@ -4,6 +4,7 @@ POST /api/decide   {"stream": "web", "do": "silence", "series": "host-*", "exact
                    {"stream": "web", "do": "silence", "where": ["env=test"], "weekly": ["sat,sun 22:00-06:00"], "time_zone": "Europe/Berlin"}
                    {"stream": "web", "do": "feedback", "said": "normal", "alert": "5f0c...", "every": "day", "by": "ann"}
                    {"stream": "web", "do": "feedback", "said": "missed", "series": "cpu", "at": "2026-11-22T14:00Z", "until": "2026-11-22T15:00Z"}
+                   {"stream": "web", "do": "comment", "alert": "5f0c...", "text": "the disk is being changed", "by": "ann"}
                    {"stream": "web", "do": "undo", "serial": 7}
 answer             {"serial": 7, "at": null}, or with "wait": {"serial": 7, "at": {"0": 1200, "1": 1187}}
 """
@@ -21,9 +22,9 @@ from msgspec import Meta
 from pipeline.alerts.records import decode_alert
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
-from pipeline.operations.desk import at_desk, silence_asked, told
+from pipeline.operations.desk import MAX_COMMENT, at_desk, comment_on, silence_asked, told
 from pipeline.operations.looking_back.evidence import of_alert
-from pipeline.partition.deciding.decisions import Acknowledge, Close, Decision, Forget, Lift, Undo, What
+from pipeline.partition.deciding.decisions import Acknowledge, Close, Comment, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
 
 MAX_MINUTES = 366 * 24 * 60
@@ -34,7 +35,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """What somebody wants done. `exact`: the series is a name, no pattern. A silence lasts `minutes`, unless `until` or `weekly` say when it is."""
 
     stream: Annotated[str, Meta(max_length=256)]
-    do: Literal["acknowledge", "silence", "lift", "close", "forget", "feedback", "undo"]
+    do: Literal["acknowledge", "silence", "lift", "close", "forget", "feedback", "comment", "undo"]
     series: Annotated[str, Meta(max_length=1024)] = ""
     exact: bool = True
     minutes: Annotated[float, Meta(gt=0, le=MAX_MINUTES)] = 60.0
@@ -49,6 +50,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     every: Literal["", "day", "week"] = ""
     at: Annotated[str, Meta(max_length=40)] = ""
     why: Annotated[str, Meta(max_length=500)] = ""
+    text: Annotated[str, Meta(max_length=2 * MAX_COMMENT)] = ""
     by: Annotated[str, Meta(max_length=80)] = ""
     wait: bool = False
 
@@ -68,6 +70,11 @@ def wish(body: bytes) -> Wish:
         if missed != (not asked.alert) or missed != bool(asked.series and asked.at):
             msg = "feedback: say normal or noise of an alert, by its id; missed of a series and the time at which there was no alert"
             raise TidewatchError(msg)
+    elif asked.do == "comment":
+        if bool(asked.series) == bool(asked.alert):
+            msg = "comment: say on which alert, by its id, or on which series"
+            raise TidewatchError(msg)
+        comment_on(asked.series, asked.text)
     elif asked.do not in ("lift", "undo") and not asked.series and not (asked.do == "silence" and asked.where):
         msg = f"{asked.do}: say of which series"
         raise TidewatchError(msg)
@@ -85,28 +92,33 @@ def what(asked: Wish) -> What:
         )  # fmt: skip
     if asked.do == "lift":
         return Lift(asked.serial)
+    if asked.do == "comment":
+        return comment_on(asked.series, asked.text)
     if asked.do == "acknowledge":
         return Acknowledge(series, asked.why)
     return Close(series, asked.why) if asked.do == "close" else Forget(series, asked.why)
 
 
-def said_of(asked: Wish, records: Sequence[bytes] | None) -> Feedback:
+def said_of(asked: Wish, records: Sequence[bytes] | None) -> Feedback | Comment:
     """What is said of the alert with these records. Raises TidewatchError."""
     if not records:
-        msg = f"alert {asked.alert} is not kept here any more: `tidewatch feedback {asked.stream} {asked.said} {asked.alert}` finds it"
+        verb = "comment" if asked.do == "comment" else f"feedback {asked.stream} {asked.said} {asked.alert}"
+        msg = f"alert {asked.alert} is not kept here any more: `tidewatch {verb}` finds it"
         raise TidewatchError(msg)
     alert = decode_alert(records[-1])
     if alert.stream != asked.stream:
         msg = f"alert {asked.alert} is of stream {alert.stream}"
         raise TidewatchError(msg)
+    if asked.do == "comment":
+        return comment_on(alert.series, asked.text, alert.id)
     return of_alert(alert, "noise" if asked.said == "noise" else "normal", every=asked.every, why=asked.why)
 
 
-async def decide(settings: Settings, asked: Wish, feedback: Feedback | None = None) -> dict[str, Any]:
+async def decide(settings: Settings, asked: Wish, said: Feedback | Comment | None = None) -> dict[str, Any]:
     """Add the decision; its serial, and where it was taken if that is waited for. Raises TidewatchError."""
     by = f"{asked.by.strip() or 'somebody'} (page)"
     async with at_desk(settings, asked.stream) as desk:
-        made = feedback or (await desk.undoing(asked.serial) if asked.do == "undo" else what(asked))
+        made = said or (await desk.undoing(asked.serial) if asked.do == "undo" else what(asked))
         serial = await desk.decide(made, by=by)
         at = None
         if asked.wait:
@@ -132,11 +144,13 @@ async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:
 
 
 def _about(decision: Decision, undone: Set[int]) -> dict[str, Any]:
-    """Of feedback: which series and times, and whether it was taken back."""
+    """Of what can be taken back: whether it was; of feedback also which series and times."""
     what = decision.what
-    if not isinstance(what, Feedback):
+    if not isinstance(what, (Feedback, Acknowledge, Comment)):
         return {}
-    return {
-        "feedback": what.said, "series": what.series, "alert": what.alert, "since": what.since, "until": what.until,
-        "undone": decision.serial in undone,
-    }  # fmt: skip
+    about: dict[str, Any] = {"undone": decision.serial in undone}
+    if isinstance(what, Feedback):
+        about |= {
+            "feedback": what.said, "series": what.series, "alert": what.alert, "since": what.since, "until": what.until,
+        }  # fmt: skip
+    return about

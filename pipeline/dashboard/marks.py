@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Silenced
 from pipeline.operations.desk import Line, at_desk, told
-from pipeline.partition.deciding.decisions import Lift, Silence, Undo, What
+from pipeline.partition.deciding.decisions import Acknowledge, Comment, Lift, Silence, Undo, What
 from pipeline.settings import Settings
 
 MOST = 500
@@ -32,7 +32,8 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
     """Of each decision that speaks of a series: what, who, when, and `offset`, from which on it holds (None: not taken yet).
 
     Of a silence also `silent`, the stretches of event time between `since` and `until` (ms) that it covers by itself, and `lifted`, the offset from which
-    on it is over (None: it is not). Feedback has `of`, the event times that it speaks of, and whether it was taken back.
+    on it is over (None: it is not). Feedback has `of`, the event times that it speaks of; a comment its `text`, and `alert`, the id of the one that it is on
+    ("": of the series), which who takes it back has too. What can be taken back says whether it was: `undone`.
     """
     by_serial = {line.decision.serial: line for line in lines}
     lifted = {
@@ -42,8 +43,9 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
     out = []
     for line in reversed(lines):
         what = line.decision.what
-        meant = by_serial.get(_refers(what))
-        if not _speaks_of(what if meant is None else meant.decision.what, series):
+        refers = by_serial.get(_refers(what))
+        meant = what if refers is None else refers.decision.what
+        if not _speaks_of(meant, series):
             continue
         mark: dict[str, Any] = {
             "serial": line.decision.serial, "what": told(what), "by": line.decision.by, "at": line.decision.at,
@@ -52,7 +54,13 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
         if isinstance(what, Silence):
             mark |= {"silent": _stretches(what.in_force(0), since, until), "lifted": lifted.get(line.decision.serial)}
         elif isinstance(what, Feedback):
-            mark |= {"of": [what.since, what.until], "undone": line.decision.serial in undone}
+            mark |= {"of": [what.since, what.until]}
+        elif isinstance(what, Comment):
+            mark |= {"text": what.text}
+        if isinstance(meant, Comment):
+            mark |= {"alert": meant.alert}
+        if isinstance(what, (Feedback, Acknowledge, Comment)):
+            mark |= {"undone": line.decision.serial in undone}
         out.append(mark)
     return out[:MOST]
 
@@ -65,7 +73,7 @@ def _refers(what: What) -> int:
 def _speaks_of(what: What, series: str) -> bool:
     if isinstance(what, Silence):
         return what.in_force(0).matches(series)
-    if isinstance(what, Feedback):
+    if isinstance(what, (Feedback, Comment)):
         return what.series == series
     return fnmatchcase(series, getattr(what, "series", "*"))  # settings, and how many partitions there are, are of all
 

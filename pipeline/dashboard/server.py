@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from pipeline import pictures
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard import acting
 from pipeline.dashboard.board import Board
@@ -32,6 +33,7 @@ from pipeline.dashboard.whatif import Trials
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
 from pipeline.operations.listening import connection, listening
+from pipeline.partition.deciding.decisions import Comment
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings
 
@@ -235,13 +237,14 @@ def _deciding(board: Board, answers: Answers | None) -> _Handler:
         if not may_decide(request):
             raise web.HTTPForbidden(text="deciding needs the operators' token\n")
         asked = acting.wish(await request.read())
-        there, feedback = _there(answers), None
+        there = _there(answers)
+        said: Feedback | Comment | None = None
         if asked.do == "feedback" and asked.said == "missed":
             connection(request).lift()  # the log is replayed for it
-            feedback = await there.trials.missed(asked.stream, asked.series, asked.at, asked.until, asked.why)
-        elif asked.do == "feedback":
-            feedback = acting.said_of(asked, board.records(asked.alert))
-        decided = await acting.decide(there.settings, asked, feedback)
+            said = await there.trials.missed(asked.stream, asked.series, asked.at, asked.until, asked.why)
+        elif asked.do == "feedback" or (asked.do == "comment" and asked.alert):
+            said = acting.said_of(asked, board.records(asked.alert))
+        decided = await acting.decide(there.settings, asked, said)
         log.info("decided on the page", stream=asked.stream, do=asked.do, series=asked.series, serial=decided["serial"])
         return _json(decided)
 

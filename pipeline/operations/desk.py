@@ -28,6 +28,8 @@ from pipeline.operations.deciding import (
 from pipeline.operations.state_admin import configured, opened
 from pipeline.partition.deciding.decisions import (
     IN_FORCE,
+    Acknowledge,
+    Comment,
     Decision,
     Lift,
     Partitions,
@@ -45,6 +47,8 @@ from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import Settings
 from producers.times import typed_time
 
+MAX_COMMENT = 1000
+"""Characters of a comment."""
 _POLL = 0.25
 
 
@@ -109,14 +113,17 @@ class Desk:
         return await self._listing.propose(Decision(uuid4().hex, what, by=by or who(), at=now()))
 
     async def undoing(self, serial: int) -> What:
-        """What takes a decision back: of a silence its end, of feedback that it counts no more. Raises TidewatchError for any other."""
+        """What takes a decision back: of a silence its end, of feedback, an acknowledgement and a comment that it counts no more.
+
+        Raises TidewatchError for any other, and for one that was taken back.
+        """
         known = [line.decision for line in await self.lines()]
         meant = next((d.what for d in known if d.serial == serial), None)
         if isinstance(meant, Silence):
             return Lift(serial)
-        if not isinstance(meant, Feedback):
+        if not isinstance(meant, (Feedback, Acknowledge, Comment)):
             what = "is not there" if meant is None else f"is `{told(meant)}`, which cannot be taken back"
-            msg = f"decision {serial} of stream {self.stream.name} {what}; silences and feedback can (`tidewatch decisions {self.stream.name}` lists them)"
+            msg = f"decision {serial} of stream {self.stream.name} {what}; silences, feedback, acknowledgements and comments can (`tidewatch decisions {self.stream.name}` lists them)"
             raise TidewatchError(msg)
         if (by := next((d.serial for d in known if d.what == Undo(serial)), 0)) > 0:
             msg = f"decision {serial} of stream {self.stream.name} was taken back by decision {by} already"
@@ -200,13 +207,28 @@ def told(what: What) -> str:
     if isinstance(what, Lift):
         return f"lift silence {what.silence}"
     if isinstance(what, Undo):
-        return f"undo feedback {what.feedback}"
+        return f"take back {what.feedback}"
+    if isinstance(what, Comment):
+        return f"comment on {f'alert {what.alert[:8]} of ' if what.alert else ''}{what.series}: {what.text}"
     if isinstance(what, Partitions):
         return f"partitions: {what.count}"
     if isinstance(what, Feedback):
         return _said(what)
     when = when_silent(what) if isinstance(what, Silence) else ""
     return f"{type(what).__name__.lower()} {what.series}{when}{f': {what.why}' if what.why else ''}"
+
+
+def comment_on(series: str, text: str, alert: str = "") -> Comment:
+    """A comment as people write it, on one line. Raises TidewatchError where it says nothing, or too much."""
+    words = " ".join(text.split())
+    if not words or len(words) > MAX_COMMENT:
+        msg = (
+            "a comment without a word"
+            if not words
+            else f"a comment of {len(words):,} characters; {MAX_COMMENT:,} are the most"
+        )
+        raise TidewatchError(msg)
+    return Comment(series, words, alert)
 
 
 def when_silent(silence: Silence) -> str:

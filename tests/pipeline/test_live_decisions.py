@@ -147,6 +147,8 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
     stream.wait(lambda: stream.offset() == 1210, worker)
     steps: list[tuple[tuple[str, ...], Callable[[dict[str, Any]], bool]]] = [
         (("ack", stream.name, "quiet"), lambda a: a["change"] == "acknowledged" and "@" in a["acknowledged"]),
+        (("undo", stream.name, "3"), lambda a: a["change"] == "unacknowledged" and "acknowledged" not in a),
+        (("ack", stream.name, "quiet"), lambda a: a["change"] == "acknowledged" and "@" in a["acknowledged"]),
         (
             ("close", stream.name, "qui*", "--why", "gone"),
             lambda a: (a["status"], a["change"]) == ("resolved", "closed"),
@@ -159,6 +161,16 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
         while not holds(stream.alerts()[-1]) and time.monotonic() < end:
             time.sleep(0.2)
         assert holds(stream.alerts()[-1])
+    ended = stream.alerts()[-1]
+    done = stream.run("comment", stream.name, "the disk is  new", "--alert", ended["id"][:8], "--wait")
+    assert "partition 0 took it at offset 1210" in done.output, (done.output, done.exception)
+    assert (
+        f"comment on alert {ended['id'][:8]} of quiet: the disk is new" in stream.run("decisions", stream.name).output
+    )
+    assert stream.run("undo", stream.name, "7", "--wait").exit_code == 0
+    assert "was taken back by decision 8 already" in stream.refused("undo", stream.name, "7")
+    assert "say on what" in stream.refused("comment", stream.name, "what?")
+    assert stream.alerts()[-1] == ended
     weekly = ("--weekly", "daily 00:00-24:00", "--time-zone", "Europe/Berlin", "--why", "always")
     done = stream.run("silence", stream.name, "q*", *weekly, "--wait")
     assert "partition 0 took it at offset 1210" in done.output, (done.output, done.exception)
@@ -166,14 +178,14 @@ def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> Non
     stream.send(*observations(1210, 1300, 1290))
     stream.wait(lambda: stream.offset() == 1300, worker)
     assert stream.alerts()[-1]["silenced"] is True
-    assert stream.run("lift", stream.name, "5", "--wait").exit_code == 0
+    assert stream.run("lift", stream.name, "9", "--wait").exit_code == 0
     stream.wait(lambda: stream.alerts()[-1]["change"] == "unsilenced", worker)  # it still fires, and is told now
     assert "silenced" not in stream.alerts()[-1]
     assert stream.run("forget", stream.name, "quiet", "--wait").exit_code == 0
     stream.wait(lambda: stream.shown()[0]["series"] == 0, worker)
     assert (stream.alerts()[-1]["change"], "silenced" in stream.alerts()[-1]) == ("forgotten", False)
     assert [d["what"]["type"] for d in stream.decided()] == [
-        "settings", "partitions", "acknowledge", "close", "silence", "lift", "forget",
+        "settings", "partitions", "acknowledge", "undo", "acknowledge", "close", "comment", "undo", "silence", "lift", "forget",
     ]  # fmt: skip
     assert "is no silence" in stream.refused("lift", stream.name, "1")
     assert "is no duration" in stream.refused("silence", stream.name, "*", "--for", "soon")

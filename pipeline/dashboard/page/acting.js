@@ -9,6 +9,8 @@ import { instant, moment, prefer, preferences, zone } from "./words.js";
 const UNSAYABLE = new Set(["no data", "out of range"]);
 const FOR = { "15 min": 15, "1 h": 60, "4 h": 240, "1 day": 1440, "1 week": 10_080 };
 
+const SAYS_NO_WHY = new Set(["comment", "undo", "lift"]);
+
 const DOING = {
   acknowledge: { title: "Look after it", told: "Its records say from then on who looks after it." },
   silence: { title: "Silence", told: "Its alerts are published all the same, marked; nobody is told of them until it ends." },
@@ -17,10 +19,11 @@ const DOING = {
   normal: { title: "This was normal", told: "The alert ends where it is open; only what is twice as rare as this was begins another, for two periods of the false-alarm budget." },
   noise: { title: "Noise", told: "The alert ends where it is open; the level of this series is raised a step, for two periods of the false-alarm budget." },
   missed: { title: "You missed one", told: "The strongest observation of this time is looked up in the log, which may take a while; the same again will be an alert, for two periods of the false-alarm budget." },
+  comment: { title: "Comment", told: "It stands in the life of the alert and among the decisions, for the others; nothing else depends on it." },
   undo: { title: "Take it back", told: "It counts no more from now on. An alert that ended by it stays over." },
 };
 
-export function Act({ record }) {
+export function Act({ record, acted }) {
   const rights = useKnown((k) => k.rights);
   const [doing, set] = useState(null);
   if (!rights.streams.some((s) => s.name === record.stream)) return null;
@@ -33,7 +36,8 @@ export function Act({ record }) {
     <button type="button" onClick=${() => set("silence")}>Silence…</button>
     ${open ? html`<button type="button" onClick=${() => set("close")}>Close…</button>` : null}
     ${!UNSAYABLE.has(record.kind) ? html`<button type="button" onClick=${() => set("normal")}>This was normal…</button><button type="button" onClick=${() => set("noise")}>Noise…</button>` : null}
-    ${doing ? html`<${Dialog} key=${doing} doing=${doing} stream=${record.stream} series=${record.series} alert=${record.id} done=${() => set(null)} />` : null}
+    <button type="button" onClick=${() => set("comment")}>Comment…</button>
+    ${doing ? html`<${Dialog} key=${doing} doing=${doing} stream=${record.stream} series=${record.series} alert=${record.id} done=${() => { set(null); acted(); }} />` : null}
   </div>`;
 }
 
@@ -69,7 +73,7 @@ export const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.repl
 export function Dialog({ doing, stream, series = "", serial = 0, alert = "", range = null, done }) {
   const box = useRef(null);
   const [name, setName] = useState(preferences.name), [why, setWhy] = useState(""), [minutes, setMinutes] = useState("60"), [until, setUntil] = useState(""), [pattern, setPattern] = useState(series);
-  const [from, setFrom] = useState(range ? typed(range[0]) : ""), [to, setTo] = useState(range ? typed(1000 * Math.ceil(range[1] / 1000)) : ""), [every, setEvery] = useState("");
+  const [from, setFrom] = useState(range ? typed(range[0]) : ""), [to, setTo] = useState(range ? typed(1000 * Math.ceil(range[1] / 1000)) : ""), [every, setEvery] = useState(""), [text, setText] = useState("");
   const [state, setState] = useState({});
   useEffect(() => { box.current.showModal(); }, []);
   const send = async (event) => {
@@ -80,6 +84,7 @@ export function Dialog({ doing, stream, series = "", serial = 0, alert = "", ran
       const exact = pattern === series;
       const wish = doing === "missed" ? { do: "feedback", said: doing, series, at: from, until: to }
         : doing === "normal" || doing === "noise" ? { do: "feedback", said: doing, alert, every }
+        : doing === "comment" ? { do: doing, text, ...(alert ? { alert } : { series }) }
           : { do: doing, series: pattern, exact, serial, ...(minutes ? { minutes: Number(minutes) } : { until: instant(until) }) };
       const { serial: made, at } = await decide({ stream, ...wish, why, by: name, wait: true });
       setState({ told: `Decision ${made}. ${at ? `All partitions have taken it.` : "It is in the list; partitions take it as soon as a worker is there."}` });
@@ -94,7 +99,8 @@ export function Dialog({ doing, stream, series = "", serial = 0, alert = "", ran
       ${doing === "silence" && !minutes ? html`<label>until (${zone()})<input type="datetime-local" required value=${until} onInput=${(e) => setUntil(e.currentTarget.value)} /></label>` : null}
       ${doing === "missed" ? html`<label>from<input value=${from} required onInput=${(e) => setFrom(e.currentTarget.value)} /></label><label>to<input value=${to} required onInput=${(e) => setTo(e.currentTarget.value)} /></label>` : null}
       ${doing === "normal" || doing === "noise" ? html`<label>holds<select value=${every} onChange=${(e) => setEvery(e.currentTarget.value)}><option value="">at any time</option><option value="day">at this time of day</option><option value="week">at this time of the week</option></select></label>` : null}
-      <label>why<input value=${why} maxlength="500" placeholder="a word for the others" onInput=${(e) => setWhy(e.currentTarget.value)} /></label>
+      ${doing === "comment" ? html`<label>comment<textarea value=${text} rows="3" maxlength="1000" required onInput=${(e) => setText(e.currentTarget.value)}></textarea></label>` : null}
+      ${SAYS_NO_WHY.has(doing) ? null : html`<label>why<input value=${why} maxlength="500" placeholder="a word for the others" onInput=${(e) => setWhy(e.currentTarget.value)} /></label>`}
       <label>who<input value=${name} maxlength="80" required autocomplete="username" onInput=${(e) => setName(e.currentTarget.value)} /></label>
       <${Trouble} text=${state.error} />
       ${state.told ? html`<p role="status">${state.told}</p>` : null}

@@ -1,6 +1,6 @@
 // One alert: what, how much, since when and why come first; then the picture, its life, what happened beside it; evidence and model after.
 
-import { Act, SaidOf } from "./acting.js";
+import { Act, Dialog, SaidOf } from "./acting.js";
 import { Chart } from "./chart.js";
 import { html, Trouble, useEffect, useMemo, useState } from "./lib.js";
 import { address, change, show, stretch, useRoute } from "./route.js";
@@ -15,8 +15,10 @@ export function Alert({ id, back }) {
   const last = known.alerts.get(id);
   const [records, setRecords] = useState(null), [trouble, setTrouble] = useState("");
   const [points, setPoints] = useState(null);
+  const [acted, act] = useState(0);
   const { query } = useRoute();
   const streams = useKnown((k) => k.rights.streams);
+  const words = useDecided(last, records?.[0].evidence.offset, changed, acted);
   useNow(30_000);
 
   useEffect(() => {
@@ -55,12 +57,11 @@ export function Alert({ id, back }) {
       <div><dt>why</dt><dd>${why(last)}</dd></div>
     </dl>
     ${labels(last)}
-    <${Act} record=${last} />
+    <${Act} record=${last} acted=${() => act(acted + 1)} />
     <${SaidOf} stream=${last.stream} series=${last.series} alert=${last.id} />
     <${Trouble} text=${trouble} />
     ${records ? html`<${Pictures} records=${records} record=${record} last=${last} points=${points} range=${stretch(query)} /><${Row} pinned=${pinned} records=${records} />` : html`<p class="loading">reading its records …</p>`}
-    ${records ? html`<${Life} records=${records} pinned=${pinned} />` : null}
-    ${records ? html`<${Decided} last=${last} onset=${records[0].evidence.offset} changed=${changed} />` : null}
+    ${records ? html`<${Life} records=${records} pinned=${pinned} words=${words} acted=${() => act(acted + 1)} />` : null}
     <${Beside} last=${last} />
     <details><summary>evidence and model</summary><${Facts} record=${pinned ?? records?.at(-1) ?? last} /></details>
   </article>`;
@@ -159,27 +160,50 @@ function Row({ pinned, records }) {
     <details><summary>the whole row</summary><table class="facts"><tbody>${Object.entries(row).map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${String(value)}</td></tr>`)}</tbody></table></details>`;
 }
 
-function Life({ records, pinned }) {
-  return html`<h3>its life</h3><ol class="life">${records.map((r, i) => html`<li class=${r.status === "resolved" ? "resolved" : r.severity}>
-    ${i && r.sequence > records[i - 1].sequence + 1 ? html`<span class="quiet">${r.sequence - records[i - 1].sequence - 1} records between are not kept here</span>` : null}
-    <button type="button" aria-pressed=${String(r === pinned)} onClick=${() => change({ at: r === pinned ? null : String(r.sequence) }, { quietly: true })}>
-      <b>${r.change || r.reason}</b> ${r.status}, ${r.severity} <time datetime=${r.as_of}>${moment(r.as_of)}</time>${finite(r.score) ? ` score ${number(r.score)}` : ""}</button></li>`)}</ol>`;
+// Its records, and between them what people decided and said meanwhile, where its partition took it.
+function Life({ records, pinned, words, acted }) {
+  const rights = useKnown((k) => k.rights), last = records.at(-1);
+  const [undoing, undo] = useState(null);
+  return html`<h3>its life</h3><ol class="life">${lived(records, words).map(({ record: r, before, word: m }) => (m
+    ? html`<li key=${`word ${m.serial}`} class="word"><strong>${m.serial}</strong> ${m.undone ? html`<s>${said(m)}</s> (taken back)` : said(m)} <span class="quiet">by ${m.by}, ${moment(m.at)}${m.offset === null ? ", not taken yet" : ""}</span>
+      ${rights.operator && m.undone === false && (m.text || last.status !== "resolved") ? html` <button type="button" class="small" aria-label=${`undo decision ${m.serial}`} onClick=${() => undo(m.serial)}>undo…</button>` : null}</li>`
+    : html`<li key=${r.sequence} class=${r.status === "resolved" ? "resolved" : r.severity}>
+      ${before ? html`<span class="quiet">${before} records between are not kept here</span>` : null}
+      <button type="button" aria-pressed=${String(r === pinned)} onClick=${() => change({ at: r === pinned ? null : String(r.sequence) }, { quietly: true })}>
+        <b>${r.change || r.reason}</b> ${r.status}, ${r.severity} <time datetime=${r.as_of}>${moment(r.as_of)}</time>${finite(r.score) ? ` score ${number(r.score)}` : ""}</button></li>`))}</ol>
+    ${undoing ? html`<${Dialog} doing="undo" stream=${last.stream} serial=${undoing} done=${() => { undo(null); acted(); }} />` : null}`;
 }
 
-// What was decided about its series while it was open, in whose words; feedback stands above.
-function Decided({ last, onset, changed }) {
-  const decided = useKnown((k) => k.look?.streams.find((s) => s.name === last.stream)?.decisions);
+const said = (m) => (m.text ? html`<q>${m.text}</q>` : m.what);
+
+// The word with which a decision begins that leads to a record.
+const LED = { acknowledged: "acknowledge", unacknowledged: "take back", closed: "close", forgotten: "forget", unsilenced: "lift" };
+
+// In the order of the log: a decision stands before the first observation that knows of it, and before the record that it led to.
+function lived(records, words) {
+  const waiting = words.toSorted((a, b) => (a.offset ?? Infinity) - (b.offset ?? Infinity) || a.serial - b.serial), out = [];
+  records.forEach((record, i) => {
+    const led = LED[record.change] ? waiting.findIndex((m) => m.what.startsWith(LED[record.change])) : -1;
+    const due = waiting.findIndex((m) => m.offset === null || m.offset > record.evidence.offset);
+    for (const word of waiting.splice(0, Math.max(led + 1, due < 0 ? waiting.length : due))) out.push({ word });
+    out.push({ record, before: i && record.sequence > records[i - 1].sequence + 1 ? record.sequence - records[i - 1].sequence - 1 : 0 });
+  });
+  return [...out, ...waiting.map((word) => ({ word }))];
+}
+
+// What was decided about its series while it was open, and what was said of it at any time; feedback stands above.
+function useDecided(last, onset, changed, acted) {
+  const decided = useKnown((k) => k.look?.streams.find((s) => s.name === last?.stream)?.decisions);
   const [marks, setMarks] = useState([]);
   useEffect(() => {
-    if (!decided) return undefined;
+    if (!decided || !last) return undefined;
     const gone = new AbortController(), { partition } = last.evidence;
     ask("marks", { stream: last.stream, series: last.series, partition, from: Date.parse(last.starts_at), to: Date.parse(last.as_of) }, { signal: gone.signal }).then(setMarks, () => {});
     return () => gone.abort();
-  }, [last.id, decided, changed]);
-  const open = last.status !== "resolved";
-  const own = marks.filter((m) => !m.of && (m.offset === null ? open : m.offset > onset && (open || m.offset <= last.evidence.offset + 1)));
-  if (!own.length) return null;
-  return html`<h3>decided meanwhile</h3><ul class="plain">${own.map((m) => html`<li key=${m.serial}><strong>${m.serial}</strong> ${m.what} <span class="quiet">by ${m.by}, ${moment(m.at)}${m.offset === null ? ", not taken yet" : ""}</span></li>`)}</ul>`;
+  }, [last?.id, decided, changed, acted]);
+  const open = last?.status !== "resolved";
+  const meanwhile = (m) => (m.offset === null ? open : m.offset > onset && (open || m.offset <= last.evidence.offset + 1));
+  return onset === undefined ? [] : marks.filter((m) => !m.of && (m.alert ? m.alert === last.id : meanwhile(m)));
 }
 
 // Alerts that overlap it in time: one cause is often seen in many series.

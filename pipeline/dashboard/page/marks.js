@@ -49,5 +49,5 @@ export const stretches = (marks) => marks.flatMap((m) => [
 export function Decided({ stream, marks }) {
   if (!marks.length) return null;
   return html`<h3>decisions: <a href=${address("decisions", { stream })}>${marks.length}</a></h3>
-    <ul class="plain">${marks.slice(0, 30).map((m) => html`<li key=${m.serial}><strong>${m.serial}</strong> ${m.what} <span>by ${m.by}, ${moment(m.at)}${m.waits ? ", not taken yet" : m.t === null ? ", before what is shown" : `, from ${m.behind ? "behind " : ""}the observation of ${moment(m.t)} on`}</span></li>`)}</ul>`;
+    <ul class="plain">${marks.slice(0, 30).map((m) => html`<li key=${m.serial}><strong>${m.serial}</strong> ${m.undone && !m.of ? html`<s>${m.what}</s> (taken back)` : m.what} <span>by ${m.by}, ${moment(m.at)}${m.waits ? ", not taken yet" : m.t === null ? ", before what is shown" : `, from ${m.behind ? "behind " : ""}the observation of ${moment(m.t)} on`}</span></li>`)}</ul>`;
 }

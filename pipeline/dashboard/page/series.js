@@ -67,7 +67,7 @@ const NONE = [];
 
 function One({ stream, name, shown, reach }) {
   const [got, setGot] = useState(null), [trouble, setTrouble] = useState(""), [newest, setNewest] = useState(20_000);
-  const [missing, miss] = useState(false);
+  const [doing, act] = useState("");
   const version = useKnown((k) => k.version), operator = useKnown((k) => k.rights.operator);
 
   useEffect(() => {
@@ -98,8 +98,8 @@ function One({ stream, name, shown, reach }) {
       ${scores.some((p) => finite(p.score)) ? html`<${Chart} points=${scores} spans=${spans} marks=${marks} group="series" range=${shown} onrange=${show} scored=${true} height=${120} label="score" />` : null}</div>
       <p class="quiet">${count(points.length)} points from ${moment(points[0].t)} to ${moment(last)}, out of the newest ${count(got.newest)} records of ${got.topic}[${got.partition}]${got.source === "scores" ? "" : ". What was expected is not published: set score_topic in the stream's settings to see it"}
       ${newest < 200_000 ? html` <button type="button" class="small" onClick=${() => setNewest(200_000)}>reach further back</button>` : null}</p>` : null}
-    ${operator && points.length ? html`<p class="act"><button type="button" onClick=${() => miss(true)}>You missed one…</button> <span class="quiet">first zoom to where that was</span></p>` : null}
-    ${missing ? html`<${Dialog} doing="missed" stream=${stream} series=${name} range=${shown ?? [last, last]} done=${() => miss(false)} />` : null}
+    ${operator && points.length ? html`<p class="act"><button type="button" onClick=${() => act("comment")}>Comment…</button> <button type="button" onClick=${() => act("missed")}>You missed one…</button> <span class="quiet">where one was missed: first zoom to it</span></p>` : null}
+    ${doing ? html`<${Dialog} key=${doing} doing=${doing} stream=${stream} series=${name} range=${shown ?? [last, last]} done=${() => act("")} />` : null}
     <${SaidOf} stream=${stream} series=${name} />
     <${Decided} stream=${stream} marks=${marks} />
     <h3>alerts: ${alerts.length}</h3>

@@ -3,6 +3,7 @@
 import { useEffect, useState } from "./lib.js";
 import { preferences } from "./words.js";
 
+const MAX_ENDED = 5_000; // alerts that are over and kept, as the server does (board.py)
 const LATE = 20_000; // ms without a word from the server after which what is shown is old
 const OLD = 45_000; // ms after which a look is: a look may have to wait for Kafka to answer, or not to
 
@@ -11,6 +12,7 @@ export const known = {
   version: 0, // of the alerts
   order: 0, // counts what happened to alerts
   changed: new Map(), // id -> order
+  ended: new Set(), // ids of those that are over, the one that ended last at the end
   read: false, // whether the alert topic was read to where it ended
   kafka: "", // why Kafka does not answer, where no streams are known
   look: null,
@@ -59,8 +61,15 @@ function take(record) {
   if (before && before.sequence >= record.sequence) return;
   known.alerts.set(record.id, record);
   known.changed.set(record.id, ++known.order);
+  known.ended.delete(record.id);
+  if (record.status === "resolved") known.ended.add(record.id);
+  if (known.ended.size > MAX_ENDED) drop(known.ended.values().next().value);
   known.version += 1;
   if (known.read && record.status === "firing" && (before?.status !== "firing" || before.silenced) && !record.silenced) herald(record);
+}
+
+function drop(id) {
+  for (const held of [known.alerts, known.changed, known.ended]) held.delete(id);
 }
 
 // A firing alert that is new, for somebody who asked to be told.
@@ -96,7 +105,7 @@ export function listen() {
   source.onerror = () => { known.connected = false; tell(); if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); };
   on("alerts", (records) => {
     const there = new Set(records.map((r) => r.id));
-    for (const id of known.alerts.keys()) if (!there.has(id)) { known.alerts.delete(id); known.changed.delete(id); }
+    for (const id of known.alerts.keys()) if (!there.has(id)) drop(id);
     known.version += 1;
     records.forEach(take);
   });

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pipeline.alerts.attention import STILL
-from pipeline.alerts.records import Alert, Change, Said, Score
+from pipeline.alerts.records import Acknowledged, Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState, ModelError, SettingsError
@@ -171,9 +171,10 @@ def applied(core: PartitionCore, held: InForce, taken: Line | Grown, streams: Ca
             now = replace(now, growth=growth)
         hold(core, now)
         alerts += decide(core, decision)
-        if told := core.life.records.marks.acknowledged:
+        told = core.life.records.marks.acknowledged
+        if told or now.acknowledged:
             open_ids = core.life.open_ids(core.state)
-            now = replace(now, acknowledged={i: by for i, by in told.items() if i in open_ids})
+            now = replace(now, acknowledged={i: said for i, said in told.items() if i in open_ids})
             hold(core, now)
         held = now
     return Effect(core, held, alerts, refused, waited, scores)
@@ -350,12 +351,12 @@ def decide(core: PartitionCore, decision: Decision) -> list[Alert]:
         return _feedback(core, what, decision)
     if isinstance(what, Undo):
         core.life.not_suppressed(state, core.bars.take_back(state, what.feedback))
-        return []
+        return core.life.unacknowledge(state, core.watermark, what.feedback)
     if not isinstance(what, (Acknowledge, Close, Forget)):
         return []
     rows = _matching(core, what.series)
     if isinstance(what, Acknowledge):
-        return core.life.acknowledge(state, rows, core.watermark, decision.by)
+        return core.life.acknowledge(state, rows, core.watermark, Acknowledged(decision.serial, decision.by))
     change: Change = "closed" if isinstance(what, Close) else "forgotten"
     alerts = core.life.ended(state, rows, core.watermark, change)
     if isinstance(what, Forget):

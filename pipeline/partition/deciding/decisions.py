@@ -1,6 +1,6 @@
 """What people decide, as a partition takes it: which decision holds from which offset on, and why that is one answer for ever.
 
-A *decision* (settings and model, a silence, an acknowledgement, an alert that is closed, feedback, partitions that were added) has an id and a serial; one script in the
+A *decision* (settings and model, a silence, an acknowledgement, a comment, an alert that is closed, feedback, partitions that were added) has an id and a serial; one script in the
 store appends it to one list per stream (`pipeline.partition.stores.base.Register`), so there is one order. Each partition takes the
 decisions in that order, each at an offset of its own: records before it know nothing of the decision, those from it on do.
 
@@ -44,6 +44,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pipeline.alerts.records import Acknowledged
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Calendar, Silenced
 from pipeline.errors import Dropped
@@ -92,9 +93,10 @@ class Lift(msgspec.Struct, frozen=True, tag="lift"):
 
 
 class Undo(msgspec.Struct, frozen=True, tag="undo"):
-    """What the feedback with this serial said counts no more."""
+    """What the feedback, the acknowledgement or the comment with this serial said counts no more."""
 
     feedback: int
+    """Serial of what is taken back, whichever of them it is."""
 
 
 class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
@@ -102,6 +104,14 @@ class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
 
     series: str
     why: str = ""
+
+
+class Comment(msgspec.Struct, frozen=True, tag="comment"):
+    """Somebody says something about a series (a name, no pattern), or about the one of its alerts with this id. No record and no state depends on it."""
+
+    series: str
+    text: str
+    alert: str = ""
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
@@ -133,7 +143,7 @@ class Partitions(msgspec.Struct, frozen=True, tag="partitions"):
         return self.ends[partition] if partition < len(self.ends) else 0
 
 
-What = SettingsOf | Silence | Lift | Acknowledge | Close | Forget | Feedback | Undo | Partitions
+What = SettingsOf | Silence | Lift | Acknowledge | Comment | Close | Forget | Feedback | Undo | Partitions
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -313,7 +323,7 @@ class InForce(msgspec.Struct, frozen=True):
     model: str = ""
     path: str = ""
     silences: tuple[Silenced, ...] = ()
-    acknowledged: dict[str, str] = {}
+    acknowledged: dict[str, tuple[Acknowledged, ...]] = {}
     tick: int = 0
     """Number of the last tick."""
     growth: Growth = Growth()

@@ -69,6 +69,25 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await expect(page.locator(".detail")).to_contain_text(
             "acknowledge quiet: the disk is being changed by ann (page)"
         )
+        await page.get_by_role("button", name="undo decision 3").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".detail")).not_to_contain_text("looked after by")
+        await expect(page.locator(".life .word s")).to_have_text("acknowledge quiet: the disk is being changed")
+        await page.get_by_role("button", name="Comment…").click()
+        await page.get_by_role("textbox", name="comment").fill("the new disk\nis slower")
+        await page.get_by_role("dialog").get_by_role("button", name="Comment").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
+        await page.get_by_role("button", name="Done").click()
+        await expect(page.locator(".life .word q")).to_have_text("the new disk is slower")
+        life = await page.locator(".life > li").all_inner_texts()
+        told = [
+            next(i for i, line in enumerate(life) if word in line)
+            for word in ("acknowledge quiet", "acknowledged ", "take back 3", "unacknowledged", "the new disk")
+        ]
+        assert told == sorted(told), life
+        await page.screenshot(path=SHOTS / "alert-said.png", full_page=True)
         await page.get_by_role("button", name="Close…").click()
         await page.get_by_role("dialog").get_by_role("button", name="Close").click()
         await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
@@ -88,9 +107,9 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await expect(page.locator(".detail .said s")).to_have_text("normal")
 
         await page.locator(".detail .sub").get_by_role("link", name="series").click()
-        await expect(page.locator(".detail")).to_contain_text("decisions: 6")
+        await expect(page.locator(".detail")).to_contain_text("decisions: 8")
         await expect(page.locator(".detail")).to_contain_text(
-            "acknowledge quiet: the disk is being changed by ann (page)"
+            "acknowledge quiet: the disk is being changed (taken back) by ann (page)"
         )
         await expect(page.locator(".detail")).to_contain_text("from behind the observation of 2023-11-15 03:12:20 on")
         await page.screenshot(path=SHOTS / "series-decided.png")
@@ -117,3 +136,4 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
     done = await asyncio.to_thread(stream.run, "decisions", stream.name)
     assert "feedback normal: quiet at" in done.output
     assert "every day at that time" in " ".join(done.output.split())
+    assert "the new disk is slower" in done.output

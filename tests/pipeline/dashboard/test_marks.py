@@ -4,7 +4,7 @@ from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.dashboard.marks import MOST, shown
 from pipeline.operations.desk import Line
-from pipeline.partition.deciding.decisions import Acknowledge, Decision, Lift, SettingsOf, Silence, Undo, What
+from pipeline.partition.deciding.decisions import Acknowledge, Comment, Decision, Lift, SettingsOf, Silence, Undo, What
 
 HOUR, DAY = 3_600_000, 86_400_000
 NAME = 'cpu{host="a"}'
@@ -35,6 +35,22 @@ def test_decisions_that_speak_of_a_series_the_newest_first_with_the_offset_of_it
     assert (found[1]["of"], found[1]["undone"]) == ([5, 7], True)
     assert found[2]["by"] == "ann"
     assert found[2]["what"] == "acknowledge cpu*"
+
+
+def test_what_can_be_taken_back_says_whether_it_was_and_a_comment_on_which_alert_it_is() -> None:
+    lines = decided(
+        Acknowledge("cpu*"),
+        Comment(NAME, "the disk", "5f0c"),
+        Comment(NAME, "all of it"),
+        Comment("cpu*", "of a series of that name"),
+        Undo(1),
+        Undo(3),
+    )
+    found = {m["serial"]: m for m in shown(lines, NAME, 3, 0, DAY)}
+    assert sorted(found) == [1, 2, 3, 5, 6]
+    assert [found[n]["undone"] for n in (1, 2, 3)] == [True, False, True]
+    assert [found[n].get("alert") for n in (1, 2, 3)] == [None, "5f0c", ""]
+    assert found[2]["what"] == f"comment on alert 5f0c of {NAME}: the disk"
 
 
 def test_a_silence_says_what_it_covers_and_where_it_was_lifted() -> None:

@@ -15,7 +15,7 @@ from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError, TidewatchError
 from pipeline.kafka.offsets import Bounds
 from pipeline.operations.desk import told
-from pipeline.partition.deciding.decisions import Acknowledge, Close, Decision, Forget, Lift, Silence
+from pipeline.partition.deciding.decisions import Acknowledge, Close, Comment, Decision, Forget, Lift, Silence
 from pipeline.partition.stores.presence import Presence, Replaying
 from pipeline.partition.stores.redis import Progress
 from pipeline.settings import Settings
@@ -197,6 +197,7 @@ async def test_a_replay_that_runs_is_seen_with_how_far_it_is(world: World) -> No
         (Wish("s", "close", "h*"), Close("h[*]")),
         (Wish("s", "forget", "a"), Forget("a")),
         (Wish("s", "lift", serial=7), Lift(7)),
+        (Wish("s", "comment", "h*", text=" two \n lines"), Comment("h*", "two lines")),
     ],
 )
 def test_a_name_is_no_pattern_unless_it_is_meant_as_one(asked: Wish, decided: Any) -> None:

@@ -17,6 +17,7 @@ from browser import browser_page
 from served_page import filled, served
 
 from pipeline.alerts.subscribe import AlertSubscriber
+from pipeline.dashboard.board import Board
 from pipeline.dashboard.server import Tokens, serving
 from pipeline.settings import KafkaSettings
 
@@ -177,6 +178,23 @@ async def test_thousands_of_alerts_are_drawn_as_needed_and_what_comes_moves_noth
         await expect(page.get_by_role("button", name="firing 5200")).to_be_visible()
         assert await page.evaluate("[String(getSelection()), document.querySelector('.rows').scrollTop]") == before
         assert page.problems == []
+
+
+async def test_a_page_that_stays_open_keeps_of_what_is_over_the_newest_only():
+    [first, *_, over] = life("first")
+    board = Board(max_ended=6_000)
+    for i in range(5_010):
+        board.take(msgspec.structs.replace(over, id=f"{i:08x}", sequence=9))
+    board.take(msgspec.structs.replace(first, id="open"))
+    board.say("read", b'{"all": true}')
+    held = "import('./store.js').then((s) => [s.known.alerts.size, s.known.changed.size, s.known.alerts.has('open'), s.known.alerts.keys().next().value])"
+    async with served(board) as address, browser_page(f"{address}#/alerts") as page:
+        await page.locator(".row").first.wait_for()
+        assert await page.evaluate(held) == [5_001, 5_001, True, f"{10:08x}"]
+        board.take(msgspec.structs.replace(first, id=f"{10:08x}", sequence=10))  # it opens again, and is none of them
+        board.take(msgspec.structs.replace(over, id="over", sequence=9))
+        await page.wait_for_function("import('./store.js').then((s) => s.known.alerts.has('over'))")
+        assert (await page.evaluate(held))[:1] == [5_002]
 
 
 EXTREMES = [

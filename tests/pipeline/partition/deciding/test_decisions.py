@@ -17,13 +17,14 @@ from simulation.scenarios import small_numbers
 
 from detectors.baselines import ZScore, ZScoreConfig
 from pipeline.alerts.lifecycle import FIRING
-from pipeline.alerts.records import Alert, decode_alert
+from pipeline.alerts.records import Acknowledged, Alert, decode_alert
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
 from pipeline.partition.deciding.carrying import applied, hold, in_force_after, shape_of
 from pipeline.partition.deciding.decisions import (
     Acknowledge,
     Close,
+    Comment,
     Decision,
     Decisions,
     Entry,
@@ -35,9 +36,11 @@ from pipeline.partition.deciding.decisions import (
     SettingsOf,
     Silence,
     Taken,
+    Undo,
     What,
     decode_entry,
     together,
+    unpacked,
     valid,
 )
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
@@ -238,14 +241,14 @@ def firing() -> tuple[PartitionCore, int]:
 
 
 def take(
-    core: PartitionCore, to: Stream | What, at: int, held: InForce | None = None
+    core: PartitionCore, to: Stream | What, at: int, held: InForce | None = None, by: str = "ann"
 ) -> tuple[PartitionCore, list[Alert], InForce]:
     what = settings_of(to) if isinstance(to, Stream) else to
     streams = Streams(core.stream)
     if isinstance(to, Stream):
         streams.add(to)
     held = held or InForce(1, 0, decided(core.stream.settings), core.stream.model.hash)
-    line = Taken("frozen", 0, "a", at, (decision(held.serial + 1, what),), "t")
+    line = Taken("frozen", 0, "a", at, (decision(held.serial + 1, what, by),), "t")
     effect = applied(core, held, line, streams)
     assert effect.refused == ""
     return effect.core, effect.alerts, effect.in_force
@@ -473,13 +476,57 @@ def test_an_acknowledgement_is_a_record_and_stays_until_the_alert_ends() -> None
     (open_id,) = ids(core)
     now, (told,), held = take(core, Acknowledge("*"), at)
     assert (told.id, told.status, told.change, told.acknowledged) == (open_id, "firing", "acknowledged", "ann")
-    assert held.acknowledged == {open_id: "ann"}
+    assert held.acknowledged == {open_id: (Acknowledged(held.serial, "ann"),)}
     after = [a for a in map(decode_alert, process(now, LOG[at:], at)) if a.id == open_id]
     assert [a.sequence for a in after] == list(range(told.sequence + 1, told.sequence + 1 + len(after)))
     assert all(a.acknowledged == "ann" for a in after)
     assert after[-1].status == "resolved"
     _, _, held = take(now, Acknowledge("nobody"), len(LOG), held)
     assert held.acknowledged == {}
+
+
+def test_an_acknowledgement_is_taken_back_and_the_one_before_holds_again() -> None:
+    core, at = firing()
+    (open_id,) = ids(core)
+    now, _, held = take(core, Acknowledge("*"), at)
+    first = held.serial
+    now, (told,), held = take(now, Acknowledge("*"), at, held, by="bob")
+    second = held.serial
+    assert told.acknowledged == "bob"
+    now, (again,), held = take(now, Undo(second), at, held)
+    assert (again.id, again.change, again.reason, again.acknowledged) == (open_id, "unacknowledged", "update", "ann")
+    assert take(now, Undo(second), at, held)[1] == []
+    now, (nobody,), held = take(now, Undo(first), at, held)
+    assert (nobody.status, nobody.change, nobody.acknowledged) == ("firing", "unacknowledged", UNSET)
+    assert nobody.sequence == again.sequence + 1
+    assert held.acknowledged == {}
+    assert unpacked(held.packed()) == held
+    after = [a for a in map(decode_alert, process(now, LOG[at:], at)) if a.id == open_id]
+    assert [a.sequence for a in after] == list(range(nobody.sequence + 1, nobody.sequence + 1 + len(after)))
+    assert {a.acknowledged for a in after} == {UNSET}
+
+
+def test_of_acknowledgements_one_that_is_not_the_last_is_taken_back_without_a_record() -> None:
+    core, at = firing()
+    now, _, held = take(core, Acknowledge("*"), at)
+    first = held.serial
+    now, _, held = take(now, Acknowledge("*"), at, held, by="bob")
+    now, alerts, held = take(now, Undo(first), at, held)
+    assert alerts == []
+    assert [[a.by for a in said] for said in held.acknowledged.values()] == [["bob"]]
+
+
+def test_a_comment_changes_nothing_but_how_far_the_list_was_taken() -> None:
+    core, at = firing()
+    plain = process(core, LOG[at:], at)
+    core, at = firing()
+    (name,) = {str(core.state.names[r]) for r in np.flatnonzero(core.state.arrays["alerts"]["status"] == FIRING)}
+    now, alerts, held = take(core, Comment(name, "the disk is being changed"), at)
+    assert alerts == []
+    assert (held.serial, held.offset, held.acknowledged, held.silences) == (2, at, {}, ())
+    now, alerts, held = take(now, Undo(held.serial), at, held)
+    assert alerts == []
+    assert process(now, LOG[at:], at) == plain
 
 
 def test_closing_ends_the_alert_with_that_reason_and_forgetting_the_series_too() -> None:
