@@ -263,7 +263,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         positions = [s.positions for s in self.all_series.values()]
-        rows = np.concatenate(positions) if positions else np.empty(0, np.int64)
+        rows = positions[0] if len(positions) == 1 else np.concatenate([np.empty(0, np.int64), *positions])
         if _is_numbering(rows):
             return
         row = np.empty_like(rows)
@@ -302,6 +302,8 @@ class Dataset:
 
 def _is_numbering(rows: NDArray[np.int64]) -> bool:
     """Whether rows (N,) are 0..N-1, each once."""
+    if len(rows) and rows[0] == 0 and (rows[1:] - rows[:-1] == 1).all():
+        return True
     inside = not len(rows) or (rows.min() >= 0 and rows.max() < len(rows))
     return bool(inside and (np.bincount(rows, minlength=len(rows)) == 1).all())
 
@@ -317,8 +319,9 @@ def inside(timestamps: NDArray[np.int64], windows: Iterable[Window]) -> NDArray[
 def usual_step(timestamps: NDArray[np.int64]) -> int:
     """Median of the positive steps in ms; 0 for fewer than two observations."""
     steps = np.diff(timestamps)
-    steps = steps[steps > 0]
-    return int(np.median(steps)) if len(steps) else 0
+    if steps.min(initial=1) <= 0:
+        steps = steps[steps > 0]
+    return int(np.median(steps, overwrite_input=True)) if len(steps) else 0
 
 
 def episodes(

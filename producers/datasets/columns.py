@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from producers.datasets import dates, names
 from producers.datasets.base import Corrections
+from producers.datasets.casting import numbers
 from producers.datasets.epochs import EVEN, unit_of_name
 from producers.datasets.numbers import MISSING, looks_numeric, switches
 from producers.datasets.tables import Sheet
@@ -71,7 +72,12 @@ class Cells:
     def present(self, name: str, most: int = 1000) -> pd.Series[str]:
         """The first cells that hold anything."""
         text, missing = self.text(name)
-        return text.iloc[np.flatnonzero(~missing)[:most]]
+        near = most
+        while near < len(missing) and near - int(missing[:near].sum()) < most:
+            near *= 4
+        return text.iloc[:near].iloc[
+            np.flatnonzero(~missing[:near])[:most]
+        ]  # taken from a part: rows of all would copy all
 
     def is_numeric(self, name: str) -> bool:
         """Whether the cells hold numbers (or switches), most of the first ones that hold anything: a wrong one further on is an error."""
@@ -84,24 +90,38 @@ class Cells:
             )
         return self._numeric[name]
 
-    def different(self, name: str) -> int:
-        """How many different values there are."""
+    def different(self, name: str, most: int | None = None) -> int:
+        """How many different values there are; of more than `most`, it is enough to say that they are more."""
         column = self.table[name]
-        return 0 if pa.types.is_nested(column.type) else len(pc.unique(column.drop_null()))
+        if pa.types.is_nested(column.type):
+            return 0
+        found = pa.chunked_array([], column.type)
+        for chunk in column.chunks if most is not None and not pa.types.is_dictionary(column.type) else [column]:
+            found = pc.unique(
+                pa.chunked_array([found, pc.unique(chunk.drop_null())]) if len(found) else chunk.drop_null()
+            )
+            if most is not None and len(found) > most:
+                break
+        return len(found)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Hold the cleaned texts of columns no longer."""
+        for name in names:
+            self._cleaned.pop(name, None)
 
     def _clean(self, column: pa.ChunkedArray) -> tuple[pd.Series[str], NDArray[np.bool_]]:
-        text = pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
-        missing = pc.is_in(pc.utf8_lower(text), value_set=self._markers)
-        return text.to_pandas(), np.asarray(missing.to_numpy(zero_copy_only=False), np.bool_)
+        parts, missing = [], [np.zeros(0, np.bool_)]
+        for chunk in column.cast(pa.string()).chunks:
+            whole = pc.fill_null(chunk, "") if chunk.null_count else chunk
+            trimmed = pc.utf8_trim_whitespace(whole)
+            parts.append(whole if trimmed.equals(whole) else trimmed)  # the same memory where there is nothing to clean
+            marked = pc.is_in(pc.utf8_lower(trimmed), value_set=self._markers)
+            missing.append(np.asarray(marked.to_numpy(zero_copy_only=False), np.bool_))
+        return pa.chunked_array(parts, pa.string()).to_pandas(), np.concatenate(missing)
 
     def plain_numbers(self, name: str) -> NDArray[np.float64] | None:
         """(n,) the values of a column of texts where all that is there is a number as computers write it; None: it is not."""
-        text, missing = self.text(name)
-        cells = pa.array(text.where(~missing, None), pa.string(), from_pandas=True)
-        try:
-            return np.asarray(cells.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-        except pa.ArrowException:
-            return None
+        return numbers(*self.text(name))
 
 
 def plain(name: str) -> str:
@@ -371,7 +391,7 @@ def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
     free = [n for n in cells.names if n not in set(taken)]
     found = []
     for name in free:
-        words, different = set(plain(name).split("_")), cells.different(name)
+        words, different = set(plain(name).split("_")), cells.different(name, KINDS_OF_LABELS)
         named = (
             plain(name) in names.LABELS
             or bool(words & names.LABEL_WORDS)
@@ -390,7 +410,7 @@ def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
         not found
         and _nameless(cells)
         and len(free) > 1
-        and cells.different(free[-1]) == 2
+        and cells.different(free[-1], 2) == 2
         and set(cells.present(free[-1])) <= {"0", "1", "0.0", "1.0"}
     ):
         found.append(free[-1])
@@ -422,7 +442,8 @@ def is_identifier(cells: Cells, name: str) -> bool:
     """Whether a text is different in most rows."""
     if not cells.is_text(name) or cells.is_numeric(name):
         return False
-    return cells.different(name) > max(IDENTIFIER_LEAST, IDENTIFIER_SHARE * len(cells.table))
+    most = int(max(IDENTIFIER_LEAST, IDENTIFIER_SHARE * len(cells.table)))
+    return cells.different(name, most) > most
 
 
 def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str]) -> tuple[tuple[str, ...], float]:
@@ -483,6 +504,8 @@ def _groups(codes: Sequence[NDArray[np.int64]]) -> int:
 
 
 def _again(times: NDArray[np.int64], codes: Sequence[NDArray[np.int64]]) -> float:
+    if (times[1:] > times[:-1]).all():
+        return 0.0
     frame = pd.DataFrame({"t": times, **{str(i): c for i, c in enumerate(codes)}})
     again = frame.duplicated()
     return float(again.mean()) if again.sum() > 1 else 0.0

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from producers.datasets.base import Corrections
+from producers.datasets.casting import moments
 from producers.datasets.epochs import Times, as_ms, even, rounded
 from producers.datasets.numbers import Ambiguous
 from producers.errors import DataError
@@ -185,6 +186,8 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
     known = text[~missing] if missing.any() else text
     if not len(known):
         return Times(np.zeros(len(text), np.int64), missing, "no times")
+    if (read := _plain_iso(text, missing, zone)) is not None:
+        return read
     first = str(known.iloc[0])
     span = len(first) <= LONGEST and _begun(first) is not None
     if first != _plain(first):
@@ -260,6 +263,14 @@ def _months(text: pd.Series[str]) -> pd.Series[pd.Timestamp]:
         msg = f"{text.iloc[0]!r} may be a month of a year or a day without one; write years with four digits, or take the rows in their order: --table"
         raise Ambiguous(msg)
     return parsed
+
+
+def _plain_iso(text: pd.Series[str], missing: NDArray[np.bool_], zone: str) -> Times | None:
+    """Times that are all written alike, as programs write them, with their zone or in UTC."""
+    for zoned, form in ((False, "ISO 8601 in UTC"), (True, "ISO 8601")):
+        if (zoned or zone == "UTC") and (ms := moments(text, missing, zoned=zoned)) is not None:
+            return Times(ms, missing, form)
+    return None
 
 
 def _iso(text: pd.Series[str], missing: NDArray[np.bool_]) -> pd.Series[pd.Timestamp]:

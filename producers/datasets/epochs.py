@@ -274,7 +274,9 @@ def _digits_that_fit(good: NDArray[np.float64]) -> dict[str, pd.Series[pd.Timest
 def as_ms(parsed: pd.Series[pd.Timestamp], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(n,) ms since 1970, 0 where a cell is wrong; times without a zone are UTC."""
     utc = parsed if parsed.dt.tz is None else parsed.dt.tz_convert(UTC).dt.tz_localize(None)
-    return np.where(wrong, 0, utc.to_numpy().astype("datetime64[ms]").astype(np.int64))
+    ms = utc.to_numpy().astype("datetime64[ms]").view(np.int64)
+    ms[wrong] = 0
+    return ms
 
 
 def rounded(ms: NDArray[np.floating[Any]], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -127,6 +127,7 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
         read = _times(path, cells, time, layout)
         wrong |= read.wrong
         timestamps, form, unsure = read.ms, read.form, read.unsure
+        cells.forget(time)
     else:
         timestamps, form = np.arange(len(cells.table), dtype=np.int64) * STEP_MS, ""
     if roles is None:
@@ -137,7 +138,7 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
     wrong |= bad
     if wrong.any():
         notes.append(f"{int(wrong.sum()):,} rows that could not be read were left out")
-    if time and not np.isfinite(np.column_stack(list(values.values()))[~wrong]).any():
+    if time and not any((np.isfinite(v) & ~wrong).any() for v in values.values()):
         msg = f"{path}: no row could be used: {listed(list(values))} hold nothing but missing numbers; name others with --value-columns"
         raise DataError(msg)
     if wrong.all():
@@ -463,6 +464,10 @@ def _split(
     metric: bool,
 ) -> tuple[dict[str, Series], dict[str, Labels]]:
     """Series by name in order of appearance; with `layout.wide` one for each of its columns too."""
+    if metric and names is None and truth is None and not layout.wide and keep.all():  # as it stands: no row is copied
+        rising = bool((timestamps[1:] >= timestamps[:-1]).all())
+        step = usual_step(timestamps if rising else np.sort(timestamps))
+        return {stem: Series(stem, timestamps, tuple(values.values()), step)}, {}
     kept = np.flatnonzero(keep)
     place = np.arange(len(kept), dtype=np.int64)
     codes, uniques = pd.factorize(names.iloc[kept]) if names is not None else (np.zeros(len(kept), np.int64), [stem])

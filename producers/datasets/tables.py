@@ -253,12 +253,16 @@ def _cells(path: Path, body: pa.Buffer, dialect: Dialect, *, drop: bool) -> tupl
         raise DataError(msg)
     try:
         table = pacsv.read_csv(
-            pa.BufferReader(body), pacsv.ReadOptions(column_names=names, block_size=1 << 24), parse, convert
+            pa.BufferReader(body),
+            pacsv.ReadOptions(column_names=names, block_size=1 << 24),
+            parse,
+            convert,
         )
     except pa.ArrowException as error:
         mend = "; such rows are left out with --read bad-rows=drop" if dropped else ""
         msg = f"{path}: cannot be read as CSV: {str(error).splitlines()[0][:300]}{mend}"
         raise DataError(msg) from error
+    pa.default_memory_pool().release_unused()
     return table, dropped if drop else 0
 
 
