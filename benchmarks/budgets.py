@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.judgement.clean import JUDGED, KINDS, LEARNT, clean
 from detectors.recipes import METRIC
-from pipeline.offline.scorefile import score_dataset, train
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.ready import train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/benchmarks/budgets.md"

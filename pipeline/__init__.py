@@ -37,9 +37,9 @@ __all__ = [
 
 _HOME = {
     "score_dataset": "pipeline.offline.scorefile",
-    "train": "pipeline.offline.scorefile",
+    "train": "pipeline.offline.scoring.ready",
     "compare": "pipeline.offline.comparing",
-    "ScoredRows": "pipeline.offline.scorefile",
+    "ScoredRows": "pipeline.offline.scoring.rows",
     "plot": "pipeline.offline.picture",
     "AlertSubscriber": "pipeline.alerts.subscribe",
     "Alert": "pipeline.alerts.records",
@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     from pipeline.errors import TidewatchError
     from pipeline.offline.comparing import compare
     from pipeline.offline.picture import plot
-    from pipeline.offline.scorefile import ScoredRows, score_dataset, train
+    from pipeline.offline.scorefile import score_dataset
+    from pipeline.offline.scoring.ready import train
+    from pipeline.offline.scoring.rows import ScoredRows
     from pipeline.settings import load_settings
 else:
 

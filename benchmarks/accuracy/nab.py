@@ -21,7 +21,9 @@ from detectors.model import Model
 from detectors.registry import DETECTORS
 from pipeline.offline import evaluation
 from pipeline.offline.evaluation import SeriesResult
-from pipeline.offline.scorefile import ScoredRows, score_dataset, train
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.ready import train
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.datasets import Dataset, open_dataset
 
 NETWORKS = "the product's networks"

@@ -231,7 +231,8 @@ def _table(labelled: Dataset, detector: str, out: Path, console: Console) -> Non
 
     from pipeline.commands.score import progress
     from pipeline.offline import evaluation, evaluation_pictures
-    from pipeline.offline.scorefile import score_dataset, write
+    from pipeline.offline.scorefile import score_dataset
+    from pipeline.offline.scoring.writing import write
 
     with progress(Console(stderr=True)) as (learning, scoring):
         rows = score_dataset(labelled, detector=detector, on_progress=learning, on_scored=scoring)

@@ -141,7 +141,8 @@ def score(
     from pipeline.errors import SettingsError
     from pipeline.offline import alert_list
     from pipeline.offline.opening import open_data
-    from pipeline.offline.scorefile import score_dataset, write
+    from pipeline.offline.scorefile import score_dataset
+    from pipeline.offline.scoring.writing import write
 
     if out is None and not follow:
         raise SettingsError("say where the scores go: --out scores.csv")
@@ -252,7 +253,7 @@ def _season_notes(data: Dataset, train_rows: int | None, *, judged: bool) -> lis
     """Where what is learnt from is too short for the seasons of the file; of its first series, the others are alike."""
     from pipeline.offline.looking.series import look_at
     from pipeline.offline.looking.words import season_notes
-    from pipeline.offline.scorefile import training_rows
+    from pipeline.offline.scoring.ready import training_rows
 
     if data.kind == "table":
         return []

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.alerts.records import Alert, encode, rfc3339
-from pipeline.offline.scorefile import ScoredRows
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
 

@@ -16,7 +16,7 @@ from pipeline.errors import SettingsError
 from pipeline.offline.looking.seasons import YEAR, Season, steady_step
 from pipeline.offline.looking.seasons import seasons as find_seasons
 from pipeline.offline.looking.spans import span
-from pipeline.offline.scorefile import histories
+from pipeline.offline.scoring.ready import histories
 from pipeline.offline.training_job import Choices, parsed, put, with_settings
 from producers.datasets import Dataset, Series
 

@@ -31,7 +31,9 @@ from detectors.model import Model
 from detectors.recipes import Recipe
 from pipeline.offline.choosing import in_the_files_time, recipe_of
 from pipeline.offline.evaluation import BUFFER, alerted
-from pipeline.offline.scorefile import ScoredRows, score_dataset, train
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.ready import train
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.cells import plain_cell
 from producers.datasets import Dataset
 from producers.errors import DataError

@@ -25,7 +25,8 @@ from detectors.evaluation import delay, nab, ranges, ranking
 from detectors.judgement.calendar import UTC, Calendar
 from detectors.recipes import NETWORKS
 from detectors.training import metric_training_rows
-from pipeline.offline.scorefile import ScoredRows, score_dataset
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Labels
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
-from pipeline.offline.scorefile import ScoredRows
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.datasets import Dataset
 from producers.errors import DataError
 

@@ -7,19 +7,21 @@ calibration, thresholds and the life of alerts, so what is measured here is what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detectors.model import Model, aggregate
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
+from pipeline.offline.scoring.recorded import Recorded
+from pipeline.offline.scoring.room import column, release
+from pipeline.offline.scoring.texts import Texts
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.settings.wrong import in_words
@@ -48,7 +50,7 @@ class Verdicts:
         Of metrics, NaN where no member expects anything; of tables (N, 0).
     live : (N,) bool
         Scored, and past training part and probation.
-    alert_ids : list of N str
+    alert_ids : N texts
         The alert whose span, from first to last anomalous observation, an observation lies in; "" for none. Of an alert that is open
         an observation is anomalous down to `threshold.hysteresis` below the level, so spans may reach further than `anomalous`.
     alerts
@@ -63,13 +65,17 @@ class Verdicts:
     level: NDArray[np.float64]
     expected: NDArray[np.float64]
     live: NDArray[np.bool_]
-    alert_ids: list[str]
+    alert_ids: Texts
     alerts: list[Alert] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     alarm: NDArray[np.float64] | None = None
     """(N,) where an alarm decides; a judgement's has a band: `lower` and `upper` (N, C)."""
     lower: NDArray[np.float64] | None = None
     upper: NDArray[np.float64] | None = None
+
+    def release(self) -> None:
+        """Let the memory go of columns that lie in files."""
+        release(self.raw, self.score, self.calibrated, self.level, self.expected, self.alarm, self.lower, self.upper)
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
@@ -92,7 +98,9 @@ def offline_stream(model: Model, settings: Mapping[str, Any] | StreamSettings | 
     return create_stream(settings, model)
 
 
-def run(stream: Stream, observations: Observations, on_progress: Callable[[int, int], None] | None = None) -> Verdicts:
+def run(
+    stream: Stream, observations: Observations | Recorded, on_progress: Callable[[int, int], None] | None = None
+) -> Verdicts:
     """Push recorded observations through the stream's steps.
 
     Parameters
@@ -109,7 +117,7 @@ def run(stream: Stream, observations: Observations, on_progress: Callable[[int, 
 
 def judge(
     core: PartitionCore,
-    observations: Observations,
+    observations: Observations | Recorded,
     on_progress: Callable[[int, int], None] | None = None,
     *,
     last: bool = True,
@@ -127,26 +135,28 @@ def judge(
     """
     stream = core.stream
     N, M, C = len(observations), len(stream.model.detectors), observations.values.shape[1]
+    nan = float("nan")
     verdicts = Verdicts(
-        raw=np.full((N, M), np.nan),
-        score=np.full(N, np.nan),
-        calibrated=np.full(N, np.nan),
-        level=np.full(N, np.nan),
-        expected=np.full((N, C if stream.model.kind == "metric" else 0), np.nan),
+        raw=column((N, M), np.float64, nan),
+        score=column((N,), np.float64, nan),
+        calibrated=column((N,), np.float64, nan),
+        level=column((N,), np.float64, nan),
+        expected=column((N, C if stream.model.kind == "metric" else 0), np.float64, nan),
         live=np.zeros(N, np.bool_),
-        alert_ids=[""] * N,
+        alert_ids=Texts.empty(N),
     )
     if decides(stream.model, stream.settings):
-        verdicts = replace(verdicts, alarm=np.full(N, np.nan))
+        verdicts = replace(verdicts, alarm=column((N,), np.float64, nan))
         if stream.model.judgement is not None:
-            verdicts = replace(verdicts, lower=np.full((N, C), np.nan), upper=np.full((N, C), np.nan))
-    before = int(observations.offsets[0]) if N else 0
+            verdicts = replace(verdicts, lower=column((N, C), np.float64, nan), upper=column((N, C), np.float64, nan))
+    before = observations.first if isinstance(observations, Recorded) else int(observations.offsets[0]) if N else 0
     size = max(1, min(BATCH, CELLS // max(1, C), WINDOW_CELLS // (stream.model.window * max(1, C))))
     for start in range(0, N, size):
         done = core.process(observations.part(start, start + size))
         done += core.wait_no_longer() if last and start + size >= N else []
         for step, settled in done:
             _write(verdicts, step, settled, stream.model, before)
+        verdicts.release()
         if on_progress is not None:
             on_progress(min(start + size, N), N)
     return verdicts
@@ -173,7 +183,7 @@ def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model, befor
     verdicts.counts["of too many series"] += len(step.rejected)
 
 
-def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:
+def _name_alerts(verdicts: Verdicts, observations: Observations | Recorded) -> None:
     """Give the observations between an alert's first and last anomalous one its id; of one that came back, each time by itself."""
     spans: dict[tuple[str, int], tuple[Alert, Alert]] = {}
     times_over: Counter[str] = Counter()
@@ -181,20 +191,22 @@ def _name_alerts(verdicts: Verdicts, observations: Observations) -> None:
         span = (alert.id, times_over[alert.id])
         spans[span] = spans.get(span, (alert, alert))[0], alert
         times_over[alert.id] += alert.status == "resolved"
-    rows = _rows_by_series(observations.series)
+    if not spans:
+        return
+    of_series = Texts.of(observations.series).rows()
+    rising: dict[str, tuple[NDArray[np.int64], bool]] = {}
     for first, last in spans.values():
-        of_series = rows[first.series]
-        times = observations.timestamps[of_series]
-        within = (of_series >= first.evidence.offset) & (times <= _ms(last.last_seen))
-        for row in of_series[within & verdicts.live[of_series]].tolist():
-            verdicts.alert_ids[row] = first.id
-
-
-def _rows_by_series(series: Sequence[str]) -> dict[str, NDArray[np.intp]]:
-    number, names = pd.factorize(np.asarray(series, object))
-    order = np.argsort(number, kind="stable")
-    borders = np.searchsorted(number[order], np.arange(len(names) + 1))
-    return {str(n): order[a:b] for n, a, b in zip(names, borders[:-1], borders[1:], strict=True)}
+        rows = of_series[first.series]
+        if first.series not in rising:
+            times = observations.timestamps if len(rows) == len(observations) else observations.timestamps[rows]
+            rising[first.series] = times, bool((times[1:] >= times[:-1]).all())
+        times, in_order = rising[first.series]
+        begin = int(np.searchsorted(rows, first.evidence.offset))
+        end = int(np.searchsorted(times, _ms(last.last_seen), "right")) if in_order else len(rows)
+        within = rows[begin:end]
+        if not in_order:
+            within = within[times[begin:] <= _ms(last.last_seen)]
+        verdicts.alert_ids.put(within[verdicts.live[within]], first.id)
 
 
 def _ms(text: str) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.alerts.records import Alert
     from pipeline.offline.following.follow import Stop
     from pipeline.offline.following.scoring import Scoring
-    from pipeline.offline.scorefile import ScoredRows
+    from pipeline.offline.scoring.rows import ScoredRows
     from producers.datasets import Dataset, Layout
 
 MOST_TOLD = 20
@@ -48,7 +48,7 @@ def follow_file(
     from pipeline.commands.options.files import say
     from pipeline.offline.following.follow import FIRST_OF_PIPE, LEAST, Follower
     from pipeline.offline.following.scoring import Scoring
-    from pipeline.offline.scorefile import made_ready
+    from pipeline.offline.scoring.ready import made_ready
 
     path = _file_of(file)
     with ExitStack() as stack:
@@ -120,7 +120,7 @@ class _Told:
     def __init__(
         self, console: Console, stack: ExitStack, out: Path | None, alerts: Path | None, data: Dataset
     ) -> None:
-        from pipeline.offline.scorefile import CsvRows
+        from pipeline.offline.scoring.writing import CsvRows
 
         self._console, self._metric = console, data.kind == "metric"
         self.files = [path for path in (out, alerts) if path is not None]
@@ -152,7 +152,7 @@ class _Told:
         from pipeline.offline.alert_list import as_lines
 
         if self._rows is not None:
-            self._rows.write(rows.frame())
+            self._rows.write(rows)
         if self._alerts is not None:
             self._alerts.write(as_lines(rows.records))
             self._alerts.flush()
@@ -177,7 +177,7 @@ def _learnt(data: Dataset, model: Model, trained: Model | None) -> str:
 
 
 def _summary(told: _Told, scoring: Scoring, start: int, wrong: int) -> str:
-    from pipeline.offline.scorefile import not_scored
+    from pipeline.offline.scoring.telling import not_scored
 
     notes = "".join(f"note: {note}\n" for note in not_scored(scoring.counts))
     left_out = f"; {wrong:,} lines could not be read and were left out" if wrong else ""

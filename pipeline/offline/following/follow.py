@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.offline.following.scoring import Scoring
-from pipeline.offline.scorefile import UNTIDY, ScoredRows
+from pipeline.offline.scoring.ready import UNTIDY
+from pipeline.offline.scoring.rows import ScoredRows
 from pipeline.offline.time_limits import in_order
 from producers.datasets import Dataset, Layout
 from producers.datasets.growing import Growing, refuse_packed

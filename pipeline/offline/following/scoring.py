@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.alerts.records import Alert
 from pipeline.offline.run import Verdicts, judge, offline_stream
-from pipeline.offline.scorefile import OnScored, Ready, ScoredRows, carried, observations_of, per_row, training_rows
+from pipeline.offline.scorefile import OnScored
+from pipeline.offline.scoring.ready import Ready, training_rows
+from pipeline.offline.scoring.recorded import recorded
+from pipeline.offline.scoring.rows import ScoredRows, carried, per_row
 from pipeline.settings import LONGEST
 from producers.datasets import Dataset, Series
 
@@ -86,17 +90,16 @@ class Scoring:
 
     def _score(self, data: Dataset, on_scored: OnScored | None) -> ScoredRows:
         model = self._ready.model
-        observations, rows = observations_of(data, model)
-        observations.offsets = observations.offsets + self._observations
+        observations = replace(recorded(data, model), first=self._observations)
         verdicts = judge(self._core, observations, on_scored, last=False)
         self._name(verdicts, observations.series, observations.timestamps)
         self._observations += len(observations)
         self.rows += len(data)
         self.anomalous += int(verdicts.anomalous.sum())
         self.counts.update(verdicts.counts)
-        return per_row(data, observations, rows, verdicts, model, (), self._last)
+        return per_row(data, observations, verdicts, model, (), self._last)
 
-    def _name(self, verdicts: Verdicts, series: list[str], timestamps: NDArray[np.int64]) -> None:
+    def _name(self, verdicts: Verdicts, series: Sequence[str], timestamps: NDArray[np.int64]) -> None:
         """Give each anomalous row the id of the alert of its series that was open."""
         spans = [(name, said) for name, said in self._spoken.items() if said.until == float("inf")]
         spans += [(record.series, said) for record in verdicts.alerts if (said := self._hear(record)) is not None]
@@ -104,8 +107,7 @@ class Scoring:
         names = np.asarray([series[i] for i in rows.tolist()], object)
         for name, said in spans:
             within = (names == name) & (timestamps[rows] >= said.since) & (timestamps[rows] <= said.until)
-            for row in rows[within].tolist():
-                verdicts.alert_ids[row] = said.id
+            verdicts.alert_ids.put(rows[within], said.id)
 
     def _hear(self, record: Alert) -> _Spoken | None:
         """The span that begins with a record, if one does."""

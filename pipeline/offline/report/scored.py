@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.offline.alert_list import AlertRow
 from pipeline.offline.report.page import Chart, Line, Report, Row, Section, Table, Tile, identifiers, write
-from pipeline.offline.scorefile import ScoredRows
+from pipeline.offline.scoring.rows import ScoredRows
 from pipeline.offline.thinning import thinned
 from producers.datasets import Dataset, Series
 

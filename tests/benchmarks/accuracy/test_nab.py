@@ -13,7 +13,9 @@ from benchmarks.accuracy.nab import _at_level, _figures, _rests_on, nab_file
 from detectors.recipes import NETWORKS
 from detectors.registry import DETECTORS
 from pipeline.offline.evaluation import SeriesResult
-from pipeline.offline.scorefile import ScoredRows, score_dataset, train
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.ready import train
+from pipeline.offline.scoring.rows import ScoredRows
 from producers.datasets import open_dataset
 from producers.datasets.base import Labels, Window
 

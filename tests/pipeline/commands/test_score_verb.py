@@ -428,7 +428,7 @@ def test_several_columns_have_a_band_each(tmp_path: Path) -> None:
 def test_holidays_are_those_of_a_country_by_an_option_also_where_the_model_is_there(tmp_path: Path) -> None:
     from detectors.model_file import load, save
     from detectors.recipes import METRIC
-    from pipeline.offline.scorefile import train
+    from pipeline.offline.scoring.ready import train
     from producers.datasets import open_file
 
     n = 21 * 24

@@ -110,7 +110,8 @@ def test_rows_of_several_series_keep_their_places(tmp_path: Path) -> None:
 
 
 def test_a_series_named_like_a_formula_is_written_as_text_and_numbers_as_numbers(tmp_path: Path) -> None:
-    from pipeline.offline.scorefile import ScoredRows, write
+    from pipeline.offline.scoring.rows import ScoredRows
+    from pipeline.offline.scoring.writing import write
 
     rows = ScoredRows(
         np.arange(2), ["=cmd|' /C calc'!A0", "-7"], np.array([-1.5, 2.0]), np.zeros(2), np.zeros(2, np.bool_), ["", ""], 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.offline import run, scorefile
-from pipeline.offline.scorefile import ScoredRows, score_dataset, write
+from pipeline.offline import run
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring import room, writing
+from pipeline.offline.scoring.recorded import recorded
+from pipeline.offline.scoring.rows import ScoredRows
+from pipeline.offline.scoring.writing import write
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
 
@@ -42,7 +47,7 @@ def test_a_file_written_in_parts_is_the_one_that_pandas_writes_at_once(
     scored: ScoredRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
 ) -> None:
     scored = replace(scored, series=[*names] * 200)
-    monkeypatch.setattr(scorefile, "WRITTEN", 7)
+    monkeypatch.setattr(writing, "WRITTEN", 7)
     write(scored, tmp_path / "s.csv")
     write(scored, tmp_path / "s.parquet")
     whole = scored.frame()
@@ -51,6 +56,54 @@ def test_a_file_written_in_parts_is_the_one_that_pandas_writes_at_once(
     whole.assign(series=[plain_cell(name) for name in scored.series]).to_csv(tmp_path / "whole.csv", index=False)
     assert pd.read_csv(tmp_path / "s.csv").equals(pd.read_csv(tmp_path / "whole.csv"))
     assert whole["timestamp"][0] == "2017-07-14T02:40:00.123Z"
+
+
+def gappy() -> Dataset:
+    """Two series that stand mixed, one of them newest first, with a number missing here and there."""
+    data = metric("a", "b")
+    a, b = data.all_series.values()
+    values = np.where(np.arange(200) % 23 == 5, np.nan, a.columns[0])
+    return replace(
+        data, all_series={"a": replace(a, columns=(values,)), "b": replace(b, timestamps=b.timestamps[::-1])}
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "detector"), [(metric("a"), "zscore"), (gappy(), "zscore"), (gappy(), "range+zscore")]
+)
+def test_columns_in_files_say_what_columns_in_memory_do(
+    data: Dataset, detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = score_dataset(data, detector=detector)
+    write(held, tmp_path / "held.csv")
+    monkeypatch.setattr(room, "SPILLED", 1)
+    monkeypatch.setattr(room, "PART", 7)
+    spilled = score_dataset(data, detector=detector, model=held.model)
+    assert isinstance(spilled.calibrated_score.base, mmap.mmap)
+    write(spilled, tmp_path / "spilled.csv")
+    assert (tmp_path / "held.csv").read_bytes() == (tmp_path / "spilled.csv").read_bytes()
+    assert held.alerts == spilled.alerts > 0
+    assert [bool(i) for i in held.alert_ids] == [bool(i) for i in spilled.alert_ids]
+
+
+def test_a_disk_without_room_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(room, "SPILLED", 1)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    found = room.column((3, 2), np.float64, np.nan)
+    assert not isinstance(found.base, mmap.mmap)
+    assert np.isnan(found).all()
+
+
+def test_times_beyond_what_arrow_writes_are_written(scored: ScoredRows) -> None:
+    far = scored.timestamps.copy()
+    far[0] = 1_000_000_000_000_000
+    assert replace(scored, timestamps=far).frame()["timestamp"].tolist()[:2] == [
+        "33658-09-27T01:46:40.000Z",
+        "2017-07-14T02:40:00.123Z",
+    ]
 
 
 def test_wide_rows_go_in_smaller_batches_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +123,7 @@ def test_a_table_is_not_held_as_python_s_numbers() -> None:
     data = table(4_000, 200)
     model = score_dataset(table(200, 200), detector="mahalanobis").model
     tracemalloc.start()
-    observations, _ = scorefile.observations_of(data, model)
+    observations = recorded(data, model)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     cells = 4_000 * 200 * 8

@@ -9,7 +9,8 @@ import pytest
 
 from detectors.recipes import METRIC
 from detectors.training_part import metric_training_rows
-from pipeline.offline.scorefile import ScoredRows, score_dataset
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.rows import ScoredRows
 from pipeline.offline.time_limits import budget_rows, of_file
 from producers.datasets import Dataset, Series
 from producers.errors import DataError

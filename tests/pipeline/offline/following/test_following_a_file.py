@@ -24,7 +24,8 @@ from pipeline.cli import create_cli, one_line
 from pipeline.commands.options.follow import follow_file
 from pipeline.offline.alert_list import as_lines
 from pipeline.offline.choosing import recipe_of
-from pipeline.offline.scorefile import score_dataset, train
+from pipeline.offline.scorefile import score_dataset
+from pipeline.offline.scoring.ready import train
 from producers.datasets import Layout, open_file
 from producers.errors import DataError
 
