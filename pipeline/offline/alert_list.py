@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerts.records import Alert, encode, rfc3339
 from pipeline.offline.scoring.rows import ScoredRows
+from pipeline.offline.scoring.texts import Texts
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
 
@@ -59,21 +60,18 @@ class AlertRow:
 
 def alert_rows(data: Dataset, scored: ScoredRows) -> list[AlertRow]:
     """The alerts of `score_dataset(data)`, in the order of their first row."""
-    ids = np.asarray(scored.alert_ids, object)
-    codes, names = pd.factorize(ids)
-    order = np.argsort(codes, kind="stable")
-    cuts = np.searchsorted(codes[order], np.arange(len(names) + 1))
     last: dict[str, Alert] = {}
     onset: dict[str, Alert] = {}
     for record in scored.records:
         if record.fired:
             onset.setdefault(record.id, record)
             last[record.id] = record
-    found = []
-    for k, name in enumerate(names):
-        if name and name in last:
-            rows = np.sort(order[cuts[k] : cuts[k + 1]])
-            found.append(_row(data, scored, rows, onset[name], last[name]))
+    usual = _Usual()
+    found = [
+        _row(data, scored, rows, onset[name], last[name], usual)
+        for name, rows in Texts.of(scored.alert_ids).rows(without="").items()
+        if name in last
+    ]
     return sorted(found, key=lambda a: (a.first_row, a.series))
 
 
@@ -111,12 +109,39 @@ def as_lines(records: Sequence[Alert]) -> bytes:
     return b"".join(encode(record) + b"\n" for record in records)
 
 
-def _row(data: Dataset, scored: ScoredRows, rows: NDArray[np.intp], onset: Alert, last: Alert) -> AlertRow:
+class _Usual:
+    """What is asked of a series for each of its alerts, found once."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, NDArray[np.intp] | None] = {}
+        self._quantiles: dict[tuple[str, int], tuple[float, float, float]] = {}
+
+    def places(self, series: Series, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Where in a series rows (k,) of the file stand."""
+        name, positions = series.name, series.positions
+        if name not in self._orders:
+            rising = bool((positions[1:] > positions[:-1]).all())
+            self._orders[name] = None if rising else np.argsort(positions, kind="stable")
+        order = self._orders[name]
+        at = np.searchsorted(positions, rows, sorter=order)
+        return at if order is None else order[at]
+
+    def quantiles(self, series: Series, channel: int) -> tuple[float, float, float]:
+        """The middle nine tenths of a channel, and its middle."""
+        key = series.name, channel
+        if key not in self._quantiles:
+            low, middle, high = np.nanquantile(series.columns[channel], [0.05, 0.5, 0.95]).tolist()
+            self._quantiles[key] = low, middle, high
+        return self._quantiles[key]
+
+
+def _row(
+    data: Dataset, scored: ScoredRows, rows: NDArray[np.intp], onset: Alert, last: Alert, usual: _Usual
+) -> AlertRow:
     series = data.all_series[onset.series]
     metric = data.kind == "metric"
-    order = np.argsort(series.positions, kind="stable")
-    at = order[np.searchsorted(series.positions[order], rows)]
-    told = _metric_reasons(data, series, scored, at, rows) if metric else _table_reasons(data, series, at, onset)
+    at = usual.places(series, rows)
+    told = _metric_reasons(data, series, scored, at, rows, usual) if metric else _table_reasons(data, series, at, onset)
     channel, observed, expected, _ = told[0] if told else ("", float("nan"), float("nan"), "")
     times = np.sort(scored.timestamps[rows])
     return AlertRow(
@@ -144,7 +169,7 @@ _Reason = tuple[str, float | str, float, str]
 
 
 def _metric_reasons(
-    data: Dataset, series: Series, scored: ScoredRows, at: NDArray[np.intp], rows: NDArray[np.intp]
+    data: Dataset, series: Series, scored: ScoredRows, at: NDArray[np.intp], rows: NDArray[np.intp], usual: _Usual
 ) -> list[_Reason]:
     """Channels at the row where each is furthest from what was expected, or else from what is usual; the furthest first.
 
@@ -154,8 +179,8 @@ def _metric_reasons(
     for c, channel in enumerate(data.channels):
         column = series.columns[c]
         values = column[at]
-        low, middle, high = np.nanquantile(column, [0.05, 0.5, 0.95])
-        width = max(float(high - low), 1e-12 * max(abs(middle), 1e-300))
+        low, middle, high = usual.quantiles(series, c)
+        width = max(high - low, 1e-12 * max(abs(middle), 1e-300))
         expected = np.full(len(at), np.nan) if scored.expected is None else scored.expected[rows, c]
         off = np.where(np.isfinite(expected), np.abs(values - expected), np.maximum(low - values, values - high))
         if not np.isfinite(off).any():

@@ -122,8 +122,9 @@ def look_at(data: Dataset, series: Series, *, deep: bool = True) -> SeriesLook:
 
 def steps_of(times: NDArray[np.int64]) -> Steps:
     """How times (n,), in the order of the file, follow each other."""
-    late = int((times < np.maximum.accumulate(times)).sum()) if len(times) else 0
-    unique = np.unique(times)
+    rising = bool((times[1:] > times[:-1]).all())
+    late = 0 if rising else int((times < np.maximum.accumulate(times)).sum())
+    unique = times if rising else np.unique(times)
     repeated = len(times) - len(unique)
     between = np.diff(unique)
     if not len(between):

@@ -98,19 +98,23 @@ def _width(data: Dataset, series: Series) -> float:
 def _section(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], name: str, key: str, most: int) -> Section:
     series = data.all_series[name]
     metric = data.kind == "metric"
-    order = np.argsort(series.timestamps, kind="stable") if metric else np.arange(len(series))
-    rows = series.positions[order]
-    x = series.timestamps[order] / 1000 if metric else rows.astype(np.float64)
+    times = series.timestamps
+    if metric and not (times[1:] >= times[:-1]).all():
+        series = series.take(np.argsort(times, kind="stable"))
+    whole = len(series) == len(scored.timestamps) and bool((series.positions[1:] > series.positions[:-1]).all())
+    rows = slice(None) if whole else series.positions
     numbers = [c for c in range(len(data.channels)) if series.columns[c].dtype != object][:MOST_CHANNELS]
     score = scored.ranking[rows]
-    kept = drawn([*(series.columns[c][order] for c in numbers), score], most)
+    kept = drawn([*(series.columns[c] for c in numbers), score], most)
+    shown = kept if whole else series.positions[kept]
+    x = series.timestamps[kept] / 1000 if metric else series.positions[kept].astype(np.float64)
     lines: list[Line] = []
     for colour, c in enumerate(numbers):
-        lines.append(Line(data.channels[c], series.columns[c][order][kept].astype(np.float64), "value", colour))
+        lines.append(Line(data.channels[c], series.columns[c][kept].astype(np.float64), "value", colour))
         if scored.expected is not None and np.isfinite(scored.expected[rows, c]).any():
-            lines.append(Line(f"{data.channels[c]}, expected", scored.expected[rows, c][kept], "expected", colour))
+            lines.append(Line(f"{data.channels[c]}, expected", scored.expected[shown, c], "expected", colour))
         if scored.lower is not None and scored.upper is not None and np.isfinite(scored.lower[rows, c]).any():
-            low, high = within(scored.lower[rows, c][kept], scored.upper[rows, c][kept], series.columns[c])
+            low, high = within(scored.lower[shown, c], scored.upper[shown, c], series.columns[c])
             lines += [Line("let pass from", low, "low", colour), Line("to", high, "high", colour)]
     own = [a for a in alerts if a.series == name]
     shades: tuple[tuple[float, float, str], ...] = tuple(
@@ -122,10 +126,10 @@ def _section(data: Dataset, scored: ScoredRows, alerts: Sequence[AlertRow], name
     labels = data.all_labels.get(name)
     if labels is not None and metric:
         shades += tuple((w.first / 1000, w.last / 1000, "label") for w in labels.windows)
-    marks = np.where(scored.anomalous[rows], score, np.nan)[kept]
+    marks = np.where(scored.anomalous[shown], score[kept], np.nan)
     below = (Line("score", score[kept], "score"), Line("anomalous", marks, "marks"))
-    charts = [Chart(x[kept], metric, tuple(lines), shades)] if lines else []
-    charts.append(Chart(x[kept], metric, below, shades, "scores"))
+    charts = [Chart(x, metric, tuple(lines), shades)] if lines else []
+    charts.append(Chart(x, metric, below, shades, "scores"))
     left = len(data.channels) - len(numbers)
     told = (f"{len(own):,} alerts, {len(series):,} rows" + (f"; {left:,} columns are not drawn" if left else ""),)
     return Section(key, name, told, tuple(charts))
