@@ -1,8 +1,8 @@
 """Any user's file as a data set, and what was taken for what. Errors name the file, the row and the column.
 
-    bytes ─────▶ tables ───▶ columns ──▶ times, series, numbers ──▶ Part ────▶ Dataset
-    unpacking    dialect,    columns,    dates, numbers, values     reading    files
-                 tables      names
+    bytes ─────▶ tables ───▶ roles ────▶ times, series, numbers ───────▶ Part ────▶ Dataset
+    unpacking    dialect,    roles,      event_times, dates, epochs,     reading    files
+                 tables      columns     casting, numbers, values
 
 A row's number in an error counts data rows from 1. An empty cell of a value column, or one of the usual marks there (NaN, NA, -, #N/A), is a missing
 number: the row stays, its value is NaN, and a replay leaves it out. Nothing else is left out unsaid; where two readings fit, reading stops.
@@ -25,7 +25,8 @@ import pandas as pd
 import pyarrow as pa
 
 from producers.datasets.base import Dataset, Labels, Layout, Series, usual_step
-from producers.datasets.reading import ENDINGS, PACKINGS, Part, read, stem_of
+from producers.datasets.endings import ENDINGS, PACKINGS, stem_of
+from producers.datasets.reading import Part, read
 from producers.datasets.tables import Sheet, as_arrow, checked, listed, sheets
 from producers.errors import DataError
 
