@@ -183,28 +183,36 @@ def _split(
         rising = bool((timestamps[1:] >= timestamps[:-1]).all())
         step = usual_step(timestamps if rising else np.sort(timestamps))
         return {stem: Series(stem, timestamps, tuple(values.values()), step)}, {}
-    kept = np.flatnonzero(keep)
-    place = np.arange(len(kept), dtype=np.int64)
-    codes, uniques = pd.factorize(names.iloc[kept]) if names is not None else (np.zeros(len(kept), np.int64), [stem])
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(uniques) + 1))
+    kept = None if keep.all() else np.flatnonzero(keep)
+    n = len(timestamps) if kept is None else len(kept)
+    of_each = {stem: np.arange(n)} if names is None else _grouped(names if kept is None else names.iloc[kept])
     found: dict[str, Series] = {}
     labels: dict[str, Labels] = {}
-    for k, name in enumerate(map(str, uniques)):
-        rows = order[starts[k] : starts[k + 1]]
-        times = timestamps[kept[rows]]
+    for name, place in of_each.items():
+        rows = place if kept is None else kept[place]
+        times = timestamps[rows]
         step = usual_step(np.sort(times)) if metric else 0
-        some = {channel: column[kept[rows]] for channel, column in values.items()}
+        some = {channel: column[rows] for channel, column in values.items()}
+        own: dict[str, Series] = {}
         if layout.wide:
             for c, (channel, column) in enumerate(some.items()):
                 whole = channel if names is None else f"{name}/{channel}"
-                found[whole] = Series(whole, times, (column,), step, place[rows] * len(values) + c)
+                own[whole] = Series(whole, times, (column,), step, place * len(values) + c)
         else:
-            found[name] = Series(name, times, tuple(some.values()), step, place[rows])
+            own[name] = Series(name, times, tuple(some.values()), step, place.astype(np.int64))
+        found |= own
         if truth is not None:
-            marks = truth[kept[rows]]
-            labels |= {n: Labels(_windows(times, marks), marks) for n in found if n not in labels}
+            marks = Labels(_windows(times, truth[rows]), truth[rows])
+            labels |= dict.fromkeys((whole for whole in own if whole not in labels), marks)
     return found, labels
+
+
+def _grouped(names: pd.Series[str]) -> dict[str, NDArray[np.intp]]:
+    """Rows, rising, of each name, in order of appearance."""
+    codes, uniques = pd.factorize(names)
+    order = np.argsort(codes.astype(np.int32), kind="stable")
+    cuts = np.cumsum(np.bincount(codes, minlength=len(uniques)))[:-1]
+    return dict(zip(map(str, uniques), np.split(order, cuts), strict=True))
 
 
 def _windows(times: NDArray[np.int64], marks: NDArray[np.bool_]) -> tuple[Window, ...]:
