@@ -64,12 +64,12 @@ def apply(
 
 
 async def _apply(settings: Settings, stream: str, *, wait: bool, timeout: float) -> None:
-    from pipeline.operations.desk import at_desk
+    from pipeline.operations.desk import at_desk, shown
 
     async with at_desk(settings, stream) as desk:
         decision, changes = await desk.changes()
         for name, (then, now) in changes.items():
-            typer.echo(f"{name}: {_shown(then)} -> {_shown(now)}")
+            typer.echo(f"{name}: {shown(then)} -> {shown(now)}")
         if not changes:
             typer.echo(f"stream {stream}: these settings hold already")
         else:
@@ -82,7 +82,7 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
 
     import msgspec
 
-    from pipeline.operations.desk import at_desk
+    from pipeline.operations.desk import at_desk, shown
     from pipeline.operations.looking_back.replaying import Place
     from pipeline.operations.looking_back.trying import attempt, streams, with_values
     from pipeline.partition.deciding.carrying import observations_first
@@ -107,7 +107,7 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
         typer.echo(msgspec.json.encode(told).decode())
         return
     for name, (then, to) in changed.items():
-        typer.echo(f"{name}: {_shown(then)} -> {_shown(to)}")
+        typer.echo(f"{name}: {shown(then)} -> {shown(to)}")
     if not changed:
         typer.echo(f"stream {stream}: these settings hold already")
         return
@@ -118,7 +118,3 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
     if trial is not None:
         print_trial(trial)
     typer.echo("nothing was changed (--dry-run)")
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)[:24] if isinstance(value, str) else str(value)

@@ -229,11 +229,11 @@ def _print(lines: list[Line]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.operations.desk import at_offsets, told
+    from pipeline.operations.desk import at_offsets
 
     table = Table("serial", "when", "who", "what", "taken at")
     for line in lines:
         decision = line.decision
         where = ", ".join(at_offsets(line.taken, line.learning)) or "nowhere yet"
-        table.add_row(str(decision.serial), decision.at, decision.by, told(decision.what), where)
+        table.add_row(str(decision.serial), decision.at, decision.by, line.words, where)
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

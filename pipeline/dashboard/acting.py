@@ -22,7 +22,7 @@ from msgspec import Meta
 from pipeline.alerts.records import decode_alert
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
-from pipeline.operations.desk import MAX_COMMENT, at_desk, comment_on, silence_asked, told
+from pipeline.operations.desk import MAX_COMMENT, at_desk, comment_on, silence_asked
 from pipeline.operations.looking_back.evidence import of_alert
 from pipeline.partition.deciding.decisions import Acknowledge, Close, Comment, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
@@ -137,7 +137,7 @@ async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:
     return [
         {
             "serial": line.decision.serial, "by": line.decision.by, "at": line.decision.at,
-            "what": told(line.decision.what), **_about(line.decision, undone), "taken": {str(p): o for p, o in line.taken.items()},
+            "what": line.words, **_about(line.decision, undone), "taken": {str(p): o for p, o in line.taken.items()},
         }
         for line in reversed(lines)
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Silenced
-from pipeline.operations.desk import Line, at_desk, told
+from pipeline.operations.desk import Line, at_desk
 from pipeline.partition.deciding.decisions import Acknowledge, Comment, Lift, Silence, Undo, What
 from pipeline.settings import Settings
 
@@ -48,7 +48,7 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
         if not _speaks_of(meant, series):
             continue
         mark: dict[str, Any] = {
-            "serial": line.decision.serial, "what": told(what), "by": line.decision.by, "at": line.decision.at,
+            "serial": line.decision.serial, "what": line.words, "by": line.decision.by, "at": line.decision.at,
             "offset": line.taken.get(partition),
         }  # fmt: skip
         if isinstance(what, Silence):

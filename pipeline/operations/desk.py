@@ -60,6 +60,13 @@ class Line:
     taken: Mapping[int, int]
     learning: Sequence[int] = ()
     """Partitions in which its settings learn beside older ones, and hold when they are live."""
+    before: SettingsOf | None = None
+    """Of settings: those that were decided before."""
+
+    @property
+    def words(self) -> str:
+        """It in words: of settings what they change."""
+        return told(self.decision.what, self.before)
 
 
 class Desk:
@@ -97,10 +104,15 @@ class Desk:
                 for decision in line.decisions:
                     where.setdefault(decision.serial, {})[partition] = line.offset
         shadows = {} if self._shadows is None else await self._shadows(self.stream.name)
-        return [
-            Line(d, where.get(d.serial, {}), [p for p, serial in sorted(shadows.items()) if serial == d.serial])
-            for d in await self._listing.after(0)
-        ]
+        told_of: list[Line] = []
+        before: SettingsOf | None = None
+        for d in await self._listing.after(0):
+            learning = [p for p, serial in sorted(shadows.items()) if serial == d.serial]
+            told_of.append(
+                Line(d, where.get(d.serial, {}), learning, before if isinstance(d.what, SettingsOf) else None)
+            )
+            before = d.what if isinstance(d.what, SettingsOf) else before
+        return told_of
 
     async def decide(self, what: What, *, by: str = "") -> int:
         """Add a decision of `by`, of whoever runs this where that is empty; returns its serial. Raises TidewatchError where it says nothing."""
@@ -144,9 +156,7 @@ class Desk:
         newest = [d.what for d in await self._listing.after(0) if isinstance(d.what, SettingsOf)]
         decision = settings_decision(stream, again=f"-{uuid4().hex[:8]}")
         assert isinstance(decision.what, SettingsOf)
-        then = dict(_flat(newest[-1].settings)) | {"model": newest[-1].model} if newest else {}
-        new = dict(_flat(decision.what.settings)) | {"model": decision.what.model}
-        return decision, {k: (then.get(k), new.get(k)) for k in sorted(then | new) if then.get(k) != new.get(k)}
+        return decision, differences(newest[-1] if newest else None, decision.what)
 
     async def apply(self, decision: Decision) -> int:
         """Add settings that `changes` made, also where their content was replaced before."""
@@ -196,12 +206,39 @@ async def _shadows(store: RedisStore, stream: str) -> dict[int, int]:
     return {p: of.shadow.serial for p, of in held.items() if of.shadow is not None}
 
 
-def told(what: What) -> str:
-    """A decision in words.
+_FEW = 6
+"""Settings that are named where more are changed at once."""
+
+
+def differences(before: SettingsOf | None, now: SettingsOf) -> dict[str, tuple[Any, Any]]:
+    """Which settings differ, by their names: (then, now); None: there was, or is, no such thing."""
+    then = dict(_flat(before.settings)) | {"model": before.model} if before is not None else {}
+    new = dict(_flat(now.settings)) | {"model": now.model}
+    return {k: (then.get(k), new.get(k)) for k in sorted(then | new) if then.get(k) != new.get(k)}
+
+
+def shown(value: Any) -> str:
+    """A value of a setting in few words."""
+    if isinstance(value, str):
+        return value[:24] or "none"
+    if isinstance(value, (list, tuple)) and any(isinstance(of, Mapping) for of in value):
+        return f"{len(value)} of them"
+    return "nothing" if value is None else str(value)
+
+
+def told(what: What, before: SettingsOf | None = None) -> str:
+    """A decision in words; of settings what they change of those `before`.
 
     >>> told(Silence("host-*", 1_700_000_000_000, "maintenance"))
     'silence host-* until 2023-11-14T22:13:20.000Z: maintenance'
     """
+    if isinstance(what, SettingsOf) and before is not None:
+        found = differences(before, what)
+        if "model" in found:
+            found["model"] = (before.model[:12] or "unsaved", what.model[:12] or "unsaved")
+        changed = [f"{name} {shown(then)} -> {shown(now)}" for name, (then, now) in found.items()]
+        more = [f"and {len(changed) - _FEW} more"] if len(changed) > _FEW else []
+        return f"settings: {', '.join(changed[:_FEW] + more) or 'the same again'}"
     if isinstance(what, SettingsOf):
         return f"settings: model {what.model[:12] or 'unsaved'}, {_alarm(what.settings.get('threshold', {}))}"
     if isinstance(what, Lift):

@@ -357,6 +357,57 @@ def test_a_model_of_other_channels_is_refused_with_the_mend_and_reset_lets_it_be
     assert stream.shown()[0]["offset"] == 100
 
 
+def lines(start: int, stop: int, *spikes: int) -> list[bytes]:
+    """Messages of one series that have three fields, a minute apart."""
+    noise = np.random.default_rng(1).normal(10, 1, (stop, 3))
+    noise[list(spikes)] = 60.0
+    return [
+        b"quiet user=%.4f,system=%.4f,idle=%.4f %d" % (*noise[i], (START + STEP * i) * 1_000_000)
+        for i in range(start, stop)
+    ]
+
+
+def test_other_channels_that_the_settings_name_learn_beside_the_old_ones_and_take_over_with_what_fires(
+    stream: FiledStream,
+) -> None:
+    def write(model: Path, *channels: str) -> None:
+        stream.write(model=model)
+        named = f'format = "influx"\nchannels = {json.dumps(channels)}\n[streams.threshold]'
+        stream.file.write_text(stream.file.read_text().replace("[streams.threshold]", named))
+
+    write(other_model(stream.folder / "two.model", channels=2), "user", "system")
+    worker = stream.start()
+    stream.send(*lines(0, 300, 280))
+    stream.wait(lambda: stream.offset() == 300, worker)
+    fired = stream.alerts()[-1]
+    assert (fired["status"], len(fired["observed"])) == ("firing", 2)
+
+    write(other_model(stream.folder / "three.model", channels=3), "idle", "system", "user")
+    stream.wait(lambda: stream.taken(3), worker)
+    stream.send(*lines(300, 320))
+    stream.wait(lambda: stream.offset() == 320, worker)
+    assert stream.decided()[2]["learning"] == [0]
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    worker = stream.start()
+    stream.send(*lines(320, 500, 480))
+    stream.wait(lambda: stream.offset() == 500, worker)
+    assert stream.decided()[2]["learning"] == []
+    assert stream.run("close", stream.name, "quiet", "--wait").exit_code == 0
+    stream.wait(lambda: stream.alerts()[-1]["change"] == "closed", worker)
+    assert "the shadow judges from here on" in stream.stop(worker)
+    records = once(stream.alerts())
+    assert {key[0] for key in records} == {fired["id"]}
+    assert sorted(key[1] for key in records) == list(range(len(records)))
+
+    for row, fields in ((310, 2), (480, 3)):
+        done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * row), "--json")
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert (len(told["observed"]), len(told["expected"]), len(told["window"][-1])) == (fields,) * 3
+    said = " ".join(stream.run("decisions", stream.name).output.split())
+    assert "channels ['user', 'system'] -> ['idle', 'system', 'user']" in said
+
+
 def test_two_workers_with_two_files_end_on_the_newer_whoever_restarts(stream: FiledStream) -> None:
     stream.send(*observations(0, 50))
     old: subprocess.Popen[str] = stream.start()

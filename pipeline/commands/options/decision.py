@@ -57,8 +57,8 @@ def _began(trial: Trial) -> str:
     for partition, began in sorted(trial.began.items()):
         places.setdefault(str(began), []).append(partition)
     if len(places) == 1:
-        return next(iter(places))
-    return "; ".join(
+        return f" {next(iter(places))}"
+    return ": " + "; ".join(
         f"partition{'s' if len(of) > 1 else ''} {', '.join(map(str, of))} {began}" for began, of in places.items()
     )
 
@@ -66,7 +66,7 @@ def _began(trial: Trial) -> str:
 def print_trial(trial: Trial) -> None:
     """Say how many alerts there are now and then, and which differ."""
     where = "" if trial.warm else "; what was learnt before is not known there (--records looks further back)"
-    typer.echo(f"{trial.records:,} records replayed {_began(trial)}{where}")
+    typer.echo(f"{trial.records:,} records replayed{_began(trial)}{where}")
     typer.echo(f"from {trial.since} to {trial.until}: {len(trial.now)} alerts now, {len(trial.then)} then")
     for sign, alerts in (("-", trial.gone), ("+", trial.new)):
         for alert in alerts:

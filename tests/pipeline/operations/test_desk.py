@@ -1,4 +1,4 @@
-"""Silences as people ask for them: what is meant, and what is refused in words. No I/O."""
+"""Silences as people ask for them, and decisions in words: what is meant, and what is refused. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import TidewatchError
 from pipeline.operations.desk import silence_asked, told
-from pipeline.partition.deciding.decisions import Silence
+from pipeline.partition.deciding.decisions import SettingsOf, Silence
 
 NOW = 1_795_000_000_000
 HOUR = 3_600_000
@@ -62,3 +62,22 @@ def test_a_window_is_told_with_its_place_and_its_end() -> None:
 def test_what_cannot_be_is_refused_in_words(series: str, asked: dict[str, Any], why: str) -> None:
     with pytest.raises(TidewatchError, match=why):
         silence_asked(series, now=NOW, **asked)
+
+
+def settings(level: float, model: str = "a" * 64, **more: Any) -> SettingsOf:
+    return SettingsOf({"threshold": {"method": "fixed", "level": level}, "select": [], **more}, model, {})
+
+
+def test_settings_are_told_by_what_they_change_of_those_before() -> None:
+    first = settings(3.0, probation=50)
+    assert told(first) == "settings: model aaaaaaaaaaaa, threshold 3.0"
+    again = settings(3.0, probation=50)
+    assert told(again, first) == "settings: the same again"
+    other = settings(2.5, "b" * 64, probation=50, select=[{"series": "a*"}])
+    assert (
+        told(other, first)
+        == "settings: model aaaaaaaaaaaa -> bbbbbbbbbbbb, select [] -> 1 of them, threshold.level 3.0 -> 2.5"
+    )
+    many = settings(3.0, probation=50, alerts={f"s{i}": i for i in range(9)})
+    assert told(many, first).startswith("settings: alerts.s0 nothing -> 0, alerts.s1 nothing -> 1")
+    assert told(many, first).endswith("alerts.s5 nothing -> 5, and 3 more")
