@@ -64,7 +64,8 @@ def apply(
 
 
 async def _apply(settings: Settings, stream: str, *, wait: bool, timeout: float) -> None:
-    from pipeline.operations.desk import at_desk, shown
+    from pipeline.operations.deciding import shown
+    from pipeline.operations.desk import at_desk
 
     async with at_desk(settings, stream) as desk:
         decision, changes = await desk.changes()
@@ -82,7 +83,8 @@ def _try(settings: Settings, stream: str, sets: list[str], *, days: float, recor
 
     import msgspec
 
-    from pipeline.operations.desk import at_desk, shown
+    from pipeline.operations.deciding import shown
+    from pipeline.operations.desk import at_desk
     from pipeline.operations.looking_back.replaying import Place
     from pipeline.operations.looking_back.trying import attempt, streams, with_values
     from pipeline.partition.deciding.carrying import observations_first

@@ -13,10 +13,11 @@ import asyncio
 import getpass
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -96,6 +97,43 @@ def settings_decision(stream: Stream, *, again: str = "") -> Decision:
     settings = decided(stream.settings)
     what = SettingsOf(settings, stream.model.hash, shape_of(stream), str(stream.settings.model.resolve()))
     return Decision(content_id(settings, stream.model.hash) + again, what, by=who(), at=now())
+
+
+_FEW = 6
+"""Settings that are named where more are changed at once."""
+
+
+def differences(before: SettingsOf | None, now: SettingsOf) -> dict[str, tuple[Any, Any]]:
+    """Which settings differ, by their names: (then, now); None: there was, or is, no such thing."""
+    then = dict(_flat(before.settings)) | {"model": before.model} if before is not None else {}
+    new = dict(_flat(now.settings)) | {"model": now.model}
+    return {k: (then.get(k), new.get(k)) for k in sorted(then | new) if then.get(k) != new.get(k)}
+
+
+def shown(value: Any) -> str:
+    """A value of a setting in few words."""
+    if isinstance(value, str):
+        return value[:24] or "none"
+    if isinstance(value, (list, tuple)) and any(isinstance(of, Mapping) for of in value):
+        return f"{len(value)} of them"
+    return "nothing" if value is None else str(value)
+
+
+def changed(before: SettingsOf, now: SettingsOf) -> str:
+    """What settings change of those before, in words; empty: nothing."""
+    found = differences(before, now)
+    if "model" in found:
+        found["model"] = (before.model[:12] or "unsaved", now.model[:12] or "unsaved")
+    words = [f"{name} {shown(then)} -> {shown(to)}" for name, (then, to) in found.items()]
+    return ", ".join(words[:_FEW] + ([f"and {len(words) - _FEW} more"] if len(words) > _FEW else []))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def require_same_shape(stream: Stream, taken: Mapping[int, Sequence[Taken]]) -> None:
@@ -225,9 +263,13 @@ class Deciding:
         require_same_shape(stream, taken_by_partition(entries, self._logs[stream.name]))
         await listing.fill_up()
         newest = listing.newest
-        serial = await listing.propose(settings_decision(stream))
+        before = [d.what for d in await listing.after(0) if isinstance(d.what, SettingsOf)]
+        decision = settings_decision(stream)
+        serial = await listing.propose(decision)
         if serial > newest:
-            log.info("settings proposed", stream=stream.name, serial=serial)
+            assert isinstance(decision.what, SettingsOf)
+            changes = changed(before[-1], decision.what) if before else "the first"
+            log.info("settings proposed", stream=stream.name, serial=serial, changes=changes)
         elif (last := await self._last_settings(listing)) != serial:
             log.warning(
                 "settings of this worker were replaced since, the newer ones hold; `tidewatch apply` brings these back",

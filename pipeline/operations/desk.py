@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,8 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.operations.deciding import (
     Journal,
+    changed,
+    differences,
     now,
     require_same_shape,
     settings_decision,
@@ -206,26 +208,6 @@ async def _shadows(store: RedisStore, stream: str) -> dict[int, int]:
     return {p: of.shadow.serial for p, of in held.items() if of.shadow is not None}
 
 
-_FEW = 6
-"""Settings that are named where more are changed at once."""
-
-
-def differences(before: SettingsOf | None, now: SettingsOf) -> dict[str, tuple[Any, Any]]:
-    """Which settings differ, by their names: (then, now); None: there was, or is, no such thing."""
-    then = dict(_flat(before.settings)) | {"model": before.model} if before is not None else {}
-    new = dict(_flat(now.settings)) | {"model": now.model}
-    return {k: (then.get(k), new.get(k)) for k in sorted(then | new) if then.get(k) != new.get(k)}
-
-
-def shown(value: Any) -> str:
-    """A value of a setting in few words."""
-    if isinstance(value, str):
-        return value[:24] or "none"
-    if isinstance(value, (list, tuple)) and any(isinstance(of, Mapping) for of in value):
-        return f"{len(value)} of them"
-    return "nothing" if value is None else str(value)
-
-
 def told(what: What, before: SettingsOf | None = None) -> str:
     """A decision in words; of settings what they change of those `before`.
 
@@ -233,12 +215,7 @@ def told(what: What, before: SettingsOf | None = None) -> str:
     'silence host-* until 2023-11-14T22:13:20.000Z: maintenance'
     """
     if isinstance(what, SettingsOf) and before is not None:
-        found = differences(before, what)
-        if "model" in found:
-            found["model"] = (before.model[:12] or "unsaved", what.model[:12] or "unsaved")
-        changed = [f"{name} {shown(then)} -> {shown(now)}" for name, (then, now) in found.items()]
-        more = [f"and {len(changed) - _FEW} more"] if len(changed) > _FEW else []
-        return f"settings: {', '.join(changed[:_FEW] + more) or 'the same again'}"
+        return f"settings: {changed(before, what) or 'the same again'}"
     if isinstance(what, SettingsOf):
         return f"settings: model {what.model[:12] or 'unsaved'}, {_alarm(what.settings.get('threshold', {}))}"
     if isinstance(what, Lift):
@@ -375,14 +352,6 @@ def only_stream(settings: Settings) -> str:
     names = ", ".join(s.name for s in settings.streams) or "none"
     msg = f"name a stream (configured: {names})"
     raise SettingsError(msg)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def at_offsets(taken: Mapping[int, int], learning: Sequence[int] = ()) -> Sequence[str]:
