@@ -67,7 +67,8 @@ JUDGEMENT = Kernel(
 _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES
+WINDOWS = Kernel("the windows", "pipeline.steps.kernels.windows", _STEPS, 5)
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, WINDOWS
 
 
 def inner(function: Callable[..., Any]) -> Any:

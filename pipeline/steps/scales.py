@@ -62,18 +62,6 @@ class Scales:
         sums[done] = self._scaling.of_sums(self.learn_rows, mean[done], squares[done])
         slots["scaling"][rows] = sums
 
-    def put_on(self, slots: NDArray[Any], packed: Packed, out: NDArray[np.float32]) -> None:
-        """Scale the values of each position, into `out` (P, C)."""
-        values = packed.values
-        if self.used:
-            ready = slots["learnt"][packed.rows] >= self.learn_rows
-            scaling = np.where(ready[:, None, None], slots["scaling"][packed.rows], 1.0)
-            lengths = np.diff(packed.base, append=len(values))
-            with np.errstate(over="ignore"):
-                values = values - np.repeat(scaling[:, 0], lengths, axis=0)
-                values /= np.repeat(scaling[:, 1], lengths, axis=0)
-        np.clip(values, -CLIP, CLIP, out=out, casting="same_kind")
-
     def take_off(self, slots: NDArray[Any], rows: NDArray[np.intp], scaled: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scaled values (B, C) of series in `rows` (B,) in the unit of the input."""
         if not self.used:

@@ -19,19 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.compiling import WINDOWS, compiled
 from detectors.model import Model
 from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
 from pipeline.steps import totals
 from pipeline.steps.batches import Observations, Pushed, Windows
 from pipeline.steps.judging import Judge, Sorted, Verdict
-from pipeline.steps.packing import Packed, stretches
+from pipeline.steps.packing import Packed
 from pipeline.steps.policy import NEVER, Policy
-from pipeline.steps.scales import Scales
+from pipeline.steps.scales import CLIP, Scales
 from pipeline.steps.state import PartitionState
 from producers.formats.base import COUNTER, DELTA
 
 COMPONENT = "windows"
+
+_NO_MINUTES = np.zeros(0, np.uint16)
 
 _COUNTS = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 
@@ -275,11 +278,6 @@ class SeriesWindows:
             full &= self._scales.learn(slots, packed)
 
         ends = packed.ends
-        if H:
-            kept = at[ends] + 1 - H
-            slots["history"][rows] = stretches(packed.values, H)[kept]
-            if packed.minutes is not None:
-                slots["minutes"][rows] = stretches(packed.minutes, H)[kept]
         slots["last"][rows] = batch.times[packed.accepted[ends]]
         slots["ordinal"][rows] = ordinal[ends]
         slots["size"][rows] = np.minimum(size[ends], T)
@@ -290,25 +288,33 @@ class SeriesWindows:
         pushed.spans[index] = np.stack([at + 1 - np.minimum(size, T), at + 1], axis=1)
         chosen = np.flatnonzero(full)
         chosen = chosen[np.argsort(index[chosen])]  # log order
+        x = self._cut(slots, packed, at[chosen] - H)
         if not len(chosen):
             return
         pushed.windows = Windows(
             index=index[chosen],
             rows=rows[segment[chosen]],
-            x=stretches(self._inputs(slots, packed), T)[at[chosen] - H],
+            x=x,
             ordinals=ordinal[chosen],
             packed=packed.values,
             starts=at[chosen] - H,
             filled=since_filled[chosen] < T,
         )
 
-    def _inputs(self, slots: NDArray[Any], packed: Packed) -> NDArray[np.float32]:
-        """Scaled values and covariates of each position, (P, C + F) float32."""
-        out = np.empty((len(packed.values), self.C + self.F), np.float32)
-        self._scales.put_on(slots, packed, out[:, : self.C])
-        if packed.minutes is not None:
-            out[:, self.C :] = self.table[packed.minutes]
-        return out
+    def _cut(self, slots: NDArray[Any], packed: Packed, starts: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Keep the newest positions of each series, and cut the windows (B, T, C + F) that begin at `starts` (B,)."""
+        P, C, W = len(packed.values), self.C, self.C + self.F
+        x = np.empty((len(starts), self.T, W), np.float32)
+        names = slots.dtype.names or ()
+        compiled(WINDOWS)(
+            *(CLIP, self._scales.learn_rows, packed.rows, packed.base, starts, slots["learnt"]),
+            slots["scaling"] if "scaling" in names else np.zeros((0, 2, C)),
+            slots["history"] if "history" in names else np.zeros((0, 0, C)),
+            slots["minutes"] if "minutes" in names else _NO_MINUTES[None],
+            *(packed.values, _NO_MINUTES if packed.minutes is None else packed.minutes),
+            *(self.table, np.empty((P, W), np.float32), x),
+        )
+        return x
 
     def _no_windows(self) -> Windows:
         none = np.zeros(0, np.intp)

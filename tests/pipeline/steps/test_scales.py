@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from window_runs import START, STEP, Run, model
+import pytest
+from window_runs import START, STEP, Run, model, random_stream
+
+from pipeline.steps.windows import COMPONENT
 
 
 def test_an_unknown_series_is_scored_once_its_scaling_is_learnt() -> None:
@@ -18,3 +21,24 @@ def test_an_unknown_series_is_scored_once_its_scaling_is_learnt() -> None:
 def test_enormous_values_can_be_scored() -> None:
     pushed = Run(model(2)).push([("known", START, [1e308]), ("known", START + STEP, [-1e308])])
     assert pushed.windows.x[0, :, 0].tolist() == [1e6, -1e6]
+
+
+@pytest.mark.parametrize(
+    ("T", "C", "features"), [(1, 1, False), (5, 1, False), (5, 1, True), (4, 3, False), (4, 2, True)]
+)
+@pytest.mark.parametrize("method", ["standard", "none"])
+def test_compiled_windows_are_those_of_numpy_to_the_bit(T: int, C: int, features: bool, method: str) -> None:
+    cut = 0
+    for seed in range(8):
+        run = Run(model(T, C, features=features, method=method))
+        windows = run.push(random_stream(seed, 60, C)).windows
+        values = windows.packed[windows.starts[:, None] + np.arange(T)]
+        if method != "none":
+            scaling = run.state.arrays[COMPONENT]["scaling"][windows.rows]
+            with np.errstate(over="ignore"):
+                values = (values - scaling[:, :1]) / scaling[:, 1:]
+        expected = np.empty(values.shape, np.float32)
+        np.clip(values, -1e6, 1e6, out=expected, casting="same_kind")
+        cut += len(windows)
+        assert windows.x[:, :, :C].tobytes() == expected.tobytes()
+    assert cut > 100
