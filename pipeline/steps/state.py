@@ -70,6 +70,8 @@ class PartitionState:
         self.positions = Positions()
         self.bounds: dict[str, int] = {}
         """What was worked out of the rows and is not stored; whoever keeps something here can do without."""
+        self.lists: dict[str, list[NDArray[np.intp]]] = {}
+        """The same of rows."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._dirty: set[int] = set()
@@ -163,7 +165,7 @@ class PartitionState:
         except (KeyError, msgspec.MsgspecError) as error:
             msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
             raise ForeignState(msg) from error
-        self.scalars, self.names, self.arrays, self.bounds = scalars, names, arrays, {}
+        self.scalars, self.names, self.arrays, self.bounds, self.lists = scalars, names, arrays, {}, {}
         self.in_force = fields.get(_IN_FORCE, b"")
         self.positions = positions
         self._rows = {n: r for r, n in enumerate(names) if n is not None}

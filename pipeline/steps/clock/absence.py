@@ -450,4 +450,5 @@ def begin(state: PartitionState, usual: NDArray[np.int64]) -> None:
     for name in ("quiet_at", "quiet_by", "once", "habit", "habit_at", "due", "absent"):
         clocks[name][rows] = 0
     clocks["since"][rows], clocks["usual"][rows], clocks["said"][rows] = clocks["vote"][rows], usual[rows], 1
+    state.lists.clear()
     state.touch(rows)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,9 @@ BORDERS = 64
 """Between two looks at how far apart borders should be; ..."""
 OBSERVATIONS = 4096
 """...and no fewer observations than this, as soon as the partition has had so many."""
+
+CONCERNED = "concerned"
+"""In the lists of the state: rows of all series that vote, or of which something was heard since the last border, and maybe of others."""
 
 _NONE = np.iinfo(np.int64).max
 
@@ -118,14 +122,10 @@ class EventTime:
         learnt
             (observation, row, usual step in ms) where a series' usual step changed, in order.
         """
-        clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
+        scalars = self._state.scalars
         begun, happened, passed = scalars.get("observations", 0), list[Happened](), list[tuple[int, int, int]]()
         schedule = _Schedule.of(scalars)
-        concerned = np.zeros(len(clocks), np.bool_)
-        if schedule.next <= stop:
-            concerned |= (clocks["votes"] | clocks["fresh"] | clocks["said"]) != 0
-        concerned[rows] = True
-        columns = np.flatnonzero(concerned)
+        columns = self._concerned(rows, borders=schedule.next <= stop)
         watermarks = np.empty(len(rows), np.int64)
         done = 0
         while done < len(rows) or schedule.next <= stop:
@@ -159,12 +159,10 @@ class EventTime:
             if goes_on:
                 scalars["progress"] = scalars.get("progress", 0) + max(to - self.now, 0)
                 scalars["watermark"] = max(to, self.now)
-            clocks = self._state.arrays[COMPONENT]
-            columns = np.flatnonzero((clocks["votes"] | clocks["fresh"] | clocks["said"]) != 0)
             none = np.zeros(0, np.int64)
-            _, more, course = self._piece(
-                columns, _Borders(count, 1, 1), none.astype(np.intp), none, none, none.astype(np.bool_), ()
-            )
+            of = none.astype(np.intp)
+            columns = self._concerned(of, borders=True)
+            _, more, course = self._piece(columns, _Borders(count, 1, 1), of, none, none, none.astype(np.bool_), ())
             happened += more
             passed += course.borders()
         return [] if self._absence is None else [one for _, one in self._absence.told(happened, passed)]
@@ -203,6 +201,21 @@ class EventTime:
             for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)
         ]
         return sorted(found, key=lambda f: (-abs(f[1]), f[0]))
+
+    def _concerned(self, rows: NDArray[np.intp], *, borders: bool) -> NDArray[np.intp]:
+        """Rows of series of which something is heard, and where there are borders of all that a border may change, rising."""
+        clocks, lists = self._state.arrays[COMPONENT], self._state.lists
+        if CONCERNED not in lists:
+            lists[CONCERNED] = [np.flatnonzero(_open(clocks))]
+        known = lists[CONCERNED]
+        known.append(rows)
+        if not borders:
+            return _distinct(rows, len(clocks))
+        # Nothing else opens a series; many others may be idle, and are not looked at.
+        before = _distinct(np.concatenate(known[:-1]), len(clocks))
+        columns = _distinct(np.concatenate([before[_open(clocks, before)], rows]), len(clocks))
+        lists[CONCERNED] = [columns]
+        return columns
 
     def _piece(
         self,
@@ -267,6 +280,20 @@ class EventTime:
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
         return np.asarray(event_times[borders.up_to(places + 1)]), happened, course
+
+
+def _open(clocks: NDArray[Any], rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
+    """Which of these series the next border may change."""
+    return np.asarray((clocks["votes"][rows] | clocks["fresh"][rows] | clocks["said"][rows]) != 0)
+
+
+def _distinct(rows: NDArray[np.intp], capacity: int) -> NDArray[np.intp]:
+    """Each of these rows once, rising."""
+    if 16 * len(rows) < capacity:
+        return np.unique(rows)
+    marked = np.zeros(capacity, np.bool_)
+    marked[rows] = True
+    return np.flatnonzero(marked)
 
 
 @dataclass(frozen=True, slots=True)

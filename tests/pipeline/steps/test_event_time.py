@@ -12,7 +12,7 @@ from naive_event_time import NaiveEventTime
 
 from pipeline.steps.clock import absence
 from pipeline.steps.clock.absence import Patience
-from pipeline.steps.clock.event_time import COMPONENT, DTYPE, EventTime
+from pipeline.steps.clock.event_time import COMPONENT, CONCERNED, DTYPE, EventTime
 from pipeline.steps.state import PartitionState
 
 T0 = 1_774_915_200_000
@@ -131,6 +131,33 @@ def test_idle_is_who_was_not_heard_of_while_event_time_went_on_whatever_its_own_
     clock.take([(n, t + 100 * MINUTE, v) for n, t, v in every(1, 60, {"behind": -(10**5), "a": 0, "b": 0, "c": 0})])
     idle = clock.time.idle_rows(40 * MINUTE)
     assert [clock.state.names[r] for r in idle] == ["gone"]
+
+
+def test_series_that_are_idle_are_not_looked_at() -> None:
+    clock = Clock()
+    clock.take(every(1, 10, dict.fromkeys(range(300), 0)))
+    few = dict.fromkeys(range(295, 300), 0)
+    clock.take([(n, t + 10 * MINUTE, v) for n, t, v in every(1, 600, few)])
+    assert clock.time.voters == 5
+    clock.take([(n, t + 610 * MINUTE, v) for n, t, v in every(1, 10, few)])
+    (looked_at,) = clock.state.lists[CONCERNED]
+    assert looked_at.tolist() == [295, 296, 297, 298, 299]
+
+
+def test_who_is_waited_for_from_here_on_is_looked_at_though_idle() -> None:
+    patience = Patience(lambda rows: np.full(len(rows), 20 * MINUTE), HOUR)
+    clock = Clock()
+    clock.take(every(1, 10, dict.fromkeys(range(300), 0)))
+    few = dict.fromkeys(range(295, 300), 0)
+    for part in (10, 360):
+        clock.take([(n, t + part * MINUTE, v) for n, t, v in every(1, 350, few)])
+    absence.begin(clock.state, np.zeros(300, np.int64))
+    clock.time = EventTime(clock.state, patience)
+    clock.patience = patience
+    other = clock.restored()
+    for of in (clock, other):
+        of.take([(n, t + 710 * MINUTE, v) for n, t, v in every(1, 10, few)])
+    assert clock.state.snapshot(everything=True) == other.state.snapshot(everything=True)
 
 
 def hostile(seed, n):
