@@ -105,9 +105,9 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
     if time and not was_known:
         _check_units(path, cells, series, chosen, names)
     stem = stem_of(sheet.name)
-    parts, truth = _split(
-        stem, timestamps, values, names, _truth(cells, labels, notes), ~wrong, layout, metric=bool(time)
-    )
+    marked = _truth(cells, labels, notes)
+    cells.forget(cells.names)
+    parts, truth = _split(stem, timestamps, values, names, marked, ~wrong, layout, metric=bool(time))
     rows = int((~wrong).sum())
     lines = (
         f"{'standard input' if str(path) == STDIN else path}: {sheet.form}, {rows:,} rows"
@@ -146,9 +146,8 @@ def _series_names(path: Path, cells: Cells, series: Sequence[str]) -> pd.Series[
         return None
     whole: pd.Series[str] | None = None
     for name in series:
-        text = cells.table[name].cast(pa.string()).fill_null("").to_pandas()
-        if cells.sheet.delimiter:
-            text = text.str.strip()
+        typed = not cells.sheet.delimiter
+        text = cells.table[name].cast(pa.string()).fill_null("").to_pandas() if typed else cells.text(name)[0]
         if text.str.startswith("'").any():
             text = text.map(read_cell)
         blank = np.asarray(text == "", np.bool_)
