@@ -3,6 +3,7 @@
 import { Act, Dialog, SaidOf } from "./acting.js";
 import { Chart } from "./chart.js";
 import { html, Trouble, useEffect, useMemo, useState } from "./lib.js";
+import { useAgain } from "./marks.js";
 import { address, change, show, stretch, useRoute } from "./route.js";
 import { ask, known, useKnown, useNow } from "./store.js";
 import { ago, end, finite, lasting, moment, number, shares } from "./words.js";
@@ -195,12 +196,13 @@ function lived(records, words) {
 function useDecided(last, onset, changed, acted) {
   const decided = useKnown((k) => k.look?.streams.find((s) => s.name === last?.stream)?.decisions);
   const [marks, setMarks] = useState([]);
+  const again = useAgain(marks);
   useEffect(() => {
     if (!decided || !last) return undefined;
     const gone = new AbortController(), { partition } = last.evidence;
     ask("marks", { stream: last.stream, series: last.series, partition, from: Date.parse(last.starts_at), to: Date.parse(last.as_of) }, { signal: gone.signal }).then(setMarks, () => {});
     return () => gone.abort();
-  }, [last?.id, decided, changed, acted]);
+  }, [last?.id, decided, changed, acted, again]);
   const open = last?.status !== "resolved";
   const meanwhile = (m) => (m.offset === null ? open : m.offset > onset && (open || m.offset <= last.evidence.offset + 1));
   return onset === undefined ? [] : marks.filter((m) => !m.of && (m.alert ? m.alert === last.id : meanwhile(m)));

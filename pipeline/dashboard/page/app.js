@@ -37,13 +37,13 @@ function App() {
 }
 
 function Told() {
-  const [, again] = useState(0);
+  const [asked, again] = useState(0), refused = asked && "Notification" in window && Notification.permission === "denied";
   const notify = async () => {
     const may = preferences.notify ? "" : await Notification.requestPermission();
     prefer({ notify: may === "granted" });
     again((n) => n + 1);
   };
-  return html`${"Notification" in window ? html`<button type="button" aria-pressed=${String(preferences.notify)} onClick=${notify}>notify me</button>` : null}
+  return html`${"Notification" in window ? html`<button type="button" aria-pressed=${String(preferences.notify)} onClick=${notify}>notify me</button>` : null}${refused ? html`<p class="trouble" role="status">this browser lets no notifications of this address through</p>` : null}
     <button type="button" aria-pressed=${String(preferences.sound)} onClick=${() => { prefer({ sound: !preferences.sound }); if (preferences.sound) beep(); again((n) => n + 1); }}>sound</button>`;
 }
 

@@ -5,10 +5,21 @@ import { address } from "./route.js";
 import { ask, useKnown } from "./store.js";
 import { moment } from "./words.js";
 
+// A count that goes on while a decision is not taken yet: who counts on it reads anew.
+export function useAgain(marks) {
+  const [count, set] = useState(0);
+  useEffect(() => {
+    if (!marks.some((m) => m.offset === null)) return undefined;
+    const timer = setTimeout(() => set(count + 1), 5000);
+    return () => clearTimeout(timer);
+  }, [marks]);
+  return count;
+}
+
 // Read anew when there are more decisions, and when the points have gone on beyond what was asked for.
 export function useMarks(stream, series, points) {
   const decided = useKnown((k) => k.look?.streams.find((s) => s.name === stream)?.decisions);
-  const [got, setGot] = useState([]), [range, reach] = useState(null), first = points[0]?.t, last = points.at(-1)?.t;
+  const [got, setGot] = useState([]), again = useAgain(got), [range, reach] = useState(null), first = points[0]?.t, last = points.at(-1)?.t;
   useEffect(() => {
     if (last !== undefined && !(range && range[0] <= first && last <= range[1])) reach([first, Math.round(last + 0.1 * (last - first) + 3.6e6)]);
   }, [first, last]);
@@ -17,7 +28,7 @@ export function useMarks(stream, series, points) {
     const gone = new AbortController();
     ask("marks", { stream, series, partition: points.at(-1).in, from: range[0], to: range[1] }, { signal: gone.signal }).then(setGot, () => {});
     return () => gone.abort();
-  }, [stream, series, decided, range]);
+  }, [stream, series, decided, range, again]);
   return useMemo(() => placed(got, points), [got, points]);
 }
 

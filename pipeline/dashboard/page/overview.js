@@ -68,7 +68,7 @@ function Firing({ stream, alerts, away = false }) {
     : html`<span>${known.read ? (away ? "nothing fired when Kafka was there" : "nothing fires") : "alerts are being read …"}</span>`}
     ${alerts?.pending ? html`<a href=${address("alerts", { stream, status: "pending" })}>${alerts.pending} pending</a>` : null}
     ${alerts?.over ? html`<a href=${address("alerts", { stream, status: "resolved" })}>${count(alerts.over)} over</a>` : null}</p>
-    ${alerts?.newest ? html`<p class="quiet">last record ${moment(alerts.newest)} (event time)</p>` : null}`;
+    ${alerts?.newest ? html`<p class="quiet">last change of an alert ${moment(alerts.newest)} (event time)</p>` : null}`;
 }
 
 // `why`: what is said of all streams already.

@@ -1,6 +1,6 @@
 // What the page knows: alerts (id -> newest record in brief), the last look at the streams, and how old all that is.
 
-import { useEffect, useState } from "./lib.js";
+import { useEffect, useRef, useState } from "./lib.js";
 import { preferences } from "./words.js";
 
 const MAX_ENDED = 5_000; // alerts that are over and kept, as the server does (board.py)
@@ -34,11 +34,12 @@ function tell() {
   else requestAnimationFrame(go);
 }
 
-// Draw again when `select` gives something else.
+// Draw again when `select`, as it was passed last, gives something else.
 export function useKnown(select) {
-  const [value, set] = useState(() => select(known));
+  const [, draw] = useState(0), shown = useRef(null), value = select(known);
+  shown.current = { select, value };
   useEffect(() => {
-    const look = () => set(select(known));
+    const look = () => { if (!Object.is(shown.current.select(known), shown.current.value)) draw((n) => n + 1); };
     listeners.add(look);
     look();
     return () => listeners.delete(look);
@@ -72,11 +73,21 @@ function drop(id) {
   for (const held of [known.alerts, known.changed, known.ended]) held.delete(id);
 }
 
+const HERALDED = 500; // ms in which what fires is told of together
+const fired = [];
+
 // A firing alert that is new, for somebody who asked to be told.
 function herald(record) {
+  if (fired.push(record) === 1) setTimeout(() => { announce(fired.splice(0)); }, HERALDED);
+}
+
+function announce(records) {
   if (preferences.notify && document.hidden && "Notification" in window && Notification.permission === "granted") {
-    const note = new Notification(`${record.severity}: ${record.series}`, { body: record.summary, tag: record.id });
-    note.onclick = () => { window.focus(); location.hash = `#/alerts?alert=${record.id}`; };
+    const [first] = records, many = records.length > 1;
+    const series = [...new Set(records.map((r) => r.series))];
+    const note = many ? new Notification(`${records.length} alerts fire`, { body: series.slice(0, 5).join(", ") + (series.length > 5 ? ", …" : ""), tag: "tidewatch" })
+      : new Notification(`${first.severity}: ${first.series}`, { body: first.summary, tag: first.id });
+    note.onclick = () => { window.focus(); location.hash = many ? "#/alerts?status=firing" : `#/alerts?alert=${first.id}`; };
   }
   if (preferences.sound) beep();
 }
@@ -93,6 +104,10 @@ export function beep() {
   tone.start();
   tone.stop(audio.currentTime + 0.4);
 }
+
+// A browser lets a page be heard only once somebody has touched it: who asked for sound before a reload has it from their first click or key on.
+const audible = () => { if (preferences.sound) { audio ??= new AudioContext(); audio.resume(); } };
+for (const touch of ["pointerdown", "keydown"]) addEventListener(touch, audible);
 
 export function listen() {
   const source = new EventSource("alerts");

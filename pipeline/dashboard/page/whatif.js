@@ -29,7 +29,7 @@ export function WhatIf() {
   if (!streams.length) return html`<p class="empty">This page knows only the alert topic; start it with the streams' settings file.</p>`;
   const send = (event) => { event.preventDefault(); change({ stream, budget, hold, days }); };
   const { trial } = state, values = { "threshold.false_alarms": budget, "alerts.hold": hold };
-  const command = ["tidewatch apply", stream, "--dry-run", ...Object.entries(values).filter(([, v]) => v).map(([name, v]) => `--set ${quoted(`${name}=${v}`)}`)].join(" ");
+  const command = ["tidewatch apply", stream, "--dry-run", ...Object.entries(values).filter(([, v]) => v).map(([name, v]) => `--set ${quoted(`${name}=${v}`)}`), ...(days === "7" ? [] : [`--days ${days}`])].join(" ");
   return html`<div class="overview"><section class="card wide" aria-label="what if">
     <h2>what if</h2>
     <p class="quiet">The newest records of each partition are replayed, under what holds and under what is tried; nothing is changed. The same at a terminal: <code>${command}</code></p>
@@ -43,7 +43,7 @@ export function WhatIf() {
     </form>
     ${state.busy ? html`<p class="loading">replaying the log twice; this may take a minute …</p>` : null}
     <${Trouble} text=${state.error} />
-    ${trial ? html`<p><b>${count(trial.now.length)}</b> alerts now, <b>${count(trial.then.length)}</b> then, from ${moment(trial.since)} to ${moment(trial.until)}; ${count(trial.records)} records replayed${trial.warm ? "" : ", series began cold"}.</p>
+    ${trial ? html`<p><b>${count(trial.now.length)}</b> ${trial.now.length === 1 ? "alert" : "alerts"} now, <b>${count(trial.then.length)}</b> then, from ${moment(trial.since)} to ${moment(trial.until)}; ${count(trial.records)} records replayed${trial.warm ? "" : ", series began cold"}.</p>
       <${Differ} title="would not fire" stream=${stream} alerts=${trial.gone} /><${Differ} title="would fire too" stream=${stream} alerts=${trial.new} />` : null}
   </section></div>`;
 }

@@ -62,15 +62,13 @@ class Trial:
 
     @property
     def gone(self) -> list[Begun]:
-        """That fire now and would not then."""
-        begun = {(b.series, b.starts_at) for b in self.then}
-        return [b for b in self.now if (b.series, b.starts_at) not in begun]
+        """That fire now while their series would not then; one that would begin sooner or later is the same."""
+        return _apart(self.now, self.then)
 
     @property
     def new(self) -> list[Begun]:
-        """That would fire then and do not now."""
-        begun = {(b.series, b.starts_at) for b in self.now}
-        return [b for b in self.then if (b.series, b.starts_at) not in begun]
+        """That would fire then while their series does not now."""
+        return _apart(self.then, self.now)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -78,6 +76,21 @@ class Trial:
         began = [{"partition": p, **of.as_json()} for p, of in sorted(self.began.items())]
         told = {"since": self.since, "until": self.until, "records": self.records, "warm": self.warm}
         return {**lists, **told, "began": began}
+
+
+def _apart(some: Sequence[Begun], others: Sequence[Begun]) -> list[Begun]:
+    """Those that overlap in time with none of the others of their series."""
+    of: dict[str, list[Begun]] = {}
+    for other in others:
+        of.setdefault(other.series, []).append(other)
+    return [b for b in some if not any(_overlap(b, other) for other in of.get(b.series, ()))]
+
+
+def _overlap(one: Begun, other: Begun) -> bool:
+    """Both are in RFC 3339 and UTC, so their order is that of their texts."""
+    return (other.ends_at is None or one.starts_at <= other.ends_at) and (
+        one.ends_at is None or other.starts_at <= one.ends_at
+    )
 
 
 def with_values(settings: Settings, stream: str, sets: Sequence[str]) -> Settings:

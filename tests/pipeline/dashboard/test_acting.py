@@ -81,6 +81,7 @@ async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_o
         await expect(page.get_by_role("dialog")).to_contain_text("All partitions have taken it")
         await page.get_by_role("button", name="Done").click()
         await expect(page.locator(".life .word q")).to_have_text("the new disk is slower")
+        await expect(page.locator(".life")).not_to_contain_text("not taken yet")
         life = await page.locator(".life > li").all_inner_texts()
         told = [
             next(i for i, line in enumerate(life) if word in line)

@@ -188,7 +188,7 @@ async def test_a_page_that_stays_open_keeps_of_what_is_over_the_newest_only():
     board.take(msgspec.structs.replace(first, id="open"))
     board.say("read", b'{"all": true}')
     held = "import('./store.js').then((s) => [s.known.alerts.size, s.known.changed.size, s.known.alerts.has('open'), s.known.alerts.keys().next().value])"
-    async with served(board) as address, browser_page(f"{address}#/alerts") as page:
+    async with served(board) as address, browser_page(f"{address}#/alerts", bypass_csp=True) as page:
         await page.locator(".row").first.wait_for()
         assert await page.evaluate(held) == [5_001, 5_001, True, f"{10:08x}"]
         board.take(msgspec.structs.replace(first, id=f"{10:08x}", sequence=10))  # it opens again, and is none of them

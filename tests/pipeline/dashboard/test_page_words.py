@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import msgspec
+import pytest
 from alert_lives import life
+from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
 from served_page import answered, filled, served
 
@@ -21,6 +24,12 @@ LONG = (
 )
 NAMES = [LONG, "مبيعات/القاهرة", "sales 🛒 café", "a\u202etxt.exe", "zero\u200bwidth", "bell\u0007s", "first\nsecond"]
 SEEN = {"a\u202etxt.exe": r"a\u202etxt.exe", "zero\u200bwidth": r"zero\u200bwidth", "bell\u0007s": r"bell\u0007s"}
+SHOTS = Path(__file__).parents[3] / "out" / "page"
+LOOKED = {
+    "at": 0.0, "kafka": "", "store": "", "workers": ["w"], "words": [],
+    "streams": [{"name": "taxi", "verdict": "live", "why": "", "topic": "t", "lag": 0, "rate": 1.0, "coming": 1.0, "silences": [], "decisions": 9, "scores": "",
+                 "live": 1, "warming": 0, "replays": [], "partitions": []}],
+}  # fmt: skip
 RIGHTS = {
     "operator": True,
     "operators": True,
@@ -185,6 +194,136 @@ async def test_a_silence_until_a_time_is_of_the_zone_that_is_shown():
             True,
             "a",
         )
+
+
+async def test_who_asked_for_it_hears_and_is_told_of_what_fires_in_one_word_where_it_is_much():
+    from playwright.async_api import expect
+
+    [first, *_] = life("first", values=(5.0,))
+    board = filled(first)
+    stand_in = """
+      window.notes = []; window.tones = 0;
+      window.Notification = class { static permission = "default"; static async requestPermission() { return this.permission = window.may ?? "denied"; }
+        constructor(title, options) { window.notes.push([title, options.body]); window.note = this; } };
+      const start = OscillatorNode.prototype.start;
+      OscillatorNode.prototype.start = function () { window.tones += 1; start.call(this); };
+      Object.defineProperty(document, "hidden", { get: () => window.away ?? false });
+    """
+    async with served(board) as address, browser_page("about:blank", bypass_csp=True) as page:
+        await page.add_init_script(stand_in)
+        await page.goto(f"{address}#/alerts")
+        await page.locator(".row").first.wait_for()
+        board.take(msgspec.structs.replace(first, id="unasked"))
+        await page.get_by_label("preferences").click()
+        await page.get_by_role("button", name="notify me").click()
+        await expect(page.locator(".menu")).to_contain_text("lets no notifications of this address through")
+        await page.evaluate("window.may = 'granted'")
+        await page.get_by_role("button", name="notify me").click()
+        await expect(page.get_by_role("button", name="notify me")).to_have_attribute("aria-pressed", "true")
+        await page.get_by_role("button", name="sound").click()  # it is heard at once
+        assert await page.evaluate("[window.notes.length, window.tones]") == [0, 1]
+
+        await page.evaluate("window.away = true")
+        board.take(msgspec.structs.replace(first, id="one", series="one"))
+        await page.wait_for_function("window.tones === 2")
+        assert await page.evaluate("window.notes") == [[f"{first.severity}: one", first.summary]]
+        await page.evaluate("window.note.onclick()")
+        await expect(page).to_have_url(f"{address}#/alerts?alert=one")
+        for n in range(40):
+            board.take(msgspec.structs.replace(first, id=f"many-{n}", series=f"s{n}"))
+        await page.wait_for_function("window.tones > 2")
+        await page.wait_for_timeout(1500)
+        notes, tones = await page.evaluate("[window.notes, window.tones]")
+        assert len(notes) == tones - 1
+        assert len(notes) <= 4  # they may come in a few goes
+        assert sum(int(title.split()[0]) for title, _ in notes[1:]) == 40
+
+        await page.reload()
+        await page.locator(".row").first.wait_for()
+        await page.evaluate("window.away = true")
+        await page.keyboard.press("a")
+        board.take(msgspec.structs.replace(first, id="later", series="later"))
+        await page.wait_for_function("window.tones === 1")
+        assert [p for p in page.problems if "AudioContext" not in p] == []
+
+
+def word(serial, what, offset, **more):
+    return {"serial": serial, "what": what, "by": "ann", "at": "2026-07-01T10:00:00.000Z", "offset": offset, **more}
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_what_was_decided_and_said_stands_in_the_life_of_an_alert_fits_and_axe_finds_nothing(width, theme):
+    from playwright.async_api import expect
+
+    *records, over = life("a")
+    records = [
+        msgspec.structs.replace(r, sequence=n, evidence=msgspec.structs.replace(r.evidence, offset=10 * n))
+        for n, r in enumerate(records)
+    ]
+    taken = msgspec.structs.replace(records[-1], sequence=2, change="unacknowledged")
+    shown = [records[0], msgspec.structs.replace(records[-1], sequence=1, change="acknowledged"), taken]
+    marks = [
+        word(9, "comment on a: of another alert", 30, text="of another alert", alert="5f0c", undone=False),
+        word(8, "take back 6", 25),
+        word(7, "comment on a", None, text=LONG, alert=over.id, undone=False),
+        word(6, "acknowledge a", 12, undone=True),
+        word(5, "close a", 0),  # of an alert before
+    ]
+    lines = [{**m, "taken": {}} for m in marks]
+    answers = {
+        "rights": RIGHTS,
+        "alert": [msgspec.to_builtins(r) for r in shown],
+        "decisions": lines,
+        "points": {"points": []},
+        "marks": marks,
+        "decide": {"serial": 10, "at": {"0": 1}},
+    }
+    board = filled(taken)
+    board.say("look", json.dumps(LOOKED).encode())
+    async with answered(
+        board,
+        f"#/alerts?alert={over.id}",
+        answers=answers,
+        width=width,
+        height=844,
+        color_scheme=theme,
+        bypass_csp=True,
+    ) as page:
+        rows = page.locator(".life > li")
+        await expect(rows).to_have_count(6)
+        told = [line.split()[0] for line in await rows.all_inner_texts()]
+        assert told == ["anomaly", "6", "acknowledged", "8", "unacknowledged", "7"]
+        await expect(page.get_by_role("button", name="undo decision")).to_have_count(
+            1
+        )  # the comment alone is not taken back
+        await page.add_script_tag(path=AXE_FILE_PATH)
+
+        async def fits(name):
+            await page.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png")
+            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found["violations"]] == [], name
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+        await page.locator(".life").scroll_into_view_if_needed()
+        await fits("said")
+        await page.get_by_role("button", name="Comment…").click()
+        await page.get_by_role("textbox", name="comment").fill("the disk")
+        await page.get_by_label("who").fill("ann")
+        await fits("comment")
+        await page.get_by_role("dialog").get_by_role("button", name="Comment").click()
+        await page.get_by_role("button", name="Done").click()
+        await page.get_by_role("button", name="undo decision 7").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+        await page.get_by_role("button", name="Done").click()
+        assert [(t["do"], t.get("alert"), t.get("text"), t.get("serial")) for t in page.told] == [
+            ("comment", over.id, "the disk", None),
+            ("undo", None, None, 7),
+        ]
+        await page.evaluate("location.hash = '#/decisions?stream=taxi'")
+        await expect(page.get_by_role("button", name="undo…")).to_have_count(2)
+        await fits("decisions")
+        assert page.problems == []
 
 
 async def test_a_viewer_is_told_what_acting_needs():
