@@ -26,6 +26,7 @@ NAMED_MODULES = {
     "pipeline/cli.py": "for verb in COMMANDS",
     "detectors/compiling.py": "KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, WINDOWS",
     "detectors/__init__.py": "importlib.import_module(_HOME[name])",
+    "detectors/registry.py": 'module, kind = _HOME[name].split(".")',
     "pipeline/__init__.py": "importlib.import_module(_HOME[name])",
     "producers/__init__.py": "importlib.import_module(_HOME[name])",
 }
