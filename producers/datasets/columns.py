@@ -446,6 +446,13 @@ def is_identifier(cells: Cells, name: str) -> bool:
     return cells.different(name, most) > most
 
 
+def names_one(cells: Cells, name: str) -> bool:
+    """Whether a column that is called as what tells series apart holds one word everywhere, `up` too, which else is a switch."""
+    if not cells.is_text(name) or plain(name) not in names.SERIES or cells.different(name, 1) > 1:
+        return False
+    return switches(cells.present(name, 1)) is not None and cells.plain_numbers(name) is None
+
+
 def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str]) -> tuple[tuple[str, ...], float]:
     """The columns that together tell series apart, and the share of the rows whose time still comes again within a series.
 

@@ -30,6 +30,7 @@ _BOMS = (
 )
 # What files that are not Unicode are written in, mostly; charset-normalizer chooses among them.
 _LEGACY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "cp949", "big5", "gb18030"]
+_LATIN = ["cp1252", "cp1250", "cp1254"]
 _SEP_LINE = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blanks"}
 
@@ -100,7 +101,10 @@ def _legacy(data: bytes, first: int) -> str:
 
     near = b"\n".join(line for line in data[max(0, first - 2000) :][: 1 << 20].splitlines() if not line.isascii())
     near = near[: 1 << 16]
-    best = from_bytes(near, cp_isolation=_LEGACY).best()
+    alone = not re.search(rb"[\x80-\xff]{2}", near)  # signs of Asia and words of other alphabets stand side by side
+    whole = re.search(rb"[\xc0-\xff]{4}", near)  # a word of nothing but accents is none
+    among = _LATIN if alone else [n for n in _LEGACY if not (whole and n in _LATIN)]
+    best = from_bytes(near, cp_isolation=among).best()
     if best is None or near.decode("cp1252", "replace") == near.decode(best.encoding, "replace"):
         return "cp1252"
     return best.encoding

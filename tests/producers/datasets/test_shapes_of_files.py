@@ -269,6 +269,13 @@ SHAPES: dict[str, Shape] = {
     "utf-16": Shape(PLAIN.encode("utf-16"), said="utf-16"),
     "utf-16 without a mark": Shape(PLAIN.encode("utf-16-le")),
     "cp1252": Shape(PLAIN.replace("load", "Größe").encode("cp1252"), channels=("Größe",), said="cp1252"),
+    "a degree in cp1252": Shape(
+        PLAIN.replace("load", "load °C").encode("cp1252"), channels=("load °C",), said="cp1252"
+    ),
+    "accents in cp1250": Shape(
+        PLAIN.replace("load", "průtok řeky").encode("cp1250"), channels=("průtok řeky",), said="cp1250"
+    ),
+    "words in cp1251": Shape(PLAIN.replace("load", "Нагрузка").encode("cp1251"), channels=("Нагрузка",), said="cp1251"),
     "old Mac": Shape(PLAIN.replace("\n", "\r").encode()),
     "Windows": Shape(PLAIN.replace("\n", "\r\n").encode()),
     # times
@@ -871,3 +878,16 @@ def test_a_correction_that_is_none_is_answered_with_what_there_is(texts: list[st
     assert Corrections.parse(
         ["decimal=,", "missing=-999", "missing=x", "header=no", "delimiter=tab", "bad-rows=drop"]
     ) == Corrections(",", "\t", header=False, missing=("-999", "x"), drop_bad_rows=True)
+
+
+def test_a_metric_called_up_is_a_name_and_no_switch(tmp_path: Path) -> None:
+    file = tmp_path / "up.csv"
+    lines = (f"up,h{k},{1_700_000_000 + 60 * i},{i % 7 + k}\n" for i in range(60) for k in range(2))
+    file.write_text("__name__,instance,timestamp,value\n" + "".join(lines))
+    data = open_file(file)
+    assert data.channels == ("value",)
+    assert list(data.all_series) == ["h0", "h1"]
+    file.write_text(
+        "timestamp,signal\n" + "".join(f"{1_700_000_000 + 60 * i},{'on' if i % 5 else 'off'}\n" for i in range(60))
+    )
+    assert open_file(file).channels == ("signal",)
