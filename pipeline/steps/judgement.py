@@ -185,6 +185,7 @@ class Judgements:
                 placed=self._calendar.placed(local),
             )
             self._write(judged, at, said)
+            self._above_floor(judged)
         return judged
 
     def ranked(
@@ -254,6 +255,13 @@ class Judgements:
         judged.expected[at] = said.expected
         judged.margin[at] = said.band
         judged.shares[at] = said.shares
+
+    @staticmethod
+    def _above_floor(judged: Judged) -> None:
+        """Nothing below zero is expected of what was never negative; the band's upper edge stays where it is."""
+        upper = judged.expected + judged.margin
+        np.maximum(judged.expected, judged.floor, out=judged.expected)
+        np.maximum(upper - judged.expected, 0.0, out=judged.margin, where=judged.expected <= judged.floor)
 
 
 def _unbegun(state: PartitionState, row: int) -> bool:

@@ -177,6 +177,17 @@ def test_what_was_never_negative_has_no_band_below_zero(model: Model) -> None:
     assert min(r.band.lower[0] for r in said if not hasattr(r, "sequence") and r.live) < 0.0
 
 
+def test_nothing_below_zero_is_expected_of_what_was_never_negative(model: Model) -> None:
+    falling = np.maximum(np.linspace(5.0, -3.0, 400), 0.0) + 0.02 * np.random.default_rng(3).random(400)
+    rows = [(T0 + STEP * i, "small", float(v)) for i, v in enumerate(falling)]
+    _, said = run(model, rows)
+    _, below = run(model, [(T0 - STEP, "small", -0.01), *rows])
+    told, free = ([r for r in records if not hasattr(r, "sequence") and r.live] for records in (said, below))
+    assert min(r.expected[0] for r in free) < 0.0
+    assert min(r.expected[0] for r in told) == 0.0
+    assert all(0.0 <= r.band.lower[0] <= r.expected[0] <= r.band.upper[0] for r in told)
+
+
 def test_the_first_news_of_a_stream_that_has_not_seen_the_history_may_alarm(model: Model) -> None:
     first, *more = rows_of("a", LEARNT, LEARNT + 20)
     _, said = run(model, [(first[0], "a", first[2] + 5.0), *more])
