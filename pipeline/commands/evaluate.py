@@ -47,14 +47,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def evaluate(
         out: Annotated[Path, typer.Option("--out", help="Folder for tables, pictures and scores.")],
-        data: Annotated[
+        source: Annotated[
             str,
-            typer.Option(
-                "--data",
+            typer.Argument(
+                metavar="[DATA]",
                 help="A labelled data set: nab, taxi, kdd, kdd-corrected, kdd-all, kdd-all-corrected, creditcard, ctg, mnist, odds-NAME, or a made-up "
-                "twin such as synthetic-nab; a file with a column of labels; kafka:TOPIC with --labels.",
+                "twin such as synthetic-nab; a file with a column of labels; kafka:TOPIC with --labels. Default: nab.",
             ),
-        ] = "nab",
+        ] = "",
+        data: Annotated[str, typer.Option("--data", help="The same, as `tidewatch train` is told it.")] = "",
         detector: Annotated[
             list[str] | None,
             typer.Option(
@@ -98,12 +99,15 @@ def register(app: typer.Typer) -> None:
 
         from pipeline.commands.train import known_detectors
 
+        if source and data and source != data:
+            msg = f"evaluate looks at one set of data: {source}, or --data {data}"
+            raise SettingsError(msg)
         layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
         calendar = calendar_of(layout, country)
         for name in detector or ():
             known_detectors(name)
         console = Console(width=max(Console().width, WIDE))
-        whole = labelled_data(data, layout, console, labels, channels=channels, config=config)
+        whole = labelled_data(source or data or "nab", layout, console, labels, channels=channels, config=config)
         labelled = whole.select(*(series or ()))
         try:
             out.mkdir(parents=True, exist_ok=True)

@@ -37,9 +37,7 @@ def test_score_says_what_it_took_for_what_and_scores_it(tmp_path: Path) -> None:
 
 def test_evaluate_judges_by_the_labels_of_the_file(tmp_path: Path) -> None:
     file, out = german(tmp_path / "load.csv"), tmp_path / "out"
-    done = CliRunner().invoke(
-        create_cli(), ["evaluate", "--data", str(file), "--out", str(out), "--detector", "zscore"]
-    )
+    done = CliRunner().invoke(create_cli(), ["evaluate", str(file), "--out", str(out), "--detector", "zscore"])
     assert done.exit_code == 0, done.output
     total = pd.read_csv(out / "series.csv").iloc[-1]
     assert (total["windows"], total["found"]) == (1, 1)

@@ -119,6 +119,8 @@ def test_the_version_is_told(tidewatch) -> None:
         ("demo --workers 0", "--workers"),
         ("detectors lstn", "did you mean lstm?"),
         ("evaluate --out o --data taxy", "did you mean taxi?"),
+        ("evaluate taxy --out o", "did you mean taxi?"),
+        ("evaluate taxi --out o --data nab", "one set of data: taxi, or --data nab"),
         ("evaluate --out empty --data synthetic-taxi", "empty"),
         ("evaluate --out o --data synthetic-taxi --detector lstn", "did you mean lstm?"),
         ("replay taxy", "did you mean taxi?"),
