@@ -236,8 +236,9 @@ def picture(f4, learnt, w, h, m, C):
 def rare(f8, w, h, C, young, budget):
     """By how much the rarest term that speaks is beyond its level; of all terms in `w`."""
     known, rows_a_day = A if C > 1 else ALONE, f8[h + field.RPD]
-    if budget != w[W_BUDGET]:
-        w[W_BUDGET] = budget
+    if young or budget != w[W_BUDGET]:
+        w[W_BUDGET] = -1.0 if young else budget
+        known = 1 if young else known  # nobody else has a share of the budget
         for a in range(A):
             w[W_LEVELS + a] = math.log10(max(budget, 200.0) * known / cluster(a, 48.0)) - SLACK
     w[W_LEVELS + 3] = math.log10(max(budget, 200.0) * known / cluster(3, rows_a_day)) - SLACK
