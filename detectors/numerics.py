@@ -4,7 +4,7 @@ MKL multiplies the matrices of torch on x86. It chooses its kernels by the CPU, 
 matrix does not begin on a cache line (seen on AMD's family 26: a layer of 8 outputs). Its strict mode (`MKL_CBWR`, "conditional
 numerical reproducibility") makes the order of sums independent of where a matrix lies and of how many threads there are, at no
 cost in time. MKL reads it once, so it is set before torch is loaded: by `import detectors`, which `import pipeline` does too.
-What a user has set stays.
+Where MKL does not offer the branch that is asked for (AMD's family 25) it chooses one itself, and is strict all the same. What a user has set stays.
 
 The judgement (`detectors.judgement`) is compiled without anything that would change the order of its sums; its logarithms are those of the
 system's C library. What else is compiled (`detectors.kernels`) calls numpy's.
