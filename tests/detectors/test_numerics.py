@@ -14,7 +14,8 @@ from detectors import numerics
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("detectors", "pipeline", "producers", "benchmarks", "tests", "examples", "deploy")
-STRICT, BRANCH = 1 << 16, {"AVX2": 10, "AVX512": 12}
+AUTO, STRICT, BRANCH = 2, 1 << 16, {"AVX2": 10, "AVX512": 12}
+"""Where MKL has not the branch that is asked for (seen on AMD family 25) it takes one that it chooses itself, and is strict all the same."""
 IN_FORCE = """
 import ctypes, torch
 from pathlib import Path
