@@ -8,7 +8,7 @@ series' name. Scaling per series, calibration, thresholds and alerts happen arou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -99,7 +99,7 @@ class Detector(ABC):
 
     Scoring is a function: it changes nothing, and equal windows get bit-equal scores whatever stands beside them in the
     batch and wherever they lie in memory. `score` sees to that by running forward passes in tiles of one fixed shape, the last
-    one padded by repeating its last window (free batch sizes change the last bits of up to 38 % of scores). A tile is copied into a
+    one padded by repeating its last window, and of a larger one where that is shown to give the same bits (free batch sizes change the last bits of up to 38 % of scores). A tile is copied into a
     buffer that begins on a cache line: some kernels sum in another order where it does not (`detectors.memory`).
     """
 
@@ -112,6 +112,8 @@ class Detector(ABC):
     """Raised when the meaning of the scores changes; part of every alert's id."""
     tile: int = 256
     """Windows per forward pass on the CPU: small enough that a batch of one is quick, large enough to be fast."""
+    large_tile: ClassVar[int] = 0
+    """Windows per forward pass on the CPU where a batch has as many, a multiple of `tile`; taken only where this machine gives the same bits. 0: none."""
     cuda_tile: ClassVar[int] = 256
     """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
@@ -134,6 +136,7 @@ class Detector(ABC):
         self.config = config if config is not None else self.Config()
         self.fitted = False
         self.device = "cpu"
+        self._equal_bits: bool | None = None  # in tiles of both sizes; found when the first large one could be taken
         self.checkpoint: Mapping[str, NDArray[Any]] | None = None
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
         training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose
@@ -187,7 +190,7 @@ class Detector(ABC):
             msg = f"{self.name} is supervised and holds back a tenth of its windows itself: give no validation"
             raise DetectorError(msg)
         report = self._fit(x, y, None if validation is None else self._checked(validation, finite=True), on_progress)
-        self.fitted = True
+        self.fitted, self._equal_bits = True, None
         return report
 
     def score(self, x: FloatArray) -> Scores:
@@ -213,9 +216,7 @@ class Detector(ABC):
         expected: NDArray[np.float32] | None = None
         contributions: NDArray[np.float32] | None = None
         x, broken = _tamed(x)
-        tile = aligned((self.tile, *x.shape[1:]), np.float32)  # of this call: several threads may score
-        for start in range(0, B, self.tile):
-            n = min(self.tile, B - start)
+        for start, n, tile in self._tiles(x):
             tile[:n] = x[start : start + n]
             tile[n:] = tile[n - 1]
             scores = self._score(tile)
@@ -230,6 +231,35 @@ class Detector(ABC):
                 contributions[start : start + n] = scores.contributions[:n]
         raw[broken] = np.nan
         return Scores(raw, expected, contributions)
+
+    def _tiles(self, x: NDArray[np.float32]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Where each tile begins in windows (B, T, C + F), how many of them it takes, and its buffer, which is used again."""
+        large = self.large_tile if len(x) >= self.large_tile and self._large_is_exact() else 0
+        start = 0
+        for size, stop in ((large, len(x) // large * large if large else 0), (self.tile, len(x))):
+            if start < stop:
+                tile = aligned((size, *x.shape[1:]), np.float32)  # of this call: several threads may score
+            while start < stop:
+                yield start, min(size, stop - start), tile
+                start += size
+
+    def _large_is_exact(self) -> bool:
+        """Whether large tiles give the bits of small ones: kernels are chosen by shapes, never by values, so noise tells."""
+        if not self.large_tile or self.device != "cpu":
+            return False
+        if self._equal_bits is None:
+            noise = aligned((self.large_tile, self.config.window, self.width), np.float32)
+            noise[:] = np.random.default_rng(0).normal(size=noise.shape)
+            small = aligned((self.tile, *noise.shape[1:]), np.float32)
+            whole, equal = self._score(noise), True
+            for start in range(0, self.large_tile, self.tile):
+                small[:] = noise[start : start + self.tile]
+                part = self._score(small)
+                for name in ("raw", "expected", "contributions"):
+                    one, other = getattr(whole, name), getattr(part, name)
+                    equal &= one is None or one[start : start + self.tile].tobytes() == other.tobytes()
+            self._equal_bits = equal
+        return self._equal_bits
 
     @abstractmethod
     def _fit(
@@ -261,7 +291,7 @@ class Detector(ABC):
     def adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what another of the same settings learnt, and be fitted."""
         self._load_arrays(arrays)
-        self.fitted = True
+        self.fitted, self._equal_bits = True, None
 
     def _checked(self, x: FloatArray, *, finite: bool) -> NDArray[np.float32]:
         T, W = self.config.window, self.width
