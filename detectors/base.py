@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.memory import aligned
+from detectors.numerics import threads_now
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -136,7 +137,9 @@ class Detector(ABC):
         self.config = config if config is not None else self.Config()
         self.fitted = False
         self.device = "cpu"
-        self._equal_bits: bool | None = None  # in tiles of both sizes; found when the first large one could be taken
+        self._equal_bits: dict[
+            int, bool
+        ] = {}  # in tiles of both sizes, by torch's threads; found when the first large one could be taken
         self.checkpoint: Mapping[str, NDArray[Any]] | None = None
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
         training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose
@@ -190,7 +193,7 @@ class Detector(ABC):
             msg = f"{self.name} is supervised and holds back a tenth of its windows itself: give no validation"
             raise DetectorError(msg)
         report = self._fit(x, y, None if validation is None else self._checked(validation, finite=True), on_progress)
-        self.fitted, self._equal_bits = True, None
+        self.fitted, self._equal_bits = True, {}
         return report
 
     def score(self, x: FloatArray) -> Scores:
@@ -247,7 +250,7 @@ class Detector(ABC):
         """Whether large tiles give the bits of small ones: kernels are chosen by shapes, never by values, so noise tells."""
         if not self.large_tile or self.device != "cpu":
             return False
-        if self._equal_bits is None:
+        if (threads := threads_now()) not in self._equal_bits:
             noise = aligned((self.large_tile, self.config.window, self.width), np.float32)
             noise[:] = np.random.default_rng(0).normal(size=noise.shape)
             small = aligned((self.tile, *noise.shape[1:]), np.float32)
@@ -258,8 +261,8 @@ class Detector(ABC):
                 for name in ("raw", "expected", "contributions"):
                     one, other = getattr(whole, name), getattr(part, name)
                     equal &= one is None or one[start : start + self.tile].tobytes() == other.tobytes()
-            self._equal_bits = equal
-        return self._equal_bits
+            self._equal_bits[threads] = equal
+        return self._equal_bits[threads]
 
     @abstractmethod
     def _fit(
@@ -291,7 +294,7 @@ class Detector(ABC):
     def adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what another of the same settings learnt, and be fitted."""
         self._load_arrays(arrays)
-        self.fitted, self._equal_bits = True, None
+        self.fitted, self._equal_bits = True, {}
 
     def _checked(self, x: FloatArray, *, finite: bool) -> NDArray[np.float32]:
         T, W = self.config.window, self.width

@@ -87,6 +87,12 @@ def describe(device: str) -> str:
     )
 
 
+def threads_now() -> int:
+    """Threads that torch reckons with; 1 where nothing has loaded it."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
+
+
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """Let torch use so many threads inside the block; where nothing has loaded it, nothing in the block needs it."""
