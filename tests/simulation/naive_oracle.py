@@ -166,7 +166,10 @@ def _record(
     observations, rejected = stream.decoder.decode(one)
     published: list[Message] = []
     others: list[Message] = []
-    for step, settled in core.process(observations):
+    for part in core.parts(core.unseen(observations)):
+        step, settled = core.settled_now(
+            core.push(part)
+        )  # said before the next part, which may forget a series of this one
         core.hear_delays(step, one)
         rejected += [Rejected(0, reason, detail) for _, reason, detail in step.rejected + settled.unscorable]
         published += [a.message(settings.alert_topic) for a in settled.alerts]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import msgspec
 
+from pipeline.alerts.records import Alert
 from pipeline.errors import ModelError, SettingsError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
@@ -24,6 +25,7 @@ from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, finder, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
 from pipeline.partition.deciding.carrying import (
+    Effect,
     applied,
     check_model,
     differing,
@@ -133,6 +135,7 @@ class Replay:
     streams: Streams
     ahead: list[Line]
     in_force: InForce
+    _said: list[Alert] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -196,6 +199,11 @@ class Replay:
         for part in self.core.parts(self.core.unseen(observations)):
             yield self.settled(part)
 
+    def said(self) -> list[Alert]:
+        """What alerts had to say where decisions and ticks took effect, since this was asked last: before what is processed next."""
+        said, self._said = self._said, []
+        return said
+
     def settled(self, part: Observations) -> tuple[Step, Settled]:
         """Process one part of what goes on (`PartitionCore.parts`)."""
         step = self.core.push(part)
@@ -214,13 +222,16 @@ class Replay:
     def _look(self, offset: int) -> int | None:
         """Look at the shadow, where there is one and it is time to; when it is time again."""
         if (effect := looked(self.core, self.in_force, offset, self.streams)) is not None:
-            self.core, self.in_force = effect.core, effect.in_force
+            self._take(effect)
         return None if self.core.shadow is None else self.core.shadow.next_look(self.core.state)
 
     def _decide(self, position: int) -> None:
         while due := come_due(self.ahead, self.in_force, position):
-            effect = applied(self.core, self.in_force, due, self.streams)
-            self.core, self.in_force = effect.core, effect.in_force
+            self._take(applied(self.core, self.in_force, due, self.streams))
+
+    def _take(self, effect: Effect) -> None:
+        self.core, self.in_force = effect.core, effect.in_force
+        self._said += effect.alerts
 
 
 async def partitions_with(settings: Settings, stream: str, series: str) -> list[int]:

@@ -180,9 +180,10 @@ def _compared(
             total += len(batch)
             for replay, found in zip(replays, (before, after), strict=True):
                 for step, settled in replay.take(batch):
-                    found.extend(settled.alerts)
+                    found.extend([*replay.said(), *settled.alerts])
                     if len(step.observations):
                         until = max(until, int(step.observations.timestamps.max()))
+                found.extend(replay.said())
             known = known or replays[0].core.watermark
             if total % _SAID_EVERY < len(batch):
                 say(f"replayed {total:,} records twice")
