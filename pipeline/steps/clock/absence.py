@@ -89,9 +89,9 @@ class Patience:
         return np.where(after == AUTO, usually, np.where(clocks["vote"] > 0, after, NEVER))
 
     @staticmethod
-    def least(clocks: NDArray[np.void], after: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A lower bound of the limits while the usual steps stay as they are."""
-        return np.where(after == AUTO, np.where(clocks["usual"] > 0, STEPS * clocks["usual"], NEVER), after)
+    def least(usual: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A lower bound of the limits while the usual steps are these, or longer."""
+        return np.where(after == AUTO, np.where(usual > 0, STEPS * usual, NEVER), after)
 
 
 class Happened(NamedTuple):
@@ -129,6 +129,19 @@ class Course:
     def happened(self, border: int, what: int, row: int, due: int) -> Happened:
         """At a border."""
         return Happened(int(self.count[border]), what, row, due)
+
+
+def _shortest(
+    usual: NDArray[np.int64], learnt: Sequence[tuple[int, int, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The shortest of the usual steps (S,) that each series has or learns here, 0 where it has none; and whose is taken from it, of which no bound holds."""
+    shortest, lost = usual.copy(), np.zeros(len(usual), np.bool_)
+    for _, c, step in learnt:
+        if step <= 0:
+            lost[c] = True
+        elif shortest[c] == 0 or step < shortest[c]:
+            shortest[c] = step
+    return shortest, lost
 
 
 class Absence:
@@ -170,13 +183,13 @@ class Absence:
         if not len(column):
             return self._unsettled(known, waiting, K)
         after = self._patience.after(columns)
-        n, least = len(column), self._patience.least(known, after)
+        # With the shortest step that each has meanwhile: who is never silent for longer than that is not, whichever of them counts when.
+        shortest, odd = _shortest(known["usual"], learnt)
+        n, least = len(column), self._patience.least(shortest, after)
         first, last = np.zeros((2, len(known)), np.intp)
         first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(1, n + 1)
         heard = np.flatnonzero(last)
         first, last = first[heard], last[heard] - 1
-        odd = np.zeros(len(known), np.bool_)
-        odd[[c for _, c, _ in learnt]] = True
         began = np.maximum(known["quiet_at"][heard], course.begun)
         silent = np.minimum(E[block[first]] - began, P[block[first]] - known["quiet_by"][heard])
         odd[heard] |= (silent > least[heard]) | (known["absent"][heard] != EXPECTED)
@@ -185,7 +198,7 @@ class Absence:
         ):  # else nobody can be away between two of these
             odd |= self._away_among(column, block, least, course)
         if (after == AUTO).any() and steps.max() > least.min():
-            usual = known["usual"][column]
+            usual = shortest[column]
             odd[column[(after[column] == AUTO) & (usual > 0) & (steps > STEPS * usual)]] = True
 
         since = np.zeros(len(known), np.int64)
@@ -193,6 +206,9 @@ class Absence:
             which = np.flatnonzero(vouched)[::-1]
             since[column[which]] = times[which]
         happened: list[Happened] = []
+        for _, c, step in learnt:
+            if not odd[c]:
+                known["usual"][c] = step
         if odd.any():
             changes = {(i, c): usual for i, c, usual in learnt}
             order = np.argsort(column, kind="stable")
@@ -212,7 +228,7 @@ class Absence:
         waiting[heard] = False
         bounds = self._state.bounds
         if "absence" in bounds:  # of those heard of here, some with another usual step by now, none is due earlier
-            least = self._patience.least(known, after)
+            least = self._patience.least(known["usual"], after)
             bounds["absence"] = min(bounds["absence"], int(E[min(1, K)]) + int(least[heard].min()))
         return happened + self._unsettled(known, waiting, K)
 
