@@ -133,7 +133,7 @@ def contend(name: str, args: argparse.Namespace, where: dict[str, Any], records:
         "--out-topic", "bench.out", "--model", str(where["model"]), "--records", str(records), "--ends", json.dumps(where["ends"]),
         "--limit", str(where["limit"]),
     ]  # fmt: skip
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
     if name == "tidewatch":
         group = f"bench-{time.time_ns()}"
         config = settings_file(where["folder"], where["brokers"], where["redis"], where["topic"], where["model"], group)
@@ -156,7 +156,7 @@ def latency(args: argparse.Namespace, where: dict[str, Any]) -> dict[str, float]
         future.result(30)
     config = settings_file(where["folder"], where["brokers"], where["redis"], topic, where["model"], group)
     env = os.environ | {"OMP_NUM_THREADS": "1", "TIDEWATCH_CONFIG": str(config)}
-    worker = subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=env, cwd=HERE.parent)
+    worker = subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=env, cwd=HERE.parents[1])
     produced: dict[tuple[str, int], float] = {}
     delays: list[float] = []
     stop = threading.Event()
