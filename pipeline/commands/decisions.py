@@ -13,7 +13,7 @@ from pipeline.commands.options.stream import ConfigFile, StreamName
 
 if TYPE_CHECKING:
     from pipeline.operations.desk import Desk, Line
-    from pipeline.partition.deciding.decisions import What
+    from pipeline.partition.deciding.what import What
 
 For = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long from now on, as 30m, 2h, 7d.")]
 _PIPE_WIDTH = 200
@@ -68,7 +68,7 @@ def ack(
     config: ConfigFile = None,
 ) -> None:
     """Say that you look after the firing alerts of a series: their records carry it from then on."""
-    from pipeline.partition.deciding.decisions import Acknowledge
+    from pipeline.partition.deciding.what import Acknowledge
 
     _decide(stream, Acknowledge(series, why), wait=wait, timeout=timeout, config=config)
 
@@ -86,7 +86,7 @@ def snooze(
     import time
     from glob import escape
 
-    from pipeline.partition.deciding.decisions import Silence
+    from pipeline.partition.deciding.what import Silence
 
     until = int(time.time() * 1000) + _milliseconds(duration)
     _decide(stream, Silence(escape(series), until, why), wait=wait, timeout=timeout, config=config)
@@ -166,7 +166,7 @@ def lift(
     config: ConfigFile = None,
 ) -> None:
     """End a silence before its time."""
-    from pipeline.partition.deciding.decisions import Lift
+    from pipeline.partition.deciding.what import Lift
 
     _decide(stream, Lift(serial), wait=wait, timeout=timeout, config=config)
 
@@ -180,7 +180,7 @@ def close(
     config: ConfigFile = None,
 ) -> None:
     """End the open alerts of a series, one whose source is gone for example; what comes next may begin another."""
-    from pipeline.partition.deciding.decisions import Close
+    from pipeline.partition.deciding.what import Close
 
     _decide(stream, Close(series, why), wait=wait, timeout=timeout, config=config)
 
@@ -194,7 +194,7 @@ def forget(
     config: ConfigFile = None,
 ) -> None:
     """Forget series: their alerts end, and what was learnt of them goes. One that comes again is a new one, in probation."""
-    from pipeline.partition.deciding.decisions import Forget
+    from pipeline.partition.deciding.what import Forget
 
     _decide(stream, Forget(series, why), wait=wait, timeout=timeout, config=config)
 

@@ -13,7 +13,7 @@ from pipeline.commands.options.stream import ConfigFile, StreamName
 if TYPE_CHECKING:
     from pipeline.alerts.selecting.feedback import Feedback
     from pipeline.operations.desk import Desk
-    from pipeline.partition.deciding.decisions import What
+    from pipeline.partition.deciding.what import What
     from pipeline.settings import Settings
 
 

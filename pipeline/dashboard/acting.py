@@ -24,7 +24,7 @@ from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
 from pipeline.operations.desk import MAX_COMMENT, at_desk, comment_on, silence_asked
 from pipeline.operations.looking_back.evidence import of_alert
-from pipeline.partition.deciding.decisions import Acknowledge, Close, Comment, Decision, Forget, Lift, Undo, What
+from pipeline.partition.deciding.what import Acknowledge, Close, Comment, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
 
 MAX_MINUTES = 366 * 24 * 60

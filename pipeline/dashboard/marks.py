@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import Silenced
 from pipeline.operations.desk import Line, at_desk
-from pipeline.partition.deciding.decisions import Acknowledge, Comment, Lift, Silence, Undo, What
+from pipeline.partition.deciding.what import Acknowledge, Comment, Lift, Silence, Undo, What
 from pipeline.settings import Settings
 
 MOST = 500

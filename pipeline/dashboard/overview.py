@@ -26,7 +26,8 @@ from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.offsets import Bounds, Offsets
 from pipeline.operations.desk import when_silent
-from pipeline.partition.deciding.decisions import Decision, Lift, Silence, decode_decision
+from pipeline.partition.deciding.decisions import decode_decision
+from pipeline.partition.deciding.what import Decision, Lift, Silence
 from pipeline.partition.stores.presence import ReplayWord
 from pipeline.partition.stores.redis import Progress, RedisStore
 from pipeline.settings import Settings, StreamSettings

@@ -33,7 +33,7 @@ from pipeline.dashboard.whatif import Trials
 from pipeline.errors import SettingsError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
 from pipeline.operations.listening import connection, listening
-from pipeline.partition.deciding.decisions import Comment
+from pipeline.partition.deciding.what import Comment
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import Settings
 

@@ -26,17 +26,9 @@ from detectors.model import Model
 from pipeline.errors import BrokerError, SettingsError, StoreError, TidewatchError
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.partition.deciding.carrying import differing, shape_of
-from pipeline.partition.deciding.decisions import (
-    Decision,
-    Entry,
-    Line,
-    SettingsOf,
-    Taken,
-    Tick,
-    decode_entry,
-    valid,
-)
+from pipeline.partition.deciding.decisions import Entry, Line, Taken, Tick, decode_entry, valid
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Decision, SettingsOf
 from pipeline.partition.outbox import Publisher
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stream import Stream, load_model

@@ -28,8 +28,9 @@ from pipeline.operations.deciding import (
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.deciding.decisions import (
-    IN_FORCE,
+from pipeline.partition.deciding.decisions import IN_FORCE, Taken, unpacked
+from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import (
     Acknowledge,
     Comment,
     Decision,
@@ -37,12 +38,9 @@ from pipeline.partition.deciding.decisions import (
     Partitions,
     SettingsOf,
     Silence,
-    Taken,
     Undo,
     What,
-    unpacked,
 )
-from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.stores.base import Register
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import create_stream, load_model

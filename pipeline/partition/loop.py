@@ -39,8 +39,9 @@ from pipeline.partition.deciding.carrying import (
     last_settings,
     looked,
 )
-from pipeline.partition.deciding.decisions import Decision, Decisions, Forget, InForce, Line, Tick
+from pipeline.partition.deciding.decisions import Decisions, InForce, Line, Tick
 from pipeline.partition.deciding.growth import OUTDATED_CONTROL, Grown
+from pipeline.partition.deciding.what import Decision, Forget
 from pipeline.partition.home import Homes
 from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher

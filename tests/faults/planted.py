@@ -29,7 +29,8 @@ from pipeline.cli import main
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.operations.health import Health
 from pipeline.partition import stream, ticking
-from pipeline.partition.deciding.decisions import Decision, Decisions
+from pipeline.partition.deciding.decisions import Decisions
+from pipeline.partition.deciding.what import Decision
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stores import redis as stores

@@ -42,24 +42,18 @@ from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.deciding.decisions import (
     CLOCKS_APART,
     IN_FORCE,
-    Acknowledge,
-    Close,
-    Decision,
     Decisions,
     Entry,
-    Forget,
     InForce,
     Line,
     Mark,
-    Silence,
     Taken,
     Tick,
-    Undo,
-    What,
     decode_entry,
     unpacked,
 )
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Acknowledge, Close, Decision, Forget, Silence, Undo, What
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
 from pipeline.partition.stream import PartitionCore, Stream, create_stream

@@ -15,8 +15,9 @@ from simulation.scenarios import small_numbers
 from simulation.world import StoreClient
 
 from pipeline.partition.deciding.carrying import applied
-from pipeline.partition.deciding.decisions import Decision, Decisions, InForce, Line, Taken, Tick
+from pipeline.partition.deciding.decisions import Decisions, InForce, Line, Taken, Tick
 from pipeline.partition.deciding.growth import Grown
+from pipeline.partition.deciding.what import Decision
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity

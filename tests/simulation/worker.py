@@ -11,8 +11,9 @@ from simulation.world import REBALANCE_TIMEOUT, SESSION_TIMEOUT, Broker, Journal
 from pipeline.alerts.records import Alert
 from pipeline.errors import Dropped, StoreError
 from pipeline.partition.deciding.carrying import shape_of
-from pipeline.partition.deciding.decisions import Decision, Decisions, SettingsOf
+from pipeline.partition.deciding.decisions import Decisions
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Decision, SettingsOf
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Identity
 from pipeline.partition.stream import Stream

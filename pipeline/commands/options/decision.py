@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from pipeline.operations.desk import Desk
     from pipeline.operations.looking_back.trying import Trial
-    from pipeline.partition.deciding.decisions import What
+    from pipeline.partition.deciding.what import What
     from pipeline.settings import Settings
 
 Series = Annotated[str, typer.Argument(metavar="SERIES", help="Name of the series, or a pattern: *, ?, [a-z].")]

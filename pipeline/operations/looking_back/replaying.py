@@ -36,7 +36,8 @@ from pipeline.partition.deciding.carrying import (
     replaced,
     shape_of,
 )
-from pipeline.partition.deciding.decisions import InForce, Line, Partitions, SettingsOf, Taken, come_due
+from pipeline.partition.deciding.decisions import InForce, Line, Taken, come_due
+from pipeline.partition.deciding.what import Partitions, SettingsOf
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream, load_model

@@ -35,24 +35,19 @@ from pipeline.alerts.records import Acknowledged, Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState, ModelError, SettingsError
-from pipeline.partition.deciding.decisions import (
-    IN_FORCE,
+from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Line, Shadowed, Tick, unpacked
+from pipeline.partition.deciding.growth import Grown, Growth
+from pipeline.partition.deciding.what import (
     Acknowledge,
     Close,
     Decision,
     Forget,
-    InForce,
     Lift,
-    Line,
     Partitions,
     SettingsOf,
-    Shadowed,
     Silence,
-    Tick,
     Undo,
-    unpacked,
 )
-from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.partition.shadows.shadow import Shadow, dropped
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import PartitionCore, Settled, Stream

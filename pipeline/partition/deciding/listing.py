@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import structlog
 
-from pipeline.partition.deciding.decisions import Decision, Entry, Partitions, Taken, decode_decision
+from pipeline.partition.deciding.decisions import Entry, Taken, decode_decision
+from pipeline.partition.deciding.what import Decision, Partitions
 from pipeline.partition.stores.base import Register
 
 log = structlog.get_logger(__name__)

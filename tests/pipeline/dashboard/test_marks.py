@@ -4,7 +4,7 @@ from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.dashboard.marks import MOST, shown
 from pipeline.operations.desk import Line
-from pipeline.partition.deciding.decisions import Acknowledge, Comment, Decision, Lift, SettingsOf, Silence, Undo, What
+from pipeline.partition.deciding.what import Acknowledge, Comment, Decision, Lift, SettingsOf, Silence, Undo, What
 
 HOUR, DAY = 3_600_000, 86_400_000
 NAME = 'cpu{host="a"}'

@@ -15,7 +15,7 @@ from pipeline.dashboard.overview import QUIET, STUCK, Overview, StreamLook
 from pipeline.errors import BrokerError, StoreError, TidewatchError
 from pipeline.kafka.offsets import Bounds
 from pipeline.operations.desk import told
-from pipeline.partition.deciding.decisions import Acknowledge, Close, Comment, Decision, Forget, Lift, Silence
+from pipeline.partition.deciding.what import Acknowledge, Close, Comment, Decision, Forget, Lift, Silence
 from pipeline.partition.stores.presence import Presence, Replaying
 from pipeline.partition.stores.redis import Progress
 from pipeline.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import TidewatchError
 from pipeline.operations.desk import silence_asked, told
-from pipeline.partition.deciding.decisions import SettingsOf, Silence
+from pipeline.partition.deciding.what import SettingsOf, Silence
 
 NOW = 1_795_000_000_000
 HOUR = 3_600_000

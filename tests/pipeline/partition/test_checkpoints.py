@@ -16,8 +16,9 @@ from simulation.worker import IDENTITY
 
 from pipeline.errors import BrokerError, Dropped, ForeignState, StoreError
 from pipeline.partition import loop as loop_module
-from pipeline.partition.deciding.decisions import Acknowledge, Decision, Decisions, Entry, Forget, SettingsOf, Taken
+from pipeline.partition.deciding.decisions import Decisions, Entry, Taken
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Acknowledge, Decision, Forget, SettingsOf
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
 from pipeline.partition.stores.memory import MemoryStore

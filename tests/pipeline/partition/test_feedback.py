@@ -20,7 +20,8 @@ from pipeline.alerts.selecting.feedback import STEP as STEP_UP
 from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.evidence import of_alert
 from pipeline.partition.deciding.carrying import applied
-from pipeline.partition.deciding.decisions import Decision, InForce, Taken, Undo, What
+from pipeline.partition.deciding.decisions import InForce, Taken
+from pipeline.partition.deciding.what import Decision, Undo, What
 from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams, decided
 from pipeline.settings import StreamSettings, ThresholdSettings

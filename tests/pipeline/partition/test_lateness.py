@@ -20,7 +20,8 @@ from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import SettingsError
 from pipeline.offline.run import run as run_offline
 from pipeline.partition.deciding.carrying import applied
-from pipeline.partition.deciding.decisions import Decision, InForce, SettingsOf, Taken
+from pipeline.partition.deciding.decisions import InForce, Taken
+from pipeline.partition.deciding.what import Decision, SettingsOf
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.steps.batches import Observations
 from pipeline.steps.clock import waiting

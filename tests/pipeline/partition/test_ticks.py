@@ -17,20 +17,8 @@ from structlog.testing import capture_logs
 
 from pipeline.alerts.records import Alert, decode_alert, rfc3339
 from pipeline.errors import BrokerError, Dropped
-from pipeline.partition.deciding.decisions import (
-    Close,
-    Decision,
-    Decisions,
-    Entry,
-    Mark,
-    Reset,
-    SettingsOf,
-    Silence,
-    Taken,
-    Tick,
-    decode_entry,
-    valid,
-)
+from pipeline.partition.deciding.decisions import Decisions, Entry, Mark, Reset, Taken, Tick, decode_entry, valid
+from pipeline.partition.deciding.what import Close, Decision, SettingsOf, Silence
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.stream import Stream, create_stream

@@ -22,26 +22,28 @@ from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
 from pipeline.partition.deciding.carrying import applied, hold, in_force_after, shape_of
 from pipeline.partition.deciding.decisions import (
-    Acknowledge,
-    Close,
-    Comment,
-    Decision,
     Decisions,
     Entry,
-    Forget,
     InForce,
-    Lift,
     Mark,
     Reset,
-    SettingsOf,
-    Silence,
     Taken,
-    Undo,
-    What,
     decode_entry,
     together,
     unpacked,
     valid,
+)
+from pipeline.partition.deciding.what import (
+    Acknowledge,
+    Close,
+    Comment,
+    Decision,
+    Forget,
+    Lift,
+    SettingsOf,
+    Silence,
+    Undo,
+    What,
 )
 from pipeline.partition.stream import PartitionCore, Stream, create_stream
 from pipeline.partition.streams import Streams, content_id, decided

@@ -23,21 +23,10 @@ from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import BrokerError
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.partition.deciding.carrying import applied, in_force_of
-from pipeline.partition.deciding.decisions import (
-    IN_FORCE,
-    Decision,
-    Decisions,
-    Entry,
-    InForce,
-    Partitions,
-    SettingsOf,
-    Silence,
-    Taken,
-    unpacked,
-    valid,
-)
+from pipeline.partition.deciding.decisions import IN_FORCE, Decisions, Entry, InForce, Taken, unpacked, valid
 from pipeline.partition.deciding.growth import OUTDATED_CONTROL, Grown, Growth
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Decision, Partitions, SettingsOf, Silence
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stores.memory import MemoryStore

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.partition.deciding.decisions import Decision, Entry, Partitions, Silence, Taken
+from pipeline.partition.deciding.decisions import Entry, Taken
 from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Decision, Partitions, Silence
 from pipeline.partition.stores.memory import MemoryStore
 
 

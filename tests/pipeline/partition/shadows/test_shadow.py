@@ -23,7 +23,8 @@ from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.alerts.records import Alert
 from pipeline.partition.deciding.carrying import applied, hold, looked, shape_of
-from pipeline.partition.deciding.decisions import Decision, Forget, InForce, SettingsOf, Taken, What, unpacked
+from pipeline.partition.deciding.decisions import InForce, Taken, unpacked
+from pipeline.partition.deciding.what import Decision, Forget, SettingsOf, What
 from pipeline.partition.shadows import shadow
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stream import Stream, create_stream
