@@ -137,9 +137,8 @@ class Detector(ABC):
         self.config = config if config is not None else self.Config()
         self.fitted = False
         self.device = "cpu"
-        self._equal_bits: dict[
-            int, bool
-        ] = {}  # in tiles of both sizes, by torch's threads; found when the first large one could be taken
+        self._equal_bits: dict[int, bool] = {}
+        """Whether tiles of both sizes give the same, by torch's threads; found when the first large one could be taken."""
         self.checkpoint: Mapping[str, NDArray[Any]] | None = None
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
         training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose

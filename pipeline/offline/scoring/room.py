@@ -28,9 +28,8 @@ def column(shape: tuple[int, ...], dtype: DTypeLike, usual: Any) -> NDArray[Any]
         return np.full(shape, usual, dtype)
     try:
         with tempfile.TemporaryFile(prefix="tidewatch-") as file:
-            os.posix_fallocate(
-                file.fileno(), 0, size
-            )  # refused here, where writing to a full disk would end the process
+            # Refused here where there is no room: writing to a full disk would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
             room = mmap.mmap(file.fileno(), size)
     except OSError:
         return np.full(shape, usual, dtype)

@@ -20,7 +20,6 @@ from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.operations.state_admin import configured
-from pipeline.partition.stores.base import Checkpoint
 from pipeline.settings import Settings
 from pipeline.steps.batches import Scored
 
@@ -101,10 +100,10 @@ def strongest(place: Place, series: str, since: int, until: int, *, partition: i
     """
     place.require(partition)
     offset = _first(place, series, since, until, partition, newest)
-    began, replay = begun(place, partition, offset, partial(_replay, place, partition), newest=newest)
+    began, replay = begun(place, partition, offset, partial(Replay.of, place, partition, ()), newest=newest)
     best = None if offset < 0 else _best(place, replay, began, series, since, until, partition)
     if best is None and began.snapshot is not None:  # what is meant was not judged: it may be one before it
-        began, replay = begun(place, partition, -1, partial(_replay, place, partition), newest=newest)
+        began, replay = begun(place, partition, -1, partial(Replay.of, place, partition, ()), newest=newest)
         best = _best(place, replay, began, series, since, until, partition)
     if best is None:
         at = f"at {rfc3339(since)}" if since == until else f"from {rfc3339(since)} to {rfc3339(until)}"
@@ -121,10 +120,6 @@ def strongest(place: Place, series: str, since: int, until: int, *, partition: i
     level = scored.level if scored.moved is None else scored.level - scored.moved
     least = laxest_of_level(level) if scored.budget is None else laxest(scored.budget)
     return Strongest(found, strength, float(scored.score[b]), bool(strength >= least[b]), began)
-
-
-def _replay(place: Place, partition: int, stored: Checkpoint | None) -> Replay:
-    return Replay.of(place, partition, (), stored)
 
 
 def _first(place: Place, series: str, since: int, until: int, partition: int, newest: int) -> int:

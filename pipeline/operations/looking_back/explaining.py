@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from pipeline.alerts.row import FIRING
 from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
-from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stream import Settled, Step
 from pipeline.steps.batches import Observations
 
@@ -98,10 +98,7 @@ def explain(
     """
     place.require(partition)
     offset = _find(place, series, at, partition, newest)
-
-    def replay_from(stored: Checkpoint | None) -> Replay:
-        return Replay.of(place, partition, without, stored)
-
+    replay_from = partial(Replay.of, place, partition, without)
     beginning, replay = begun(place, partition, offset, replay_from, newest=newest, without=without)
     start = Start(beginning, _known(replay, series))
     meant: int | None = None
