@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from click.testing import Result
@@ -23,8 +23,10 @@ from typer.testing import CliRunner
 from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
+from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.cli import create_cli
 from pipeline.errors import TidewatchError
+from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 START, STEP = 1_700_000_000_000, 60_000
@@ -195,6 +197,15 @@ class OperatedStream:
 
     def alerts(self) -> list[dict[str, Any]]:
         return [json.loads(m.value() or b"") for m in self.messages(f"{self.name}.alerts")]
+
+
+class Watched(NamedTuple):
+    """A stream that a worker watches, in which an alert fires, and what looks at it."""
+
+    stream: OperatedStream
+    worker: subprocess.Popen[str]
+    settings: Settings
+    subscriber: AlertSubscriber
 
 
 def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

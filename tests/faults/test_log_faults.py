@@ -15,6 +15,7 @@ from faults.topics import create_again, moved_as_promised, until_firing
 from faults.world import ROOT, STREAM, Outcome, World, body
 from msgspec import structs
 
+from pipeline.kafka.transport.thread import FETCH_WAIT
 from pipeline.partition.deciding.decisions import unpacked
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -54,7 +55,9 @@ def test_expired_records_are_a_gap_of_stated_size(
         assert worker.stop() == 0
     else:
         worker.pause()
-        time.sleep(2)  # what it had asked for last is answered, with nothing: else the broker sends it what comes now
+        time.sleep(
+            20 * FETCH_WAIT
+        )  # what it asked for last is answered, with nothing: else the broker sends it what comes now
     world.feed(0.85)
     gone = world.ends()
     world.expire(gone)

@@ -28,7 +28,7 @@ from pipeline.kafka.transport.polling import Poller
 from pipeline.kafka.transport.positions import Positions
 from pipeline.settings import Settings
 
-_FETCH_WAIT = 0.05  # s; a fetch in flight holds up what was emptied meanwhile: aiokafka has one per broker
+FETCH_WAIT = 0.05  # s; a fetch in flight holds up what was emptied meanwhile: aiokafka has one per broker
 _HOLD_UP = 0.02  # s that records which wait for their turn may hold up the fetches of their broker's other partitions
 _SMALLEST_FETCH = 64 << 10
 _LARGEST_FETCH = 1 << 20
@@ -94,7 +94,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",  # what a producer took back was never observed
             max_partition_fetch_bytes=_LARGEST_FETCH,
             fetch_max_bytes=max(self.settings.worker.buffer_bytes // 2, _SMALLEST_FETCH),
-            fetch_max_wait_ms=int(_FETCH_WAIT * 1000),
+            fetch_max_wait_ms=int(FETCH_WAIT * 1000),
             request_timeout_ms=int(max(40.0, session) * 1000),
             session_timeout_ms=int(session * 1000),
             heartbeat_interval_ms=int(min(3.0, session / 4) * 1000),

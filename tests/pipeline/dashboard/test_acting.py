@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from browser import browser_page
-from operated_stream import START, STEP, OperatedStream, observations, write_model
+from operated_stream import START, STEP, Watched
 
 from pipeline.alerts.records import rfc3339
-from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.server import Tokens, serving
-from pipeline.embedded.servers import start_redis
-from pipeline.settings import load_settings
 
 SHOTS = Path(__file__).parents[3] / "out" / "page"
 
@@ -25,27 +20,12 @@ pytestmark = pytest.mark.kafka
 OPERATOR = "0perators-of-this-test"
 
 
-@pytest.fixture
-def stream(kafka: str, tmp_path: Path) -> Iterator[OperatedStream]:
-    with ExitStack() as running:
-        redis = running.enter_context(start_redis(tmp_path / "redis"))
-        made = OperatedStream(tmp_path, kafka, redis.url, write_model(tmp_path / "quiet.model"), running=running)
-        made.create_topic()
-        yield made
-
-
 async def test_a_person_sees_the_stream_and_its_series_acts_and_sees_what_came_of_it(
-    stream: OperatedStream, monkeypatch: pytest.MonkeyPatch
+    watched: Watched,
 ) -> None:
     from playwright.async_api import expect
 
-    worker = stream.start()
-    stream.send(*observations(0, 300, 299))
-    stream.wait(lambda: bool(stream.alerts()), worker)
-    for name, value in stream.environment.items():
-        monkeypatch.setenv(name, value)
-    settings = load_settings(None)
-    subscriber = AlertSubscriber(settings.kafka, f"{stream.name}.alerts", start="beginning")
+    stream, worker, settings, subscriber = watched
     async with (
         serving(subscriber, tokens=Tokens("", OPERATOR), settings=settings) as (address, _),
         browser_page(f"{address}?token={OPERATOR}", bypass_csp=True) as page,

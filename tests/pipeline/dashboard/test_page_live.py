@@ -6,32 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from browser import browser_page
-from operated_stream import ROOT, START, STEP, OperatedStream, observations, write_model
+from operated_stream import ROOT, START, STEP, OperatedStream, Watched
 
 from pipeline.alerts.records import rfc3339
-from pipeline.alerts.subscribe import AlertSubscriber
 from pipeline.dashboard.server import serving
-from pipeline.embedded.servers import start_redis
-from pipeline.settings import load_settings
 
 SHOTS = Path(__file__).parents[3] / "out" / "page"
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def stream(kafka: str, tmp_path: Path) -> Iterator[OperatedStream]:
-    with ExitStack() as running:
-        redis = running.enter_context(start_redis(tmp_path / "redis"))
-        made = OperatedStream(tmp_path, kafka, redis.url, write_model(tmp_path / "quiet.model"), running=running)
-        made.create_topic()
-        yield made
 
 
 def replay(stream: OperatedStream, rows: int) -> subprocess.Popen[bytes]:
@@ -50,17 +36,11 @@ def replay(stream: OperatedStream, rows: int) -> subprocess.Popen[bytes]:
 
 
 async def test_a_replay_is_seen_to_go_on_and_other_settings_are_tried_meanwhile(
-    stream: OperatedStream, monkeypatch: pytest.MonkeyPatch
+    watched: Watched,
 ) -> None:
     from playwright.async_api import expect
 
-    worker = stream.start()
-    stream.send(*observations(0, 300, 299))
-    stream.wait(lambda: bool(stream.alerts()), worker)
-    for name, value in stream.environment.items():
-        monkeypatch.setenv(name, value)
-    settings = load_settings(None)
-    subscriber = AlertSubscriber(settings.kafka, f"{stream.name}.alerts", start="beginning")
+    stream, _, settings, subscriber = watched
     async with serving(subscriber, settings=settings) as (address, _), browser_page(address, bypass_csp=True) as page:
         running = replay(stream, 6000)
         card = page.get_by_role("region", name=stream.name)

@@ -25,6 +25,8 @@ from producers.partitioning import home
 PROJECT = Path(__file__).parents[3]
 VERSION = "1.34.4"
 PLUGINS = "inputs.cpu,inputs.mem,outputs.kafka,outputs.file,serializers.influx,serializers.json"
+ENOUGH = 30
+"""Metrics that it is to write; each has some ten fields."""
 SETTINGS = """
 [agent]
   interval = "1s"
@@ -105,10 +107,13 @@ def test_what_a_telegraf_without_keys_writes_is_watched_whole(
     intake = subprocess.Popen([sys.executable, "-m", "pipeline", "intake"], cwd=tmp_path, env=environment)
     telegraf = subprocess.Popen([str(program), "--config", "telegraf.conf"], cwd=tmp_path)
     try:
-        time.sleep(10)
+        file, end = tmp_path / "written.json", time.monotonic() + 60
+        while not file.exists() or file.read_text().count("\n") < ENOUGH:
+            assert time.monotonic() < end, "Telegraf writes nothing"
+            time.sleep(0.5)
         telegraf.terminate()  # it writes out what it holds
         assert telegraf.wait(30) == 0
-        expected = written(tmp_path / "written.json")
+        expected = written(file)
         found = arrived(kafka, fed)
         end = time.monotonic() + 120
         while len(found) < len(expected) and time.monotonic() < end:
