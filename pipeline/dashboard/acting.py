@@ -136,7 +136,7 @@ async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:
     undone = {line.decision.what.feedback for line in lines if isinstance(line.decision.what, Undo)}
     return [
         {
-            "serial": line.decision.serial, "by": line.decision.by, "at": line.decision.at,
+            "serial": line.decision.serial, "kind": line.decision.kind, "by": line.decision.by, "at": line.decision.at,
             "what": line.words, **_about(line.decision, undone), "taken": {str(p): o for p, o in line.taken.items()},
         }
         for line in reversed(lines)

@@ -48,8 +48,8 @@ def shown(lines: Sequence[Line], series: str, partition: int, since: int, until:
         if not _speaks_of(meant, series):
             continue
         mark: dict[str, Any] = {
-            "serial": line.decision.serial, "what": line.words, "by": line.decision.by, "at": line.decision.at,
-            "offset": line.taken.get(partition),
+            "serial": line.decision.serial, "kind": line.decision.kind, "what": line.words, "by": line.decision.by,
+            "at": line.decision.at, "offset": line.taken.get(partition),
         }  # fmt: skip
         if isinstance(what, Silence):
             mark |= {"silent": _stretches(what.in_force(0), since, until), "lifted": lifted.get(line.decision.serial)}

@@ -177,14 +177,14 @@ function Life({ records, pinned, words, acted }) {
 
 const said = (m) => (m.text ? html`<q>${m.text}</q>` : m.what);
 
-// The word with which a decision begins that leads to a record.
-const LED = { acknowledged: "acknowledge", unacknowledged: "take back", closed: "close", forgotten: "forget", unsilenced: "lift" };
+// The kind of decision that leads to a record.
+const LED = { acknowledged: "acknowledge", unacknowledged: "undo", closed: "close", forgotten: "forget", unsilenced: "lift" };
 
 // In the order of the log: a decision stands before the first observation that knows of it, and before the record that it led to.
 function lived(records, words) {
   const waiting = words.toSorted((a, b) => (a.offset ?? Infinity) - (b.offset ?? Infinity) || a.serial - b.serial), out = [];
   records.forEach((record, i) => {
-    const led = LED[record.change] ? waiting.findIndex((m) => m.what.startsWith(LED[record.change])) : -1;
+    const led = LED[record.change] ? waiting.findIndex((m) => m.kind === LED[record.change]) : -1;
     const due = waiting.findIndex((m) => m.offset === null || m.offset > record.evidence.offset);
     for (const word of waiting.splice(0, Math.max(led + 1, due < 0 ? waiting.length : due))) out.push({ word });
     out.push({ record, before: i && record.sequence > records[i - 1].sequence + 1 ? record.sequence - records[i - 1].sequence - 1 : 0 });

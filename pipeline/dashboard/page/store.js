@@ -76,8 +76,9 @@ function drop(id) {
 const HERALDED = 500; // ms in which what fires is told of together
 const fired = [];
 
-// A firing alert that is new, for somebody who asked to be told.
+// A firing alert that is new, for somebody who had asked to be told.
 function herald(record) {
+  if (!preferences.notify && !preferences.sound) return;
   if (fired.push(record) === 1) setTimeout(() => { announce(fired.splice(0)); }, HERALDED);
 }
 

@@ -110,6 +110,11 @@ class Decision(msgspec.Struct, frozen=True):
     at: str
     serial: int = 0
 
+    @property
+    def kind(self) -> str:
+        """The word for what it is, as it stands in the list: acknowledge, silence, undo, ..."""
+        return str(self.what.__struct_config__.tag)
+
     def numbered(self, serial: int) -> Decision:
         """With the serial that the list gave it."""
         return msgspec.structs.replace(self, serial=serial)

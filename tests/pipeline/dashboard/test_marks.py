@@ -34,7 +34,7 @@ def test_decisions_that_speak_of_a_series_the_newest_first_with_the_offset_of_it
     assert [(m["serial"], m["offset"]) for m in found] == [(5, 50), (4, None), (2, 50), (1, 10)]
     assert (found[1]["of"], found[1]["undone"]) == ([5, 7], True)
     assert found[2]["by"] == "ann"
-    assert found[2]["what"] == "acknowledge cpu*"
+    assert (found[2]["kind"], found[2]["what"]) == ("acknowledge", "acknowledge cpu*")
 
 
 def test_what_can_be_taken_back_says_whether_it_was_and_a_comment_on_which_alert_it_is() -> None:
@@ -48,6 +48,7 @@ def test_what_can_be_taken_back_says_whether_it_was_and_a_comment_on_which_alert
     )
     found = {m["serial"]: m for m in shown(lines, NAME, 3, 0, DAY)}
     assert sorted(found) == [1, 2, 3, 5, 6]
+    assert [found[n]["kind"] for n in (1, 3, 5)] == ["acknowledge", "comment", "undo"]
     assert [found[n]["undone"] for n in (1, 2, 3)] == [True, False, True]
     assert [found[n].get("alert") for n in (1, 2, 3)] == [None, "5f0c", ""]
     assert found[2]["what"] == f"comment on alert 5f0c of {NAME}: the disk"

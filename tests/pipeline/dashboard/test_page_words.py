@@ -214,6 +214,7 @@ async def test_who_asked_for_it_hears_and_is_told_of_what_fires_in_one_word_wher
         await page.goto(f"{address}#/alerts")
         await page.locator(".row").first.wait_for()
         board.take(msgspec.structs.replace(first, id="unasked"))
+        await expect(page.locator(".row")).to_have_count(2)  # it came before anybody asked
         await page.get_by_label("preferences").click()
         await page.get_by_role("button", name="notify me").click()
         await expect(page.locator(".menu")).to_contain_text("lets no notifications of this address through")
@@ -247,8 +248,16 @@ async def test_who_asked_for_it_hears_and_is_told_of_what_fires_in_one_word_wher
         assert [p for p in page.problems if "AudioContext" not in p] == []
 
 
-def word(serial, what, offset, **more):
-    return {"serial": serial, "what": what, "by": "ann", "at": "2026-07-01T10:00:00.000Z", "offset": offset, **more}
+def word(serial, kind, what, offset, **more):
+    return {
+        "serial": serial,
+        "kind": kind,
+        "what": what,
+        "by": "ann",
+        "at": "2026-07-01T10:00:00.000Z",
+        "offset": offset,
+        **more,
+    }
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -264,11 +273,11 @@ async def test_what_was_decided_and_said_stands_in_the_life_of_an_alert_fits_and
     taken = msgspec.structs.replace(records[-1], sequence=2, change="unacknowledged")
     shown = [records[0], msgspec.structs.replace(records[-1], sequence=1, change="acknowledged"), taken]
     marks = [
-        word(9, "comment on a: of another alert", 30, text="of another alert", alert="5f0c", undone=False),
-        word(8, "take back 6", 25),
-        word(7, "comment on a", None, text=LONG, alert=over.id, undone=False),
-        word(6, "acknowledge a", 12, undone=True),
-        word(5, "close a", 0),  # of an alert before
+        word(9, "comment", "comment on a: of another alert", 30, text="of another alert", alert="5f0c", undone=False),
+        word(8, "undo", "take back 6", 25),
+        word(7, "comment", "comment on a", None, text=LONG, alert=over.id, undone=False),
+        word(6, "acknowledge", "acknowledge a", 12, undone=True),
+        word(5, "close", "close a", 0),  # of an alert before
     ]
     lines = [{**m, "taken": {}} for m in marks]
     answers = {
@@ -294,9 +303,8 @@ async def test_what_was_decided_and_said_stands_in_the_life_of_an_alert_fits_and
         await expect(rows).to_have_count(6)
         told = [line.split()[0] for line in await rows.all_inner_texts()]
         assert told == ["anomaly", "6", "acknowledged", "8", "unacknowledged", "7"]
-        await expect(page.get_by_role("button", name="undo decision")).to_have_count(
-            1
-        )  # the comment alone is not taken back
+        undo = page.get_by_role("button", name="undo decision")
+        await expect(undo).to_have_count(1)  # the comment alone is not taken back
         await page.add_script_tag(path=AXE_FILE_PATH)
 
         async def fits(name):
