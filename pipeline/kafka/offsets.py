@@ -136,9 +136,23 @@ class Offsets:
         kept = [tp for tp in held if (tp.topic, tp.partition) not in gone]
         if len(kept) == len(held):
             return
-        self._delete(doing, group)
+        self.delete_group(group)
         if kept:
             self._move(doing, group, kept)
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group; one that does not exist is content. Raises BrokerError where it has members."""
+        doing = f"delete group {group}"
+        try:
+            _once_it_settled(
+                self._timeout,
+                lambda seconds: _result(
+                    doing, self._admin.delete_consumer_groups([group], request_timeout=seconds)[group]
+                ),
+            )
+        except BrokerError as error:
+            if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:  # else a question whose answer was lost has done it
+                raise
 
     def _everything(self, doing: str) -> list[TopicPartition]:
         """Every partition of every topic that this user may see."""
@@ -175,18 +189,6 @@ class Offsets:
             yield client
         finally:
             client.close()
-
-    def _delete(self, doing: str, group: str) -> None:
-        try:
-            _once_it_settled(
-                self._timeout,
-                lambda seconds: _result(
-                    doing, self._admin.delete_consumer_groups([group], request_timeout=seconds)[group]
-                ),
-            )
-        except BrokerError as error:
-            if _code(error) != KafkaError.GROUP_ID_NOT_FOUND:  # else a question whose answer was lost has done it
-                raise
 
     def _listed(self, topic: str, partitions: Sequence[int], spec: Any) -> dict[int, int]:
         if not partitions:

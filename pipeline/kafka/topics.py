@@ -137,6 +137,28 @@ def create(admin: AdminClient, kafka: KafkaSettings, plans: Iterable[TopicPlan])
     return created
 
 
+def delete(admin: AdminClient, kafka: KafkaSettings, names: Iterable[str]) -> None:
+    """Delete these topics, and wait until the cluster's controller has done it; one that is not there is content.
+
+    Raises
+    ------
+    BrokerError
+        Kafka refuses one, or does not answer; with its name.
+    """
+    timeout = kafka.request_timeout.total_seconds()
+    asked = admin.delete_topics(list(names), operation_timeout=timeout, request_timeout=timeout)
+    refused: list[BrokerError] = []
+    for name, done in asked.items():
+        try:
+            done.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                refused.append(broker_error(f"delete topic {name}", error))
+                refused[-1].__cause__ = error
+    if refused:  # only when each has been asked for: one that stays is no reason for others to stay
+        raise refused[0]
+
+
 def cluster_id(admin: AdminClient, kafka: KafkaSettings) -> str:
     """Kafka's id of the cluster."""
     timeout = kafka.request_timeout.total_seconds()

@@ -30,6 +30,7 @@ from pipeline.errors import TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin, librdkafka_config
 from pipeline.kafka.group_watch import GroupWatch
+from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.doctor.findings import Finding
 from pipeline.operations.processes import Children
@@ -88,8 +89,8 @@ def _fly(settings: Settings, name: str, folder: Path, stack: ExitStack) -> str:
     own_topics = [
         p.name for p in plans if p.name.startswith(f"{name}.")
     ]  # whatever else is in the plans is not its own
-    stack.callback(lambda: admin.delete_topics(own_topics))
-    stack.callback(lambda: admin.delete_consumer_groups([name]))
+    stack.callback(lambda: topics.delete(admin, settings.kafka, own_topics))
+    stack.callback(lambda: Offsets(admin, settings.kafka).delete_group(name))
     topics.create(admin, settings.kafka, plans)
     stack.callback(lambda: asyncio.run(_forget(settings, name)))
     children = stack.enter_context(Children())
