@@ -12,7 +12,8 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Sc
 from detectors.checkpoint import fingerprint
 from detectors.convolution import CausalConv
 from detectors.numerics import limited_threads
+from detectors.tracing import Judged, traced
 
 
 class TrainingConfig(BaseModel):
@@ -230,11 +232,14 @@ class NetworkDetector(Detector):
     Config = NetworkConfig
     config: NetworkConfig
     cuda_tile = 8192
+    traceable: ClassVar[bool] = False
+    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them (`detectors.tracing`)."""
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._network: nn.Module | None = None
         self._wide = False
+        self._passes: dict[int, Callable[[Tensor], Judged]] = {}
 
     @abstractmethod
     def _build(self) -> nn.Module:
@@ -252,7 +257,7 @@ class NetworkDetector(Detector):
         """Give the untrained network what it takes from the training windows (N, T, C + F) as a whole."""
 
     @abstractmethod
-    def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _judge(self, network: Any, x: Tensor) -> Judged:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
 
     @property
@@ -303,7 +308,7 @@ class NetworkDetector(Detector):
         return report
 
     def _take(self, network: nn.Module) -> None:
-        self._network = network.to(self.device).eval()
+        self._network, self._passes = network.to(self.device).eval(), {}
         for module in network.modules():
             if isinstance(module, CausalConv):
                 module.fold()
@@ -379,12 +384,22 @@ class NetworkDetector(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         with torch.inference_mode(), limited_threads(1 if self._wide else torch.get_num_threads()):
-            raw, expected, contributions = self._judge(self.network, torch.from_numpy(x).to(self.device))
+            raw, expected, contributions = self._pass(len(x))(torch.from_numpy(x).to(self.device))
         return Scores(
             raw.cpu().numpy().astype(np.float64),
             None if expected is None else expected.cpu().numpy(),
             None if contributions is None else contributions.cpu().numpy(),
         )
+
+    def _pass(self, windows: int) -> Callable[[Tensor], Judged]:
+        """`_judge` for so many of them."""
+        eager = partial(self._judge, self.network)
+        if not self.traceable or self.device != "cpu":
+            return eager
+        if windows not in self._passes:
+            shape = windows, self.config.window, self.width
+            self._passes[windows] = traced(self.network, self._judge, shape) or eager
+        return self._passes[windows]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The network's weights, by their names in torch."""

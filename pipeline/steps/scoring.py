@@ -1,12 +1,13 @@
 """Windows to raw scores: forward passes off the event loop, joined over partitions, guarded against a detector's faults.
 
 While one forward pass runs, the windows of other partitions gather and go into the next one (`max_batch_size`,
-`batch_wait`). Joining changes no score: a detector's scores are bit-equal for every batch (`detectors.base`).
+`batch_wait`); a backlog has enough of its own, and queues. Joining changes no score: a detector's scores are bit-equal for every batch (`detectors.base`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from pipeline.errors import TidewatchError
 from pipeline.steps.bands import band_member
 
 log = structlog.get_logger(__name__)
+
+_PLENTY = 8192
+"""Windows that no device scores faster together with more: they do not wait for those of others."""
 
 
 class ScoringHung(TidewatchError):
@@ -149,16 +153,18 @@ class Scorer:
         )
 
     async def score(self, x: NDArray[np.float32]) -> MemberScores:
-        """Score windows (B, T, C + F) off the event loop, together with what other partitions bring meanwhile."""
+        """Score windows (B, T, C + F) off the event loop; few of them together with what other partitions bring meanwhile."""
         if self._executor is None or not len(x):
             return self.score_now(x)
+        if len(x) >= _PLENTY:  # handed over at once: the loop may be busy with another partition's batch for a while
+            return await self._scored(self._executor, x)
         future: asyncio.Future[MemberScores] = asyncio.get_running_loop().create_future()
         self._pending.append((x, future))
         if self._drainer is None or self._drainer.done():
-            self._drainer = asyncio.create_task(self._drain(), name="scorer")
+            self._drainer = asyncio.create_task(self._drain(self._executor), name="scorer")
         return await future
 
-    async def _drain(self) -> None:
+    async def _drain(self, executor: ThreadPoolExecutor) -> None:
         while self._pending:
             if self._wait and sum(len(x) for x, _ in self._pending) < self._max:
                 await asyncio.sleep(self._wait)
@@ -167,20 +173,15 @@ class Scorer:
             while self._pending and size + len(self._pending[0][0]) <= self._max:
                 batch.append(self._pending.popleft())
                 size += len(batch[-1][0])
-            await self._pass(batch)
+            await self._pass(executor, batch)
 
-    async def _pass(self, batch: list[tuple[NDArray[np.float32], asyncio.Future[MemberScores]]]) -> None:
+    async def _pass(
+        self, executor: ThreadPoolExecutor, batch: list[tuple[NDArray[np.float32], asyncio.Future[MemberScores]]]
+    ) -> None:
         x = batch[0][0] if len(batch) == 1 else np.concatenate([x for x, _ in batch])
-        work = asyncio.get_running_loop().run_in_executor(self._executor, self.score_now, x)
         try:
-            scores = await asyncio.wait_for(asyncio.shield(work), self._timeout)
+            scores = await self._scored(executor, x)
         except Exception as error:  # handed to everybody who waits for these windows
-            if isinstance(error, TimeoutError):
-                msg = (
-                    f"scoring {len(x)} windows with {self.model.detector_name} took longer than {self._timeout:.0f} s; "
-                    "use a smaller worker.max_batch_size or another device"
-                )
-                error = ScoringHung(msg)
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
@@ -190,3 +191,24 @@ class Scorer:
             if not future.done():  # its partition may have been revoked meanwhile
                 future.set_result(scores.part(at, at + len(part)))
             at += len(part)
+
+    async def _scored(self, executor: ThreadPoolExecutor, x: NDArray[np.float32]) -> MemberScores:
+        """One forward pass, with patience from when it begins. Raises ScoringHung."""
+        begun: list[float] = []
+
+        def score() -> MemberScores:
+            begun.append(time.monotonic())
+            return self.score_now(x)
+
+        work = asyncio.get_running_loop().run_in_executor(executor, score)
+        while True:
+            waits = self._timeout if not begun else max(begun[0] + self._timeout - time.monotonic(), 0.001)
+            done, _ = await asyncio.wait([work], timeout=waits)
+            if done:
+                return work.result()
+            if begun and time.monotonic() - begun[0] >= self._timeout:
+                msg = (
+                    f"scoring {len(x)} windows with {self.model.detector_name} took longer than {self._timeout:.0f} s; "
+                    "use a smaller worker.max_batch_size or another device"
+                )
+                raise ScoringHung(msg)
