@@ -150,7 +150,7 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
         return NOISE
     if since and not np.ptp(window):  # one value throughout: it is what was expected that moves
         return UNUSUAL
-    off = np.median(new) - expected if len(new) == LASTING else now - expected
+    off = median(new) - expected if len(new) == LASTING else now - expected
     if not off or off != off:
         return UNUSUAL
     if _drifting(window, abs(off)):
@@ -165,9 +165,18 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
     return SPIKE if off > 0 else DROP
 
 
+def median(rows: NDArray[np.float64]) -> float:
+    """Of one channel's rows (k,); NaN of none, and where one is. `np.median` says the same and takes ten times as long for so few."""
+    ordered = np.sort(rows).tolist()
+    if not ordered or ordered[-1] != ordered[-1]:
+        return float("nan")
+    middle = len(ordered) // 2
+    return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
+
+
 def usual(before: NDArray[np.float64]) -> float:
     """What a channel usually is by the rows before (k,); NaN where there are none."""
-    return float(np.median(before)) if len(before) else float("nan")
+    return median(before) if len(before) else float("nan")
 
 
 def _stuck(window: NDArray[np.float64]) -> bool:
@@ -189,7 +198,7 @@ def _noisy(new: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
 
 def _step(rows: NDArray[np.float64]) -> float:
     """How far it usually is from one row to the next."""
-    return float(np.median(np.abs(np.diff(rows))))
+    return median(np.abs(np.diff(rows)))
 
 
 def _drifting(window: NDArray[np.float64], off: float) -> bool:
@@ -207,5 +216,5 @@ def _drifting(window: NDArray[np.float64], off: float) -> bool:
 
 def _not_moved(before: NDArray[np.float64], now: float, off: float) -> bool:
     """The last row is where the rows just before it were, within what is common: what was expected has gone away from it."""
-    near = abs(now - np.median(before[-4:])) <= abs(off) / 4
+    near = abs(now - median(before[-4:])) <= abs(off) / 4
     return bool(near and before.min() <= now <= before.max())

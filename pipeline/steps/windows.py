@@ -286,8 +286,9 @@ class SeriesWindows:
         index = batch.order[packed.accepted]
         pushed.packed, pushed.ordinals[index] = packed.values, ordinal
         pushed.spans[index] = np.stack([at + 1 - np.minimum(size, T), at + 1], axis=1)
-        chosen = np.flatnonzero(full)
-        chosen = chosen[np.argsort(index[chosen])]  # log order
+        place = np.full(len(pushed.accepted), -1)
+        place[index[full]] = np.flatnonzero(full)
+        chosen = place[place >= 0]  # in log order
         x = self._cut(slots, packed, at[chosen] - H)
         if not len(chosen):
             return
