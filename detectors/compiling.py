@@ -68,7 +68,10 @@ _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/pol
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 WINDOWS = Kernel("the windows", "pipeline.steps.kernels.windows", _STEPS, 5)
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, WINDOWS
+RECORDS = Kernel(
+    "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
+)
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, WINDOWS, RECORDS
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -29,7 +29,7 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from detectors.compiling import JUDGEMENT, POLICY, VOTES, WINDOWS, compiled
+from detectors.compiling import JUDGEMENT, POLICY, RECORDS, VOTES, WINDOWS, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
@@ -295,6 +295,7 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
         compiled(JUDGEMENT)  # before the first batch waits for it
     compiled(VOTES)
     compiled(WINDOWS)
+    compiled(RECORDS)
     scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
     created = create_stream(stream, model, scorer)
     if created.windows.policy is not None:

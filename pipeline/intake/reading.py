@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, NamedTuple
 
-import numpy as np
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -228,11 +227,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
                 if (missed := taken.start - self._next.get(tp, taken.start)) > 0:
                     self._missed(tp, missed)
                 self._next[tp] = taken.next_offset
-                batch = RecordBatch(
-                    tp.topic, tp.partition, np.array(taken.offsets, np.int64), taken.next_offset, taken.keys, taken.values,
-                    np.array(taken.timestamps, np.int64), refused=taken.refused,
-                )  # fmt: skip
-                out.append((tp, batch))
+                out.append((tp, taken.batch(tp)))
         if out:
             fetch_again(fetcher)
         return out

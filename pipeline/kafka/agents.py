@@ -31,6 +31,7 @@ from pipeline.kafka.transport.lanes import Lane, Ticket
 from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.binary import end_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -323,11 +324,10 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
         first.partition,
         np.concatenate([b.offsets for b in batches]),
         last.next_offset,
-        [key for b in batches for key in b.keys],
-        [value for b in batches for value in b.values],
-        np.concatenate([b.timestamps for b in batches]),
-        first.missed,
-        {offset: refused for b in batches for offset, refused in b.refused.items()},
+        *end_to_end([(b.keys, b.values) for b in batches]),
+        timestamps=np.concatenate([b.timestamps for b in batches]),
+        missed=first.missed,
+        refused={offset: refused for b in batches for offset, refused in b.refused.items()},
     )
 
 

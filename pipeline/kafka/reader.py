@@ -173,15 +173,16 @@ class _Reading:
                 "records that cannot be read are passed over", topic=tp.topic, partition=tp.partition,
                 offset=refused.offset, reason=refused.detail,
             )  # fmt: skip
-        kept = [i for i, offset in enumerate(taken.offsets) if offset not in taken.refused]
-        if not kept:
-            return None
-        return RecordBatch(
-            tp.topic,
-            tp.partition,
-            np.array(taken.offsets, np.int64)[kept],
-            taken.next_offset,
-            [taken.keys[i] for i in kept],
-            [taken.values[i] for i in kept],
-            np.array(taken.timestamps, np.int64)[kept],
-        )
+        batch = taken.batch(tp)
+        if taken.refused:
+            kept = np.flatnonzero(~np.isin(batch.offsets, list(taken.refused))).tolist()
+            batch = RecordBatch(
+                tp.topic,
+                tp.partition,
+                batch.offsets[kept],
+                taken.next_offset,
+                [batch.keys[i] for i in kept],
+                [batch.values[i] for i in kept],
+                batch.timestamps[kept],
+            )
+        return batch if len(batch) else None

@@ -2,8 +2,8 @@
 
     a fetch's bytes ──▶ FetchedBatches ──▶ BoundedBatch ──▶ unpacked up to MOST ──▶ records, and what could not be read
 
-Stands in for aiokafka's `MemoryRecords`, which unpacks a batch before anybody can ask how large it is. A batch of ordinary
-size is still read by aiokafka's compiled reader. One that is large, old (formats 0 and 1), or not what it says of itself is read
+Stands in for aiokafka's `MemoryRecords`, which unpacks a batch before anybody can ask how large it is. A batch of many records is read as columns
+(`BoundedBatch.table`), a small one by aiokafka's compiled reader. One that is large, old (formats 0 and 1), or not what it says of itself is read
 here, record by record: the good records up to the first that cannot be read, then one `Refused` for the rest of the batch.
 """
 
@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import aiokafka
 import aiokafka.consumer.fetcher
+import numpy as np
 import structlog
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
+from numpy.typing import NDArray
 
+from detectors.compiling import RECORDS, compiled
 from pipeline.errors import SettingsError
+from pipeline.kafka.kernels import fields
 from pipeline.kafka.unpacking import LZ4, NONE, Unpacked, unpack
 from pipeline.steps.batches import Refused
+from pipeline.steps.binary import BinaryColumn, Strings
 from producers.formats.base import Reason
 
 log = structlog.get_logger(__name__)
@@ -32,6 +37,8 @@ log = structlog.get_logger(__name__)
 KNOWN = frozenset({"0.12.0", "0.13.0", "0.14.0"})
 """Versions of aiokafka whose fetcher takes `FetchedBatches`."""
 
+MANY = 64
+"""Records from which on a batch is read by the compiled function of our own: for fewer, its columns cost more than their objects."""
 QUICK = 4 << 20
 """Bytes up to which the compiled reader reads a batch: it makes objects of headers too, one for every two bytes at worst."""
 HEADERS = 1_000
@@ -46,6 +53,8 @@ _V2_CRC_FROM = 21
 _LEGACY_SMALLEST = 26  # bytes of a message of format 0 without key and value
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _INT64 = 1 << 63
+_SMALLEST = 7
+"""Bytes of a record without key, value and headers."""
 
 
 class Record(NamedTuple):
@@ -58,6 +67,63 @@ class Record(NamedTuple):
     timestamp_type: int | None = None
     checksum: int | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Part(NamedTuple):
+    """Records that follow each other, as columns; what nobody here asks for is left out."""
+
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    keys: Strings
+    values: Strings
+
+    @classmethod
+    def of(cls, records: Sequence[Any]) -> Self:
+        """From records one by one."""
+        return cls(
+            np.fromiter((r.offset for r in records), np.int64, len(records)),
+            np.fromiter((r.timestamp for r in records), np.int64, len(records)),
+            [r.key for r in records],
+            [r.value for r in records],
+        )
+
+    def since(self, offset: int) -> Self:
+        """Without those before an offset."""
+        at = int(np.searchsorted(self.offsets, offset))
+        if not at:
+            return self
+        return type(self)(self.offsets[at:], self.timestamps[at:], self.keys[at:], self.values[at:])
+
+
+class Table(NamedTuple):
+    """All records of one batch.
+
+    Attributes
+    ----------
+    data
+        Where they lie.
+    offsets, timestamps : (N,)
+    places : (7, N)
+        `pipeline.kafka.kernels.fields`.
+    """
+
+    data: bytes
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def part(self, start: int, count: int) -> Part:
+        """Some of them; of a large batch only their own bytes are kept."""
+        stop = min(start + count, len(self.offsets))
+        places = self.places[:, start:stop]
+        begin = int(places[fields.AT, 0]) if start < stop else 0
+        end = int(self.places[fields.AT, stop]) if stop < len(self.offsets) else len(self.data)
+        data = self.data[begin:end]  # the same object where it is all
+        keys, values = (
+            BinaryColumn(data, places[a] - begin, np.where(places[b] < 0, -1, places[b] - begin))
+            for a, b in ((fields.KEY, fields.KEY_END), (fields.VALUE, fields.VALUE_END))
+        )
+        return Part(self.offsets[start:stop], self.timestamps[start:stop], keys, values)
 
 
 class _Unreadable(Exception):
@@ -124,6 +190,22 @@ class BoundedBatch:
         head = bytearray(self._raw[: _V2.size])
         struct.pack_into(">h", head, _V2_CRC_FROM, self._attributes & ~_CODEC)
         return iter(DefaultRecordBatch(bytes(head) + unpacked.data))
+
+    def table(self) -> Table | None:
+        """Where all records lie, at once; None for few, a large batch, an old one, and one that is not what it says: those are read one by one."""
+        if self.magic < 2 or self._count < MANY or len(self._raw) > QUICK:
+            return None
+        data = self._unpack()
+        if data.fault or len(data.data) > QUICK or self._count > len(data.data) // _SMALLEST:
+            return None
+        out, whole = np.empty((7, self._count), np.int64), np.empty(1, np.bool_)
+        compiled(RECORDS)(np.frombuffer(data.data, np.uint8), self.next_offset - self.base_offset, out, whole)
+        if not whole[0]:
+            return None
+        stamps = self._first_timestamp + out[fields.STAMP]
+        if self._attributes & _APPEND_TIME:
+            stamps = np.full(self._count, self._max_timestamp, np.int64)
+        return Table(data.data, self.base_offset + out[fields.OFFSET], stamps, out)
 
     def careful(self, *, headers: bool = False) -> Iterator[Record]:
         """The records up to the first that cannot be read; `refused` is set where there is such a one."""

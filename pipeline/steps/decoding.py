@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.binary import BinaryColumn
 from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
@@ -300,6 +301,8 @@ class Decoder:
 
 
 def _bytes_of(values: Sequence[bytes | None]) -> int:
+    if isinstance(values, BinaryColumn):
+        return values.size
     try:
         return sum(map(len, cast("Sequence[bytes]", values)))
     except TypeError:  # a None among them
@@ -329,6 +332,11 @@ def _readable(
 ) -> tuple[NDArray[np.intp], Sequence[bytes]]:
     """Index and values of the records that are neither tombstones nor too large nor refused: nearly always all of them."""
     values = batch.values
+    if isinstance(values, BinaryColumn):
+        plain = not batch.refused and not values.has_none and values.longest <= MAX_VALUE_BYTES
+        values = values.listed()
+        if plain:
+            return np.arange(len(values)), cast("Sequence[bytes]", values)
     try:
         if not batch.refused and max(map(len, cast("Sequence[bytes]", values)), default=0) <= MAX_VALUE_BYTES:
             return np.arange(len(values)), cast("Sequence[bytes]", values)

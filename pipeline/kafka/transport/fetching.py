@@ -1,4 +1,4 @@
-"""Columns out of what aiokafka has fetched: offsets, keys, values and time stamps of one partition, a list each.
+"""Columns out of what aiokafka has fetched: offsets, keys, values and time stamps of one partition.
 
 aiokafka builds an object of twelve fields for each record, which takes most of the time that reading takes. The columns are
 taken straight from the record batches instead, as `pipeline.kafka.record_batches` reads them, and say what aiokafka's own records say
@@ -10,18 +10,19 @@ says why.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from operator import lt
 from typing import Any
 
+import numpy as np
 from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition
+from numpy.typing import NDArray
 
-from pipeline.kafka.record_batches import BoundedBatch, FetchedBatches
-from pipeline.steps.batches import Refused
+from pipeline.kafka.record_batches import BoundedBatch, FetchedBatches, Part, Record, Table
+from pipeline.steps.batches import RecordBatch, Refused
+from pipeline.steps.binary import Strings, end_to_end
 from producers.formats.base import Reason
 
 _ABORT = b"\x00\x00\x00\x00"  # version and type of the marker
@@ -29,7 +30,7 @@ _ABORT = b"\x00\x00\x00\x00"  # version and type of the marker
 
 @dataclass(slots=True)
 class Columns:
-    """Records of one partition, each field a list.
+    """Records of one partition, as columns.
 
     Attributes
     ----------
@@ -37,35 +38,44 @@ class Columns:
         The position that was read at.
     next_offset
         The position behind what was taken: the last record and any markers that follow.
+    parts
+        What was taken of each batch.
     refused
         By offset: why a record is not what was written. Its value is the head of it, as far as it could be read.
     """
 
     start: int
     next_offset: int
-    offsets: list[int] = field(default_factory=list)
-    timestamps: list[int] = field(default_factory=list)
-    keys: list[bytes | None] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    count: int = 0
     refused: dict[int, Refused] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return self.count
 
-    def extend(self, records: list[Any], offsets: list[int]) -> None:
-        """Take over the fields of records; the objects can go at once, before the garbage collector looks at them."""
-        self.offsets += offsets
-        self.timestamps += [r.timestamp for r in records]
-        self.keys += [r.key for r in records]
-        self.values += [r.value for r in records]
+    def add(self, part: Part) -> None:
+        """Go on with more records."""
+        if len(part.offsets):
+            self.parts.append(part)
+            self.count += len(part.offsets)
 
     def refuse(self, refused: Refused) -> None:
         """Give a record its place that could not be read."""
-        self.offsets.append(refused.offset)
-        self.timestamps.append(-1)
-        self.keys.append(refused.key)
-        self.values.append(refused.head)
+        self.add(Part.of([Record(refused.offset, -1, refused.key, refused.head)]))
         self.refused[refused.offset] = refused
+
+    def batch(self, tp: TopicPartition, missed: int = 0) -> RecordBatch:
+        """All of them."""
+        offsets, timestamps = np.empty(0, np.int64), np.empty(0, np.int64)
+        keys: Strings = []
+        values: Strings = []
+        if self.parts:
+            offsets = np.concatenate([p.offsets for p in self.parts])
+            timestamps = np.concatenate([p.timestamps for p in self.parts])
+            keys, values = end_to_end([(p.keys, p.values) for p in self.parts])
+        return RecordBatch(
+            tp.topic, tp.partition, offsets, self.next_offset, keys, values, timestamps, missed, self.refused
+        )
 
 
 def take(
@@ -141,6 +151,7 @@ class _Batches:
         self._fetched = fetched
         self._raw: FetchedBatches = fetched._records
         self._batch: BoundedBatch | None = None
+        self._table: Table | None = None
         self._read = 0  # records of the batch that were taken
         self._records: Iterator[Any] = iter(())
         # Its own iterator, never begun, refers to it in turn: each fetch would stay in memory, with its bytes, until the garbage
@@ -162,40 +173,36 @@ class _Batches:
             if batch is None:
                 break
             wanted = limit - len(taken)
-            records, offsets = self._portion(batch, wanted)
+            part = self._portion(batch, wanted)
             size += batch.held
-            if len(records) < wanted:
+            if len(part.offsets) < wanted:
                 after = batch.next_offset  # also where compaction took the batch's last records
-                self._batch = None
+                self._batch = self._table = None
             else:
-                after = offsets[-1] + 1
+                after = int(part.offsets[-1]) + 1
             ended = self._batch is None
-            if offsets and offsets[0] < fetched.next_fetch_offset:  # a batch may start before the position
-                skipped = bisect_left(offsets, fetched.next_fetch_offset)
-                records, offsets = records[skipped:], offsets[skipped:]
-            taken.extend(records, offsets)
+            taken.add(part.since(fetched.next_fetch_offset))  # a batch may start before the position
             if ended and batch.refused is not None and after > fetched.next_fetch_offset:
                 taken.refuse(replace(batch.refused, offset=max(batch.refused.offset, fetched.next_fetch_offset)))
             fetched.next_fetch_offset = max(after, fetched.next_fetch_offset)
         taken.next_offset = fetched.next_fetch_offset
         return taken
 
-    def _portion(self, batch: BoundedBatch, wanted: int) -> tuple[list[Any], list[int]]:
-        """Up to `wanted` records of a batch and their offsets; fewer at its end only."""
-        records: list[Any] = []
-        offsets: list[int] = []
-        try:
-            records = list(islice(self._records, wanted))
-            offsets = [r.offset for r in records]
-            good = _in_order(offsets, batch)
-        except Exception:  # whatever the compiled reader stumbles over: a header's name that is no UTF-8, say
-            good = False
-        if not good:  # it is not what it says of itself
-            self._records = islice(batch.careful(), self._read, None)
-            records = list(islice(self._records, wanted))
-            offsets = [r.offset for r in records]
-        self._read += len(records)
-        return records, offsets
+    def _portion(self, batch: BoundedBatch, wanted: int) -> Part:
+        """Up to `wanted` records of a batch; fewer at its end only."""
+        if self._table is not None:
+            part = self._table.part(self._read, wanted)
+        else:
+            try:
+                part = Part.of(list(islice(self._records, wanted)))
+                good = _in_order(part.offsets, batch)
+            except Exception:  # whatever the compiled reader stumbles over: a header's name that is no UTF-8, say
+                good = False
+            if not good:  # it is not what it says of itself
+                self._records = islice(batch.careful(), self._read, None)
+                part = Part.of(list(islice(self._records, wanted)))
+        self._read += len(part.offsets)
+        return part
 
     def _next_batch(self, taken: Columns, log_end: int, despite_damage: bool) -> BoundedBatch | None:
         """Go to the next batch with records, None at the end: markers, and what an aborted transaction wrote, are passed over."""
@@ -214,7 +221,9 @@ class _Batches:
                 fetched.next_fetch_offset = max(batch.next_offset, fetched.next_fetch_offset)
                 continue
             self._batch, self._read = batch, 0
-            self._records = islice(batch.records(), None)  # a batch must not be asked for an iterator twice
+            if (table := batch.table()) is None:
+                self._records = islice(batch.records(), None)  # a batch must not be asked for an iterator twice
+            self._table = table
             return batch
         self.empty = True
         return None
@@ -243,10 +252,8 @@ def _aborts(batch: BoundedBatch) -> bool:
     return marker is not None and marker.key is not None and marker.key[:4] == _ABORT
 
 
-def _in_order(offsets: list[int], batch: BoundedBatch) -> bool:
+def _in_order(offsets: NDArray[np.int64], batch: BoundedBatch) -> bool:
     """Whether offsets rise within what the batch says."""
-    if not offsets:
+    if not len(offsets):
         return True
-    first, last = offsets[0], offsets[-1]
-    rising = last - first == len(offsets) - 1 and offsets == list(range(first, last + 1))  # nearly always
-    return batch.base_offset <= first and last < batch.next_offset and (rising or all(map(lt, offsets, offsets[1:])))
+    return bool(batch.base_offset <= offsets[0] and offsets[-1] < batch.next_offset and (np.diff(offsets) > 0).all())

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
@@ -22,6 +21,7 @@ from pipeline.kafka.transport.lanes import Lane, Lanes, Ticket
 from pipeline.kafka.transport.positions import Positions
 from pipeline.settings import WorkerSettings
 from pipeline.steps.batches import RecordBatch
+from pipeline.steps.binary import BinaryColumn
 
 log = structlog.get_logger(__name__)
 
@@ -183,21 +183,15 @@ def _deliver(lane: Lane, taken: Columns) -> tuple[Ticket, RecordBatch]:
     ticket = Ticket(lane, lane.delivered)
     missed = lane.next_offset - lane.delivered
     lane.next_offset = lane.delivered = taken.next_offset
-    lane.held.append((len(taken), _size(taken)))
-    return ticket, RecordBatch(
-        lane.tp.topic,
-        lane.tp.partition,
-        np.array(taken.offsets, np.int64),
-        taken.next_offset,
-        taken.keys,
-        taken.values,
-        np.array(taken.timestamps, np.int64),
-        missed,
-        taken.refused,
-    )
+    batch = taken.batch(ensure_aiokafka_TP(lane.tp), missed)
+    lane.held.append((len(taken), _size(batch)))
+    return ticket, batch
 
 
-def _size(taken: Columns) -> int:
+def _size(batch: RecordBatch) -> int:
     """About how many bytes of memory the records take."""
-    held = sum(map(len, filter(None, taken.values))) + sum(map(len, filter(None, taken.keys)))
-    return held + _RECORD_OVERHEAD * len(taken)
+    if isinstance(batch.values, BinaryColumn):
+        held = len(batch.values.data)
+    else:
+        held = sum(len(b) for b in (*batch.keys, *batch.values) if b is not None)
+    return held + _RECORD_OVERHEAD * len(batch)

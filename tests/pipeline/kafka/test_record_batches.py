@@ -8,8 +8,9 @@ import struct
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import cramjam
 import lz4.frame
@@ -23,12 +24,20 @@ from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.kafka import record_batches
 from pipeline.kafka.record_batches import HEADERS, QUICK, BoundedBatch, FetchedBatches
 from pipeline.kafka.transport.fetching import Columns, held, take
 from pipeline.kafka.unpacking import GZIP, LZ4, MOST, NONE, SNAPPY, ZSTD, unpack, zstd
 from producers.formats.base import Reason
 
 HUGE = 1 << 28  # a quarter of it shows the same
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 1 << 30], ids=["as columns", "one by one"])
+def many(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of reading a batch say the same."""
+    with patch.object(record_batches, "MANY", request.param):
+        yield
 
 
 def packed_by(codec: int) -> list[Callable[[bytes], bytes]]:
@@ -55,7 +64,12 @@ def read(raw: bytes, *, limit: int = 20_000, position: int = 0) -> list[Columns]
 
 def all_of(parts: list[Columns]) -> tuple[list[int], list[bytes | None], dict[int, Any]]:
     refused = {o: r for p in parts for o, r in p.refused.items()}
-    kept = [(o, v) for p in parts for o, v in zip(p.offsets, p.values, strict=True) if o not in refused]
+    kept = [
+        (o, v)
+        for p in parts
+        for o, v in zip(p.batch(TP).offsets.tolist(), p.batch(TP).values, strict=True)
+        if o not in refused
+    ]
     return [o for o, _ in kept], [v for _, v in kept], refused
 
 
@@ -81,7 +95,7 @@ async def test_a_large_batch_says_the_same_as_a_small_one(codec: int, way: int) 
     assert QUICK < len(plain) < MOST
     parts = read(batch(packed_by(codec)[way](plain), 100, codec=codec), limit=30)
     assert all_of(parts) == (list(range(100)), values, {})
-    assert [t for p in parts for t in p.timestamps] == [1000 + i for i in range(100)]
+    assert [t for p in parts for t in p.batch(TP).timestamps.tolist()] == [1000 + i for i in range(100)]
     assert [len(p) for p in parts] == [30, 30, 30, 10]
 
 
@@ -189,7 +203,7 @@ async def test_headers_that_lie_and_time_stamps_beyond_all_time_do_no_harm() -> 
     records = [record(0, b"a", headers=varint(2**40)), record(1, b"b", stamp=2**62), record(2, b"c", stamp=-(2**63))]
     parts = read(batch(b"".join(records), 3))
     assert all_of(parts) == ([0, 1, 2], [b"a", b"b", b"c"], {})
-    assert all(-(2**63) <= t < 2**63 for p in parts for t in p.timestamps)
+    assert all(-(2**63) <= t < 2**63 for p in parts for t in p.batch(TP).timestamps.tolist())
 
 
 def header(name: bytes, value: bytes | None) -> bytes:
@@ -337,7 +351,7 @@ async def test_any_flipped_bytes_of_a_batch_with_a_right_checksum_do_no_harm(dat
     fetcher = fetcher_with(bytes(raw), 0)
     fetcher.at.highwater = 6
     parts = drained(fetcher, [4], despite_damage=True)
-    offsets = [o for p in parts for o in p.offsets]
+    offsets = [o for p in parts for o in p.batch(TP).offsets.tolist()]
     assert offsets == sorted(set(offsets))
     assert not offsets or 0 <= offsets[0] <= offsets[-1] < 6
     assert parts

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import struct
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import aiokafka
 import pytest
@@ -20,11 +22,19 @@ from fetches import TP, drained, fetcher_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.record_batches import KNOWN
+from pipeline.kafka import record_batches
+from pipeline.kafka.record_batches import KNOWN, Part
 from pipeline.kafka.transport.fetching import Columns, take
 
 CONTROL, TRANSACTIONAL = 0x20, 0x10
 ABORT, COMMIT = b"\x00\x00\x00\x00", b"\x00\x00\x00\x01"
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 1 << 30], ids=["as columns", "one by one"])
+def many(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of reading a batch say the same."""
+    with patch.object(record_batches, "MANY", request.param):
+        yield
 
 
 @dataclass
@@ -83,7 +93,7 @@ def drained_by_aiokafka(fetcher: Any, limits: list[int]) -> list[Columns]:
         if fetcher.at.position == start:
             break
         taken = Columns(start, fetcher.at.position)
-        taken.extend(records, [r.offset for r in records])
+        taken.add(Part.of(records))
         got.append(taken)
     return got
 
@@ -92,8 +102,8 @@ def joined(parts: list[Columns]) -> tuple[list[int], list[int], list[bytes | Non
     for before, after in pairwise(parts):
         assert after.start == before.next_offset
     return (
-        [o for p in parts for o in p.offsets], [t for p in parts for t in p.timestamps],
-        [k for p in parts for k in p.keys], [v for p in parts for v in p.values],
+        [o for p in parts for o in p.batch(TP).offsets.tolist()], [t for p in parts for t in p.batch(TP).timestamps.tolist()],
+        [k for p in parts for k in p.batch(TP).keys], [v for p in parts for v in p.batch(TP).values],
         parts[-1].next_offset if parts else -1,
     )  # fmt: skip
 
@@ -152,7 +162,7 @@ async def test_a_damaged_batch_counts_as_not_read_and_those_before_it_are_handed
     fetcher = fetcher_with(damaged, 0)
     first = take(fetcher, TP, 100)
     assert first is not None
-    assert first.offsets == [0, 1, 2, 3, 4]
+    assert first.batch(TP).offsets.tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(CorruptRecordException):
         take(fetcher, TP, 100)
     assert TP not in fetcher._records
@@ -175,7 +185,7 @@ async def test_a_batch_that_stays_damaged_is_one_refusal_and_the_next_ones_are_r
         position = fetcher.at.position
         if position == 15:
             break
-    offsets = [o for taken in got for o in taken.offsets]
+    offsets = [o for taken in got for o in taken.batch(TP).offsets.tolist()]
     refused = [o for taken in got for o in taken.refused]
     assert [o for o in offsets if o not in refused] in ([0, 1, 2, 3, 4, *range(10, 15)], list(range(15)))
     assert offsets == sorted(set(offsets))
