@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 ORDER = 48
+PART = 1 << 16
+"""Rows whose past of 48 is in memory at once."""
 _RIDGE = 1.0
 _TRIM = 6.0
 
@@ -30,8 +32,13 @@ def fit(x: Floats, order: int = ORDER) -> Floats:
         weights = np.zeros(usable)
         ridge = _RIDGE * (1.0 + 0.05 * usable) * max(float(x[:, c].var()), 1e-12)
         for _ in range(2):
-            a = past[kept]
-            weights = np.linalg.solve(a.T @ a + ridge * np.eye(usable), a.T @ now[kept])
+            gram, right = np.zeros((usable, usable)), np.zeros(usable)
+            for start in range(0, len(now), PART):
+                part = slice(start, start + PART)
+                a = past[part][kept[part]]
+                gram += a.T @ a
+                right += a.T @ now[part][kept[part]]
+            weights = np.linalg.solve(gram + ridge * np.eye(usable), right)
             error = np.abs(now - past @ weights)
             kept = error <= _TRIM * max(1.4826 * float(np.median(error)), 1e-9)
             if kept.sum() < 2 * usable:

@@ -235,9 +235,12 @@ def _line(x: Floats, pieces: NDArray[np.intp]) -> tuple[Floats, Floats]:
 def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> tuple[Floats, Floats]:
     """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that; and the share (bins, 1) of a row in it."""
     out, count = np.zeros((bins, x.shape[1])), np.zeros((bins, 1))
-    for b in np.unique(at):
-        rows = x[at == b]
-        out[b], count[b] = np.median(rows, axis=0), len(rows)
+    rows = np.bincount(at, minlength=bins)
+    count[:, 0], seen = rows, np.flatnonzero(rows)
+    low, high = (np.cumsum(rows) - rows + (rows - 1) // 2)[seen], (np.cumsum(rows) - rows + rows // 2)[seen]
+    for c in range(x.shape[1]):
+        ordered = x[np.lexsort((x[:, c], at)), c]
+        out[seen, c] = (ordered[low] + ordered[high]) / 2
     weighted = np.where(count > 0, 1.0, 0.0)
     near = sum(np.roll(out * weighted, k, axis=0) for k in (-2, -1, 1, 2))
     of = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))

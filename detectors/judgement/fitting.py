@@ -175,8 +175,7 @@ def _fitted(x: Floats, when: Times, blank: Learnt, scales: Floats | None = None)
     means = np.zeros((2, C), np.float32)
     gain = 1.0 / quarter(blank.bins)
     bound = np.inf if scales is None else 8 * scales[CLOCK_AT]
-    for row in left[-4 * round(1 / gain) :]:
-        means[0] += gain * (np.clip(row, -bound, bound) - means[0])
+    means[0] = _faded(np.clip(left[-4 * round(1 / gain) :], -bound, bound), gain)
     counts = np.zeros((len(ALARMS), alarm.BINS), np.uint16)
     state = State(
         rows=0,
@@ -198,6 +197,17 @@ def _fitted(x: Floats, when: Times, blank: Learnt, scales: Floats | None = None)
         memory=Memory.none(),
     )
     return judge, state
+
+
+def _faded(rows: Floats, gain: float) -> list[float]:
+    """Mean of each channel of rows (n, C) that fades, kept in float32 as the state keeps it."""
+    found = []
+    for column in rows.T.tolist():
+        mean = 0.0
+        for value in column:
+            mean = float(np.float32(mean + gain * (value - mean)))
+        found.append(mean)
+    return found
 
 
 def apart(judge: Learnt) -> Floats:

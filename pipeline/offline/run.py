@@ -26,7 +26,8 @@ from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, crea
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.settings.wrong import in_words
 from pipeline.steps.batches import Observations
-from pipeline.steps.judgement import decides
+from pipeline.steps.judgement import HISTORY, decides
+from pipeline.steps.scoring import MemberScores
 
 BATCH, CELLS, WINDOW_CELLS = 16_384, 1 << 20, 1 << 25
 """Observations pushed at a time, fewer where they are wide: so many numbers; no result depends on it."""
@@ -152,7 +153,7 @@ def judge(
     before = observations.first if isinstance(observations, Recorded) else int(observations.offsets[0]) if N else 0
     size = max(1, min(BATCH, CELLS // max(1, C), WINDOW_CELLS // (stream.model.window * max(1, C))))
     for start in range(0, N, size):
-        done = core.process(observations.part(start, start + size))
+        done = _processed(core, observations.part(start, start + size))
         done += core.wait_no_longer() if last and start + size >= N else []
         for step, settled in done:
             _write(verdicts, step, settled, stream.model, before)
@@ -160,6 +161,34 @@ def judge(
         if on_progress is not None:
             on_progress(min(start + size, N), N)
     return verdicts
+
+
+def _processed(core: PartitionCore, observations: Observations) -> list[tuple[Step, Settled]]:
+    done = []
+    for part in core.parts(core.unseen(observations)):
+        step = core.push(part)
+        done.append((step, core.settle(step, _scores(core, step))))
+    return done
+
+
+def _scores(core: PartitionCore, step: Step) -> MemberScores:
+    """Raw scores of the step's windows; NaN of those of which nothing comes.
+
+    Where a judgement decides, what was learnt from has no score and is in the calibration already: half of a file, and the members are what takes the time.
+    """
+    windows, scorer = step.pushed.windows, core.stream.scorer
+    if not core.learning.by_judgement:
+        return scorer.score_now(windows.x)
+    until = core.state.arrays[HISTORY]["until"][windows.rows]
+    training = core.state.arrays["admission"]["training"][windows.rows]
+    learnt = (step.observations.timestamps[windows.index] <= until) & (windows.ordinals <= training)
+    if not learnt.any():
+        return scorer.score_now(windows.x)
+    news = np.flatnonzero(~learnt)
+    found = scorer.score_now(windows.x[news])
+    raw = np.full((len(learnt), found.raw.shape[1]), np.nan)
+    raw[news] = found.raw
+    return MemberScores(raw, None, None, {int(news[i]): reason for i, reason in found.faults.items()})
 
 
 def _write(verdicts: Verdicts, step: Step, settled: Settled, model: Model, before: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.judgement import alarm, autoregression, clock, conditional, terms
+from detectors.judgement import alarm, autoregression, clock, conditional, fitting, short_state, terms
 
 HOUR = 3_600_000
 MONDAY = 1_704_067_200_000
@@ -101,3 +101,37 @@ def test_an_autoregression_knows_a_cycle_and_what_is_wild_does_not_spoil_it() ->
     weights = autoregression.fit(x)
     past = np.lib.stride_tricks.sliding_window_view(x[600:-1, 0], 48)
     assert np.abs(x[648:, 0] - past @ weights[:, 0]).mean() < 0.08
+
+
+def test_an_autoregression_of_a_long_history_is_summed_in_parts(monkeypatch) -> None:
+    x = np.random.default_rng(0).normal(size=(3000, 2)).cumsum(axis=0)
+    whole = autoregression.fit(x)
+    monkeypatch.setattr(autoregression, "PART", 700)
+    np.testing.assert_array_equal(autoregression.fit(x).astype(np.float32), whole.astype(np.float32))
+
+
+def test_the_middle_of_a_bin_is_its_median() -> None:
+    rng = np.random.default_rng(0)
+    x, at = np.round(5 * rng.normal(size=(500, 3))), rng.integers(0, 40, 500)
+    at[at == 7] = 8
+    found, share = clock._medians(x, at, 50, 0.0)
+    for b in range(50):
+        rows = x[at == b]
+        if len(rows):
+            np.testing.assert_array_equal(found[b], np.median(rows, axis=0))
+            assert share[b, 0] == min(1 / len(rows), 0.9)
+
+
+def test_distances_are_those_of_each_row_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    seen, centres = rng.normal(size=(150, 16)), rng.normal(size=(9, 16)).astype(np.float32)
+    alone = [float(short_state.distance(row[None], centres)[0]) for row in seen]
+    assert short_state.distance(seen, centres).tolist() == alone
+
+
+def test_a_fading_mean_is_kept_as_the_state_keeps_it() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    kept = np.zeros(2, np.float32)
+    for row in rows:
+        kept += 0.01 * (row - kept)
+    np.testing.assert_array_equal(np.array(fitting._faded(rows, 0.01), np.float32), kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from detectors.calibration import create
+from detectors.recipes import by_name
 from detectors.training import train_metric
 from pipeline.cli import create_cli
 from pipeline.offline import run
@@ -70,6 +72,28 @@ def test_nothing_is_said_of_the_training_part(stream) -> None:
     verdicts = run.run(stream, _observations(_values()))
     assert not verdicts.live[:225].any()
     assert verdicts.live[225:].all()
+
+
+def test_members_do_not_score_what_a_judgement_learnt_from_and_nothing_else_is_said(monkeypatch) -> None:
+    o = _observations(_values())
+    recipe = replace(by_name("metric", "zscore"), judgement=True)
+    model = recipe.train_metric({"a": (o.timestamps, o.values)}, training_rows=lambda _: 1000)
+    stream = run.offline_stream(model)
+    member, scored = type(model.detectors[0]), []
+    whole = member.score
+    monkeypatch.setattr(member, "score", lambda self, x: scored.append(len(x)) or whole(self, x))
+    verdicts = run.run(stream, o)
+    assert sum(scored) == N - 1000
+    core = run.offline_stream(model).core(0)
+    [(_, settled)] = core.process(o)
+    assert np.isfinite(settled.scored.raw[900:]).all()
+    np.testing.assert_array_equal(verdicts.live, settled.scored.live)
+    live = verdicts.live
+    assert live.sum() == N - 1000
+    for mine, every in ((verdicts.score, settled.scored.score), (verdicts.alarm, settled.scored.alarm)):
+        np.testing.assert_array_equal(mine[live], every[live])
+    assert verdicts.alerts == settled.alerts
+    assert verdicts.alerts
 
 
 def _csv(path: Path, values: np.ndarray) -> Path:
