@@ -228,12 +228,14 @@ def _milliseconds(duration: str) -> int:
 def _print(lines: list[Line]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from pipeline.operations.desk import at_offsets
+    from pipeline.operations.desk import at_offsets, plain
 
     table = Table("serial", "when", "who", "what", "taken at")
     for line in lines:
         decision = line.decision
         where = ", ".join(at_offsets(line.taken, line.learning)) or "nowhere yet"
-        table.add_row(str(decision.serial), decision.at, decision.by, line.words, where)
+        words = (decision.at, decision.by, line.words)  # of whoever wrote them, markup and all
+        table.add_row(str(decision.serial), *(Text(plain(text)) for text in words), where)
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

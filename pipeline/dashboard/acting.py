@@ -6,7 +6,9 @@ POST /api/decide   {"stream": "web", "do": "silence", "series": "host-*", "exact
                    {"stream": "web", "do": "feedback", "said": "missed", "series": "cpu", "at": "2026-11-22T14:00Z", "until": "2026-11-22T15:00Z"}
                    {"stream": "web", "do": "comment", "alert": "5f0c...", "text": "the disk is being changed", "by": "ann"}
                    {"stream": "web", "do": "undo", "serial": 7}
-answer             {"serial": 7, "at": null}, or with "wait": {"serial": 7, "at": {"0": 1200, "1": 1187}}
+answer             {"serial": 7, "at": null}, or with "wait": {"serial": 7, "at": {"0": 1200, "1": 1187}}; a "note" where nothing may come of it
+
+With an "id" of its own a wish may be sent again: nothing is decided twice.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from msgspec import Meta
 from pipeline.alerts.records import decode_alert
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import TidewatchError
-from pipeline.operations.desk import MAX_COMMENT, at_desk, comment_on, silence_asked
+from pipeline.operations.desk import ASKED, MAX_COMMENT, at_desk, comment_on, silence_asked
 from pipeline.operations.looking_back.evidence import of_alert
+from pipeline.operations.looking_back.replaying import event_time
 from pipeline.partition.deciding.what import Acknowledge, Close, Comment, Decision, Forget, Lift, Undo, What
 from pipeline.settings import Settings
 
@@ -31,14 +34,21 @@ MAX_MINUTES = 366 * 24 * 60
 _WAIT = 10.0
 
 
+class NoDecision(TidewatchError):
+    """What was asked for cannot be understood, or cannot be: the same again never can."""
+
+
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
-    """What somebody wants done. `exact`: the series is a name, no pattern. A silence lasts `minutes`, unless `until` or `weekly` say when it is."""
+    """What somebody wants done. `exact`: the series is a name, no pattern. A silence lasts `minutes` (an hour), unless `until` or `weekly` say when it is.
+
+    `id`: of this wish; who heard no answer sends it again.
+    """
 
     stream: Annotated[str, Meta(max_length=256)]
     do: Literal["acknowledge", "silence", "lift", "close", "forget", "feedback", "comment", "undo"]
     series: Annotated[str, Meta(max_length=1024)] = ""
     exact: bool = True
-    minutes: Annotated[float, Meta(gt=0, le=MAX_MINUTES)] = 60.0
+    minutes: Annotated[float, Meta(gt=0, le=MAX_MINUTES)] | None = None
     since: Annotated[str, Meta(max_length=40)] = ""
     until: Annotated[str, Meta(max_length=40)] = ""
     where: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=20)] = []
@@ -52,6 +62,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     why: Annotated[str, Meta(max_length=500)] = ""
     text: Annotated[str, Meta(max_length=2 * MAX_COMMENT)] = ""
     by: Annotated[str, Meta(max_length=80)] = ""
+    id: Annotated[str, Meta(max_length=64)] = ""
     wait: bool = False
 
 
@@ -59,17 +70,46 @@ _wishes = msgspec.json.Decoder(Wish)
 
 
 def wish(body: bytes) -> Wish:
-    """What a page asks for. Raises TidewatchError in words."""
+    """What a page asks for. Raises NoDecision in words."""
     try:
         asked = _wishes.decode(body)
+        _complete(asked)
+        if asked.do not in ("feedback", "undo") and not asked.alert:
+            what(asked)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         msg = f"this is no decision: {error}"
-        raise TidewatchError(msg) from None
+        raise NoDecision(msg) from None
+    except TidewatchError as error:
+        raise NoDecision(_as_fields(str(error))) from None
+    return asked
+
+
+_OPTIONS = {
+    "--from": "since", "--until": "until", "--where": "where", "--weekly": "weekly", "--time-zone": "time_zone", "--for 2h": "minutes",
+    "--for": "minutes", "--at": "at",
+}  # fmt: skip
+
+
+def _as_fields(words: str) -> str:
+    """What is said to who types options, to who sends fields.
+
+    >>> _as_fields('a weekly silence ends with --until TIME: leave --for out')
+    'a weekly silence ends with until TIME: leave minutes out'
+    """
+    for option, field in _OPTIONS.items():
+        words = words.replace(option, field)
+    return words
+
+
+def _complete(asked: Wish) -> None:
     if asked.do == "feedback":
         missed = asked.said == "missed"
         if missed != (not asked.alert) or missed != bool(asked.series and asked.at):
             msg = "feedback: say normal or noise of an alert, by its id; missed of a series and the time at which there was no alert"
             raise TidewatchError(msg)
+        for name in ("at", "until"):
+            if text := getattr(asked, name):
+                event_time(text, name)
     elif asked.do == "comment":
         if bool(asked.series) == bool(asked.alert):
             msg = "comment: say on which alert, by its id, or on which series"
@@ -78,14 +118,16 @@ def wish(body: bytes) -> Wish:
     elif asked.do not in ("lift", "undo") and not asked.series and not (asked.do == "silence" and asked.where):
         msg = f"{asked.do}: say of which series"
         raise TidewatchError(msg)
-    return asked
 
 
 def what(asked: Wish) -> What:
     """The decision's content. Raises TidewatchError."""
     series = escape(asked.series) if asked.exact else asked.series
     if asked.do == "silence":
-        lasts = 0 if asked.until or asked.weekly else int(60_000 * asked.minutes)
+        minutes = asked.minutes
+        if minutes is None:
+            minutes = 0.0 if asked.until or asked.weekly else 60.0
+        lasts = max(int(60_000 * minutes), 1) if minutes else 0
         return silence_asked(
             series, now=int(time.time() * 1000), lasts=lasts, since=asked.since, until=asked.until, where=asked.where, weekly=asked.weekly,
             zone=asked.time_zone, why=asked.why,
@@ -115,18 +157,19 @@ def said_of(asked: Wish, records: Sequence[bytes] | None) -> Feedback | Comment:
 
 
 async def decide(settings: Settings, asked: Wish, said: Feedback | Comment | None = None) -> dict[str, Any]:
-    """Add the decision; its serial, and where it was taken if that is waited for. Raises TidewatchError."""
+    """Add the decision; its serial, where it was taken if that is waited for, and a note where nothing may come of it. Raises TidewatchError."""
     by = f"{asked.by.strip() or 'somebody'} (page)"
     async with at_desk(settings, asked.stream) as desk:
         made = said or (await desk.undoing(asked.serial) if asked.do == "undo" else what(asked))
-        serial = await desk.decide(made, by=by)
-        at = None
+        serial = await desk.decide(made, by=by, id=ASKED + asked.id if asked.id else "")
+        at, notes = None, [await desk.nothing_comes_of(made)]
         if asked.wait:
             try:
                 at = await desk.wait(serial, timeout=_WAIT)
-            except TidewatchError:  # it is in the list; a worker that starts takes it
-                at = None
-    return {"serial": serial, "at": at}
+            except TidewatchError as error:  # it is in the list; a worker that starts takes it
+                notes.append(str(error))
+    note = "; ".join(filter(None, notes))
+    return {"serial": serial, "at": at} | ({"note": note} if note else {})
 
 
 async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
 from pipeline import pictures
@@ -30,7 +30,7 @@ from pipeline.dashboard.overview import Overview, watch
 from pipeline.dashboard.points import NEWEST, Points
 from pipeline.dashboard.reaching import watch_kafka
 from pipeline.dashboard.whatif import Trials
-from pipeline.errors import SettingsError, TidewatchError
+from pipeline.errors import BrokerError, SettingsError, StoreError, TidewatchError
 from pipeline.operations.exposure import HEADERS, bearer, check_exposure, named_loopback, same
 from pipeline.operations.listening import connection, listening
 from pipeline.partition.deciding.what import Comment
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 COOKIE = "tidewatch_token"
 ACTING_HEADER = "X-Tidewatch"
 """Of every request that changes something: a foreign page cannot send it."""
-MAX_BODY = 4096
+MAX_BODY = 32_768
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
@@ -86,14 +86,14 @@ def create_app(
     """The web application. Raises SettingsError where it would be open to other machines without a token."""
     tokens = tokens or Tokens()
     require_token(host, tokens)
-    app = web.Application(middlewares=[_guard(tokens), _in_words], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_in_words, _guard(tokens)], client_max_size=MAX_BODY)
     for path, content in _files():
         kind = _KINDS[path[path.rfind(".") :]]
         app.router.add_get("/" if path == "index.html" else f"/{path}", _static(content, kind))
     app.router.add_get("/alerts", events(board, Streams()))
     for path, answer in _asked(board, tokens, answers).items():
         app.router.add_get(path, answer)
-    app.router.add_post("/api/decide", _deciding(board, answers))
+    app.router.add_post("/api/decide", _deciding(board, answers), expect_handler=_expected)
     return app
 
 
@@ -196,28 +196,36 @@ def _asked(board: Board, tokens: Tokens, answers: Answers | None) -> dict[str, _
         return web.Response(body=b"[" + b",".join(records) + b"]", content_type="application/json")
 
     async def series(request: web.Request) -> web.Response:
-        points = _there(answers).points
+        points = _there(answers, request.query.get("stream", "")).points
         return _json(await points.names(request.query.get("stream", ""), request.query.get("q", "")[:200]))
 
     async def points(request: web.Request) -> web.Response:
         query = request.query
         asked = _whole(request, "newest") or NEWEST
-        return _json(await _there(answers).points.points(query.get("stream", ""), query.get("series", ""), asked))
+        return _json(
+            await _there(answers, query.get("stream", "")).points.points(
+                query.get("stream", ""), query.get("series", ""), asked
+            )
+        )
 
     async def decisions(request: web.Request) -> web.Response:
-        return _json(await acting.decisions(_there(answers).settings, request.query.get("stream", "")))
+        stream = request.query.get("stream", "")
+        return _json(await acting.decisions(_there(answers, stream).settings, stream))
 
     async def decided(request: web.Request) -> web.Response:
         query, (since, until, partition) = request.query, (_whole(request, n) for n in ("from", "to", "partition"))
-        there, stream = _there(answers), query.get("stream", "")
+        stream = query.get("stream", "")
+        there = _there(answers, stream)
         return _json(await marks(there.settings, stream, query.get("series", ""), partition, since, until))
 
     async def attempt(request: web.Request) -> web.Response:
         days = request.query.get("days", "7")
         asked = float(days) if days.replace(".", "", 1).isdecimal() and len(days) < 9 else 7.0
         sets = request.query.getall("set", [])[:8]
+        stream = request.query.get("stream", "")
+        there = _there(answers, stream)
         connection(request).lift()  # it may take longer than an answer usually may
-        return _json(await _there(answers).trials.run(request.query.get("stream", ""), sets, asked))
+        return _json(await there.trials.run(stream, sets, asked))
 
     return {
         "/api/try": attempt,
@@ -235,9 +243,11 @@ def _whole(request: web.Request, name: str) -> int:
 def _deciding(board: Board, answers: Answers | None) -> _Handler:
     async def decide(request: web.Request) -> web.Response:
         if not may_decide(request):
-            raise web.HTTPForbidden(text="deciding needs the operators' token\n")
+            raise web.HTTPForbidden(text=_why_not(request))
+        if (request.content_length or 0) > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0, text=_TOO_LARGE)
         asked = acting.wish(await request.read())
-        there = _there(answers)
+        there = _there(answers, asked.stream)
         said: Feedback | Comment | None = None
         if asked.do == "feedback" and asked.said == "missed":
             connection(request).lift()  # the log is replayed for it
@@ -249,6 +259,25 @@ def _deciding(board: Board, answers: Answers | None) -> _Handler:
         return _json(decided)
 
     return decide
+
+
+_TOO_LARGE = f"a decision has at most {MAX_BODY:,} bytes"
+
+
+async def _expected(request: web.Request) -> web.StreamResponse | None:
+    """Who asks before sending a body hears at once where it is too large, or not wanted at all (the guards answer that)."""
+    if (request.content_length or 0) <= MAX_BODY and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer is still to come
+    return None
+
+
+def _why_not(request: web.Request) -> str:
+    if not request.get(_OPERATOR, False):
+        return "deciding needs the operators' token"
+    if ACTING_HEADER not in request.headers:
+        return f"deciding needs the header {ACTING_HEADER} (any value), which no foreign page can send"
+    return "this comes from a page of another address"
 
 
 def may_decide(request: web.Request) -> bool:
@@ -272,10 +301,14 @@ def _streams(answers: Answers | None) -> list[dict[str, Any]]:
     return [{"name": s.name, "topic": s.input_topic, "scores": s.score_topic} for s in answers.settings.streams]
 
 
-def _there(answers: Answers | None) -> Answers:
+def _there(answers: Answers | None, stream: str | None = None) -> Answers:
+    """What is asked of a deployment, of a stream of it. Raises TidewatchError where there is none, 404 where that is not one of its streams."""
     if answers is None:
         msg = "this page knows only the alert topic: start it with the settings file of the streams (--config)"
         raise TidewatchError(msg)
+    names = [s.name for s in answers.settings.streams]
+    if stream is not None and stream not in names:
+        raise web.HTTPNotFound(text=f"there is no stream {stream[:60]!r} here (there are: {', '.join(names)})")
     return answers
 
 
@@ -285,12 +318,27 @@ def _json(value: Any) -> web.Response:
 
 @web.middleware
 async def _in_words(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """What went wrong, as the page shows it."""
+    """What went wrong, as the page shows it: under /api a sentence in JSON, whatever it was."""
     try:
         return await handler(request)
     except TidewatchError as error:
-        body = json.dumps({"error": str(error)}).encode()
-        return web.Response(status=409, body=body, content_type="application/json")
+        away = isinstance(error, (BrokerError, StoreError))
+        return _error(400 if isinstance(error, acting.NoDecision) else 503 if away else 409, str(error))
+    except web.HTTPError as error:
+        if not request.path.startswith("/api/"):
+            raise
+        words = _ELSE.get(error.status, (error.text or error.reason).strip())
+        return _error(
+            error.status, words, {n: v for n, v in error.headers.items() if n in ("Allow", "WWW-Authenticate")}
+        )
+
+
+_ELSE = {405: "this address takes another method", 413: _TOO_LARGE}
+
+
+def _error(status: int, words: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = json.dumps({"error": words}).encode()
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
 def _guard(tokens: Tokens) -> Middleware:
@@ -314,10 +362,13 @@ def _guard(tokens: Tokens) -> Middleware:
                 raise web.HTTPForbidden(text="this page answers to a loopback address only\n")
             return await handler(request)
         if not request[_OPERATOR] and not any(same(g, tokens.viewer) for g in given):
-            raise web.HTTPUnauthorized(text="open /?token=... with the dashboard's token\n")
+            raise web.HTTPUnauthorized(text=_WHO, headers={"WWW-Authenticate": "Bearer"})
         return await handler(request)
 
     return guarded
+
+
+_WHO = "open /?token=... with the dashboard's token; programs send `Authorization: Bearer TOKEN`\n"
 
 
 def _known(token: str, tokens: Tokens) -> bool:

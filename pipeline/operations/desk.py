@@ -7,10 +7,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
+from pipeline.alerts.records import rfc3339
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import SettingsError, TidewatchError
@@ -32,8 +36,10 @@ from pipeline.partition.deciding.decisions import IN_FORCE, Taken, unpacked
 from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.deciding.what import (
     Acknowledge,
+    Close,
     Comment,
     Decision,
+    Forget,
     Lift,
     Partitions,
     SettingsOf,
@@ -49,6 +55,12 @@ from producers.times import typed_time
 
 MAX_COMMENT = 1000
 """Characters of a comment."""
+MAX_WHY = 500
+"""Characters of a reason."""
+MAX_SERIES = 1024
+"""Characters of a series' name or pattern."""
+ASKED = "asked-"
+"""What an id begins with that somebody gave: it is never one of ours."""
 _POLL = 0.25
 
 
@@ -84,8 +96,10 @@ class Desk:
         stream: str,
         register: Register,
         shadows: Callable[[str], Awaitable[Mapping[int, int]]] | None = None,
+        names: Callable[[str], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
         self._shadows = shadows
+        self._names = names
         self.stream = configured(settings, stream)
         self._admin, kafka = connect_admin(settings.kafka), settings.kafka
         topic = self.stream.decision_topic
@@ -114,15 +128,47 @@ class Desk:
             before = d.what if isinstance(d.what, SettingsOf) else before
         return told_of
 
-    async def decide(self, what: What, *, by: str = "") -> int:
-        """Add a decision of `by`, of whoever runs this where that is empty; returns its serial. Raises TidewatchError where it says nothing."""
+    async def decide(self, what: What, *, by: str = "", id: str = "") -> int:  # noqa: A002
+        """Add a decision of `by`, of whoever runs this where that is empty; returns its serial.
+
+        With the `id` of one that is in the list nothing is added, and its serial is the answer: who heard no answer may ask again.
+        Raises TidewatchError where it says nothing, or too much, and where the id is of another decision.
+        """
+        what = fit(what)
+        await self._listing.fill_up()
+        known = await self._listing.after(0)
+        if id and (before := next((d for d in known if d.id == id), None)) is not None:
+            if not _same(before.what, what):
+                msg = f"id {id.removeprefix(ASKED)} is decision {before.serial} of stream {self.stream.name} already, `{told(before.what)}`: give what is another decision another id"
+                raise TidewatchError(msg)
+            return before.serial
         if isinstance(what, Lift):
-            known = [line.decision for line in await self.lines()]
             if not any(d.serial == what.silence and isinstance(d.what, Silence) for d in known):
                 msg = f"decision {what.silence} of stream {self.stream.name} is no silence; `tidewatch decisions {self.stream.name}` lists them"
                 raise TidewatchError(msg)
-        await self._listing.fill_up()
-        return await self._listing.propose(Decision(uuid4().hex, what, by=by or who(), at=now()))
+            if (over := next((d.serial for d in known if d.what == what), 0)) > 0:
+                msg = f"silence {what.silence} of stream {self.stream.name} was ended by decision {over} already"
+                raise TidewatchError(msg)
+        return await self._listing.propose(Decision(id or uuid4().hex, what, by=plain(by) or who(), at=now()))
+
+    async def nothing_comes_of(self, what: What) -> str:
+        """Why nothing will come of a decision as things stand, in words; empty: something may, or nobody knows.
+
+        Raises StoreError.
+        """
+        if isinstance(what, Silence) and 0 < what.until <= time.time() * 1000:
+            return f"it is over already: only what is as of a time before {rfc3339(what.until)} and comes later falls into it"
+        if not isinstance(what, (Acknowledge, Silence, Close, Forget, Comment)) or self._names is None:
+            return ""
+        names = await self._names(self.stream.name)
+        if isinstance(what, Comment):
+            found = not names or bool(what.alert) or what.series in names
+        elif isinstance(what, Silence):
+            silenced = what.in_force(0)
+            found = not names or any(map(silenced.matches, names))
+        else:
+            found = not names or any(fnmatchcase(name, what.series) for name in names)
+        return "" if found else f"none of the {len(names):,} series that are known{_whom(what)} now"
 
     async def undoing(self, serial: int) -> What:
         """What takes a decision back: of a silence its end, of feedback, an acknowledgement and a comment that it counts no more.
@@ -197,13 +243,25 @@ class Desk:
 async def at_desk(settings: Settings, stream: str) -> AsyncIterator[Desk]:
     """The desk of a stream; the store is closed at the end."""
     async with opened(settings) as store:
-        yield Desk(settings, stream, store, partial(_shadows, store))
+        yield Desk(settings, stream, store, partial(_shadows, store), partial(_names, store))
 
 
 async def _shadows(store: RedisStore, stream: str) -> dict[int, int]:
     """Partitions with a shadow, and the serial of the decision that it is of."""
     held = {p: unpacked(await store.field(stream, p, IN_FORCE)) for p in await store.partitions(stream)}
     return {p: of.shadow.serial for p, of in held.items() if of.shadow is not None}
+
+
+async def _names(store: RedisStore, stream: str) -> list[str]:
+    """Series of all partitions, as of their last checkpoints."""
+    return [name for p in await store.partitions(stream) for name in await store.series(stream, p)]
+
+
+def _whom(what: Acknowledge | Silence | Close | Forget | Comment) -> str:
+    if isinstance(what, Silence) and what.where:
+        where = ",".join(f"{label}={glob}" for label, glob in what.where.items())
+        return f" matches {what.series} where {where}"
+    return f" {'is' if isinstance(what, Comment) else 'matches'} {what.series}"
 
 
 def told(what: What, before: SettingsOf | None = None) -> str:
@@ -230,9 +288,36 @@ def told(what: What, before: SettingsOf | None = None) -> str:
     return f"{type(what).__name__.lower()} {what.series}{when}{f': {what.why}' if what.why else ''}"
 
 
+def plain(text: str) -> str:
+    r"""What somebody wrote, on one line, without what a terminal would obey.
+
+    >>> plain("new\n\x1b[31mdisk ")
+    'new [31mdisk'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def fit(what: What) -> What:
+    """A decision as it may stand in the list: its words plain. Raises TidewatchError where there are too many."""
+    for name, most in (("series", MAX_SERIES), ("why", MAX_WHY), ("text", MAX_COMMENT)):
+        if (length := len(getattr(what, name, ""))) > most:
+            msg = f"{name} has {length:,} characters; {most:,} are the most"
+            raise TidewatchError(msg)
+    if getattr(what, "why", ""):
+        return msgspec.structs.replace(what, why=plain(what.why))  # type: ignore[union-attr] # those that have one
+    return what
+
+
+def _same(one: What, other: What) -> bool:
+    """Whether two decisions say the same; when a silence ends may follow from when it was asked for."""
+    if isinstance(one, Silence) and isinstance(other, Silence):
+        return msgspec.structs.replace(one, until=0) == msgspec.structs.replace(other, until=0)
+    return one == other
+
+
 def comment_on(series: str, text: str, alert: str = "") -> Comment:
     """A comment as people write it, on one line. Raises TidewatchError where it says nothing, or too much."""
-    words = " ".join(text.split())
+    words = plain(text)
     if not words or len(words) > MAX_COMMENT:
         msg = (
             "a comment without a word"
@@ -249,8 +334,6 @@ def when_silent(silence: Silence) -> str:
     >>> when_silent(Silence("*", 1_700_000_000_000, where={"env": "test"}, since=1_690_000_000_000))
     ' where env=test from 2023-07-22T04:26:40.000Z until 2023-11-14T22:13:20.000Z'
     """
-    from pipeline.alerts.records import rfc3339
-
     words = ["where " + ",".join(f"{label}={glob}" for label, glob in silence.where.items())] if silence.where else []
     if silence.calendar is not None:
         words.append(str(silence.calendar))
@@ -324,8 +407,6 @@ def _said(what: Feedback) -> str:
     >>> told(Feedback("cpu", "missed", 1_700_000_000_000, 1_700_000_000_000, strength=-0.4, why="disk full"))
     'feedback missed: cpu at 2023-11-14T22:13:20.000Z, strength -0.40: disk full'
     """
-    from pipeline.alerts.records import rfc3339
-
     until = f" to {rfc3339(what.until)}" if what.until > what.since else ""
     alert = f", alert {what.alert[:8]}" if what.alert else ""
     every = f", every {what.every} at that time" if what.every else ""

@@ -162,7 +162,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What is no request, or met a mistake of ours: a status, and nothing of either."""
-        if status >= 500:
+        gone = isinstance(exc, ConnectionError) and (self._wire is None or self._wire.is_closing())
+        if status >= 500 and not gone:  # who left in the middle, or was dropped for sending too much, met no mistake
             self.log_exception("a request failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is sent; the connection ends")

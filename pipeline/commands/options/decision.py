@@ -38,7 +38,11 @@ def decide_with(
 
     async def decide() -> None:
         async with at_desk(settings, stream) as desk:
-            await say(desk, stream, await desk.decide(await what(desk)), wait=wait, timeout=timeout)
+            made = await what(desk)
+            serial = await desk.decide(made)
+            if nothing := await desk.nothing_comes_of(made):
+                typer.echo(f"warning: {nothing}", err=True)
+            await say(desk, stream, serial, wait=wait, timeout=timeout)
 
     asyncio.run(decide())
 

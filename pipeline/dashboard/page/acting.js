@@ -86,8 +86,8 @@ export function Dialog({ doing, stream, series = "", serial = 0, alert = "", ran
         : doing === "normal" || doing === "noise" ? { do: "feedback", said: doing, alert, every }
         : doing === "comment" ? { do: doing, text, ...(alert ? { alert } : { series }) }
           : { do: doing, series: pattern, exact, serial, ...(minutes ? { minutes: Number(minutes) } : { until: instant(until) }) };
-      const { serial: made, at } = await decide({ stream, ...wish, why, by: name, wait: true });
-      setState({ told: `Decision ${made}. ${at ? `All partitions have taken it.` : "It is in the list; partitions take it as soon as a worker is there."}` });
+      const { serial: made, at, note } = await decide({ stream, ...wish, why, by: name, wait: true });
+      setState({ told: `Decision ${made}. ${at ? `All partitions have taken it.` : "It is in the list; partitions take it as soon as a worker is there."}${at && note ? ` Note: ${note}.` : ""}` });
     } catch (error) { setState({ error: error.message }); }
   };
   return html`<dialog ref=${box} onClose=${done} aria-label=${DOING[doing].title}>

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import msgspec
 import pytest
+import structlog
 from alert_lives import life
 
 from pipeline.alerts.records import decode_alert
+from pipeline.dashboard import acting
 from pipeline.dashboard.board import BACKLOG, Board
-from pipeline.dashboard.server import ACTING_HEADER, PAGE_HEADERS, Tokens, create_app
-from pipeline.errors import SettingsError
+from pipeline.dashboard.server import ACTING_HEADER, PAGE_HEADERS, Answers, Tokens, create_app
+from pipeline.errors import SettingsError, StoreError
 from pipeline.operations.listening import listening
+from pipeline.settings import Settings
 
 TOKEN, OPERATOR = "s3cret-of-this-test", "0perators-of-this-test"
 
@@ -181,6 +185,15 @@ async def test_without_an_operators_token_nobody_decides():
         (wish(do="comment", text="seen", series=""), "on which alert"),
         (wish(by="x" * 81), "no decision"),
         (wish(more=1), "no decision"),
+        (wish(do="silence", weekly=["daily 03:00-04:00"], minutes=5), "leave minutes out"),
+        (
+            wish(do="silence", until="2030-01-01", minutes=5),
+            "say how long with minutes, or up to which time with until",
+        ),
+        (wish(do="silence", until="soon"), "until soon is not a time"),
+        (wish(do="feedback", said="missed", at="then"), "at then is no time"),
+        (wish(do="silence", weekly=["daily 03:00-04:00"], time_zone="Europe/Berln"), "there is no time zone"),
+        (wish(why="x" * 501), "no decision"),
     ],
 )
 async def test_what_is_no_decision_is_refused_in_words(body, why):
@@ -189,7 +202,7 @@ async def test_what_is_no_decision_is_refused_in_words(body, why):
         served(tokens=Tokens("", OPERATOR)) as (client, url),
         client.post(url + "/api/decide", data=body, headers=headers) as answer,
     ):
-        assert answer.status == 409
+        assert answer.status == 400
         assert why in (await answer.json())["error"]
 
 
@@ -197,9 +210,94 @@ async def test_a_body_that_is_too_large_is_not_read():
     headers = {"Authorization": f"Bearer {OPERATOR}", ACTING_HEADER: "1"}
     async with (
         served(tokens=Tokens("", OPERATOR)) as (client, url),
-        client.post(url + "/api/decide", data=wish(why="x" * 5000), headers=headers) as answer,
+        client.post(url + "/api/decide", data=wish(why="x" * 40_000), headers=headers) as answer,
     ):
         assert answer.status == 413
+        assert "at most 32,768 bytes" in (await answer.json())["error"]
+
+
+async def test_who_asks_before_sending_a_large_body_is_told_at_once_and_nothing_is_logged():
+    headers = {"Authorization": f"Bearer {OPERATOR}", ACTING_HEADER: "1", "Expect": "100-continue"}
+    with structlog.testing.capture_logs() as logged:
+        async with served(tokens=Tokens("", OPERATOR)) as (_, url):
+            port = int(url.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = "".join(f"{n}: {v}\r\n" for n, v in headers.items())
+            writer.write(
+                f"POST /api/decide HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: 10000000\r\n\r\n".encode()
+            )
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"POST /api/decide HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: 2\r\n\r\n".encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 100")
+            writer.write(b"{}")
+            assert b"HTTP/1.1 400" in await reader.read()
+            writer.close()
+    assert not logged
+
+
+async def test_a_body_without_an_end_ends_without_a_stack_trace():
+    headers = {"Authorization": f"Bearer {OPERATOR}", ACTING_HEADER: "1"}
+
+    async def more():
+        for _ in range(400):
+            yield b"x" * 1000
+            await asyncio.sleep(0)
+
+    with structlog.testing.capture_logs() as logged:
+        async with served(tokens=Tokens("", OPERATOR)) as (client, url):
+            with suppress(aiohttp.ClientError):
+                async with client.post(url + "/api/decide", data=more(), headers=headers) as answer:
+                    assert answer.status == 413
+            await asyncio.sleep(0.1)
+    assert not logged
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "why"),
+    [
+        ("GET", "/api/rights", {}, 401, "Authorization: Bearer"),
+        ("POST", "/api/decide", {"Authorization": f"Bearer {TOKEN}", ACTING_HEADER: "1"}, 403, "operators' token"),
+        ("POST", "/api/decide", {"Authorization": f"Bearer {OPERATOR}"}, 403, "the header X-Tidewatch"),
+        ("POST", "/api/decide", {"Authorization": f"Bearer {OPERATOR}", ACTING_HEADER: "1", "Origin": "http://a.example"}, 403, "another address"),
+        ("PUT", "/api/decide", {"Authorization": f"Bearer {OPERATOR}"}, 405, "another method"),
+        ("GET", "/api/nothing", {"Authorization": f"Bearer {OPERATOR}"}, 404, "Not Found"),
+        ("GET", "/api/alert?id=zz", {"Authorization": f"Bearer {TOKEN}"}, 404, "no such alert"),
+        ("GET", "/api/decisions?stream=web", {"Authorization": f"Bearer {TOKEN}"}, 409, "--config"),
+    ],
+)  # fmt: skip
+async def test_under_api_whatever_is_wrong_is_a_sentence_in_json(method, path, headers, status, why):
+    async with (
+        served(tokens=Tokens(TOKEN, OPERATOR)) as (client, url),
+        client.request(method, url + path, data=None if method == "GET" else wish(), headers=headers) as answer,
+    ):
+        assert answer.status == status
+        assert why in (await answer.json())["error"]
+        assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+async def test_a_stream_that_is_not_there_is_not_found_and_what_is_away_is_unavailable(tmp_path, monkeypatch):
+    async def away(*_):
+        msg = "Redis does not answer"
+        raise StoreError(msg)
+
+    monkeypatch.setattr(acting, "decisions", away)
+    settings = Settings(streams=({"name": "web", "model": tmp_path / "none"},))
+    app = create_app(Board(), host="127.0.0.1", tokens=Tokens("", OPERATOR), answers=Answers(settings, None, None))
+    headers = {"Authorization": f"Bearer {OPERATOR}", ACTING_HEADER: "1"}
+    async with (
+        listening(app, host="127.0.0.1", port=0, headers=PAGE_HEADERS) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as client,
+    ):
+        async with client.post("/api/decide", data=wish(stream="nope")) as answer:
+            assert answer.status == 404
+            assert "there is no stream 'nope' here (there are: web)" in (await answer.json())["error"]
+        for path in ("decisions", "series", "points", "marks", "try"):
+            async with client.get(f"/api/{path}?stream=nope") as answer:
+                assert answer.status == 404
+        async with client.get("/api/decisions?stream=web") as answer:
+            assert (answer.status, await answer.json()) == (503, {"error": "Redis does not answer"})
 
 
 def test_operators_and_viewers_do_not_share_a_token():

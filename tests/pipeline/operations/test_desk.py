@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import TidewatchError
-from pipeline.operations.desk import silence_asked, told
-from pipeline.partition.deciding.what import SettingsOf, Silence
+from pipeline.operations.desk import ASKED, Desk, fit, silence_asked, told
+from pipeline.partition.deciding.listing import Listing
+from pipeline.partition.deciding.what import Acknowledge, Close, Comment, Forget, Lift, SettingsOf, Silence
+from pipeline.partition.stores.memory import MemoryStore
 
 NOW = 1_795_000_000_000
 HOUR = 3_600_000
@@ -81,3 +84,70 @@ def test_settings_are_told_by_what_they_change_of_those_before() -> None:
     many = settings(3.0, probation=50, alerts={f"s{i}": i for i in range(9)})
     assert told(many, first).startswith("settings: alerts.s0 nothing -> 0, alerts.s1 nothing -> 1")
     assert told(many, first).endswith("alerts.s5 nothing -> 5, and 3 more")
+
+
+def desk(*names: str) -> Desk:
+    """Of the stream `web`, with series of these names, without Kafka."""
+
+    async def nothing_taken() -> list[Any]:
+        return []
+
+    async def known(_: str) -> list[str]:
+        return list(names)
+
+    made = Desk.__new__(Desk)
+    made.stream, made._names = cast("Any", SimpleNamespace(name="web")), known
+    made._listing = Listing("web", MemoryStore(), nothing_taken, of_log="t")
+    return made
+
+
+async def test_what_is_asked_for_again_by_its_id_is_decided_once() -> None:
+    at = desk()
+    first = await at.decide(Silence("a", NOW), by="ann", id=f"{ASKED}k1")
+    assert await at.decide(Silence("a", NOW + 5), by="ann", id=f"{ASKED}k1") == first  # the same 5 s later
+    with pytest.raises(TidewatchError, match=r"^id k1 is decision 1 of stream web already, `silence a until"):
+        await at.decide(Close("a"), id=f"{ASKED}k1")
+    assert await at.decide(Silence("a", NOW)) == first + 1
+
+
+async def test_a_silence_ends_once() -> None:
+    at = desk()
+    await at.decide(Silence("a", NOW))
+    with pytest.raises(TidewatchError, match="decision 7 of stream web is no silence"):
+        await at.decide(Lift(7))
+    assert await at.decide(Lift(1)) == 2
+    with pytest.raises(TidewatchError, match="silence 1 of stream web was ended by decision 2 already"):
+        await at.decide(Lift(1))
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (Acknowledge("cpu*"), ""),
+        (Acknowledge("nobody"), "none of the 2 series that are known matches nobody now"),
+        (Close("nobody*"), "none of the 2 series that are known matches nobody* now"),
+        (Forget("lag"), ""),
+        (Comment("cpu*", "x"), "none of the 2 series that are known is cpu* now"),
+        (Comment("gone", "x", "5f0c"), ""),
+        (Silence("*", 1 << 50, where={"host": "b*"}), ""),
+        (
+            Silence("*", 1 << 50, where={"env": "b*"}),
+            "none of the 2 series that are known matches * where env=b* now",
+        ),
+        (Silence("lag", 1_577_836_800_000), "it is over already: only what is as of a time before 2020-01-01"),
+        (Lift(1), ""),
+    ],
+)
+async def test_what_nothing_comes_of_is_said(what: Any, why: str) -> None:
+    said = await desk('cpu{host="b1"}', "lag").nothing_comes_of(what)
+    assert said.startswith(why) if why else said == ""
+    if "known" in why:
+        assert await desk().nothing_comes_of(what) == ""  # nobody knows
+
+
+def test_words_are_on_one_line_and_no_terminal_obeys_them() -> None:
+    assert fit(Close("a", "x\x1b[2Jy\n\u202ez")) == Close("a", "x [2Jy z")
+    assert fit(Lift(3)) == Lift(3)
+    for what in (Close("a", "x" * 501), Close("a" * 1025), Comment("a", "x" * 1001)):
+        with pytest.raises(TidewatchError, match="are the most"):
+            fit(what)
