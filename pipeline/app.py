@@ -257,7 +257,12 @@ async def _work(settings: Settings, file: Path | None) -> None:
             stack.enter_context(
                 serve(registry, metrics.health, port=worker.metrics_port, host=worker.metrics_host, token=token)
             )
-        deciding = _deciding(settings, file, streams, executor, identities=identities, store=store, publisher=publisher)
+        topics = _decision_topics(settings, streams)
+        for topic in set(topics.values()):
+            stack.push_async_callback(topic.close)
+        deciding = _deciding(
+            settings, file, streams, executor, identities=identities, store=store, publisher=publisher, topics=topics
+        )
         await deciding.begin()
         app = create_app(
             settings,
@@ -314,6 +319,7 @@ def _deciding(
     identities: Mapping[str, Identity],
     store: RedisStore,
     publisher: KafkaPublisher,
+    topics: Mapping[str, DecisionTopic],
 ) -> Deciding:
     """What this worker does about decisions; models that are not in its settings are looked for where they lay, and beside its own."""
     worker, device = settings.worker, _device(settings.worker.device)
@@ -334,7 +340,7 @@ def _deciding(
             for s in streams
         },
         register=store,
-        topics=_decision_topics(settings, streams),
+        topics=topics,
         publisher=publisher,
         logs={name: identity.topic_id for name, identity in identities.items()},
         files=lambda: [] if file is None else [file, *(s.settings.model for s in streams)],
@@ -344,7 +350,8 @@ def _deciding(
 
 def _decision_topics(settings: Settings, streams: Iterable[Stream]) -> dict[str, DecisionTopic]:
     """By stream; several streams share a topic, and one reader of it."""
-    topics = {name: DecisionTopic(settings.kafka, name) for name in {s.settings.decision_topic for s in streams}}
+    names = {s.settings.decision_topic for s in streams}
+    topics = {name: DecisionTopic(settings.kafka, name, stays=True) for name in names}
     return {s.name: topics[s.settings.decision_topic] for s in streams}
 
 
