@@ -193,7 +193,7 @@ def _noisy(new: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
         return False
     jumps = np.diff(new)
     turns = np.count_nonzero(jumps[1:] * jumps[:-1] < 0)
-    return bool(np.sort(np.abs(jumps))[2] > 2 * _step(before) > 0 and turns >= 3)
+    return bool(sorted(np.abs(jumps).tolist())[2] > 2 * _step(before) > 0 and turns >= 3)
 
 
 def _step(rows: NDArray[np.float64]) -> float:

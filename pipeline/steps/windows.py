@@ -285,7 +285,7 @@ class SeriesWindows:
 
         index = batch.order[packed.accepted]
         pushed.packed, pushed.ordinals[index] = packed.values, ordinal
-        pushed.spans[index] = np.stack([at + 1 - np.minimum(size, T), at + 1], axis=1)
+        pushed.spans[index, 0], pushed.spans[index, 1] = at + 1 - np.minimum(size, T), at + 1
         place = np.full(len(pushed.accepted), -1)
         place[index[full]] = np.flatnonzero(full)
         chosen = place[place >= 0]  # in log order
