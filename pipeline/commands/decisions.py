@@ -32,7 +32,8 @@ def decisions(
 ) -> None:
     """List what was decided about a stream: who, when, what, and at which offset each partition took it (partition:offset).
 
-    `(learns)`: what judges then learns there beside what judges now, and takes over when it is live.
+    `(learns)`: what judges then learns there beside what judges now, and takes over when it is live. `(refused)`: the partition cannot go on with
+    these settings, and those before judge on; `tidewatch apply --dry-run` says why, and the mend.
     """
     import asyncio
 
@@ -50,7 +51,12 @@ def decisions(
         for line in found:
             typer.echo(
                 msgspec.json.encode(
-                    {**msgspec.to_builtins(line.decision), "taken": line.taken, "learning": line.learning}
+                    {
+                        **msgspec.to_builtins(line.decision),
+                        "taken": line.taken,
+                        "learning": line.learning,
+                        "refused": line.refused,
+                    }
                 ).decode()
             )
     elif found:
@@ -235,7 +241,12 @@ def _print(lines: list[Line]) -> None:
     table = Table("serial", "when", "who", "what", "taken at")
     for line in lines:
         decision = line.decision
-        where = ", ".join(at_offsets(line.taken, line.learning)) or "nowhere yet"
+        where = ", ".join(at_offsets(line.taken, line.learning, line.refused)) or "nowhere yet"
         words = (decision.at, decision.by, line.words)  # of whoever wrote them, markup and all
         table.add_row(str(decision.serial), *(Text(plain(text)) for text in words), where)
+    if any(line.refused for line in lines):
+        typer.echo(
+            "refused: these settings hold nowhere where they are marked so; `tidewatch apply --dry-run` with their file says why, and the mend",
+            err=True,
+        )
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

@@ -181,6 +181,7 @@ async def decisions(settings: Settings, stream: str) -> list[dict[str, Any]]:
         {
             "serial": line.decision.serial, "kind": line.decision.kind, "by": line.decision.by, "at": line.decision.at,
             "what": line.words, **_about(line.decision, undone), "taken": {str(p): o for p, o in line.taken.items()},
+            "learning": line.learning, "refused": line.refused,
         }
         for line in reversed(lines)
     ]  # fmt: skip

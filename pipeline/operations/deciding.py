@@ -26,7 +26,7 @@ from detectors.model import Model
 from pipeline.errors import BrokerError, SettingsError, StoreError, TidewatchError
 from pipeline.kafka.decisions import DecisionTopic
 from pipeline.partition.deciding.carrying import differing, shape_of
-from pipeline.partition.deciding.decisions import Entry, Line, Taken, Tick, decode_entry, valid
+from pipeline.partition.deciding.decisions import Entry, InForce, Line, Taken, Tick, decode_entry, valid
 from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.deciding.what import Decision, SettingsOf
 from pipeline.partition.outbox import Publisher
@@ -128,16 +128,41 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix + name, value
 
 
-def require_same_shape(stream: Stream, taken: Mapping[int, Sequence[Taken]]) -> None:
-    """Raise SettingsError where partitions hold states that this stream cannot take over."""
+def require_same_shape(
+    stream: Stream, taken: Mapping[int, Sequence[Taken]], held: Mapping[int, InForce] | None = None
+) -> None:
+    """Raise SettingsError where partitions hold states that this stream cannot take over; `held`: what is in force in each, where that is known."""
     for partition, lines in taken.items():
         settings = [d.what for line in lines for d in line.decisions if isinstance(d.what, SettingsOf)]
-        if settings and (why := differing(settings[-1].shape, shape_of(stream))):
-            msg = (
-                f"stream {stream.name} has {why} (partition {partition}): put the old model back, or give the stream another name and let both run, "
+        if not settings:
+            continue
+        new = shape_of(stream)
+        old = judging(settings[-1].shape, (held or {}).get(partition, InForce()))
+        if not (why := differing(old, new)):
+            continue
+        msg = f"stream {stream.name} has {why} (partition {partition})"
+        if differing(old, {**new, "waits": ""}):  # else what is to be done is said
+            msg += (
+                ": put the old model back, or give the stream another name and let both run, "
                 f"or forget what was learnt (`tidewatch state reset {stream.name}`)"
             )
-            raise SettingsError(msg)
+        raise SettingsError(msg)
+
+
+def judging(shape: Mapping[str, str], held: InForce) -> Mapping[str, str]:
+    """The shape of what judges a partition in which settings of a `shape` were taken last: while other channels learn, the old ones judge."""
+    if held.shadow is None or not (channels := (held.settings or {}).get("channels")):
+        return shape
+    return {**shape, "named": ", ".join(channels)}
+
+
+def refused(decision: Decision, held: InForce) -> bool:
+    """Whether settings that were the last ones that a partition took are neither in force there nor learn."""
+    if not isinstance(decision.what, SettingsOf) or held.serial < decision.serial:
+        return False
+    if held.shadow is not None and held.shadow.serial == decision.serial:
+        return False
+    return held.shadow is not None or (held.settings, held.model) != (decision.what.settings, decision.what.model)
 
 
 def found_model(model: str, path: Path, *, beside: Sequence[Path] = (), device: str = "cpu") -> Model | None:

@@ -26,13 +26,14 @@ from pipeline.operations.deciding import (
     changed,
     differences,
     now,
+    refused,
     require_same_shape,
     settings_decision,
     taken_by_partition,
     who,
 )
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.deciding.decisions import IN_FORCE, Taken, unpacked
+from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Taken, unpacked
 from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.deciding.what import (
     Acknowledge,
@@ -74,6 +75,8 @@ class Line:
     """Partitions in which its settings learn beside older ones, and hold when they are live."""
     before: SettingsOf | None = None
     """Of settings: those that were decided before."""
+    refused: Sequence[int] = ()
+    """Of the newest settings: partitions that took them and cannot go on with them, so that the older ones judge on."""
 
     @property
     def words(self) -> str:
@@ -95,10 +98,10 @@ class Desk:
         settings: Settings,
         stream: str,
         register: Register,
-        shadows: Callable[[str], Awaitable[Mapping[int, int]]] | None = None,
+        held: Callable[[str], Awaitable[Mapping[int, InForce]]] | None = None,
         names: Callable[[str], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
-        self._shadows = shadows
+        self._held = held
         self._names = names
         self.stream = configured(settings, stream)
         self._admin, kafka = connect_admin(settings.kafka), settings.kafka
@@ -117,14 +120,16 @@ class Desk:
             for line in lines:
                 for decision in line.decisions:
                     where.setdefault(decision.serial, {})[partition] = line.offset
-        shadows = {} if self._shadows is None else await self._shadows(self.stream.name)
+        held = await self._in_force()
         told_of: list[Line] = []
         before: SettingsOf | None = None
-        for d in await self._listing.after(0):
-            learning = [p for p, serial in sorted(shadows.items()) if serial == d.serial]
-            told_of.append(
-                Line(d, where.get(d.serial, {}), learning, before if isinstance(d.what, SettingsOf) else None)
-            )
+        decided = await self._listing.after(0)
+        newest = max((d.serial for d in decided if isinstance(d.what, SettingsOf)), default=0)
+        for d in decided:
+            of, at = d.what if isinstance(d.what, SettingsOf) else None, where.get(d.serial, {})
+            learning = [p for p, h in held.items() if h.shadow is not None and h.shadow.serial == d.serial]
+            refusing = [p for p, h in held.items() if p in at and d.serial == newest and refused(d, h)]
+            told_of.append(Line(d, at, learning, before if of is not None else None, refusing))
             before = d.what if isinstance(d.what, SettingsOf) else before
         return told_of
 
@@ -149,6 +154,9 @@ class Desk:
             if (over := next((d.serial for d in known if d.what == what), 0)) > 0:
                 msg = f"silence {what.silence} of stream {self.stream.name} was ended by decision {over} already"
                 raise TidewatchError(msg)
+        if isinstance(what, Feedback) and (before := _said_before(what, known)) is not None:
+            msg = f"decision {before.serial} of stream {self.stream.name}, by {before.by}, says so of this alert already: `{told(before.what)}`"
+            raise TidewatchError(msg)
         return await self._listing.propose(Decision(id or uuid4().hex, what, by=plain(by) or who(), at=now()))
 
     async def nothing_comes_of(self, what: What) -> str:
@@ -189,7 +197,7 @@ class Desk:
         return Undo(serial)
 
     async def changes(self) -> tuple[Decision, dict[str, tuple[Any, Any]]]:
-        """The settings of the file as a decision, and what differs from the newest that were decided: name -> (then, now).
+        """The settings of the file as a decision, and what differs from the newest that were decided and not refused: name -> (then, now).
 
         Raises
         ------
@@ -197,12 +205,18 @@ class Desk:
             They cannot take over what was learnt; the model file is not there.
         """
         stream = create_stream(self.stream, load_model(self.stream.model))
-        require_same_shape(stream, await self._taken())
+        held = await self._in_force()
+        require_same_shape(stream, await self._taken(), held)
         await self._listing.fill_up()
-        newest = [d.what for d in await self._listing.after(0) if isinstance(d.what, SettingsOf)]
+        decided = [d for d in await self._listing.after(0) if isinstance(d.what, SettingsOf)]
+        newest = decided[-1].what if decided else None
+        if decided and (refusing := [h for h in held.values() if refused(decided[-1], h)]):
+            holds = refusing[0].shadow or refusing[0]
+            newest = SettingsOf(holds.settings or {}, holds.model, {})
         decision = settings_decision(stream, again=f"-{uuid4().hex[:8]}")
         assert isinstance(decision.what, SettingsOf)
-        return decision, differences(newest[-1] if newest else None, decision.what)
+        assert newest is None or isinstance(newest, SettingsOf)
+        return decision, differences(newest, decision.what)
 
     async def apply(self, decision: Decision) -> int:
         """Add settings that `changes` made, also where their content was replaced before."""
@@ -235,6 +249,9 @@ class Desk:
                 raise TidewatchError(msg)
             await asyncio.sleep(_POLL)
 
+    async def _in_force(self) -> Mapping[int, InForce]:
+        return {} if self._held is None else await self._held(self.stream.name)
+
     async def _taken(self) -> dict[int, list[Taken]]:
         return taken_by_partition(await self._journal.read(), self._input.topic_id)
 
@@ -243,13 +260,12 @@ class Desk:
 async def at_desk(settings: Settings, stream: str) -> AsyncIterator[Desk]:
     """The desk of a stream; the store is closed at the end."""
     async with opened(settings) as store:
-        yield Desk(settings, stream, store, partial(_shadows, store), partial(_names, store))
+        yield Desk(settings, stream, store, partial(_held, store), partial(_names, store))
 
 
-async def _shadows(store: RedisStore, stream: str) -> dict[int, int]:
-    """Partitions with a shadow, and the serial of the decision that it is of."""
-    held = {p: unpacked(await store.field(stream, p, IN_FORCE)) for p in await store.partitions(stream)}
-    return {p: of.shadow.serial for p, of in held.items() if of.shadow is not None}
+async def _held(store: RedisStore, stream: str) -> dict[int, InForce]:
+    """What is in force in each partition, as of its last checkpoint."""
+    return {p: unpacked(await store.field(stream, p, IN_FORCE)) for p in sorted(await store.partitions(stream))}
 
 
 async def _names(store: RedisStore, stream: str) -> list[str]:
@@ -313,6 +329,18 @@ def _same(one: What, other: What) -> bool:
     if isinstance(one, Silence) and isinstance(other, Silence):
         return msgspec.structs.replace(one, until=0) == msgspec.structs.replace(other, until=0)
     return one == other
+
+
+def _said_before(what: Feedback, known: Sequence[Decision]) -> Decision | None:
+    """The same word of the same alert that counts still: `noise` would count twice."""
+    undone = {d.what.feedback for d in known if isinstance(d.what, Undo)}
+    for d in known:
+        of = d.what
+        if not isinstance(of, Feedback) or not what.alert or d.serial in undone:
+            continue
+        if (of.alert, of.said, of.every) == (what.alert, what.said, what.every):
+            return d
+    return None
 
 
 def comment_on(series: str, text: str, alert: str = "") -> Comment:
@@ -433,6 +461,7 @@ def only_stream(settings: Settings) -> str:
     raise SettingsError(msg)
 
 
-def at_offsets(taken: Mapping[int, int], learning: Sequence[int] = ()) -> Sequence[str]:
-    """Where a decision was taken, `partition:offset` each, and where it learns yet."""
-    return [f"{p}:{offset}{' (learns)' if p in learning else ''}" for p, offset in sorted(taken.items())]
+def at_offsets(taken: Mapping[int, int], learning: Sequence[int] = (), refused: Sequence[int] = ()) -> Sequence[str]:
+    """Where a decision was taken, `partition:offset` each, and where it learns yet, or was refused."""
+    marks = dict.fromkeys(learning, " (learns)") | dict.fromkeys(refused, " (refused)")
+    return [f"{p}:{offset}{marks.get(p, '')}" for p, offset in sorted(taken.items())]

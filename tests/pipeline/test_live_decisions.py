@@ -239,6 +239,10 @@ def test_people_say_what_was_normal_and_what_was_missed_and_take_it_back(stream:
     said = ("feedback", stream.name)
     late = rfc3339(START + STEP * 1390)
     assert "so it was not the level" in stream.refused(*said, "missed", "--series", "quiet", "--at", late)
+    assert "lies in the future" in stream.refused(*said, "missed", "--series", "quiet", "--at", "2126-01-01")
+    assert "was taken by no partition" in stream.refused("undo", stream.name, "999", "--dry-run")
+    assert "none of people's word" in stream.refused("undo", stream.name, "1", "--dry-run")
+    assert "was taken by no partition" in stream.refused("explain", stream.name, "quiet", "--without", "999")
     assert "no alert whose id begins with ffff" in stream.refused(*said, "noise", "ffff")
     assert "no alert of series quiet at" in stream.refused(*said, "noise", "--series", "quiet", "--at", calm)
     assert "is no time" in stream.refused(*said, "missed", "--series", "quiet", "--at", "noon")
@@ -387,12 +391,31 @@ def test_other_channels_that_the_settings_name_learn_beside_the_old_ones_and_tak
     stream.send(*lines(300, 320))
     stream.wait(lambda: stream.offset() == 320, worker)
     assert stream.decided()[2]["learning"] == [0]
+
+    # What waits for older observations has the old channels alone: that is refused while the others learn, and told.
+    three = stream.file.read_text()
+    stream.file.write_text(three.replace("format = ", 'lateness = "5m"\nformat = '))
+    stream.wait(lambda: stream.taken(4), worker)
+    stream.wait(lambda: stream.decided()[3]["refused"] == [0], worker)
+    assert stream.decided()[2]["learning"] == [0]
+    listed = " ".join(stream.run("decisions", stream.name).output.split())
+    assert "settings: lateness" in listed
+    assert "0:320 (refused)" in listed
+    for words in (["apply"], ["apply", "--dry-run"]):
+        why = stream.refused(*words)
+        assert "set lateness to 0 until they have taken over" in why
+        assert "state reset" not in why
+    stream.file.write_text(three)
+    assert "these settings hold already" in stream.run("apply", "--dry-run").output
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     worker = stream.start()
     stream.send(*lines(320, 500, 480))
     stream.wait(lambda: stream.offset() == 500, worker)
     assert stream.decided()[2]["learning"] == []
+    stream.file.write_text(three.replace("format = ", 'lateness = "5m"\nformat = '))
+    assert "lateness" in stream.run("apply", "--wait").output  # the same file again, which holds now
+    assert [line["refused"] for line in stream.decided() if line["what"]["type"] == "settings"] == [[]] * 4
     assert stream.run("close", stream.name, "quiet", "--wait").exit_code == 0
     stream.wait(lambda: stream.alerts()[-1]["change"] == "closed", worker)
     assert "the shadow judges from here on" in stream.stop(worker)
@@ -402,6 +425,7 @@ def test_other_channels_that_the_settings_name_learn_beside_the_old_ones_and_tak
 
     for row, fields in ((310, 2), (480, 3)):
         done = stream.run("explain", stream.name, "quiet", "--at", rfc3339(START + STEP * row), "--json")
+        assert done.exit_code == 0, (done.output, done.exception)
         told = json.loads(done.stdout.splitlines()[-1])
         assert (len(told["observed"]), len(told["expected"]), len(told["window"][-1])) == (fields,) * 3
     said = " ".join(stream.run("decisions", stream.name).output.split())

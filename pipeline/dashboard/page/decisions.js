@@ -29,7 +29,7 @@ export function Decisions() {
     ${lines?.length === 0 ? html`<p class="empty">Nothing was decided yet.</p>` : null}
     ${lines?.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="list of decisions"><table class="facts decisions"><thead><tr><th scope="col">no.</th><th scope="col">when</th><th scope="col">who</th><th scope="col">what</th><th scope="col">taken at</th></tr></thead>
       <tbody>${lines.map((l) => html`<tr key=${l.serial}><th scope="row">${l.serial}</th><td>${moment(l.at)}</td><td>${l.by}</td><td class="what">${l.undone ? html`<s>${l.what}</s> (taken back)` : l.what} ${rights.operator && l.undone === false ? html`<button type="button" class="small" onClick=${() => undo(l.serial)}>undo…</button>` : null}${rights.operator && l.kind === "silence" && look?.streams.find((s) => s.name === stream)?.silences.some((x) => x.serial === l.serial) ? html`<button type="button" class="small" onClick=${() => lift(l.serial)}>end it</button>` : null}</td>
-        <td>${Object.entries(l.taken).map(([p, o]) => `${p}:${o}`).join(", ") || "nowhere yet"}</td></tr>`)}</tbody></table></div>` : null}
+        <td>${Object.entries(l.taken).map(([p, o]) => `${p}:${o}${l.refused?.includes(Number(p)) ? " (refused: the settings before judge on)" : l.learning?.includes(Number(p)) ? " (learns)" : ""}`).join(", ") || "nowhere yet"}</td></tr>`)}</tbody></table></div>` : null}
     ${lifting ? html`<${Dialog} doing="lift" stream=${stream} serial=${lifting} done=${() => lift(null)} />` : null}
     ${undoing ? html`<${Dialog} doing="undo" stream=${stream} serial=${undoing} done=${() => undo(null)} />` : null}
     ${silencing ? html`<${Dialog} doing="silence" stream=${stream} done=${() => silence(false)} />` : null}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from glob import escape
+from time import time as wall_clock
 from typing import Literal
 
 import numpy as np
@@ -96,8 +97,11 @@ def strongest(place: Place, series: str, since: int, until: int, *, partition: i
     Raises
     ------
     TidewatchError
-        None was judged there; or it was anomalous, so that no bar kept an alert away.
+        None was judged there, or it lies in the future; or it was anomalous, so that no bar kept an alert away.
     """
+    if since > 1000 * wall_clock():
+        msg = f"{rfc3339(since)} lies in the future: nothing was missed there yet"
+        raise TidewatchError(msg)
     place.require(partition)
     offset = _first(place, series, since, until, partition, newest)
     began, replay = begun(place, partition, offset, partial(Replay.of, place, partition, ()), newest=newest)

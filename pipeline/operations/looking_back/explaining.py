@@ -95,8 +95,10 @@ def explain(
     ------
     TidewatchError
         The records that are replayed hold no observation of the series up to then.
+        One of the decisions that are to be left out was not taken, or cannot be left out.
     """
     place.require(partition)
+    place.require_of_people(without)
     offset = _find(place, series, at, partition, newest)
     replay_from = partial(Replay.of, place, partition, without)
     beginning, replay = begun(place, partition, offset, replay_from, newest=newest, without=without)

@@ -16,7 +16,7 @@ from functools import cached_property
 import msgspec
 
 from pipeline.alerts.records import Alert
-from pipeline.errors import ModelError, SettingsError
+from pipeline.errors import ModelError, SettingsError, TidewatchError
 from pipeline.kafka import topics
 from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.decisions import DecisionTopic
@@ -119,6 +119,25 @@ class Place:
             observations, _ = core.decode(portion)
             if len(observations):
                 yield observations
+
+    def require_of_people(self, serials: Collection[int]) -> None:
+        """Raise TidewatchError for what cannot be left out: a decision that no partition took, settings, and partitions that were added."""
+        taken = {
+            d.serial: d.what
+            for of in self.taken.values()
+            for line in of
+            if isinstance(line, Taken)
+            for d in line.decisions
+        }
+        for serial in serials:
+            if serial not in taken:
+                why = "was taken by no partition"
+            elif isinstance(taken[serial], SettingsOf | Partitions):
+                why = "is none of people's word, and cannot be left out: what came behind it was learnt under it"
+            else:
+                continue
+            msg = f"decision {serial} of stream {self.stream.name} {why}; `tidewatch decisions {self.stream.name}` lists them"
+            raise TidewatchError(msg)
 
     def require(self, partition: int) -> None:
         """Raise SettingsError where there is no such partition."""

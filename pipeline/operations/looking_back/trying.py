@@ -142,7 +142,8 @@ def attempt(
 def attempt_without(
     place: Place, serial: int, *, days: float, newest: int, say: Callable[[str], None] = lambda _: None
 ) -> Trial:
-    """The same with all that was decided, and with all but one decision of people."""
+    """The same with all that was decided, and with all but one decision of people. Raises TidewatchError where it is none."""
+    place.require_of_people((serial,))
 
     def both(partition: int, stored: Checkpoint | None) -> Both:
         return Replay.of(place, partition, (), stored), Replay.of(place, partition, (serial,), stored)

@@ -7,11 +7,25 @@ from typing import Any, cast
 
 import pytest
 
+from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import TidewatchError
+from pipeline.operations.deciding import judging, refused
 from pipeline.operations.desk import ASKED, Desk, fit, silence_asked, told
+from pipeline.partition.deciding.carrying import differing
+from pipeline.partition.deciding.decisions import InForce, Shadowed
 from pipeline.partition.deciding.listing import Listing
-from pipeline.partition.deciding.what import Acknowledge, Close, Comment, Forget, Lift, SettingsOf, Silence
+from pipeline.partition.deciding.what import (
+    Acknowledge,
+    Close,
+    Comment,
+    Decision,
+    Forget,
+    Lift,
+    SettingsOf,
+    Silence,
+    Undo,
+)
 from pipeline.partition.stores.memory import MemoryStore
 
 NOW = 1_795_000_000_000
@@ -120,6 +134,17 @@ async def test_a_silence_ends_once() -> None:
         await at.decide(Lift(1))
 
 
+async def test_the_same_word_of_an_alert_counts_once_until_it_is_taken_back() -> None:
+    at, noise = desk(), Feedback("a", "noise", NOW, NOW, alert="5f0c")
+    await at.decide(noise, by="ann")
+    with pytest.raises(TidewatchError, match="decision 1 of stream web, by ann, says so of this alert already"):
+        await at.decide(noise)
+    assert await at.decide(Feedback("a", "noise", NOW, NOW, alert="5f0c", every="day")) == 2
+    assert await at.decide(Feedback("a", "noise", NOW, NOW, alert="6f0c")) == 3
+    await at.decide(Undo(1))
+    assert await at.decide(noise) == 5
+
+
 @pytest.mark.parametrize(
     ("what", "why"),
     [
@@ -151,3 +176,23 @@ def test_words_are_on_one_line_and_no_terminal_obeys_them() -> None:
     for what in (Close("a", "x" * 501), Close("a" * 1025), Comment("a", "x" * 1001)):
         with pytest.raises(TidewatchError, match="are the most"):
             fit(what)
+
+
+def test_settings_that_a_partition_took_and_cannot_go_on_with_are_known_as_refused() -> None:
+    def decision(of: SettingsOf, serial: int) -> Decision:
+        return Decision("x", of, "ann", "2026-11-27T00:00:00Z", serial)
+
+    old, new = settings(3.0, channels=["a"]), settings(3.0, "b" * 64, channels=["a", "b"])
+    learns = InForce(3, 9, old.settings, old.model, shadow=Shadowed(3, 9, new.settings, new.model))
+    assert not refused(decision(old, 2), InForce(2, 9, old.settings, old.model))
+    assert not refused(decision(new, 3), learns)
+    assert not refused(decision(new, 3), learns.taken_over())
+    assert not refused(decision(new, 4), learns)  # not taken yet
+    late = decision(settings(3.0, "b" * 64, channels=["a", "b"], lateness="5m"), 4)
+    assert refused(late, InForce(4, 9, old.settings, old.model, shadow=learns.shadow))
+    assert refused(late, InForce(4, 9, old.settings, old.model))
+
+    taken, asked = {"kind": "metric", "named": "a, b"}, {"kind": "metric", "named": "a, b", "waits": "yes"}
+    assert differing(judging(taken, InForce()), asked) == ""
+    assert "set lateness to 0" in differing(judging(taken, learns), asked)
+    assert differing(judging(taken, learns.taken_over()), asked) == ""
