@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20
 """Series whose seasons are looked for before the work."""
+ROWS_LOOKED_AT = 1 << 20
+"""First rows of each in which they are looked for: two years of minutes."""
 MOST_TOLD = 20
 """Alerts that are told at the terminal."""
 
@@ -259,7 +261,8 @@ def _season_notes(data: Dataset, train_rows: int | None, *, judged: bool) -> lis
         return []
     some = list(data.series().values())[:LOOKED_AT]
     learnt = {s.name: training_rows(s, data.kind, train_rows, judged=judged) for s in some}
-    return list(season_notes([look_at(data, s) for s in some], learnt))
+    looks = [replace(look_at(data, s.take(slice(ROWS_LOOKED_AT))), rows=len(s)) for s in some]
+    return list(season_notes(looks, learnt))
 
 
 @contextmanager

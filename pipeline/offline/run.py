@@ -29,7 +29,7 @@ from pipeline.steps.batches import Observations
 from pipeline.steps.judgement import HISTORY, decides
 from pipeline.steps.scoring import MemberScores
 
-BATCH, CELLS, WINDOW_CELLS = 16_384, 1 << 20, 1 << 25
+BATCH, CELLS, WINDOW_CELLS = 16_384, 1 << 20, 1 << 22
 """Observations pushed at a time, fewer where they are wide: so many numbers; no result depends on it."""
 
 

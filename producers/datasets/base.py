@@ -67,18 +67,20 @@ class Series:
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
-        """(n, C) float64. Raises DataError where a column is a category."""
+        """(n, C) float64; of one column, the same memory. Raises DataError where a column is a category."""
         if any(c.dtype == object for c in self.columns):
             msg = f"series {self.name} has categories among its columns; use rows(), and encode them"
             raise DataError(msg)
+        if len(self.columns) == 1:
+            return self.columns[0].astype(np.float64, copy=False)[:, None]
         return np.column_stack(self.columns).astype(np.float64, copy=False)
 
     def rows(self, start: int = 0, stop: int | None = None) -> list[list[float | str]]:
         """Rows [start, stop) as lists, as they stand in an observation."""
         return Rows(self.columns)[start:stop]
 
-    def take(self, which: NDArray[Any]) -> Series:
-        """The observations that an index array or mask selects."""
+    def take(self, which: NDArray[Any] | slice) -> Series:
+        """The observations that an index array, mask or slice selects; of a slice, the same memory."""
         return replace(
             self,
             timestamps=self.timestamps[which],

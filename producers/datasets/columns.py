@@ -333,7 +333,8 @@ def _since_1970(cells: Cells, name: str) -> bool:
     if not cells.is_numeric(name):
         return False
     number = _numbers(cells, name)
-    good = number[np.isfinite(number)]
+    there = np.isfinite(number)
+    good = number if there.all() else number[there]
     if not len(good) or len(good) < MOSTLY * len(number):
         return False
     if plain(name) not in names.PARTS_OF_DATES and good.min() > 1e8:

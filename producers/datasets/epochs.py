@@ -52,6 +52,8 @@ _MAY_BE_DAYS = (
 )
 """Numbers with parts of a day, which may as well be seconds."""
 DAY_MS = 86_400_000
+PART = 1 << 18
+"""Numbers that are worked on at a time."""
 EVEN = 3.0
 """Times the median step that the longest may have, where steps are even."""
 
@@ -111,7 +113,7 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
     Raises Ambiguous where sizes do not go together.
     """
     wrong = ~np.isfinite(number)
-    good = number[~wrong]
+    good = number[~wrong] if wrong.any() else number
     unit = chosen.time_unit or unit_of_name(name) or _unit_of_days(good, name)
     if unit in _DAYS:
         since, words = _DAYS[unit]
@@ -142,7 +144,7 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
             wrong,
             "years and their parts",
         )
-    if unit is None and len(good) and not (good % 1).any() and 10_000 <= good.min() <= good.max() < 1e8:
+    if unit is None and len(good) and not _with_parts(good) and 10_000 <= good.min() <= good.max() < 1e8:
         if said & names.DIGITS:
             return _dates_in_digits(number, wrong, said)
         _check_digits(good)
@@ -161,7 +163,7 @@ def from_numbers(number: NDArray[np.float64], name: str, chosen: Corrections) ->
 
 def _check_days(good: NDArray[np.float64], name: str) -> None:
     """Raise Ambiguous where numbers may be days with parts, or are dates by name and may be days."""
-    parts = bool((good % 1).any()) or any(word in name.lower() for word in ("date", "datum", "fecha"))
+    parts = bool(_with_parts(good)) or any(word in name.lower() for word in ("date", "datum", "fecha"))
     for unit, low, high in _MAY_BE_DAYS if len(good) and parts else ():
         if low < good.min() and good.max() < high:
             words = _DAYS[unit][1]
@@ -189,7 +191,7 @@ def _check_digits(good: NDArray[np.float64]) -> None:
 
 def _check_long_units(good: NDArray[np.float64], name: str) -> None:
     """Raise Ambiguous where whole numbers come to seconds of the years behind 1970, and to minutes or hours of ours."""
-    if not len(good) or (good % 1).any():
+    if not len(good) or _with_parts(good):
         return
     said = set(re.split(r"[^a-z]+", name.lower()))
     for unit, words, needed in _LONG:
@@ -216,7 +218,7 @@ def even(times: pd.Series[pd.Timestamp]) -> bool:
 
 def _as_digits(good: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | None:
     """Numbers whose digits are a date: 20260316, 20260316120000, 2026."""
-    if not len(good) or (good % 1).any():
+    if not len(good) or _with_parts(good):
         return None
     for low, high, form, words in (
         (17000101, 22001231, "%Y%m%d", "dates as YYYYMMDD"),
@@ -279,6 +281,15 @@ def as_ms(parsed: pd.Series[pd.Timestamp], wrong: NDArray[np.bool_]) -> NDArray[
     return ms
 
 
+def _with_parts(good: NDArray[np.float64]) -> bool:
+    """Whether not all numbers are whole."""
+    return any((good[start : start + PART] % 1).any() for start in range(0, len(good), PART))
+
+
 def rounded(ms: NDArray[np.floating[Any]], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(n,) whole ms, 0 where a cell is wrong."""
-    return np.round(np.where(wrong, 0.0, ms.astype(np.float64))).astype(np.int64)
+    found = np.empty(len(ms), np.int64)
+    for start in range(0, len(ms), PART):
+        of = slice(start, start + PART)
+        found[of] = np.round(np.where(wrong[of], 0.0, ms[of].astype(np.float64)))
+    return found

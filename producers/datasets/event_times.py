@@ -115,7 +115,12 @@ def _read_times(cells: Cells, names: tuple[str, ...], layout: Layout) -> tuple[T
         text = text.str.replace(".", "-", regex=False)
     if dates.looks_like_time(next(iter(text[~missing].iloc[:1]), "")):
         return dates.from_text(text, missing, layout.time_zone, chosen), text
-    number = pd.to_numeric(text.where(~missing), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    quick = cells.plain_numbers(name)
+    number = (
+        pd.to_numeric(text.where(~missing), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if quick is None
+        else quick
+    )
     if not np.isfinite(number).any():
         number = pd.to_numeric(dates.without_thousands(text), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if np.isfinite(number).mean() > 0.5 or (np.isfinite(number).any() and cells.is_numeric(name)):

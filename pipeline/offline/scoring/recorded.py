@@ -67,8 +67,7 @@ def recorded(data: Dataset, model: Model) -> Recorded:
         kept = np.concatenate([_whole(s) for s in some])
         if not kept.all():
             order = np.flatnonzero(kept) if order is None else order[kept[order]]
-        values = [_side_by_side(s) for s in some]
-        encoded = _in_order(values, order)
+        encoded = _in_order([s.values for s in some], order)
     else:
         assert model.features is not None
         of_all = _columns(some)
@@ -107,12 +106,6 @@ def _order(some: Sequence[Series]) -> NDArray[np.intp] | None:
     # A series that is read in the order of time takes the places that its rows have in the source, one after the other.
     place = np.concatenate([np.sort(s.positions) for s in some])
     return None if (place[1:] > place[:-1]).all() else np.argsort(place, kind="stable")
-
-
-def _side_by_side(series: Series) -> NDArray[np.float64]:
-    """(n, C); of one column, the same memory."""
-    only = series.columns[0] if len(series.columns) == 1 else None
-    return only[:, None] if only is not None and only.dtype == np.float64 else series.values
 
 
 def _in_order(of_each: Sequence[NDArray[Any]], order: NDArray[np.intp] | None) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from detectors.model import Model
 from pipeline.offline.run import Verdicts
 from pipeline.offline.scoring.recorded import Recorded
+from pipeline.offline.scoring.room import parts
 from producers.datasets import Dataset
 from producers.errors import DataError
 
@@ -30,7 +31,7 @@ def not_scored(counts: Mapping[str, int]) -> list[str]:
 
 def some_scored(data: Dataset, observations: Recorded, verdicts: Verdicts, model: Model) -> None:
     """Raise DataError, with the reason, where no row has a score: an empty column of scores would be taken for a quiet one."""
-    if (np.isfinite(verdicts.score) & verdicts.live).any():
+    if any((np.isfinite(verdicts.score[of]) & verdicts.live[of]).any() for of in parts(len(verdicts.score))):
         return
     n, counts = len(observations), verdicts.counts
     learnt = sum(model.training_rows.values())
@@ -62,10 +63,11 @@ def unscored(observations: Recorded, verdicts: Verdicts, model: Model) -> list[s
             f"gaps in time that are too long to be filled in: {gaps:,}; behind each, up to {model.window - 1:,} rows are not scored"
         )
     of = observations.series
-    there, scored = (
-        np.bincount(codes, minlength=len(of.names)) > 0
-        for codes in (of.codes, of.codes[verdicts.live & np.isfinite(verdicts.score)])
-    )
+    there, scored = np.zeros((2, len(of.names)), np.bool_)
+    for part in parts(len(of)):
+        codes = of.codes[part]
+        there[codes] = True
+        scored[codes[verdicts.live[part] & np.isfinite(verdicts.score[part])]] = True
     silent = sorted(name for name, quiet in zip(of.names, there & ~scored, strict=True) if quiet)
     if silent:
         some = ", ".join(silent[:3]) + (", ..." if len(silent) > 3 else "")
