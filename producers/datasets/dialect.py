@@ -14,6 +14,7 @@ from pathlib import Path
 
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
+from producers.datasets.encodings import legacy
 from producers.datasets.numbers import MISSING, NUMBER
 from producers.errors import DataError
 
@@ -28,9 +29,6 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What files that are not Unicode are written in, mostly; charset-normalizer chooses among them.
-_LEGACY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "cp949", "big5", "gb18030"]
-_LATIN = ["cp1252", "cp1250", "cp1254"]
 _SEP_LINE = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blanks"}
 
@@ -78,7 +76,7 @@ def decoded(path: Path, data: bytes, encoding: str | None) -> tuple[str, str]:
             try:
                 return data.decode("utf-8"), "UTF-8"
             except UnicodeDecodeError as error:
-                encoding = _legacy(data, error.start)
+                encoding = legacy(data, error.start)
     try:
         return data.decode(encoding).removeprefix("\ufeff"), "UTF-8" if encoding == "utf-8" else encoding
     except (UnicodeDecodeError, LookupError) as error:
@@ -94,20 +92,6 @@ def _wide(head: bytes) -> str | None:
     if max(even, odd) < 0.4 * len(head) / 2 or min(even, odd) > 0.05 * len(head) / 2:
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
-
-
-def _legacy(data: bytes, first: int) -> str:
-    from charset_normalizer import from_bytes
-
-    near = b"\n".join(line for line in data[max(0, first - 2000) :][: 1 << 20].splitlines() if not line.isascii())
-    near = near[: 1 << 16]
-    alone = not re.search(rb"[\x80-\xff]{2}", near)  # signs of Asia and words of other alphabets stand side by side
-    whole = re.search(rb"[\xc0-\xff]{4}", near)  # a word of nothing but accents is none
-    among = _LATIN if alone else [n for n in _LEGACY if not (whole and n in _LATIN)]
-    best = from_bytes(near, cp_isolation=among).best()
-    if best is None or near.decode("cp1252", "replace") == near.decode(best.encoding, "replace"):
-        return "cp1252"
-    return best.encoding
 
 
 def lines_of(path: Path, text: str) -> list[str]:

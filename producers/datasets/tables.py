@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
 from producers.datasets.dialect import MAX_LINE, Dialect, blanks_as_tabs, decoded, dialect_of, lines_of
+from producers.datasets.encodings import few
 from producers.datasets.json_rows import json_table
 from producers.datasets.matlab import is_matlab, matlab_table
 from producers.datasets.unpacking import contents, is_excel, kind_of
@@ -126,8 +127,18 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         raise DataError(msg)
     if any(_ANNOTATION.match(line) for line in lines[:5]):
         return _influx(path, name, text)
+    word = "" if chosen.encoding or encoding.lower().startswith("utf") else few(data, text)
     del text
-    return _text(path, name, whole, encoding, lines, chosen)
+    sheet = _text(path, name, whole, encoding, lines, chosen)
+    if not word:
+        return sheet
+    return replace(
+        sheet,
+        notes=(
+            *sheet.notes,
+            f"{word!r} is read as {encoding}; where that is no word, name the encoding: --read encoding=cp1250 (koi8_r, gbk, ...)",
+        ),
+    )
 
 
 def _ruler(line: str) -> bool:
