@@ -100,7 +100,7 @@ class Detector(ABC):
 
     Scoring is a function: it changes nothing, and equal windows get bit-equal scores whatever stands beside them in the
     batch and wherever they lie in memory. `score` sees to that by running forward passes in tiles of one fixed shape, the last
-    one padded by repeating its last window, and of a larger one where that is shown to give the same bits (free batch sizes change the last bits of up to 38 % of scores). A tile is copied into a
+    one padded by repeating its last window, and of a larger or smaller one where that is shown to give the same bits (free batch sizes change the last bits of up to 38 % of scores). A tile is copied into a
     buffer that begins on a cache line: some kernels sum in another order where it does not (`detectors.memory`).
     """
 
@@ -115,6 +115,8 @@ class Detector(ABC):
     """Windows per forward pass on the CPU: small enough that a batch of one is quick, large enough to be fast."""
     large_tile: ClassVar[int] = 0
     """Windows per forward pass on the CPU where a batch has as many, a multiple of `tile`; taken only where this machine gives the same bits. 0: none."""
+    small_tile: ClassVar[int] = 0
+    """The same where a batch has no more: what `tile` is a multiple of."""
     cuda_tile: ClassVar[int] = 256
     """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
@@ -137,7 +139,7 @@ class Detector(ABC):
         self.config = config if config is not None else self.Config()
         self.fitted = False
         self.device = "cpu"
-        self._equal_bits: dict[int, bool] = {}
+        self._equal_bits: dict[tuple[int, int], bool] = {}
         """Whether tiles of both sizes give the same, by torch's threads; found when the first large one could be taken."""
         self.checkpoint: Mapping[str, NDArray[Any]] | None = None
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
@@ -236,32 +238,42 @@ class Detector(ABC):
 
     def _tiles(self, x: NDArray[np.float32]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """Where each tile begins in windows (B, T, C + F), how many of them it takes, and its buffer, which is used again."""
-        large = self.large_tile if len(x) >= self.large_tile and self._large_is_exact() else 0
-        start = 0
-        for size, stop in ((large, len(x) // large * large if large else 0), (self.tile, len(x))):
-            if start < stop:
+        size = start = 0
+        tile = x
+        while start < len(x):
+            if (wanted := self._size(len(x) - start)) != size:
+                size = wanted
                 tile = aligned((size, *x.shape[1:]), np.float32)  # of this call: several threads may score
-            while start < stop:
-                yield start, min(size, stop - start), tile
-                start += size
+            yield start, min(size, len(x) - start), tile
+            start += size
 
-    def _large_is_exact(self) -> bool:
-        """Whether large tiles give the bits of small ones: kernels are chosen by shapes, never by values, so noise tells."""
-        if not self.large_tile or self.device != "cpu":
+    def _size(self, left: int) -> int:
+        """Windows of the next forward pass, of so many that are left."""
+        if self.large_tile and left >= self.large_tile and self._is_exact(self.large_tile):
+            return self.large_tile
+        if self.small_tile and left <= self.small_tile and self._is_exact(self.small_tile):
+            return self.small_tile
+        return self.tile
+
+    def _is_exact(self, size: int) -> bool:
+        """Whether tiles of another size give the bits of `tile`: kernels are chosen by shapes, never by values, so noise tells."""
+        if self.device != "cpu":
             return False
-        if (threads := threads_now()) not in self._equal_bits:
-            noise = aligned((self.large_tile, self.config.window, self.width), np.float32)
+        at = size, threads_now()
+        if at not in self._equal_bits:
+            few, many = sorted((size, self.tile))
+            noise = aligned((many, self.config.window, self.width), np.float32)
             noise[:] = np.random.default_rng(0).normal(size=noise.shape)
-            small = aligned((self.tile, *noise.shape[1:]), np.float32)
+            part = aligned((few, *noise.shape[1:]), np.float32)
             whole, equal = self._score(noise), True
-            for start in range(0, self.large_tile, self.tile):
-                small[:] = noise[start : start + self.tile]
-                part = self._score(small)
+            for start in range(0, many, few):
+                part[:] = noise[start : start + few]
+                scores = self._score(part)
                 for name in ("raw", "expected", "contributions"):
-                    one, other = getattr(whole, name), getattr(part, name)
-                    equal &= one is None or one[start : start + self.tile].tobytes() == other.tobytes()
-            self._equal_bits[threads] = equal
-        return self._equal_bits[threads]
+                    one, other = getattr(whole, name), getattr(scores, name)
+                    equal &= one is None or one[start : start + few].tobytes() == other.tobytes()
+            self._equal_bits[at] = equal
+        return self._equal_bits[at]
 
     @abstractmethod
     def _fit(

@@ -1,4 +1,4 @@
-"""Tiles of two sizes: the large one is taken where it gives the same bits, and only there."""
+"""Tiles of three sizes: the large and the small one are taken where they give the same bits, and only there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ x = np.random.default_rng(1).normal(size=(700, 12, 1)).astype(np.float32)
 
 
 def fitted(name: str) -> Detector:
-    detector = registry.create(name, window=12, hidden=8, training={"epochs": 1, "windows_per_epoch": 64})
+    shape = {"layers": (6, 2, 6)} if name == "autoencoder" else {"hidden": 8}
+    detector = registry.create(name, window=12, training={"epochs": 1, "windows_per_epoch": 64}, **shape)
     detector.fit(x)
     return detector
 
@@ -24,27 +25,43 @@ def test_a_backlog_has_the_bits_of_small_tiles(name: str, monkeypatch: pytest.Mo
     score = detector._score
     monkeypatch.setattr(detector, "_score", lambda of: sizes.append(len(of)) or score(of))
     large = detector.score(x)
-    (equal,) = detector._equal_bits.values()
-    if equal:
-        assert sizes[-1] == detector.tile
-        assert sizes.count(detector.large_tile) == 1 + len(x) // detector.large_tile
+    if all(detector._equal_bits.values()):
+        whole, rest = divmod(len(x), detector.large_tile)
+        passes = [detector.large_tile] * whole + [detector.tile] * -(-rest // detector.tile)
+        assert sizes[-len(passes) :] == passes
     small = [detector.score(x[i : i + 100]) for i in range(0, len(x), 100)]
     assert large.raw.tobytes() == np.concatenate([s.raw for s in small]).tobytes()
     assert large.expected is not None
     assert large.expected.tobytes() == np.concatenate([s.expected for s in small if s.expected is not None]).tobytes()
 
 
-def test_a_large_tile_of_other_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["lstm", "tcn", "autoencoder"])
+def test_a_few_have_the_bits_of_many(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = fitted(name)
+    many = detector.score(x[:140])
+    sizes: list[int] = []
+    score = detector._score
+    monkeypatch.setattr(detector, "_score", lambda of: sizes.append(len(of)) or score(of))
+    few = [detector.score(x[i : i + 7]) for i in range(0, 140, 7)]
+    assert many.raw.tobytes() == np.concatenate([s.raw for s in few]).tobytes()
+    if all(detector._equal_bits.values()):
+        assert sizes[-1] == detector.small_tile
+
+
+@pytest.mark.parametrize("size", ["large_tile", "small_tile"])
+def test_a_tile_of_other_bits_is_not_taken(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = fitted("tcn")
     score = detector._score
 
     def other(of: np.ndarray) -> Scores:
         scores = score(of)
-        if len(of) == detector.large_tile:
+        if len(of) == getattr(detector, size):
             scores.raw[-1] = np.nextafter(scores.raw[-1], np.inf)
         return scores
 
     expected = np.concatenate([detector.score(x[i : i + 100]).raw for i in range(0, len(x), 100)])
     monkeypatch.setattr(detector, "_score", other)
+    detector._equal_bits.clear()
     assert detector.score(x).raw.tobytes() == expected.tobytes()
-    assert list(detector._equal_bits.values()) == [False]
+    assert detector.score(x[:5]).raw.tobytes() == expected[:5].tobytes()
+    assert [n for (n, _), equal in detector._equal_bits.items() if not equal] == [getattr(detector, size)]
