@@ -31,7 +31,7 @@ from producers.datasets.dialect import MAX_LINE, Dialect, blanks_as_tabs, decode
 from producers.datasets.encodings import few
 from producers.datasets.json_rows import json_table
 from producers.datasets.matlab import is_matlab, matlab_table
-from producers.datasets.unpacking import contents, is_excel, kind_of
+from producers.datasets.unpacking import check_fit, contents, is_excel, kind_of
 from producers.errors import DataError
 
 MAX_COLUMNS = 4_096
@@ -95,6 +95,7 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         return Sheet(name, table, form)
     if is_excel(data):
         return _excel(path, name, data, chosen)
+    check_fit(path, data)
     text, encoding = decoded(path, data, chosen.encoding)
     if "\r" in text:
         text = text.replace("\r\n", "\n")

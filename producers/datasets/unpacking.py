@@ -35,7 +35,12 @@ _PACKED = {
     b"\x04\x22\x4d\x18": "lz4",
     b"PK\x03\x04": "zip",
 }
-_UNFIT = {b"Rar!": "RAR", b"7z\xbc\xaf": "7-Zip", b"\xd0\xcf\x11\xe0": "old Excel (.xls)"}
+_UNFIT = {
+    b"\x93NUMPY": "numpy (.npy, .npz)",
+    b"Rar!": "RAR",
+    b"7z\xbc\xaf": "7-Zip",
+    b"\xd0\xcf\x11\xe0": "old Excel (.xls)",
+}
 
 
 def contents(path: Path) -> list[tuple[str, bytes]]:
@@ -81,13 +86,18 @@ def kind_of(data: bytes) -> str:
     return "Excel or zip" if kind == "zip" else kind
 
 
-def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
-    if len(data) > MAX_BYTES:
-        raise DataError(_too_large(path))
+def check_fit(path: Path, data: bytes) -> None:
+    """Raise DataError where bytes are of a kind that is not read."""
     for magic, kind in _UNFIT.items():
         if data.startswith(magic):
             msg = f"{path}: is a file of {kind}, which is not read; save it as .csv, .xlsx or .parquet"
             raise DataError(msg)
+
+
+def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
+    if len(data) > MAX_BYTES:
+        raise DataError(_too_large(path))
+    check_fit(path, data)
     packing = next((name for magic, name in _PACKED.items() if data.startswith(magic)), None)
     if packing is None:
         return _of_tar(path, data) if data[257:262] == b"ustar" else [(path.name, data)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+
+import numpy as np
 import pytest
 
 from producers.datasets import Layout, open_file
@@ -46,3 +49,12 @@ def test_of_unicode_nothing_is_told(tmp_path) -> None:
 def test_an_encoding_that_is_none_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="encoding"):
         open_file(_file(tmp_path / "x.csv", "Größe", "utf-8"), Layout(corrections=Corrections(encoding="utf-99")))
+
+
+def test_what_is_packed_and_no_text_is_called_by_its_kind(tmp_path) -> None:
+    np.savez(tmp_path / "x.npz", value=np.arange(5))
+    with pytest.raises(DataError, match=r"numpy .*save it as \.csv"):
+        open_file(tmp_path / "x.npz")
+    (tmp_path / "x.xls.gz").write_bytes(gzip.compress(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100)))
+    with pytest.raises(DataError, match=r"xls.*save it as \.csv"):
+        open_file(tmp_path / "x.xls.gz")
