@@ -31,7 +31,7 @@ from pipeline.kafka.transport.lanes import Lane, Ticket
 from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
-from pipeline.steps.binary import end_to_end
+from pipeline.steps.compact.binary import end_to_end
 
 log = structlog.get_logger(__name__)
 

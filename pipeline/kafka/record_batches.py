@@ -29,7 +29,7 @@ from pipeline.errors import SettingsError
 from pipeline.kafka.kernels import fields
 from pipeline.kafka.unpacking import LZ4, NONE, Unpacked, unpack
 from pipeline.steps.batches import Refused
-from pipeline.steps.binary import BinaryColumn, Strings
+from pipeline.steps.compact.binary import BinaryColumn, Strings
 from producers.formats.base import Reason
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
-from pipeline.steps.binary import BinaryColumn
+from pipeline.steps.compact.binary import BinaryColumn
 from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN

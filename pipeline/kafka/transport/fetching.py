@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.kafka.record_batches import BoundedBatch, FetchedBatches, Part, Record, Table
 from pipeline.steps.batches import RecordBatch, Refused
-from pipeline.steps.binary import Strings, end_to_end
+from pipeline.steps.compact.binary import Strings, end_to_end
 from producers.formats.base import Reason
 
 _ABORT = b"\x00\x00\x00\x00"  # version and type of the marker

@@ -21,7 +21,7 @@ from pipeline.kafka.transport.lanes import Lane, Lanes, Ticket
 from pipeline.kafka.transport.positions import Positions
 from pipeline.settings import WorkerSettings
 from pipeline.steps.batches import RecordBatch
-from pipeline.steps.binary import BinaryColumn
+from pipeline.steps.compact.binary import BinaryColumn
 
 log = structlog.get_logger(__name__)
 

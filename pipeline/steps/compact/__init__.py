@@ -1,1 +1,1 @@
-"""Compact batches as a partition reads them: messages to columns (`columns`), and what was seen of each source before (`positions`)."""
+"""Messages to columns: byte strings in one buffer (`binary`), compact batches (`columns`), and what was seen of each source before (`positions`)."""
