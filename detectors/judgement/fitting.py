@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detectors.judgement import alarm, autoregression, clock, conditional, ranking, recurring, short_state
+from detectors.judgement import alarm, autoregression, clock, conditional, growth, ranking, recurring, short_state
 from detectors.judgement.clock import Bins
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.recurring import Memory
@@ -77,6 +78,8 @@ def fit(
     -------
     What was learnt, and the state behind the last row of the history.
     """
+    logs = growth.grows(times, values)
+    values = growth.taken(values, logs, np.full(values.shape[1], -np.inf))
     local = times + offset_ms
     when = np.stack([local, local if placed is None else placed])
     middle = np.median(values, axis=0)
@@ -84,7 +87,7 @@ def fit(
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
-    tried, state = _fitted(x[:half], when[:, :half], _blank(values, local, middle, unit, budget))
+    tried, state = _fitted(x[:half], when[:, :half], _blank(values, local, middle, unit, budget, logs))
     state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
     state.means = _fitted(x[:half], when[:, :half], tried, state.scales)[1].means
     found, scales = replay(tried, state.copy(), values[half:], when[:, half:], measured=False)
@@ -129,7 +132,9 @@ def _counted(u: Floats, most: float = np.inf) -> alarm.Counts:
     return counts.astype(np.uint16)
 
 
-def _blank(values: Floats, local: Times, middle: Floats, unit: Floats, budget: float) -> Learnt:
+def _blank(
+    values: Floats, local: Times, middle: Floats, unit: Floats, budget: float, logs: NDArray[np.bool_]
+) -> Learnt:
     bins = Bins.of(float(np.median(np.diff(local))))
     alone = values.shape[1] == 1
     known = [k for k in ALARMS if not (alone and k in (GIVEN, GIVEN_STRETCH))]
@@ -137,7 +142,7 @@ def _blank(values: Floats, local: Times, middle: Floats, unit: Floats, budget: f
     levels[: len(known)] = alarm.levels(budget, np.array([rows_of(k, bins) for k in known]))
     longest = np.array([_longest(column) for column in values.T])
     nothing = np.zeros((0, 0), np.float32)
-    return Learnt(bins, middle, unit, nothing, nothing, None, np.ones(len(TERMS)), longest, levels, budget)
+    return Learnt(bins, middle, unit, nothing, nothing, None, np.ones(len(TERMS)), longest, levels, budget, logs)
 
 
 def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Times) -> Floats:

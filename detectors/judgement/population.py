@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.compiling import JUDGEMENT, compiled
-from detectors.judgement import fitting
+from detectors.judgement import fitting, growth
 from detectors.judgement.record import JUDGING, learnt, record
 from detectors.judgement.state import Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
@@ -168,10 +168,23 @@ class Population:
             raise IndexError(msg)
         local = times + np.asarray(offsets_ms, np.int64)
         when = np.stack([local, local if placed is None else placed])
+        logs = self._logs(states, rows)
+        if logs is not None:
+            of = states["channels"][rows]
+            values = growth.taken(values, logs, of["middle"] - growth.LOWEST * of["unit"])
         out, told = self.run(states, rows, values, when, budget_rows, anew)
         T = 2 + len(TERMS)
         expected, band, shares = (out[:, a : a + C] for a in (T, T + C, T + 2 * C))
+        if logs is not None:
+            expected, band = growth.told(expected, band, logs)
         return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2:T], expected, band, shares, told[:, 1])
+
+    def _logs(self, states: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+        """Which channels (B, C) are judged by their logarithm; None where there are none."""
+        bits = states["logs"][:, 0][rows]
+        if not bits.any():
+            return None
+        return np.asarray(bits[:, None] >> np.arange(self.channels).clip(max=growth.CHANNELS) & 1, np.bool_)
 
     def run(
         self,
@@ -241,7 +254,8 @@ class Population:
         head["days"], head["weeks"] = state.clock.days, state.clock.weeks
         for field in _HEAD:
             head[field] = getattr(state, field)
-        head["out"][: len(state.out)] = state.out
+        head["out"] = state.out
+        head["logs"][0] = (judge.logs[: growth.CHANNELS] << np.arange(len(judge.logs[: growth.CHANNELS]))).sum()
         head["run"], head["twice"], head["once"] = state.memory
         channels = head["channels"]
         channels["middle"], channels["unit"] = judge.middle, judge.unit

@@ -54,7 +54,8 @@ HEAD = np.dtype(
         ("calm", "<i4"),
         ("bins", "<u2", (2,)),
         ("counts", "<u2", (_A, alarm.BINS)),
-        ("out", "<u2", (-(-_A // 4) * 4,)),
+        ("out", "<u2", (_A,)),
+        ("logs", "<u2", (4 - _A % 4,)),  # which channels are judged by their logarithm, a bit each, in the first
         ("twice", "<u2", (recurring.HOURS,)),
         ("once", "<u2", (recurring.HOURS,)),
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from detectors.judgement import alarm, fitting, ranking, terms
+from detectors.judgement import alarm, fitting, growth, ranking, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
 from detectors.judgement.terms import TERMS
@@ -68,7 +68,12 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     state.rows += len(x)
     if state.rows % BLOCK == 0:
         _learn(judge, state)
-    return Said(score, strength, anomalous, found[:, at : at + len(x)], expected * judge.unit + judge.middle)
+    return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected))
+
+
+def _told(judge: Learnt, expected: Floats) -> Floats:
+    own = expected * judge.unit + judge.middle
+    return growth.told(own, np.zeros_like(own), judge.logs)[0]
 
 
 def _learn(judge: Learnt, state: State) -> None:
@@ -96,12 +101,17 @@ def _learn_clock(judge: Learnt, state: State) -> None:
 
 def inner_units(judge: Learnt, values: Floats) -> Floats:
     """Values (n, C) as they are judged: in units of the series' spread, what is far beyond it bounded."""
-    return np.clip((values - judge.middle) / judge.unit, -WILD, WILD)
+    x = growth.taken(values, judge.logs, judge.middle - growth.LOWEST * judge.unit)
+    return _in_units(judge, x)
+
+
+def _in_units(judge: Learnt, x: Floats) -> Floats:
+    return np.clip((x - judge.middle) / judge.unit, -WILD, WILD)
 
 
 def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool) -> tuple[Floats, Floats]:
     """See `fitting.Replay`."""
-    x = inner_units(judge, values)
+    x = _in_units(judge, values)
     if not measured:
         said = _run(judge, state, x, when)
         return said.terms, state.scales

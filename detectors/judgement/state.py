@@ -130,6 +130,8 @@ class Learnt:
     longest : (C,)
         Equal values in a row in the history; infinite where they say nothing.
     levels : (len(ALARMS),)
+    logs : (C,) bool
+        Channels that are judged by their logarithm: `values` are logarithms there, see `growth`.
     """
 
     bins: Bins
@@ -142,3 +144,4 @@ class Learnt:
     longest: Floats
     levels: Floats
     budget: float
+    logs: NDArray[np.bool_]
