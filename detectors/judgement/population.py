@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.compiling import JUDGEMENT, compiled
 from detectors.judgement import fitting, growth
-from detectors.judgement.record import JUDGING, learnt, record
+from detectors.judgement.record import JUDGING, LOGS, learnt, record
 from detectors.judgement.state import Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
 
@@ -181,7 +181,7 @@ class Population:
 
     def _logs(self, states: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.bool_] | None:
         """Which channels (B, C) are judged by their logarithm; None where there are none."""
-        bits = states["logs"][:, 0][rows]
+        bits = states["out"][:, LOGS][rows]
         if not bits.any():
             return None
         return np.asarray(bits[:, None] >> np.arange(self.channels).clip(max=growth.CHANNELS) & 1, np.bool_)
@@ -254,8 +254,8 @@ class Population:
         head["days"], head["weeks"] = state.clock.days, state.clock.weeks
         for field in _HEAD:
             head[field] = getattr(state, field)
-        head["out"] = state.out
-        head["logs"][0] = (judge.logs[: growth.CHANNELS] << np.arange(len(judge.logs[: growth.CHANNELS]))).sum()
+        head["out"][: len(state.out)] = state.out
+        head["out"][LOGS] = (judge.logs[: growth.CHANNELS] << np.arange(len(judge.logs[: growth.CHANNELS]))).sum()
         head["run"], head["twice"], head["once"] = state.memory
         channels = head["channels"]
         channels["middle"], channels["unit"] = judge.middle, judge.unit

@@ -37,6 +37,8 @@ LEAST = 48
 """Rows, or a day's where that is more (up to 288), before a series that is not known can alarm by anything but the error of the next row."""
 
 _S, _A, _T = len(SCALED), len(ALARMS), len(TERMS)
+LOGS = _A
+"""Place in `out` of which channels are judged by their logarithm, a bit each: it was 0 in records before there were any."""
 HEAD = np.dtype(
     [
         ("rows", "<i8"),
@@ -54,8 +56,7 @@ HEAD = np.dtype(
         ("calm", "<i4"),
         ("bins", "<u2", (2,)),
         ("counts", "<u2", (_A, alarm.BINS)),
-        ("out", "<u2", (_A,)),
-        ("logs", "<u2", (4 - _A % 4,)),  # which channels are judged by their logarithm, a bit each, in the first
+        ("out", "<u2", (-(-(_A + 1) // 4) * 4,)),
         ("twice", "<u2", (recurring.HOURS,)),
         ("once", "<u2", (recurring.HOURS,)),
     ]
