@@ -628,6 +628,7 @@ def test_a_series_that_is_absent_gets_an_alert_and_ends_it_when_it_is_back():
     assert begun.summary == "a sent no data, since 2014-07-01 01:00 UTC."
     ended, spike = log.run(values([60], start=70))
     assert (ended.id, ended.status, ended.change, ended.kind) == (begun.id, "resolved", "normal", "no data")
+    assert ended.summary == "a sent no data, from 2014-07-01 01:00 to 01:10 UTC (10 min)."
     assert (spike.change, spike.kind) == ("anomaly", "spike")
     changed, absent = log.life.absent(log.state, rows, now + 20 * MINUTE, clock=log.watermark, offset=log.offset)
     assert (changed.change, changed.kind, changed.next_id) == ("changed", "spike", absent.id)
