@@ -30,7 +30,8 @@ from detectors.calibration import create
 from detectors.model import Model
 from detectors.recipes import METRIC
 from detectors.training import train_metric
-from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.core import PartitionCore
+from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import RecordBatch
 

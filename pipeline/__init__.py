@@ -12,7 +12,7 @@ The folders follow the way of a record, each above what it uses; `make lint` hol
     steps/        pure arrays: decode, windows, scores, state
     settings/, embedded/, addresses.py, errors.py, logs.py     the ground
 
-Begin with `pipeline.partition.stream` (the steps in order), then `pipeline.partition.loop`. docs/architecture.md walks through all of it.
+Begin with `pipeline.partition.core` (the steps in order), then `pipeline.partition.loop`. docs/architecture.md walks through all of it.
 As a library: `score_dataset`, `train`, `plot`, `AlertSubscriber` and what else `__all__` lists; docs/library.md shows them in use.
 """
 

@@ -23,7 +23,8 @@ from detectors.calibration import GaussianTail
 from detectors.features import FeatureEncoder
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.core import PartitionCore
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
 from pipeline.steps.batches import RecordBatch
 from producers.records import Observation, encode

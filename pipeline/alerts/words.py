@@ -105,13 +105,13 @@ def _when(alert: Alert) -> str:
     if alert.status != "resolved":
         lasted = f", for {span(alert.lasted_ms)} so far" if alert.lasted_ms else ""
         return f", since {since} UTC{lasted}"
-    last, lasted = alert.last_seen, alert.lasted_ms
+    last, length = alert.last_seen, alert.lasted_ms
     if alert.kind == "no data":  # nothing was seen until it was over
         last = alert.as_of
-        lasted = (datetime.fromisoformat(last) - datetime.fromisoformat(alert.starts_at)) // timedelta(milliseconds=1)
-    if lasted <= 0:
+        length = (datetime.fromisoformat(last) - datetime.fromisoformat(alert.starts_at)) // timedelta(milliseconds=1)
+    if length <= 0:
         return f", at {since} UTC"
-    return f", from {since} to {when(last, after=alert.starts_at)} UTC ({span(lasted)})"
+    return f", from {since} to {when(last, after=alert.starts_at)} UTC ({span(length)})"
 
 
 def _channel(peak: Moment | None) -> str:

@@ -1,6 +1,6 @@
 """The stream's own steps over recorded data: what the pipeline would have said, row by row.
 
-Evaluation and `tidewatch score` call this. It is the code of the stream (`pipeline.partition.stream.PartitionCore`): windows, scaling,
+Evaluation and `tidewatch score` call this. It is the code of the stream (`pipeline.partition.core.PartitionCore`): windows, scaling,
 calibration, thresholds and the life of alerts, so what is measured here is what runs there.
 """
 
@@ -22,7 +22,8 @@ from pipeline.errors import SettingsError
 from pipeline.offline.scoring.recorded import Recorded
 from pipeline.offline.scoring.room import column, release
 from pipeline.offline.scoring.texts import Texts
-from pipeline.partition.stream import PartitionCore, Settled, Step, Stream, create_stream
+from pipeline.partition.core import PartitionCore, Settled, Step
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.settings.wrong import in_words
 from pipeline.steps.batches import Observations

@@ -15,11 +15,12 @@ from detectors.base import DetectorError
 from pipeline.errors import TidewatchError
 from pipeline.operations.deciding import finder
 from pipeline.operations.state_admin import Administration, checkpoints, configured, opened
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import in_force_of
 from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.stores.base import Checkpoint, Snapshot
 from pipeline.partition.stores.redis import RedisStore
-from pipeline.partition.stream import PartitionCore, Stream, create_stream, load_model
+from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.settings import Settings
 from pipeline.steps.state import series_of

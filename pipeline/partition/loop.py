@@ -29,6 +29,7 @@ import structlog
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
 from pipeline.partition.checkpoints import Checkpoints
+from pipeline.partition.core import PartitionCore, Step
 from pipeline.partition.deciding.carrying import (
     Effect,
     applied,
@@ -50,7 +51,7 @@ from pipeline.partition.reports import LoopMetrics, Reports
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import STORE, Patience
-from pipeline.partition.stream import PartitionCore, Step, Stream
+from pipeline.partition.stream import Stream
 from pipeline.partition.streams import Streams
 from pipeline.partition.ticking import EndOfLog, Ticking
 from pipeline.steps.batches import RecordBatch, Rejected, Standing

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.alerts.records import Severity, Status
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.home import Verdict
-from pipeline.partition.stream import PartitionCore
 from pipeline.steps.clock.event_time import APART
 
 

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from detectors.judgement.calendar import WEEKDAYS
 from detectors.model import Model
 from pipeline.errors import ModelError, SettingsError
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.decisions import InForce
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import StreamSettings
 from pipeline.steps.scoring import Scorer
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from pipeline.errors import BrokerError
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.decisions import InForce
-from pipeline.partition.stream import PartitionCore
 from pipeline.steps.clock.ticks import STEP, Wall, delay, target
 
 QUIET = 60.0

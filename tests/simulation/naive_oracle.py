@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 
 from pipeline.alerts.records import Alert, DeadLetter, Message, dead_letter_facts
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import applied, hold, looked
 from pipeline.partition.deciding.decisions import IN_FORCE, Line, come_due, unpacked
 from pipeline.partition.deciding.growth import OUTDATED_CONTROL
-from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.partition.stream import Stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL

@@ -39,6 +39,7 @@ from pipeline.alerts.open_alerts import keep_newest
 from pipeline.alerts.records import Alert, Message, decode_alert, rfc3339
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.errors import BrokerError, StoreError
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.decisions import (
     CLOCKS_APART,
     IN_FORCE,
@@ -56,7 +57,7 @@ from pipeline.partition.deciding.listing import Listing
 from pipeline.partition.deciding.what import Acknowledge, Close, Decision, Forget, Silence, Undo, What
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
 from pipeline.steps.clock.absence import TOGETHER

@@ -85,7 +85,7 @@ def small_numbers() -> Iterator[None]:
     three observations that wait at most, shadows that are soon live, small portions of foreign messages, few unacknowledged messages: borders everywhere."""
     with (
         patch("pipeline.steps.state.PAGE", PAGE),
-        patch("pipeline.partition.stream.EVICT_EVERY", 16),
+        patch("pipeline.partition.core.EVICT_EVERY", 16),
         patch("pipeline.steps.clock.event_time.BORDERS", 2),
         patch("pipeline.steps.clock.event_time.OBSERVATIONS", 1),
         patch("pipeline.steps.clock.absence.FEW", 2),

@@ -35,6 +35,7 @@ from pipeline.alerts.records import Acknowledged, Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState, ModelError, SettingsError
+from pipeline.partition.core import PartitionCore, Settled
 from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Line, Shadowed, Tick, unpacked
 from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.partition.deciding.what import (
@@ -50,7 +51,7 @@ from pipeline.partition.deciding.what import (
 )
 from pipeline.partition.shadows.shadow import Shadow, dropped
 from pipeline.partition.stores.base import Checkpoint, Identity
-from pipeline.partition.stream import PartitionCore, Settled, Stream
+from pipeline.partition.stream import Stream
 from pipeline.partition.streams import decided
 from pipeline.steps.judgement import decides
 

@@ -2,7 +2,7 @@
 
     decision `partitions`: 6, logs ended at (.., 900, ..)      taken by this partition at 740
     records before 900 ...... written when there were 4: the series that move are here still
-    records from 900 on ..... 6 partitions: what hashes elsewhere now has moved (`pipeline.partition.stream.PartitionCore.moved`)
+    records from 900 on ..... 6 partitions: what hashes elsewhere now has moved (`pipeline.partition.core.PartitionCore.moved`)
 
 Kafka never takes partitions away, so a count that is no more than what was told before says nothing new. The first one that is told moves
 nobody: nobody knows what there was before. A partition that is far behind its log takes the decision at once, as any, and it comes to pass where the

@@ -12,7 +12,7 @@
 - A jump far ahead (`future_limit`) waits for nobody, and nobody for it: whether it is one, the next observation says (`pipeline.steps.policy`).
 - What comes later than that is late, as ever: the policy counts it.
 
-Everything behind (`pipeline.partition.stream`) takes what goes on, each at the offset of the observation that made it go on. The
+Everything behind (`pipeline.partition.core`) takes what goes on, each at the offset of the observation that made it go on. The
 partition's event time knows nothing of waiting: each votes when it comes. All is a function of the log:
 of what came of a series, and of the looks. The usual step that counts is the one of the last look.
 """

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import create_cli
 from pipeline.kafka.reader import read_to_the_end
-from pipeline.partition.stream import PartitionCore
+from pipeline.partition.core import PartitionCore
 from pipeline.settings import KafkaSettings
 from pipeline.steps.batches import RecordBatch
 from producers.partitioning import home

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from pipeline.alerts.records import Alert, encode
 from pipeline.alerts.selecting.silences import Silenced
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, hold
 from pipeline.partition.deciding.decisions import InForce
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.steps.batches import Observations
 
 MINUTE = 60_000

@@ -17,8 +17,9 @@ from detectors.calibration import create
 from detectors.judged import with_judgement
 from detectors.model import Model
 from detectors.training import train_metric
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
-from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings, ThresholdSettings
 from pipeline.steps.batches import Observations
 

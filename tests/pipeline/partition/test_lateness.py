@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import SettingsError
 from pipeline.offline.run import run as run_offline
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import applied
 from pipeline.partition.deciding.decisions import InForce, Taken
 from pipeline.partition.deciding.what import Decision, SettingsOf
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.steps.batches import Observations
 from pipeline.steps.clock import waiting
 from pipeline.steps.clock.waiting import OFTEN, ROOM
@@ -212,7 +213,7 @@ def test_no_cut_and_no_restart_shows(seed: int, edges: set[int], shared: bool) -
         threshold = of.settings.threshold.model_copy(update={"level": None, "false_alarms": "2 per week"})
         of = create_stream(of.settings.model_copy(update={"threshold": threshold}), of.model)
     rows = rough(seed, 250)
-    with patch("pipeline.partition.stream.EVICT_EVERY", 64), patch("pipeline.steps.clock.waiting.OFTEN", 16):
+    with patch("pipeline.partition.core.EVICT_EVERY", 64), patch("pipeline.steps.clock.waiting.OFTEN", 16):
         whole = Ran(of, rows)
         cut = Ran(of, rows, tuple(sorted(edges)), restarts=True)
         one = Ran(of, rows, tuple(range(1, len(rows))))

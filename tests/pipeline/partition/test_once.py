@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from frozen_states import stream_of
 
-from pipeline.partition.stream import PartitionCore
+from pipeline.partition.core import PartitionCore
 from pipeline.steps.batches import Observations
 
 MINUTE = 60_000

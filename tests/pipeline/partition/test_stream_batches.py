@@ -16,7 +16,8 @@ from simulation.scenarios import small_numbers
 
 from pipeline.alerts.records import Alert
 from pipeline.operations.metrics import WorkerMetrics
-from pipeline.partition.stream import PartitionCore, Stream
+from pipeline.partition.core import PartitionCore
+from pipeline.partition.stream import Stream
 from pipeline.steps.batches import RecordBatch
 from producers.batches import Batch, encode
 from producers.records import Observation

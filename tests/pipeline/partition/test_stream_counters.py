@@ -19,7 +19,8 @@ from detectors.baselines import ZScore, ZScoreConfig
 from detectors.scaling import SeriesScaling
 from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.core import PartitionCore
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.steps.batches import RecordBatch
 from producers.records import Observation, encode
 

@@ -13,10 +13,11 @@ from frozen_states import MINUTE, log_of, process, stream_of
 from pipeline.alerts.attention import ORDINAL_BASE
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import FIRING, PENDING
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import applied
 from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.deciding.growth import Growth
-from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Observations
 
@@ -122,7 +123,7 @@ def test_a_series_that_comes_back_goes_on_until_it_was_forgotten_and_is_a_new_on
             (n, T0 + m * MINUTE) for m in range(350 + away) for n in "abcx" if n != "x" or not 200 <= m < 200 + away
         ]
         chance = np.random.default_rng(0).normal(10, 1, len(rows))
-        with patch("pipeline.partition.stream.EVICT_EVERY", 64):
+        with patch("pipeline.partition.core.EVICT_EVERY", 64):
             for _, settled in core.process(
                 Observations(
                     np.arange(len(rows)), [r[0] for r in rows], np.array([r[1] for r in rows]), chance[:, None]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from detectors.calibration import create
 from detectors.model import Model
 from detectors.training import all_rows, train_table
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
-from pipeline.partition.stream import PartitionCore, create_stream
+from pipeline.partition.stream import create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
 from pipeline.steps.batches import Observations
 

@@ -15,10 +15,10 @@ from detectors.budget_threshold import BudgetThreshold
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.row import Life
 from pipeline.errors import ForeignState
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Identity, check_identity
 from pipeline.partition.stores.memory import MemoryStore
-from pipeline.partition.stream import PartitionCore
 from pipeline.steps.state import FORMAT, MIGRATIONS, PartitionState, _alerts_of, migrated
 
 DATA = Path(__file__).parents[2] / "data"

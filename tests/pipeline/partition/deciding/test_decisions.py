@@ -20,6 +20,7 @@ from pipeline.alerts.lifecycle import FIRING
 from pipeline.alerts.records import Acknowledged, Alert, decode_alert
 from pipeline.alerts.selecting.silences import calendar
 from pipeline.errors import Dropped, ModelError, SettingsError
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import applied, hold, in_force_after, shape_of
 from pipeline.partition.deciding.decisions import (
     Decisions,
@@ -45,7 +46,7 @@ from pipeline.partition.deciding.what import (
     Undo,
     What,
 )
-from pipeline.partition.stream import PartitionCore, Stream, create_stream
+from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import Streams, content_id, decided
 from pipeline.settings import SelectSettings
 
