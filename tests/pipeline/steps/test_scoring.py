@@ -57,7 +57,7 @@ async def test_whoever_queues_is_not_hung_and_whoever_hangs_is_told(
     executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "_PLENTY", 1)
-    patient = Counting(executor, 0.2, timeout=timedelta(seconds=0.5))
+    patient = Counting(executor, 0.7, timeout=timedelta(seconds=2))
     assert (
         len(await asyncio.gather(*(patient.score(windows(2)) for _ in range(4)))) == 4
     )  # the last waits for longer than that
