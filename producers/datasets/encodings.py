@@ -1,4 +1,4 @@
-"""Which encoding a text is in that is not Unicode: charset-normalizer chooses where there is text enough, and how words are written where there are few.
+"""Which encoding a text is in that is not Unicode: charset-normalizer chooses the alphabet, and how words are written tells encodings of one alphabet apart, which to it are alike.
 
 A table of numbers may hold one such word, the name of its column. Then it is told what was read (`few`), and an option mends it.
 """
@@ -40,9 +40,14 @@ def legacy(data: bytes, first: int) -> str:
 
 def few(data: bytes, text: str) -> str:
     """Of a text whose encoding was chosen by few signs, a word that has one; else nothing."""
-    signs = len(re.findall(rb"[\x80-\xff]", data[: 1 << 20]))
+    signs = _signs(data[: 1 << 20])
     word = re.search(r"\w*[^\x00-\x7f]\w*", text)
     return word[0] if word and signs < FEW else ""
+
+
+def _signs(data: bytes) -> int:
+    """Bytes beyond ASCII."""
+    return len(re.findall(rb"[\x80-\xff]", data))
 
 
 def _near(data: bytes, first: int) -> bytes:
@@ -52,17 +57,15 @@ def _near(data: bytes, first: int) -> bytes:
 
 
 def _first(near: bytes, names: tuple[str, ...], otherwise: str) -> str:
-    """The first of these encodings that gives words."""
+    """The first of these encodings that gives words; in much text one odd word in so many says nothing."""
     for name in names:
         try:
             text = f" {near.decode(name)} "
         except UnicodeDecodeError:
             continue
-        if not any(
-            _no_word(*three) or (name == "cp1252" and _not_western(*three))
-            for three in zip(text, text[1:], text[2:], strict=False)
-            if not three[1].isascii()
-        ):
+        signs = [three for three in zip(text, text[1:], text[2:], strict=False) if not three[1].isascii()]
+        odd = sum(_no_word(*three) or (name == "cp1252" and _not_western(*three)) for three in signs)
+        if odd <= len(signs) // FEW:
             return name
     return otherwise
 

@@ -9,6 +9,7 @@ import pytest
 
 from producers.datasets import Layout, open_file
 from producers.datasets.base import Corrections
+from producers.datasets.encodings import legacy
 from producers.errors import DataError
 
 WORDS = [
@@ -39,6 +40,19 @@ def test_what_few_signs_were_taken_for_is_told_and_an_option_mends_it(tmp_path, 
     named = open_file(path, Layout(corrections=Corrections(encoding=encoding)))
     assert named.channels == (word,)
     assert not any("is read as" in line for line in named.reading)
+
+
+LONG = [
+    ("Température relevée à Besançon, près du fleuve où l'été dure", "Le cœlacanthe", "cp1252"), ("Größe über Straße, 5×3 mm² bei 20 °C", "Ærø × ABÇd", "cp1252"),
+    ("El año pasado ¿qué pasó? mañana", "cœlome", "cp1252"), ("Příliš žluťoučký kůň úpěl ďábelské ódy", "œuvre", "cp1250"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "odd", "encoding"), LONG)
+def test_where_there_is_text_enough_one_odd_word_says_nothing(words: str, odd: str, encoding: str) -> None:
+    data = (f"{words}\n" * 20 + odd).encode(encoding, "ignore")
+    first = next(i for i, byte in enumerate(data) if byte > 127)
+    assert data.decode(legacy(data, first)) == data.decode(encoding)
 
 
 def test_of_unicode_nothing_is_told(tmp_path) -> None:
