@@ -140,7 +140,7 @@ class Detector(ABC):
         self.fitted = False
         self.device = "cpu"
         self._equal_bits: dict[tuple[int, int], bool] = {}
-        """Whether tiles of both sizes give the same, by torch's threads; found when the first large one could be taken."""
+        """Whether tiles of another size give the bits of `tile`, by size and torch's threads; found when the first could be taken."""
         self.checkpoint: Mapping[str, NDArray[Any]] | None = None
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
         training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose

@@ -31,7 +31,7 @@ from pipeline.kafka.transport.lanes import Lane, Ticket
 from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.steps.batches import RecordBatch, Standing
-from pipeline.steps.compact.binary import end_to_end
+from pipeline.steps.compact.binary import concatenated
 
 log = structlog.get_logger(__name__)
 
@@ -324,7 +324,7 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
         first.partition,
         np.concatenate([b.offsets for b in batches]),
         last.next_offset,
-        *end_to_end([(b.keys, b.values) for b in batches]),
+        *concatenated([(b.keys, b.values) for b in batches]),
         timestamps=np.concatenate([b.timestamps for b in batches]),
         missed=first.missed,
         refused={offset: refused for b in batches for offset, refused in b.refused.items()},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def judge(
     before = observations.first if isinstance(observations, Recorded) else int(observations.offsets[0]) if N else 0
     size = max(1, min(BATCH, CELLS // max(1, C), WINDOW_CELLS // (stream.model.window * max(1, C))))
     for start in range(0, N, size):
-        done = _processed(core, observations.part(start, start + size))
+        done = core.process(observations.part(start, start + size), partial(_scores, core))
         done += core.wait_no_longer() if last and start + size >= N else []
         for step, settled in done:
             _write(verdicts, step, settled, stream.model, before)
@@ -162,14 +163,6 @@ def judge(
         if on_progress is not None:
             on_progress(min(start + size, N), N)
     return verdicts
-
-
-def _processed(core: PartitionCore, observations: Observations) -> list[tuple[Step, Settled]]:
-    done = []
-    for part in core.parts(core.unseen(observations)):
-        step = core.push(part)
-        done.append((step, core.settle(step, _scores(core, step))))
-    return done
 
 
 def _scores(core: PartitionCore, step: Step) -> MemberScores:

@@ -8,7 +8,7 @@ Faust in production, the simulation and offline evaluation all run this code; no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -72,6 +72,10 @@ class Settled:
     scored: Scored
     unscorable: list[tuple[int, str, str]]
     counts: Counter[str]
+
+
+ScoreStep = Callable[[Step], MemberScores]
+"""Raw scores of a step's windows."""
 
 
 class PartitionCore:
@@ -489,19 +493,20 @@ class PartitionCore:
         gone: NDArray[np.intp] = rows[was & ~now]
         return gone
 
-    def process(self, observations: Observations) -> list[tuple[Step, Settled]]:
-        """Push, score in this thread and settle: the whole core in one call (offline, oracle)."""
-        return [self._done(part) for part in self.parts(self.unseen(observations))]
+    def process(self, observations: Observations, score: ScoreStep | None = None) -> list[tuple[Step, Settled]]:
+        """Push, score in this thread and settle: the whole core in one call (offline, oracle). `score`: how, where it is not all windows."""
+        return [self.settled_now(self.push(part), score) for part in self.parts(self.unseen(observations))]
 
     def _done(self, part: Observations) -> tuple[Step, Settled]:
         return self.settled_now(self.push(part))
 
-    def settled_now(self, step: Step) -> tuple[Step, Settled]:
+    def settled_now(self, step: Step, score: ScoreStep | None = None) -> tuple[Step, Settled]:
         """Score in this thread and settle."""
         beside = None
         if self.shadow is not None and step.shadow is not None:
             beside = self.shadow.stream.scorer.score_now(step.shadow.windows.x)
-        return step, self.settle(step, self.stream.scorer.score_now(step.pushed.windows.x), beside)
+        scores = self.stream.scorer.score_now(step.pushed.windows.x) if score is None else score(step)
+        return step, self.settle(step, scores, beside)
 
     def _change_kinds(self, observations: Observations, rows: NDArray[np.intp], new: list[int]) -> list[int]:
         """Say what each observation's kind is; the rows of series whose kind is another from here on: only their alerts go on."""

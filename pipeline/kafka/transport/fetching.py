@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.kafka.record_batches import BoundedBatch, FetchedBatches, Part, Record, Table
 from pipeline.steps.batches import RecordBatch, Refused
-from pipeline.steps.compact.binary import Strings, end_to_end
+from pipeline.steps.compact.binary import Strings, concatenated
 from producers.formats.base import Reason
 
 _ABORT = b"\x00\x00\x00\x00"  # version and type of the marker
@@ -72,7 +72,7 @@ class Columns:
         if self.parts:
             offsets = np.concatenate([p.offsets for p in self.parts])
             timestamps = np.concatenate([p.timestamps for p in self.parts])
-            keys, values = end_to_end([(p.keys, p.values) for p in self.parts])
+            keys, values = concatenated([(p.keys, p.values) for p in self.parts])
         return RecordBatch(
             tp.topic, tp.partition, offsets, self.next_offset, keys, values, timestamps, missed, self.refused
         )

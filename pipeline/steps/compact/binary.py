@@ -1,5 +1,7 @@
 """A column of byte strings in one buffer: nobody has to hold an object for each before it is looked at.
 
+Arrow's columns of bytes lie without anything between them, or hold a view of 16 bytes for each; here they lie as Kafka packed them, headers and all.
+
 data     k e y 1 { . . . } k e y 2 { . . . }
 starts   ^               ^                      a string that is None ends before it begins
 ends           ^               ^
@@ -72,7 +74,7 @@ class BinaryColumn(Sequence[bytes | None]):
 Strings = Sequence[bytes | None]
 
 
-def end_to_end(parts: Sequence[tuple[Strings, Strings]]) -> tuple[Strings, Strings]:
+def concatenated(parts: Sequence[tuple[Strings, Strings]]) -> tuple[Strings, Strings]:
     """Keys and values of parts as two columns; lists, where a part has such."""
     if len(parts) == 1:
         return parts[0]

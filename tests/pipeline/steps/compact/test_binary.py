@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.steps.compact.binary import BinaryColumn, end_to_end
+from pipeline.steps.compact.binary import BinaryColumn, concatenated
 
 strings = st.lists(st.tuples(st.none() | st.binary(max_size=4), st.none() | st.binary(max_size=4)), max_size=6)
 
@@ -35,9 +35,9 @@ def test_it_is_what_a_list_is(pairs: list[tuple[bytes | None, bytes | None]], st
 
 
 @given(parts=st.lists(st.tuples(strings, st.booleans()), min_size=1, max_size=4))
-def test_parts_end_to_end_are_all_of_them(parts: list[tuple[list[tuple[bytes | None, bytes | None]], bool]]) -> None:
+def test_parts_concatenated_are_all_of_them(parts: list[tuple[list[tuple[bytes | None, bytes | None]], bool]]) -> None:
     given_as = [([k for k, _ in p], [v for _, v in p]) if listed else columns_of(p) for p, listed in parts]
-    keys, values = end_to_end(given_as)
+    keys, values = concatenated(given_as)
     assert list(zip(keys, values, strict=True)) == [pair for p, _ in parts for pair in p]
     assert isinstance(values, BinaryColumn) != any(listed for _, listed in parts)
 
