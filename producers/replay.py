@@ -11,7 +11,7 @@ series, as late as it would have come live.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,23 @@ from numpy.typing import NDArray
 
 from producers import batches
 from producers.clock import Clock, steady
-from producers.datasets.base import Series
+from producers.datasets.base import Dataset, Series
 from producers.errors import ProducerError
 from producers.partitioning import home
-from producers.records import Observation, encode
+from producers.records import EARLIEST, LATEST, Observation, encode
+
+UNDATED = 946_684_800_000
+"""Where rows without event times begin, 2000-01-01: a stream takes those of 1970, which they have in a data set, for the word of a wrong clock."""
+
+
+def dated(dataset: Dataset) -> Dataset:
+    """A table whose times are made up, moved to where streams take them; any other data set as it is."""
+    if dataset.kind != "table" or all(
+        s.timestamps.min(initial=EARLIEST) >= EARLIEST for s in dataset.all_series.values()
+    ):
+        return dataset
+    moved = {n: replace(s, timestamps=s.timestamps + UNDATED) for n, s in dataset.all_series.items()}
+    return replace(dataset, all_series=moved)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,16 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def check_times(self) -> None:
+        """Raise ProducerError where a stream would put observations aside for their event time."""
+        outside = int(((self._timestamps < EARLIEST) | (self._timestamps >= LATEST)).sum())
+        if outside:
+            msg = (
+                f"{outside:,} of {len(self):,} observations are of a time outside of 1971 to 2200, which a stream takes for the word of a wrong clock: "
+                "leave them out with --from 1971-01-01 --to 2200-01-01"
+            )
+            raise ProducerError(msg)
 
     def in_batches(self, partitions: int) -> None:
         """From here on `encode` gives compact batches for a topic of so many partitions, instead of JSON.

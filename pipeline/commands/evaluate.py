@@ -83,7 +83,7 @@ def register(app: typer.Typer) -> None:
         wide: Wide = False,
         read: Read = None,
         labels: Marks = None,
-        channels: Channels = 1,
+        channels: Channels = None,
         config: ConfigFile = None,
     ) -> None:
         """Measure detection causally: alerts found, missed, false and how late; NAB's score; ranking for tables.
@@ -124,7 +124,7 @@ def register(app: typer.Typer) -> None:
 
 
 def labelled_data(
-    name: str, layout: Layout, console: Console, marks: Path | None, *, channels: int, config: Path | None
+    name: str, layout: Layout, console: Console, marks: Path | None, *, channels: int | None, config: Path | None
 ) -> Dataset:
     """A data set by name, a user's own file or what a topic holds, with its labels or those of `marks`. Raises DataError where it has none."""
     from pipeline.offline.marks import with_marks

@@ -54,7 +54,7 @@ def look(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     config: ConfigFile = None,
 ) -> None:
     """Tell what is in a file: series, step, gaps, seasons, trend, missing, constant, suspicious. Nothing is trained.

@@ -99,18 +99,19 @@ def replay(
     from producers.clock import Clock, parse_speed
     from producers.errors import DeliveryError, ProducerError
     from producers.publisher import Publisher
-    from producers.replay import Pace, Timeline
+    from producers.replay import Pace, Timeline, dated
 
     if rate is not None and speed != "max":
         raise ProducerError("--rate and --speed exclude each other: give one of them")
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     first, last = _moment(start, "--from"), _moment(end, "--to")
     pace = parse_speed(speed) if rate is None else 1.0
-    dataset = _open(source, path, layout)
+    dataset = dated(_open(source, path, layout))
     say(_console(stderr=True), dataset)
     if batches and dataset.kind == "table":
         raise ProducerError("rows of a table are sent as JSON, one by one: leave out --batches")
     timeline = Timeline(list(dataset.series(*(series or ())).values()), first, last, table=dataset.kind == "table")
+    timeline.check_times()
     settings = load_settings(config)
     kafka = with_brokers(settings.kafka, brokers)
     topic = topic or _default_topic(dataset, settings)

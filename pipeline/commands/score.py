@@ -122,7 +122,7 @@ def score(
     country: Country = "",
     wide: Wide = False,
     read: Read = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     apply: Apply = False,
     stream: AsStream = "",
     config: ConfigFile = None,

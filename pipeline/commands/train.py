@@ -109,7 +109,7 @@ def train(
     table: AsTable = False,
     wide: Wide = False,
     read: Read = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     config: ConfigFile = None,
 ) -> None:
     """Train a model on the first part of recorded data, and draw its learning curves beside it.

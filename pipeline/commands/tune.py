@@ -79,7 +79,7 @@ def tune(
     wide: Wide = False,
     read: Read = None,
     labels: Marks = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     apply: Apply = False,
     stream: AsStream = "",
     config: ConfigFile = None,

@@ -1,11 +1,15 @@
-"""What a Kafka topic still holds, as series to train on: read from its beginning to where it ended when reading began."""
+"""What a Kafka topic still holds, as series to learn from: read from its beginning to where it ended when reading began."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,21 +18,51 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.registry import learn_now
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from pipeline.steps.totals import FIELDS, rates, rates_of_deltas
-from producers.formats.base import COUNTER, DELTA
+from producers.formats.base import COUNTER, DELTA, Reason
 from producers.formats.fields import Fields
 from producers.formats.naming import renamed
+from producers.formats.native import Kind
 from producers.formats.registry.client import Registry
 
+LOOKED_AT = 100
+"""First records by which is told what nobody says."""
 
-def read_metrics(
+
+@dataclass(frozen=True)
+class History:
+    """What a topic held when reading began.
+
+    Attributes
+    ----------
+    kind, channels, format
+        As it was read: numbers in event time or rows of a table, how many values each observation has, by which format of a stream.
+    records
+        All that were read, those too that are left out.
+    series
+        Event times (n,), and values (n, C): float64, of a table object (numbers and texts); in log order, of a series that is put together in
+        the order of time.
+    notes
+        What is left out, a line each.
+    """
+
+    kind: Kind
+    channels: int
+    format: str
+    records: int
+    series: dict[str, tuple[NDArray[np.int64], NDArray[Any]]]
+    notes: tuple[str, ...]
+
+
+def read_history(
     kafka: KafkaSettings,
     topic: str,
     *,
-    channels: int = 1,
+    kind: Kind | None = None,
+    channels: int | None = None,
     format: str = "native",  # noqa: A002  # the setting's name
     counter: Sequence[str] = (),
     gauge: Sequence[str] = (),
@@ -37,13 +71,15 @@ def read_metrics(
     named: Sequence[str] = (),
     drop_labels: Sequence[str] = (),
     series: str = "",
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Event times (n,) and values (n, C) of each series of a topic of metrics, in log order; of one that is put together, in the order of time.
+) -> History:
+    """All that a topic holds now. Of counters there are the rates. No offset is committed.
 
-    Records that are no observation are left out, as the stream would; of counters there are the rates. No offset is committed.
+    Records that are no observation are left out, as the stream would, and told.
 
     Parameters
     ----------
+    kind, channels
+        None: told by the first records, where these are native; else metrics of one value.
     format, counter, gauge, fields
         As the settings of a stream have them.
     registry
@@ -62,22 +98,121 @@ def read_metrics(
     RegistryError
         The schema registry cannot be asked.
     """
-    decoder = Decoder("metric", channels, format=format, fields=fields, named=named)
     kinds, names_of = Kinds(counter, gauge), renamed(drop_labels, series)
     connect_admin(kafka)  # says in words why no broker answers
     pieces: dict[str, list[_Piece]] = defaultdict(list)
+    left_out = _LeftOut(topic)
+    decoder: Decoder | None = None
     for batch in read_to_the_end(kafka, topic):
+        if decoder is None:
+            decoder = _decoder(batch, kind, len(named) or channels, format, fields, named)
         learn_now(decoder, batch, registry)
-        observations, _ = decoder.decode(batch)
+        observations, rejected = decoder.decode(batch)
+        left_out.take(batch, rejected, decoder.skipped)
         for name, rows in _by_series(observations.series if names_of is None else names_of(observations.series)):
             pieces[name].append(_Piece.of(observations, rows, batch.partition))
     joined = names_of is not None  # several may have become one
-    found = {name: _whole(name, pieces[name], kinds if channels == 1 else None, joined) for name in sorted(pieces)}
+    counting = kinds if decoder is not None and (decoder.kind, decoder.channels) == ("metric", 1) else None
+    found = {name: _whole(name, pieces[name], counting, joined) for name in sorted(pieces)}
     found = {name: (times, values) for name, (times, values) in found.items() if len(times)}
-    if not found:
-        msg = f"topic {topic} holds no observation to train on; send some first, or name another"
-        raise BrokerError(msg)
-    return found
+    if not found or decoder is None:
+        raise BrokerError(left_out.nothing)
+    return History(decoder.kind, decoder.channels, decoder.format, left_out.records, found, left_out.notes)
+
+
+class _LeftOut:
+    """Counts what of a topic is no observation, and why; the first of each reason is told."""
+
+    def __init__(self, topic: str) -> None:
+        self.records = 0
+        self._topic = topic
+        self._count: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._skipped: Mapping[str, int] = {}
+
+    def take(self, batch: RecordBatch, rejected: Sequence[Rejected], skipped: Mapping[str, int]) -> None:
+        self.records += len(batch)
+        self._skipped = skipped
+        for r in rejected:
+            self._count[r.reason] += 1
+            self._first.setdefault(
+                r.reason, f"{self._topic}[{batch.partition}] at {batch.offsets[r.index]}: {r.detail}"
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        notes = []
+        if self._count:
+            what = "is no observation" if self._count.total() == 1 else "are no observations"
+            notes.append(
+                f"note: {self._count.total():,} of {self.records:,} records {what} and left out, as a stream would: {self._why}"
+            )
+        if self._skipped:
+            words = ", ".join(f"{count:,} {what}" for what, count in sorted(self._skipped.items()))
+            notes.append(f"note: left out by a rule of the format: {words}")
+        return tuple(notes)
+
+    @property
+    def nothing(self) -> str:
+        """The error of a topic without an observation."""
+        if not self.records:
+            return f"topic {self._topic} holds no record; send some first, or name another"
+        if not self._count:
+            return f"topic {self._topic}: none of its {self.records:,} records holds an observation that has a value"
+        mend = f"`tidewatch formats kafka:{self._topic}` shows what they are"
+        if self._count.most_common(1)[0][0] == Reason.WRONG_CHANNELS:
+            mend = "--channels says how many values each has, --table that they are rows of a table"
+        return f"topic {self._topic}: none of its {self.records:,} records is an observation: {self._why}; {mend}"
+
+    @property
+    def _why(self) -> str:
+        return ", ".join(f"{count:,} {reason} ({self._first[reason]})" for reason, count in self._count.most_common(3))
+
+
+class _AsTheyAre:
+    """In the place of a model's encoder, where rows are to be learnt from: they stay as they are."""
+
+    def __init__(self, width: int) -> None:
+        self.names = ("",) * width
+
+    def encode(self, rows: Sequence[list[Any]], /) -> tuple[NDArray[np.float64], Mapping[int, str]]:
+        return np.zeros((len(rows), 0)), {}
+
+
+def _decoder(
+    batch: RecordBatch,
+    kind: Kind | None,
+    channels: int | None,
+    format: str,  # noqa: A002  # the setting's name
+    fields: Fields | None,
+    named: Sequence[str],
+) -> Decoder:
+    """The decoder of a topic; what nobody says of it is told by its first records. Raises SettingsError."""
+    if not named and format in ("auto", "native"):
+        seen, width = _seen(batch.values)
+        kind, channels = kind or seen, channels or width
+        if format == "auto" and (kind, channels) != ("metric", 1):
+            format = "native"  # noqa: A001
+    kind, channels = kind or "metric", channels or 1
+    features = _AsTheyAre(channels) if kind == "table" else None
+    return Decoder(kind, channels, features, format=format, fields=fields, named=named)
+
+
+class _Values(msgspec.Struct):
+    values: list[float | str] | None = None
+
+
+def _seen(values: Iterable[bytes | None]) -> tuple[Kind, int]:
+    """What most of some native records hold: texts among several values are a table's."""
+    widths: Counter[int] = Counter()
+    texts = False
+    for value in islice(values, LOOKED_AT):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
+            row = msgspec.json.decode(value or b"", type=_Values).values or ()
+            widths[len(row)] += 1
+            texts |= any(isinstance(v, str) for v in row)
+    width = widths.most_common(1)[0][0] if widths else 0
+    return ("table" if texts and width > 1 else "metric"), max(width, 1)
 
 
 class _Piece(NamedTuple):
@@ -85,7 +220,7 @@ class _Piece(NamedTuple):
 
     partition: int
     times: NDArray[np.int64]
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     kinds: NDArray[np.uint8]
     begun: NDArray[np.int64]
 
@@ -95,7 +230,7 @@ class _Piece(NamedTuple):
         return cls(
             partition,
             observations.timestamps[rows],
-            observations.values[rows],
+            observations.values[rows] if observations.originals is None else _texts(observations.originals, rows),
             np.zeros(len(rows), np.uint8) if kinds is None else kinds[rows],
             np.zeros(len(rows), np.int64) if begun is None else begun[rows],
         )
@@ -103,7 +238,7 @@ class _Piece(NamedTuple):
 
 def _whole(
     name: str, pieces: Sequence[_Piece], kinds: Kinds | None, joined: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """One series, rates in the place of its counts; those of its observations that have a value. Kinds: None where nothing counts."""
     partitions, *columns = zip(*pieces, strict=True)
     times, values, told, begun = (np.concatenate(column) for column in columns)
@@ -120,8 +255,15 @@ def _whole(
     return times[known], values[known]
 
 
+def _texts(originals: Sequence[Sequence[Any]], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """Some rows of a table (n, C) as objects, as they were sent."""
+    return np.array([originals[i] for i in rows.tolist()], object)
+
+
 def _by_series(series: Sequence[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Names and the rows of each, in order."""
+    if not len(series):
+        return
     names, which = np.unique(np.array(series, object), return_inverse=True)
     order = np.argsort(which, kind="stable")
     yield from zip(names, np.split(order, np.cumsum(np.bincount(which))[:-1]), strict=True)

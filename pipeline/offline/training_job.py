@@ -139,7 +139,7 @@ def open_source(
     layout: Layout,
     series: Sequence[str] = (),
     *,
-    channels: int = 1,
+    channels: int | None = None,
     config: Path | None = None,
     calendar: Calendar | None = None,
 ) -> Source:

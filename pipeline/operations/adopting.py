@@ -1,7 +1,7 @@
 """From what a file or a topic showed to a stream that runs: a model file, and the stream in the settings file that names it.
 
-What stands in a settings file stays as it is, comments too; of the stream's table only what was chosen is replaced. The file is replaced at once, after the
-whole of it was read as settings.
+What stands in a settings file stays as it is, comments too; of the stream's table only what was chosen is replaced, and from when on a score is anomalous:
+that is the choice's also where it chose the default. The file is replaced at once, after the whole of it was read as settings.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from tomlkit.items import AoT, Table
 from detectors import model_file
 from detectors.model import Model
 from pipeline.errors import SettingsError
-from pipeline.settings import DEFAULT_FILE, Settings, config_file, load_settings
+from pipeline.operations.deciding import differences
+from pipeline.partition.deciding.what import SettingsOf
+from pipeline.partition.streams import decided
+from pipeline.settings import DEFAULT_FILE, Settings, StreamSettings, config_file, load_settings
 from pipeline.settings.reference import plain
 
+_READING = ("format", "counter", "gauge", "channels", "fields", "max_series", "probation")
+"""Settings by which records are read, as they were when they were scored; and what holds for series that a model does not know."""
 STATED = ("false_alarms", "level", "method")
 """Settings that say from when on a score is anomalous: one that was chosen takes the place of the others."""
 
@@ -33,6 +38,8 @@ class Adopted:
     ----------
     added
         Whether the stream is new to the settings.
+    stays
+        Settings that were in the stream's table, not chosen, and other than by default: what was scored was scored without them.
     """
 
     stream: str
@@ -41,6 +48,7 @@ class Adopted:
     model: Path
     settings: Settings
     added: bool
+    stays: tuple[str, ...]
     _beside: Path
     _model_is_new: bool
 
@@ -103,7 +111,17 @@ def adopt(
         msg = f"{file}: cannot be written: {error.strerror or error}"
         raise SettingsError(msg) from error
     stream = next(s for s in settings.streams if s.name == name)
-    return Adopted(name, stream.input_topic, file, model_path, settings, there is None, beside, model_is_new)
+    stays = () if there is None else _unchosen(stream, chosen)
+    return Adopted(name, stream.input_topic, file, model_path, settings, there is None, stays, beside, model_is_new)
+
+
+def _unchosen(stream: StreamSettings, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings that reach what a stream says of a value, and are neither chosen nor the default."""
+    bare = StreamSettings.model_validate({"name": stream.name, "model": stream.model, **chosen})
+    both = [decided(of) for of in (bare, stream)]
+    return tuple(
+        n for n in differences(*(SettingsOf(of, "", {}) for of in both)) if n.partition(".")[0] not in _READING
+    )
 
 
 def _saved(model: Model, folder: Path, name: str) -> tuple[Path, bool]:
@@ -140,6 +158,9 @@ def _table(document: tomlkit.TOMLDocument, new: Mapping[str, str], file: Path, *
 
 
 def _put(table: Table, chosen: Mapping[str, Any]) -> None:
+    if "threshold" in table and not set(STATED) & set(chosen.get("threshold", {})):
+        for stated in STATED:
+            table["threshold"].pop(stated, None)
     for key, value in chosen.items():
         if not isinstance(value, Mapping):
             table[key] = value

@@ -91,6 +91,11 @@ def settings_decision(stream: Stream, *, again: str = "") -> Decision:
     return Decision(content_id(settings, stream.model.hash) + again, what, by=who(), at=now())
 
 
+def content_of(decision: Decision) -> str:
+    """The id that settings and model of a decision have where nobody brought them back; "" of any other decision."""
+    return content_id(decision.what.settings, decision.what.model) if isinstance(decision.what, SettingsOf) else ""
+
+
 _FEW = 6
 """Settings that are named where more are changed at once."""
 
@@ -280,9 +285,12 @@ class Deciding:
         require_same_shape(stream, taken_by_partition(entries, self._logs[stream.name]))
         await listing.fill_up()
         newest = listing.newest
-        before = [d.what for d in await listing.after(0) if isinstance(d.what, SettingsOf)]
+        told = await listing.after(0)
+        before = [d.what for d in told if isinstance(d.what, SettingsOf)]
         decision = settings_decision(stream)
-        serial = await listing.propose(decision)
+        # What a person brought back has an id of its own; here its content counts.
+        known = max((d.serial for d in told if content_of(d) == decision.id), default=0)
+        serial = known or await listing.propose(decision)
         if serial > newest:
             assert isinstance(decision.what, SettingsOf)
             changes = changed(before[-1], decision.what) if before else "the first"

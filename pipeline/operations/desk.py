@@ -24,6 +24,7 @@ from pipeline.kafka.decisions import DecisionTopic
 from pipeline.operations.deciding import (
     Journal,
     changed,
+    content_of,
     differences,
     now,
     refused,
@@ -213,7 +214,9 @@ class Desk:
         if decided and (refusing := [h for h in held.values() if refused(decided[-1], h)]):
             holds = refusing[0].shadow or refusing[0]
             newest = SettingsOf(holds.settings or {}, holds.model, {})
-        decision = settings_decision(stream, again=f"-{uuid4().hex[:8]}")
+        decision = settings_decision(stream)
+        if any(content_of(d) == decision.id for d in decided):  # it was replaced since: a new word is needed
+            decision = settings_decision(stream, again=f"-{uuid4().hex[:8]}")
         assert isinstance(decision.what, SettingsOf)
         assert newest is None or isinstance(newest, SettingsOf)
         return decision, differences(newest, decision.what)

@@ -17,13 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps.batches import Observations, RecordBatch, Rejected
 from pipeline.steps.compact.binary import BinaryColumn
@@ -66,6 +65,17 @@ _KEYED = frozenset({"auto", "csv", "cloudevents", "json", "registry"})
 _ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
+class RowEncoder(Protocol):
+    """What makes numbers of the rows of a table: `detectors.features.FeatureEncoder`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Columns of a row."""
+
+    def encode(self, rows: Sequence[list[Any]], /) -> tuple[NDArray[np.float64], Mapping[int, str]]:
+        """Rows that could be encoded, as numbers (n, C), and why others could not, by their index."""
+
+
 class Decoder:
     """Reads the records of one stream.
 
@@ -99,7 +109,7 @@ class Decoder:
         self,
         kind: Kind,
         channels: int,
-        features: FeatureEncoder | None = None,
+        features: RowEncoder | None = None,
         format: str = "native",  # noqa: A002  # the setting's name
         fields: Fields | None = None,
         named: Sequence[str] = (),

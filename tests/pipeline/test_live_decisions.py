@@ -141,6 +141,23 @@ def test_a_file_that_changes_keeps_what_fires_and_is_not_undone_by_an_old_one(
     assert said(server) == []
 
 
+def test_what_a_person_decides_before_the_file_says_so_is_decided_once(stream: FiledStream) -> None:
+    """`score --apply` and `tune --apply` do so: the worker decided the same again, and learnt it from the beginning."""
+    worker = stream.start()
+    stream.send(*observations(0, 200))
+    stream.wait(lambda: stream.offset() == 200, worker)
+    old = stream.file.read_text()
+    other = stream.folder / "other.toml"
+    for serial, level in ((3, 2.5), (4, 3.0)):  # the second brings back what was replaced
+        other.write_text(old.replace("level = 3.0", f"level = {level}"))
+        done = stream.run("apply", "--wait", "--config", str(other))
+        assert done.exit_code == 0, (done.output, done.exception)
+        stream.write(level=level)
+        time.sleep(3)  # the worker looks at its file once a second
+        assert [d["serial"] for d in stream.decided()] == list(range(1, serial + 1))
+    assert "were replaced since" not in stream.stop(worker)
+
+
 def test_people_silence_acknowledge_close_and_forget(stream: FiledStream) -> None:
     worker = stream.start()
     stream.send(*observations(0, 1210, 1200))

@@ -12,10 +12,10 @@ from naive_merge import merged
 
 from producers.batches import decode
 from producers.clock import Clock
-from producers.datasets import Series
+from producers.datasets import Dataset, Series
 from producers.errors import ProducerError
 from producers.partitioning import murmur2
-from producers.replay import Pace, Records, Timeline, replay
+from producers.replay import UNDATED, Pace, Records, Timeline, dated, replay
 
 
 def series(name: str, timestamps: list[int], values: list[float] | None = None, step: int = 0) -> Series:
@@ -165,3 +165,19 @@ def test_text_has_no_place_in_batches() -> None:
     timeline = Timeline([Series("a", np.zeros(1, np.int64), (np.array(["x"], object),), 0)])
     with pytest.raises(ProducerError, match="--batches"):
         timeline.in_batches(4)
+
+
+def test_rows_without_times_go_out_at_times_that_streams_take() -> None:
+    made_up = series("wine", [0, 1000, 2000], step=1000)
+    rows = dated(Dataset("wine", "table", ("x",), "made here", {"wine": made_up}))
+    timeline = Timeline(list(rows.all_series.values()), table=True)
+    timeline.check_times()
+    assert [t for _, t, _ in sent(Timeline(list(rows.all_series.values())))] == [
+        UNDATED,
+        UNDATED + 1000,
+        UNDATED + 2000,
+    ]
+    metric = Dataset("sunspots", "metric", ("x",), "made here", {"sunspots": made_up})
+    assert dated(metric) is metric
+    with pytest.raises(ProducerError, match=r"3 of 3 observations are of a time outside of 1971 to 2200.*--from"):
+        Timeline(list(metric.all_series.values())).check_times()

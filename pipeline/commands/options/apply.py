@@ -57,10 +57,15 @@ def make_stream(
     for key, value in _long_steps(data).items():
         given = chosen.get(key)
         chosen[key] = {**value, **(given or {})} if isinstance(value, dict) else value if given is None else given
-    adopted = adopt(
-        model, chosen, name=name or stream_name(data.name), topic=topic, form="auto" if topic else "", config=config
-    )
+    form = "" if not topic else "auto" if (data.kind, len(data.channels)) == ("metric", 1) else "native"
+    adopted = adopt(model, chosen, name=name or stream_name(data.name), topic=topic, form=form, config=config)
     console.print(f"model: {adopted.model}", markup=False)
+    if adopted.stays:
+        names = ", ".join(adopted.stays)
+        console.print(
+            f"note: the stream's own {names} in {adopted.file} stay; what is told above was judged without them",
+            markup=False,
+        )
     if not adopted.added:
         asyncio.run(_decide(adopted, console))
         return
@@ -74,13 +79,14 @@ def make_stream(
 async def _decide(adopted: Adopted, console: Console) -> None:
     """Propose the settings of a stream that there is; where nobody can be asked, a worker does when it starts."""
     from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
+    from pipeline.operations.deciding import shown
     from pipeline.operations.desk import at_desk
 
     try:
         async with at_desk(adopted.settings, adopted.stream) as desk:
             decision, changes = await desk.changes()
             for what, (then, now) in changes.items():
-                console.print(f"{what}: {then} -> {now}", markup=False)
+                console.print(f"{what}: {shown(then)} -> {shown(now)}", markup=False)
             said = (
                 f"decision {await desk.apply(decision)} of stream {adopted.stream}"
                 if changes

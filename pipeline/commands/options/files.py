@@ -49,7 +49,9 @@ Country = Annotated[
         help="Whose public holidays metrics keep, as US, US-NY or DE-BY: such a day may be as the day of rest of its week.",
     ),
 ]
-AsTable = Annotated[bool, typer.Option("--table", help="File: treat the rows as a table even with a time stamp.")]
+AsTable = Annotated[
+    bool, typer.Option("--table", help="Treat the rows of a file or topic as a table even with a time stamp.")
+]
 Wide = Annotated[bool, typer.Option("--wide", help="File: each value column is a series of its own.")]
 Read = Annotated[
     list[str] | None,
@@ -68,7 +70,10 @@ Marks = Annotated[
         help="What was wrong when, in a file of its own: columns start and end (and series), or labelled rows.",
     ),
 ]
-Channels = Annotated[int, typer.Option("--channels", min=1, help="Topic: values in an observation.")]
+Channels = Annotated[
+    int | None,
+    typer.Option("--channels", min=1, help="Topic: values in an observation. Default: told by its records."),
+]
 
 
 def layout_of(

@@ -102,6 +102,14 @@ def test_a_topic_is_looked_at_scored_and_becomes_a_stream_that_changes_by_a_deci
     said = run(*score, "--budget", "1 per series per month", "--apply")
     assert "these settings hold already" in said
 
+    # The default budget is a choice too; what a person set stays, and that it was not scored with is told.
+    file.write_text(file.read_text() + "\n[streams.alerts]\nresolve_count = 7\n")
+    said = run(*score, "--apply")
+    assert "the stream's own alerts.resolve_count in tidewatch.toml stay" in said
+    assert "threshold.false_alarms: 1 per series per month -> nothing" in said
+    [stream] = load_settings().streams
+    assert (stream.threshold.false_alarms or "", stream.alerts.resolve_count) == ("", 7)
+
 
 def test_a_topic_is_tuned_by_what_a_person_says_was_wrong(shop: Path) -> None:
     wrong = shop / "wrong.csv"

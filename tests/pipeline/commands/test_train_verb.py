@@ -19,7 +19,7 @@ from detectors.model_file import load
 from detectors.networks import NetworkDetector
 from pipeline.cli import create_cli
 from pipeline.errors import BrokerError, SettingsError
-from pipeline.kafka.history import read_metrics
+from pipeline.kafka.history import read_history
 from pipeline.partition.stream import create_stream, load_model
 from pipeline.settings import KafkaSettings, StreamSettings
 from pipeline.steps.judgement import decides
@@ -231,12 +231,15 @@ def test_what_a_topic_holds_is_read_to_its_end(embedded_kafka: str) -> None:
     producer.produce("history", b"not an observation", "x")
     assert producer.flush(30) == 0
     kafka = KafkaSettings(brokers=embedded_kafka)
-    series = read_metrics(kafka, "history")
+    held = read_history(kafka, "history")
+    series = held.series
     assert list(series) == ["x", "y"]
     for times, values in series.values():
         assert values[:, 0].tolist() == list(range(500))
         assert (np.diff(times) == 60_000).all()
-    with pytest.raises(BrokerError, match="history-empty holds no observation"):
-        read_metrics(kafka, "history-empty")
+    [note] = held.notes
+    assert "1 of 1,001 records is no observation" in note
+    with pytest.raises(BrokerError, match="history-empty holds no record"):
+        read_history(kafka, "history-empty")
     with pytest.raises(BrokerError, match="Kafka has no topic history-none"):
-        read_metrics(kafka, "history-none")
+        read_history(kafka, "history-none")

@@ -57,11 +57,11 @@ def test_all_that_a_topic_holds_comes_in_order_and_then_it_ends(kind: str, tmp_p
 PEAK = """
 import resource, sys
 from pathlib import Path
-from pipeline.kafka.history import read_metrics
+from pipeline.kafka.history import read_history
 from pipeline.settings import KafkaSettings
 peak = lambda: int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")).split()[1]) >> 10
 before = peak()
-series = read_metrics(KafkaSettings(brokers=sys.argv[1]), sys.argv[2])
+series = read_history(KafkaSettings(brokers=sys.argv[1]), sys.argv[2]).series
 print({name: len(times) for name, (times, _) in series.items()}, peak() - before)
 """
 
