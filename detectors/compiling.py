@@ -64,14 +64,15 @@ LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _B
 JUDGEMENT = Kernel(
     "the judgement", "detectors.judgement.kernel.rows", ("detectors/compiling.py", "detectors/judgement"), 20
 )
-_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py"
+_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
+SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
 WINDOWS = Kernel("the windows", "pipeline.steps.kernels.windows", _STEPS, 5)
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, WINDOWS, RECORDS
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, WINDOWS, RECORDS
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -83,7 +84,7 @@ def inner(function: Callable[..., Any]) -> Any:
 
 
 @cache
-def compiled(kernel: Kernel) -> Callable[..., None]:
+def compiled(kernel: Kernel) -> Callable[..., Any]:
     """The function; its module says what it takes."""
     import numba
 
@@ -123,7 +124,7 @@ def _writable(folder: Path, there: bool) -> Iterator[Path]:
     yield folder
 
 
-def _kept_in(folder: Path, kernel: Kernel) -> Callable[..., None]:
+def _kept_in(folder: Path, kernel: Kernel) -> Callable[..., Any]:
     import numba
 
     config: Any = numba.config
@@ -134,12 +135,12 @@ def _kept_in(folder: Path, kernel: Kernel) -> Callable[..., None]:
         config.CACHE_DIR = before
 
 
-def _made(kernel: Kernel, **kept: bool) -> Callable[..., None]:
+def _made(kernel: Kernel, **kept: bool) -> Callable[..., Any]:
     import numba
 
     njit: Any = numba.njit
     module = import_module(kernel.module)
-    made: Callable[..., None] = njit(module.signature(), **OPTIONS, **kept)(module.run)
+    made: Callable[..., Any] = njit(module.signature(), **OPTIONS, **kept)(module.run)
     return made
 
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.compiling import SILENCES, compiled
 from detectors.structured import rows_at
 from pipeline.steps.batches import Absent
 from pipeline.steps.state import PartitionState
@@ -88,11 +89,6 @@ class Patience:
         usually = np.where(waited_for, np.maximum(STEPS * clocks["usual"], habit + habit // 4), NEVER)
         return np.where(after == AUTO, usually, np.where(clocks["vote"] > 0, after, NEVER))
 
-    @staticmethod
-    def least(usual: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A lower bound of the limits while the usual steps are these, or longer."""
-        return np.where(after == AUTO, np.where(usual > 0, STEPS * usual, NEVER), after)
-
 
 class Happened(NamedTuple):
     """Something that happened to a series behind so many of the partition's observations (`place`); `due`: when its patience ended."""
@@ -105,21 +101,29 @@ class Happened(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Event time and progress at the K borders of a stretch of log, and before it: (K + 1,) each; the votes then, and where it began.
+    """Event time, progress and how many vote at the K borders of a stretch of log, and before it: (3, K + 1), and where event time began.
 
     `count` (K + 1,) says behind how many observations each border is.
     """
 
-    event_times: NDArray[np.int64]
-    progress: NDArray[np.int64]
-    voters: NDArray[np.int64]
+    columns: NDArray[np.int64]
     count: NDArray[np.int64]
     begun: int
 
+    @property
+    def event_times(self) -> NDArray[np.int64]:
+        """(K + 1,) in ms."""
+        return np.asarray(self.columns[0])
+
+    @property
+    def progress(self) -> NDArray[np.int64]:
+        """(K + 1,) in ms."""
+        return np.asarray(self.columns[1])
+
     def borders(self) -> list[tuple[int, int, int]]:
         """Behind how many observations each of the K is, event time and votes there."""
-        columns = (self.count[1:], self.event_times[1:], self.voters[1:])
-        return list(zip(*(c.tolist() for c in columns), strict=True))
+        event_times, _, voters = self.columns[:, 1:].tolist()
+        return list(zip(self.count[1:].tolist(), event_times, voters, strict=True))
 
     def passed(self, quiet_at: int, quiet_by: int, limit: int) -> int:
         """The first border at which somebody who was last heard of then has been silent for longer than the limit; K + 1: none."""
@@ -153,7 +157,6 @@ class Absence:
 
     def heard(
         self,
-        known: NDArray[np.void],
         columns: NDArray[np.intp],
         column: NDArray[np.intp],
         block: NDArray[np.intp],
@@ -161,6 +164,7 @@ class Absence:
         times: NDArray[np.int64],
         steps: NDArray[np.int64],
         vouched: NDArray[np.bool_],
+        votes: NDArray[np.int64],
         learnt: Sequence[tuple[int, int, int]],
         course: Course,
     ) -> list[Happened]:
@@ -168,47 +172,28 @@ class Absence:
 
         Parameters
         ----------
-        known, columns : (S,)
-            Of the series, these among them: what is kept of each, before these observations; and its row.
+        columns, votes : (S,)
+            Rows of the series, those of the observations among them, and their votes before.
         column, block, places, times, steps, vouched : (n,)
             Of the observations: place in `columns`, how many of the borders lie before, and as in `EventTime`.
         learnt
             (observation, place in `columns`, usual step) where a usual step changed, in order.
         """
-        E, P = course.event_times, course.progress
-        K = len(E) - 1
-        waiting = known["said"] != 0
-        known["quiet_at"][waiting], known["quiet_by"][waiting] = E[min(1, K)], P[min(1, K)]
-        known["said"][waiting] = 0
-        if not len(column):
-            return self._unsettled(known, waiting, K)
+        clocks, bounds = self._state.arrays["clock"], self._state.bounds
         after = self._patience.after(columns)
         # With the shortest step that each has meanwhile: who is never silent for longer than that is not, whichever of them counts when.
-        shortest, odd = _shortest(known["usual"], learnt)
-        n, least = len(column), self._patience.least(shortest, after)
-        first, last = np.zeros((2, len(known)), np.intp)
-        first[column[::-1]], last[column] = np.arange(n)[::-1], np.arange(1, n + 1)
-        heard = np.flatnonzero(last)
-        first, last = first[heard], last[heard] - 1
-        began = np.maximum(known["quiet_at"][heard], course.begun)
-        silent = np.minimum(E[block[first]] - began, P[block[first]] - known["quiet_by"][heard])
-        odd[heard] |= (silent > least[heard]) | (known["absent"][heard] != EXPECTED)
-        if (
-            min(E[-1] - max(E[0], course.begun), P[-1] - P[0]) > least.min()
-        ):  # else nobody can be away between two of these
-            odd |= self._away_among(column, block, least, course)
-        if (after == AUTO).any() and steps.max() > least.min():
-            usual = shortest[column]
-            odd[column[(after[column] == AUTO) & (usual > 0) & (steps > STEPS * usual)]] = True
-
-        since = np.zeros(len(known), np.int64)
-        if (known["since"][heard] == 0).any():
-            which = np.flatnonzero(vouched)[::-1]
-            since[column[which]] = times[which]
-        happened: list[Happened] = []
+        shortest, odd = _shortest(clocks["usual"][columns], learnt)
+        quiet = np.empty((2, len(columns)), np.int64)
+        least = compiled(SILENCES)(
+            *(clocks, columns, column, block, times, steps, vouched, shortest, after),
+            *(course.begun, course.columns, odd, quiet),
+        )
+        if "absence" in bounds:  # of those heard of here, some with another usual step by now, none is due earlier
+            bounds["absence"] = min(bounds["absence"], int(course.event_times[:2][-1]) + least)
         for _, c, step in learnt:
             if not odd[c]:
-                known["usual"][c] = step
+                clocks["usual"][columns[c]] = step
+        happened: list[Happened] = []
         if odd.any():
             changes = {(i, c): usual for i, c, usual in learnt}
             order = np.argsort(column, kind="stable")
@@ -218,56 +203,28 @@ class Absence:
                 taken = (block[part], places[part], times[part], steps[part], vouched[part])
                 usuals = [changes.get((i, c)) for i in part.tolist()]
                 rows = zip(*(v.tolist() for v in taken), usuals, strict=True)
-                happened += self._walk(known, c, int(columns[c]), after[c : c + 1], rows, course)
-        known["since"] = np.where(known["since"] > 0, known["since"], since)
-        border = block[last] + 1
-        closed, border = border <= K, np.minimum(border, K)
-        known["quiet_at"][heard] = np.where(closed, E[border], 0)
-        known["quiet_by"][heard] = np.where(closed, P[border], 0)
-        known["said"][heard] = ~closed
-        waiting[heard] = False
-        bounds = self._state.bounds
-        if "absence" in bounds:  # of those heard of here, some with another usual step by now, none is due earlier
-            least = self._patience.least(known["usual"], after)
-            bounds["absence"] = min(bounds["absence"], int(E[min(1, K)]) + int(least[heard].min()))
-        return happened + self._unsettled(known, waiting, K)
-
-    @staticmethod
-    def _away_among(
-        column: NDArray[np.intp], block: NDArray[np.intp], least: NDArray[np.int64], course: Course
-    ) -> NDArray[np.bool_]:
-        """Which series (S,) may have been away between two of n observations."""
-        E, P = course.event_times, course.progress
-        # numpy sorts 16-bit integers by radix, 12 times as fast as wider ones.
-        order = np.argsort(column.astype(np.uint16) if len(least) < 1 << 16 else column, kind="stable")
-        at, of = block[order], column[order]
-        border = np.minimum(at + 1, len(E) - 1)[:-1]
-        silent = np.minimum(E[at[1:]] - np.maximum(E[border], course.begun), P[at[1:]] - P[border])
-        odd = np.zeros(len(least), np.bool_)
-        odd[of[1:][(of[1:] == of[:-1]) & (silent > least[of[1:]])]] = True
-        return odd
-
-    def _unsettled(self, known: NDArray[np.void], waiting: NDArray[np.bool_], K: int) -> list[Happened]:
-        """Of who was heard of before, and not since, nothing is known yet where there was no border."""
-        if not K:
-            known["said"][waiting], known["quiet_at"][waiting], known["quiet_by"][waiting] = 1, 0, 0
-        return []
+                before = (int(votes[c]), *quiet[:, c].tolist())
+                happened += self._walk(int(columns[c]), before, after[c : c + 1], rows, course)
+        return happened
 
     def _walk(
         self,
-        known: NDArray[np.void],
-        c: int,
         row: int,
+        before: tuple[int, int, int],
         after: NDArray[np.int64],
         observations: Iterable[tuple[int, int, int, int, bool, int | None]],
         course: Course,
     ) -> list[Happened]:
-        """One series, observation after observation; all but where it was last heard of is moved on."""
+        """One series, observation after observation; all but where it was last heard of is moved on.
+
+        `before` them: its vote, and event time and progress at which it was last heard of.
+        """
         E, P = course.event_times, course.progress
         K = len(E) - 1
         happened: list[Happened] = []
-        one = known[c : c + 1].copy()
-        quiet_at, quiet_by = int(one["quiet_at"][0]), int(one["quiet_by"][0])
+        clocks = self._state.arrays["clock"]
+        one = clocks[row : row + 1].copy()
+        one["vote"], quiet_at, quiet_by = before
         for block, place, time, step, vouched, usual in observations:
             limit = int(self._patience.limits(one, after)[0])
             flag, due, more = self._silence(one[0], row, quiet_at, quiet_by, limit, block, course)
@@ -289,7 +246,7 @@ class Absence:
             border = min(block + 1, K)
             quiet_at, quiet_by = int(E[border]), int(P[border])
         for name in ("absent", "due", "since", "usual", "once", "habit", "habit_at"):
-            known[name][c] = one[name][0]
+            clocks[name][row] = one[name][0]
         return happened
 
     def _silence(

@@ -30,10 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import VOTES, compiled
-from detectors.structured import put_rows, rows_at
 from pipeline.steps.batches import Absent
 from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
-from pipeline.steps.judging import Sorted
 from pipeline.steps.state import PartitionState
 
 COMPONENT = "clock"
@@ -229,57 +227,31 @@ class EventTime:
     ) -> tuple[NDArray[np.int64], list[Happened], Course]:
         """Move on over n observations and the K borders among and behind them; the event time after each of them, and who went or came back."""
         clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
-        K, S = borders.count, len(columns)
-        block = borders.up_to(places)  # so many lie before each
-        place_of = np.empty(len(clocks), np.intp)
-        place_of[columns] = np.arange(S)
-        column = place_of[rows]
-        known = rows_at(clocks, columns)
-        changed = known["fresh"] != 0
-        voted_before = known["votes"].copy()
-        steps, moves = _steps(clocks, rows, times, vouched)
-
-        newest, told = np.empty((2, S), np.int64), np.empty((3, K + 1), np.int64)
+        n, K, S = len(rows), borders.count, len(columns)
+        changed = np.zeros(S, np.bool_) if self._absence is None else clocks["said"][columns] != 0
+        (column, block, steps, event_times), before = np.empty((4, n), np.int64), np.empty(S, np.int64)
+        told = np.empty((3, K + 1), np.int64)
         told[:, 0] = self.now, scalars.get("progress", 0), self.voters
         compiled(VOTES)(
-            np.array([*told[:2, 0], LATELY, STEPS]),
-            *(column, block, times, steps, vouched, moves),
-            *(known[name] for name in ("vote", "step", "moved", "at", "votes", "fresh")),
-            *(newest, told),
+            *(borders.first, borders.spacing, clocks, columns, rows, places, times, vouched),
+            *(column, block, steps, before, event_times, changed, told),
         )
+        now, progress, voters = told[:, -1].tolist()
         begun, happened = self.begun, list[Happened]()
-        event_times, progress, voters = told
-        scalars["progress"], scalars["voters"] = int(progress[-1]), int(voters[-1])
-        if not self.now and event_times[-1]:
-            begun = scalars["begun"] = int(event_times[event_times > 0][0])
-        course = Course(event_times, progress, voters, borders.first + (np.arange(K + 1) - 1) * borders.spacing, begun)
+        if now and not self.now:
+            begun = scalars["begun"] = int(told[0][told[0] > 0][0])
+        scalars.update(watermark=now, progress=progress, voters=voters)
+        course = Course(told, borders.first + (np.arange(K + 1) - 1) * borders.spacing, begun)
         if self._absence is not None:
-            changed |= known["said"] != 0
-            changes = [(i, int(place_of[row]), step) for i, row, step in learnt]
+            place_of = dict(zip(columns.tolist(), range(S), strict=True)) if learnt else {}
+            changes = [(i, place_of[row], step) for i, row, step in learnt]
             happened = self._absence.heard(
-                known, columns, column, block, places, times, steps, vouched, changes, course
+                columns, column, block, places, times, steps, vouched, before, changes, course
             )
-
-        heard = np.zeros(S, np.intp)
-        heard[column] = np.arange(1, len(rows) + 1)
-        said = np.flatnonzero(heard)
-        last = heard[said] - 1
-        at = event_times[block[last]]
-        known["heard_at"][said] = np.where(at > 0, at, times[last])
-        voted = np.flatnonzero(newest[1])
-        by = newest[1, voted] - 1
-        known["vote"][voted], known["step"][voted] = times[by], steps[by]
-        known["fresh"][newest[1] > newest[0]] = 1
-        known["moved"][voted] += moves[by]
-        changed |= known["votes"] != voted_before
-        changed[said] = True
-        moved = columns[changed]
-        put_rows(clocks, moved, rows_at(known, changed))
-        self._state.touch(moved)
-        scalars["watermark"] = int(event_times[-1])
+        self._state.touch(columns[changed])
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
-        return np.asarray(event_times[borders.up_to(places + 1)]), happened, course
+        return event_times, happened, course
 
 
 def _open(clocks: NDArray[Any], rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
@@ -307,10 +279,6 @@ class _Borders:
     @property
     def last(self) -> int:
         return self.first + (self.count - 1) * self.spacing
-
-    def up_to(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many lie at or before each of these counts."""
-        return np.clip((counts - self.first) // self.spacing + 1, 0, self.count)
 
 
 @dataclass(slots=True)
@@ -341,27 +309,6 @@ class _Schedule:
             observations = max(BORDERS * self.spacing, min(border, OBSERVATIONS))
             self.look = border + -(-observations // self.spacing) * self.spacing
         self.next = border + self.spacing
-
-
-def _steps(
-    clocks: NDArray[np.void], rows: NDArray[np.intp], times: NDArray[np.int64], vouched: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """From each series' vote to the next (N,), 0 for the first and where there is none; and by how much it moved on up to there."""
-    steps, moves = np.zeros((2, len(rows)), np.int64)
-    which = np.flatnonzero(vouched)
-    if not len(which):
-        return steps, moves
-    batch = Sorted.of(rows[which], times[which])
-    vote = clocks["vote"][batch.rows]
-    step = np.maximum(batch.steps(vote), 0)
-    step[batch.first[vote == 0]] = 0
-    before = np.roll(step, 1)
-    before[batch.first] = clocks["step"][batch.rows]
-    counted = np.cumsum(np.where(before > 0, np.minimum(step, 2 * before), step))
-    counted -= np.repeat(np.append(0, counted)[batch.first], batch.lengths)
-    at = which[batch.order]
-    steps[at], moves[at] = step, counted
-    return steps, moves
 
 
 def told(ahead: int) -> str:

@@ -1,4 +1,4 @@
-"""Event time, progress and voters at the borders of `pipeline.steps.clock.event_time`, one border after the other: the function that is compiled.
+"""Event time, progress and voters over observations and the borders among them (`pipeline.steps.clock.event_time`): the function that is compiled.
 
 A border costs one look at all series where one of them moved on, and nothing where none did.
 """
@@ -8,18 +8,23 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
+from pipeline.steps.clock.event_time import DTYPE, LATELY, STEPS
 
-NOW, PROGRESS, LATELY, STEPS = range(4)
-"""In `facts`: event time and progress before, and how long a series votes: ms of progress, or so many of its own steps."""
+NOW, PROGRESS, VOTERS = range(3)
+"""In `course`."""
 
 
 def signature():
     """Of `run`."""
+    import numba
     from numba import types as t
 
-    longs, flags = t.Array(t.int64, 1, "A", aligned=False), t.Array(t.uint8, 1, "A", aligned=False)
-    tables = t.Array(t.int64, 2, "C")
-    return t.void(*(longs,) * 5, t.Array(t.boolean, 1, "A"), *(longs,) * 5, *(flags,) * 2, tables, tables)
+    clocks = t.Array(numba.from_dtype(DTYPE), 1, "A")
+    longs, given = t.Array(t.int64, 1, "C"), t.Array(t.int64, 1, "A", readonly=True)
+    flags, tables = t.Array(t.boolean, 1, "C"), t.Array(t.int64, 2, "C")
+    return t.void(
+        t.int64, t.int64, clocks, *(given,) * 4, t.Array(t.boolean, 1, "A", readonly=True), *(longs,) * 5, flags, tables
+    )
 
 
 @inner
@@ -47,70 +52,112 @@ def lower_median(a, n):
     return a[k]
 
 
-def run(facts, column, block, times, steps, vouched, moves, vote, step, moved, at, votes, fresh, newest, course):
-    """Move S series on over n observations and K borders among and behind them.
+@inner
+def take(time, vote, last):
+    """The step (from the vote before, 0: there is none) and by how much its series moved on, at most twice the `last` step."""
+    step = max(time - vote, 0) if vote else 0
+    return step, min(step, 2 * last) if last > 0 else step
+
+
+@inner
+def count(clocks, columns, reached, counted, fresh, some, progress):
+    """Progress at a border: the lower median of how far those moved on that voted anew since the one before."""
+    gone = 0
+    for c in range(len(columns)):
+        if fresh[c] and reached[c] > counted[c]:
+            some[gone] = reached[c] - counted[c]
+            gone += 1
+        counted[c] = reached[c]
+    return progress + lower_median(some, gone)
+
+
+@inner
+def vote(clocks, columns, votes, steps, fresh, some, progress):
+    """Who votes at a border, and how many; their votes are in `some`."""
+    voters = 0
+    for c in range(len(columns)):
+        clock = clocks[columns[c]]
+        if fresh[c]:
+            clock.at, fresh[c] = max(clock.at, progress), False
+        clock.votes = votes[c] > 0 and progress - clock.at <= max(LATELY, STEPS * steps[c])
+        if clock.votes:
+            some[voters] = votes[c]
+            voters += 1
+    return voters
+
+
+def run(
+    first,
+    spacing,
+    clocks,
+    columns,
+    rows,
+    places,
+    times,
+    vouched,
+    column,
+    block,
+    steps,
+    before,
+    event_times,
+    changed,
+    course,
+):
+    """Move S series on over n observations and K borders among and behind them, in place.
 
     Parameters
     ----------
-    facts : (4,)
-    column, block, times, steps, vouched, moves : (n,)
-        Of each observation: its series, how many borders lie before it, event time, the step from the vote before, whether it is vouched for, and how far its series
-        moved on up to it.
-    vote, step : (S,)
-        Where each series was before.
-    moved, at, votes, fresh : (S,)
-        Fields that are moved on to the last border, where there is one.
-    newest : (2, S)
-        Takes which observation is the newest vouched one up to the last border, and of all, from 1; 0: none.
+    first, spacing
+        The first border as a count of the partition's observations, and how far apart they are.
+    clocks : (rows,) of DTYPE
+    columns : (S,)
+        Rows of the series, those of the observations among them.
+    rows, places, times, vouched : (n,)
+        Of each observation: its series' row, the how-manyeth of the partition it is, event time, and whether it is vouched for.
+    column, block, steps : (n,)
+        Takes its series' place in `columns`, how many borders lie before it, and the step from the vote before, if it is vouched for.
+    before : (S,)
+        Takes the votes before.
+    event_times : (n,)
+        Takes the event time after each.
+    changed : (S,)
+        Is set where any of it changed.
     course : (3, K + 1)
         Takes event time, progress and how many vote, before and at each border; the first column is given.
     """
-    S, n, K = len(vote), len(column), course.shape[1] - 1
-    now_vote, now_step, so_far = np.empty(S, np.int64), np.empty(S, np.int64), np.zeros(S, np.int64)
-    by, chosen, anew = np.empty(S, np.int64), np.empty(S, np.int64), np.zeros(S, np.bool_)
+    S, n, K = len(columns), len(rows), course.shape[1] - 1
+    votes, last, some = np.empty(S, np.int64), np.empty(S, np.int64), np.empty(S, np.int64)
+    reached, counted, fresh = np.zeros(S, np.int64), np.empty(S, np.int64), np.empty(S, np.bool_)
+    place, voted = np.empty(len(clocks), np.int64), np.empty(S, np.uint8)
     for c in range(S):
-        newest[0, c] = newest[1, c] = 0
-        now_vote[c], now_step[c] = vote[c], step[c]
-        if K:
-            so_far[c], anew[c] = -moved[c], fresh[c] != 0
-    i, progress, event_time, voters = 0, facts[PROGRESS], facts[NOW], course[2, 0]
-    for k in range(K):
-        changed = k == 0
-        while i < n and block[i] <= k:
-            if vouched[i]:
-                c = column[i]
-                newest[0, c] = i + 1
-                anew[c] = changed = True
-            i += 1
-        if changed:
-            gone = 0
-            for c in range(S):
-                if anew[c] or k == 0:
-                    o = newest[0, c] - 1
-                    reached = moves[o] if o >= 0 else 0
-                    if o >= 0:
-                        now_vote[c], now_step[c] = times[o], steps[o]
-                    if anew[c] and reached > so_far[c]:
-                        by[gone] = reached - so_far[c]
-                        gone += 1
-                    so_far[c] = reached
-            progress += lower_median(by, gone)
-            voters = 0
-            for c in range(S):
-                if anew[c]:
-                    at[c], anew[c] = max(at[c], progress), False
-                votes[c] = now_vote[c] > 0 and progress - at[c] <= max(facts[LATELY], facts[STEPS] * now_step[c])
-                if votes[c]:
-                    chosen[voters] = now_vote[c]
-                    voters += 1
-            if facts[NOW] or progress >= facts[LATELY]:
-                event_time = max(event_time, lower_median(chosen, voters))
-        course[0, k + 1], course[1, k + 1], course[2, k + 1] = event_time, progress, voters
-    for c in range(S):
-        newest[1, c] = newest[0, c]
-        if K:
-            moved[c], fresh[c] = -so_far[c], 0
-    while i < n:
+        clock = clocks[columns[c]]
+        place[columns[c]], before[c], votes[c], last[c] = c, clock.vote, clock.vote, clock.step
+        counted[c], fresh[c], voted[c] = -clock.moved, clock.fresh != 0, clock.votes
+        changed[c] |= fresh[c]
+    k, moved_on = 0, True
+    for i in range(n + 1):
+        while k < K and (i == n or first + k * spacing <= places[i]):
+            now, progress, voters = course[NOW, k], course[PROGRESS, k], course[VOTERS, k]
+            if moved_on:
+                progress = count(clocks, columns, reached, counted, fresh, some, progress)
+                voters = vote(clocks, columns, votes, last, fresh, some, progress)
+                if now or progress >= LATELY:
+                    now = max(now, lower_median(some, voters))
+            k, moved_on = k + 1, False
+            course[NOW, k], course[PROGRESS, k], course[VOTERS, k] = now, progress, voters
+        if i == n:
+            break
+        c = place[rows[i]]
+        column[i], block[i], steps[i], changed[c] = c, k, 0, True
+        clocks[rows[i]].heard_at = course[NOW, k] if course[NOW, k] > 0 else times[i]
         if vouched[i]:
-            newest[1, column[i]] = i + 1
-        i += 1
+            steps[i], moves = take(times[i], votes[c], last[c])
+            reached[c] += moves
+            votes[c], last[c], fresh[c], moved_on = times[i], steps[i], True, True
+    for c in range(S):
+        clock = clocks[columns[c]]
+        clock.vote, clock.step, clock.moved, clock.fresh = votes[c], last[c], reached[c] - counted[c], fresh[c]
+        changed[c] |= clock.votes != voted[c]
+    for i in range(n):
+        follows = block[i] < K and first + block[i] * spacing == places[i] + 1
+        event_times[i] = course[NOW, block[i] + follows]
