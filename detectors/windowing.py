@@ -17,7 +17,7 @@ from detectors.base import DetectorError
 MINUTE = 60_000
 WEEK = 7 * 24 * 60
 """Minutes of a week."""
-_MONDAY = 3 * 24 * 60
+MONDAY = 3 * 24 * 60
 """The epoch was a Thursday; minute 0 is Monday, 00:00 UTC."""
 _PERIODS = {"day": 24 * 60, "week": WEEK}
 
@@ -30,7 +30,7 @@ def minutes_of_week(timestamps: NDArray[np.int64]) -> NDArray[np.uint16]:
 
     All that a covariate depends on: two bytes remember it for each position of a window.
     """
-    return ((timestamps // MINUTE + _MONDAY) % WEEK).astype(np.uint16)
+    return ((timestamps // MINUTE + MONDAY) % WEEK).astype(np.uint16)
 
 
 @cache

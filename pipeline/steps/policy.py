@@ -22,6 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 AGREEING = 13
 DISAGREEING = 4
 """13 of 16 are the 80 % of `detectors.windowing.infer_interval`; four that disagree leave too few."""
@@ -35,6 +37,27 @@ FARTHEST_GAP = 10_000
 """Usual steps behind which a time is a jump, however long the gaps are that may be filled: 64 bits hold that many of any step."""
 COUNTS = ("late", "duplicate", "held", "confirmed", "dropped_future", "filled", "restarted")
 """What is counted, in the compiled loop's order."""
+
+RULING = np.dtype(
+    [
+        ("fills", "<i8"),  # missing values go before it
+        ("since", "<i8"),  # time of the observation before them
+        ("apart", "<i8"),  # the usual step
+        ("held_at", "<i8"),  # time of the held one that it confirms, 0: of none
+        (
+            "held",
+            "<i8",
+        ),  # place of the observation whose values its series held before it; `KEPT`: what its record holds
+        ("holds", "<i8"),  # of a series' first: what the series holds behind all of them
+        ("usual", "<i8"),  # a usual step that is another from here on, 0: there is none; -1: it is no other
+        ("accepted", "?"),  # it enters the window
+        ("anew", "?"),  # the window starts anew with it, or with the held one that it confirms
+        ("vouched", "?"),  # the observation before it in its series vouches for its time
+    ]
+)
+"""What the policy says of an observation."""
+KEPT, EMPTY = -1, -2
+"""In the place of an observation whose values are held: the one that is held already, and none."""
 
 
 def near(usual: Any) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
 from pipeline.steps import totals
 from pipeline.steps.batches import Observations, Pushed, Windows
-from pipeline.steps.judging import Judge, Sorted, Verdict
+from pipeline.steps.judging import Judge
 from pipeline.steps.packing import Packed
 from pipeline.steps.policy import NEVER, Policy
 from pipeline.steps.scales import CLIP, Scales
@@ -33,8 +33,6 @@ from pipeline.steps.state import PartitionState
 from producers.formats.base import COUNTER, DELTA
 
 COMPONENT = "windows"
-
-_NO_MINUTES = np.zeros(0, np.uint16)
 
 _COUNTS = ("late", "duplicate", "first_total", "held", "confirmed", "dropped_future", "filled", "restarted", "warming")
 
@@ -160,22 +158,29 @@ class SeriesWindows:
         rows: NDArray[np.intp],
         counts: dict[str, int],
     ) -> Pushed:
-        pushed = Pushed.none(len(times), self._no_windows(), counts, np.zeros((0, self.C)))
         if not len(times):
-            return pushed
+            return Pushed.none(0, self._no_windows(), counts, np.zeros((0, self.C)))
         slots = state.arrays[COMPONENT]
-        batch = Sorted.of(rows, times)
-        values = values[batch.order]
-        verdict = self._judge.judge(slots, batch, values, counts)
-        pushed.accepted[batch.order] = verdict.accepted
-        pushed.vouched[batch.order] = self._judge.vouched(slots, batch, verdict)
-        pushed.learnt = sorted((int(batch.order[at]), row, step) for at, row, step in verdict.learnt)
-        pushed.anew[batch.order] = verdict.anew & verdict.accepted
-        if verdict.accepted.any():
-            packed = Packed.of(slots, batch, verdict, values, H=self.T - 1, timed=self.F > 0)
-            self._move_on(slots, batch, verdict, packed, pushed)
-        counts["warming"] = int(np.count_nonzero(pushed.accepted)) - len(pushed.windows)
-        return pushed
+        verdict = self._judge.judge(slots, rows, times, counts)
+        rulings = verdict.rulings
+        accepted = rulings["accepted"].copy()
+        packed = Packed.of(
+            *(slots, rows, times, values, verdict), H=self.T - 1, timed=self.F > 0, learn_rows=self._scales.learn_rows
+        )
+        self._scales.complete(slots, packed.known)
+        windows = self._windows(slots, rows, packed)
+        counts["warming"] = int(np.count_nonzero(accepted)) - len(windows)
+        return Pushed(
+            windows=windows,
+            accepted=accepted,
+            vouched=rulings["vouched"].copy(),
+            anew=rulings["anew"].copy(),
+            ordinals=packed.ordinals,
+            packed=packed.values,
+            spans=packed.spans,
+            counts=counts,
+            learnt=verdict.learnt(rows),
+        )
 
     def _rates(
         self, slots: NDArray[Any], observations: Observations, rows: NDArray[np.intp], counts: dict[str, int]
@@ -256,66 +261,20 @@ class SeriesWindows:
             self._scales.admit(slots, row, "" if self.counts and slots["kind"][row] else name)
             self._judge.admit(slots, row, name)
 
-    def _move_on(self, slots: NDArray[Any], batch: Sorted, verdict: Verdict, packed: Packed, pushed: Pushed) -> None:
-        """Write the series' new state, and cut the windows that are to be scored into `pushed`."""
-        T, H, rows, begin, at, segment = self.T, self.T - 1, packed.rows, packed.begin, packed.at, packed.segment
-        fills = verdict.fills[packed.accepted]
-
-        start = np.where(verdict.anew[packed.accepted], at - packed.entries + 1, -1)
-        start[begin] = np.maximum(start[begin], packed.base + H - slots["size"][rows])
-        size = at - np.maximum.accumulate(start) + 1
-
-        filled_at = np.where(fills > 0, at - 1, -1)
-        filled_at[begin] = np.maximum(filled_at[begin], packed.base - 1 + slots["tainted"][rows])
-        since_filled = at - np.maximum.accumulate(filled_at)
-
-        brought = packed.entries - fills
-        ordinal = np.cumsum(brought)
-        ordinal += (slots["ordinal"][rows] - (ordinal[begin] - brought[begin]))[segment]
-
-        full = size >= T
-        if self._scales.used:
-            full &= self._scales.learn(slots, packed)
-
-        ends = packed.ends
-        slots["last"][rows] = batch.times[packed.accepted[ends]]
-        slots["ordinal"][rows] = ordinal[ends]
-        slots["size"][rows] = np.minimum(size[ends], T)
-        slots["tainted"][rows] = np.maximum(H - since_filled[ends], 0)
-
-        index = batch.order[packed.accepted]
-        pushed.packed, pushed.ordinals[index] = packed.values, ordinal
-        pushed.spans[index, 0], pushed.spans[index, 1] = at + 1 - np.minimum(size, T), at + 1
-        place = np.full(len(pushed.accepted), -1)
-        place[index[full]] = np.flatnonzero(full)
-        chosen = place[place >= 0]  # in log order
-        x = self._cut(slots, packed, at[chosen] - H)
-        if not len(chosen):
-            return
-        pushed.windows = Windows(
-            index=index[chosen],
-            rows=rows[segment[chosen]],
-            x=x,
-            ordinals=ordinal[chosen],
-            packed=packed.values,
-            starts=at[chosen] - H,
-            filled=since_filled[chosen] < T,
-        )
-
-    def _cut(self, slots: NDArray[Any], packed: Packed, starts: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Keep the newest positions of each series, and cut the windows (B, T, C + F) that begin at `starts` (B,)."""
-        P, C, W = len(packed.values), self.C, self.C + self.F
-        x = np.empty((len(starts), self.T, W), np.float32)
-        names = slots.dtype.names or ()
+    def _windows(self, slots: NDArray[Any], rows: NDArray[np.intp], packed: Packed) -> Windows:
+        """Cut the windows of observations of series in `rows` (N,) that are to be scored."""
+        index = np.flatnonzero(packed.full)
+        if not len(index):
+            return self._no_windows()
+        starts = packed.spans[index, 1] - self.T
+        W = self.C + self.F
+        x = np.empty((len(index), self.T, W), np.float32)
         compiled(WINDOWS)(
             *(CLIP, self._scales.learn_rows, packed.rows, packed.base, starts, slots["learnt"]),
-            slots["scaling"] if "scaling" in names else np.zeros((0, 2, C)),
-            slots["history"] if "history" in names else np.zeros((0, 0, C)),
-            slots["minutes"] if "minutes" in names else _NO_MINUTES[None],
-            *(packed.values, _NO_MINUTES if packed.minutes is None else packed.minutes),
-            *(self.table, np.empty((P, W), np.float32), x),
+            slots["scaling"] if self._scales.used else np.zeros((0, 2, self.C)),
+            *(packed.values, packed.minutes, self.table, np.empty((len(packed.values), W), np.float32), x),
         )
-        return x
+        return Windows(index, rows[index], x, packed.ordinals[index], packed.values, starts, packed.filled[index])
 
     def _no_windows(self) -> Windows:
         none = np.zeros(0, np.intp)

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.steps.batches import Observations, Order
-from pipeline.steps.judging import Sorted
+from pipeline.steps.judging import by_series
 from pipeline.steps.policy import Policy
 from pipeline.steps.state import PartitionState
 
@@ -41,6 +42,34 @@ LOOK, OFTEN = 4, 64
 """Between two looks come this many observations of each series, and at least so many in all."""
 SELDOM = 1 << 16
 """... and at most so many."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The observations of a batch, sorted by series; a segment is one series' part.
+
+    `order` (N,) gives the place in the batch; `rows`, `first`, `lengths` (K,) describe the segments.
+    """
+
+    order: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    first: NDArray[np.intp]
+    lengths: NDArray[np.intp]
+    times: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.intp], timestamps: NDArray[np.int64]) -> _Sorted:
+        """Sort observations with state rows and event times (N,); those of one series stay in log order."""
+        order = by_series(rows)
+        by_row = rows[order]
+        first = np.flatnonzero(np.concatenate([[True], by_row[1:] != by_row[:-1]]))
+        return cls(order, by_row[first], first, np.diff(first, append=len(rows)), timestamps[order])
+
+    def steps(self, last: NDArray[np.int64]) -> NDArray[np.int64]:
+        """From each to the next (N,), given the time before each segment (K,)."""
+        steps = np.diff(self.times, prepend=0)
+        steps[self.first] = self.times[self.first] - last
+        return steps
 
 
 class Waiting:
@@ -167,7 +196,7 @@ class Waiting:
         slots, held = state.arrays[COMPONENT], np.flatnonzero(rows >= 0)
         if not len(held):
             return observations
-        batch = Sorted.of(rows[held], observations.timestamps[held])
+        batch = _Sorted.of(rows[held], observations.timestamps[held])
         newest, step = slots["newest"][batch.rows], slots["step"][batch.rows]
         steps = batch.steps(newest)
         odd = (steps <= 0) | (steps > np.repeat(_near(step), batch.lengths))
@@ -184,7 +213,7 @@ class Waiting:
         self,
         state: PartitionState,
         observations: Observations,
-        batch: Sorted,
+        batch: _Sorted,
         held: NDArray[np.intp],
         slow: NDArray[np.intp],
     ) -> Observations:

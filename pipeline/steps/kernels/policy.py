@@ -8,8 +8,8 @@ A series' clock is `s` (9,), its places are `LAST` and so on; times and steps in
     AGAINST, TRIED  steps that did not agree, and all that were looked at; once decided, `AGAINST` counts restarts in a row
     OTHER           once decided, the sum of the newest `AGREE` steps, in a row, that agree with each other and not with the usual one
 
-The policy is `p` (3,): `fill_gaps`, `future_limit`, whether there are gaps. What is to be done with an observation stands in `d`: how many are `FILLS`ed in before
-it, whether the window starts `ANEW` with it, or with the held one that it `CONFIRMS`; `counts` says what happened, by `policy.COUNTS`.
+The policy is `p` (4,): `fill_gaps`, `future_limit`, whether there are gaps, and whether there is a policy. What is to be done with an observation stands in `d`:
+how many are `FILLS`ed in before it, whether the window starts `ANEW` with it, or with the held one that it `CONFIRMS`; `counts` says what happened, by `policy.COUNTS`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
-from pipeline.steps.policy import AGREEING, APART, DISAGREEING, FARTHEST_GAP, RELEARN
+from pipeline.steps.policy import AGREEING, APART, DISAGREEING, EMPTY, FARTHEST_GAP, KEPT, RELEARN, RULING
 from pipeline.steps.policy import TRIED as MOST_TRIED
 
 LAST, ORDINAL, HELD_AT, INTERVAL, DECIDED, AGREE, AGAINST, TRIED, OTHER = range(9)
-FILL_GAPS, FUTURE_LIMIT, GAPS = range(3)
+FILL_GAPS, FUTURE_LIMIT, GAPS, JUDGED = range(4)
 FILLS, ANEW, CONFIRMS = range(3)
 LATE, DUPLICATE, HELD, CONFIRMED, DROPPED, FILLED, RESTARTED, CHANGED = range(8)
-KEPT, EMPTY = -1, -2
-"""In the place of the observation whose values are held from here on: the one that is held already, and none."""
 
 
 def signature():
     """Of `run`."""
+    import numba
     from numba import types as t
 
-    def of(kind, dimensions=1, layout="A"):
-        return t.Array(kind, dimensions, layout, aligned=False)
+    def of(kind, readonly=False):
+        return t.Array(kind, 1, "A", readonly=readonly, aligned=False)
 
     i8, u1 = t.int64, t.uint8
-    return t.void(
-        *(t.Array(i8, 1, "C"),) * 4,
+    return t.UniTuple(i8, 2)(
+        t.Array(i8, 1, "C"),
+        *(of(i8, readonly=True),) * 3,
         *(of(i8),) * 5,
         of(t.uint32),
         *(of(u1),) * 4,
-        t.Array(i8, 2, "C"),
-        t.Array(t.boolean, 2, "C"),
-        *(t.Array(i8, 1, "C"),) * 2,
+        t.Array(numba.from_dtype(RULING), 1, "C"),
+        t.Array(i8, 1, "C"),
     )
 
 
@@ -189,10 +188,34 @@ def judge(p, s, d, counts, time):
     return follows(p, s, d, counts, time)
 
 
+@inner
+def rule(p, s, d, counts, ruling, time, place, held):
+    """Judge the observation at a place, whose series holds what stands at `held`; returns what it holds from there on."""
+    at, before, was = s[HELD_AT], s[LAST], usual(s)
+    ruling.accepted = judge(p, s, d, counts, time)
+    now = usual(s)
+    ruling.usual = now if now != was else -1
+    ruling.held_at, ruling.held = at if d[CONFIRMS] else 0, held
+    ruling.fills, ruling.since, ruling.apart = d[FILLS], at if d[CONFIRMS] else before, s[INTERVAL]
+    ruling.anew = d[ANEW] != 0
+    counts[CHANGED] += now != was
+    if s[HELD_AT] == at:
+        return held
+    return place if s[HELD_AT] else EMPTY
+
+
+@inner
+def begin_anew(ruling, counts):
+    """Let the window begin with this one, whatever is missing before it."""
+    counts[FILLED] -= ruling.fills
+    counts[RESTARTED] += not ruling.anew
+    ruling.fills, ruling.anew = 0, True
+
+
 def run(
     p,
+    order,
     rows,
-    lengths,
     times,
     last,
     ordinal,
@@ -204,68 +227,65 @@ def run(
     agree,
     against,
     tried,
-    told,
-    flags,
-    holds,
+    rulings,
     counts,
 ):
-    """Rule on the observations of K series, sorted by series, each series' in log order.
+    """Rule on N observations, series by series.
 
     Parameters
     ----------
-    p : (3,)
-    rows, lengths : (K,)
-        Record of each series and how many observations it has.
-    times : (N,)
+    p : (4,)
+    order : (N,)
+        Their places, sorted by series, each series' in log order.
+    rows, times : (N,)
     last, ordinal, size
         Fields of the records, which are written with the window.
     held_at, interval, other, decided, agree, against, tried
         Fields that move on here.
-    told : (6, N)
-        Takes fills, since, apart; the time of the held one that is confirmed, and where that came from (a place among the N, or `KEPT`); and a usual step that
-        is learnt, else -1.
-    flags : (2, N)
-        Takes accepted, anew.
-    holds : (K,)
-        Takes whose values each series holds behind it: a place, `KEPT` or `EMPTY`.
+    rulings : (N,) of RULING
+        Takes what is ruled on each.
     counts : (8,)
+
+    Returns
+    -------
+    How many positions all of them have in windows, those of missing and held ones among them, and how many series have some.
     """
-    s, d = np.empty(9, np.int64), np.empty(3, np.int64)
+    N, entries, series = len(order), 0, 0
+    s, d = np.zeros(9, np.int64), np.zeros(3, np.int64)
     start = 0
-    for k in range(len(rows)):
-        r = rows[k]
-        s[LAST], s[ORDINAL], s[HELD_AT] = last[r], ordinal[r], held_at[r]
-        for what in range(INTERVAL, OTHER + 1):
-            s[what] = 0
+    while start < N:
+        r, stop = rows[order[start]], start
+        while stop < N and rows[order[stop]] == r:
+            stop += 1
+        s[LAST], s[ORDINAL], brought, held = last[r], ordinal[r], 0, KEPT
+        if p[JUDGED]:
+            s[HELD_AT] = held_at[r]
         if p[GAPS]:
             s[INTERVAL], s[OTHER], s[DECIDED] = interval[r], other[r], decided[r]
             s[AGREE], s[AGAINST], s[TRIED] = agree[r], against[r], tried[r]
         # `start_anew` emptied the window: what is accepted first begins it, and nothing is filled in before it.
-        broken = size[r] == 0 and s[LAST] != 0
-        held_before, holds[k] = s[HELD_AT], KEPT
-        for i in range(start, start + lengths[k]):
-            at, before, was = s[HELD_AT], s[LAST], usual(s)
-            accepted = judge(p, s, d, counts, times[i])
-            now = usual(s)
-            told[5, i] = -1
-            if now != was:
-                told[5, i] = now
-                counts[CHANGED] += 1
-            if d[CONFIRMS]:
-                before, broken = at, False  # it came behind the break, with the one that it confirms
-            told[3, i], told[4, i] = at if d[CONFIRMS] else 0, holds[k]
-            if broken and accepted:
-                counts[FILLED] -= d[FILLS]
-                counts[RESTARTED] += 1 - d[ANEW]
-                d[FILLS], d[ANEW], broken = 0, 1, False
-            told[0, i], told[1, i], told[2, i] = d[FILLS], before, s[INTERVAL]
-            flags[0, i], flags[1, i] = accepted, d[ANEW] != 0
-            if s[HELD_AT] != at:
-                holds[k] = i if s[HELD_AT] else EMPTY
-        start += lengths[k]
-        if holds[k] == EMPTY and not held_before:
-            holds[k] = KEPT  # nothing was held, and nothing is
-        held_at[r] = s[HELD_AT]
+        broken, held_before, known = size[r] == 0 and s[LAST] != 0, s[HELD_AT], s[ORDINAL] > 0
+        for i in order[start:stop]:
+            ruling, before = rulings[i], s[LAST]
+            if p[JUDGED]:
+                held = rule(p, s, d, counts, ruling, times[i], i, held)
+                if ruling.held_at:
+                    broken = False  # it came behind the break, with the one that it confirms
+                if broken and ruling.accepted:
+                    begin_anew(ruling, counts)
+                    broken = False
+            else:
+                ruling.accepted, s[LAST], ruling.usual = True, times[i], -1
+                known = known and times[i] - before <= p[FUTURE_LIMIT]
+            ruling.vouched, known = ruling.accepted and known, True
+            if ruling.accepted:
+                brought += 1 + ruling.fills + (ruling.held_at != 0)
+        rulings[order[start]].holds = KEPT if held == EMPTY and not held_before else held
+        entries, series = entries + brought, series + (brought > 0)
+        if p[JUDGED]:
+            held_at[r] = s[HELD_AT]
         if p[GAPS]:
             interval[r], other[r], decided[r] = s[INTERVAL], s[OTHER], s[DECIDED]
             agree[r], against[r], tried[r] = s[AGREE], s[AGAINST], s[TRIED]
+        start = stop
+    return entries, series

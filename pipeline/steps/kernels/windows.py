@@ -19,8 +19,6 @@ def signature():
         *(longs,) * 3,
         field(t.uint32, 1),
         field(t.float64, 3),
-        field(t.float64, 3),
-        field(t.uint16, 2),
         t.Array(t.float64, 2, "C"),
         t.Array(t.uint16, 1, "C"),
         t.Array(t.float32, 2, "C", readonly=True),
@@ -46,8 +44,8 @@ def put(to, of):
         to[i] = of[i]
 
 
-def run(limit, learn_rows, rows, base, starts, learnt, scaling, history, kept, values, minutes, table, inputs, x):
-    """Keep the newest H positions of J series, and cut B windows (T, W) of scaled values and covariates.
+def run(limit, learn_rows, rows, base, starts, learnt, scaling, values, minutes, table, inputs, x):
+    """Scale the positions of J series, and cut B windows (T, W) of scaled values and covariates.
 
     Parameters
     ----------
@@ -61,8 +59,6 @@ def run(limit, learn_rows, rows, base, starts, learnt, scaling, history, kept, v
         Where each window begins in `values`.
     learnt, scaling : (S,), (S, 2, C)
         Fields of the records; without a scaling (0, 2, C).
-    history, kept : (S, H, C), (S, H)
-        Fields that are written: values, and minutes of the week where there are covariates, else (0, 0).
     values : (P, C)
     minutes : (P,)
         Where there are covariates, else (0,).
@@ -74,22 +70,19 @@ def run(limit, learn_rows, rows, base, starts, learnt, scaling, history, kept, v
         Takes the windows.
     """
     P, C = values.shape
-    H, T = history.shape[1], x.shape[1]
+    T = x.shape[1]
     for j in range(len(rows)):
         r, begin, end = rows[j], base[j], base[j + 1] if j + 1 < len(base) else P
-        # Slices, whose places are counted from 0: what may count from the end of an array is looked at one by one.
-        for c in range(C):
-            put(history[r, :, c], values[end - H : end, c])
-        put(kept[r], minutes[end - kept.shape[1] : end])
-        if not len(starts):
-            continue
         scaled = len(scaling) > 0 and learnt[r] >= learn_rows
         for c in range(C):
             centre, scale = (scaling[r, 0, c], scaling[r, 1, c]) if scaled else (0.0, 1.0)
-            of, out = values[begin:end, c], inputs[begin:end, c]
+            of, out = (
+                values[begin:end, c],
+                inputs[begin:end, c],
+            )  # their places count from 0: none is looked at from the end
             for p in range(len(of)):
                 out[p] = clipped((of[p] - centre) / scale, limit)
-    for p in range(len(minutes) if len(starts) else 0):
+    for p in range(len(minutes)):
         for f in range(table.shape[1]):
             inputs[p, C + f] = table[minutes[p], f]
     for b in range(len(starts)):

@@ -9,7 +9,7 @@ import pytest
 
 from detectors.compiling import POLICY as KERNEL
 from detectors.compiling import compiled
-from pipeline.steps.policy import COUNTS, NEVER, Policy
+from pipeline.steps.policy import COUNTS, NEVER, RULING, Policy
 
 POLICY = Policy(fill_gaps=3, future_limit=100, gaps=True)
 _TIMES = ("last", "ordinal", "held_at", "interval", "other")
@@ -20,7 +20,7 @@ class Clock:
     """The clock of one series, which is asked for one observation after the other."""
 
     def __init__(self, policy: Policy, **known: int) -> None:
-        self._policy = np.array([policy.fill_gaps, policy.future_limit, policy.gaps], np.int64)
+        self._policy = np.array([policy.fill_gaps, policy.future_limit, policy.gaps, True], np.int64)
         kinds = {**dict.fromkeys(_TIMES, np.int64), "size": np.uint32, **dict.fromkeys(_NUMBERS, np.uint8)}
         self._kept = {name: np.array([known.get(name, 0)], kind) for name, kind in kinds.items()}
 
@@ -28,15 +28,12 @@ class Clock:
         return int(self._kept[name][0])
 
     def judge(self, time: int) -> str:
-        told, flags = np.empty((6, 1), np.int64), np.empty((2, 1), np.bool_)
-        counts, one = np.zeros(len(COUNTS) + 1, np.int64), np.ones(1, np.int64)
-        compiled(KERNEL)(
-            self._policy, 0 * one, one, time * one, *self._kept.values(), told, flags, np.empty(1, np.int64), counts
-        )
-        ((accepted,), (anew,)) = flags.tolist()
+        rulings, counts, none = np.zeros(1, RULING), np.zeros(len(COUNTS) + 1, np.int64), np.zeros(1, np.int64)
+        compiled(KERNEL)(self._policy, none, none, none + time, *self._kept.values(), rulings, counts)
+        anew, accepted, held_at = rulings[["anew", "accepted", "held_at"]][0].tolist()
         if accepted:  # what the window writes
             self._kept["last"][0] = time
-            self._kept["ordinal"] += 1 + (told[3] > 0)
+            self._kept["ordinal"] += 1 + (held_at > 0)
             self._kept["size"][0] = 1
         happened = [name for name in _IN_ORDER for _ in range(counts[COUNTS.index(name)])]
         return " ".join([*happened, "anew" * anew, "+" * accepted]).strip().replace("  ", " ")

@@ -1,0 +1,153 @@
+"""What was accepted of a batch and the history before it, in one buffer, series by series (`pipeline.steps.packing`): the function that is compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.compiling import inner
+from detectors.windowing import MINUTE, MONDAY, WEEK
+from pipeline.steps.kernels.windows import put
+from pipeline.steps.policy import KEPT, RULING
+
+
+def signature():
+    """Of `run`."""
+    import numba
+    from numba import types as t
+
+    def of(kind, dimensions=1, readonly=False):
+        return t.Array(kind, dimensions, "A", readonly=readonly, aligned=False)
+
+    i8, f8, longs = t.int64, t.float64, of(t.int64, readonly=True)
+    return i8(
+        i8,
+        *(longs,) * 3,
+        of(f8, 2, readonly=True),
+        t.Array(numba.from_dtype(RULING), 1, "C"),
+        *(of(i8),) * 2,
+        *(of(t.uint32),) * 3,
+        of(f8, 2),
+        *(of(f8, 3),) * 2,
+        of(t.uint16, 2),
+        t.Array(f8, 2, "C"),
+        t.Array(t.uint16, 1, "C"),
+        *(t.Array(i8, 1, "C"),) * 3,
+        t.Array(i8, 2, "C"),
+        *(t.Array(t.boolean, 1, "C"),) * 2,
+        t.Array(i8, 1, "C"),
+    )
+
+
+@inner
+def lay(values, minute_of, at, history, minutes):
+    """Put the history (H, C) of a series in its positions."""
+    end = at + len(history)
+    for c in range(history.shape[1]):
+        put(values[at:end, c], history[:, c])
+    put(minute_of[at : at + len(minutes)], minutes)
+    return end
+
+
+@inner
+def keep(history, minutes, values, minute_of):
+    """Keep the newest positions."""
+    for c in range(history.shape[1]):
+        put(history[:, c], values[:, c])
+    put(minutes, minute_of)
+
+
+@inner
+def place(values, minutes, at, value, time):
+    """Put values (C,) in their position, and the minute of the week."""
+    put(values[at], value)
+    if len(minutes):
+        minutes[at] = (time // MINUTE + MONDAY) % WEEK
+    return at + 1
+
+
+@inner
+def fill(values, minutes, at, ruling):
+    """Put the last value, at times one usual step apart, where values are missing."""
+    for nth in range(ruling.fills):
+        at = place(values, minutes, at, values[at - 1], ruling.since + (nth + 1) * ruling.apart)
+    return at
+
+
+@inner
+def learn(sums, value, n):
+    """Add the nth observation (C,) of a series to the mean and sum of squares (2, C) that its scaling is made of."""
+    for c in range(len(value)):
+        off = value[c] - sums[0, c]
+        sums[0, c] += off / n
+        sums[1, c] += off * (value[c] - sums[0, c])
+
+
+def run(
+    learn_rows, order, rows, times, given, rulings, last, ordinal, size, tainted, learnt, held, scaling, history, minutes,
+    values, minute_of, of, base, ordinals, spans, filled, full, known,
+):  # fmt: skip
+    """Lay out N observations, and move the records on.
+
+    Parameters
+    ----------
+    learn_rows
+        A series' scaling is known behind so many observations; 0: it has none.
+    order : (N,)
+        Places of the observations, sorted by series.
+    rows, times, given, rulings
+        (N,) rows of their series, event times, values (N, C), and what is ruled on them.
+    last, ordinal, size, tainted, learnt, held, scaling, history, minutes
+        Fields of the records; of those that there are not nothing is read.
+    values, minute_of : (P, C), (P,)
+        Take the positions; without minutes (0,).
+    of, base : (J,)
+        Take the rows of the series that have some, and where each begins.
+    ordinals, spans, filled, full
+        (N,) take of who is accepted its ordinal, what its window holds so far (N, 2), whether that holds a value that stands in for a missing one,
+        and whether the window can be scored.
+    known : (J,)
+        Takes the rows of series whose sums are complete from here on.
+
+    Returns
+    -------
+    How many of these there are.
+    """
+    N, H, at, start, j, complete = len(order), history.shape[1], 0, 0, 0, 0
+    while start < N:
+        r, base_of, series = rows[order[start]], at, rulings[order[start]]
+        begin, filled_at = at + H - np.int64(size[r]), at - 1 + np.int64(tainted[r])
+        while start < N and rows[order[start]] == r:
+            i = order[start]
+            start += 1
+            ruling = rulings[i]
+            if not ruling.accepted:
+                continue
+            if at == base_of:
+                at = lay(values, minute_of, at, history[r], minutes[r])
+            begin = at if ruling.anew else begin
+            if ruling.held_at:
+                at = place(values, minute_of, at, held[r] if ruling.held < 0 else given[ruling.held], ruling.held_at)
+                ordinal[r] += 1
+            if ruling.fills:
+                at = fill(values, minute_of, at, ruling)
+                filled_at = at - 1
+            at = place(values, minute_of, at, given[i], times[i])
+            ordinal[r] += 1
+            last[r], ordinals[i] = times[i], ordinal[r]
+            if learnt[r] < learn_rows:
+                learnt[r] += np.uint32(1)
+                learn(scaling[r], given[i], np.float64(learnt[r]))
+                if learnt[r] == learn_rows:
+                    known[complete] = r
+                    complete += 1
+            spans[i, 0], spans[i, 1] = max(begin, at - H - 1), at
+            full[i], filled[i] = at - begin > H and learnt[r] >= learn_rows, at - filled_at <= H + 1
+        if at > base_of:
+            size[r], tainted[r] = min(at - begin, H + 1), max(H + 1 + filled_at - at, 0)
+            keep(history[r], minutes[r], values[at - H : at], minute_of[at - minutes.shape[1] : at])
+            of[j], base[j] = r, base_of
+            j += 1
+        if series.holds != KEPT:
+            for c in range(held.shape[1]):
+                held[r, c] = given[series.holds, c] if series.holds >= 0 else 0.0
+    return complete
