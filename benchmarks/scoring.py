@@ -28,18 +28,17 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detectors import registry
+from detectors.forecaster import ForecastNetwork
 from detectors.networks import NetworkDetector, reproducible
+from detectors.recipes import METRIC
 
 # isort: split
 import torch  # after detectors, which set how MKL sums
 
 T, COVARIATES = 48, 2
 BATCHES = (1, 16, 64, 256, 1024, 4096, 16384, 65536)
-MEMBERS = (
-    ("lstm", {"window": T, "covariates": COVARIATES}),
-    ("tcn", {"window": T, "covariates": COVARIATES}),
-    ("autoencoder", {"window": T}),
-)
+MEMBERS = tuple((name, {"window": T, "covariates": COVARIATES, **settings}) for name, settings in METRIC.detectors)
+"""As the product's default has them."""
 
 
 def detector(name: str, settings: dict[str, Any], device: str) -> NetworkDetector:
@@ -56,10 +55,12 @@ def operations(name: str, network: torch.nn.Module) -> int:
     """Additions and multiplications of the matrix products for one window."""
     if name == "autoencoder":
         return sum(2 * w.numel() for key, w in network.named_parameters() if key.endswith("weight"))
+    assert isinstance(network, ForecastNetwork)
+    length = (T - network.horizon) // network.patch
     if name == "lstm":
         recurrent = sum(w.numel() for key, w in network.named_parameters() if "weight_" in key)
-        return 2 * (T - 1) * recurrent
-    total, length = 0, T - 1
+        return 2 * length * recurrent
+    total = 0
     for i, block in enumerate(network.encoder.encoder.blocks):
         length = (length + 1) // 2 if i else length
         total += length * sum(2 * w.numel() for key, w in block.named_parameters() if w.dim() > 1)

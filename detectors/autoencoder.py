@@ -80,8 +80,7 @@ class Autoencoder(Reconstruction):
     # 48-32-8-32-48 on one core: 1.8 M windows/s in tiles of 256, 2.7 M in 512, 3.0 M in 1,024, and a batch of one costs
     # 0.29, 0.31, 0.47 ms.
     tile = 512
-    large_tile = 2048  # 1.4 times as many windows/s as in tiles of 512
-    small_tile = 128  # a batch of one takes six tenths of the time of a tile of 512
+    other_tiles = (128, 2048)
     traceable = True
     unit_test_params = MappingProxyType(
         {"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 15, "learning_rate": 0.01}}

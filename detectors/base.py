@@ -27,6 +27,8 @@ Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 LARGEST = 1e6
 """Scaled values beyond it are taken as this: no detector's arithmetic overflows, and nothing normal is so large."""
+PASS = 200
+"""What a forward pass costs whatever is in it, in windows: for the networks of the default 0.2 to 0.3 ms."""
 
 
 class DetectorError(ValueError):
@@ -113,12 +115,12 @@ class Detector(ABC):
     """Raised when the meaning of the scores changes; part of every alert's id."""
     tile: int = 256
     """Windows per forward pass on the CPU: small enough that a batch of one is quick, large enough to be fast."""
-    large_tile: ClassVar[int] = 0
-    """Windows per forward pass on the CPU where a batch has as many, a multiple of `tile`; taken only where this machine gives the same bits. 0: none."""
-    small_tile: ClassVar[int] = 0
-    """The same where a batch has no more: what `tile` is a multiple of."""
+    other_tiles: ClassVar[tuple[int, ...]] = ()
+    """Windows of other forward passes on the CPU, for fewer or more windows; each divides `tile` or is a multiple of it, and is taken only where this machine gives the same bits."""
     cuda_tile: ClassVar[int] = 256
     """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
+    cuda_other_tiles: ClassVar[tuple[int, ...]] = ()
+    """`other_tiles` on a GPU."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
     """Where it can be used: windows of metrics (T > 1), rows of tables (T = 1), or both."""
     supervised: ClassVar[bool] = False
@@ -248,17 +250,15 @@ class Detector(ABC):
             start += size
 
     def _size(self, left: int) -> int:
-        """Windows of the next forward pass, of so many that are left."""
-        if self.large_tile and left >= self.large_tile and self._is_exact(self.large_tile):
-            return self.large_tile
-        if self.small_tile and left <= self.small_tile and self._is_exact(self.small_tile):
-            return self.small_tile
-        return self.tile
+        """Windows of the next forward pass, of so many that are left: those at which each costs least."""
+        others = self.other_tiles if self.device == "cpu" else self.cuda_other_tiles
+        sizes = sorted((self.tile, *others), key=lambda size: (size + PASS) / min(size, left))
+        return next(size for size in sizes if self._is_exact(size))
 
     def _is_exact(self, size: int) -> bool:
         """Whether tiles of another size give the bits of `tile`: kernels are chosen by shapes, never by values, so noise tells."""
-        if self.device != "cpu":
-            return False
+        if size == self.tile:
+            return True
         at = size, threads_now()
         if at not in self._equal_bits:
             few, many = sorted((size, self.tile))

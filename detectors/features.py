@@ -228,7 +228,8 @@ class FeatureEncoder:
         for k in self._heavy:
             numbers[:, k] = _signed_log(numbers[:, k])
         numbers -= self._centre
-        numbers /= self._scale
+        with np.errstate(over="ignore"):  # a spread next to nothing: what overflows is cut off below
+            numbers /= self._scale
         np.clip(numbers, -self.clip, self.clip, out=out[:, : len(self._numeric)])
         every = np.arange(len(out))
         for i, codes, unknown in zip(self._category, self._codes, self._unknown, strict=True):

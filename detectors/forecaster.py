@@ -8,6 +8,10 @@
 The score is the absolute residual in scaled units, for several channels the root of their mean square. With a horizon of
 H the last H values are forecast from those before them (what is known ahead is given for them too), and the score is the
 root mean square of the H residuals.
+
+With a patch of P the network takes P input steps at a time (values of all, what is known ahead of the last), so that its cost is
+a P-th: neighbours of a metric say much the same, and a forecast of H values needs no finer steps (Nie et al., "A Time Series is
+Worth 64 Words", ICLR 2023). Rows at the far end of the context that fill no patch are left out.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ class ForecasterConfig(NetworkConfig):
     horizon: int = Field(1, ge=1)
     """H: how many of the last observations are forecast at once, none of them seen, and judged together. One step ahead
     sees the point that jumps; several see a stretch that runs wrong, and are far less moved by single noisy points."""
+    patch: int = Field(1, ge=1)
+    """P: rows of the context that the network takes in one step; its cost is a P-th."""
     centred: bool = True
     """Whether the forecast follows the context's mean and last value. False: the level seen in training is the normal one,
     until calibration has taken a lasting shift as the new normal."""
@@ -48,7 +54,7 @@ class ForecastNetwork(nn.Module):
     def __init__(self, encoder: nn.Module, hidden: int, config: ForecasterConfig) -> None:
         super().__init__()
         self.encoder = encoder
-        self.channels, self.horizon = config.channels, config.horizon
+        self.channels, self.horizon, self.patch = config.channels, config.horizon, config.patch
         self.head = nn.Linear(hidden + self.horizon * config.covariates, self.horizon * config.channels)
         self.limit, self.centred = config.limit, config.centred
 
@@ -59,9 +65,17 @@ class ForecastNetwork(nn.Module):
         known = x[:, 1:, C:]  # (B, T-1, F)
         centre = values.mean(dim=1, keepdim=True) if self.centred else values.new_zeros(())  # (B, 1, C)
         shape = (values - centre).clamp(-self.limit, self.limit)
-        state = self.encoder(torch.cat([shape, known[:, : values.shape[1]]], dim=2))  # (B, hidden)
+        state = self.encoder(self._steps(shape, known[:, : values.shape[1]]))  # (B, hidden)
         head = self.head(torch.cat([state, known[:, -H:].flatten(1)], dim=1)).view(-1, H, C)
         return centre + shape[:, -1:] + head if self.centred else head  # type: ignore[no-any-return]
+
+    def _steps(self, shape: Tensor, known: Tensor) -> Tensor:
+        """What the encoder takes (B, (T-H) // P, P * C + F) of a context (B, T-H, C) and what is known ahead (B, T-H, F)."""
+        P = self.patch
+        left = shape.shape[1] % P
+        return torch.cat(
+            [shape[:, left:].reshape(len(shape), -1, P * self.channels), known[:, left + P - 1 :: P]], dim=2
+        )
 
 
 class Forecaster(NetworkDetector):
@@ -79,11 +93,22 @@ class Forecaster(NetworkDetector):
                 f"{self.config.horizon}, not {self.config.window}"
             )
             raise DetectorError(msg)
+        if self.config.patch > self.config.window - self.config.horizon:
+            msg = (
+                f"{self.name} forecasts from {self.config.window - self.config.horizon} observations: a patch must not be longer, "
+                f"not {self.config.patch}"
+            )
+            raise DetectorError(msg)
         self.residual = self.config.horizon == 1  # else the score is of several observations: no band around the last
+
+    @property
+    def step_width(self) -> int:
+        """P * C + F: numbers that the encoder takes in one step."""
+        return self.config.patch * self.config.channels + self.config.covariates
 
     @abstractmethod
     def _encoder(self) -> tuple[nn.Module, int]:
-        """Return a module from (B, T-1, C + F) to (B, H), and H."""
+        """Return a module from (B, steps, `step_width`) to (B, hidden), and hidden."""
 
     def _build(self) -> nn.Module:
         encoder, hidden = self._encoder()

@@ -54,4 +54,4 @@ class GRU(Forecaster):
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
     def _encoder(self) -> tuple[nn.Module, int]:
-        return _Encoder(self.width, self.config.hidden), self.config.hidden
+        return _Encoder(self.step_width, self.config.hidden), self.config.hidden

@@ -57,10 +57,9 @@ class LSTM(Forecaster):
     # One core, windows of 48: 75,000 windows/s in tiles of 64, 93,000 in 128, 111,000 in 256, and a batch of one costs
     # 1.0, 1.6, 2.6 ms.
     tile = 128
-    large_tile = 256  # 1.04 to 1.1 times as many windows/s as in tiles of 128
-    small_tile = 32  # a batch of one takes a third of the time of a tile of 128
+    other_tiles = (32, 512, 2048)
     traceable = True
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
     def _encoder(self) -> tuple[nn.Module, int]:
-        return _Encoder(self.width, self.config.hidden), self.config.hidden
+        return _Encoder(self.step_width, self.config.hidden), self.config.hidden

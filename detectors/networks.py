@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
+from detectors.capturing import captured
 from detectors.checkpoint import fingerprint
 from detectors.convolution import CausalConv
 from detectors.numerics import limited_threads
@@ -232,8 +233,9 @@ class NetworkDetector(Detector):
     Config = NetworkConfig
     config: NetworkConfig
     cuda_tile = 8192
+    cuda_other_tiles = (256,)
     traceable: ClassVar[bool] = False
-    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them (`detectors.tracing`)."""
+    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them (`detectors.tracing`, on a GPU `detectors.capturing`)."""
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
@@ -286,9 +288,9 @@ class NetworkDetector(Detector):
             self.tile = self.cuda_tile
         else:
             self.tile = type(self).tile
-        self.device = device
+        self.device, self._equal_bits = device, {}
         if self._network is not None:
-            self._network.to(device)
+            self._take(self._network)
         return self
 
     def _fit(
@@ -312,6 +314,8 @@ class NetworkDetector(Detector):
         for module in network.modules():
             if isinstance(module, CausalConv):
                 module.fold()
+            elif isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # else a GPU gathers them anew in each pass
         self._wide = any(w[0].numel() > ALONE for w in network.parameters() if w.dim() > 1)
 
     def _split(
@@ -394,11 +398,15 @@ class NetworkDetector(Detector):
     def _pass(self, windows: int) -> Callable[[Tensor], Judged]:
         """`_judge` for so many of them."""
         eager = partial(self._judge, self.network)
-        if not self.traceable or self.device != "cpu":
+        if not self.traceable:
             return eager
         if windows not in self._passes:
             shape = windows, self.config.window, self.width
-            self._passes[windows] = traced(self.network, self._judge, shape) or eager
+            if self.device == "cpu":
+                one_call = traced(self.network, self._judge, shape)
+            else:
+                one_call = captured(self.network, self._judge, shape, self.device)
+            self._passes[windows] = one_call or eager
         return self._passes[windows]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

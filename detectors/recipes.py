@@ -265,7 +265,7 @@ def _window(member: Member) -> int:
 
 
 def _shortened(member: Member, longest: int) -> Member:
-    """The member with a window of at most `longest`, and a horizon that leaves three quarters of it for the context."""
+    """The member with a window of at most `longest`, a horizon that leaves three quarters of it for the context, and of that at least four patches."""
     name, settings = (member, {}) if isinstance(member, str) else member
     window = min(_window(member), longest)
     if window == _window(member) or registry.find(name).fixed_window:
@@ -273,10 +273,12 @@ def _shortened(member: Member, longest: int) -> Member:
     shorter = {**settings, "window": window}
     if "horizon" in settings:
         shorter["horizon"] = max(1, min(settings["horizon"], window // 4))
+    if "patch" in settings:
+        shorter["patch"] = max(1, min(settings["patch"], (window - shorter.get("horizon", 1)) // 4))
     return name, shorter
 
 
-_FORECAST = {"horizon": 8, "centred": False, "limit": 4.0}
+_FORECAST = {"horizon": 8, "patch": 8, "centred": False, "limit": 4.0}
 
 _NETWORKS: tuple[Member, ...] = (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0}))
 _COMPANY: tuple[Member, ...] = (("pca", {"window": 4}),)

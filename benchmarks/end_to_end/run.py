@@ -3,9 +3,10 @@
     python benchmarks/end_to_end/run.py [--records 1000000] [--latency-seconds 20] [--write docs/benchmarks/end_to_end.md]
 
 1,000,000 records of 1,000 series in 4 partitions, one worker process. The job: JSON decode, windows of 48, autoencoder
-48-32-8-32-48, calibration, threshold, alerts out, checkpoints to Redis. `contenders.py` holds the baselines (a) plain agent,
+48-32-8-32-48, calibration, threshold, alerts out, checkpoints to Redis; and once more with the product's default (a judgement beside
+LSTM, TCN and autoencoder) in its place. `contenders.py` holds the baselines (a) plain agent,
 (b) take(), (c) hand-written loop, (d) reading alone; the slow ones get fewer records. Then the latency from produce to alert
-at 10,000 observations a second without hold duration.
+at 10,000 observations a second without hold duration. `--device cuda` is for the worker alone.
 
 Absolute times are noise on shared machines: quote the ratios.
 """
@@ -35,7 +36,8 @@ from broker import Cluster  # noqa: E402
 
 from detectors.calibration import create  # noqa: E402
 from detectors.model_file import save  # noqa: E402
-from detectors.training import train_metric  # noqa: E402
+from detectors.recipes import METRIC  # noqa: E402
+from detectors.training import all_rows, train_metric  # noqa: E402
 from pipeline.embedded.servers import start_redis  # noqa: E402
 
 PARTITIONS, SERIES, STEP_MS = 4, 1000, 60_000
@@ -48,14 +50,19 @@ def values(series: int, steps: np.ndarray, rng: np.random.Generator) -> np.ndarr
     return wave + rng.normal(0, 0.1, len(steps))
 
 
-def train(path: Path) -> float:
-    """The model all contenders share, fitted on 20 of the series; returns the limit of the raw score for the simple ones."""
+def history() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """2,000 rows of 20 of the series, from before the topic begins."""
     rng = np.random.default_rng(0)
     steps = np.arange(2000)
-    series = {
+    return {
         f"s{i:04d}": (START_MS - (2000 - steps) * STEP_MS, values(i, steps - 2000, rng)[:, None])
         for i in range(0, SERIES, 50)
     }
+
+
+def train(path: Path) -> float:
+    """The model all contenders share; returns the limit of the raw score for the simple ones."""
+    series = history()
     member = ("autoencoder", {"window": 48, "layers": (32, 8, 32)})
     model = train_metric(series, [member], create("empirical"), seed=0)
     save(model, path)
@@ -103,7 +110,7 @@ def produce(brokers: str, topic: str, records: int) -> dict[int, int]:
     return ends
 
 
-def settings_file(folder: Path, brokers: str, redis: str, topic: str, model: Path, group: str) -> Path:
+def settings_file(folder: Path, brokers: str, redis: str, topic: str, model: Path, group: str, device: str) -> Path:
     """A tidewatch.toml for one stream on this topic."""
     path = folder / f"{group}.toml"
     path.write_text(f"""
@@ -115,7 +122,7 @@ url = "{redis}"
 prefix = "{group}"
 [worker]
 group = "{group}"
-device = "cpu"
+device = "{device}"
 log_level = "warning"
 [[streams]]
 name = "bench"
@@ -128,15 +135,17 @@ alert_topic = "{group}.alerts"
 
 def contend(name: str, args: argparse.Namespace, where: dict[str, Any], records: int) -> dict[str, Any]:
     """Run one contender; returns its JSON line with `rate`."""
+    job, model = ("tidewatch", where["default"]) if name == "default" else (name, where["model"])
     command = [
-        sys.executable, str(HERE / "contenders.py"), name, "--brokers", where["brokers"], "--topic", where["topic"],
-        "--out-topic", "bench.out", "--model", str(where["model"]), "--records", str(records), "--ends", json.dumps(where["ends"]),
+        sys.executable, str(HERE / "contenders.py"), job, "--brokers", where["brokers"], "--topic", where["topic"],
+        "--out-topic", "bench.out", "--model", str(model), "--records", str(records), "--ends", json.dumps(where["ends"]),
         "--limit", str(where["limit"]),
     ]  # fmt: skip
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-    if name == "tidewatch":
+    if job == "tidewatch":
         group = f"bench-{time.time_ns()}"
-        config = settings_file(where["folder"], where["brokers"], where["redis"], where["topic"], where["model"], group)
+        place = where["folder"], where["brokers"], where["redis"], where["topic"]
+        config = settings_file(*place, model, group, args.device)
         env["TIDEWATCH_CONFIG"] = str(config)
     done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, env=env, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -154,7 +163,7 @@ def latency(args: argparse.Namespace, where: dict[str, Any]) -> dict[str, float]
     topics = [NewTopic(topic, PARTITIONS, 1), NewTopic(f"{group}.alerts", 1, 1)]
     for future in admin.create_topics(topics).values():
         future.result(30)
-    config = settings_file(where["folder"], where["brokers"], where["redis"], topic, where["model"], group)
+    config = settings_file(where["folder"], where["brokers"], where["redis"], topic, where["model"], group, args.device)
     env = os.environ | {"OMP_NUM_THREADS": "1", "TIDEWATCH_CONFIG": str(config)}
     worker = subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=env, cwd=HERE.parents[1])
     produced: dict[tuple[str, int], float] = {}
@@ -254,12 +263,13 @@ def table(figures: dict[str, dict[str, Any]], delay: dict[str, float] | None) ->
         "handwritten": "(c) hand-written loop: decode, window, score, send",
         "read": "(d) reading alone (aiokafka `getmany`)",
         "tidewatch": "**Tidewatch**, the whole job",
+        "default": "**Tidewatch** with its default: judgement, LSTM, TCN, autoencoder",
     }
     ours = figures["tidewatch"]["rate"]
     rows = ["| | records | records/s | Tidewatch is | peak memory |", "|---|---:|---:|---:|---:|"]
     for name, text in what.items():
         f = figures[name]
-        ratio = "" if name == "tidewatch" else f"{ours / f['rate']:.2f} x"
+        ratio = "" if name in ("tidewatch", "default") else f"{ours / f['rate']:.2f} x"
         rows.append(f"| {text} | {f['records']:,} | {f['rate']:,.0f} | {ratio} | {f['peak_mib']} MiB |")
     if delay:
         rows += [
@@ -278,14 +288,17 @@ def main() -> None:
     parser.add_argument("--latency-seconds", type=int, default=20, help="0: leave latency out")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--only", nargs="*", help="these contenders only, for profiling")
+    parser.add_argument("--device", default="cpu", help="of the worker: cpu or cuda")
     parser.add_argument("--write", type=Path, help="write the table to this Markdown file")
     args = parser.parse_args()
-    sizes = {"read": 1.0, "handwritten": 1.0, "tidewatch": 1.0, "take": 0.06, "agent": 0.03}
+    sizes = {"read": 1.0, "handwritten": 1.0, "tidewatch": 1.0, "default": 1.0, "take": 0.06, "agent": 0.03}
     with tempfile.TemporaryDirectory() as name, Cluster() as kafka, start_redis(Path(name)) as redis:
         folder = Path(name)
         where: dict[str, Any] = {"brokers": kafka.bootstrap, "redis": redis.url, "topic": "bench.in", "folder": folder}
         where["model"] = folder / "model.safetensors"
         where["limit"] = train(where["model"])
+        where["default"] = folder / "default.safetensors"
+        save(METRIC.train_metric(history(), training_rows=all_rows), where["default"])
         print(f"producing {args.records:,} records", file=sys.stderr)
         where["ends"] = produce(where["brokers"], where["topic"], args.records)
         figures = {}

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detectors.base import DetectorError, NotFittedError
@@ -146,6 +146,7 @@ def test_a_damaged_header_is_refused_by_name() -> None:
     ),
     cut=st.integers(0, 40),
 )
+@example(rows=[(0.0, "a", 0)] * 3 + [(1.0, "a", 0), (2.2e-309, "a", 0)], cut=0)  # a spread next to nothing
 def test_rows_are_encoded_one_by_one_as_together(rows: list[tuple[float, str, int]], cut: int) -> None:
     fitted = FeatureEncoder(NAMES, ["protocol"]).fit(rows)
     whole, problems = fitted.encode(rows)

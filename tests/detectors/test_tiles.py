@@ -1,4 +1,4 @@
-"""Tiles of three sizes: the large and the small one are taken where they give the same bits, and only there."""
+"""Tiles of several sizes: others than the usual one are taken where they give the same bits, and only there."""
 
 from __future__ import annotations
 
@@ -26,13 +26,26 @@ def test_a_backlog_has_the_bits_of_small_tiles(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(detector, "_score", lambda of: sizes.append(len(of)) or score(of))
     large = detector.score(x)
     if all(detector._equal_bits.values()):
-        whole, rest = divmod(len(x), detector.large_tile)
-        passes = [detector.large_tile] * whole + [detector.tile] * -(-rest // detector.tile)
-        assert sizes[-len(passes) :] == passes
+        assert sizes[-3:] == [512, 128, 128]
     small = [detector.score(x[i : i + 100]) for i in range(0, len(x), 100)]
     assert large.raw.tobytes() == np.concatenate([s.raw for s in small]).tobytes()
     assert large.expected is not None
     assert large.expected.tobytes() == np.concatenate([s.expected for s in small if s.expected is not None]).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("windows", "passes"),
+    [(1, [32]), (33, [32, 32]), (60, [128]), (300, [512]), (1000, [512, 512]), (3000, [2048, 512, 512])],
+)
+def test_a_pass_has_the_size_at_which_a_window_costs_least(
+    windows: int, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = registry.create("lstm")
+    monkeypatch.setattr(detector, "_is_exact", lambda size: True)
+    taken: list[int] = []
+    while windows > sum(taken):
+        taken.append(detector._size(windows - sum(taken)))
+    assert taken == passes
 
 
 @pytest.mark.parametrize("name", ["lstm", "tcn", "autoencoder"])
@@ -45,17 +58,17 @@ def test_a_few_have_the_bits_of_many(name: str, monkeypatch: pytest.MonkeyPatch)
     few = [detector.score(x[i : i + 7]) for i in range(0, 140, 7)]
     assert many.raw.tobytes() == np.concatenate([s.raw for s in few]).tobytes()
     if all(detector._equal_bits.values()):
-        assert sizes[-1] == detector.small_tile
+        assert sizes[-1] == min(detector.other_tiles)
 
 
-@pytest.mark.parametrize("size", ["large_tile", "small_tile"])
-def test_a_tile_of_other_bits_is_not_taken(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [512, 32])
+def test_a_tile_of_other_bits_is_not_taken(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = fitted("tcn")
     score = detector._score
 
     def other(of: np.ndarray) -> Scores:
         scores = score(of)
-        if len(of) == getattr(detector, size):
+        if len(of) == size:
             scores.raw[-1] = np.nextafter(scores.raw[-1], np.inf)
         return scores
 
@@ -64,4 +77,4 @@ def test_a_tile_of_other_bits_is_not_taken(size: str, monkeypatch: pytest.Monkey
     detector._equal_bits.clear()
     assert detector.score(x).raw.tobytes() == expected.tobytes()
     assert detector.score(x[:5]).raw.tobytes() == expected[:5].tobytes()
-    assert [n for (n, _), equal in detector._equal_bits.items() if not equal] == [getattr(detector, size)]
+    assert [n for (n, _), equal in detector._equal_bits.items() if not equal] == [size]
