@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 DAY, WEEK, YEAR = 86_400_000, 7 * 86_400_000, 31_557_600_000
 DAY_BINS, WEEK_BINS = 288, 84
 """At most; 5 minutes and 2 hours."""
+COARSE = 1.5
+"""Rows a day up to which a series is of days, weeks, months or years."""
 GAIN = 0.1
 """Of one visit of a bin."""
 CLIP = 3.0
@@ -49,6 +51,11 @@ class Bins:
         day = max(min(int(DAY // max(step_ms, 1.0)), DAY_BINS), 1)
         week = max(min(int(WEEK // max(step_ms, 1.0)), WEEK_BINS), 1)
         return cls(day, week, DAY / max(step_ms, 1.0))
+
+    @property
+    def coarse(self) -> bool:
+        """Whether rows are of a day or longer."""
+        return self.rows_a_day <= COARSE
 
     def at(self, local: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Bin of the day and of the week for local times (n,), ms."""

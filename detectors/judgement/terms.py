@@ -29,16 +29,20 @@ SCALED = (CLEANED, PLAIN, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
 ALARMS = (CLEANED, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
 """Terms that raise alarms; equal values do by their own rule."""
 FAR = 11.0
-"""Usual errors (mean absolute) beyond which a row enters the cleaned context as its forecast."""
+"""Usual errors (mean absolute) beyond which a row enters the cleaned context as its forecast. Of a day or longer (`clock.COARSE`) no row enters with an
+error beyond `CLIP`: few rows were learnt from, so what one leaves there is in many of the next, and a forecast that it enters as leads away from a trend."""
 LONGEST = 64
 """Rows for which it may; then the context begins anew from what was seen."""
 HIGHEST = 3
 """Channels that decide a term."""
 CLIP = 3.0
 """Usual sizes beyond which one counts as no more."""
+MOST_NOISE = 10.0
+"""Usual errors that a row adds to noise at most; of a day or longer `CLIP`, as eight of them are more than a week."""
 UPHELD = 0.5
 """Of a mean: where the newest row has less of it, on its side, the mean only tells of rows before, and has no say in the alarm. A mean forgets slowly what was told at once.
-One over a quarter of a day must be upheld by the mean of eight rows too, as a single row says little of it."""
+One over a quarter of a day must be upheld by the mean of eight rows too, as a single row says little of it. Of rows of a day or longer
+the mean of eight must have that half without the two rows that have most part in it: one or two spikes are no stretch."""
 
 
 def errors(
@@ -50,11 +54,16 @@ def errors(
     gain = 1.0 / quarter(learnt.bins)
     weights = learnt.weights.astype(np.float64)
     upheld = np.ones((len(SCALED), n, C), np.bool_)
+    coarse = learnt.bins.coarse
+    most_noise = CLIP if coarse else MOST_NOISE
     for i in range(n):
         now = left[i]
         cleaned = (state.cleaned * weights).sum(axis=0)
         error, plain = now - cleaned, np.abs(now - (state.plain * weights).sum(axis=0))
-        enters = _cleaned(state, now, cleaned, np.abs(error) > FAR * state.scales[0])
+        if coarse:
+            enters = cleaned + np.clip(error, -CLIP * state.scales[0], CLIP * state.scales[0])
+        else:
+            enters = _cleaned(state, now, cleaned, np.abs(error) > FAR * state.scales[0])
         state.cleaned[:-1] = state.cleaned[1:]
         state.cleaned[-1] = enters
         state.plain[:-1] = state.plain[1:]
@@ -63,15 +72,17 @@ def errors(
         state.seen[-1] = x[i]
         bounded = np.clip(now, -8 * state.scales[2], 8 * state.scales[2])
         state.means[0] += gain * (bounded - state.means[0])
-        state.means[1] += 0.125 * (np.minimum(plain, 10 * state.scales[1]) - state.means[1])
+        noise = np.minimum(np.minimum(np.abs(error), plain), most_noise * state.scales[1])
+        state.means[1] += 0.125 * (noise - state.means[1])
         same = x[i] == state.last
         state.equal = np.where(same, state.equal + 1, 0).astype(np.int32)
         state.last = x[i].copy()
         stretch = state.plain[-8:].mean(axis=0, dtype=np.float64)
         out[:6, i] = np.abs(error), plain, np.abs(now), np.abs(stretch), np.abs(state.means[0]), state.means[1]
-        upheld[3, i] = _upholds(now, stretch)
+        most = _without_farthest(state.plain[-8:], stretch) if coarse else stretch
+        upheld[3, i] = _upholds(now, stretch) & _upholds(most, stretch)
         slow = state.means[0].astype(np.float64)
-        upheld[4, i] = _upholds(now, slow) & _upholds(stretch, slow)
+        upheld[4, i] = _upholds(now, slow) & _upholds(most, slow)
         upheld[5, i] = np.minimum(np.abs(error), plain) >= UPHELD * state.means[1]
         if learnt.others is not None:
             given = conditional.residual(state.seen.astype(np.float64), learnt.others)
@@ -81,6 +92,13 @@ def errors(
         single[0, i] = short_state.distance((state.seen - level[i]).reshape(1, -1), learnt.centres)[0]
         single[1, i] = (state.equal / (2 * learnt.longest + 6)).max()
     return out, single, upheld
+
+
+def _without_farthest(rows: NDArray[np.float32], mean: Floats) -> Floats:
+    """The mean (C,) of rows (8, C) without what the two that have most part in it add."""
+    side = np.where(mean >= 0, 1.0, -1.0)
+    farthest = np.sort(np.maximum(rows * side, 0.0), axis=0)[-2:].sum(axis=0, dtype=np.float64)
+    return np.asarray(mean - side * farthest / len(rows))
 
 
 def _upholds(now: Floats, mean: Floats) -> NDArray[np.bool_]:

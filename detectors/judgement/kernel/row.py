@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.judgement.alarm import BINS, FREE, LONGEST_OUT, LOWEST, RAISED, SHAPE, SLACK, TAUGHT, WIDTH
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.layout import (
@@ -56,7 +56,18 @@ from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
 from detectors.judgement.recurring import LEAST_ROWS
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
-from detectors.judgement.terms import CLEANED, CLIP, CLOCK, FAR, FLAT, HIGHEST, LONGEST, STATE, UPHELD
+from detectors.judgement.terms import (
+    CLEANED,
+    CLIP,
+    CLOCK,
+    FAR,
+    FLAT,
+    HIGHEST,
+    LONGEST,
+    MOST_NOISE,
+    STATE,
+    UPHELD,
+)
 
 _LN10 = math.log(10.0)
 _LOWEST_U = 1e-9
@@ -116,8 +127,10 @@ def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week, rest, share):
     cleaned += f8[c + field.FOLLOWS] * np.float64(one[ORDER - 1])
     plain += f8[c + field.FOLLOWS] * np.float64(two[ORDER - 1])
     error, plain_error = abs(left - cleaned), abs(left - plain)
-    enters = left
-    if error > FAR * f8[c + field.SCALES]:
+    enters, coarse = left, f8[h + field.RPD] <= COARSE
+    if coarse:
+        enters = cleaned + between(left - cleaned, -CLIP * f8[c + field.SCALES], CLIP * f8[c + field.SCALES])
+    elif error > FAR * f8[c + field.SCALES]:
         i4[f + field.FAR] += 1
         if i4[f + field.FAR] > LONGEST:
             i4[f + field.FAR] = 0
@@ -130,25 +143,45 @@ def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week, rest, share):
     shifted(f4, f + field.CLEANED, ORDER, enters)
     shifted(f4, f + field.PLAIN, ORDER, left)
     shifted(f4, f + field.SEEN, ROWS, x)
-    bound = 8.0 * f8[c + field.SCALES + 2]
-    mean, spread = np.float64(f4[f + field.MEANS]), np.float64(f4[f + field.MEANS + 1])
-    f4[f + field.MEANS] = mean + (between(left, -bound, bound) - mean) / between(f8[h + field.RPD] / 4.0, 12.0, 500.0)
-    f4[f + field.MEANS + 1] = spread + 0.125 * (min(plain_error, 10.0 * f8[c + field.SCALES + 1]) - spread)
     i4[f + field.EQUAL] = i4[f + field.EQUAL] + 1 if x == f8[c + field.LAST] else 0
     f8[c + field.LAST] = x
-    stretch = 0.0
-    for i in range(ORDER - 8, ORDER):
-        stretch += np.float64(two[i])
     w[o + OWN_X], w[o + OWN_LEVEL], w[o + OWN_EXPECTED], w[o + OWN_FORECAST] = x, level, expected, cleaned
     w[o + OWN_SIZE], w[o + OWN_SIZE + 1], w[o + OWN_SIZE + 2] = error, plain_error, abs(left)
-    w[o + OWN_SIZE + 3], w[o + OWN_SIZE + 4] = abs(stretch / 8.0), abs(np.float64(f4[f + field.MEANS]))
-    w[o + OWN_SIZE + 5], w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = np.float64(f4[f + field.MEANS + 1]), 0.0, 0.0
+    means(f8, f4, w, h, c, o, left, coarse)
+
+
+@inner
+def means(f8, f4, w, h, c, o, left, coarse):
+    """Go on by a row of which so much is left: mean of 8, of a quarter of a day, noise; and whether the row upholds them."""
+    f, error = 2 * c, min(w[o + OWN_SIZE], w[o + OWN_SIZE + 1])
+    bound = 8.0 * f8[c + field.SCALES + 2]
+    slow, noise = np.float64(f4[f + field.MEANS]), np.float64(f4[f + field.MEANS + 1])
+    f4[f + field.MEANS] = slow + (between(left, -bound, bound) - slow) / between(f8[h + field.RPD] / 4.0, 12.0, 500.0)
+    bound = (CLIP if coarse else MOST_NOISE) * f8[c + field.SCALES + 1]
+    f4[f + field.MEANS + 1] = noise + 0.125 * (min(error, bound) - noise)
+    slow, noise = np.float64(f4[f + field.MEANS]), np.float64(f4[f + field.MEANS + 1])
+    context = f4[f + field.PLAIN : f + field.PLAIN + ORDER]
+    stretch = 0.0
+    for i in range(ORDER - 8, ORDER):
+        stretch += np.float64(context[i])
+    most = without_farthest(context, stretch) if coarse else stretch
+    w[o + OWN_SIZE + 3], w[o + OWN_SIZE + 4], w[o + OWN_SIZE + 5] = abs(stretch / 8.0), abs(slow), noise
+    w[o + OWN_SIZE + 6], w[o + OWN_SIZE + 7] = 0.0, 0.0
     for i in range(S):
         w[o + OWN_SPEAKS + i] = 1.0
-    w[o + OWN_SPEAKS + 3] = upholds(left, stretch / 8.0)
-    slow = np.float64(f4[f + field.MEANS])
-    w[o + OWN_SPEAKS + 4] = upholds(left, slow) * upholds(stretch / 8.0, slow)
-    w[o + OWN_SPEAKS + 5] = 1.0 if min(error, plain_error) >= UPHELD * w[o + OWN_SIZE + 5] else 0.0
+    w[o + OWN_SPEAKS + 3] = upholds(left, stretch / 8.0) * upholds(most / 8.0, stretch / 8.0)
+    w[o + OWN_SPEAKS + 4] = upholds(left, slow) * upholds(most / 8.0, slow)
+    w[o + OWN_SPEAKS + 5] = 1.0 if error >= UPHELD * noise else 0.0
+
+
+@inner
+def without_farthest(context, total):
+    """The sum of the last 8 rows without the two that have most part in it."""
+    side, first, second = 1.0 if total >= 0.0 else -1.0, 0.0, 0.0
+    for i in range(ORDER - 8, ORDER):
+        out = np.float64(context[i]) * side
+        first, second = max(first, out), max(second, min(first, out))
+    return total - side * (first + second)
 
 
 @inner

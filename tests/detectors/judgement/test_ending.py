@@ -5,24 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detectors.judgement.clock import YEAR
 from detectors.judgement.population import Population
 
 T0 = 1_704_067_200_000
 MINUTE = 60_000
-MONTH = 43_830 * MINUTE
+DAY, WEEK, MONTH = 1440 * MINUTE, 7 * 1440 * MINUTE, 43_830 * MINUTE
 
 
-def alarmed(step: int, rows: int, size: float, lasts: int, seed: int) -> tuple[np.ndarray, int]:
+def alarmed(
+    step: int, rows: int, size: float, lasts: int, seed: int, *, wave: float = 0.0, budget: float = 2000.0
+) -> tuple[np.ndarray, int]:
     """Which rows behind the history, half of the series, are anomalous, and at which of them noise is off by `size` for so many rows."""
     x = np.random.default_rng([seed, 77]).normal(50.0, 1.0, rows)
     at, known = rows * 3 // 4, rows // 2
     x[at : at + lasts] += size
+    x += wave * np.sin(2 * np.pi * np.arange(rows) * step / YEAR)
     times = T0 + np.arange(rows) * step
     population = Population.fit({"a": (times[:known], x[:known, None])}, budget_rows=2000.0)
     states = np.zeros(1, population.state_dtype)
     population.begin(states, np.zeros(1, np.intp), ["a"])
     said = population.step(
-        states, np.zeros(rows - known, np.intp), x[known:, None], times[known:], 0, budget_rows=2000.0
+        states, np.zeros(rows - known, np.intp), x[known:, None], times[known:], 0, budget_rows=budget
     )
     return said.anomalous, at - known
 
@@ -48,3 +52,17 @@ def test_it_ends_within_a_few_rows(step: int, rows: int, size: float, lasts: int
         assert anomalous[at]
         assert anomalous[at : at + lasts].mean() > 0.9  # as long as it lasts it is told
     assert np.median([goes_on(anomalous[at + lasts :]) for anomalous, at in told]) <= 3
+
+
+@pytest.mark.parametrize("size", [12.0, -12.0, 100.0])
+@pytest.mark.parametrize(
+    ("step", "rows", "wave"),
+    [(DAY, 730, 0.0), (WEEK, 208, 0.0), (WEEK, 260, 8.0), (MONTH, 120, 0.0)],
+    ids=["days", "weeks", "weeks with a year", "months"],
+)
+def test_a_spike_among_rows_of_a_day_or_longer_is_over_at_once(step: int, rows: int, wave: float, size: float) -> None:
+    """At the laxest level there is, the default's of such series: what noise happens to uphold is no part of it."""
+    told = [alarmed(step, rows, size, 1, seed, wave=wave, budget=200.0) for seed in range(20)]
+    long = [goes_on(anomalous[at + 1 :]) > 5 for anomalous, at in told if anomalous[at]]
+    assert len(long) >= 12
+    assert sum(long) <= 2
