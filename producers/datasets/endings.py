@@ -15,6 +15,8 @@ ENDINGS = frozenset(
         "xlsx",
         "xlsm",
         "mat",
+        "npy",
+        "npz",
         "feather",
         "arrow",
         "arrows",

@@ -34,8 +34,8 @@ def is_matlab(data: bytes) -> bool:
     return data.startswith((b"MATLAB ", _HDF5))
 
 
-def matlab_table(path: Path, data: bytes) -> tuple[pa.Table, str]:
-    """The table that a file holds, and its form for people.
+def matlab_table(path: Path, data: bytes) -> tuple[pa.Table, str, tuple[str, ...]]:
+    """The table that a file holds, its form for people, and notes.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def matlab_table(path: Path, data: bytes) -> tuple[pa.Table, str]:
     alike = len(vectors) == len(arrays) and len({len(v) for v in vectors.values()}) == 1
     if alike and len(set(vectors) - set(LABELS)) > 1:  # a vector for each column; X alone with its labels is a matrix
         table = pa.table({n: pa.array(np.asarray(v, np.float64)) for n, v in vectors.items()})
-        return table, f"MATLAB {'7.3' if hdf5 else '5'} (vectors {', '.join(vectors)})"
+        return table, f"MATLAB {'7.3' if hdf5 else '5'} (vectors {', '.join(vectors)})", ()
     name, matrix = _matrix(path, arrays)
     columns = {f"{name}{i + 1}": pa.array(column) for i, column in enumerate(np.ascontiguousarray(matrix.T))}
     for label in (n for n in LABELS if n in arrays):
@@ -64,9 +64,10 @@ def matlab_table(path: Path, data: bytes) -> tuple[pa.Table, str]:
             raise DataError(msg)
         columns[LABEL_COLUMN] = pa.array(y.astype(np.int64) if np.array_equal(y, np.round(y)) else y)
         break
-    return pa.table(
-        columns
-    ), f"MATLAB {'7.3' if hdf5 else '5'} ({name} and {label if LABEL_COLUMN in columns else 'no labels'})"
+    labels = label if LABEL_COLUMN in columns else "no labels"
+    others = [f"{n} ({a.shape[0]:,} x {a.shape[1]:,})" for n, a in arrays.items() if n not in (name, labels)]
+    notes = (f"left out: {', '.join(others)}",) if others else ()
+    return pa.table(columns), f"MATLAB {'7.3' if hdf5 else '5'} ({name} and {labels})", notes
 
 
 def _classic(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
@@ -74,7 +75,7 @@ def _classic(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
 
     file: Any = io.BytesIO(data)
     there = [(name, shape) for name, shape, kind in scipy.io.whosmat(file) if _numeric(kind) and len(shape) == 2]
-    _check_size(path, {name: int(np.prod(shape, dtype=object)) for name, shape in there})
+    check_size(path, {name: int(np.prod(shape, dtype=object)) for name, shape in there})
     wanted = [name for name, _ in there]
     file.seek(0)
     found = scipy.io.loadmat(file, variable_names=wanted, mat_dtype=True)
@@ -95,11 +96,12 @@ def _hdf5(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
             for name, item in file.items()
             if isinstance(item, h5py.Dataset) and item.ndim == 2 and item.dtype.kind in "fiub"
         }
-        _check_size(path, {name: int(item.size) for name, item in there.items()})
+        check_size(path, {name: int(item.size) for name, item in there.items()})
         return {name: np.asarray(item[()]).T for name, item in there.items()}
 
 
-def _check_size(path: Path, sizes: Mapping[str, int]) -> None:
+def check_size(path: Path, sizes: Mapping[str, int]) -> None:
+    """Raise DataError where arrays of so many numbers are more than is read at once."""
     if (values := sum(sizes.values())) * 8 > MAX_BYTES:
         msg = f"{path}: holds {values:,} numbers, more than {MAX_BYTES >> 30} GiB, the most that is read at once; split it"
         raise DataError(msg)

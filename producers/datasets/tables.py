@@ -1,4 +1,4 @@
-"""A file as a table of named columns, whatever its kind: CSV and its relatives, JSON, Excel, Parquet, Feather, MATLAB, and what databases write.
+"""A file as a table of named columns, whatever its kind: CSV and its relatives, JSON, Excel, Parquet, Feather, MATLAB, NumPy, and what databases write.
 
 Cells of text files stay text here; what they mean is `numbers`' and `dates`' business. Formats with columns of known meaning say it
 (`Sheet.time`, `Sheet.series`).
@@ -25,6 +25,7 @@ import pyarrow.csv as pacsv
 import pyarrow.feather
 import pyarrow.parquet as pq
 
+from producers.datasets.arrays import is_numpy, numpy_table
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
 from producers.datasets.dialect import MAX_LINE, Dialect, blanks_as_tabs, decoded, dialect_of, lines_of
@@ -90,9 +91,13 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         msg = f"{path}: is a database of SQLite; write the table that is meant as CSV (sqlite3 -csv -header)"
         raise DataError(msg)
     if is_matlab(data) or name.lower().endswith(".mat"):
-        table, form = matlab_table(path, data)
+        table, form, notes = matlab_table(path, data)
         _check_width(path, table.num_columns)
-        return Sheet(name, table, form)
+        return Sheet(name, table, form, notes=notes)
+    if is_numpy(data):
+        table, form, notes = numpy_table(path, data)
+        _check_width(path, table.num_columns)
+        return Sheet(name, table, form, notes=notes)
     if is_excel(data):
         return _excel(path, name, data, chosen)
     check_fit(path, data)

@@ -36,7 +36,6 @@ _PACKED = {
     b"PK\x03\x04": "zip",
 }
 _UNFIT = {
-    b"\x93NUMPY": "numpy (.npy, .npz)",
     b"Rar!": "RAR",
     b"7z\xbc\xaf": "7-Zip",
     b"\xd0\xcf\x11\xe0": "old Excel (.xls)",
@@ -81,7 +80,15 @@ def is_excel(data: bytes) -> bool:
 
 def kind_of(data: bytes) -> str:
     """How a file is packed, or of what kind that is no text, told by its first bytes; "": neither."""
-    kinds = {**_PACKED, **_UNFIT, b"PAR1": "Parquet", b"ARROW1": "Feather", b"ORC": "ORC", b"\xff\xff\xff\xff": "Arrow"}
+    kinds = {
+        **_PACKED,
+        **_UNFIT,
+        b"\x93NUMPY": "NumPy",
+        b"PAR1": "Parquet",
+        b"ARROW1": "Feather",
+        b"ORC": "ORC",
+        b"\xff\xff\xff\xff": "Arrow",
+    }
     kind = next((name for magic, name in kinds.items() if data.startswith(magic)), "")
     return "Excel or zip" if kind == "zip" else kind
 
@@ -123,14 +130,33 @@ def _zipped(path: Path, data: bytes) -> list[tuple[str, bytes]]:
         told = sum(member.file_size for member in archive.infolist())
         if told > min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(data))):
             raise DataError(_bomb(path, told))
-        if is_excel(data):
+        if is_excel(data) or _of_numpy(archive):
             return [(path.name, data)]
-        found, left = [], len(data)
+    return _some(path, members(path, data))
+
+
+def members(path: Path, data: bytes) -> list[tuple[str, bytes]]:
+    """Names and bytes of the files in a zip. Raises DataError where one unpacks to too much."""
+    found = []
+    with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
         for member in archive.infolist():
             if not member.is_dir() and _is_member(member.filename):
                 with archive.open(member) as stream:
-                    found.append((Path(member.filename).name, b"".join(_bounded(path, stream, left))))
-    return _some(path, found)
+                    found.append((Path(member.filename).name, b"".join(_bounded(path, stream, len(data)))))
+    return found
+
+
+def is_numpy_archive(data: bytes) -> bool:
+    """Whether bytes are a zip of nothing but arrays of NumPy (.npz)."""
+    if not data.startswith(b"PK\x03\x04") or b".npy" not in data[:1024]:
+        return False
+    with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
+        return _of_numpy(archive)
+
+
+def _of_numpy(archive: zipfile.ZipFile) -> bool:
+    names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def _is_member(name: str) -> bool:

@@ -49,6 +49,7 @@ def test_the_only_matrix_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     data = open_file(classic(tmp_path / "a.mat", measured=X, note="text"))
     assert data.channels == ("measured1", "measured2")
     assert not data.labels()
+    assert "note: left out: theta (2 x 3)" in open_file(classic(tmp_path / "b.mat", X=X, theta=np.ones((2, 3)))).reading
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Files of NumPy: what becomes of arrays, what is told of those that are left out, what is refused."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from producers.datasets import open_file
+from producers.errors import DataError
+
+N = 300
+TIMES = np.datetime64("2026-03-01") + np.arange(N) * np.timedelta64(5, "m")
+LOAD = np.round(40 + np.sin(np.arange(N) / 9), 3)
+MARKS = np.isin(np.arange(N), (150, 151, 152))
+ROWS = np.random.default_rng(0).normal(size=(N, 3))
+
+
+def archive(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"timestamp": TIMES, "value": LOAD, "label": MARKS},
+        {"time": TIMES.astype("datetime64[ns]"), "load": LOAD[:, None], "is_anomaly": MARKS.astype(np.uint8)},
+        {"t": TIMES.astype("datetime64[ms]").astype(np.int64), "cpu": LOAD.astype(">f8"), "anomaly": MARKS},
+        {"ts": TIMES.astype("datetime64[s]").astype(float), "y_label": MARKS, "cpu": LOAD},
+        {"time": TIMES.astype(str), "cpu": LOAD, "label": np.where(MARKS, b"1", b"0")},
+    ],
+)
+def test_vectors_are_columns_of_their_names(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    data = open_file(archive(tmp_path / "host.npz", **arrays))
+    assert (data.name, data.kind, len(data.channels)) == ("host", "metric", 1)
+    [series] = data.series().values()
+    assert series.timestamps.tolist() == TIMES.astype("datetime64[ms]").astype(np.int64).tolist()
+    assert series.values[:, 0].tolist() == LOAD.tolist()
+    assert data.labels()["host"].anomalous.tolist() == MARKS.tolist()
+    assert "NumPy" in data.reading[0]
+
+
+def test_a_matrix_with_labels_is_a_table(tmp_path: Path) -> None:
+    data = open_file(archive(tmp_path / "wine.npz", X=ROWS, y=MARKS[:, None].astype(np.uint8)))
+    assert (data.kind, data.channels) == ("table", ("X1", "X2", "X3"))
+    [series], [labels] = data.series().values(), data.labels().values()
+    assert series.values.tolist() == ROWS.tolist()
+    assert labels.anomalous.tolist() == MARKS.tolist()
+    several = open_file(archive(tmp_path / "digits.npz", X=ROWS, y=np.arange(N) % 10))
+    assert several.channels == ("X1", "X2", "X3", "y")
+    assert any("y is no column of labels" in line for line in several.reading)
+
+
+def test_texts_name_the_columns_and_what_is_left_out_is_told(tmp_path: Path) -> None:
+    file = archive(
+        tmp_path / "a.npz", values=ROWS, columns=np.array(["cpu", "mem", "disk"]), time=TIMES,
+        meta=np.array({"host": "a"}, object), version=np.array(3),
+    )  # fmt: skip
+    data = open_file(file)
+    assert (data.kind, data.channels) == ("metric", ("cpu", "mem", "disk"))
+    assert "note: left out: meta (Python objects), version (one value)" in data.reading
+
+
+def test_one_array_is_a_column_or_several(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", LOAD)
+    np.save(tmp_path / "rows.npy", np.asfortranarray(ROWS))
+    fields = np.zeros(N, [("time", "M8[s]"), ("load", "f4"), ("host", "S3")])
+    fields["time"], fields["load"], fields["host"] = TIMES, LOAD, np.where(np.arange(N) % 2, b"a", b"b")
+    np.save(tmp_path / "records.npy", fields)
+    assert open_file(tmp_path / "one.npy").channels == ("value",)
+    [rows] = open_file(tmp_path / "rows.npy").series().values()
+    assert rows.values.tolist() == ROWS.tolist()
+    records = open_file(tmp_path / "records.npy")
+    assert (sorted(records.series()), records.channels) == (["a", "b"], ("load",))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        (
+            {"X_train": ROWS, "X_test": ROWS[:99]},
+            r"which arrays belong together is not known: it has X_train \(300 x 3\), X_test",
+        ),
+        ({"windows": np.zeros((5, 4, 3))}, r"windows \(5 x 4 x 3\) is neither a column nor rows"),
+        ({"value": ROWS.T.repeat(9, 1)}, r"value has 3 rows of 2,700 columns; .* save it turned: value\.T"),
+        ({"value": LOAD * 1j}, "value holds complex128"),
+        ({"value": np.array([1, "a", None], object)}, "holds Python objects, which are not read"),
+        ({"value": np.zeros(0)}, "no array with rows"),
+        ({"a": ROWS, "a1": LOAD}, "two columns would be called 'a1'"),
+    ],
+)
+def test_what_is_not_clear_is_refused(arrays: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        open_file(archive(tmp_path / "a.npz", **arrays))
+
+
+def test_what_is_damaged_or_lies_is_refused_before_it_takes_room(tmp_path: Path) -> None:
+    file = tmp_path / "a.npy"
+    np.save(file, LOAD)
+    whole = file.read_bytes()
+    for data, says in (
+        (whole[:900], "its head says 2,400 bytes, but 772 follow"),
+        (whole.replace(b"(300,), }" + b" " * 12, b"(3000000000000,), }  "), "its head says 24,000,000,000,000 bytes"),
+        (whole.replace(b"(300,)", b"(300.("), "cannot be read as an array of NumPy"),
+        (whole[:20], "cannot be read as an array of NumPy"),
+    ):
+        file.write_bytes(data)
+        with pytest.raises(DataError, match=says):
+            open_file(file)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.npy", whole[:128] + bytes(300 << 20))
+    with pytest.raises(DataError, match="too much for its size"):
+        open_file(tmp_path / "bomb.npz")
