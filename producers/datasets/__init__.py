@@ -28,7 +28,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from producers.datasets import catalog, creditcard, ctg, kdd, mnist, nab, synthetic, taxi
 from producers.datasets.base import Corrections, Dataset, Labels, Layout, Series, Window
@@ -125,8 +125,8 @@ def open_file(path: Path | str, layout: Layout | None = None) -> Dataset:
     return files.load(Path(path), layout)
 
 
-def open_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
-    """A pandas DataFrame, its columns found as those of a file; see `producers.datasets.files.from_frame`. Raises DataError."""
+def open_frame(frame: pd.DataFrame | Any, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
+    """A pandas DataFrame or Series (or one of polars, Arrow), its columns found as those of a file; see `producers.datasets.files.from_frame`. Raises DataError."""
     from producers.datasets import files
 
     return files.from_frame(frame, layout, name=name)

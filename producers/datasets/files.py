@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from producers.datasets.base import Dataset, Labels, Layout, Series, usual_step
 from producers.datasets.endings import ENDINGS, PACKINGS, stem_of
+from producers.datasets.frames import framed
 from producers.datasets.reading import Part, read
 from producers.datasets.tables import Sheet, as_arrow, checked, listed, sheets
 from producers.errors import DataError
@@ -54,13 +54,13 @@ def load(path: Path, layout: Layout | None = None) -> Dataset:
     return dataset
 
 
-def from_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
+def from_frame(frame: Any, layout: Layout | None = None, *, name: str = "frame") -> Dataset:
     """A pandas DataFrame as a file of it would be read: event time, series, labels and numbers are found, `Dataset.reading` says what was.
 
     Parameters
     ----------
     frame
-        An index of times, or with a name, is a column too.
+        Or a Series; or what has `to_pandas`, as frames of polars and tables of Arrow. An index of times, of texts, or with a name, is a column too.
     name
         Of the data set, and of its series where no column names them.
 
@@ -69,11 +69,12 @@ def from_frame(frame: pd.DataFrame, layout: Layout | None = None, *, name: str =
     DataError
         As `load`.
     """
-    times = isinstance(frame.index, pd.DatetimeIndex)
-    if times or any(frame.index.names):
-        index = frame.index.rename("timestamp") if times and frame.index.name is None else frame.index
-        frame = frame.set_axis(index).reset_index()
-    part = read(Path(name), checked(Path(name), Sheet(name, as_arrow(frame), "DataFrame")), layout or Layout())
+    try:
+        table = as_arrow(framed(frame))
+    except DataError as error:
+        msg = f"{name}: {error}"
+        raise DataError(msg) from error
+    part = read(Path(name), checked(Path(name), Sheet(name, table, "DataFrame")), layout or Layout())
     return dataset_of(Path(name), part)
 
 

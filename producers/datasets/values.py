@@ -130,6 +130,12 @@ def missing_notes(values: dict[str, NDArray[Any]]) -> list[str]:
     if total := sum(missing.values()):
         worst = max(missing, key=lambda name: missing[name])
         notes.append(f"{total:,} numbers are missing, {missing[worst]:,} of them in {worst}")
+    endless = {name: int(np.isinf(v).sum()) for name, v in values.items() if v.dtype != object}
+    if total := sum(endless.values()):
+        worst = max(endless, key=lambda name: endless[name])
+        notes.append(
+            f"{total:,} number{'s are' if total > 1 else ' is'} infinite, {endless[worst]:,} in {worst}: as if missing, none is judged"
+        )
     for name, column in values.items():
         if column.dtype == object:
             continue
