@@ -225,7 +225,8 @@ def _with_clock(cells: Cells, found: str) -> tuple[str, ...]:
     """The column, with the other one where the date stands in one and the time of day in another."""
     if not cells.is_text(found):
         return (found,)
-    if _all_match(cells, found, dates.ONLY_CLOCK) or _clock_in_digits(cells, found):
+    dated = dates.dates_with_points(cells.present(found, 1000))
+    if (_all_match(cells, found, dates.ONLY_CLOCK) and not dated) or _clock_in_digits(cells, found):
         date = next((n for n in cells.names if n != found and _looks_dated(cells, n)), None)
         return (date, found) if date is not None else (found,)
     if cells.present(found, 100).str.contains(":", regex=False).any():
@@ -372,13 +373,14 @@ def index_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
     """Columns that number the rows: pandas' index, `id` 1, 2, 3, ..."""
     found = []
     for place, name in enumerate(cells.names):
-        unnamed = re.fullmatch(r"unnamed_\d+|index_level_\d+", plain(name)) or (
-            name == "column 1" and place == 0 and not _nameless(cells)
-        )
+        unnamed = re.fullmatch(r"unnamed_\d+|index_level_\d+", plain(name)) or (name == "column 1" and place == 0)
         if name in taken or not (unnamed or plain(name) in names.INDEX) or not cells.is_numeric(name):
             continue
-        steps = np.diff(_numbers(cells, name))
-        if len(cells.table) > 1 and (steps == 1).mean() >= MOSTLY:
+        number = _numbers(cells, name)
+        exact = _nameless(cells)  # what nobody calls a number of rows must be nothing else
+        if exact and (len(number) <= ROWS_EACH or number[0] not in (0, 1) or len(cells.names) == 1):
+            continue
+        if len(number) > 1 and (np.diff(number) == 1).mean() >= (1.0 if exact else MOSTLY):
             found.append(name)
     return found
 
@@ -445,6 +447,14 @@ def is_identifier(cells: Cells, name: str) -> bool:
         return False
     most = int(max(IDENTIFIER_LEAST, IDENTIFIER_SHARE * len(cells.table)))
     return cells.different(name, most) > most
+
+
+def beside_the_time(cells: Cells, name: str, time: Sequence[str]) -> str:
+    """Why a column of numbers is none that is judged: programs write a part of the time, or the id of the one series, beside it; empty: it is."""
+    if name == "_span" or (plain(name) == "ns" and [plain(n) for n in time] == ["clock"]):
+        return "part of the time"
+    called = plain(name) in ("itemid", "id") or plain(name).endswith("_id")
+    return "one id" if called and len(cells.table) > 1 and cells.different(name, 1) == 1 else ""
 
 
 def names_one(cells: Cells, name: str) -> bool:

@@ -98,6 +98,19 @@ def with_colons(clock: pd.Series[str]) -> pd.Series[str]:
     return clock.str.replace(_POINTS, r"\1:\2:\3", regex=True)
 
 
+def dates_with_points(text: pd.Series[str]) -> bool:
+    """Whether texts as 01.03.26, which may be times of day, are all dates too.
+
+    >>> dates_with_points(pd.Series(["01.03.26", "02.03.26"])), dates_with_points(pd.Series(["01.03.26", "01.13.26"]))
+    (True, False)
+    """
+    return bool(
+        len(text)
+        and text.str.fullmatch(_POINTS).all()
+        and pd.to_datetime(text, format="%d.%m.%y", errors="coerce").notna().all()
+    )
+
+
 def clock_in_digits(digits: pd.Series[str]) -> pd.Series[str] | None:
     """Times of day as 930, 1530 or 153000 with colons; None: they are none, or none is beyond the first hour (0 to 59 may be anything).
 
@@ -203,7 +216,11 @@ def from_text(text: pd.Series[str], missing: NDArray[np.bool_], zone: str, chose
         and not known.str.match(ONLY_CLOCK.pattern).all()
     ):
         return _elapsed(text, missing)
-    if ONLY_CLOCK.match(first) and known.str.match(ONLY_CLOCK.pattern, case=False).all():
+    if (
+        ONLY_CLOCK.match(first)
+        and known.str.match(ONLY_CLOCK.pattern, case=False).all()
+        and not dates_with_points(known)
+    ):
         return _elapsed_clock(text, missing)
     if _NUMERIC.match(first):
         parsed, form = _numeric(text, missing, chosen)

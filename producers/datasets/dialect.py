@@ -10,6 +10,8 @@ import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 from producers.datasets.base import Corrections
@@ -156,7 +158,14 @@ def dialect_of(path: Path, lines: list[str], chosen: Corrections) -> Dialect:
         header = not _is_data(rows[0], rows[1:])
     position = skip + _position(lines[skip:], above)
     if not header:
-        return Dialect(delimiter, tuple(f"column {i + 1}" for i in range(width)), position, False, tuple(notes))
+        parts = _parts_of_dates(rows) if chosen.header is None else ()
+        named = (*parts, *(f"column {i + 1}" for i in range(len(parts), width)))
+        return Dialect(delimiter, named, position, False, tuple(notes))
+    if (levels := _levels(rows)) is not None:
+        names, above_rows = levels
+        return Dialect(
+            delimiter, _unique(names), skip + _position(lines[skip:], above + above_rows), True, tuple(notes)
+        )
     names = [name.strip() for name in rows[0]]
     if len(names) != width and len(rows) > 1:
         names = _fitted(path, names, rows[1:], width)
@@ -276,6 +285,43 @@ def _lines_of_names(rows: list[list[str]]) -> int:
     told = {"label", "full label", "account id", "id", "region", "statistic", "period"}
     first = {row[0].strip().lower() for row in rows[:lines]}
     return lines if lines > 1 and first & told and all(kind == "time" for kind in kinds[lines:]) else 0
+
+
+def _levels(rows: list[list[str]]) -> tuple[list[str], int] | None:
+    """Names, and how many lines they take, as pandas writes columns of one or more levels: the last of these lines names the index and nothing else."""
+    last = next((i for i in range(1, min(5, len(rows) - 1)) if _is_title(rows[i])), 0)
+    if not last or len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows[: last + 2]):
+        return None
+    if any(_cell_kind(cell) in ("number", "time") for row in rows[1:last] for cell in row[1:]):
+        return None
+    if _cell_kind(rows[last + 1][0]) not in ("number", "time"):
+        return None
+    told = list(zip(*(row[1:] for row in rows[:last]), strict=True))
+    several = [k for k in range(last) if len({level[k] for level in told}) > 1] or [0]
+    return [rows[last][0], *(" ".join(level[k] for k in several).strip() for level in told)], last + 1
+
+
+_PARTS_ROWS = 24
+"""Rows of a year and a month, or of a day too, one after the other, that are no chance."""
+
+
+def _parts_of_dates(rows: list[list[str]]) -> tuple[str, ...]:
+    """`year`, `month` and perhaps `day`, where columns without names hold these at the beginning of each row, a step after the other."""
+    width = min(map(len, rows))
+    if len(rows) < _PARTS_ROWS or width < 3:
+        return ()
+    for names in (("year", "month", "day"), ("year", "month")):
+        cells = [row[: len(names)] for row in rows]
+        if len(names) == width or not all(cell.strip().isdigit() for row in cells for cell in row):
+            continue
+        try:
+            days = [date(int(row[0]), int(row[1]), int(row[2]) if len(row) > 2 else 1).toordinal() for row in cells]
+        except (ValueError, OverflowError):
+            continue
+        steps = {b - a for a, b in pairwise(days)}
+        if int(cells[0][0]) >= 1500 and min(steps) > 0 and max(steps) <= (1 if len(names) > 2 else 31):
+            return names
+    return ()
 
 
 def _check_one_reading(path: Path, rows: list[list[str]], delimiter: str) -> None:

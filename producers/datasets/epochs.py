@@ -222,6 +222,7 @@ def _as_digits(good: NDArray[np.float64]) -> tuple[NDArray[np.int64], str] | Non
         return None
     for low, high, form, words in (
         (17000101, 22001231, "%Y%m%d", "dates as YYYYMMDD"),
+        (1900010100, 2100123123, "%Y%m%d%H", "dates as YYYYMMDDhh"),  # as seconds they would be of 2030 to 2036
         (170001010000, 220012312359, "%Y%m%d%H%M", "dates as YYYYMMDDhhmm"),
         (17000101000000, 22001231235959, "%Y%m%d%H%M%S", "dates as YYYYMMDDhhmmss"),
         (1500, 2200, "%Y", "years"),

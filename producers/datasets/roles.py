@@ -164,6 +164,8 @@ def _chosen(
             why[name] = "empty"
         elif pa.types.is_nested(cells.table[name].type):
             why[name] = "lists"
+        elif time and (beside := columns.beside_the_time(cells, name, time)):
+            why[name] = beside
         elif time and columns.names_one(cells, name):
             why[name] = "text"
         elif time and not cells.is_numeric(name):
