@@ -16,6 +16,7 @@ from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.steps.batches import RecordBatch, Standing
 from pipeline.steps.scoring import Scorer
+from pipeline.steps.stored.pieces import folded
 
 
 class World:
@@ -95,7 +96,7 @@ class World:
 
     async def stored(self) -> tuple[int, dict[str, bytes]]:
         held = self.store._hashes["sim", 0]
-        return held.offset, dict(held.fields)
+        return held.offset, folded(held.fields)
 
     async def is_stored(self, n: int) -> bool:
         offset, fields = await self.stored()

@@ -144,9 +144,12 @@ def export(
 
 
 async def _export(settings: Settings, stream: str, out: Path) -> list[int]:
+    from dataclasses import replace
+
     from pipeline.errors import StoreError
     from pipeline.operations.state_admin import opened
     from pipeline.operations.state_file import StateFileWriter
+    from pipeline.steps.stored.pieces import folded
 
     async with opened(settings) as store:
         found = [p for p in await store.partitions(stream) if await store.peek(stream, p) is not None]
@@ -159,7 +162,7 @@ async def _export(settings: Settings, stream: str, out: Path) -> list[int]:
                 if checkpoint is None:
                     msg = f"the state of stream {stream}, partition {partition}, went away meanwhile"
                     raise StoreError(msg)
-                file.add(partition, checkpoint)
+                file.add(partition, replace(checkpoint, fields=folded(checkpoint.fields)))
     return found
 
 

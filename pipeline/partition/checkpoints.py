@@ -112,6 +112,7 @@ class Checkpoints:
                 lambda: self._store.claim(self._stream, self._partition, generation=self._generation)
             )
             self._expect_snapshot(self._claim)
+            self.rewrite = True  # until what is stored is adopted: nothing of it may stay beside what is written
             try:
                 return await self._patiently(partial(self._store.load, self._claim))
             except Refused:  # somebody claimed in between: a worker that lost the partition, or its next owner
@@ -143,19 +144,16 @@ class Checkpoints:
         Dropped
             The partition is not this worker's any more.
         """
-        changed = self._changed(state)
-        ahead = None
         try:
-            await self._saved(offset, changed, worth=len(state) > 0)
+            return await self._saved(offset, state), None
         except Refused as refused:
-            ahead = await self._refused(refused, offset, state)
-        return sum(map(len, changed.values())), ahead
+            return await self._refused(refused, offset, state)
 
     async def write_once(self, offset: int, state: PartitionState) -> None:
         """The same where nobody may wait. Raises StoreError where the store does not answer, Refused where it says no."""
         if self._forgets:
             await self._keep_none()
-        self._claim = await self._save(offset, self._changed(state))
+        self._claim = await self._save(offset, state.snapshot(everything=self.rewrite))
 
     def forget_snapshots(self) -> None:
         """Series were forgotten: no snapshot may hold them when a checkpoint does not; the next one is kept in their place."""
@@ -166,17 +164,16 @@ class Checkpoints:
         self._claim = None
         self.rewrite = self._forgets = False
 
-    def _changed(self, state: PartitionState) -> dict[str, bytes]:
-        return state.snapshot(everything=self.rewrite)
-
-    async def _saved(self, offset: int, changed: dict[str, bytes], *, worth: bool) -> None:
-        """Write, and keep it as a snapshot where one is due and it is `worth` it."""
+    async def _saved(self, offset: int, state: PartitionState) -> int:
+        """Write, and keep it as a snapshot where one is due and there is a series; how many bytes."""
         if self._forgets:
             await self._patiently(self._keep_none)
             self._snapshot_due = 0.0
-        due = worth and self._snapshots and self._clock() >= self._snapshot_due
+        changed = state.snapshot(everything=self.rewrite)
+        due = len(state) > 0 and self._snapshots and self._clock() >= self._snapshot_due
         snapshot = int(self._wall() * 1000) if due else None
         self._claim = await self._patiently(partial(self._save, offset, changed, snapshot))
+        state.clean(everything=self.rewrite)
         self.rewrite = self._forgets = False
         if snapshot is not None:
             self._log.info("snapshot kept", offset=offset)
@@ -185,6 +182,7 @@ class Checkpoints:
             self._pack_due = self._clock() + PACK_AFTER
         await self._keep()
         await self._pack()
+        return sum(map(len, changed.values()))
 
     def _expect_snapshot(self, claim: Claim) -> None:
         """When the next one is due: by the last, whoever made it. A clock that was set meanwhile is never wrong by more than a day."""
@@ -228,7 +226,7 @@ class Checkpoints:
             claim, offset, self.identity, changed, write_id=write_id, replace=self.rewrite, snapshot=snapshot
         )
 
-    async def _refused(self, refused: Refused, offset: int, state: PartitionState) -> Checkpoint | None:
+    async def _refused(self, refused: Refused, offset: int, state: PartitionState) -> tuple[int, Checkpoint | None]:
         """Somebody else's nonce or sequence is stored: find out whose partition it is, and go on or let go."""
         self._log.warning("checkpoint refused", reason=str(refused))
         # What changed since the last checkpoint fits only on top of that one. From here on until all is written or
@@ -249,11 +247,11 @@ class Checkpoints:
                 await self.load()
             elif stored is not None and stored.offset > offset:
                 self._log.warning("stored state is ahead, adopted", stored=stored.offset, held=offset)
-                return stored
+                return 0, stored
             try:
-                await self._saved(offset, self._changed(state), worth=len(state) > 0)
+                size = await self._saved(offset, state)
             except Refused as again:
                 self._log.warning("checkpoint refused again", reason=str(again))
                 continue
             self._log.warning("state written again from memory", offset=offset)
-            return None
+            return size, None

@@ -446,7 +446,6 @@ class PartitionLoop:
         self.checkpoints.adopted(stored)
 
     def _written(self, size: int, started: float) -> None:
-        self.core.state.clean()
         self.checkpointed = self.position
         self._checkpointed_at = self._clock()
         self._reports.checkpoint(self.position, size, self._checkpointed_at - started)

@@ -1,13 +1,14 @@
 """All that a partition knows: one row per series in each component's structured array, and a few scalars.
 
 Windows, calibrators, thresholds and alerts are *components*: each names a numpy dtype for what it keeps of one series. So
-the state is a handful of arrays, a page is 128 rows of each as bytes, and only pages that were written to travel at a
-checkpoint.
+the state is a handful of arrays, a page is 128 rows of each as bytes, and only rows that were written to travel at a
+checkpoint: whole pages where many of a page were, else the rows beside them (`pipeline.steps.stored.journal`).
 
     in_force    what was decided, up to a serial (`pipeline.partition.deciding.decisions`); read before the rows
     scalars     JSON object of integers
     names:<n>   JSON list: the series' names of page n, null for a free row
     page:<n>    8 bytes that tell the layout, then 128 rows of each component
+    rows:<slot> rows that are newer than their pages, and `journal`, which of these count (`pipeline.steps.stored.pieces`)
     sources:<n> how far was read of whoever may write something twice (`pipeline.steps.compact.positions`)
 
 What these mean is state format `FORMAT`. Fields of an older format are brought to it when they are restored (`migrated`); a newer
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
 from pipeline.steps.compact.positions import Positions
+from pipeline.steps.stored.journal import Journal, Plan
+from pipeline.steps.stored.pieces import opaque
 
 FORMAT = 4
 """State format that is written.
@@ -74,8 +77,12 @@ class PartitionState:
         """The same of rows."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
-        self._dirty: set[int] = set()
+        self._dirty: NDArray[np.bool_] = np.zeros(PAGE, np.bool_)
         self._dirty_names: set[int] = set()
+        self._journal = Journal()
+        self._kept = 0
+        """Pages that the store holds."""
+        self._plan: Plan | None = None
         self._layout = _layout(self.components)
 
     def __len__(self) -> int:
@@ -85,6 +92,10 @@ class PartitionState:
     def bytes_per_series(self) -> int:
         """Bytes that one series costs, all components together."""
         return sum(d.itemsize for d in self.components.values())
+
+    @property
+    def _pages(self) -> int:
+        return -(-len(self.names) // PAGE)
 
     def rows_of(self, series: Sequence[str], *, limited: bool = True) -> tuple[NDArray[np.intp], list[int]]:
         """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit, where it is `limited`."""
@@ -107,8 +118,8 @@ class PartitionState:
         return np.array(sorted(self._rows.values()), np.intp)
 
     def touch(self, rows: NDArray[np.intp]) -> None:
-        """Mark the pages of these rows as written to."""
-        self._dirty.update(np.flatnonzero(np.bincount(rows // PAGE)).tolist())
+        """Mark these rows as written to."""
+        self._dirty[rows] = True
 
     def drop(self, rows: Iterable[int]) -> None:
         """Forget series (idle ones, inside a checkpoint); their rows are zeroed and used again."""
@@ -121,27 +132,39 @@ class PartitionState:
             for array in self.arrays.values():
                 array[row] = np.zeros((), array.dtype)
             self._free.append(row)
-            self._dirty.add(row // PAGE)
+            self._dirty[row] = True
             self._dirty_names.add(row // PAGE)
         self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
 
     def snapshot(self, *, everything: bool = False) -> dict[str, bytes]:
-        """Fields that changed since the last `clean` (or all): pages, names and scalars as bytes."""
-        pages = set(range(-(-len(self.names) // PAGE))) if everything else self._dirty
-        named = pages if everything else self._dirty_names
+        """Fields that a checkpoint writes: what changed since the last `clean`.
+
+        With `everything` all of them, as plain pages: in place of whatever is stored, or to look at. The same for the same state.
+        """
+        if everything:
+            pages, named, journal = list(range(self._pages)), list(range(self._pages)), dict[str, bytes]()
+        else:
+            self._plan = plan = self._journal.plan(self._dirty, PAGE, self._kept)
+            pages, named = plan.pages.tolist(), sorted(self._dirty_names)
+            journal = self._journal.fields(plan, self.arrays.values(), PAGE, self._layout)
         fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
         if self.in_force:
             fields[_IN_FORCE] = self.in_force
         fields |= self.positions.fields(everything=everything)
-        for page in sorted(pages):
+        for page in pages:
             fields[f"{_PAGE}{page}"] = self._pack(page)
-        for page in sorted(named):
+        for page in named:
             fields[f"{_NAMES}{page}"] = msgspec.json.encode(self.names[page * PAGE : (page + 1) * PAGE])
-        return fields
+        return fields | journal
 
-    def clean(self) -> None:
-        """Call when a snapshot has been stored."""
-        self._dirty.clear()
+    def clean(self, *, everything: bool = False) -> None:
+        """Call when the last snapshot has been stored; `everything`: in place of what was."""
+        if everything:
+            self._journal.drop()
+        elif self._plan is not None:
+            self._journal.stored(self._plan)
+        self._plan, self._kept = None, self._pages
+        self._dirty[:] = False
         self._dirty_names.clear()
         self.positions.clean()
 
@@ -161,6 +184,7 @@ class PartitionState:
             arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
             for page in pages:
                 self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
+            journal = Journal.restore(fields, arrays, PAGE, self._layout)
             positions = Positions.stored(fields)
         except (KeyError, msgspec.MsgspecError) as error:
             msg = f"the stored state is incomplete or damaged ({error}): run `tidewatch state reset` to start anew"
@@ -170,6 +194,8 @@ class PartitionState:
         self.positions = positions
         self._rows = {n: r for r, n in enumerate(names) if n is not None}
         self._free = [r for r in reversed(range(len(names))) if names[r] is None]
+        self._dirty = np.zeros(max(len(pages), 1) * PAGE, np.bool_)
+        self._journal, self._plan = journal, None
         self.clean()
 
     def carried(self, components: Mapping[str, np.dtype[Any]], *, max_series: int) -> PartitionState:
@@ -184,8 +210,10 @@ class PartitionState:
         }
         other._rows, other._free = self._rows, self._free
         other._dirty, other._dirty_names = self._dirty, self._dirty_names
-        if other._layout != self._layout:
-            other._dirty = set(range(-(-len(self.names) // PAGE)))
+        other._journal, other._kept = self._journal, self._kept
+        if other._layout != self._layout:  # what is stored is no page or row of this one
+            other._kept = 0
+            other._dirty[: len(self.names)] = True
         return other
 
     def under(self, prefix: str) -> PartitionState:
@@ -210,18 +238,19 @@ class PartitionState:
             if row >= capacity:  # doubling, whole pages
                 for n, array in self.arrays.items():
                     self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
+                self._dirty = np.concatenate([self._dirty, np.zeros_like(self._dirty)])
         self._rows[name] = row
-        self._dirty.add(row // PAGE)
+        self._dirty[row] = True
         self._dirty_names.add(row // PAGE)
         return row
 
     def _pack(self, page: int) -> bytes:
         rows = slice(page * PAGE, (page + 1) * PAGE)
-        return b"".join([self._layout, *(a[rows].tobytes() for a in self.arrays.values())])
+        return b"".join([self._layout, *(a[rows].view(np.uint8).data for a in self.arrays.values())])
 
     def _unpack(self, arrays: dict[str, NDArray[Any]], page: int, packed: bytes) -> None:
-        for name, rows in _unpacked(packed, self.components).items():
-            arrays[name][page * PAGE : (page + 1) * PAGE] = rows
+        for name, rows in _unpacked(packed, self.components, self._layout).items():
+            opaque(arrays[name])[page * PAGE : (page + 1) * PAGE] = opaque(rows)
 
 
 def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str, np.dtype[Any]]) -> Mapping[str, bytes]:
@@ -345,12 +374,12 @@ def _relaid(
 
     New columns are what `begun_as` (component.column) makes of the component's old rows, else zero; new components what is `added` given the rows of all.
     """
-    out = dict(fields)
+    out, laid, to = dict(fields), _layout(old), _layout(new)
     for field in fields:
         if not field.startswith(_PAGE):
             continue
-        packed = [_layout(new)]
-        stored = _unpacked(fields[field], old)
+        packed = [to]
+        stored = _unpacked(fields[field], old, laid)
         for name, dtype in new.items():
             if name not in stored:
                 packed.append(added[name](stored, dtype).tobytes())
@@ -374,9 +403,8 @@ def _layout(components: Mapping[str, np.dtype[Any]]) -> bytes:
     return hashlib.sha256(described.encode()).digest()[:8]
 
 
-def _unpacked(packed: bytes, components: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+def _unpacked(packed: bytes, components: Mapping[str, np.dtype[Any]], layout: bytes) -> dict[str, NDArray[Any]]:
     """The rows of each component in a page. Raises ForeignState where it has another layout."""
-    layout = _layout(components)
     at = len(layout)
     if packed[:at] != layout or len(packed) != at + sum(d.itemsize for d in components.values()) * PAGE:
         msg = f"the stored state has another layout than this version and model: {_MEND}"

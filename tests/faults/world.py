@@ -34,6 +34,7 @@ from msgspec.structs import replace
 from pipeline.embedded.servers import EmbeddedServer, start_redis
 from pipeline.partition.deciding.decisions import Entry, Taken, decode_entry, unpacked, valid
 from pipeline.partition.stores.eras import versions
+from pipeline.steps.stored.pieces import folded
 from producers.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
@@ -359,9 +360,10 @@ class World:
             for partition in range(self.partitions):
                 stored = client.hgetall(self.key(partition))
                 outcome.offsets[partition] = int(stored.get(b"offset", -1))
-                fields = {
-                    f"f:{name}".encode(): stored[at] for name, at in versions(stored).items()
+                newest = {
+                    name: stored[at] for name, at in versions(stored).items()
                 }  # snapshots are of when they were made
+                fields = {f"f:{name}".encode(): value for name, value in folded(newest).items()}
                 outcome.states |= {(partition, n): _comparable(n, v) for n, v in fields.items()}
         for kind, identity, found in (
             ("alerts", _alert_identity, outcome.alerts),

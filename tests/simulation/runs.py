@@ -62,6 +62,7 @@ from pipeline.partition.streams import Streams
 from pipeline.steps.batches import Standing
 from pipeline.steps.clock.absence import TOGETHER
 from pipeline.steps.clock.ticks import LIVE
+from pipeline.steps.stored.pieces import folded
 
 WORKERS = 3
 FAULTS_UNTIL = ARRIVAL + 10.0
@@ -604,7 +605,7 @@ class Simulation:
         self, partition: int, offset: int, fields: Mapping[str, bytes]
     ) -> list[tuple[Branch | None, Oracle]]:
         """Those that have this state at this offset, the last branch first."""
-        n, fields = self.logs[partition].count_before(offset), dict(fields)
+        n, fields = self.logs[partition].count_before(offset), folded(fields)
         return [(b, o) for b, o in reversed(self.oracles[partition]) if fields in (o.states[n], *o.taken.get(n, ()))]
 
     def _missing(self, oracle: Oracle, n: int) -> list[tuple[str, ...]]:

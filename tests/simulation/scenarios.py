@@ -7,7 +7,7 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -81,30 +81,35 @@ def name(who: str, partition: int) -> str:
 
 @contextmanager
 def small_numbers() -> Iterator[None]:
-    """Pages of two series, a look for idle ones every 16 observations, votes at other distances soon, a look for who waits every 8 to 32,
+    """Pages of two series of which one goes beside its page, four such segments at most, a look for idle ones every 16 observations, votes at other distances soon, a look for who waits every 8 to 32,
     three observations that wait at most, shadows that are soon live, small portions of foreign messages, few unacknowledged messages: borders everywhere."""
-    with (
-        patch("pipeline.steps.state.PAGE", PAGE),
-        patch("pipeline.partition.core.EVICT_EVERY", 16),
-        patch("pipeline.steps.clock.event_time.BORDERS", 2),
-        patch("pipeline.steps.clock.event_time.OBSERVATIONS", 1),
-        patch("pipeline.steps.clock.absence.FEW", 2),
-        patch("pipeline.steps.clock.absence.SHARE", 3),
-        patch("pipeline.steps.clock.absence.A_DAY", 10 * MINUTE),
-        patch("pipeline.steps.clock.ticks.EVERY", 1),
-        patch("pipeline.steps.clock.ticks.STRANGERS", 2),
-        patch("pipeline.steps.clock.ticks.JUMP", 1e12),  # virtual seconds are minutes for the wall
-        patch("pipeline.partition.ticking.REFUSED_FOR", 5.0),
-        patch("pipeline.partition.ticking.QUIET", 2.0),
-        patch("pipeline.partition.loop.TELL_EVERY", 4.0),
-        patch("pipeline.steps.clock.waiting.OFTEN", 8),
-        patch("pipeline.steps.clock.waiting.ROOM", 3),
-        patch("pipeline.partition.shadows.shadow.FEWEST", 4),
-        patch("pipeline.partition.shadows.shadow.LONGEST", 1),
-        patch("detectors.thresholds.READY", 4),
-        patch("pipeline.steps.decoding.MAX_BATCH_POINTS", 1_500),
-        patch("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 5),
-    ):
+    small: dict[str, float] = {
+        "pipeline.steps.state.PAGE": PAGE,
+        "pipeline.steps.stored.journal.COMPACTED": 0.5,
+        "pipeline.steps.stored.journal.SEGMENTS": 4,
+        "pipeline.partition.core.EVICT_EVERY": 16,
+        "pipeline.steps.clock.event_time.BORDERS": 2,
+        "pipeline.steps.clock.event_time.OBSERVATIONS": 1,
+        "pipeline.steps.clock.absence.FEW": 2,
+        "pipeline.steps.clock.absence.SHARE": 3,
+        "pipeline.steps.clock.absence.A_DAY": 10 * MINUTE,
+        "pipeline.steps.clock.ticks.EVERY": 1,
+        "pipeline.steps.clock.ticks.STRANGERS": 2,
+        "pipeline.steps.clock.ticks.JUMP": 1e12,  # virtual seconds are minutes for the wall
+        "pipeline.partition.ticking.REFUSED_FOR": 5.0,
+        "pipeline.partition.ticking.QUIET": 2.0,
+        "pipeline.partition.loop.TELL_EVERY": 4.0,
+        "pipeline.steps.clock.waiting.OFTEN": 8,
+        "pipeline.steps.clock.waiting.ROOM": 3,
+        "pipeline.partition.shadows.shadow.FEWEST": 4,
+        "pipeline.partition.shadows.shadow.LONGEST": 1,
+        "detectors.thresholds.READY": 4,
+        "pipeline.steps.decoding.MAX_BATCH_POINTS": 1_500,
+        "pipeline.partition.outbox.MAX_UNACKNOWLEDGED": 5,
+    }
+    with ExitStack() as stack:
+        for name_, value in small.items():
+            stack.enter_context(patch(name_, value))
         yield
 
 

@@ -24,6 +24,7 @@ from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import decided
 from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.stored.pieces import folded
 from producers.records import Observation, encode
 
 MINUTE = 60_000
@@ -160,7 +161,7 @@ class Place:
         return alerts
 
     async def stored(self) -> dict[str, bytes]:
-        return dict(self.store._hashes[self.of.name, 0].fields)
+        return folded(self.store._hashes[self.of.name, 0].fields)
 
 
 ALL = ("(partition 0)", "firing", "anomaly")

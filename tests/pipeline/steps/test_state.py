@@ -48,13 +48,13 @@ def test_beyond_the_limit_a_new_series_gets_no_row_and_known_ones_keep_theirs() 
     assert state.rows_of(["c", "b"])[0].tolist() == [-1, 1]
 
 
-def test_only_pages_that_were_written_to_are_in_a_snapshot() -> None:
+def test_only_what_was_written_to_is_in_a_snapshot() -> None:
     state = fresh()
     fill(state, [f"s{i}" for i in range(3 * PAGE)], 1.0)
     assert set(state.snapshot()) == {"scalars", *(f"{k}:{p}" for k in ("page", "names") for p in range(3))}
     state.clean()
     assert set(state.snapshot()) == {"scalars"}
-    fill(state, [f"s{PAGE + 1}"], 2.0)
+    fill(state, [f"s{PAGE + i}" for i in range(60)], 2.0)
     assert set(state.snapshot()) == {"scalars", "page:1"}
     assert len(state.snapshot(everything=True)) == 7
 
@@ -72,7 +72,7 @@ def test_a_dropped_series_leaves_zeros_and_its_row_is_the_next_one_used() -> Non
     state.drop([2, 0])
     assert len(state) == 1
     assert not state.arrays["windows"][0]["values"].any()
-    assert {"page:0", "names:0"} <= set(state.snapshot())
+    assert {"rows:0", "names:0"} <= set(state.snapshot())
     rows, new = state.rows_of(["d", "b", "a"])
     assert rows.tolist() == [0, 1, 2]
     assert new == [0, 2]
