@@ -68,12 +68,12 @@ _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/pol
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
-PACKING = Kernel("the windows' values", "pipeline.steps.kernels.packing", (*_STEPS, "detectors/windowing.py"), 5)
-WINDOWS = Kernel("the windows", "pipeline.steps.kernels.windows", _STEPS, 5)
+_WINDOWS = *_STEPS, "pipeline/steps/scales.py", "detectors/scaling.py", "detectors/windowing.py"
+WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5)
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, PACKING, WINDOWS, RECORDS
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, WINDOWS, RECORDS
 
 
 def inner(function: Callable[..., Any]) -> Any:

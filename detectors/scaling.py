@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING, SMALLEST = 1e-13, 1e-30
+"""A spread of less than so much of the centre is rounding, not a signal: 500 times what float64 tells apart there; and the least that is one."""
+
 
 @dataclass(frozen=True)
 class SeriesScaling:
     """Scaled value = (value - centre) / scale, per channel, in float64.
 
     `known` holds (2, C) arrays [centre, scale] fitted on the training rows. An unknown series gets its own from its
-    first `learn_rows` observations (`of`), and is not scored before.
+    first `learn_rows` observations (`pipeline.steps.scales`), and is not scored before.
     """
 
     method: str = "standard"
@@ -41,22 +44,10 @@ class SeriesScaling:
             centre, scale = (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
         return _with_floor(centre, scale)
 
-    def of_sums(self, n: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[centre, scale] (S, 2, C) of S series from their means and sums of squared deviations (S, C) over n rows.
-
-        What can be said of observations that were not kept: mean and standard deviation, also for `robust`; for `min-max` the range is
-        taken to be four of them.
-        """
-        if self.method == "min-max":
-            deviation = np.sqrt(squares / n)
-            return _with_floor(mean - 2.0 * deviation, 4.0 * deviation)
-        return _with_floor(mean, np.sqrt(squares / n))
-
 
 def _with_floor(centre: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     centre = np.where(np.isfinite(centre), centre, 0.0)
-    # 500 times what float64 tells apart there: a smaller spread is rounding, not a signal.
-    floor = np.maximum(np.abs(centre) * 1e-13, 1e-30)
+    floor = np.maximum(np.abs(centre) * ROUNDING, SMALLEST)
     # A constant series has no scale of its own: then one unit is the scale, and any change stands out by its size.
     usable = np.isfinite(scale) & (scale > floor)
     return np.stack([centre, np.where(usable, scale, np.maximum(np.abs(centre), 1.0))], axis=-2)

@@ -4,7 +4,7 @@
         │ history (H)    │ [held] [filled ...] accepted ... │ ...          series j
 
 What the policy found missing is filled with the last value, at times one usual step apart; a held observation stands before the one that
-confirmed it. Windows are cut from the buffer (`pipeline.steps.windows`), and nothing in it is scaled yet. Compiled in `pipeline.steps.kernels.packing`.
+confirmed it. Windows are cut from the buffer, and nothing in it is scaled. Compiled in `pipeline.steps.kernels.packing`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.compiling import PACKING, compiled
+from detectors.compiling import WINDOWS, compiled
 from pipeline.steps.judging import Verdict
+from pipeline.steps.scales import Scales
 
 
 @dataclass(slots=True)
@@ -25,8 +26,6 @@ class Packed:
 
     Attributes
     ----------
-    rows, base : (J,)
-        State row of each series, and where it begins in `values`.
     values : (P, C)
         In the unit of the input.
     minutes : (P,)
@@ -35,19 +34,17 @@ class Packed:
         As in `Pushed`; zeros of who is not accepted.
     full, filled : (N,) bool
         Whether its window can be scored, and whether it holds a value that stands in for a missing one.
-    known
-        Rows of series whose scaling is known from here on; its place holds the sums.
+    x : (N, T, C + F)
+        The windows that can be scored, else nothing; scaled, covariates appended.
     """
 
-    rows: NDArray[np.intp]
-    base: NDArray[np.intp]
     values: NDArray[np.float64]
     minutes: NDArray[np.uint16]
     ordinals: NDArray[np.int64]
     spans: NDArray[np.intp]
     full: NDArray[np.bool_]
     filled: NDArray[np.bool_]
-    known: NDArray[np.intp]
+    x: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -57,37 +54,34 @@ class Packed:
         times: NDArray[np.int64],
         values: NDArray[np.float64],
         verdict: Verdict,
+        scales: Scales,
+        table: NDArray[np.float32],
         *,
         H: int,
-        timed: bool,
-        learn_rows: int,
     ) -> Packed:
-        """Lay out N observations, values (N, C), behind the last H values in `slots`, and move the records on; with their times where `timed`.
+        """Lay out N observations, values (N, C), behind the last H values in `slots`, cut their windows, and move the records on.
 
-        A series' scaling is known behind `learn_rows` observations, 0: there is none.
+        `table` (minutes of a week, F): covariates.
         """
-        n, J, C, names = len(rows), verdict.series, values.shape[1], slots.dtype.names or ()
-        P = verdict.entries + J * H
+        n, C, F, names = len(rows), values.shape[1], table.shape[1], slots.dtype.names or ()
+        P = verdict.entries + verdict.series * H
         packed = cls(
-            rows=np.empty(J, np.intp),
-            base=np.empty(J, np.intp),
             values=np.empty((P, C)),
-            minutes=np.empty(P if timed else 0, np.uint16),
+            minutes=np.empty(P if F else 0, np.uint16),
             ordinals=np.zeros(n, np.int64),
             spans=np.zeros((n, 2), np.intp),
             full=np.zeros(n, np.bool_),
             filled=np.zeros(n, np.bool_),
-            known=np.empty(J, np.intp),
+            x=np.empty((n, H + 1, C + F), np.float32),
         )
-        complete = compiled(PACKING)(
-            *(learn_rows, verdict.order, rows, times, values, verdict.rulings),
+        compiled(WINDOWS)(
+            *(scales.learn_rows, scales.ranged, verdict.order, rows, times, values, verdict.rulings),
             *(slots[name] for name in ("last", "ordinal", "size", "tainted", "learnt")),
             slots["held"] if "held" in names else np.zeros((0, C)),
-            slots["scaling"] if learn_rows else np.zeros((0, 2, C)),
+            slots["scaling"] if scales.used else np.array([[[0.0] * C, [1.0] * C]]),
             slots["history"] if "history" in names else np.zeros((0, 0, C)),
             slots["minutes"] if "minutes" in names else np.zeros((0, 0), np.uint16),
-            *(packed.values, packed.minutes, packed.rows, packed.base),
-            *(packed.ordinals, packed.spans, packed.filled, packed.full, packed.known),
+            *(table, packed.values, packed.minutes),
+            *(packed.ordinals, packed.spans, packed.filled, packed.full, packed.x),
         )
-        packed.known = packed.known[:complete]
         return packed

@@ -1,8 +1,8 @@
 """Centre and scale of each series: known from the model, or learnt from its first observations; put on and taken off.
 
-An unknown series is scaled by mean and standard deviation of its first `learn_rows` accepted observations, summed up one after the
-other (Welford, in `pipeline.steps.kernels.packing`), and not scored before. While they are learnt, its record holds mean and sum of squares in the place
-of centre and scale.
+An unknown series is scaled by mean and standard deviation of its first `learn_rows` accepted observations, also where the model's method is `robust`; for
+`min-max` the range is taken to be four of them. They are summed up one after the other (Welford, in `pipeline.steps.kernels.windows`), and it is not scored
+before. While they are learnt, its record holds mean and sum of squares in the place of centre and scale.
 """
 
 from __future__ import annotations
@@ -19,24 +19,19 @@ CLIP = 1e6
 
 
 class Scales:
-    """Scaling of all series of a partition. Of a series' record (`SeriesWindows`) it writes `scaling`."""
+    """Scaling of all series of a partition: the fields `scaling` and `learnt` of their records (`SeriesWindows`)."""
 
     def __init__(self, scaling: SeriesScaling) -> None:
         self._scaling = scaling
         self.used = scaling.method != "none"
         self.learn_rows = scaling.learn_rows if self.used else 0
+        self.ranged = scaling.method == "min-max"
 
     def admit(self, slots: NDArray[Any], row: int, name: str) -> None:
         """Put the scaling that the model knows of a new series into its row."""
         if self.used and (known := self._scaling.known.get(name)) is not None:
             slots["scaling"][row] = known
             slots["learnt"][row] = self.learn_rows
-
-    def complete(self, slots: NDArray[Any], rows: NDArray[np.intp]) -> None:
-        """Make centre and scale of the sums of series in `rows` (n,)."""
-        if len(rows):
-            sums = slots["scaling"][rows]
-            slots["scaling"][rows] = self._scaling.of_sums(self.learn_rows, sums[:, 0], sums[:, 1])
 
     def take_off(self, slots: NDArray[Any], rows: NDArray[np.intp], scaled: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scaled values (B, C) of series in `rows` (B,) in the unit of the input."""

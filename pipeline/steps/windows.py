@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.compiling import WINDOWS, compiled
 from detectors.model import Model
 from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
@@ -28,7 +27,7 @@ from pipeline.steps.batches import Observations, Pushed, Windows
 from pipeline.steps.judging import Judge
 from pipeline.steps.packing import Packed
 from pipeline.steps.policy import NEVER, Policy
-from pipeline.steps.scales import CLIP, Scales
+from pipeline.steps.scales import Scales
 from pipeline.steps.state import PartitionState
 from producers.formats.base import COUNTER, DELTA
 
@@ -164,11 +163,8 @@ class SeriesWindows:
         verdict = self._judge.judge(slots, rows, times, counts)
         rulings = verdict.rulings
         accepted = rulings["accepted"].copy()
-        packed = Packed.of(
-            *(slots, rows, times, values, verdict), H=self.T - 1, timed=self.F > 0, learn_rows=self._scales.learn_rows
-        )
-        self._scales.complete(slots, packed.known)
-        windows = self._windows(slots, rows, packed)
+        packed = Packed.of(slots, rows, times, values, verdict, self._scales, self.table, H=self.T - 1)
+        windows = self._windows(rows, packed)
         counts["warming"] = int(np.count_nonzero(accepted)) - len(windows)
         return Pushed(
             windows=windows,
@@ -261,19 +257,11 @@ class SeriesWindows:
             self._scales.admit(slots, row, "" if self.counts and slots["kind"][row] else name)
             self._judge.admit(slots, row, name)
 
-    def _windows(self, slots: NDArray[Any], rows: NDArray[np.intp], packed: Packed) -> Windows:
-        """Cut the windows of observations of series in `rows` (N,) that are to be scored."""
+    def _windows(self, rows: NDArray[np.intp], packed: Packed) -> Windows:
+        """The windows of observations of series in `rows` (N,) that are to be scored."""
         index = np.flatnonzero(packed.full)
-        if not len(index):
-            return self._no_windows()
+        x = packed.x if len(index) == len(rows) else packed.x[index]
         starts = packed.spans[index, 1] - self.T
-        W = self.C + self.F
-        x = np.empty((len(index), self.T, W), np.float32)
-        compiled(WINDOWS)(
-            *(CLIP, self._scales.learn_rows, packed.rows, packed.base, starts, slots["learnt"]),
-            slots["scaling"] if self._scales.used else np.zeros((0, 2, self.C)),
-            *(packed.values, packed.minutes, self.table, np.empty((len(packed.values), W), np.float32), x),
-        )
         return Windows(index, rows[index], x, packed.ordinals[index], packed.values, starts, packed.filled[index])
 
     def _no_windows(self) -> Windows:

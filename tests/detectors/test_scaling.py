@@ -12,8 +12,3 @@ def test_min_max_takes_a_series_to_0_and_1() -> None:
     centre, scale = SeriesScaling("min-max").of(values)
     assert ((values - centre) / scale).tolist() == [[0.0, 0.0], [1.0, 0.0], [0.5, 0.0]]
     assert scale.tolist() == [20.0, 3.0]  # a change of a constant series is counted in its own size
-
-
-def test_of_sums_the_range_is_four_standard_deviations() -> None:
-    [[centre, scale]] = SeriesScaling("min-max").of_sums(4, np.array([[10.0]]), np.array([[16.0]]))
-    assert (centre.tolist(), scale.tolist()) == ([6.0], [8.0])

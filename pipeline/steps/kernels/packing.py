@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.compiling import inner
 from detectors.windowing import MINUTE, MONDAY, WEEK
-from pipeline.steps.kernels.windows import put
+from pipeline.steps.kernels.windows import complete, cut, learn, put
 from pipeline.steps.policy import KEPT, RULING
 
 
@@ -19,8 +19,9 @@ def signature():
         return t.Array(kind, dimensions, "A", readonly=readonly, aligned=False)
 
     i8, f8, longs = t.int64, t.float64, of(t.int64, readonly=True)
-    return i8(
+    return t.void(
         i8,
+        t.boolean,
         *(longs,) * 3,
         of(f8, 2, readonly=True),
         t.Array(numba.from_dtype(RULING), 1, "C"),
@@ -29,12 +30,13 @@ def signature():
         of(f8, 2),
         *(of(f8, 3),) * 2,
         of(t.uint16, 2),
+        t.Array(t.float32, 2, "C", readonly=True),
         t.Array(f8, 2, "C"),
         t.Array(t.uint16, 1, "C"),
-        *(t.Array(i8, 1, "C"),) * 3,
+        t.Array(i8, 1, "C"),
         t.Array(i8, 2, "C"),
         *(t.Array(t.boolean, 1, "C"),) * 2,
-        t.Array(i8, 1, "C"),
+        t.Array(t.float32, 3, "C"),
     )
 
 
@@ -73,48 +75,35 @@ def fill(values, minutes, at, ruling):
     return at
 
 
-@inner
-def learn(sums, value, n):
-    """Add the nth observation (C,) of a series to the mean and sum of squares (2, C) that its scaling is made of."""
-    for c in range(len(value)):
-        off = value[c] - sums[0, c]
-        sums[0, c] += off / n
-        sums[1, c] += off * (value[c] - sums[0, c])
-
-
 def run(
-    learn_rows, order, rows, times, given, rulings, last, ordinal, size, tainted, learnt, held, scaling, history, minutes,
-    values, minute_of, of, base, ordinals, spans, filled, full, known,
+    learn_rows, ranged, order, rows, times, given, rulings, last, ordinal, size, tainted, learnt, held, scaling, history, minutes,
+    table, values, minute_of, ordinals, spans, filled, full, x,
 ):  # fmt: skip
-    """Lay out N observations, and move the records on.
+    """Lay out N observations, cut the windows (T, W) that end in them, and move the records on.
 
     Parameters
     ----------
-    learn_rows
-        A series' scaling is known behind so many observations; 0: it has none.
+    learn_rows, ranged
+        A series' scaling is known behind so many observations, and is made of their range; 0: it has none.
     order : (N,)
         Places of the observations, sorted by series.
     rows, times, given, rulings
         (N,) rows of their series, event times, values (N, C), and what is ruled on them.
     last, ordinal, size, tainted, learnt, held, scaling, history, minutes
-        Fields of the records; of those that there are not nothing is read.
+        Fields of the records; of those that there are not nothing is read, but of `scaling` one that changes nothing.
     values, minute_of : (P, C), (P,)
         Take the positions; without minutes (0,).
-    of, base : (J,)
-        Take the rows of the series that have some, and where each begins.
     ordinals, spans, filled, full
         (N,) take of who is accepted its ordinal, what its window holds so far (N, 2), whether that holds a value that stands in for a missing one,
         and whether the window can be scored.
-    known : (J,)
-        Takes the rows of series whose sums are complete from here on.
-
-    Returns
-    -------
-    How many of these there are.
+    table : (minutes of a week, F)
+        Covariates.
+    x : (N, T, W)
+        Takes the windows that can be scored.
     """
-    N, H, at, start, j, complete = len(order), history.shape[1], 0, 0, 0, 0
+    N, H, at, start = len(order), history.shape[1], 0, 0
     while start < N:
-        r, base_of, series = rows[order[start]], at, rulings[order[start]]
+        r, base, series, newest = rows[order[start]], at, rulings[order[start]], -1
         begin, filled_at = at + H - np.int64(size[r]), at - 1 + np.int64(tainted[r])
         while start < N and rows[order[start]] == r:
             i = order[start]
@@ -122,7 +111,7 @@ def run(
             ruling = rulings[i]
             if not ruling.accepted:
                 continue
-            if at == base_of:
+            if at == base:
                 at = lay(values, minute_of, at, history[r], minutes[r])
             begin = at if ruling.anew else begin
             if ruling.held_at:
@@ -138,16 +127,17 @@ def run(
                 learnt[r] += np.uint32(1)
                 learn(scaling[r], given[i], np.float64(learnt[r]))
                 if learnt[r] == learn_rows:
-                    known[complete] = r
-                    complete += 1
+                    complete(scaling[r], np.float64(learn_rows), ranged)
             spans[i, 0], spans[i, 1] = max(begin, at - H - 1), at
-            full[i], filled[i] = at - begin > H and learnt[r] >= learn_rows, at - filled_at <= H + 1
-        if at > base_of:
+            filled[i] = at - filled_at <= H + 1
+            if at - begin > H and learnt[r] >= learn_rows:
+                new = min(at - spans[newest, 1], H + 1) if newest >= 0 else H + 1
+                unit = scaling[min(r, len(scaling) - 1)]
+                cut(x[i], x[newest], new, values[at - H - 1 : at], minute_of[at - H - 1 : at], unit, table)
+                full[i], newest = True, i
+        if at > base:
             size[r], tainted[r] = min(at - begin, H + 1), max(H + 1 + filled_at - at, 0)
             keep(history[r], minutes[r], values[at - H : at], minute_of[at - minutes.shape[1] : at])
-            of[j], base[j] = r, base_of
-            j += 1
         if series.holds != KEPT:
             for c in range(held.shape[1]):
                 held[r, c] = given[series.holds, c] if series.holds >= 0 else 0.0
-    return complete

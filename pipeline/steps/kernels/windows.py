@@ -1,40 +1,12 @@
-"""The windows of a batch, series by series: scaled once for each position, then cut; the function that is compiled."""
+"""A window of scaled values and covariates, each position scaled once: functions that compiled ones call (`pipeline.steps.kernels.packing`)."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from detectors.compiling import inner
-
-
-def signature():
-    """Of `run`."""
-    from numba import types as t
-
-    def field(kind, dimensions):
-        return t.Array(kind, dimensions, "A", aligned=False)
-
-    longs = t.Array(t.int64, 1, "C")
-    return t.void(
-        t.float64,
-        t.int64,
-        *(longs,) * 3,
-        field(t.uint32, 1),
-        field(t.float64, 3),
-        t.Array(t.float64, 2, "C"),
-        t.Array(t.uint16, 1, "C"),
-        t.Array(t.float32, 2, "C", readonly=True),
-        t.Array(t.float32, 2, "C"),
-        t.Array(t.float32, 3, "C"),
-    )
-
-
-@inner
-def clipped(value, limit):
-    """What is no number stays so."""
-    if value < -limit:
-        value = -limit
-    elif value > limit:
-        value = limit
-    return value
+from detectors.scaling import ROUNDING, SMALLEST
+from pipeline.steps.scales import CLIP
 
 
 @inner
@@ -44,46 +16,53 @@ def put(to, of):
         to[i] = of[i]
 
 
-def run(limit, learn_rows, rows, base, starts, learnt, scaling, values, minutes, table, inputs, x):
-    """Scale the positions of J series, and cut B windows (T, W) of scaled values and covariates.
+@inner
+def clipped(value):
+    """What is no number stays so."""
+    if value < -CLIP:
+        value = -CLIP
+    elif value > CLIP:
+        value = CLIP
+    return value
 
-    Parameters
-    ----------
-    limit
-        Scaled values are clipped to it.
-    learn_rows
-        A series is scaled by what was `learnt` of so many.
-    rows, base : (J,)
-        Record of each series, and where it begins in `values`.
-    starts : (B,)
-        Where each window begins in `values`.
-    learnt, scaling : (S,), (S, 2, C)
-        Fields of the records; without a scaling (0, 2, C).
-    values : (P, C)
-    minutes : (P,)
-        Where there are covariates, else (0,).
-    table : (minutes of a week, F)
-        Covariates.
-    inputs : (P, W)
-        Scratch.
-    x : (B, T, W)
-        Takes the windows.
-    """
-    P, C = values.shape
-    T = x.shape[1]
-    for j in range(len(rows)):
-        r, begin, end = rows[j], base[j], base[j + 1] if j + 1 < len(base) else P
-        scaled = len(scaling) > 0 and learnt[r] >= learn_rows
-        for c in range(C):
-            centre, scale = (scaling[r, 0, c], scaling[r, 1, c]) if scaled else (0.0, 1.0)
-            of, out = (
-                values[begin:end, c],
-                inputs[begin:end, c],
-            )  # their places count from 0: none is looked at from the end
-            for p in range(len(of)):
-                out[p] = clipped((of[p] - centre) / scale, limit)
-    for p in range(len(minutes)):
+
+@inner
+def cut(x, before, new, values, minutes, scaling, table):
+    """Make a window (T, W) of values (T, C) and minutes of the week (T,), of which all but the `new` last positions stand in the window before."""
+    T, C = values.shape
+    shared = T - new
+    put(x[:shared].ravel(), before[new:].ravel())
+    for c in range(C):
+        centre, scale = scaling[0, c], scaling[1, c]
+        of, out = values[shared:, c], x[shared:, c]  # their places count from 0: none is looked at from the end
+        for t in range(new):
+            out[t] = clipped((of[t] - centre) / scale)
+    for t in range(shared, len(minutes)):
         for f in range(table.shape[1]):
-            inputs[p, C + f] = table[minutes[p], f]
-    for b in range(len(starts)):
-        put(x[b].ravel(), inputs[starts[b] : starts[b] + T].ravel())
+            x[t, C + f] = table[minutes[t], f]
+
+
+@inner
+def learn(sums, value, n):
+    """Add the nth observation (C,) of a series to the mean and sum of squares (2, C) that its scaling is made of."""
+    for c in range(len(value)):
+        off = value[c] - sums[0, c]
+        sums[0, c] += off / n
+        sums[1, c] += off * (value[c] - sums[0, c])
+
+
+@inner
+def complete(sums, n, ranged):
+    """Make centre and scale (2, C) of mean and sum of squares of n observations, see `Scales`; `ranged`: of their range."""
+    for c in range(sums.shape[1]):
+        centre, scale = sums[0, c], np.sqrt(sums[1, c] / n)
+        if ranged:
+            centre, scale = centre - 2.0 * scale, 4.0 * scale
+        sums[0, c], sums[1, c] = with_floor(centre if np.isfinite(centre) else 0.0, scale)
+
+
+@inner
+def with_floor(centre, scale):
+    """See `detectors.scaling`."""
+    usable = np.isfinite(scale) and scale > max(abs(centre) * ROUNDING, SMALLEST)
+    return centre, scale if usable else max(abs(centre), 1.0)

@@ -42,3 +42,9 @@ def test_compiled_windows_are_those_of_numpy_to_the_bit(T: int, C: int, features
         cut += len(windows)
         assert windows.x[:, :, :C].tobytes() == expected.tobytes()
     assert cut > 100
+
+
+def test_of_an_unknown_series_the_range_is_taken_to_be_four_standard_deviations() -> None:
+    run = Run(model(2, method="min-max", learn_rows=4))
+    run.push([("new", START + i * STEP, [v]) for i, v in enumerate([8.0, 12.0, 8.0, 12.0])])
+    assert run.slot("new")["scaling"].tolist() == [[6.0], [8.0]]
