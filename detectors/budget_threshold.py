@@ -80,7 +80,7 @@ class BudgetThreshold(Threshold):
 
     def __init__(self, budget: Budget, hysteresis: float = 1.0, calm: int = 3, others: Sequence[Budget] = ()) -> None:
         self.budget = budget
-        self._compiled = np.array([_compiled(b) for b in (budget, *others)], BUDGET)
+        self._compiled = as_compiled((budget, *others))
         self.calm = calm
         self._keeps = np.maximum(EDGES - hysteresis, EDGES / 2)
 
@@ -133,5 +133,6 @@ class BudgetThreshold(Threshold):
         state["level"] = 0.0
 
 
-def _compiled(budget: Budget) -> tuple[float, float, float, bool]:
-    return float(budget.period_ms or 0), float(budget.rows or 1), budget.alerts, budget.shared
+def as_compiled(budgets: Sequence[Budget]) -> NDArray[Any]:
+    """Budgets as compiled code takes them, (n,) of BUDGET."""
+    return np.array([(float(b.period_ms or 0), float(b.rows or 1), b.alerts, b.shared) for b in budgets], BUDGET)

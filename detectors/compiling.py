@@ -70,10 +70,13 @@ VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
 _WINDOWS = *_STEPS, "pipeline/steps/scales.py", "detectors/scaling.py", "detectors/windowing.py"
 WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5)
+NEWS = Kernel(
+    "what is news", "pipeline.steps.kernels.news", (*_SHARED, *_BUDGETS, *_STEPS, "pipeline/steps/judgement.py"), 5
+)
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, WINDOWS, RECORDS
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, WINDOWS, NEWS, RECORDS
 
 
 def inner(function: Callable[..., Any]) -> Any:

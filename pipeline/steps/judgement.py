@@ -11,20 +11,20 @@ bits do not depend on how the stream was cut.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.budget import rows_of_budgets
+from detectors.budget_threshold import as_compiled
+from detectors.compiling import NEWS, compiled
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.record import BEGINNING
 from detectors.model import Model
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches import Observations, Pushed
-from pipeline.steps.policy import near
 from pipeline.steps.state import PartitionState
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ USUAL = 2.0
 """Members' raw scores count in units of what one in so many powers of ten of a series' calibration rows reaches."""
 STEPS = 8
 """Steps of a series that the model does not know from which its usual one is found: their median."""
-_APART = 4
+LONG_AFTER = 4
 """Usual steps between the end of a history and the first news from which on the context begins anew."""
+_NONE, _ONE = np.zeros(0, np.int64), np.ones(1, np.int64)
 
 
 def decides(model: Model, settings: StreamSettings) -> bool:
@@ -99,7 +100,7 @@ class Judgements:
     def __init__(self, model: Model, settings: StreamSettings) -> None:
         assert model.judgement is not None
         self._model, self._population = model, model.judgement
-        self._calendar, self._budgets = settings.calendar(model.calendar), settings.budgets("metric")
+        self._calendar, self._budgets = settings.calendar(model.calendar), as_compiled(settings.budgets("metric"))
         M, C = len(model.detectors), model.channels
         known = [self._calibrated(name) for name in model.calibrations]
         self._usual = np.median(known, axis=0) if known else np.full(M, np.inf)
@@ -157,21 +158,28 @@ class Judgements:
         `living` (N,) series are known to the stream at each, where they share a budget; `which` (N,) of the settings' budgets holds.
         """
         index = np.flatnonzero(pushed.accepted)
-        of, times, values = rows[index], observations.timestamps[index], observations.values[index]
-        history = state.arrays[HISTORY]
-        until = history["until"][of]
-        floor = np.where(_so_far(of, history["negative"], values < 0), -np.inf, 0.0)
+        of, times, values, ordinals = (
+            rows[index],
+            observations.timestamps[index],
+            observations.values[index],
+            pushed.ordinals[index],
+        )
         n, C = values.shape
+        new, anew = np.empty(n, np.bool_), pushed.anew[index]
+        budget, floor = np.empty(n), np.empty((n, C))
+        history = state.arrays[HISTORY]
+        compiled(NEWS)(
+            *(self._budgets, of, times, ordinals, values),
+            *(_NONE if which is None else which[index], _ONE if living is None else living[index]),
+            *(index, np.array(pushed.learnt, np.int64).reshape(-1, 3)),
+            *(history[name] for name in ("until", "step", "last", "steps", "negative")),
+            *(new, anew, budget, floor),
+        )
+        news = np.flatnonzero(new)
         expected, margin, shares = np.full((3, n, C), np.nan)
-        nothing = np.full(n, np.nan)
-        news = np.flatnonzero((until == 0) | (times > until))
-        anew, ordinals = pushed.anew[index], pushed.ordinals[index]
-        steps = self._steps(history, of, times, ordinals)
-        self._change_steps(history, rows, pushed.learnt, steps, index)
-        anew |= (ordinals == 1) & (until != 0) & (steps > 0) & (times - until > _APART * steps)
-        own = None if which is None else which[index]
-        budget = rows_of_budgets(self._budgets, own, steps, 1 if living is None else living[index])
-        judged = Judged(index, np.zeros(n, np.bool_), np.zeros(n), nothing, expected, margin, shares, floor, budget)
+        judged = Judged(
+            index, np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.nan), expected, margin, shares, floor, budget
+        )
         if len(news):
             at = slice(None) if len(news) == n else news
             local = self._calendar.local(times[at])
@@ -203,42 +211,6 @@ class Judgements:
         mixed = (own * judged.score + MEMBER * np.where(seen, members, 0.0).sum(axis=1)) / (own + weights)
         return np.asarray(np.where(judged.live, mixed, 0.0))
 
-    def _steps(
-        self,
-        history: NDArray[Any],
-        rows: NDArray[np.intp],
-        times: NDArray[np.int64],
-        ordinals: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """The usual step (n,), ms, of each observation's series; 0 where it is not known: yet, or because it is irregular."""
-        young = np.flatnonzero((ordinals <= STEPS + 1) & (history["until"][rows] == 0))
-        known = np.zeros(len(young), np.int64)
-        for k, i in enumerate(young.tolist()):
-            of = history[rows[i]]
-            if ordinals[i] > 1:
-                of["steps"][ordinals[i] - 2] = times[i] - of["last"]
-                of["step"] = np.sort(of["steps"][: ordinals[i] - 1])[(ordinals[i] - 1) // 2]
-            of["last"] = times[i]
-            known[k] = of["step"]
-        steps = history["step"][rows]
-        steps[young] = known
-        return np.asarray(steps)
-
-    @staticmethod
-    def _change_steps(
-        history: NDArray[Any],
-        rows: NDArray[np.intp],
-        learnt: Sequence[tuple[int, int, int]],
-        steps: NDArray[np.int64],
-        index: NDArray[np.intp],
-    ) -> None:
-        """Where the policy has found that another step is usual: what is let pass is counted in that one from there on, in `steps` of `index`."""
-        for at, row, step in learnt:
-            least, most = near(int(history["step"][row]))
-            if step and not least <= step <= most:
-                history["step"][row] = step
-                steps[(rows[index] == row) & (index >= at)] = step
-
     def _calibrated(self, name: str) -> NDArray[np.float64]:
         """What a member's raw score usually reaches (M,) in a known series; infinite where it says nothing."""
         states = self._model.calibrations[name]
@@ -267,19 +239,3 @@ class Judgements:
 def _unbegun(state: PartitionState, row: int) -> bool:
     """Whether all that came of a series so far waits yet."""
     return "waiting" in state.arrays and bool(state.arrays["waiting"]["unbegun"][row])
-
-
-def _so_far(rows: NDArray[np.intp], kept: NDArray[Any], what: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether `what` (n, C) held for an observation or any before it of its series; `kept` (rows, C) remembers it."""
-    before = kept[rows] != 0
-    if not (what & ~before).any():
-        return np.asarray(before)
-    order = np.argsort(rows, kind="stable")
-    count = np.cumsum(what[order].astype(np.int64), axis=0)
-    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    lengths = np.diff(first, append=len(rows))
-    count -= np.repeat(count[first] - what[order][first], lengths, axis=0)
-    out = np.empty_like(what)
-    out[order] = count > 0
-    np.maximum.at(kept, rows, what.astype(kept.dtype))
-    return np.asarray(out | before)

@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -58,11 +57,6 @@ RULING = np.dtype(
 """What the policy says of an observation."""
 KEPT, EMPTY = -1, -2
 """In the place of an observation whose values are held: the one that is held already, and none."""
-
-
-def near(usual: Any) -> tuple[Any, Any]:
-    """The shortest and the longest step that are like the usual one, for numbers or arrays of them."""
-    return usual - usual // APART, usual + usual // APART
 
 
 @dataclass(frozen=True, slots=True)
