@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.budget import Budget
-from detectors.compiling import LEVEL, compiled
+from detectors.compiling import LEVEL, compiled, ufunc_loops
 from detectors.thresholds import Threshold
 
 EDGES = np.array([1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0])
@@ -104,15 +104,13 @@ class BudgetThreshold(Threshold):
         which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
         """See `Threshold.apply`."""
-        from detectors.kernels.ufuncs import loops  # Numba takes its time to import
-
         none = np.empty(0, np.int64)
         level = np.empty(len(rows))
         compiled(LEVEL)(
             self._compiled,
             self._keeps,
             self.calm,
-            loops(),
+            ufunc_loops(),
             state,
             rows,
             score,

@@ -113,6 +113,14 @@ def compiled(kernel: Kernel) -> Callable[..., Any]:
     return _made(kernel)
 
 
+@cache
+def ufunc_loops() -> Any:
+    """See `kernels.ufuncs.loops`."""
+    from detectors.kernels.ufuncs import loops  # Numba takes its time to import
+
+    return loops()
+
+
 @contextmanager
 def _writable(folder: Path, there: bool) -> Iterator[Path]:
     """The folder; where it can only be read (an image), a copy, as Numba takes no other. Raises OSError where it can be neither."""

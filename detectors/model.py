@@ -139,7 +139,7 @@ def aggregate(calibrated: NDArray[np.float64], how: Aggregation) -> NDArray[np.f
     `vote` is the median: more than half of the members must be high for it to be high.
     """
     if how == "mean":
-        return np.asarray(calibrated.mean(axis=1))
+        return np.asarray(np.add.reduce(calibrated, axis=1) / calibrated.shape[1])
     if how == "rms":
         return np.asarray(np.sqrt(np.square(calibrated).mean(axis=1)))
     if how == "max":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detectors.calibration.base import LN10, Calibrator, CalibratorConfig
-from detectors.compiling import CALIBRATION, compiled
+from detectors.compiling import CALIBRATION, compiled, ufunc_loops
 
 TAIL = 5
 """Highest scores kept of each generation."""
@@ -95,10 +95,8 @@ class Empirical(Calibrator):
         self, state: NDArray[Any], rows: NDArray[np.intp], raw: NDArray[np.float64], learn: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """See `Calibrator.calibrate`."""
-        from detectors.kernels.ufuncs import loops  # Numba takes its time to import
-
         out = np.full(len(raw), np.nan)
-        compiled(CALIBRATION)(self._compiled, _logs(), loops(), state.view(STATE), rows, raw, learn, out)
+        compiled(CALIBRATION)(self._compiled, _logs(), ufunc_loops(), state.view(STATE), rows, raw, learn, out)
         return out
 
     def prepare(self) -> None:

@@ -167,7 +167,7 @@ class Population:
             msg = f"rows must lie in 0..{len(states) - 1}, got {rows.min()} and {rows.max()}"
             raise IndexError(msg)
         local = times + np.asarray(offsets_ms, np.int64)
-        when = np.stack([local, local if placed is None else placed])
+        when = local, local if placed is None else placed
         logs = self._logs(states, rows)
         if logs is not None:
             of = states["channels"][rows]
@@ -191,19 +191,19 @@ class Population:
         states: NDArray[Any],
         rows: NDArray[np.intp],
         values: Floats,
-        when: Times,
+        when: Sequence[Times],
         budget_rows: ArrayLike,
         anew: ArrayLike,
         sizes: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """What the compiled rows tell, see `kernel.rows.run`; `when` (2, B): local times, and where they are placed."""
+        """What the compiled rows tell, see `kernel.rows.run`; `when`, (B,) each: local times, and where they are placed."""
         B, C = values.shape
         out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 2), np.bool_)
         compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
             *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64))),
-            *np.array(when, np.int64),
+            *(np.array(times, np.int64) for times in when),
             _each(budget_rows, B, np.float64),
             _each(anew, B, np.uint8),
             np.empty((0, len(SCALED), C)) if sizes is None else sizes,
@@ -276,7 +276,7 @@ def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measu
     one.keep("", judge, state)
     n, C = values.shape
     sizes = np.empty((n if measured else 0, len(SCALED), C))
-    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, when, judge.budget, False, sizes)
+    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, tuple(when), judge.budget, False, sizes)
     if measured:
         return sizes.transpose(1, 0, 2), sizes
     return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T

@@ -250,7 +250,7 @@ class PartitionCore:
         offsets = observations.offsets if come is None else observations.offsets[come]
         places = places_of(observations, seen)
         rows, new = state.rows_of(observations.series)
-        if (rows < 0).any():
+        if len(rows) and rows.min() < 0:
             limit = f"this partition holds {state.max_series} series already (max_series)"
             rejected = [(int(o), "series limit", limit) for o in observations.offsets[rows < 0]]
             keep = np.flatnonzero(rows >= 0)
@@ -343,6 +343,7 @@ class PartitionCore:
                 learnt.score,
                 level,
                 moved,
+                learnt.usable,
                 learnt.learn,
                 remembered,
             )
@@ -359,7 +360,7 @@ class PartitionCore:
             came = observations.came[windows.index]
             of_old = [f"; it is of offset {came[i]}, and waited" if came[i] != at[i] else "" for i in scores.faults]
             unscorable = [(o, what, why + more) for (o, what, why), more in zip(unscorable, of_old, strict=True)]
-        anomalous = int((scored.live & (scored.alarm >= 0)).sum())
+        anomalous = int(np.count_nonzero(scored.live & (scored.alarm >= 0)))
         counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
         return Settled(alerts, scored, unscorable, counts)
 
@@ -384,13 +385,18 @@ class PartitionCore:
         assert self.learning.judgements is not None
         state, observations, index = self.state, step.observations, judged.index
         rows = step.rows[index]
-        members = np.full((2, len(index), raw.shape[1]), np.nan)
-        members[:, np.searchsorted(index, step.pushed.windows.index)] = raw, calibrated
+        if len(raw) < len(index):  # some windows are not full
+            of, members = (
+                np.searchsorted(index, step.pushed.windows.index),
+                np.full((2, len(index), raw.shape[1]), np.nan),
+            )
+            members[:, of] = raw, calibrated
+            raw, calibrated = members
         own = None if budgets is None else budgets[index]
         moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
-        score = self.learning.judgements.ranked(state, judged, rows, members[0])
+        score = self.learning.judgements.ranked(state, judged, rows, raw)
         return self._results.of_judgement(
-            state, observations, step.rows, step.pushed, judged, members[0], members[1], score, moved
+            state, observations, step.rows, step.pushed, judged, raw, calibrated, score, moved
         )
 
     def hear_delays(self, step: Step, records: RecordBatch) -> None:

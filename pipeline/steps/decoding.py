@@ -371,8 +371,12 @@ def _read(
     reader: Reader[Item], index: NDArray[np.intp], values: Sequence[bytes], rejected: list[Rejected], compact: list[int]
 ) -> tuple[list[Item], NDArray[np.intp]]:
     """What each record holds, and the index of those that hold something usable. Which are compact batches is told, and left to others."""
-    items: list[Item | None] = []
     decode = reader.decode
+    try:
+        return list(map(decode, values)), index  # nearly always
+    except _ERRORS:
+        pass
+    items: list[Item | None] = []
     refused = False
     for value in values:
         try:

@@ -102,6 +102,7 @@ class Judgements:
         self._model, self._population = model, model.judgement
         self._calendar, self._budgets = settings.calendar(model.calendar), as_compiled(settings.budgets("metric"))
         M, C = len(model.detectors), model.channels
+        self._own = float((ONE if C == 1 else SEVERAL).sum())
         known = [self._calibrated(name) for name in model.calibrations]
         self._usual = np.median(known, axis=0) if known else np.full(M, np.inf)
         self.components: dict[str, np.dtype[Any]] = {
@@ -206,9 +207,9 @@ class Judgements:
         usual = state.arrays[HISTORY]["usual"][rows]
         seen = np.isfinite(raw) & (usual > 0)
         members = np.log2(1.0 + np.maximum(np.where(seen, raw, 0.0), 0.0) / np.where(usual > 0, usual, 1.0))
-        own = float((ONE if self._model.channels == 1 else SEVERAL).sum())
-        weights = MEMBER * seen.sum(axis=1)
-        mixed = (own * judged.score + MEMBER * np.where(seen, members, 0.0).sum(axis=1)) / (own + weights)
+        weights = MEMBER * np.add.reduce(seen, axis=1, dtype=np.int64)
+        of_members = MEMBER * np.add.reduce(np.where(seen, members, 0.0), axis=1)
+        mixed = (self._own * judged.score + of_members) / (self._own + weights)
         return np.asarray(np.where(judged.live, mixed, 0.0))
 
     def _calibrated(self, name: str) -> NDArray[np.float64]:

@@ -55,12 +55,15 @@ class Results:
         score: NDArray[np.float64],
         level: NDArray[np.float64],
         moved: NDArray[np.float64] | None,
+        usable: NDArray[np.bool_],
         learn: NDArray[np.bool_],
         remembered: Remembered | None,
     ) -> Scored:
-        """What the members' calibrated scores (B, M) say of each window; `learn` (B,) is what the calibrations learnt of since they were `remembered`."""
+        """What the members' calibrated scores (B, M) say of each window.
+
+        `usable` (B,) could be scored, and `learn` (B,) is what the calibrations learnt of since they were `remembered`.
+        """
         model, windows, rows, m = self._model, pushed.windows, pushed.windows.rows, self._band_member
-        usable = np.isfinite(scores.raw).all(axis=1)
         return Scored(
             index=windows.index,
             rows=rows,

@@ -72,8 +72,10 @@ def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
         expected = scores.expected if expected is None or m == band_member(model) else expected
         contributions = scores.contributions if contributions is None else contributions
         each += [scores.contributions] if model.kind == "table" else []
-    for i in np.flatnonzero(~np.isfinite(raw).all(axis=1)):
-        faults.setdefault(int(i), "the detector's score is not a number")
+    finite = np.isfinite(raw)
+    if not finite.all():
+        for i in np.flatnonzero(~finite.all(axis=1)):
+            faults.setdefault(int(i), "the detector's score is not a number")
     if faults:
         raw[list(faults)] = np.nan
     return MemberScores(raw, expected, contributions, faults, tuple(each))

@@ -35,8 +35,8 @@ class Learnt:
 
     Attributes
     ----------
-    learn : (B,) bool
-        Which were learnt from.
+    usable, learn : (B,) bool
+        Which every member could score, and which were learnt from.
     calibrated : (B, M)
     score : (B,) or None
         Of the members together; None where a judgement decides and nobody else asked.
@@ -48,6 +48,7 @@ class Learnt:
         Which budget each observation's series has.
     """
 
+    usable: NDArray[np.bool_]
     learn: NDArray[np.bool_]
     calibrated: NDArray[np.float64]
     score: NDArray[np.float64] | None
@@ -199,10 +200,10 @@ class Learning:
                 else np.where(usable, said.calibrated, 0.0)
             )
         if self.by_judgement:
-            return Learnt(learn, calibrated, score, None, judged, said, budgets)
+            return Learnt(usable, learn, calibrated, score, None, judged, said, budgets)
         assert score is not None
         level = self.level(state, observations, pushed, score, learn, living, budgets)
-        return Learnt(learn, calibrated, score, level, None, said, budgets)
+        return Learnt(usable, learn, calibrated, score, level, None, said, budgets)
 
     def budgets(self, state: PartitionState, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
         """Which budget (n,) series in rows (n,) have; None: all the stream's."""

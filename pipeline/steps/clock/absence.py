@@ -103,11 +103,12 @@ class Happened(NamedTuple):
 class Course:
     """Event time, progress and how many vote at the K borders of a stretch of log, and before it: (3, K + 1), and where event time began.
 
-    `count` (K + 1,) says behind how many observations each border is.
+    The first border is behind `first` observations of the partition, the others lie `spacing` apart.
     """
 
     columns: NDArray[np.int64]
-    count: NDArray[np.int64]
+    first: int
+    spacing: int
     begun: int
 
     @property
@@ -123,7 +124,8 @@ class Course:
     def borders(self) -> list[tuple[int, int, int]]:
         """Behind how many observations each of the K is, event time and votes there."""
         event_times, _, voters = self.columns[:, 1:].tolist()
-        return list(zip(self.count[1:].tolist(), event_times, voters, strict=True))
+        counts = range(self.first, self.first + len(voters) * self.spacing, self.spacing)
+        return list(zip(counts, event_times, voters, strict=True))
 
     def passed(self, quiet_at: int, quiet_by: int, limit: int) -> int:
         """The first border at which somebody who was last heard of then has been silent for longer than the limit; K + 1: none."""
@@ -132,7 +134,7 @@ class Course:
 
     def happened(self, border: int, what: int, row: int, due: int) -> Happened:
         """At a border."""
-        return Happened(int(self.count[border]), what, row, due)
+        return Happened(self.first + (border - 1) * self.spacing, what, row, due)
 
 
 def _shortest(
@@ -333,13 +335,13 @@ class Absence:
         )
         return max(int(at.min()), now) + 1
 
-    def told(self, happened: list[Happened], borders: Iterable[tuple[int, int, int]]) -> list[tuple[int, Absent]]:
+    def told(self, happened: list[Happened], courses: Iterable[Course]) -> list[tuple[int, Absent]]:
         """What is to be said of all that happened, in order: behind how many observations, and what (its cause and offset are not known here).
 
         Parameters
         ----------
-        borders
-            Of each border that was passed: behind how many observations it is, event time and votes there.
+        courses
+            The borders that were passed.
         """
         if not happened and TOGETHER not in self._state.scalars:
             return []
@@ -357,7 +359,7 @@ class Absence:
                 (late if one.what == _BACK_IN_TIME else absent)[one.row] = one.due
         said: list[tuple[int, Absent]] = []
         ahead = sorted(happened, reverse=True)
-        for count, clock, voters in borders:
+        for count, clock, voters in (border for course in courses for border in course.borders()):
             new: dict[int, int] = {}
             gone = False
             while ahead and ahead[-1].place <= count:

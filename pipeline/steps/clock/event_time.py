@@ -81,7 +81,7 @@ class EventTime:
     def __init__(self, state: PartitionState, patience: Patience | None = None) -> None:
         self._state = state
         self._absence = None if patience is None else Absence(state, patience)
-        self._passed: list[tuple[int, int, int]] = []
+        self._passed: list[Course] = []
 
     @property
     def now(self) -> int:
@@ -121,7 +121,9 @@ class EventTime:
             (observation, row, usual step in ms) where a series' usual step changed, in order.
         """
         scalars = self._state.scalars
-        begun, happened, passed = scalars.get("observations", 0), list[Happened](), list[tuple[int, int, int]]()
+        begun = scalars.get("observations", 0)
+        happened: list[Happened] = []
+        passed: list[Course] = []
         schedule = _Schedule.of(scalars)
         columns = self._concerned(rows, borders=schedule.next <= stop)
         watermarks = np.empty(len(rows), np.int64)
@@ -135,7 +137,7 @@ class EventTime:
                 columns, borders, rows[part], places[part], times[part], vouched[part], here
             )
             happened += more
-            passed += course.borders()
+            passed.append(course)
             if borders.count:
                 schedule.passed(borders.last, self.voters)
             done = end
@@ -152,7 +154,8 @@ class EventTime:
         if not 0 < self.now < to:
             return []
         count = scalars.get("observations", 0)
-        happened, passed = list[Happened](), list[tuple[int, int, int]]()
+        happened: list[Happened] = []
+        passed: list[Course] = []
         for goes_on in (False, True):
             if goes_on:
                 scalars["progress"] = scalars.get("progress", 0) + max(to - self.now, 0)
@@ -162,7 +165,7 @@ class EventTime:
             columns = self._concerned(of, borders=True)
             _, more, course = self._piece(columns, _Borders(count, 1, 1), of, none, none, none.astype(np.bool_), ())
             happened += more
-            passed += course.borders()
+            passed.append(course)
         return [] if self._absence is None else [one for _, one in self._absence.told(happened, passed)]
 
     def next_change(self) -> int:
@@ -177,8 +180,9 @@ class EventTime:
 
     def behind(self, places: NDArray[np.int64], before: int) -> NDArray[np.int64]:
         """What it was behind the how-manyeth observations of those last taken, (n,); `before` them it was that."""
-        times = np.array([before, *(now for _, now, _ in self._passed)], np.int64)
-        return np.asarray(times[np.searchsorted([count for count, _, _ in self._passed], places + 1, side="right")])
+        borders = [border for course in self._passed for border in course.borders()]
+        times = np.array([before, *(now for _, now, _ in borders)], np.int64)
+        return np.asarray(times[np.searchsorted([count for count, _, _ in borders], places + 1, side="right")])
 
     def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
         """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""
@@ -229,7 +233,8 @@ class EventTime:
         clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
         n, K, S = len(rows), borders.count, len(columns)
         changed = np.zeros(S, np.bool_) if self._absence is None else clocks["said"][columns] != 0
-        (column, block, steps, event_times), before = np.empty((4, n), np.int64), np.empty(S, np.int64)
+        column, block, steps, event_times = (np.empty(n, np.int64) for _ in range(4))
+        before = np.empty(S, np.int64)
         told = np.empty((3, K + 1), np.int64)
         told[:, 0] = self.now, scalars.get("progress", 0), self.voters
         compiled(VOTES)(
@@ -237,11 +242,12 @@ class EventTime:
             *(column, block, steps, before, event_times, changed, told),
         )
         now, progress, voters = told[:, -1].tolist()
-        begun, happened = self.begun, list[Happened]()
+        begun = self.begun
+        happened: list[Happened] = []
         if now and not self.now:
             begun = scalars["begun"] = int(told[0][told[0] > 0][0])
         scalars.update(watermark=now, progress=progress, voters=voters)
-        course = Course(told, borders.first + (np.arange(K + 1) - 1) * borders.spacing, begun)
+        course = Course(told, borders.first, borders.spacing, begun)
         if self._absence is not None:
             place_of = dict(zip(columns.tolist(), range(S), strict=True)) if learnt else {}
             changes = [(i, place_of[row], step) for i, row, step in learnt]
