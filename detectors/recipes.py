@@ -280,7 +280,11 @@ def _shortened(member: Member, longest: int) -> Member:
 
 _FORECAST = {"horizon": 8, "patch": 8, "centred": False, "limit": 4.0}
 
-_NETWORKS: tuple[Member, ...] = (("lstm", _FORECAST), ("tcn", _FORECAST), ("autoencoder", {"window": 48, "limit": 4.0}))
+_NETWORKS: tuple[Member, ...] = (
+    ("lstm", _FORECAST),
+    ("tcn", {**_FORECAST, "blocks": 2}),
+    ("autoencoder", {"window": 48, "limit": 4.0}),
+)
 _COMPANY: tuple[Member, ...] = (("pca", {"window": 4}),)
 METRIC = Recipe(_NETWORKS, several=_COMPANY, time_features=("day",), judgement=True)
 """A judgement of each newest row that knows the day, the week and the company that channels keep: its alarm decides. Beside it three networks that see a

@@ -86,6 +86,7 @@ MARKS = (
     Mark("the textbook's figure, same protocol: taxi, LSTM", "taxi", "textbook", ("LSTM",), {"rmse": 0.040},
          at_most=True),
     Mark("NAB, the product's networks for metrics", "nab", "", ("the product's networks",), {"standard": 62.0}),
+    Mark("NAB, the product's default for metrics", "nab", "", ("the product's default",), {"standard": 67.0}),
 )  # fmt: skip
 
 

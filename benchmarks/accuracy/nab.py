@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.cache import Outcomes
 from benchmarks.accuracy.series import one_thread
-from detectors.calibration import MAX_CALIBRATED
 from detectors.evaluation import nab
 from detectors.model import Model
+from detectors.recipes import METRIC
 from detectors.registry import DETECTORS
+from detectors.training import metric_training_rows
 from pipeline.offline import evaluation
 from pipeline.offline.evaluation import SeriesResult
 from pipeline.offline.scorefile import score_dataset
@@ -26,11 +27,13 @@ from pipeline.offline.scoring.ready import train
 from pipeline.offline.scoring.rows import ScoredRows
 from producers.datasets import Dataset, open_dataset
 
+DEFAULT = "the product's default"
+"""A judgement beside the networks; an event is told where both together say so (`evaluation.rarity`)."""
 NETWORKS = "the product's networks"
 MEMBERS = ("lstm", "tcn", "autoencoder")
 """Of them; alone they are what they are there, weights and all, and all others have their own settings."""
 SEEDS = 3
-"""Of the networks together and alone; of all others one."""
+"""Of the default, and of the networks together and alone; of all others one."""
 LEVELS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5)
 HALVES = 20
 RESAMPLES = 100
@@ -40,7 +43,7 @@ NabFile = tuple[NDArray[np.float64], nab.NabLabels]
 
 def detectors() -> dict[str, str]:
     """Label -> group of all that take part: whatever takes windows and no labels."""
-    found = {NETWORKS: "network"}
+    found = {DEFAULT: "network", NETWORKS: "network"}
     for name, kind in DETECTORS.items():
         if "windows" not in kind.kinds or kind.supervised or name == "constant":
             continue
@@ -71,13 +74,17 @@ def run(seed: int, wanted: tuple[str, ...]) -> Iterator[tuple[str, Outcomes]]:
             for name, s in data.series().items()
         ]
         outcome = {"contender": label, "group": detectors()[label], "seed": seed, **_figures(results)}
-        if label == NETWORKS and not seed:
+        if label in {DEFAULT, NETWORKS} and not seed:
             outcome |= _rests_on(results)
         yield label, [outcome]
 
 
 def _scored(data: Dataset, label: str, seed: int, networks: Model | None) -> ScoredRows:
     """One series: by the networks' model or a member of it, else by a model of its own."""
+    if label == DEFAULT:
+        [series] = data.series().values()
+        first = max(metric_training_rows(len(series)), 1)
+        return score_dataset(data, recipe=METRIC, train_rows=first, alerts=evaluation.ONE_PER_EVENT, seed=seed)
     if networks is None or label not in {NETWORKS, *MEMBERS}:
         return score_dataset(
             data, detector=label, recipe=evaluation.AT_BEST, alerts=evaluation.ONE_PER_EVENT, seed=seed
@@ -140,5 +147,5 @@ def _rests_on(results: Sequence[SeriesResult]) -> dict[str, float]:
 
 
 def _at_level(result: SeriesResult, level: float) -> NabFile:
-    scores = np.nan_to_num(result.rows.calibrated_score)
-    return evaluation.one_per_event(scores / MAX_CALIBRATED, scores >= level), nab_file(result)[1]
+    rare = evaluation.rarity(result.rows.calibrated_score, result.rows.alarm)
+    return evaluation.event_scores(rare, level), nab_file(result)[1]

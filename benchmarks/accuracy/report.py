@@ -105,7 +105,7 @@ def _settled() -> str:
   their variance, hidden units, k, learning rate, decay, patience; most of them on four of the splits). The second half was not looked at, but
   the random protocol tests rows of the first half too. A
   lead smaller than the spread means nothing, and the leader of a table is picked after the fact.
-- NAB: the product's three networks (`NETWORKS` in `detectors/recipes.py`; the default has them beside a judgement, which has no part in these figures), and the level of 2.5 that they are judged at, were chosen with NAB as a whole in sight, as NAB's own contestants
+- NAB: the product's three networks (`NETWORKS` in `detectors/recipes.py`; the default has them beside a judgement, whose alarm's decades are added to theirs), and the level of 2.5 that they are judged at, were chosen with NAB as a whole in sight, as NAB's own contestants
   are. Its figures are in-sample; the section says what the level is worth on files it was not chosen on.
 - Nothing else was fitted on a test row: no scaler, no encoder, no threshold of the metrics (ROC-AUC and AP have none). Exceptions are the
   textbook's own metrics, `by hand` and swapped arguments, which take the best threshold on the test rows, and the episodes' level."""

@@ -134,7 +134,8 @@ def _nab() -> Iterator[Job]:
     for seed in range(nab.SEEDS):
         keys = {label: key([label, seed], code) for label in together}
         yield Job("nab", f"{nab.NETWORKS}, {seed}", nab.run, (seed,), keys)
-    others = [label for label in nab.detectors() if label not in (*together, *NOT_ON_NAB)]
+        yield Job("nab", f"{nab.DEFAULT}, {seed}", nab.run, (seed,), {nab.DEFAULT: key([nab.DEFAULT, seed], code)})
+    others = [label for label in nab.detectors() if label not in (nab.DEFAULT, *together, *NOT_ON_NAB)]
     for label in sorted(others, key=lambda label: label not in SLOW_ON_NAB):
         yield Job("nab", f"{label}, 0", nab.run, (0,), {label: key([label, 0], code)})
 

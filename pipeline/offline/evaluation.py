@@ -35,7 +35,9 @@ EVENT_ROWS = 100
 ONE_PER_EVENT: Mapping[str, Any] = {"resolve_count": EVENT_ROWS, "quiet": "0s", "split": False}
 """How alerts live where an event is to be one alert, as NAB's protocol has it: they end after a hundred normal rows, not after a few."""
 NAB_LEVEL = 2.5
-"""Of the calibrated score, from which on an event is told to NAB: where NAB's standard profile, over the whole corpus, is flat and best."""
+"""Of `rarity`, from which on an event is told to NAB: where NAB's standard profile, over the whole corpus, is flat and best."""
+_ALARM = 4.0
+"""Decades that an alarm counts for at most, either way."""
 AT_BEST = replace(NETWORKS, settings={"threshold": {"level": NAB_LEVEL}})
 """By which detectors that are named are compared on NAB; what a stream's own alarm is, follows from its budget."""
 NAB_DATA = ("nab", "taxi")
@@ -156,13 +158,27 @@ def one_per_event(
     return out
 
 
-def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
-    """(n,) between 0 and 1: how rare the row is that tells an event, by the detectors' calibrated score; 0 elsewhere.
+def rarity(calibrated: NDArray[np.float64], alarm: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """(n,) decades by which rows are rare: the detectors' calibrated scores, and where a judgement decides, by how many its alarm passes its level (or misses it).
 
-    NAB sweeps one threshold over the corpus. Of what is said of a row that is what changes with a series' own recent past; an alarm's level is of its budget.
+    Both are logarithms of how often such a row comes, so they add; an alarm counts for at most 4, either way.
+
+    >>> rarity(np.array([np.nan, 3.0, 3.0]), np.array([np.nan, 1.5, -9.0]))
+    array([-4. ,  4.5, -1. ])
     """
-    rare = np.nan_to_num(result.rows.calibrated_score)
-    return one_per_event(np.clip(rare, 0.0, MAX_CALIBRATED) / MAX_CALIBRATED, rare >= NAB_LEVEL)
+    rare = np.nan_to_num(calibrated)
+    return rare if alarm is None else rare + np.clip(np.nan_to_num(alarm, nan=-_ALARM), -_ALARM, _ALARM)
+
+
+def nab_anomaly_score(result: SeriesResult) -> NDArray[np.float64]:
+    """(n,) between 0 and 1: the `rarity` of the row that tells an event, 0 elsewhere. NAB sweeps one threshold over the corpus."""
+    return event_scores(rarity(result.rows.calibrated_score, result.rows.alarm), NAB_LEVEL)
+
+
+def event_scores(rare: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """(n,) between 0 and 1, of `rarity` (n,): of the row that tells an event, which is rare from `level` on; 0 elsewhere."""
+    most = MAX_CALIBRATED + _ALARM
+    return one_per_event(np.clip(rare, 0.0, most) / most, rare >= level)
 
 
 def write_nab(result: SeriesResult, out: Path) -> None:

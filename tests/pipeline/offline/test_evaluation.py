@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import create_cli
 from pipeline.errors import SettingsError
-from pipeline.offline.evaluation import alerted, one_per_event
+from pipeline.offline.evaluation import alerted, event_scores, one_per_event, rarity
 
 
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 10), st.integers(0, 60))
@@ -30,6 +30,15 @@ def test_an_anomalous_row_is_kept_where_none_was_in_the_rows_before(values: list
     for i, score in enumerate(values):
         alone = not kept[max(0, i - rows) : i].any()
         assert kept[i] == (score if score > 0.5 and alone else 0.0)
+
+
+def test_an_event_is_told_where_networks_and_alarm_together_say_so() -> None:
+    calibrated = np.array([np.nan, 1.0, 3.0, 3.0])
+    alarm = np.array([np.nan, 2.0, -2.0, 9.0])
+    assert rarity(calibrated, None).tolist() == [0.0, 1.0, 3.0, 3.0]
+    assert rarity(calibrated, alarm).tolist() == [-4.0, 3.0, 1.0, 7.0]
+    told = event_scores(rarity(calibrated, alarm), 2.5)
+    assert np.flatnonzero(told).tolist() == [1]  # the fourth belongs to the same event
 
 
 def test_evaluate_writes_nabs_layout_and_figures(tmp_path: Path, data_dir: Path) -> None:
