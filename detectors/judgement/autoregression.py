@@ -7,14 +7,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 ORDER = 48
+OF_A_YEAR = 8
+"""Rows before, where the season of the year is known: what is left of weeks and months remembers little, and more weights of so few rows are noise."""
 PART = 1 << 16
 """Rows whose past of 48 is in memory at once."""
 _RIDGE = 1.0
 _TRIM = 6.0
 
 
-def fit(x: Floats, order: int = ORDER) -> Floats:
-    """Weights (order, C) of the rows before, the oldest first, from a history (n, C); rows with a wild error are left out once.
+def fit(x: Floats, order: int = ORDER, most: int = ORDER) -> Floats:
+    """Weights (order, C) of the rows before, the oldest first, from a history (n, C), of the newest `most` at most; rows with a wild error are left out once.
 
     Values far beyond the history's range are bounded first: one would weigh more than a thousand others, and stands in the past of 48 rows.
     """
@@ -22,7 +24,7 @@ def fit(x: Floats, order: int = ORDER) -> Floats:
     low, high = np.quantile(x, [0.01, 0.99], axis=0)
     x = np.clip(x, low - (high - low), high + (high - low))
     out = np.zeros((order, C))
-    usable = min(order, max((n - 4) // 6, 0))
+    usable = min(order, most, max((n - 4) // 6, 0))
     if not usable:
         return out
     for c in range(C):

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.judgement import yearly
+from detectors.judgement.yearly import YEAR
+
 Floats = NDArray[np.float64]
-DAY, WEEK, YEAR = 86_400_000, 7 * 86_400_000, 31_557_600_000
+DAY, WEEK = 86_400_000, 7 * 86_400_000
 DAY_BINS, WEEK_BINS = 288, 84
 """At most; 5 minutes and 2 hours."""
 COARSE = 1.5
@@ -34,7 +37,7 @@ class Bins:
     Attributes
     ----------
     day
-        Bins of a day; 1 where a row is a day or longer.
+        Bins of a day; 1 where a row is a day or longer. Of rows of a week to a quarter, where a year is known, the bins of that (`yearly`).
     week
         Bins of a week; 1 where a row is a week or longer.
     rows_a_day
@@ -57,9 +60,21 @@ class Bins:
         """Whether rows are of a day or longer."""
         return self.rows_a_day <= COARSE
 
+    @property
+    def year(self) -> bool:
+        """Whether the bins of the day are those of the year."""
+        return self.day > 1 and self.coarse
+
+    @property
+    def visits(self) -> float:
+        """Of a bin of the day (of the year) in one row."""
+        return 1.0 / (max(self.rows_a_day, 1.0) if not self.year else self.rows_a_day * YEAR / DAY)
+
     def at(self, local: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Bin of the day and of the week for local times (n,), ms."""
         since = local - _MONDAY
+        if self.year:
+            return yearly.at(local, self.day), np.zeros(len(local), np.intp)
         return (since % DAY * self.day // DAY).astype(np.intp), (since % WEEK * self.week // WEEK).astype(np.intp)
 
 
@@ -146,7 +161,7 @@ class Clock:
             self.errors[k] += len(x) * slow * (size - self.errors[k])
         self._profile(self.day, x - f[1], self.errors[1], day, self.days)
         self._profile(self.week, x - f[2], self.errors[2], week, self.weeks)
-        self.days += len(x) / max(bins.rows_a_day, 1.0)
+        self.days += len(x) * bins.visits
         self.weeks += len(x) / max(7 * bins.rows_a_day, 1.0)
         step = bounded.mean(axis=0) * len(x) / np.clip(bins.rows_a_day, 24, 2000)
         self.slope += 0.02 * step / len(x)
@@ -164,36 +179,55 @@ class Clock:
             profile[b] = profile[b] + gain * seen
 
 
-def fit(x: Floats, when: NDArray[np.int64], bins: Bins) -> tuple[Clock, Floats]:
+def fit(x: Floats, when: NDArray[np.int64], bins: Bins, year: Floats | None = None) -> tuple[Clock, Floats]:
     """Learn from a history (n, C) in one go, and what it expects there; `level` is that of its last row.
 
-    Rows are at local times `when[0]` (n,). Holidays are at first taught to where `when[1]` has them, then to what they are like.
+    Rows are at local times `when[0]` (n,). Holidays are at first taught to where `when[1]` has them, then to what they are like. The season of the
+    year (bins, C) is taken from the history where none is given.
     """
     ahead = np.arange(1 - len(x), 1)
-    clock = _fit(x, when[0], when[1], bins)
+    clock = _fit(x, when[0], when[1], bins, year)
     if (when[0] != when[1]).any():
         placed, _ = clock.between(x, when, bins, ahead)
-        clock = _fit(x, when[0], placed, bins)
+        clock = _fit(x, when[0], placed, bins, year)
     return clock, clock.between(x, when, bins, ahead)[1]
 
 
-def _fit(x: Floats, local: NDArray[np.int64], placed: NDArray[np.int64], bins: Bins) -> Clock:
+def _fit(
+    x: Floats, local: NDArray[np.int64], placed: NDArray[np.int64], bins: Bins, year: Floats | None = None
+) -> Clock:
     n, C = x.shape
     day, week = bins.at(placed)
     days = (local - local[0]) / DAY
     pieces = _pieces(local, bins)
     line, slope = _line(x, pieces)
     by_day, own_day = np.zeros((bins.day, C)), np.zeros((bins.day, 1))
-    if bins.day > 1 and days[-1] >= 0.95:
+    seen = days[-1] if bins.day > 1 else 0.0
+    if bins.year:
+        by_day = yearly.waves(x, local, bins.day) if year is None else year
+        line, slope = _line(x - by_day[day], pieces)
+        if year is None:
+            rest, own_day = yearly.beside(x - line - by_day[day], day, bins.day)
+            by_day = by_day + rest
+            line, slope = _line(x - by_day[day], pieces)
+        seen = days[-1] * DAY / YEAR + yearly.BEFORE
+    elif bins.day > 1 and days[-1] >= 0.95:
         by_day, _ = _medians(x - line, day, bins.day, 1.0)
         line, slope = _line(x - by_day[day], pieces)  # the median of a day without its season is far nearer
         by_day, own_day = _medians(x - line, day, bins.day, 1.0)
     by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
     if bins.week > 1 and days[-1] >= 6.95:
         by_week, own_week = _medians(x - line - by_day[day], week, bins.week, 0.5)
-    seen = days[-1] if bins.day > 1 else 0.0
     errors = np.full((3, C), 1.0)
-    clock = Clock(line[-1].copy(), slope, by_day.astype(np.float16), by_week.astype(np.float16), errors, seen, seen / 7)
+    clock = Clock(
+        line[-1].copy(),
+        slope,
+        by_day.astype(np.float16),
+        by_week.astype(np.float16),
+        errors,
+        seen,
+        days[-1] / 7 if bins.day > 1 else 0.0,
+    )
     f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
     # A row that makes up much of its bin pulls the bin to itself: without it the error were larger by so much.
     without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week])))
@@ -211,7 +245,7 @@ def _pieces(local: NDArray[np.int64], bins: Bins) -> NDArray[np.intp]:
     season = DAY if bins.day > 1 else WEEK if bins.week > 1 else YEAR
     step = DAY / bins.rows_a_day
     whole = int((local[-1] - local[0] + step) / season + 0.05)
-    if whole < (LEAST_YEARS if season == YEAR else 1):
+    if bins.year or whole < (LEAST_YEARS if season == YEAR else 1):
         parts = int(np.clip((local[-1] - local[0]) / DAY, min(8, max(n // 8, 1)), min(60, max(n // 8, 1))))
         return np.repeat(np.arange(parts), np.diff(np.linspace(0, n, parts + 1).astype(int)))
     piece = -(-whole // 60) * season

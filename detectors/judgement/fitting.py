@@ -12,8 +12,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.judgement import alarm, autoregression, clock, conditional, growth, ranking, recurring, short_state
-from detectors.judgement.clock import Bins
+from detectors.judgement import (
+    alarm,
+    autoregression,
+    clock,
+    conditional,
+    growth,
+    ranking,
+    recurring,
+    short_state,
+    yearly,
+)
+from detectors.judgement.clock import DAY, Bins
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.recurring import Memory
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
@@ -87,16 +97,19 @@ def fit(
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
-    tried, state = _fitted(x[:half], when[:, :half], _blank(values, local, middle, unit, budget, logs))
+    blank = _blank(values, local, middle, unit, budget, logs)
+    year = _year(x, local, half, blank.bins)
+    tried, state = _fitted(x[:half], when[:, :half], blank, year=year)
     state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
-    state.means = _fitted(x[:half], when[:, :half], tried, state.scales)[1].means
+    state.means = _fitted(x[:half], when[:, :half], tried, state.scales, year)[1].means
     found, scales = replay(tried, state.copy(), values[half:], when[:, half:], measured=False)
     left = len(x) - half
     rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
     unsure = (
         1.0 + (10.0 + 2.0 * rows) / left
     )  # few rows have not shown the largest that is normal, of means least of all
-    least = NORMAL_USUAL * 60.0 / (left + 60.0)
+    new = left / np.array([rows_anew(k, tried.bins) for k in range(len(TERMS))])
+    least = NORMAL_USUAL * 60.0 / (new + 60.0)
     usual = np.maximum(np.maximum(np.quantile(found, 0.99, axis=1), least) * unsure, 1e-3)
     usual[FLAT] = 1.0
     judge, after = _fitted(x, when, replace(tried, usual=usual), scales)
@@ -135,7 +148,10 @@ def _counted(u: Floats, most: float = np.inf) -> alarm.Counts:
 def _blank(
     values: Floats, local: Times, middle: Floats, unit: Floats, budget: float, logs: NDArray[np.bool_]
 ) -> Learnt:
-    bins = Bins.of(float(np.median(np.diff(local))))
+    step = float(np.median(np.diff(local)))
+    bins = Bins.of(step)
+    if yearly.shows(local, step):
+        bins = replace(bins, day=yearly.bins(step))
     alone = values.shape[1] == 1
     known = [k for k in ALARMS if not (alone and k in (GIVEN, GIVEN_STRETCH))]
     levels = np.full(len(ALARMS), np.inf)
@@ -158,18 +174,28 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Ti
 CLOCK_AT = SCALED.index(CLOCK)
 
 
-def _fitted(x: Floats, when: Times, blank: Learnt, scales: Floats | None = None) -> tuple[Learnt, State]:
+def _year(x: Floats, local: Times, half: int, bins: Bins) -> Floats | None:
+    """The season of the year (bins, C) by which what is tried is judged: of all rows (n, C), where the first half does not show it. It is a few numbers of many rows."""
+    if not bins.year or yearly.shows(local[:half], DAY / bins.rows_a_day):
+        return None
+    return yearly.waves(x, local, bins.day)
+
+
+def _fitted(
+    x: Floats, when: Times, blank: Learnt, scales: Floats | None = None, year: Floats | None = None
+) -> tuple[Learnt, State]:
     """What judges, fitted on rows (n, C), and a state behind them whose scales are still to be found."""
     n, C = x.shape
-    memory, expected = clock.fit(x, when, blank.bins)
+    memory, expected = clock.fit(x, when, blank.bins, year)
     ahead = np.arange(1 - n, 1)
     left = x - expected
     above = x - memory.level - memory.slope * ahead[:, None]
     others = conditional.fit(x) if C > 1 and n > 2 * C else None
+    most = autoregression.OF_A_YEAR if blank.bins.year else autoregression.ORDER
     padded = np.concatenate([np.repeat(above[:1], max(short_state.ROWS - n, 0), axis=0), above])
     judge = replace(
         blank,
-        weights=autoregression.fit(left).astype(np.float32),
+        weights=autoregression.fit(left, most=most).astype(np.float32),
         centres=short_state.fit(padded),
         others=others,
     )

@@ -9,22 +9,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.judgement.clock import YEAR
+from detectors.judgement import yearly
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-LEAST_STEP = 6 * 86_400_000
-"""Usual step, ms, from which on there is neither day nor week, and a series may be judged by its logarithm."""
 LEAST_ROWS = 24
-GROWN = float(np.log(1.5))
-"""By which a history must have grown or shrunk from its first to its last row."""
-CLEARLY = 0.1
-"""By how much the logarithm must be the likelier, a row."""
+GROWN, GROWN_SEASONED = float(np.log(1.5)), float(np.log(1.2))
+"""By which a history must have grown or shrunk from its first to its last row: without a season of the year that it shows, and with it."""
+CLEARLY, OF_ALL = 0.1, 2.0
+"""By how much the logarithm must be the likelier, a row; where a season is taken out, that is enough of all rows together: what is left of one may look like either."""
 LOWEST = 40.0
 """Units of the logarithm below the history's middle: what is lower, zero and below too, counts as this low."""
 CHANNELS = 16
 """Of a series, that can be so judged: one bit each."""
-_TURNS = 8
 _SURELY = 8.0
 """Of a band in logarithms: wider than this says nothing."""
 
@@ -32,9 +29,12 @@ _SURELY = 8.0
 def grows(times: NDArray[np.int64], values: Floats) -> Flags:
     """Which channels (C,) of a history (n, C), at event times (n,), ms, are judged by their logarithm."""
     out = np.zeros(values.shape[1], np.bool_)
-    if len(times) < LEAST_ROWS or float(np.median(np.diff(times))) < LEAST_STEP:
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if len(times) < LEAST_ROWS or step < yearly.LEAST_STEP:
         return out
-    parts = _seasoned(times)
+    seasoned = yearly.shows(times, step)
+    parts = yearly.parts(times, seasoned=seasoned)
+    grown, clearly = (GROWN_SEASONED, min(CLEARLY, OF_ALL / len(times))) if seasoned else (GROWN, CLEARLY)
     for c in range(min(len(out), CHANNELS)):
         x = values[:, c]
         if (x <= 0.0).any():
@@ -43,31 +43,14 @@ def grows(times: NDArray[np.int64], values: Floats) -> Flags:
         as_it_is, _ = _off(x, parts)
         by_logs, slope = _off(logs, parts)
         likelier = np.log(as_it_is + 1e-300) - np.log(by_logs + 1e-12) - logs.mean()
-        out[c] = abs(slope) * (len(x) - 1) >= GROWN and likelier > CLEARLY
+        out[c] = abs(slope) * (len(x) - 1) >= grown and likelier > clearly
     return out
 
 
-def _seasoned(times: NDArray[np.int64]) -> Floats:
-    """What a history at event times (n,) may be made of (n, 2 or 6): a line, and the year's first two harmonics where two years show them."""
-    at = np.arange(len(times), dtype=np.float64)
-    parts = [np.ones(len(at)), at - at.mean()]
-    if times[-1] - times[0] >= 2 * YEAR and 4 * float(np.median(np.diff(times))) <= YEAR:
-        turn = 2 * np.pi * ((times - times[0]) / YEAR)
-        parts += [wave(k * turn) for k in (1, 2) for wave in (np.sin, np.cos)]
-    return np.stack(parts, axis=1)
-
-
 def _off(x: Floats, parts: Floats) -> tuple[float, float]:
-    """Mean distance, without the tenth that is farthest, of a history (n,) from what it is made of, by least absolute errors, and its slope a row."""
-    left = np.zeros(len(x))
-    weights = np.ones(len(x))
-    found = np.zeros(parts.shape[1])
-    for _ in range(_TURNS):
-        weighted = parts * weights[:, None]
-        found[:] = np.linalg.lstsq(weighted.T @ parts, weighted.T @ x, rcond=None)[0]
-        left[:] = np.abs(x - parts @ found)
-        weights[:] = 1.0 / np.maximum(left, 1e-3 * left.mean() + 1e-300)
-        weights /= weights.max()
+    """Mean distance, without the tenth that is farthest, of a history (n,) from what it is made of, and its slope a row."""
+    found = yearly.least_absolute(x, parts)
+    left = np.abs(x - parts @ found)
     return float(np.sort(left)[: -(-9 * len(x) // 10)].mean()), float(found[1])
 
 

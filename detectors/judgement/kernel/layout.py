@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import OPTIONS
-from detectors.judgement.clock import DAY
+from detectors.judgement.clock import COARSE, DAY, DAY_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.short_state import CENTRES
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import ALARMS, CLEANED, CLOCK, GIVEN, PLAIN, QUARTER, SCALED, SPREAD, TERMS
+from detectors.judgement.yearly import YEAR
 
 Array = NDArray[Any]
 _numba: Any = numba  # its types know fewer options than it has
@@ -99,6 +100,15 @@ def shares(f8, c):
 def bin_of(local, period, bins, most):
     """Bin of a local time in a day or a week; of records that say what cannot be, within the array all the same."""
     return (local - _MONDAY) % period * min(np.int64(bins), most) // period
+
+
+@inner
+def day_of(local, rows_a_day, bins):
+    """Bin of a local time in a day; of rows of a day or longer, where there are bins, in a year, see `yearly.at`."""
+    bins = min(np.int64(bins), DAY_BINS)
+    if rows_a_day <= COARSE and bins > 1:
+        return (local + YEAR // (2 * bins)) % YEAR * bins // YEAR
+    return (local - _MONDAY) % DAY * bins // DAY
 
 
 @inner

@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.judgement.alarm import BINS, FREE, LONGEST_OUT, LOWEST, RAISED, SHAPE, SLACK, TAUGHT, WIDTH
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import COARSE, DAY, DAY_BINS, WEEK, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.layout import (
@@ -45,6 +45,7 @@ from detectors.judgement.kernel.layout import (
     between,
     bin_of,
     cluster,
+    day_of,
     half,
     inner,
     shares,
@@ -76,7 +77,7 @@ _LOWEST_U = 1e-9
 @inner
 def foretold(f8, u2, w, h, c, local):
     """What the clock expects of a channel at a local time."""
-    day = bin_of(local, DAY, u2[4 * h + field.BINS], DAY_BINS)
+    day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
     week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
     level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
     by_day = level + half(u2[4 * c + field.DAY + day])
@@ -369,7 +370,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     at, whole = rows % BLOCK, learnt[m + C * (field.OTHERS + C)] != 0
     w[W_BUDGET + 1] = at + 1.0
     share = restful(f8, u2, w, h, C, values, b, local, placed) if placed != local else 0.0
-    day = bin_of(local, DAY, u2[4 * h + field.BINS], DAY_BINS)
+    day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
     week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
     still = 0.0
     for k in range(C):

@@ -9,11 +9,13 @@ import numpy as np
 from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, WIDER, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
-from detectors.judgement.clock import DAY, DAY_BINS, GAIN, WEEK, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY, GAIN, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
-from detectors.judgement.kernel.layout import W_LEFT, A, anew, between, bin_of, half, half_bits, inner, shares
+from detectors.judgement.kernel.layout import W_LEFT, A, anew, between, bin_of, day_of, half, half_bits, inner, shares
 from detectors.judgement.state import BLOCK
+from detectors.judgement.yearly import YEAR
 
+_YEAR_DAYS = YEAR / DAY
 _LN2, _LN4 = math.log(2.0), math.log(4.0)
 
 
@@ -23,14 +25,15 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
     rows, rows_a_day, young = i8[h + field.ROWS], f8[h + field.RPD], i4[2 * h + field.KNOWN] == 0
     slow, steady, turn = 1.0 / between(7.0 * rows_a_day, 200.0, 5000.0), between(rows_a_day, 24.0, 2000.0), 0.02
     days, weeks = f8[h + field.DAYS], f8[h + field.WEEKS]
-    f8[h + field.DAYS] = days + BLOCK / max(rows_a_day, 1.0)
+    year = rows_a_day <= COARSE and u2[4 * h + field.BINS] > 1
+    f8[h + field.DAYS] = days + BLOCK / (rows_a_day * _YEAR_DAYS if year else max(rows_a_day, 1.0))
     f8[h + field.WEEKS] = weeks + BLOCK / max(7.0 * rows_a_day, 1.0)
     if young:
         slow, steady = max(slow, 1.0 / (rows + 2.0 * BLOCK)), min(steady, BLOCK + rows / 8.0)
         turn = 0.0 if f8[h + field.DAYS] < 2 else turn
     of_day, of_week = u2[4 * h + field.BINS], u2[4 * h + field.BINS + 1]
     for i in range(BLOCK):
-        bins[i] = bin_of(i8[h + field.LOCAL + i], DAY, of_day, DAY_BINS)
+        bins[i] = day_of(i8[h + field.LOCAL + i], rows_a_day, of_day)
         bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week, WEEK_BINS)
     for k in range(C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
