@@ -20,6 +20,7 @@ from pipeline.commands.options.files import (
     Wide,
     calendar_of,
     layout_of,
+    reading,
     say,
 )
 from pipeline.commands.options.stream import ConfigFile
@@ -131,7 +132,8 @@ def labelled_data(
     from pipeline.offline.opening import KAFKA, open_data
     from producers.errors import DataError
 
-    data = open_data(name, layout, channels=channels, config=config)
+    with reading(name) as on_read:
+        data = open_data(name, layout, channels=channels, config=config, on_read=on_read)
     say(console, data)
     if marks is not None:
         data = with_marks(data, marks, layout.time_zone)

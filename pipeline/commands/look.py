@@ -18,6 +18,7 @@ from pipeline.commands.options.files import (
     ValueColumns,
     Wide,
     layout_of,
+    reading,
     say,
 )
 from pipeline.commands.options.stream import ConfigFile
@@ -76,7 +77,8 @@ def look(
     ):
         if path is not None:
             check_writable(path, option, endings)
-    data = open_data(file, layout, channels=channels, config=config)
+    with reading(file) as on_read:
+        data = open_data(file, layout, channels=channels, config=config, on_read=on_read)
     console = Console(highlight=False, soft_wrap=True)
     say(console, data)
     chosen = data.select(*(series or ()))

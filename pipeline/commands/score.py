@@ -24,6 +24,7 @@ from pipeline.commands.options.files import (
     calendar_of,
     check_writable,
     layout_of,
+    reading,
     say,
 )
 from pipeline.commands.options.stream import ConfigFile
@@ -174,7 +175,8 @@ def score(
         follow_file(file, layout, chosen.recipe, trained, train_rows, out, alerts, console, calendar=calendar)
         return
     assert out is not None
-    data = open_data(file, layout, channels=channels, config=config)
+    with reading(file) as on_read:
+        data = open_data(file, layout, channels=channels, config=config, on_read=on_read)
     say(console, data)
     recipe, train_rows = chosen.recipe(data, train_rows, console)
     with progress(console) as (learning, scoring):

@@ -24,6 +24,7 @@ from pipeline.commands.options.files import (
     Wide,
     calendar_of,
     layout_of,
+    reading,
 )
 from pipeline.commands.options.stream import ConfigFile
 
@@ -125,9 +126,11 @@ def train(
     _check(per_series=per_series, out=out, scaling=scaling, aggregation=aggregation, device=device)
     layout = layout_of(timestamp_column, value_columns, series_column, time_zone, table=table, wide=wide, read=read)
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    source = open_source(
-        data, layout, series or (), channels=channels, config=config, calendar=calendar_of(layout, country)
-    )
+    calendar = calendar_of(layout, country)
+    with reading(data) as on_read:
+        source = open_source(
+            data, layout, series or (), channels=channels, config=config, calendar=calendar, on_read=on_read
+        )
     for line in source.reading or (source.what,):
         console.print(line)
     choices = Choices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -71,6 +71,7 @@ def read_history(
     named: Sequence[str] = (),
     drop_labels: Sequence[str] = (),
     series: str = "",
+    on_read: Callable[[int], None] | None = None,
 ) -> History:
     """All that a topic holds now. Of counters there are the rates. No offset is committed.
 
@@ -88,6 +89,8 @@ def read_history(
         The channels, by their names, where the format puts them together.
     drop_labels, series
         What series are called, as the settings of an intake have them.
+    on_read
+        Told how many records are read.
 
     Raises
     ------
@@ -109,6 +112,8 @@ def read_history(
         learn_now(decoder, batch, registry)
         observations, rejected = decoder.decode(batch)
         left_out.take(batch, rejected, decoder.skipped)
+        if on_read is not None:
+            on_read(left_out.records)
         for name, rows in _by_series(observations.series if names_of is None else names_of(observations.series)):
             pieces[name].append(_Piece.of(observations, rows, batch.partition))
     joined = names_of is not None  # several may have become one

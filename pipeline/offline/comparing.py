@@ -289,11 +289,16 @@ def outcomes_best(outcomes: Sequence[Outcome], stop: float, false_a_week: float)
 
 
 def best(found: Sequence[Figures], false_a_week: float) -> Figures:
-    """Of those within the budget of false alerts the one that finds most, then with fewer false ones, then the earliest; else the one with fewest."""
+    """Of those within the budget of false alerts the one that finds most, then with fewer false ones, then the earliest, then the one that ranks best.
+
+    Where none is within it, the one with fewest.
+    """
     within = [f for f in found if f.false_a_week <= false_a_week]
     if not within:
         return min(found, key=lambda f: (f.false_a_week, -f.found))
-    return min(within, key=lambda f: (-f.found, f.false, f.delay_rows if f.delay_rows == f.delay_rows else np.inf))
+    return min(
+        within, key=lambda f: (-f.found, f.false, np.nan_to_num(f.delay_rows, nan=np.inf), -np.nan_to_num(f.vus_pr))
+    )
 
 
 def compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,18 @@ from producers.datasets import NAMES, Corrections, Dataset, Layout, Series, open
 from producers.datasets.base import Kind, usual_step
 
 KAFKA = "kafka:"
+OnRead = Callable[[int], None]
+"""Told how many records of a topic are read."""
 
 
-def open_data(data: str, layout: Layout, *, channels: int | None = None, config: Path | None = None) -> Dataset:
+def open_data(
+    data: str,
+    layout: Layout,
+    *,
+    channels: int | None = None,
+    config: Path | None = None,
+    on_read: OnRead | None = None,
+) -> Dataset:
     """The data set that `data` names: recorded, a file, folder or glob, `-`, or `kafka:TOPIC` as its stream reads it.
 
     Parameters
@@ -34,7 +43,7 @@ def open_data(data: str, layout: Layout, *, channels: int | None = None, config:
     """
     if data.startswith(KAFKA):
         _refuse_options_of_files(data, layout, allowed=("table",))
-        return _topic(data.removeprefix(KAFKA), channels, config, table=layout.table)
+        return _topic(data.removeprefix(KAFKA), channels, config, table=layout.table, on_read=on_read)
     if channels is not None:
         msg = f"--channels is of topics (kafka:TOPIC): which columns of {data} are judged is said by --value-columns"
         raise SettingsError(msg)
@@ -99,7 +108,9 @@ def stream_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower().removesuffix(".observations")).strip("-_") or "stream"
 
 
-def _topic(topic: str, channels: int | None, config: Path | None, *, table: bool) -> Dataset:
+def _topic(
+    topic: str, channels: int | None, config: Path | None, *, table: bool, on_read: OnRead | None = None
+) -> Dataset:
     from pipeline.kafka.history import read_history
     from pipeline.registry import registry_of
 
@@ -110,8 +121,9 @@ def _topic(topic: str, channels: int | None, config: Path | None, *, table: bool
     shape = _shape_of(stream)
     kind: Kind | None = "table" if table else None if shape is None else shape.kind
     channels = channels or (None if shape is None or table != (shape.kind == "table") else len(shape.names))
+    registry = registry_of(settings.registry)
     found = read_history(
-        settings.kafka, topic, kind=kind, channels=channels, registry=registry_of(settings.registry), **form
+        settings.kafka, topic, kind=kind, channels=channels, registry=registry, on_read=on_read, **form
     )
     names: tuple[str, ...] = form.get("named", ()) or unnamed(found.channels)
     if shape is not None and (shape.kind, len(shape.names)) == (found.kind, found.channels):

@@ -34,7 +34,7 @@ from detectors.training import (
     train_metric,
     train_table,
 )
-from pipeline.offline.opening import KAFKA, open_data, unnamed
+from pipeline.offline.opening import KAFKA, OnRead, open_data, unnamed
 from producers.datasets import Dataset, Layout, Series
 from producers.datasets.base import usual_step
 
@@ -142,6 +142,7 @@ def open_source(
     channels: int | None = None,
     config: Path | None = None,
     calendar: Calendar | None = None,
+    on_read: OnRead | None = None,
 ) -> Source:
     """The series that `data` names: a data set, a file, or `kafka:TOPIC`; they keep the calendar, or the layout's time zone without holidays.
 
@@ -150,7 +151,7 @@ def open_source(
     ProducerError, BrokerError, SettingsError
         It cannot be had; no series matches.
     """
-    found = open_data(data, layout, channels=channels, config=config)
+    found = open_data(data, layout, channels=channels, config=config, on_read=on_read)
     if series:
         found = found.select(*series)
     labels = {name: label.anomalous for name, label in found.labels().items()}

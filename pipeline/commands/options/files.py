@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from detectors.judgement.calendar import Calendar
+    from pipeline.offline.opening import OnRead
     from producers.datasets import Dataset, Layout
 
 TimestampColumn = Annotated[
@@ -108,6 +110,21 @@ def calendar_of(layout: Layout, country: str) -> Calendar:
     except ValueError as error:
         msg = f"--country {country}: {error}"
         raise SettingsError(msg) from error
+
+
+@contextmanager
+def reading(what: str) -> Iterator[OnRead]:
+    """While something is read, a line on the terminal that says so, of a topic how far it is; nothing where there is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _records: None
+        return
+    from rich.markup import escape
+
+    with console.status(f"reading {escape(what)}") as status:
+        yield lambda records: status.update(f"reading {escape(what)}: {records:,} records")
 
 
 def say(console: Console, data: Dataset) -> None:

@@ -96,5 +96,8 @@ def test_how_many_values_there_are_is_told_by_the_records(held) -> None:
     assert (rows.kind, rows.channels) == ("table", 2)
     assert rows.series["a"][1].tolist() == [[1.0, "tcp"], [3.0, "udp"]]
     assert held([native(1.0, 2.0)], kind="table").kind == "table"
+    read: list[int] = []
+    held([native(1.0, 2.0)] * 5, cut=2, on_read=read.append)
+    assert read == [2, 4, 5]
     with pytest.raises(BrokerError, match=r"2 values; 3 are expected.*--channels"):
         held([native(1.0, 2.0)], channels=3)

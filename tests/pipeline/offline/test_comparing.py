@@ -72,6 +72,8 @@ def test_within_the_budget_the_one_that_finds_most_else_the_quietest() -> None:
     assert best([loud, calm], 1.0) is calm
     assert best([loud, calm], 10.0) is loud
     assert best([loud, replace(calm, false_a_week=2.0)], 0.1).candidate == "calm"
+    better = replace(calm, vus_pr=calm.vus_pr + 0.1)
+    assert best([calm, better], 1.0) is better  # of those that find the same the one that ranks best
 
 
 def labelled(n: int = 3_000) -> Dataset:
