@@ -224,3 +224,24 @@ def test_each_row_of_several_series_is_scored_also_where_some_were_chosen(merged
     alone = score_dataset(both.select("b"), detector="zscore").frame()
     assert alone.series.tolist() == ["b"] * N
     np.testing.assert_array_equal(alone.score, scored.score[1::2])
+
+
+def test_a_data_frame_is_scored_compared_trained_on_and_plotted_as_the_data_set_that_it_is() -> None:
+    import pandas as pd
+
+    from pipeline import compare
+    from producers import open_frame
+
+    times = pd.date_range("2026-03-01", periods=400, freq="5min")
+    load = np.random.default_rng(0).normal(size=400)
+    load[300:305] += 12
+    frame = pd.DataFrame({"load": load, "label": (np.arange(400) // 5 == 60).astype(int)}, times)
+    opened = open_frame(frame)
+    scored = score_dataset(frame, detector="zscore")
+    assert scored.frame().equals(score_dataset(opened, detector="zscore").frame())
+    assert train(frame, detector="zscore").training_rows == train(opened, detector="zscore").training_rows
+    assert plot(frame, scored) is not None
+    one = compare(frame, "zscore", "1 per series per day")
+    assert one.candidate.tolist() == ["zscore, 1 per series per day"]
+    with pytest.raises(DataError, match="a DataFrame or Series is opened, not str"):
+        score_dataset("load.csv", detector="zscore")

@@ -35,7 +35,7 @@ from pipeline.offline.scorefile import score_dataset
 from pipeline.offline.scoring.ready import train
 from pipeline.offline.scoring.rows import ScoredRows
 from producers.cells import plain_cell
-from producers.datasets import Dataset
+from producers.datasets import Dataset, as_dataset
 from producers.errors import DataError
 
 WEEK = 7 * 86_400_000
@@ -302,9 +302,9 @@ def best(found: Sequence[Figures], false_a_week: float) -> Figures:
 
 
 def compare(
-    data: Dataset,
-    detectors: Sequence[str] = ("",),
-    budgets: Sequence[str] = ("",),
+    data: Dataset | pd.DataFrame,
+    detectors: Sequence[str] | str = ("",),
+    budgets: Sequence[str] | str = ("",),
     *,
     settings: Sequence[str] = (),
     train_rows: int | None = None,
@@ -326,11 +326,17 @@ def compare(
     DetectorError, SettingsError, DataError
         The data has no labels; no candidate can judge it; a setting does not exist.
     """
+    data = as_dataset(data)
     if not any(labels.anomalous.any() for labels in data.all_labels.values()):
         msg = f"{data.name}: there are no labels that name an anomaly, so there is nothing to compare by"
         raise DataError(msg)
-    candidates = [Candidate(d, tuple(settings), b) for d in detectors for b in budgets]
+    candidates = [Candidate(d, tuple(settings), b) for d in _each(detectors) for b in _each(budgets)]
     return frame([figures(o) for o in try_out(data, candidates, train_rows=train_rows, calendar=calendar)])
+
+
+def _each(names: Sequence[str] | str) -> Sequence[str]:
+    """One name is a list of one."""
+    return (names,) if isinstance(names, str) else names
 
 
 def frame(found: Sequence[Figures]) -> pd.DataFrame:

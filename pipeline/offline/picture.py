@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 
 from detectors.calibration import MAX_CALIBRATED
 from pipeline.offline.scoring.rows import ScoredRows
-from producers.datasets import Dataset
+from producers.datasets import Dataset, as_dataset
 from producers.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_CHANNELS = 6
 """That are drawn; more lines could not be told apart."""
 
 
-def plot(data: Dataset, scored: ScoredRows, series: str | None = None) -> Figure:
+def plot(data: Dataset | pd.DataFrame, scored: ScoredRows, series: str | None = None) -> Figure:
     """Draw one series of a data set with its scores; `figure.savefig(path)` writes it, a notebook shows it.
 
     Parameters
@@ -40,6 +44,7 @@ def plot(data: Dataset, scored: ScoredRows, series: str | None = None) -> Figure
     DataError
         No such series; the scores are of another data set.
     """
+    data = as_dataset(data)
     name = _first(scored) if series is None else series
     if name not in data.all_series:
         some = ", ".join(list(data.all_series)[:3])

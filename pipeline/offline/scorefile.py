@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectors.judgement.calendar import UTC, Calendar
 from detectors.model import Model
@@ -14,14 +14,17 @@ from pipeline.offline.scoring.ready import made_ready, recipe_of_kind
 from pipeline.offline.scoring.recorded import recorded
 from pipeline.offline.scoring.rows import ScoredRows, per_row
 from pipeline.offline.scoring.telling import not_scored, some_scored, unscored
-from producers.datasets import Dataset
+from producers.datasets import Dataset, as_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OnScored = Callable[[int, int], None]
 """Told how many of how many rows are scored."""
 
 
 def score_dataset(
-    data: Dataset,
+    data: Dataset | pd.DataFrame,
     *,
     train_rows: int | None = None,
     detector: str = "",
@@ -39,6 +42,8 @@ def score_dataset(
 
     Parameters
     ----------
+    data
+        Or a DataFrame, which is opened as `producers.open_frame` does.
     train_rows
         First rows of each series to learn from; None: half of a metric, or two weeks where half is less (`detectors.training.history_rows`), by
         a detector alone min(15 %, 750) of it (of a short one half, up to 30); 15 % of a table.
@@ -64,6 +69,7 @@ def score_dataset(
     SettingsError
         The recipe's settings are none of a stream.
     """
+    data = as_dataset(data)
     ready = made_ready(
         data,
         train_rows=train_rows,

@@ -45,6 +45,7 @@ __all__ = [
     "Layout",
     "Series",
     "Window",
+    "as_dataset",
     "open_dataset",
     "open_digits",
     "open_file",
@@ -130,6 +131,11 @@ def open_frame(frame: pd.DataFrame | Any, layout: Layout | None = None, *, name:
     from producers.datasets import files
 
     return files.from_frame(frame, layout, name=name)
+
+
+def as_dataset(data: Dataset | pd.DataFrame) -> Dataset:
+    """A data set as it is, or what `open_frame` makes of a frame. Raises DataError."""
+    return data if isinstance(data, Dataset) else open_frame(data)
 
 
 def open_digits() -> tuple[mnist.Digits, mnist.Digits]:

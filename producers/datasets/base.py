@@ -34,7 +34,7 @@ class Series:
     Attributes
     ----------
     timestamps : (n,) int64
-        Event time, ms since the epoch.
+        Event time, ms since the epoch; datetime64 (UTC) becomes it.
     columns : C arrays (n,)
         float64, or object holding str where the column is a category. A missing number is NaN.
     interval_ms
@@ -45,7 +45,7 @@ class Series:
     Raises
     ------
     DataError
-        A column has another length than the times.
+        A column has another length than the times; these are none.
     """
 
     name: str
@@ -55,6 +55,13 @@ class Series:
     positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
+        if (kind := np.asarray(self.timestamps).dtype).kind == "M":
+            object.__setattr__(
+                self, "timestamps", np.asarray(self.timestamps).astype("datetime64[ms]").astype(np.int64)
+            )
+        elif kind.kind not in "iu" and len(self.timestamps):
+            msg = f"series {self.name}: its times are {kind.name}; give datetime64, or whole ms since 1970"
+            raise DataError(msg)
         if any(len(c) != len(self.timestamps) for c in self.columns):
             lengths = ", ".join(f"{len(c):,}" for c in self.columns)
             msg = f"series {self.name}: {len(self.timestamps):,} times, but columns of {lengths} values"
@@ -230,6 +237,11 @@ class Layout:
     wide: bool = False
     corrections: Corrections = field(default_factory=Corrections)
 
+    def __post_init__(self) -> None:
+        given: Any = self.value_columns  # in a notebook one name, or a list
+        columns = (given,) if isinstance(given, str) else tuple(given)
+        object.__setattr__(self, "value_columns", columns)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -264,6 +276,9 @@ class Dataset:
     reading: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if odd := next((s for s in self.all_series.values() if len(s.columns) != len(self.channels)), None):
+            msg = f"{self.name}: series {odd.name} has {len(odd.columns):,} columns, but there are {len(self.channels):,} channels: {', '.join(self.channels[:8])}"
+            raise DataError(msg)
         positions = [s.positions for s in self.all_series.values()]
         rows = positions[0] if len(positions) == 1 else np.concatenate([np.empty(0, np.int64), *positions])
         if _is_numbering(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,12 @@ def framed(data: Any) -> pd.DataFrame:
     elif hasattr(data, "to_pandas"):
         data = data.to_pandas()
     if not isinstance(data, pd.DataFrame):
-        msg = f"a DataFrame or Series is opened, not {type(data).__name__}; pandas.DataFrame(...) makes one, with a column for the times"
+        mend = (
+            "open_file opens a file"
+            if isinstance(data, str | Path)
+            else "pandas.DataFrame(...) makes one, with a column for the times"
+        )
+        msg = f"a DataFrame or Series is opened, not {type(data).__name__}; {mend}"
         raise DataError(msg)
     frame = data.set_axis([_flat(name) for name in data.columns], axis=1)
     if twice := next((str(n) for n, again in zip(frame.columns, frame.columns.duplicated(), strict=True) if again), ""):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,11 @@ from detectors.training import OnProgress, all_rows, history_rows, metric_traini
 from pipeline.errors import ModelError
 from pipeline.offline import time_limits
 from pipeline.offline.scoring.rows import carried
-from producers.datasets import Dataset, Series
+from producers.datasets import Dataset, Series, as_dataset
 from producers.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNJUDGED = 2 * BLOCK
 """Rows of a file's longest series below which there is no judgement: it would begin where the file ends."""
@@ -102,7 +105,7 @@ def stated(settings: Mapping[str, Any], model: Model) -> bool:
 
 
 def train(
-    data: Dataset,
+    data: Dataset | pd.DataFrame,
     *,
     train_rows: int | None = None,
     detector: str = "",
@@ -112,6 +115,7 @@ def train(
     on_progress: OnProgress | None = None,
 ) -> Model:
     """A model of a recipe (or of one detector) from the first rows of each series. Raises DetectorError, DataError."""
+    data = as_dataset(data)
     recipe = recipe_of_kind(data, recipe, detector)
     data, _ = _tidied(data, train_rows, judged=recipe.judgement)
     if data.kind == "table":

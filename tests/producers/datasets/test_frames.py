@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from producers.datasets import open_frame
+from producers.datasets import Dataset, Layout, Series, open_frame
 from producers.errors import DataError
 
 N = 300
@@ -71,7 +71,7 @@ def test_an_index_that_numbers_rows_is_none() -> None:
 def test_what_is_no_frame_or_has_a_name_twice_is_refused_in_a_line() -> None:
     for thing in (LOAD, {"time": TIMES, "value": LOAD}, [1, 2, 3], "load.csv"):
         with pytest.raises(
-            DataError, match=f"^frame: a DataFrame or Series is opened, not {type(thing).__name__}; pandas"
+            DataError, match=f"^frame: a DataFrame or Series is opened, not {type(thing).__name__}; (pandas|open_file)"
         ):
             open_frame(thing)
     with pytest.raises(DataError, match=r"^frame: two columns are called 'a'"):
@@ -81,3 +81,18 @@ def test_what_is_no_frame_or_has_a_name_twice_is_refused_in_a_line() -> None:
 def test_infinite_numbers_are_told() -> None:
     data = open_frame(pd.DataFrame({"value": np.where(np.arange(N) == 7, np.inf, LOAD)}, TIMES))
     assert "note: 1 number is infinite, 1 in value: as if missing, none is judged" in data.reading
+
+
+def test_a_data_set_made_by_hand_takes_times_of_numpy_and_says_what_does_not_fit() -> None:
+    assert Series("a", TIMES.to_numpy(), (LOAD,)).timestamps.tolist() == MS
+    with pytest.raises(DataError, match="series a: its times are float64; give datetime64"):
+        Series("a", np.arange(N) / 2, (LOAD,))
+    with pytest.raises(DataError, match="series a has 1 columns, but there are 2 channels: x, y"):
+        Dataset("mine", "metric", ("x", "y"), "made here", {"a": Series("a", TIMES.to_numpy(), (LOAD,))})
+
+
+def test_one_column_may_be_named_alone() -> None:
+    frame = pd.DataFrame({"load": LOAD, "more": LOAD}, TIMES)
+    given: Any
+    for given in ("load", ["load"], ("load",)):
+        assert open_frame(frame, Layout(value_columns=given)).channels == ("load",)
