@@ -20,6 +20,8 @@ _VERBS = {
     "missing cycle": "stayed at {observed}",
     "out of range": "went out of its range, to {observed}",
 }
+_UP, _DOWN = {"spike", "level up", "drift up"}, {"drop", "level down", "drift down"}
+"""Kinds of one side, which were told of the beginning; the farthest value may lie on the other."""
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
@@ -55,7 +57,9 @@ def _what(alert: Alert) -> str:
     peak = alert.peak
     if peak is None or peak.observed is None or alert.kind not in _VERBS:
         return "was anomalous" if alert.status == "resolved" else "is anomalous"
-    return _VERBS[alert.kind].format(observed=number(peak.observed)) + _compared(alert, peak)
+    against = _DOWN if (alert.deviation or 0.0) > 0 else _UP if (alert.deviation or 0.0) < 0 else ()
+    verb = "went to {observed}" if alert.kind in against else _VERBS[alert.kind]
+    return verb.format(observed=number(peak.observed)) + _compared(alert, peak)
 
 
 def _compared(alert: Alert, peak: Moment) -> str:

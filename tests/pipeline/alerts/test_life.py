@@ -13,7 +13,7 @@ from state_rows import changed_rows
 
 from detectors.baselines import Constant
 from detectors.features import FeatureEncoder
-from pipeline.alerts import kinds
+from pipeline.alerts import kinds, words
 from pipeline.alerts.records import Moment, encode, stable_hash
 from pipeline.settings import AlertSettings
 
@@ -604,6 +604,9 @@ def test_an_alert_that_is_over_says_what_was_wrong():
     assert alert.summary == (
         "a jumped to 85, 750 % above the expected 10, from 2014-07-01 00:40 to 00:50 UTC (10 min)."
     )
+    # What began as a drop may be farthest out above: "fell to 85, above the expected 10" was said.
+    turned = msgspec.structs.replace(alert, kind="drop")
+    assert words.summary(turned).startswith("a went to 85, 750 % above the expected 10, from")
 
 
 def test_of_several_channels_those_that_led_are_named():
