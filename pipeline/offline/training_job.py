@@ -321,6 +321,9 @@ def with_settings(members: Sequence[Member], choices: Choices, kind: Literal["me
         for name, settings in given:
             if "windows" in registry.find(name).kinds:
                 settings["window"] = choices.window
+            if "patch" in settings:  # the recipe's, which was found for its own window
+                context = choices.window - settings.get("horizon", 1)
+                settings["patch"] = max(1, min(settings["patch"], context // 4))
     for text in choices.settings:
         path, value = parsed(text)
         aimed = path[0] in names and len(path) > 1
