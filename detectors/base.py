@@ -326,19 +326,10 @@ class Detector(ABC):
 
 
 def _tamed(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Windows (B, T, C + F) fit for arithmetic, and which of them (B,) are not finite; those become zeros.
-
-    The sum of squares tells in one quick pass that a window is neither broken nor huge, as nearly all are.
-    """
-    flat = x.reshape(len(x), x.shape[1] * x.shape[2])  # -1 has no answer for no windows at all
-    with np.errstate(over="ignore", invalid="ignore"):
-        # Written so that NaN counts as suspect.
-        suspect = np.flatnonzero(~(np.einsum("ij,ij->i", flat, flat) <= LARGEST))
-    broken = np.zeros(len(x), np.bool_)
-    if len(suspect) == 0:
-        return x, broken
-    broken[suspect] = ~np.isfinite(flat[suspect]).all(axis=1)
-    x = x.copy()
-    x[suspect] = np.clip(x[suspect], -LARGEST, LARGEST)
-    x[broken] = 0.0
-    return x, broken
+    """Windows (B, T, C + F) fit for arithmetic, and which of them (B,) are not finite; those become zeros."""
+    if not x.size or (x.min() >= -LARGEST and x.max() <= LARGEST):  # as nearly always; of NaN neither is so
+        return x, np.zeros(len(x), np.bool_)
+    broken = np.asarray(~np.isfinite(x).all(axis=(1, 2)))
+    tame = np.clip(x, -LARGEST, LARGEST)
+    tame[broken] = 0.0
+    return tame, broken
