@@ -67,6 +67,7 @@ JUDGEMENT = Kernel(
 _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
+CONCERNS = Kernel("whose event times count", "pipeline.steps.kernels.concerned", _STEPS, 5)
 SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
 _WINDOWS = *_STEPS, "pipeline/steps/scales.py", "detectors/scaling.py", "detectors/windowing.py"
 WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5)
@@ -76,7 +77,7 @@ NEWS = Kernel(
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, VOTES, SILENCES, WINDOWS, NEWS, RECORDS
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, CONCERNS, VOTES, SILENCES, WINDOWS, NEWS, RECORDS
 
 
 def inner(function: Callable[..., Any]) -> Any:

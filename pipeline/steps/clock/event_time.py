@@ -24,12 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.compiling import VOTES, compiled
+from detectors.compiling import CONCERNS, VOTES, compiled
 from pipeline.steps.batches import Absent
 from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
 from pipeline.steps.state import PartitionState
@@ -205,18 +204,18 @@ class EventTime:
         return sorted(found, key=lambda f: (-abs(f[1]), f[0]))
 
     def _concerned(self, rows: NDArray[np.intp], *, borders: bool) -> NDArray[np.intp]:
-        """Rows of series of which something is heard, and where there are borders of all that a border may change, rising."""
+        """Rows of series of which something is heard, and where there are borders of all that a border may change, each once."""
         clocks, lists = self._state.arrays[COMPONENT], self._state.lists
         if CONCERNED not in lists:
-            lists[CONCERNED] = [np.flatnonzero(_open(clocks))]
-        known = lists[CONCERNED]
-        known.append(rows)
-        if not borders:
-            return _distinct(rows, len(clocks))
-        # Nothing else opens a series; many others may be idle, and are not looked at.
-        before = _distinct(np.concatenate(known[:-1]), len(clocks))
-        columns = _distinct(np.concatenate([before[_open(clocks, before)], rows]), len(clocks))
-        lists[CONCERNED] = [columns]
+            lists[CONCERNED] = [np.flatnonzero(clocks["votes"] | clocks["fresh"] | clocks["said"])]
+        # Nothing but an observation adds to them; many others may be idle, and are not looked at.
+        known = np.concatenate(lists[CONCERNED]) if borders else rows[:0]
+        columns = np.empty(len(known) + len(rows), np.intp)
+        columns = columns[: compiled(CONCERNS)(clocks, known, rows, columns)]
+        if borders:
+            lists[CONCERNED] = [columns]
+        else:
+            lists[CONCERNED].append(rows)
         return columns
 
     def _piece(
@@ -258,20 +257,6 @@ class EventTime:
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
         return event_times, happened, course
-
-
-def _open(clocks: NDArray[Any], rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
-    """Which of these series the next border may change."""
-    return np.asarray((clocks["votes"][rows] | clocks["fresh"][rows] | clocks["said"][rows]) != 0)
-
-
-def _distinct(rows: NDArray[np.intp], capacity: int) -> NDArray[np.intp]:
-    """Each of these rows once, rising."""
-    if 16 * len(rows) < capacity:
-        return np.unique(rows)
-    marked = np.zeros(capacity, np.bool_)
-    marked[rows] = True
-    return np.flatnonzero(marked)
 
 
 @dataclass(frozen=True, slots=True)
