@@ -49,12 +49,15 @@ class Kernel:
         Sources, as paths below the project; of a folder, all in it.
     about
         Seconds that compiling takes, roughly.
+    allocates
+        Whether it makes arrays. What makes none needs no counts of references, which each slice would move.
     """
 
     name: str
     module: str
     made_of: tuple[str, ...]
     about: int
+    allocates: bool = True
 
 
 _SHARED = "detectors/calibration", "detectors/compiling.py", "detectors/kernels"
@@ -65,12 +68,12 @@ JUDGEMENT = Kernel(
     "the judgement", "detectors.judgement.kernel.rows", ("detectors/compiling.py", "detectors/judgement"), 20
 )
 _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py", "pipeline/steps/clock"
-POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5)
+POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5, allocates=False)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 CONCERNS = Kernel("whose event times count", "pipeline.steps.kernels.concerned", _STEPS, 5)
 SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
 _WINDOWS = *_STEPS, "pipeline/steps/scales.py", "detectors/scaling.py", "detectors/windowing.py"
-WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5)
+WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5, allocates=False)
 NEWS = Kernel(
     "what is news", "pipeline.steps.kernels.news", (*_SHARED, *_BUDGETS, *_STEPS, "pipeline/steps/judgement.py"), 5
 )
@@ -153,7 +156,7 @@ def _made(kernel: Kernel, **kept: bool) -> Callable[..., Any]:
 
     njit: Any = numba.njit
     module = import_module(kernel.module)
-    made: Callable[..., Any] = njit(module.signature(), **OPTIONS, **kept)(module.run)
+    made: Callable[..., Any] = njit(module.signature(), **OPTIONS, _nrt=kernel.allocates, **kept)(module.run)
     return made
 
 

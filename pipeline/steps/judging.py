@@ -100,7 +100,17 @@ class Judge:
             return slots[name] if name in names else _NO_NUMBERS if name in _USUAL[2:] else _NO_TIMES
 
         entries, series = compiled(POLICY)(
-            *(self._policy, order, rows, times, slots["last"], slots["ordinal"], field("held_at")),
+            *(
+                self._policy,
+                np.zeros(9, np.int64),
+                np.zeros(3, np.int64),
+                order,
+                rows,
+                times,
+                slots["last"],
+                slots["ordinal"],
+                field("held_at"),
+            ),
             *(field("interval"), field("other"), slots["size"], *(field(n) for n in _USUAL[2:])),
             *(rulings, happened),
         )

@@ -14,8 +14,6 @@ how many are `FILLS`ed in before it, whether the window starts `ANEW` with it, o
 
 from __future__ import annotations
 
-import numpy as np
-
 from detectors.compiling import inner
 from pipeline.steps.policy import AGREEING, APART, DISAGREEING, EMPTY, FARTHEST_GAP, KEPT, RELEARN, RULING
 from pipeline.steps.policy import TRIED as MOST_TRIED
@@ -37,6 +35,7 @@ def signature():
     i8, u1 = t.int64, t.uint8
     return t.UniTuple(i8, 2)(
         t.Array(i8, 1, "C"),
+        *(t.Array(i8, 1, "C"),) * 2,
         *(of(i8, readonly=True),) * 3,
         *(of(i8),) * 5,
         of(t.uint32),
@@ -214,6 +213,8 @@ def begin_anew(ruling, counts):
 
 def run(
     p,
+    s,
+    d,
     order,
     rows,
     times,
@@ -235,6 +236,8 @@ def run(
     Parameters
     ----------
     p : (4,)
+    s, d : (9,), (3,)
+        Scratch, zeros.
     order : (N,)
         Their places, sorted by series, each series' in log order.
     rows, times : (N,)
@@ -251,7 +254,6 @@ def run(
     How many positions all of them have in windows, those of missing and held ones among them, and how many series have some.
     """
     N, entries, series = len(order), 0, 0
-    s, d = np.zeros(9, np.int64), np.zeros(3, np.int64)
     start = 0
     while start < N:
         r, stop = rows[order[start]], start
@@ -265,7 +267,8 @@ def run(
             s[AGREE], s[AGAINST], s[TRIED] = agree[r], against[r], tried[r]
         # `start_anew` emptied the window: what is accepted first begins it, and nothing is filled in before it.
         broken, held_before, known = size[r] == 0 and s[LAST] != 0, s[HELD_AT], s[ORDINAL] > 0
-        for i in order[start:stop]:
+        for j in range(start, stop):
+            i = order[j]
             ruling, before = rulings[i], s[LAST]
             if p[JUDGED]:
                 held = rule(p, s, d, counts, ruling, times[i], i, held)

@@ -31,7 +31,8 @@ def cut(x, before, new, values, minutes, scaling, table):
     """Make a window (T, W) of values (T, C) and minutes of the week (T,), of which all but the `new` last positions stand in the window before."""
     T, C = values.shape
     shared = T - new
-    put(x[:shared].ravel(), before[new:].ravel())
+    for w in range(x.shape[1]):
+        put(x[:shared, w], before[new:, w])
     for c in range(C):
         centre, scale = scaling[0, c], scaling[1, c]
         of, out = values[shared:, c], x[shared:, c]  # their places count from 0: none is looked at from the end

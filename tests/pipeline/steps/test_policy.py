@@ -29,7 +29,17 @@ class Clock:
 
     def judge(self, time: int) -> str:
         rulings, counts, none = np.zeros(1, RULING), np.zeros(len(COUNTS) + 1, np.int64), np.zeros(1, np.int64)
-        compiled(KERNEL)(self._policy, none, none, none + time, *self._kept.values(), rulings, counts)
+        compiled(KERNEL)(
+            self._policy,
+            np.zeros(9, np.int64),
+            np.zeros(3, np.int64),
+            none,
+            none,
+            none + time,
+            *self._kept.values(),
+            rulings,
+            counts,
+        )
         anew, accepted, held_at = rulings[["anew", "accepted", "held_at"]][0].tolist()
         if accepted:  # what the window writes
             self._kept["last"][0] = time
