@@ -3,28 +3,42 @@
     OMP_NUM_THREADS=1 python benchmarks/checkpoints.py [--series 100000] [--write]
 
 A partition whose series are laid out as those of a dense autoencoder's stream; rows hold noise. The baseline is what was done before: whole
-pages of 128 rows. Each load runs until the whole state has changed four times or 400 checkpoints were made (of single rows 12,288); the second half counts.
+pages of 128 rows. The second table is of checkpoints to an embedded Redis: how long one takes, and how long it holds up the other partitions of a worker at most,
+beside the same sent in one piece. Each load runs until the whole state has changed four times or 400 checkpoints were made (of single rows 12,288); the second half counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from benchmarks.judgement.cost import machine
 from benchmarks.shapes import models
+from pipeline.embedded.servers import start_redis
+from pipeline.partition import checkpoints
+from pipeline.partition.checkpoints import Checkpoints
+from pipeline.partition.stores import connecting
+from pipeline.partition.stores.base import Identity
+from pipeline.partition.stores.patience import Patience
+from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import create_stream
-from pipeline.settings import StreamSettings
+from pipeline.settings import RedisSettings, StreamSettings
 from pipeline.steps.state import PAGE, PartitionState
 from pipeline.steps.stored.journal import SEGMENTS
 
@@ -130,6 +144,57 @@ def reading(layout: dict[str, np.dtype[Any]], series: int, stored: dict[str, byt
     return whole / min(times)
 
 
+async def held_up(layout: dict[str, np.dtype[Any]], series: int, load: Load) -> tuple[float, float]:
+    """Through Redis, s: how long a checkpoint takes, and the longest that anybody else waits for a turn; medians of nine."""
+    state, gaps = filled(layout, series), [0.0]
+    log = structlog.get_logger().bind()
+
+    async def others() -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    async def always() -> bool:
+        return True
+
+    with TemporaryDirectory() as folder, start_redis(Path(folder)) as server:
+        store = RedisStore(RedisSettings(url=SecretStr(server.url), timeout=timedelta(minutes=1)))
+        patiently = Patience(asyncio.sleep, lambda *_: None, log)
+        identity = Identity(cluster_id="c", topic_id="t", stream="s", numerics="cpu", format=4)
+        made = Checkpoints(
+            store, "s", 0, identity=identity, generation=0, still_owner=always, patiently=patiently, log=log
+        )
+        await made.load()
+        task = asyncio.create_task(others())
+        times, longest = [], []
+        for n in range(12):
+            if n:
+                state.touch(load(n))
+            gaps.clear()
+            began = time.perf_counter()
+            await made.write(n, state)
+            times.append(time.perf_counter() - began)
+            longest.append(max(gaps))
+        task.cancel()
+        await store.close()
+    return median(times[3:]), median(longest[3:])
+
+
+def redis_table(layout: dict[str, np.dtype[Any]], series: int) -> Iterator[str]:
+    """Lines of the second table."""
+    yield "| rows that change between two checkpoints | takes, ms | holds up others, ms | in one piece: takes, ms | holds up others, ms |"
+    yield "|---|---|---|---|---|"
+    for name, _, load in loads(series):
+        if name.startswith(("1 %, drawn", "8 %, drawn", "3.3 %", "100 %")):
+            parts = asyncio.run(held_up(layout, series, load))
+            with patch.object(connecting, "_PORTION", 1 << 60), patch.object(checkpoints, "PORTION", 1 << 60):
+                whole = asyncio.run(held_up(layout, series, load))
+            yield f"| {name} | " + " | ".join(f"{1e3 * x:,.0f}" for x in (*parts, *whole)) + " |"
+
+
 def main() -> None:
     """Print a table, and write it where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -156,6 +221,10 @@ def main() -> None:
             f"| {1e3 * m.pages_collected:.1f} | {m.read / 1e6:,.0f} | {m.pages_read / 1e6:,.0f} |"
         )
         print(lines[-1], flush=True)
+    lines.append("")
+    for line in redis_table(layout, chosen.series):
+        lines.append(line)
+        print(line, flush=True)
     if chosen.write:
         PAGE_OF.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

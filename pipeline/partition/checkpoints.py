@@ -11,6 +11,7 @@ The offset and all that changed go in one write. Whether one may be made, and wh
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ from pipeline.steps.state import PartitionState
 
 SNAPSHOT_EVERY = 86_400.0
 """Seconds of the wall clock between two snapshots."""
+PORTION = 2_000_000
+"""Bytes of a checkpoint that are collected in one go: some ms."""
 PACK_AFTER = 600.0
 """Seconds behind a snapshot after which most of what it holds was written anew beside it, so that nobody but those who look back reads it."""
 
@@ -169,7 +172,13 @@ class Checkpoints:
         if self._forgets:
             await self._patiently(self._keep_none)
             self._snapshot_due = 0.0
-        changed = state.snapshot(everything=self.rewrite)
+        changed, portion = dict[str, bytes](), 0
+        for name, value in state.collected(everything=self.rewrite):
+            changed[name] = value
+            portion += len(value)
+            if portion >= PORTION:  # other partitions are processed meanwhile, this one is not
+                portion = 0
+                await asyncio.sleep(0)
         due = len(state) > 0 and self._snapshots and self._clock() >= self._snapshot_due
         snapshot = int(self._wall() * 1000) if due else None
         self._claim = await self._patiently(partial(self._save, offset, changed, snapshot))

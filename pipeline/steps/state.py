@@ -18,7 +18,7 @@ one is refused (`pipeline.partition.stores.base.check_identity`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
 from types import MappingProxyType
@@ -141,21 +141,24 @@ class PartitionState:
 
         With `everything` all of them, as plain pages: in place of whatever is stored, or to look at. The same for the same state.
         """
-        if everything:
-            pages, named, journal = list(range(self._pages)), list(range(self._pages)), dict[str, bytes]()
-        else:
-            self._plan = plan = self._journal.plan(self._dirty, PAGE, self._kept)
-            pages, named = plan.pages.tolist(), sorted(self._dirty_names)
-            journal = self._journal.fields(plan, self.arrays.values(), PAGE, self._layout)
-        fields = {_SCALARS: msgspec.json.encode(self.scalars, order="sorted")}
+        return dict(self.collected(everything=everything))
+
+    def collected(self, *, everything: bool = False) -> Iterator[tuple[str, bytes]]:
+        """The same one after the other, for whoever gives way to others in between. Nothing may change until all are there; a later one of a name counts."""
+        pages = named = list(range(self._pages))
+        if not everything:
+            self._plan = self._journal.plan(self._dirty, PAGE, self._kept)
+            pages, named = self._plan.pages.tolist(), sorted(self._dirty_names)
+        yield _SCALARS, msgspec.json.encode(self.scalars, order="sorted")
         if self.in_force:
-            fields[_IN_FORCE] = self.in_force
-        fields |= self.positions.fields(everything=everything)
+            yield _IN_FORCE, self.in_force
+        yield from self.positions.fields(everything=everything).items()
         for page in pages:
-            fields[f"{_PAGE}{page}"] = self._pack(page)
+            yield f"{_PAGE}{page}", self._pack(page)
         for page in named:
-            fields[f"{_NAMES}{page}"] = msgspec.json.encode(self.names[page * PAGE : (page + 1) * PAGE])
-        return fields | journal
+            yield f"{_NAMES}{page}", msgspec.json.encode(self.names[page * PAGE : (page + 1) * PAGE])
+        if not everything and self._plan is not None:
+            yield from self._journal.fields(self._plan, list(self.arrays.values()), PAGE, self._layout)
 
     def clean(self, *, everything: bool = False) -> None:
         """Call when the last snapshot has been stored; `everything`: in place of what was."""

@@ -88,6 +88,7 @@ def small_numbers() -> Iterator[None]:
         "pipeline.steps.stored.journal.COMPACTED": 0.5,
         "pipeline.steps.stored.journal.SEGMENTS": 4,
         "pipeline.partition.core.EVICT_EVERY": 16,
+        "pipeline.partition.checkpoints.PORTION": 1_000,
         "pipeline.steps.clock.event_time.BORDERS": 2,
         "pipeline.steps.clock.event_time.OBSERVATIONS": 1,
         "pipeline.steps.clock.absence.FEW": 2,

@@ -31,14 +31,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace as changed_copy
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import redis.asyncio as client
 import structlog
-from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
@@ -49,14 +46,14 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from pipeline.addresses import RedisAddress, redis_address
+from pipeline.addresses import redis_address
 from pipeline.errors import SettingsError, StoreError
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Refusal, Snapshot, parse_identity
+from pipeline.partition.stores.connecting import connect
 from pipeline.partition.stores.eras import SNAPSHOT, packed, read_snapshot, said_of, unpacked, versions
 from pipeline.settings import RedisSettings
 from pipeline.steps.state import series_of
 
-_CONNECTIONS = 16
 _FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
 _META = ("owner", "sequence", "offset", "identity", "write")
 _FIELDS_PACKED_AT_ONCE = 16  # nothing of the partition is processed meanwhile
@@ -103,7 +100,7 @@ class RedisStore:
             raise SettingsError(msg) from None
         self._where = address.shown
         self._prefix = settings.prefix
-        self._redis = _connect(address, settings)
+        self._redis = connect(address, settings)
         self._claim = _Script("claim")
         self._save = _Script("save")
         self._put = _Script("put")
@@ -406,49 +403,6 @@ class RedisStore:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(f"Redis at {self._where} {_in_words(error)}") from error
-
-
-def _connect(address: RedisAddress, settings: RedisSettings) -> client.Redis:
-    seconds = settings.timeout.total_seconds()
-    timeouts: dict[str, Any] = {
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        # The loop retries, with a write id and back-pressure; hidden retries would only stretch the time-out.
-        "retry": Retry(NoBackoff(), 0),
-    }
-    tls = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file is not None else {}
-    options = timeouts | {"username": address.username, "password": address.password}
-    if settings.cluster:
-        [(host, port)] = address.hosts
-        if address.tls:
-            options |= {"ssl": True, **tls}
-        return cast("client.Redis", RedisCluster(host=host, port=port, max_connections=_CONNECTIONS, **options))
-    options["db"] = address.database
-    if address.master:
-        return _by_sentinel(address, timeouts, options, tls)
-    if address.path:
-        kind: type[client.Connection] | type[client.UnixDomainSocketConnection] = client.UnixDomainSocketConnection
-        options["path"] = address.path
-    else:
-        kind = client.SSLConnection if address.tls else client.Connection
-        [(options["host"], options["port"])] = address.hosts
-        if address.tls:
-            options |= tls
-    pool = client.BlockingConnectionPool(
-        connection_class=kind, max_connections=_CONNECTIONS, timeout=seconds, **options
-    )
-    return client.Redis.from_pool(pool)
-
-
-def _by_sentinel(
-    address: RedisAddress, timeouts: dict[str, Any], options: dict[str, Any], tls: dict[str, str]
-) -> client.Redis:
-    """A client of whatever is the master: sentinels are asked for each new connection, and old ones break when it changes."""
-    secured: dict[str, Any] = {"ssl": True, **tls} if address.tls else {}
-    of_sentinels = timeouts | secured | {"username": address.sentinel_username, "password": address.sentinel_password}
-    sentinel = Sentinel(list(address.hosts), sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
-    made: client.Redis = sentinel.master_for(address.master, max_connections=_CONNECTIONS, **options, **secured)
-    return made
 
 
 def _require_owner(meta: Sequence[bytes | None], claim: Claim) -> None:

@@ -8,7 +8,7 @@ each page that a segment is needed for has its turn. Rows of a segment that woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -103,15 +103,18 @@ class Journal:
         slots = self._free(first, max(-(-len(rows) // page), 1)) if last == number else []
         return Plan(np.flatnonzero(whole), rows, marks, slots, at, first, last, debt)
 
-    def fields(self, plan: Plan, arrays: Iterable[NDArray[Any]], page: int, layout: bytes) -> dict[str, bytes]:
-        """What the store is to hold of the journal: a segment, the window, and slots that are emptied."""
+    def fields(
+        self, plan: Plan, arrays: Sequence[NDArray[Any]], page: int, layout: bytes
+    ) -> Iterator[tuple[str, bytes]]:
+        """What the store is to hold of the journal: slots that are emptied, then a segment, which may use them again, and the window."""
         if (plan.first, plan.last) == (self.first, self.last):
-            return {}
-        fields = {f"{SLOT}{s}": b"" for number, slots in self.slots.items() if number < plan.first for s in slots}
+            return
+        for number, slots in self.slots.items():
+            yield from ((f"{SLOT}{slot}", b"") for slot in slots if number < plan.first)
         if plan.slots:
-            pieces = packed(layout, plan.last, plan.marks, plan.rows, list(arrays), page)
-            fields |= {f"{SLOT}{slot}": piece for slot, piece in zip(plan.slots, pieces, strict=True)}
-        return fields | {WINDOW: msgspec.json.encode([plan.first, plan.last])}
+            pieces = packed(layout, plan.last, plan.marks, plan.rows, arrays, page)
+            yield from ((f"{SLOT}{slot}", piece) for slot, piece in zip(plan.slots, pieces, strict=True))
+        yield WINDOW, msgspec.json.encode([plan.first, plan.last])
 
     def stored(self, plan: Plan) -> None:
         """What was planned has been stored."""
