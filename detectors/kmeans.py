@@ -63,55 +63,17 @@ class KMeans(Detector):
         validation: NDArray[np.float32] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
-        rows = x.reshape(len(x), -1).astype(np.float64)
-        self._centres = self._start(rows)
-        keep = max(1, round(len(rows) * (1.0 - self.config.trim)))
-        before = np.full(len(rows), -2)
-        for _ in range(self.config.steps):
-            nearest, squares = self._nearest(rows)
-            nearest[np.argsort(squares, kind="stable")[keep:]] = -1
-            if np.array_equal(nearest, before):
-                break
-            before = nearest
-            for k in range(len(self._centres)):
-                if (nearest == k).any():
-                    self._centres[k] = rows[nearest == k].mean(axis=0)
+        self._centres = centres(x, self.config)
         return TrainingReport()
-
-    def _start(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """First centres, each drawn the more likely the farther it lies from those before (k-means++, 2007)."""
-        rng = np.random.default_rng(self.config.seed)
-        centres = rows[[rng.integers(len(rows))]]
-        squares = np.square(rows - centres[0]).sum(axis=1)
-        while len(centres) < self.config.clusters and squares.max() > 0:
-            # The farthest are the outliers that trimming leaves out; none of them becomes a centre.
-            odds = np.where(squares <= np.quantile(squares, 1.0 - self.config.trim), squares, 0.0)
-            if odds.sum() == 0:
-                break
-            chosen = rows[rng.choice(len(rows), p=odds / odds.sum())]
-            centres = np.concatenate([centres, chosen[None]])
-            squares = np.minimum(squares, np.square(rows - chosen).sum(axis=1))
-        return centres
-
-    def _nearest(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Which centre is nearest to rows (N, D), and its squared distance: both (N,)."""
-        nearest, squares = np.empty(len(rows), np.intp), np.empty(len(rows))
-        for start in range(0, len(rows), _PART):
-            part = rows[start : start + _PART]
-            far = np.stack([np.square(part - centre).sum(axis=1) for centre in self._centres])  # (K, n)
-            chosen = far.argmin(axis=0)
-            nearest[start : start + _PART] = chosen
-            squares[start : start + _PART] = far[chosen, np.arange(len(part))]
-        return nearest, squares
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         C = self.config.channels
-        nearest, squares = self._nearest(x.reshape(len(x), -1).astype(np.float64))
+        nearest, squares = _nearest(x.reshape(len(x), -1).astype(np.float64), self._centres)
         raw = np.sqrt(squares / (x.shape[1] * x.shape[2]))
-        centres = self._centres[nearest].reshape(x.shape)
-        per_channel = np.square(x - centres)[:, :, :C].mean(axis=1)  # (B, C)
+        near = self._centres[nearest].reshape(x.shape)
+        per_channel = np.square(x - near)[:, :, :C].mean(axis=1)  # (B, C)
         shares = per_channel / (self.width * np.maximum(raw, 1e-12))[:, None]
-        return Scores(raw, centres[:, -1, :C].astype(np.float32), shares.astype(np.float32))
+        return Scores(raw, near[:, -1, :C].astype(np.float32), shares.astype(np.float32))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Centres (K, T * (C + F))."""
@@ -119,3 +81,49 @@ class KMeans(Detector):
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         (self._centres,) = adopt(self.name, arrays, centres=(-1, self.config.window * self.width))
+
+
+def centres(x: NDArray[Any], config: KMeansConfig) -> NDArray[np.float64]:
+    """Centres (K, T * W) of windows (N, T, W), by the settings' `clusters`, `trim`, `steps` and `seed`; fewer where fewer windows differ."""
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    found = _start(rows, config)
+    keep = max(1, round(len(rows) * (1.0 - config.trim)))
+    before = np.full(len(rows), -2)
+    for _ in range(config.steps):
+        nearest, squares = _nearest(rows, found)
+        nearest[np.argsort(squares, kind="stable")[keep:]] = -1
+        if np.array_equal(nearest, before):
+            break
+        before = nearest
+        for k in range(len(found)):
+            if (nearest == k).any():
+                found[k] = rows[nearest == k].mean(axis=0)
+    return found
+
+
+def _start(rows: NDArray[np.float64], config: KMeansConfig) -> NDArray[np.float64]:
+    """First centres, each drawn the more likely the farther it lies from those before (k-means++, 2007)."""
+    rng = np.random.default_rng(config.seed)
+    found = rows[[rng.integers(len(rows))]]
+    squares = np.square(rows - found[0]).sum(axis=1)
+    while len(found) < config.clusters and squares.max() > 0:
+        # The farthest are the outliers that trimming leaves out; none of them becomes a centre.
+        odds = np.where(squares <= np.quantile(squares, 1.0 - config.trim), squares, 0.0)
+        if odds.sum() == 0:
+            break
+        chosen = rows[rng.choice(len(rows), p=odds / odds.sum())]
+        found = np.concatenate([found, chosen[None]])
+        squares = np.minimum(squares, np.square(rows - chosen).sum(axis=1))
+    return found
+
+
+def _nearest(rows: NDArray[np.float64], of: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Which of the centres (K, D) is nearest to rows (N, D), and its squared distance: both (N,)."""
+    nearest, squares = np.empty(len(rows), np.intp), np.empty(len(rows))
+    for start in range(0, len(rows), _PART):
+        part = rows[start : start + _PART]
+        far = np.stack([np.square(part - centre).sum(axis=1) for centre in of])  # (K, n)
+        chosen = far.argmin(axis=0)
+        nearest[start : start + _PART] = chosen
+        squares[start : start + _PART] = far[chosen, np.arange(len(part))]
+    return nearest, squares
