@@ -391,7 +391,7 @@ def _nameless(cells: Cells) -> bool:
 
 def label_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
     """Columns of labels: two values under a usual name, few under one that says so, or 0 and 1 at the end where nothing has a name."""
-    free = [n for n in cells.names if n not in set(taken)]
+    free = [n for n in cells.names if n not in set(taken) and not pa.types.is_nested(cells.table[n].type)]
     found = []
     for name in free:
         words, different = set(plain(name).split("_")), cells.different(name, KINDS_OF_LABELS)
@@ -455,6 +455,16 @@ def beside_the_time(cells: Cells, name: str, time: Sequence[str]) -> str:
         return "part of the time"
     called = plain(name) in ("itemid", "id") or plain(name).endswith("_id")
     return "one id" if called and len(cells.table) > 1 and cells.different(name, 1) == 1 else ""
+
+
+def zones_named(cells: Cells, taken: Iterable[str]) -> tuple[str, str]:
+    """A column that names time zones as Europe/Berlin, and its first one; empty: there is none."""
+    for name in cells.names:
+        if name in taken or not cells.is_text(name) or cells.different(name, MOST_COLUMNS) > MOST_COLUMNS:
+            continue
+        if _all_match(cells, name, dates.ZONE_NAME):
+            return name, str(cells.present(name, 1).iloc[0])
+    return "", ""
 
 
 def names_one(cells: Cells, name: str) -> bool:

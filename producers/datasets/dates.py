@@ -56,6 +56,9 @@ _WEEK = re.compile(r"^\d{4}-?W\d{2}(?:-?\d)?$")
 _ZONED = r"(?:[zZ]|[T ]\d\d(?::?\d\d){0,2}(?:[.,]\d+)?[+-]\d\d(?::?\d\d)?)$"
 _POINTS = r"^(\d{1,2})\.(\d{2})\.(\d{2})$"
 ONLY_ZONE = re.compile(r"^(?:Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+ZONE_NAME = re.compile(
+    r"^(?:Africa|America|Antarctica|Asia|Atlantic|Australia|Europe|Indian|Pacific|US)/[A-Z][A-Za-z_/+-]+$"
+)
 LIKE_A_DATE = re.compile(r"(?=.*(?<!\d)(?:19|20)\d{2}(?!\d))(?=.*\d\D+\d)")
 """What holds a year and another number."""
 ONLY_HALF = re.compile(r"^[AaPp]\.?[Mm]\.?$")

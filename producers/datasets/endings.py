@@ -15,6 +15,7 @@ ENDINGS = frozenset(
         "xlsx",
         "xlsm",
         "mat",
+        "arff",
         "npy",
         "npz",
         "feather",

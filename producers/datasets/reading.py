@@ -99,6 +99,12 @@ def read(path: Path, sheet: Sheet, layout: Layout, roles: Roles | None = None) -
         msg = f"{path}: no row could be used"
         raise DataError(msg)
     notes += missing_notes(values)
+    if form.endswith("in UTC"):
+        column, zone = columns.zones_named(cells, [*time, *series])
+        if zone:
+            notes.append(
+                f"{column} names time zones ({zone}), but times are read in UTC; where they are local ones: --time-zone {zone}"
+            )
     names = _series_names(path, cells, series)
     if unsure is not None and names is not None:
         timestamps = times_by_series(path, cells, time, names, layout, timestamps)

@@ -41,6 +41,7 @@ MAX_TURNED = 50_000_000
 """Cells of a table whose times run to the right."""
 _LINE_PROTOCOL = re.compile(r"^[^,\s=]+(?:,[^\s=,]+=[^\s,]+)* [^\s=,]+=\S.* \d{13,19}$")
 _LOGFMT = re.compile(r'^(?:[A-Za-z_@][\w.@/-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)(?:\s+|$)){2,}$')
+_SPARSE = re.compile(r"^[+-]?\d+(?:\.\d+)?(?: (?:qid:)?\d+:[-+.\deE]+)+\s*$")
 _PROMETHEUS = re.compile(r"^([a-zA-Z_:][\w:]*)?(\{.*\})?\s+(\S+)(?:\s+(\S+))?(?:\s+#.*)?$")
 _STREAM = b"\xff\xff\xff\xff"
 """What a stream of Arrow begins with."""
@@ -116,7 +117,12 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     if re.match(r"<(?:\?xml|!|html|svg|table)", start, re.IGNORECASE):
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
+    if re.match(r"(?:%[^\n]*\n|\s)*@relation\b", text[: 1 << 16], re.IGNORECASE):
+        return _arff(path, name, text)
     lines = lines_of(path, text)
+    if len(lines) > 1 and all(_SPARSE.match(line) for line in lines[:20] if line.strip()):
+        msg = f"{path}: is of libsvm's sparse rows, which are not read; write them as NumPy: sklearn.datasets.load_svmlight_file, then numpy.savez(file, X=X.toarray(), y=y)"
+        raise DataError(msg)
     whole: str | bytes = text
     if (
         encoding == "UTF-8" and b"\r" not in data and len(text) == len(data)
@@ -349,6 +355,24 @@ def _logfmt(path: Path, name: str, text: str) -> Sheet:
     frame = pd.DataFrame(rows).fillna("")
     _check_width(path, frame.shape[1])
     return Sheet(name, as_arrow(frame), "lines of name=value")
+
+
+def _arff(path: Path, name: str, text: str) -> Sheet:
+    """Rows of Weka: numbers and categories; its texts and dates are not read by scipy."""
+    from scipy.io import arff
+
+    try:
+        found, _ = arff.loadarff(io.StringIO(text))
+    except Exception as error:  # a parser that raises whatever it stumbles on
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        msg = f"{path}: cannot be read as ARFF: {why}; write it as CSV"
+        raise DataError(msg) from error
+    frame = pd.DataFrame(found)
+    for column in frame.select_dtypes("object").columns:
+        cell = frame[column].str.decode("utf-8", "replace")
+        frame[column] = cell.mask(cell == "?")
+    _check_width(path, frame.shape[1])
+    return Sheet(name, as_arrow(frame), "ARFF")
 
 
 def as_arrow(frame: pd.DataFrame) -> pa.Table:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from producers.datasets import open_file
+from producers.datasets import Layout, open_file
+from producers.errors import DataError
 
 N = 60
 TIMES = pd.date_range("2026-03-01", periods=N, freq="15min")
@@ -89,3 +90,35 @@ def test_a_first_column_that_counts_is_judged_where_it_does_not_begin_as_row_num
     data = open_file(file)
     assert data.channels == ("column 2", "column 3")
     assert "left out: column 1 (numbers the rows)" in data.reading[2]
+
+
+def test_arff_is_a_table_with_its_labels(tmp_path: Path) -> None:
+    head = "% Weka\n@relation load\n@attribute a numeric\n@attribute kind {x,y}\n@attribute outlier {yes,no}\n@data\n"
+    file = tmp_path / "load.arff"
+    file.write_text(rows(head, lambda i: f"{LOAD[i] if i else '?'},{'xy'[i % 2]},{'yes' if i == 7 else 'no'}"))
+    data = open_file(file)
+    assert (data.kind, data.channels, data.categorical) == ("table", ("a", "kind"), ("kind",))
+    assert np.flatnonzero(next(iter(data.labels().values())).anomalous).tolist() == [7]
+    assert np.isnan(next(iter(data.series().values())).columns[0]).tolist() == [True] + [False] * (N - 1)
+    file.write_text(head + "1,z,no\n")
+    with pytest.raises(DataError, match="cannot be read as ARFF"):
+        open_file(file)
+
+
+def test_what_is_none_of_them_is_refused_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "load.txt"
+    file.write_text(rows("", lambda i: f"{i % 2} 1:{LOAD[i]} 2:0.5"))  # the labels were judged, the rows left out
+    with pytest.raises(DataError, match="libsvm's sparse rows"):
+        open_file(file)
+    lists = [json.dumps({"start": "2026-03-01 00:00:00", "target": LOAD.tolist(), "item_id": k}) for k in "ab"]
+    file = tmp_path / "load.jsonl"
+    file.write_text("\n".join(lists))  # a traceback
+    with pytest.raises(DataError, match="target: lists"):
+        open_file(file)
+
+
+def test_a_column_that_names_zones_is_told_where_times_are_taken_for_utc(tmp_path: Path) -> None:
+    file = tmp_path / "load.csv"
+    file.write_text(rows("local_time,tz,load\n", lambda i: f"{TIMES[i]:%Y-%m-%d %H:%M},Europe/Berlin,{LOAD[i]}"))
+    assert any("tz names time zones (Europe/Berlin)" in line for line in open_file(file).reading)
+    assert not any("names time zones" in line for line in open_file(file, Layout(time_zone="Europe/Berlin")).reading)
