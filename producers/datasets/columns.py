@@ -1,4 +1,4 @@
-"""Which column of a table is what, where nobody said: event time, labels, the names of series, row numbers, and what is judged.
+"""Which column of a table is what, where nobody said: event time, labels, row numbers (`series_names`: what tells series apart).
 
 Found by name and by content together; what is left out is left out with a reason, for people.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -20,15 +19,13 @@ from producers.datasets import dates, names
 from producers.datasets.base import Corrections
 from producers.datasets.casting import numbers
 from producers.datasets.epochs import EVEN, unit_of_name
-from producers.datasets.numbers import MISSING, looks_numeric, switches
+from producers.datasets.numbers import MISSING, looks_numeric
 from producers.datasets.tables import Sheet
 
 MOSTLY = 0.9
 """Share of the steps of a numeric time column that go one way, where nobody said that it is one."""
 IDENTIFIER_SHARE, IDENTIFIER_LEAST = 0.5, 50
 """Text with more different values than this share of the rows, and than this many, is an identifier."""
-AGAIN = 0.02
-"""Share of the rows whose time may stand in another row too, in one series: clocks set back, rows written twice."""
 ROWS_EACH = 5
 """Rows that a series has on average, where a column of a usual name tells series apart although no time comes again."""
 MOST_COLUMNS = 6
@@ -37,8 +34,6 @@ MOST_COLUMNS = 6
 _LEAST_DIGITS = 10_000
 """Numbers below it are no dates: parts of them, a count of days."""
 KINDS_OF_LABELS = 50
-_STRONG = frozenset(names.SERIES[: names.SERIES.index("id")])
-"""Names that tell series apart even where no time comes again."""
 
 
 class Cells:
@@ -210,7 +205,7 @@ def times_again(cells: Cells, name: str, timestamps: NDArray[np.int64]) -> bool:
     """Whether numbers are the event times once more, in whatever unit."""
     if not cells.is_numeric(name) or not _since_1970(cells, name):
         return False
-    number = _numbers(cells, name)
+    number = numbers_of(cells, name)
     steps, own = np.diff(timestamps), np.diff(number)
     known = (steps != 0) & np.isfinite(own)
     if not known.any():
@@ -319,7 +314,8 @@ def months_with_points(cells: Cells, name: str) -> bool:
     )
 
 
-def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
+def numbers_of(cells: Cells, name: str) -> NDArray[np.float64]:
+    """(n,) a column's numbers, NaN where a cell is none."""
     if (quick := cells.plain_numbers(name)) is not None:
         return quick
     text, missing = cells.text(name)
@@ -333,7 +329,7 @@ def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
 def _since_1970(cells: Cells, name: str) -> bool:
     if not cells.is_numeric(name):
         return False
-    number = _numbers(cells, name)
+    number = numbers_of(cells, name)
     there = np.isfinite(number)
     good = number if there.all() else number[there]
     if not len(good) or len(good) < MOSTLY * len(number):
@@ -350,7 +346,7 @@ def _since_1970(cells: Cells, name: str) -> bool:
 
 def _goes_on(cells: Cells, name: str) -> bool:
     """Whether numbers go one way from row to row, or each stands in equally many rows, one after the other."""
-    number = _numbers(cells, name)
+    number = numbers_of(cells, name)
     if not np.isfinite(number).all():
         return False
     if plain(name) in names.PARTS_OF_DATES and (plain(name) in names.YEARS or number.max() < _LEAST_DIGITS):
@@ -365,7 +361,7 @@ def _goes_on(cells: Cells, name: str) -> bool:
 def _goes_on_evenly(cells: Cells, name: str) -> bool:
     if not cells.is_numeric(name) or not _goes_on(cells, name):
         return False
-    steps = np.abs(np.diff(np.unique(_numbers(cells, name))))
+    steps = np.abs(np.diff(np.unique(numbers_of(cells, name))))
     return bool(len(steps) and steps.max() <= EVEN * np.median(steps))
 
 
@@ -376,7 +372,7 @@ def index_columns(cells: Cells, taken: Iterable[str]) -> list[str]:
         unnamed = re.fullmatch(r"unnamed_\d+|index_level_\d+", plain(name)) or (name == "column 1" and place == 0)
         if name in taken or not (unnamed or plain(name) in names.INDEX) or not cells.is_numeric(name):
             continue
-        number = _numbers(cells, name)
+        number = numbers_of(cells, name)
         exact = _nameless(cells)  # what nobody calls a number of rows must be nothing else
         if exact and (len(number) <= ROWS_EACH or number[0] not in (0, 1) or len(cells.names) == 1):
             continue
@@ -465,93 +461,3 @@ def zones_named(cells: Cells, taken: Iterable[str]) -> tuple[str, str]:
         if _all_match(cells, name, dates.ZONE_NAME):
             return name, str(cells.present(name, 1).iloc[0])
     return "", ""
-
-
-def names_one(cells: Cells, name: str) -> bool:
-    """Whether a column that is called as what tells series apart holds one word everywhere, `up` too, which else is a switch."""
-    if not cells.is_text(name) or plain(name) not in names.SERIES or cells.different(name, 1) > 1:
-        return False
-    return switches(cells.present(name, 1)) is not None and cells.plain_numbers(name) is None
-
-
-def series_columns(cells: Cells, times: NDArray[np.int64], taken: Iterable[str]) -> tuple[tuple[str, ...], float]:
-    """The columns that together tell series apart, and the share of the rows whose time still comes again within a series.
-
-    Usual names first: the fewest of them that make times unique. Where no time comes again, only a column of a usual name of several
-    values, each in several rows, is taken.
-    """
-    if cells.sheet.series:
-        return cells.sheet.series, 0.0
-    n, free = len(times), [name for name in cells.names if name not in set(taken)]
-    place = {name: i for i, name in enumerate(names.SERIES)}
-    codes: dict[str, NDArray[np.int32]] = {}
-    for name in free:
-        if plain(name) in names.UNITS or pa.types.is_nested(cells.table[name].type):
-            continue  # of the value, not of the series; lists
-        words = plain(name).split("_")
-        named = plain(name) in place or words[-1] == "id"
-        if (named and (not cells.is_numeric(name) or _whole(cells, name))) or not cells.is_numeric(name):
-            code, values = pd.factorize(cells.text(name)[0])
-            if 1 < len(values) <= max(2, n // 2):
-                codes[name] = code.astype(np.int32)
-    ranked = sorted(codes, key=lambda c: (place.get(plain(c), len(names.SERIES)), free.index(c)))
-    strong = [
-        c
-        for c in ranked
-        if plain(c) in _STRONG and n >= ROWS_EACH * (codes[c].max() + 1) and switches(cells.present(c)) is None
-    ]
-    again = _again(times, [])
-    if again <= AGAIN:
-        chosen: list[str] = []
-        groups = 1
-        for name in strong:
-            more = _groups([codes[c] for c in [*chosen, name]])
-            if not cells.is_numeric(name) and more > groups and n >= ROWS_EACH * more:
-                chosen, groups = [*chosen, name], more
-        return tuple(chosen), 0.0
-    best: tuple[tuple[str, ...], float] = ((), again)
-    for size in range(1, min(len(ranked), MOST_COLUMNS) + 1):
-        for some in combinations(ranked[:12], size):
-            left = _again(times, [codes[c] for c in some])
-            if left <= AGAIN / 2 and left < best[1]:
-                best = some, left
-                if left == 0.0:
-                    break
-        if best[0]:
-            break
-    return best
-
-
-def _whole(cells: Cells, name: str) -> bool:
-    number = _numbers(cells, name)
-    return bool(np.isfinite(number).all() and not (number % 1).any())
-
-
-def _groups(codes: Sequence[NDArray[np.int32]]) -> int:
-    return len(pd.DataFrame(dict(enumerate(codes))).drop_duplicates())
-
-
-def _again(times: NDArray[np.int64], codes: Sequence[NDArray[np.int32]]) -> float:
-    if _all_rise(times, codes):
-        return 0.0
-    frame = pd.DataFrame({"t": times, **{str(i): c for i, c in enumerate(codes)}})
-    again = frame.duplicated()
-    return float(again.mean()) if again.sum() > 1 else 0.0
-
-
-def _all_rise(times: NDArray[np.int64], codes: Sequence[NDArray[np.int32]]) -> bool:
-    """Whether times only rise within each group: then none comes again. Asked first, as it takes a tenth of the memory of finding those that do."""
-    group, groups = np.zeros(len(times), np.int64), 1
-    for code in codes:
-        many = int(code.max(initial=0)) + 1
-        groups *= many
-        if groups > np.iinfo(np.int64).max:
-            return False
-        group = group * many + code
-    if groups == 1:
-        return bool((times[1:] > times[:-1]).all())
-    if groups < 1 << 15:
-        group = group.astype(np.int16)  # sorted by its digits
-    order = np.argsort(group, kind="stable")
-    group, in_order = group[order], times[order]
-    return bool(((in_order[1:] > in_order[:-1]) | (group[1:] != group[:-1])).all())

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from producers.datasets import columns, dates
+from producers.datasets import columns, dates, series_names
 from producers.datasets.base import Layout
 from producers.datasets.columns import Cells
 from producers.datasets.tables import listed
@@ -122,8 +122,8 @@ def _found_series(
     if wrong.any():
         kept = replace(cells.sheet, table=cells.table.filter(pa.array(~wrong)))
         cells = Cells(kept, layout.corrections)
-    found, again = columns.series_columns(cells, timestamps, taken)
-    if not found and again > columns.AGAIN:
+    found, again = series_names.series_columns(cells, timestamps, taken)
+    if not found and again > series_names.AGAIN:
         near = [
             n
             for n in cells.names
@@ -166,7 +166,7 @@ def _chosen(
             why[name] = "lists"
         elif time and (beside := columns.beside_the_time(cells, name, time)):
             why[name] = beside
-        elif time and columns.names_one(cells, name):
+        elif time and series_names.names_one(cells, name):
             why[name] = "text"
         elif time and not cells.is_numeric(name):
             dated = all(map(dates.looks_like_time, cells.present(name, 20)))

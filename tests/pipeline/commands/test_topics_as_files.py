@@ -134,6 +134,44 @@ def test_a_topic_is_tuned_by_what_a_person_says_was_wrong(shop: Path) -> None:
     assert set(load(stream.model).training_rows) == {"a", "b"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "detector", "told"),
+    [("metric", "pca", "each observation has 2 values"), ("table", "kmeans", "rows of a table of 2 columns")],
+)
+def test_several_values_and_rows_score_as_in_a_file_and_become_a_native_stream(
+    shop: Path, embedded_kafka: str, kind: str, detector: str, told: str
+) -> None:
+    rng = np.random.default_rng(0)
+    loads = rng.normal(size=400).round(3).tolist()
+    loads[350] = 25.0
+    topic = NewTopic(f"{kind}.rows", 2, 1)
+    admin = AdminClient({"bootstrap.servers": embedded_kafka})
+    admin.create_topics([topic])[topic.topic].result(20)
+    others = (["up", "down"] * 200) if kind == "table" else [2 * v for v in loads]
+    producer = Producer({"bootstrap.servers": embedded_kafka})
+    for i, (load_, other) in enumerate(zip(loads, others, strict=True)):
+        producer.produce(
+            f"{kind}.rows", json.dumps({"timestamp": START + STEP * i, "values": [load_, other]}), key="file"
+        )
+    producer.produce(f"{kind}.rows", b"no observation", key="file")
+    assert producer.flush(30) == 0
+    times = pd.to_datetime(START + STEP * np.arange(400), unit="ms")
+    pd.DataFrame({"time": times, "value 1": loads, "value 2": others}).to_csv(shop / "file.csv", index=False)
+    columns = ("--value-columns", "value 1,value 2") + (("--table",) if kind == "table" else ())
+    run("score", shop / "file.csv", "--detector", detector, "--out", "of_file.csv", *columns)
+    said = run("score", f"kafka:{kind}.rows", "--detector", detector, "--out", "of_topic.csv", "--apply")
+    assert told in said
+    assert "note: 1 of 401 records is no observation and left out" in said
+    of_file, of_topic = pd.read_csv("of_file.csv"), pd.read_csv("of_topic.csv")
+    assert of_topic.score.notna().sum() > 100
+    np.testing.assert_array_equal(of_file.score, of_topic.score)
+    np.testing.assert_array_equal(of_file.anomalous, of_topic.anomalous)
+    [stream] = load_settings().streams
+    assert (stream.input_topic, stream.format) == (f"{kind}.rows", "native")
+    model = load(stream.model)
+    assert (model.kind, len(model.features.names) if model.features else model.channels) == (kind, 2)
+
+
 def marks(folder: Path, text: str, data: Dataset) -> Dataset:
     (folder / "marks.csv").write_text(text)
     return with_marks(data, folder / "marks.csv", "UTC")
