@@ -65,7 +65,11 @@ CALIBRATION = Kernel("the calibration", "detectors.kernels.empirical", _SHARED, 
 _BUDGETS = "detectors/budget.py", "detectors/budget_threshold.py", "detectors/thresholds.py"
 LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _BUDGETS, 5)
 JUDGEMENT = Kernel(
-    "the judgement", "detectors.judgement.kernel.rows", ("detectors/compiling.py", "detectors/judgement"), 20
+    "the judgement",
+    "detectors.judgement.kernel.rows",
+    ("detectors/compiling.py", "detectors/judgement"),
+    20,
+    allocates=False,
 )
 _STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5, allocates=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from detectors.compiling import JUDGEMENT, compiled
 from detectors.judgement import fitting, growth
 from detectors.judgement.record import JUDGING, LOGS, learnt, record
-from detectors.judgement.state import Floats, Learnt, State, Times
+from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
 
 _HEAD = ("rows", "local", "counts", "tails", "debt", "peak", "calm")
@@ -207,6 +208,7 @@ class Population:
             _each(budget_rows, B, np.float64),
             _each(anew, B, np.uint8),
             np.empty((0, len(SCALED), C)) if sizes is None else sizes,
+            *(np.empty(_scratch(C)), np.empty(2 * BLOCK, np.int64)),
             out,
             told.view(np.uint8),
         )
@@ -280,6 +282,14 @@ def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measu
     if measured:
         return sizes.transpose(1, 0, 2), sizes
     return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T
+
+
+@cache
+def _scratch(channels: int) -> int:
+    """Numbers that the compiled rows work on, of so many channels."""
+    from detectors.judgement.kernel.layout import OWN, WIDE  # Numba takes its time to import
+
+    return OWN + channels * WIDE
 
 
 def _each(what: ArrayLike, n: int, kind: Any) -> NDArray[Any]:

@@ -7,16 +7,15 @@ import numpy as np
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.first import begin, gather
-from detectors.judgement.kernel.layout import OWN, W_BUDGET, WIDE, inner
+from detectors.judgement.kernel.layout import W_BUDGET, inner
 from detectors.judgement.kernel.row import judge
 from detectors.judgement.record import JUDGING
 from detectors.judgement.short_state import ROWS
-from detectors.judgement.state import BLOCK
 
 
 def signature():
     """Of `run`."""
-    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[:, ::1], u1[:, ::1])"
+    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[::1], i8[::1], f8[:, ::1], u1[:, ::1])"
 
 
 @inner
@@ -33,7 +32,7 @@ def restart(f8, f4, i4, h, C):
         f8[c + field.LAST] = np.nan
 
 
-def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, sizes, out, told):
+def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, sizes, w, bins, out, told):
     """All rows, one after the other; see `population.Population.step` for what they are.
 
     Parameters
@@ -46,6 +45,8 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, s
     values : (B, C)
     sizes : (B, S, C), or (0, S, C)
         Takes the sizes of the scaled terms; then nothing but contexts and clock moves on.
+    w, bins
+        Scratch, see `layout`.
     out : (B, 2 + T + 3 C)
         Takes score, strength, terms, expected, band, shares.
     told : (B, 2)
@@ -53,7 +54,6 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, s
     """
     C = values.shape[1]
     record, known = field.HEAD_WORDS + C * field.CHANNEL_WORDS, C * (field.OTHERS + C) + 1
-    w, bins = np.empty(OWN + C * WIDE), np.empty(2 * BLOCK, np.int64)
     w[W_BUDGET] = -1.0
     for b in range(len(rows)):
         h = rows[b] * record
