@@ -20,10 +20,16 @@ DAY_BINS, WEEK_BINS = 288, 84
 """At most; 5 minutes and 2 hours."""
 COARSE = 1.5
 """Rows a day up to which a series is of days, weeks, months or years."""
+SETTLED, SETTLED_DAYS, SETTLED_BY = 12, 28.0, 2.0
+"""Of such series: a level that for so many rows, and so many days, was off by as many usual sizes on one side is where the series is now."""
+NEWEST = 8
+"""Rows of one block that say where that is."""
 GAIN = 0.1
 """Of one visit of a bin."""
 CLIP = 3.0
 """Errors beyond so many of their usual size teach no more than this."""
+CLIP_COARSE = 1.0
+"""The same of the level of a coarse series, which waits for `SETTLED` rows: a fortnight of days moves it little."""
 STEADY, LEAST_YEARS = 3, 4
 """Pieces of a history from which on there may be a slope; years that make pieces of years."""
 _MONDAY = 4 * DAY
@@ -64,6 +70,11 @@ class Bins:
     def year(self) -> bool:
         """Whether the bins of the day are those of the year."""
         return self.day > 1 and self.coarse
+
+    @property
+    def settled(self) -> int:
+        """Rows after which another level is the usual one; at most the 48 of a context."""
+        return max(SETTLED, round(SETTLED_DAYS * self.rows_a_day))
 
     @property
     def visits(self) -> float:
@@ -154,7 +165,8 @@ class Clock:
         w = self.weights()
         error = x - (f[0] * w[0] + f[1] * w[1] + f[2] * w[2])
         usual = (self.errors * w).sum(axis=0)
-        bounded = np.clip(error, -CLIP * usual, CLIP * usual)
+        clip = CLIP_COARSE if bins.coarse else CLIP
+        bounded = np.clip(error, -clip * usual, clip * usual)
         slow = 1.0 / np.clip(7 * bins.rows_a_day, 200, 5000)
         for k in range(3):
             size = np.minimum(np.abs(x - f[k]), CLIP * self.errors[k]).mean(axis=0) * 1.05

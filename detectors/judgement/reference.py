@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from detectors.judgement import alarm, fitting, growth, ranking, terms
+from detectors.judgement import alarm, clock, fitting, growth, ranking, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
 from detectors.judgement.terms import TERMS
@@ -46,7 +46,8 @@ class Judge(Learnt):
 
 def _run(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     """The same, changing `state`."""
-    said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x))]
+    longest = 1 if judge.bins.coarse else BLOCK
+    said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x), longest)]
     if not said:
         none = np.zeros(0)
         return Said(none, none, none.astype(np.bool_), np.zeros((len(TERMS), 0)), np.zeros((0, len(judge.middle))))
@@ -66,6 +67,8 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = placed
     state.rows += len(x)
+    if judge.bins.coarse and at >= clock.NEWEST - 1:
+        _settle(judge, state)
     if state.rows % BLOCK == 0:
         _learn(judge, state)
     return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected))
@@ -74,6 +77,18 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
 def _told(judge: Learnt, expected: Floats) -> Floats:
     own = expected * judge.unit + judge.middle
     return growth.told(own, np.zeros_like(own), judge.logs)[0]
+
+
+def _settle(judge: Learnt, state: State) -> None:
+    """Channels that for long were off on one side have another level from now on: a row of a day or longer does not wait for blocks of 16 to bring it there."""
+    plain = state.plain[-judge.bins.settled :].astype(np.float64)
+    side = np.where(state.plain[-1] > 0, 1.0, -1.0)
+    off = (plain * side > clock.SETTLED_BY * state.scales[fitting.CLOCK_AT]).all(axis=0)
+    shift = state.plain[-clock.NEWEST :].mean(axis=0, dtype=np.float64)
+    state.clock.level = np.where(off, state.clock.level + shift, state.clock.level)
+    state.plain = np.where(off, state.plain - shift, state.plain).astype(np.float32)
+    state.cleaned = np.where(off, state.plain, state.cleaned)
+    state.means[0] = np.where(off, 0.0, state.means[0])
 
 
 def _learn(judge: Learnt, state: State) -> None:
@@ -128,10 +143,10 @@ def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measu
     return sizes, sizes
 
 
-def _pieces(rows: int, n: int) -> Iterator[tuple[int, int]]:
-    """Cuts [a, b) of n rows that follow on `rows` ones, none across the end of a block."""
+def _pieces(rows: int, n: int, longest: int = BLOCK) -> Iterator[tuple[int, int]]:
+    """Cuts [a, b) of n rows that follow on `rows` ones, none across the end of a block or beyond so many rows."""
     a = 0
     while a < n:
-        b = min(a + BLOCK - (rows + a) % BLOCK, n)
+        b = min(a + BLOCK - (rows + a) % BLOCK, a + longest, n)
         yield a, b
         a = b

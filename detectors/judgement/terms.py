@@ -44,6 +44,9 @@ UPHELD = 0.5
 One over a quarter of a day must be upheld by the mean of eight rows too, as a single row says little of it. Of rows of a day or longer
 the mean of eight must have that half without the two rows that have most part in it: one or two spikes are no stretch."""
 
+NOISE_UPHELD = 1.0
+"""Of noise among rows of a day or longer: behind a fortnight that was off, ordinary rows have half of what is left of it."""
+
 
 def errors(
     learnt: Learnt, state: State, x: Floats, level: Floats, left: Floats
@@ -83,7 +86,7 @@ def errors(
         upheld[3, i] = _upholds(now, stretch) & _upholds(most, stretch)
         slow = state.means[0].astype(np.float64)
         upheld[4, i] = _upholds(now, slow) & _upholds(most, slow)
-        upheld[5, i] = np.minimum(np.abs(error), plain) >= UPHELD * state.means[1]
+        upheld[5, i] = np.minimum(np.abs(error), plain) >= (NOISE_UPHELD if coarse else UPHELD) * state.means[1]
         if learnt.others is not None:
             given = conditional.residual(state.seen.astype(np.float64), learnt.others)
             out[6, i], out[7, i] = np.abs(given[-1]), np.abs(given.mean(axis=0))

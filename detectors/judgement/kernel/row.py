@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.judgement.alarm import BINS, FREE, LONGEST_OUT, LOWEST, RAISED, SHAPE, SLACK, TAUGHT, WIDTH
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import COARSE, DAY_BINS, WEEK, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.layout import (
@@ -51,7 +51,7 @@ from detectors.judgement.kernel.layout import (
     shares,
     shifted,
 )
-from detectors.judgement.kernel.slow import learn_clock, tails
+from detectors.judgement.kernel.slow import learn_clock, settle, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
 from detectors.judgement.recurring import LEAST_ROWS
@@ -66,6 +66,7 @@ from detectors.judgement.terms import (
     HIGHEST,
     LONGEST,
     MOST_NOISE,
+    NOISE_UPHELD,
     STATE,
     UPHELD,
 )
@@ -172,7 +173,7 @@ def means(f8, f4, w, h, c, o, left, coarse):
         w[o + OWN_SPEAKS + i] = 1.0
     w[o + OWN_SPEAKS + 3] = upholds(left, stretch / 8.0) * upholds(most / 8.0, stretch / 8.0)
     w[o + OWN_SPEAKS + 4] = upholds(left, slow) * upholds(most / 8.0, slow)
-    w[o + OWN_SPEAKS + 5] = 1.0 if error >= UPHELD * noise else 0.0
+    w[o + OWN_SPEAKS + 5] = 1.0 if error >= (NOISE_UPHELD if coarse else UPHELD) * noise else 0.0
 
 
 @inner
@@ -400,6 +401,9 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
         w[W_BAR] += usual_at(i8, u2, h, local, strength)
     band(f8, w, h, C, out, b)
     tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
+    if rows_a_day <= COARSE and at >= NEWEST - 1:
+        for k in range(C):
+            settle(f8, f4, h, h + field.HEAD_WORDS + k * field.CHANNEL_WORDS)
     if at == BLOCK - 1:
         slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
         if not known:

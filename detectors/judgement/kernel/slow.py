@@ -9,9 +9,32 @@ import numpy as np
 from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, WIDER, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
-from detectors.judgement.clock import COARSE, DAY, GAIN, WEEK, WEEK_BINS
+from detectors.judgement.clock import (
+    CLIP_COARSE,
+    COARSE,
+    DAY,
+    GAIN,
+    NEWEST,
+    SETTLED,
+    SETTLED_BY,
+    SETTLED_DAYS,
+    WEEK,
+    WEEK_BINS,
+)
 from detectors.judgement.kernel import field
-from detectors.judgement.kernel.layout import W_LEFT, A, anew, between, bin_of, day_of, half, half_bits, inner, shares
+from detectors.judgement.kernel.layout import (
+    I_CLOCK,
+    W_LEFT,
+    A,
+    anew,
+    between,
+    bin_of,
+    day_of,
+    half,
+    half_bits,
+    inner,
+    shares,
+)
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
 
@@ -31,6 +54,7 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
     if young:
         slow, steady = max(slow, 1.0 / (rows + 2.0 * BLOCK)), min(steady, BLOCK + rows / 8.0)
         turn = 0.0 if f8[h + field.DAYS] < 2 else turn
+    clip = CLIP_COARSE if rows_a_day <= COARSE and not young else CLOCK_CLIP
     of_day, of_week = u2[4 * h + field.BINS], u2[4 * h + field.BINS + 1]
     for i in range(BLOCK):
         bins[i] = day_of(i8[h + field.LOCAL + i], rows_a_day, of_day)
@@ -38,7 +62,7 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
     for k in range(C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
         a, b, d = shares(f8, c)
-        bound = CLOCK_CLIP * (f8[c + field.ERRORS] * a + f8[c + field.ERRORS + 1] * b + f8[c + field.ERRORS + 2] * d)
+        bound = clip * (f8[c + field.ERRORS] * a + f8[c + field.ERRORS + 1] * b + f8[c + field.ERRORS + 2] * d)
         step = 0.0
         for i in range(BLOCK):
             x, level = np.float64(f4[2 * c + field.BLOCK + i]), f8[c + field.LEVEL] + f8[c + field.SLOPE] * (i + 1)
@@ -72,6 +96,27 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
             for i in range(ORDER):
                 f4[2 * c + field.CLEANED + i] -= step
                 f4[2 * c + field.PLAIN + i] -= step
+
+
+@inner
+def settle(f8, f4, h, c):
+    """See `reference._settle`; of one channel."""
+    rows = max(SETTLED, int(np.rint(SETTLED_DAYS * f8[h + field.RPD])))
+    plain = f4[2 * c + field.PLAIN : 2 * c + field.PLAIN + ORDER]
+    bound = SETTLED_BY * f8[c + field.SCALES + I_CLOCK]
+    side = 1.0 if plain[ORDER - 1] > 0.0 else -1.0
+    for i in range(ORDER - rows, ORDER):
+        if not np.float64(plain[i]) * side > bound:
+            return
+    shift = 0.0
+    for i in range(ORDER - NEWEST, ORDER):
+        shift += np.float64(plain[i])
+    shift /= NEWEST
+    f8[c + field.LEVEL] += shift
+    for i in range(ORDER):
+        plain[i] -= shift
+        f4[2 * c + field.CLEANED + i] = plain[i]
+    f4[2 * c + field.MEANS] = 0.0
 
 
 @inner

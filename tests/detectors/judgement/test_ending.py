@@ -66,3 +66,24 @@ def test_a_spike_among_rows_of_a_day_or_longer_is_over_at_once(step: int, rows: 
     long = [goes_on(anomalous[at + 1 :]) > 5 for anomalous, at in told if anomalous[at]]
     assert len(long) >= 12
     assert sum(long) <= 2
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "wave", "most"),
+    [(DAY, 730, 0.0, 60), (WEEK, 208, 0.0, 40), (WEEK, 260, 8.0, 40), (MONTH, 160, 0.0, 30)],
+    ids=["days", "weeks", "weeks with a year", "months"],
+)
+def test_among_rows_of_a_day_or_longer_a_lasting_shift_becomes_normal(
+    step: int, rows: int, wave: float, most: int
+) -> None:
+    for seed in range(6):
+        anomalous, at = alarmed(step, rows, 10.0, rows, seed, wave=wave, budget=200.0)
+        assert anomalous[at : at + 3].any()
+        assert goes_on(anomalous[at + 3 :]) <= most
+        assert anomalous[at + most + 3 :].mean() < 0.05
+
+
+def test_a_fortnight_of_days_is_no_new_level() -> None:
+    told = [alarmed(DAY, 730, -10.0, 14, seed, budget=200.0) for seed in range(10)]
+    assert all(anomalous[at : at + 14].mean() > 0.7 for anomalous, at in told)
+    assert sum(goes_on(anomalous[at + 14 :]) > 5 for anomalous, at in told) <= 2

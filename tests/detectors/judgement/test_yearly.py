@@ -107,7 +107,8 @@ def test_slow_growth_with_a_season_is_told_from_a_line_with_one() -> None:
 def test_the_compiled_rows_say_what_numpy_says_and_no_cut_changes_a_bit() -> None:
     values = 100 + season(WEEKS) + noise(4, WEEKS)
     values[130] += 15
-    values[150:170] -= season(WEEKS[150:170])
+    values[140:160] -= season(WEEKS[140:160])
+    values[170:] += 12  # a lasting one, which settles
     said, after = judged(WEEKS, values, 104)
     judge, state = Judge.fit(WEEKS[:104], values[:104, None], budget=BUDGET)
     alone, _ = judge.step(state, WEEKS[104:], values[104:, None])
