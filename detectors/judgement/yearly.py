@@ -68,9 +68,14 @@ def waves(x: Floats, local: NDArray[np.int64], count: int) -> Floats:
 
 
 def beside(x: Floats, where: NDArray[np.intp], count: int) -> tuple[Floats, Floats]:
-    """What of a history's rest (n, C), whose rows are in bins `where` (n,), each bin has (count, C), none where few visits say so; and a row's share (count, 1) in it."""
+    """What of a history's rest (n, C), whose rows are in bins `where` (n,), each bin has (count, C), none where few visits say so; and a row's share (count, 1) in it.
+
+    Of two middle visits the one nearer to none: a spike in one of two years is no season.
+    """
     found, visits = np.zeros((count, x.shape[1])), np.bincount(where, minlength=count)[:, None]
-    for b in np.flatnonzero(visits):
-        found[b] = np.median(x[where == b], axis=0)
+    for b in np.flatnonzero(visits >= 2):
+        ordered = np.sort(x[where == b], axis=0)
+        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        found[b] = np.maximum(low, 0.0) + np.minimum(high, 0.0)
     total = visits + BEFORE
     return np.asarray(found * visits / total), np.asarray(1.0 / total)

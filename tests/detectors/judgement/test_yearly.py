@@ -118,3 +118,13 @@ def test_the_compiled_rows_say_what_numpy_says_and_no_cut_changes_a_bit() -> Non
     assert after == same
     for name in Said._fields:
         np.testing.assert_array_equal(getattr(cut, name), getattr(said, name), err_msg=name)
+
+
+def test_a_spike_of_one_of_two_years_is_no_season_and_what_comes_in_both_is() -> None:
+    where = np.tile(np.arange(52), 2)
+    rest = np.zeros((104, 1))
+    rest[10], rest[30], rest[82] = 30.0, -9.0, -12.0
+    found, _ = yearly.beside(rest, where, 52)
+    assert found[10, 0] == 0.0
+    assert found[30, 0] == pytest.approx(-9.0 * 2 / 6)
+    assert np.count_nonzero(found) == 1
