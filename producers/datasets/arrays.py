@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from producers.datasets.matlab import LABEL_COLUMN, LABELS, check_size
-from producers.datasets.unpacking import is_numpy_archive, members
+from producers.datasets.unpacking import DAMAGED, is_numpy_archive, members
 from producers.errors import DataError
 
 MAX_FLAT = 1_000
@@ -44,6 +44,15 @@ def numpy_table(path: Path, data: bytes) -> tuple[pa.Table, str, tuple[str, ...]
     DataError
         It is damaged or too large; holds Python objects or more than two dimensions; which of several arrays holds the rows is not clear.
     """
+    try:
+        return _table(path, data)
+    except DAMAGED as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: cannot be read as NumPy: {why}; it is damaged or locked: copy it again, or save it anew with numpy"
+        raise DataError(msg) from error
+
+
+def _table(path: Path, data: bytes) -> tuple[pa.Table, str, tuple[str, ...]]:
     if data.startswith(_MAGIC):
         array = _array(path, path.name, data)
         if array is None:
@@ -55,7 +64,7 @@ def numpy_table(path: Path, data: bytes) -> tuple[pa.Table, str, tuple[str, ...]
     if not arrays:
         msg = _objects(path) if any(a is None for a in there.values()) else f"{path}: there is no array with rows in it"
         raise DataError(msg)
-    check_size(path, {name: a.size for name, a in arrays.items()})
+    check_size(path, {name: a.size * _width(a.dtype) for name, a in arrays.items()})
     columns, taken = _together(path, arrays)
     left_out += [name for name in arrays if name not in taken]
     notes = [f"left out: {', '.join(_told(name, there[name]) for name in left_out)}"] if left_out else []
@@ -74,6 +83,9 @@ def _array(path: Path, name: str, data: bytes) -> NDArray[Any] | None:
         shape, _, kind = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
         if kind.hasobject:
             return None
+        if not _width(kind):  # lists of as many texts as it says would come of no bytes
+            msg = "its elements, or a field of them, are of no bytes"
+            raise ValueError(msg)  # noqa: TRY301
         size = int(np.prod(shape, dtype=object)) * kind.itemsize
         if size > len(data) - file.tell():  # it would be made room for before it is read
             msg = f"its head says {size:,} bytes, but {len(data) - file.tell():,} follow"
@@ -84,8 +96,16 @@ def _array(path: Path, name: str, data: bytes) -> NDArray[Any] | None:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{path}: {name} cannot be read as an array of NumPy: {why}"
         raise DataError(msg) from error
-    check_size(path, {name: array.size})
+    check_size(path, {name: array.size * _width(array.dtype)})
     return array
+
+
+def _width(kind: np.dtype[Any]) -> int:
+    """Values in an element: 1, or those of all its fields; 0 where any of them is of no bytes."""
+    if kind.subdtype is not None:
+        return _width(kind.subdtype[0]) * int(np.prod(kind.subdtype[1], dtype=object))
+    widths = [_width(kind[field]) for field in kind.names or ()]
+    return 0 if not kind.itemsize or 0 in widths else sum(widths) or 1
 
 
 def _together(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, pa.Array], list[str]]:
@@ -106,11 +126,15 @@ def _together(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str,
         found = _columns(path, LABEL_COLUMN if label else name, array)
         if titles and name == matrix:
             found = dict(zip(map(str, _texts(arrays[titles])), found.values(), strict=True))
-        if twice := next((n for n in found if n in columns), ""):
-            msg = f"{path}: two columns would be called {twice!r}; give the arrays other names"
-            raise DataError(msg)
-        columns |= found
+        _add(path, columns, found)
     return columns, [*of_rows, *([titles] if titles else [])]
+
+
+def _add(path: Path, columns: dict[str, pa.Array], found: Mapping[str, pa.Array]) -> None:
+    if twice := next((n for n in found if n in columns), ""):
+        msg = f"{path}: two columns would be called {twice!r}; give the arrays or fields other names"
+        raise DataError(msg)
+    columns.update(found)
 
 
 def _titles(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -127,7 +151,7 @@ def _columns(path: Path, name: str, array: NDArray[Any]) -> dict[str, pa.Array]:
     if array.dtype.names and array.ndim == 1:
         fields: dict[str, pa.Array] = {}
         for field in array.dtype.names:
-            fields |= _columns(path, field, array[field])
+            _add(path, fields, _columns(path, field, array[field]))
         return fields
     if array.dtype.kind not in _KINDS:
         msg = f"{path}: {name} holds {array.dtype.name}; numbers, times and texts are read (of complex numbers save np.abs, np.angle)"
@@ -146,7 +170,9 @@ def _columns(path: Path, name: str, array: NDArray[Any]) -> dict[str, pa.Array]:
 
 def _column(values: NDArray[Any]) -> pa.Array:
     if values.dtype.kind in "US":
-        return pa.array(_texts(values), pa.string())
+        texts = pa.array(_texts(values), pa.string())
+        texts.validate(full=True)  # numpy makes strings of numbers that are no signs, too
+        return texts
     if values.dtype.kind == "M":
         return pa.array(
             values.astype("datetime64[ns]" if np.datetime_data(values.dtype)[0] == "ns" else "datetime64[us]")

@@ -29,6 +29,9 @@ def times_in(path: Path, cells: Cells, names: tuple[str, ...], layout: Layout) -
     except Ambiguous as error:
         msg = f"{path}, column {shown!r}: {error}"
         raise DataError(msg) from error
+    except NotImplementedError as error:  # pandas, of times that are no text
+        msg = f"{path}, column {shown!r}: holds times outside the years 1 to 9999; leave such rows out"
+        raise DataError(msg) from error
     if read.wrong.any() and (not chosen.drop_bad_rows or read.form.startswith("!") or read.wrong.all()):
         what = (
             read.form[1:]

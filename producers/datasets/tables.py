@@ -25,6 +25,7 @@ import pyarrow.csv as pacsv
 import pyarrow.feather
 import pyarrow.parquet as pq
 
+from producers.datasets import arff
 from producers.datasets.arrays import is_numpy, numpy_table
 from producers.datasets.base import Corrections
 from producers.datasets.dates import looks_like_time
@@ -32,7 +33,7 @@ from producers.datasets.dialect import MAX_LINE, Dialect, blanks_as_tabs, decode
 from producers.datasets.encodings import few
 from producers.datasets.json_rows import json_table
 from producers.datasets.matlab import is_matlab, matlab_table
-from producers.datasets.unpacking import check_fit, contents, is_excel, kind_of
+from producers.datasets.unpacking import DAMAGED, check_fit, check_told, contents, is_excel, kind_of
 from producers.errors import DataError
 
 MAX_COLUMNS = 4_096
@@ -101,7 +102,7 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
         return Sheet(name, table, form, notes=notes)
     if is_excel(data):
         return _excel(path, name, data, chosen)
-    check_fit(path, data)
+    check_fit(path, data, unpacked=True)
     text, encoding = decoded(path, data, chosen.encoding)
     if "\r" in text:
         text = text.replace("\r\n", "\n")
@@ -117,9 +118,9 @@ def sheet_of(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     if re.match(r"<(?:\?xml|!|html|svg|table)", start, re.IGNORECASE):
         msg = f"{path}: is XML or HTML; save it as CSV"
         raise DataError(msg)
-    if re.match(r"(?:%[^\n]*\n|\s)*@relation\b", text[: 1 << 16], re.IGNORECASE):
-        return _arff(path, name, text)
     lines = lines_of(path, text)
+    if re.match(r"(?:%[^\n]*\n|\s)*@relation\b", text[: 1 << 16], re.IGNORECASE):
+        return _arff(path, name, text, chosen)
     if len(lines) > 1 and all(_SPARSE.match(line) for line in lines[:20] if line.strip()):
         msg = f"{path}: is of libsvm's sparse rows, which are not read; write them as NumPy: sklearn.datasets.load_svmlight_file, then numpy.savez(file, X=X.toarray(), y=y)"
         raise DataError(msg)
@@ -227,7 +228,7 @@ def _typed(path: Path, name: str, data: bytes) -> Sheet:
             msg = f"{path}: unpacks to {unpacked >> 30} GiB, more than is held at once; split it"
             raise DataError(msg)
         return Sheet(name, found.read(), "Parquet")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         msg = f"{path}: cannot be read as {kind_of(data) or 'Parquet'}: {str(error).splitlines()[0]}"
         raise DataError(msg) from error
 
@@ -256,7 +257,7 @@ def _text(path: Path, name: str, text: str | bytes, encoding: str, lines: list[s
     return Sheet(name, table, f"CSV ({dialect}, {encoding})", dialect.delimiter, tuple(notes))
 
 
-def _cells(path: Path, body: pa.Buffer, dialect: Dialect, *, drop: bool) -> tuple[pa.Table, int]:
+def _cells(path: Path, body: pa.Buffer, dialect: Dialect, *, drop: bool, form: str = "CSV") -> tuple[pa.Table, int]:
     dropped = 0
 
     def unfit(row: Any) -> str:
@@ -283,7 +284,7 @@ def _cells(path: Path, body: pa.Buffer, dialect: Dialect, *, drop: bool) -> tupl
         )
     except pa.ArrowException as error:
         mend = "; such rows are left out with --read bad-rows=drop" if dropped else ""
-        msg = f"{path}: cannot be read as CSV: {str(error).splitlines()[0][:300]}{mend}"
+        msg = f"{path}: cannot be read as {form}: {str(error).splitlines()[0][:300]}{mend}"
         raise DataError(msg) from error
     pa.default_memory_pool().release_unused()
     return table, dropped if drop else 0
@@ -357,22 +358,13 @@ def _logfmt(path: Path, name: str, text: str) -> Sheet:
     return Sheet(name, as_arrow(frame), "lines of name=value")
 
 
-def _arff(path: Path, name: str, text: str) -> Sheet:
-    """Rows of Weka: numbers and categories; its texts and dates are not read by scipy."""
-    from scipy.io import arff
-
-    try:
-        found, _ = arff.loadarff(io.StringIO(text))
-    except Exception as error:  # a parser that raises whatever it stumbles on
-        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        msg = f"{path}: cannot be read as ARFF: {why}; write it as CSV"
-        raise DataError(msg) from error
-    frame = pd.DataFrame(found)
-    for column in frame.select_dtypes("object").columns:
-        cell = frame[column].str.decode("utf-8", "replace")
-        frame[column] = cell.mask(cell == "?")
-    _check_width(path, frame.shape[1])
-    return Sheet(name, as_arrow(frame), "ARFF")
+def _arff(path: Path, name: str, text: str, chosen: Corrections) -> Sheet:
+    attributes, rows, sign = arff.head_and_rows(path, text)
+    _check_width(path, len(attributes))
+    dialect = Dialect(sign, tuple(a.name for a in attributes), 0, True)
+    table, dropped = _cells(path, pa.py_buffer(rows.encode()), dialect, drop=chosen.drop_bad_rows, form="ARFF")
+    notes = (f"{dropped:,} rows with more or fewer cells than the others were left out",) if dropped else ()
+    return Sheet(name, arff.typed(path, table, attributes), "ARFF", notes=notes)
 
 
 def as_arrow(frame: pd.DataFrame) -> pa.Table:
@@ -394,9 +386,10 @@ def _empty(value: Any) -> bool:
 def _excel(path: Path, name: str, data: bytes, chosen: Corrections) -> Sheet:
     """The sheet that holds rows, read as if it had been saved as CSV."""
     try:
+        check_told(path, data)
         book = pd.read_excel(io.BytesIO(data), sheet_name=None, header=None, dtype=object, engine="openpyxl")
-    except (ValueError, KeyError, OSError) as error:
-        msg = f"{path}: cannot be read as Excel: {str(error).splitlines()[0]}"
+    except (KeyError, SyntaxError, *DAMAGED) as error:
+        msg = f"{path}: cannot be read as Excel: {(str(error) or type(error).__name__).splitlines()[0]}"
         raise DataError(msg) from error
     filled = [str(sheet) for sheet, frame in book.items() if len(frame)]
     sheet = chosen.sheet or next(iter(filled), "")

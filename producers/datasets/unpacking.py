@@ -35,6 +35,17 @@ _PACKED = {
     b"\x04\x22\x4d\x18": "lz4",
     b"PK\x03\x04": "zip",
 }
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    SystemError,
+    OSError,
+)
+"""What reading a damaged zip, or arrays in it, raises."""
 _UNFIT = {
     b"Rar!": "RAR",
     b"7z\xbc\xaf": "7-Zip",
@@ -93,8 +104,11 @@ def kind_of(data: bytes) -> str:
     return "Excel or zip" if kind == "zip" else kind
 
 
-def check_fit(path: Path, data: bytes) -> None:
-    """Raise DataError where bytes are of a kind that is not read."""
+def check_fit(path: Path, data: bytes, *, unpacked: bool = False) -> None:
+    """Raise DataError where bytes are of a kind that is not read; `unpacked`: nor is a zip, which was packed once more, or is damaged."""
+    if unpacked and data.startswith(b"PK\x03\x04"):
+        msg = f"{path}: holds a zip that is damaged or was packed once more; unpack it, and give the file that is in it"
+        raise DataError(msg)
     for magic, kind in _UNFIT.items():
         if data.startswith(magic):
             msg = f"{path}: is a file of {kind}, which is not read; save it as .csv, .xlsx or .parquet"
@@ -121,37 +135,47 @@ def _unpacked(path: Path, data: bytes) -> list[tuple[str, bytes]]:
             stream = bz2.BZ2File(source)
         case _:
             stream = pa.CompressedInputStream(source, packing)
-    whole = b"".join(_bounded(path, stream, len(data)))
+    whole = b"".join(_bounded(path, stream, _most(len(data))))
     return _of_tar(path, whole) if whole[257:262] == b"ustar" else [(path.with_suffix("").name, whole)]
 
 
 def _zipped(path: Path, data: bytes) -> list[tuple[str, bytes]]:
-    with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
-        told = sum(member.file_size for member in archive.infolist())
-        if told > min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(data))):
-            raise DataError(_bomb(path, told))
-        if is_excel(data) or _of_numpy(archive):
-            return [(path.name, data)]
+    check_told(path, data)
+    if is_excel(data) or is_numpy_archive(data):
+        return [(path.name, data)]
     return _some(path, members(path, data))
 
 
+def check_told(path: Path, data: bytes) -> None:
+    """Raise DataError where a zip says itself that its files unpack to too much. Raises what zipfile does where it is none."""
+    with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
+        told = sum(member.file_size for member in archive.infolist())
+    if told > _most(len(data)):
+        raise DataError(_bomb(path, told))
+
+
 def members(path: Path, data: bytes) -> list[tuple[str, bytes]]:
-    """Names and bytes of the files in a zip. Raises DataError where one unpacks to too much."""
-    found = []
+    """Names and bytes of the files in a zip. Raises DataError where they unpack to too much, together."""
+    check_told(path, data)
+    found, most = [], _most(len(data))
     with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
         for member in archive.infolist():
             if not member.is_dir() and _is_member(member.filename):
                 with archive.open(member) as stream:
-                    found.append((Path(member.filename).name, b"".join(_bounded(path, stream, len(data)))))
+                    found.append((Path(member.filename).name, b"".join(_bounded(path, stream, most))))
+                most -= len(found[-1][1])
     return found
 
 
 def is_numpy_archive(data: bytes) -> bool:
-    """Whether bytes are a zip of nothing but arrays of NumPy (.npz)."""
+    """Whether bytes are a zip of nothing but arrays of NumPy (.npz); one that is damaged is none."""
     if not data.startswith(b"PK\x03\x04") or b".npy" not in data[:1024]:
         return False
-    with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
-        return _of_numpy(archive)
+    try:
+        with zipfile.ZipFile(cast("IO[bytes]", pa.BufferReader(data))) as archive:
+            return _of_numpy(archive)
+    except DAMAGED:
+        return False
 
 
 def _of_numpy(archive: zipfile.ZipFile) -> bool:
@@ -183,8 +207,13 @@ def _of_tar(path: Path, data: bytes) -> list[tuple[str, bytes]]:
         return _some(path, [(name, stream.read()) for name, stream in read if stream is not None])
 
 
-def _bounded(path: Path, stream: IO[bytes] | pa.NativeFile, packed: int) -> Iterator[bytes]:
-    total, most = 0, min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
+def _most(packed: int) -> int:
+    """Bytes that so many packed ones may unpack to."""
+    return min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
+
+
+def _bounded(path: Path, stream: IO[bytes] | pa.NativeFile, most: int) -> Iterator[bytes]:
+    total = 0
     while block := stream.read(_BLOCK):
         total += len(block)
         if total > most:

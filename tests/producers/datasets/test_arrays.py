@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from producers.datasets import open_file
+from producers.datasets import arrays as of_numpy
+from producers.datasets import matlab, open_file, unpacking
 from producers.errors import DataError
 
 N = 300
@@ -22,6 +26,10 @@ ROWS = np.random.default_rng(0).normal(size=(N, 3))
 def archive(path: Path, **arrays: Any) -> Path:
     np.savez(path, **arrays)
     return path
+
+
+def nested(*fields: Any) -> Any:
+    return np.zeros(N, list(fields))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,8 @@ def test_one_array_is_a_column_or_several(tmp_path: Path) -> None:
         ({"value": np.array([1, "a", None], object)}, "holds Python objects, which are not read"),
         ({"value": np.zeros(0)}, "no array with rows"),
         ({"a": ROWS, "a1": LOAD}, "two columns would be called 'a1'"),
+        ({"a": nested(("x", "f8"), ("y", [("x", "f8")]))}, "two columns would be called 'x'"),
+        ({"a": nested(("x", "f8", 2), ("x2", "f8"))}, "two columns would be called 'x2'"),
     ],
 )
 def test_what_is_not_clear_is_refused(arrays: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -115,3 +125,105 @@ def test_what_is_damaged_or_lies_is_refused_before_it_takes_room(tmp_path: Path)
         packed.writestr("a.npy", whole[:128] + bytes(300 << 20))
     with pytest.raises(DataError, match="too much for its size"):
         open_file(tmp_path / "bomb.npz")
+
+
+def headed(kind: str, shape: str) -> bytes:
+    """A file whose head is all that there is of it."""
+    head = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode()
+
+
+@pytest.mark.parametrize("kind", ["'|S0'", "'<U0'", "[('a', '|S0')]", "[('a', 'i1', (0,))]", "[('a', [('b', '|V0')])]"])
+def test_elements_of_no_bytes_are_refused(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "a.npy"
+    file.write_bytes(headed(kind, "(100000,)"))
+    with pytest.raises(DataError, match="of no bytes"):
+        open_file(file)
+    file.write_bytes(headed(f"[('x', 'i1'), ('y', [('z', {kind})])]", "(3,)") + b"abc")
+    with pytest.raises(DataError, match="of no bytes"):
+        open_file(file)
+
+
+def test_the_fields_of_rows_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "MAX_BYTES", 8 * 3 * N)
+    np.save(tmp_path / "a.npy", nested(("a", "i1"), ("b", "i1", 2)))
+    assert len(of_numpy.numpy_table(tmp_path / "a.npy", (tmp_path / "a.npy").read_bytes())[0]) == N
+    np.save(tmp_path / "a.npy", nested(("a", "i1"), ("b", [("c", "i1"), ("d", "i1", 2)])))
+    with pytest.raises(DataError, match=f"holds {4 * N:,} numbers"):
+        open_file(tmp_path / "a.npy")
+
+
+def damaged() -> dict[str, bytes]:
+    file = io.BytesIO()
+    np.savez(file, a=LOAD)
+    whole = file.getvalue()
+    middle = len(whole) // 2
+    locked, packed = bytearray(whole), bytearray(whole)
+    told = whole.index(b"PK\x01\x02")
+    locked[6] |= 1
+    locked[told + 8] |= 1
+    packed[told + 10] = 99
+    text = headed("'<U1'", "(3,)")
+    return {
+        "flipped.npz": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "locked.npz": bytes(locked),
+        "cut.npz.gz": gzip.compress(whole[:-40]),
+        "packed.npz": bytes(packed),
+        "codes.npy": text + b"\xff\xff\xff\x7f" * 3,
+        "signs.npy": headed("'<U2'", "(3,)") + b"\x00\x00\x30\x00\x01\x00\x00\x00" * 3,
+        "half.npy": text + b"\x00\xd8\x00\x00" * 3,
+    }
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_damaged_bytes_are_refused_in_a_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(damaged()[name])
+    with pytest.raises(DataError, match=rf"{name}: .*; .*(again|anew|unpack)"):
+        open_file(tmp_path / name)
+
+
+def test_times_that_no_calendar_has_are_refused(tmp_path: Path) -> None:
+    rows = nested(("time", "M8[s]"), ("load", "f8"))
+    rows["time"], rows["time"][7] = TIMES, np.datetime64("30000-01-01")
+    np.save(tmp_path / "a.npy", rows)
+    with pytest.raises(DataError, match=r"a\.npy, column 'time': holds times outside the years 1 to 9999"):
+        open_file(tmp_path / "a.npy")
+
+
+def test_a_workbook_in_another_packing_is_bounded_and_may_be_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, file = io.BytesIO(), tmp_path / "a.xlsx.gz"
+    pd.DataFrame({"time": TIMES, "load": LOAD}).to_excel(book, index=False)
+    whole = bytearray(book.getvalue())
+    file.write_bytes(gzip.compress(whole))
+    assert open_file(file).channels == ("load",)
+    with monkeypatch.context() as tight:
+        tight.setattr(unpacking, "FREE_BYTES", 1 << 12)
+        tight.setattr(unpacking, "MAX_RATIO", 1)
+        with pytest.raises(DataError, match="too much for its size"):
+            open_file(file)
+    whole[whole.index(b"xl/worksheets/sheet1.xml") + 60] ^= 255
+    file.write_bytes(gzip.compress(whole))
+    with pytest.raises(DataError, match="cannot be read as Excel"):
+        open_file(file)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npz.gz"])
+def test_what_the_members_take_together_is_bounded(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "FREE_BYTES", 1 << 20)
+    file = io.BytesIO()
+    np.savez_compressed(file, **{f"a{i}": np.zeros(100_000) for i in range(20)})
+    whole = file.getvalue()
+    (tmp_path / name).write_bytes(gzip.compress(whole) if name.endswith("gz") else whole)
+    with pytest.raises(DataError, match="too much for its size"):
+        open_file(tmp_path / name)
+
+
+def test_members_that_say_less_than_they_hold_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, **{f"a{i}": np.zeros(100_000) for i in range(20)})
+    monkeypatch.setattr(unpacking, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(unpacking, "check_told", lambda path, data: None)
+    with pytest.raises(DataError, match="too much for its size"):
+        unpacking.members(tmp_path, file.getvalue())
