@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import Source, merged
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers import batches
 from producers.records import Observation, encode

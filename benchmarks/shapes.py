@@ -34,7 +34,7 @@ from detectors.training import train_metric
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.scoring import MemberScores, Scorer
 
 Run = Callable[[list[bytes]], int]

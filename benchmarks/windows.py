@@ -26,7 +26,7 @@ from detectors import calibration, registry
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.state import PartitionState
 from pipeline.steps.windows import COMPONENT, SeriesWindows

@@ -14,7 +14,8 @@ from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.alerts.life import AlertLife
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.steps.batches import Heard, Observations, Scored, Windows
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Heard, Scored, Windows
 from pipeline.steps.state import PartitionState
 
 MINUTE = 60_000

@@ -26,7 +26,7 @@ from detectors.scaling import SeriesScaling
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.records import Observation, encode
 
 MINUTE = 60_000

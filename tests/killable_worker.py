@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 
 class FileLife:

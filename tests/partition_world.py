@@ -14,7 +14,7 @@ from simulation.worker import IDENTITY
 from pipeline.alerts.records import Alert
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.memory import MemoryStore
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 from pipeline.steps.scoring import Scorer
 from pipeline.steps.stored.pieces import folded
 

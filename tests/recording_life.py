@@ -12,7 +12,7 @@ from kafka_fixtures import committed_offsets
 
 from pipeline.kafka.agents import App
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 WAIT = 60.0
 

@@ -13,7 +13,8 @@ from detectors import calibration, registry
 from detectors.model import Model
 from detectors.scaling import SeriesScaling
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Observations, Pushed
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed
 from pipeline.steps.state import PartitionState
 from pipeline.steps.windows import COMPONENT, SeriesWindows
 

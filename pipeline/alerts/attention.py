@@ -17,7 +17,8 @@ from pipeline.alerts.kinds import NO_DATA
 from pipeline.alerts.looks import Looks
 from pipeline.alerts.row import INACTIVE, Judged
 from pipeline.alerts.selecting.selectors import Selectors
-from pipeline.steps.batches import Heard, Observations, Scored
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Heard, Scored
 from pipeline.steps.state import PartitionState
 
 ORDINAL_BASE = "ordinal_base"

@@ -25,7 +25,8 @@ from pipeline.alerts.selecting.selectors import Policy, Selectors
 from pipeline.alerts.selecting.silences import FOR_EVER
 from pipeline.alerts.writer import RecordWriter
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Absent, Heard, Observations, Scored
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Absent, Heard, Scored
 from pipeline.steps.state import PartitionState
 
 _MANY_UNTOLD = ("many untold since", "many untold offset", "many untold", "many untold of")

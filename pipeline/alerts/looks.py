@@ -14,7 +14,7 @@ from detectors.model import Model
 from pipeline.alerts import kinds
 from pipeline.alerts.kinds import Look
 from pipeline.alerts.row import LEADING, MEMBERS
-from pipeline.steps.batches import Scored
+from pipeline.steps.batches.outcomes import Scored
 
 AT_LEVEL = 4.0
 """How rare, in decades, what reaches the level of a judgement's alarm counts as, where one scale for all is needed."""

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 
 Headers = tuple[tuple[str, bytes], ...]
 Status = Literal["pending", "firing", "resolved"]

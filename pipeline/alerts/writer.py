@@ -37,7 +37,8 @@ from pipeline.alerts.row import COMPUTED_ID, FIRING, MEMBERS, SEVERITIES, Life, 
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.alerts.selecting.silences import NOTHING, Quiet, Silenced
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Observations, Scored
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Scored
 from pipeline.steps.state import PartitionState
 
 TOP_FEATURES = 5

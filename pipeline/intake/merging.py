@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 PATIENCE = 10.0
 """Seconds that others wait for a source that is behind and sends nothing."""

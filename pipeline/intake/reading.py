@@ -26,7 +26,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pipeline.kafka.clients import aiokafka_consumer
 from pipeline.kafka.transport.fetching import begun, fetch_again, take
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 NEW_TOPICS = 30_000
 """Milliseconds after which topics that match a pattern, and partitions that were added, are found."""

@@ -37,7 +37,7 @@ from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.partition.stores.patience import Patience as Waiting
 from pipeline.registry import registry_of
 from pipeline.settings import IntakeSettings, Settings, StreamSettings
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.decoding import Decoder
 from producers.formats.base import Reason
 from producers.formats.naming import renamed

@@ -30,8 +30,8 @@ from pipeline.kafka.transport.driver import SCHEME, Consumer, register, steady
 from pipeline.kafka.transport.lanes import Lane, Ticket
 from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
-from pipeline.steps.batches import RecordBatch, Standing
-from pipeline.steps.compact.binary import concatenated
+from pipeline.steps.batches.binary import concatenated
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,8 @@ from pipeline.kafka.clients import connect_admin
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.registry import learn_now
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from pipeline.steps.totals import FIELDS, rates, rates_of_deltas

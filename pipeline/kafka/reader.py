@@ -25,7 +25,7 @@ from pipeline.kafka.clients import aiokafka_consumer, broker_error
 from pipeline.kafka.topics import no_topic
 from pipeline.kafka.transport.fetching import Columns, begun, fetch_again, take
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 log = structlog.get_logger(__name__)
 

@@ -28,8 +28,8 @@ from detectors.compiling import RECORDS, compiled
 from pipeline.errors import SettingsError
 from pipeline.kafka.kernels import fields as field
 from pipeline.kafka.unpacking import LZ4, NONE, Unpacked, unpack
-from pipeline.steps.batches import Refused
-from pipeline.steps.compact.binary import BinaryColumn, Strings
+from pipeline.steps.batches.binary import BinaryColumn, Strings
+from pipeline.steps.batches.records import Refused
 from producers.formats.base import Reason
 
 log = structlog.get_logger(__name__)

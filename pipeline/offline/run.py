@@ -27,7 +27,7 @@ from pipeline.partition.core import PartitionCore, Settled, Step
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.settings.wrong import in_words
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from pipeline.steps.judgement import HISTORY, decides
 from pipeline.steps.scoring import MemberScores
 

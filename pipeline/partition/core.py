@@ -25,7 +25,9 @@ from pipeline.partition.home import AT_HOME
 from pipeline.partition.shadows.learning import OUTLYING, Learning
 from pipeline.partition.shadows.shadow import Shadow, Standing
 from pipeline.steps import kinds
-from pipeline.steps.batches import Absent, Heard, Observations, Pushed, RecordBatch, Rejected, Scored
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Absent, Heard, Pushed, Scored
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.clock import absence, event_time, ticks, waiting
 from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.clock.order import advance, places_of

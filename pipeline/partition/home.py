@@ -22,7 +22,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch
 from producers.partitioning import hash_of, murmur2
 
 AT_HOME = 0.9

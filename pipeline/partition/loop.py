@@ -54,7 +54,7 @@ from pipeline.partition.stores.patience import STORE, Patience
 from pipeline.partition.stream import Stream
 from pipeline.partition.streams import Streams
 from pipeline.partition.ticking import EndOfLog, Ticking
-from pipeline.steps.batches import RecordBatch, Rejected, Standing
+from pipeline.steps.batches.records import RecordBatch, Rejected, Standing
 from pipeline.steps.decoding import CONTROL, TOMBSTONE
 from producers.formats.registry.schemas import Schema, Unknown
 from producers.records import decode_control

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.alerts.records import Alert, DeadLetter, Score
 from pipeline.partition.outbox import Outbox
 from pipeline.partition.stream import Stream
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 
 
 class Messages:

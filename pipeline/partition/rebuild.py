@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pipeline.alerts.records import Alert
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 
 @dataclass(frozen=True, slots=True)

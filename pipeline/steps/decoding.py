@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SettingsError
-from pipeline.steps.batches import Observations, RecordBatch, Rejected
-from pipeline.steps.compact.binary import BinaryColumn
+from pipeline.steps.batches.binary import BinaryColumn
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.compact.columns import observations_of
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN

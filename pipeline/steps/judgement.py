@@ -24,7 +24,8 @@ from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.record import BEGINNING
 from detectors.model import Model
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Observations, Pushed
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed
 from pipeline.steps.state import PartitionState
 
 if TYPE_CHECKING:

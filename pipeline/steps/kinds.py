@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from pipeline.steps.state import PartitionState
 from producers.formats.base import COUNTER, DELTA, GAUGE
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from detectors.outlying import Said
 from pipeline.steps.bands import Remembered, band_member, margins
-from pipeline.steps.batches import Observations, Pushed, Scored
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed, Scored
 from pipeline.steps.judgement import Judged
 from pipeline.steps.scoring import MemberScores
 from pipeline.steps.state import PartitionState

@@ -23,7 +23,8 @@ from detectors.model import Model
 from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
 from pipeline.steps import totals
-from pipeline.steps.batches import Observations, Pushed, Windows
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed, Windows
 from pipeline.steps.judging import Judge
 from pipeline.steps.packing import Packed
 from pipeline.steps.policy import NEVER, Policy

@@ -56,7 +56,7 @@ def fuzz(name: str, seconds: int) -> int:
         from hostile.attacks import attacks
         from hostile.test_hostile_records import DECODERS, became, check
 
-        from pipeline.steps.batches import RecordBatch
+        from pipeline.steps.batches.records import RecordBatch
 
     which = {"three": "native, three channels", "table": "native, a table"}.get(name, name)
     kind, decoder = DECODERS[which]

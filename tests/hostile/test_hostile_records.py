@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from detectors.features import FeatureEncoder
 from pipeline.alerts.records import DeadLetter, dead_letter_facts
-from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL, Decoder
 from producers.formats.base import Reason
 from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES

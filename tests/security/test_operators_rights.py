@@ -18,7 +18,7 @@ from security.test_kafka_rights import PASSWORDS, Place, Right, documented, kafk
 from security.test_kafka_rights import redis_port as bare_redis_port
 
 from pipeline.alerts.records import DeadLetter
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -25,7 +25,7 @@ from pipeline.intake.reading import Begin, beside
 from pipeline.intake.run import Intake
 from pipeline.kafka.topics import TopicFacts
 from pipeline.settings import Settings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.compact.positions import Positions
 from pipeline.steps.decoding import Decoder
 from producers.formats.naming import labels_of

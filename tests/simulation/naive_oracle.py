@@ -20,7 +20,7 @@ from pipeline.partition.deciding.decisions import IN_FORCE, Line, come_due, unpa
 from pipeline.partition.deciding.growth import OUTDATED_CONTROL
 from pipeline.partition.stream import Stream
 from pipeline.partition.streams import Streams
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL
 from producers.records import decode_control, is_control
 

@@ -59,7 +59,7 @@ from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.base import Claim
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import Streams
-from pipeline.steps.batches import Standing
+from pipeline.steps.batches.records import Standing
 from pipeline.steps.clock.absence import TOGETHER
 from pipeline.steps.clock.ticks import LIVE
 from pipeline.steps.stored.pieces import folded

@@ -21,7 +21,7 @@ from pipeline.partition.deciding.what import Decision
 from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.rebuild import Rebuild
 from pipeline.partition.stores.base import Claim, Identity
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 from pipeline.steps.clock.ticks import delay, target
 
 SEEDS = 200

@@ -22,7 +22,7 @@ from pipeline.errors import BrokerError, StoreError
 from pipeline.partition.deciding.decisions import Entry, Tick, decode_entry
 from pipeline.partition.stores.base import Checkpoint, Claim, Identity, Snapshot
 from pipeline.partition.stores.memory import MemoryStore
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 T = TypeVar("T")
 

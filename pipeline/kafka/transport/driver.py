@@ -38,7 +38,7 @@ from pipeline.errors import BrokerError
 from pipeline.kafka.clients import broker_error
 from pipeline.kafka.transport.lanes import Lane
 from pipeline.kafka.transport.thread import ConsumerThread
-from pipeline.steps.batches import Standing
+from pipeline.steps.batches.records import Standing
 
 SCHEME = "tidewatch"
 _POLL_WAIT = 1.0

@@ -21,8 +21,8 @@ from aiokafka.structs import TopicPartition
 from numpy.typing import NDArray
 
 from pipeline.kafka.record_batches import BoundedBatch, FetchedBatches, Part, Record, Table
-from pipeline.steps.batches import RecordBatch, Refused
-from pipeline.steps.compact.binary import Strings, concatenated
+from pipeline.steps.batches.binary import Strings, concatenated
+from pipeline.steps.batches.records import RecordBatch, Refused
 from producers.formats.base import Reason
 
 _ABORT = b"\x00\x00\x00\x00"  # version and type of the marker

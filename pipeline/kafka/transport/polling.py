@@ -20,8 +20,8 @@ from pipeline.kafka.transport.fetching import Columns, begun, fetch_again, held,
 from pipeline.kafka.transport.lanes import Lane, Lanes, Ticket
 from pipeline.kafka.transport.positions import Positions
 from pipeline.settings import WorkerSettings
-from pipeline.steps.batches import RecordBatch
-from pipeline.steps.compact.binary import BinaryColumn
+from pipeline.steps.batches.binary import BinaryColumn
+from pipeline.steps.batches.records import RecordBatch
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from faust.types import TP
 from pipeline.kafka.clients import aiokafka_consumer
 from pipeline.kafka.transport.membership import FencedInstanceId
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import Standing
+from pipeline.steps.batches.records import Standing
 
 _ATTEMPTS = 5
 _READ_WITHIN = 3.0

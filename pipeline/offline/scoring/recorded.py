@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.offline.scoring.room import column, parts, release
 from pipeline.offline.scoring.texts import Texts
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from producers.datasets import Dataset, Series
 from producers.datasets.rows import Rows
 

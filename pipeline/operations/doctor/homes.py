@@ -19,7 +19,7 @@ from pipeline.partition.home import AT_HOME, Homes, worst
 from pipeline.partition.stream import Stream
 from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.errors import RegistryError
 from producers.formats.registry.client import Registry
 

@@ -22,7 +22,7 @@ from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.operations.state_admin import configured
 from pipeline.settings import Settings
-from pipeline.steps.batches import Scored
+from pipeline.steps.batches.outcomes import Scored
 
 _NOT_BY_STRENGTH = {
     "no data": "close it, or set alerts.absent_after for such series",

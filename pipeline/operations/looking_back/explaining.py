@@ -15,7 +15,7 @@ from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
 from pipeline.partition.core import Settled, Step
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 _REFUSED = {
     "late": "it came late: a newer observation of the series had been there already, so it is counted and not judged",

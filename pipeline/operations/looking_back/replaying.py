@@ -45,7 +45,8 @@ from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import learn_now, registry_of
 from pipeline.settings import Settings
-from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch
 from producers.partitioning import home
 from producers.times import typed_time
 

@@ -17,7 +17,7 @@ from pipeline.errors import SettingsError
 from pipeline.operations.previewing import suspicions
 from pipeline.partition.home import Homes, Verdict, worst
 from pipeline.registry import learn_now
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from pipeline.steps.kinds import Kinds
 from producers.batches import is_batch

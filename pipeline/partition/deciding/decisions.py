@@ -49,7 +49,7 @@ from pipeline.alerts.selecting.silences import Silenced
 from pipeline.errors import Dropped
 from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.partition.deciding.what import Decision
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 IN_FORCE = "in_force"
 """The state's field that is read before its rows."""

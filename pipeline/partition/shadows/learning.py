@@ -19,7 +19,8 @@ from detectors.outlying import Said
 from detectors.thresholds import Threshold
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Observations, Pushed
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed
 from pipeline.steps.judgement import Judged, Judgements, decides
 from pipeline.steps.state import PartitionState
 from pipeline.steps.windows import SeriesWindows

@@ -29,7 +29,9 @@ from detectors import thresholds
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.partition.shadows.learning import Learning, Learnt
 from pipeline.steps import totals
-from pipeline.steps.batches import Observations, Pushed, RecordBatch
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.outcomes import Pushed
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.scoring import MemberScores
 from pipeline.steps.state import PartitionState
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from detectors.compiling import SILENCES, compiled
 from detectors.structured import rows_at
-from pipeline.steps.batches import Absent
+from pipeline.steps.batches.outcomes import Absent
 from pipeline.steps.state import PartitionState
 
 STEPS = 5

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import CONCERNS, VOTES, compiled
-from pipeline.steps.batches import Absent
+from pipeline.steps.batches.outcomes import Absent
 from pipeline.steps.clock.absence import FIELDS, Absence, Course, Happened, Patience
 from pipeline.steps.state import PartitionState
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Absent, Observations, Order, Pushed
+from pipeline.steps.batches.observations import Observations, Order
+from pipeline.steps.batches.outcomes import Absent, Pushed
 from pipeline.steps.clock.event_time import EventTime
 
 

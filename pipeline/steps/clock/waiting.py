@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Observations, Order
+from pipeline.steps.batches.observations import Observations, Order
 from pipeline.steps.judging import by_series
 from pipeline.steps.policy import Policy
 from pipeline.steps.state import PartitionState

@@ -1,1 +1,1 @@
-"""Messages to columns: byte strings in one buffer (`binary`), compact batches (`columns`), and what was seen of each source before (`positions`)."""
+"""Compact batches to columns (`columns`), and what was seen of each source before (`positions`)."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Observations, RecordBatch, Rejected, Stretch
+from pipeline.steps.batches.observations import Observations, Stretch
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from producers.batches import Batch, Damaged, decode
 from producers.formats.base import Reason, shown
 from producers.records import EARLIEST, LATEST

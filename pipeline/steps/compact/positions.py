@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steps.batches import Stretch
+from pipeline.steps.batches.observations import Stretch
 
 PAGE = 128
 MAX_SOURCES = 4096

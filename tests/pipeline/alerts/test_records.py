@@ -22,7 +22,7 @@ from pipeline.alerts.records import (
 )
 from pipeline.alerts.schemas import schemas
 from pipeline.partition.deciding import schemas as decisions
-from pipeline.steps.batches import RecordBatch, Rejected
+from pipeline.steps.batches.records import RecordBatch, Rejected
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pipeline.cli import create_cli
 from pipeline.offline.opening import open_data
 from pipeline.operations.previewing.preview import Preview
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.datasets import Layout
 from producers.records import Observation, encode
 

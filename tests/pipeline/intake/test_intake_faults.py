@@ -29,7 +29,7 @@ from pipeline.cli import create_cli
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.partition.core import PartitionCore
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.partitioning import home
 
 pytestmark = pytest.mark.kafka

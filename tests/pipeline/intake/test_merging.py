@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.intake.grouping import Grouping
 from pipeline.intake.merging import PATIENCE, Patience, Settling, Source, merged
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from producers.batches import decode
 from producers.formats.base import COUNTER
 from producers.partitioning import home

@@ -17,7 +17,7 @@ from pipeline.intake.reading import Begin, Reader
 from pipeline.kafka.publisher import KafkaPublisher
 from pipeline.kafka.topics import TopicFacts
 from pipeline.settings import Settings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.batches import decode
 from producers.errors import RegistryError
 from producers.formats.registry.schemas import JSON, Schema

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import BrokerError
 from pipeline.kafka import history
 from pipeline.settings import KafkaSettings
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.records import Observation, encode
 
 T = 1_714_564_800_000

@@ -16,7 +16,7 @@ from detectors.training import train_metric
 from pipeline.cli import create_cli
 from pipeline.offline import run
 from pipeline.offline.scorefile import score_dataset
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from producers.datasets import Layout, open_file
 
 N, STEP, START = 1500, 300_000, 1_700_000_000_000

@@ -20,7 +20,7 @@ from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, hold
 from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.stream import Stream, create_stream
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 MINUTE = 60_000
 DAY = 1440

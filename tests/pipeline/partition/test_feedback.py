@@ -25,7 +25,7 @@ from pipeline.partition.deciding.what import Decision, Undo, What
 from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams, decided
 from pipeline.settings import StreamSettings, ThresholdSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 STEP, DAY = 300_000, 86_400_000
 T0 = 1_404_172_800_000

@@ -11,7 +11,8 @@ from aiokafka.partitioner import murmur2
 
 from pipeline.partition.deciding.growth import Growth
 from pipeline.partition.home import ROUND, Homes, Verdict, _fnv1a, hash_of
-from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch
 
 NAMES = [f'cpu_usage_user{{host="{i}"}}' for i in range(40)]
 COUNT = 4

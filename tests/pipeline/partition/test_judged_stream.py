@@ -21,7 +21,7 @@ from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings, ThresholdSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 STEP = 300_000
 T0 = 1_404_172_800_000

@@ -24,7 +24,7 @@ from pipeline.partition.deciding.carrying import applied
 from pipeline.partition.deciding.decisions import InForce, Taken
 from pipeline.partition.deciding.what import Decision, SettingsOf
 from pipeline.partition.stream import Stream, create_stream
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from pipeline.steps.clock import waiting
 from pipeline.steps.clock.waiting import OFTEN, ROOM
 from pipeline.steps.state import FORMAT

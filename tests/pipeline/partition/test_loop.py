@@ -17,7 +17,7 @@ from pipeline.alerts.records import Alert, decode_alert
 from pipeline.errors import BrokerError, Dropped
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.partition.loop import PartitionLoop
-from pipeline.steps.batches import Standing
+from pipeline.steps.batches.records import Standing
 
 
 @pytest.fixture(autouse=True)

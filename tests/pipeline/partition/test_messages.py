@@ -10,7 +10,7 @@ from simulation.scenarios import scenario, small_numbers
 
 from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 from frozen_states import stream_of
 
 from pipeline.partition.core import PartitionCore
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 MINUTE = 60_000
 T0 = 1_774_915_200_000

@@ -13,7 +13,7 @@ from partition_world import World
 from simulation.scenarios import small_numbers
 
 from pipeline.errors import TidewatchError
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.errors import RegistryError
 from producers.formats.base import Reason

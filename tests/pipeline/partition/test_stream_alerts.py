@@ -17,7 +17,7 @@ from detectors.training import train_metric
 from pipeline.alerts.records import encode
 from pipeline.partition.stream import create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 MINUTE = 60_000
 T0 = 1_404_172_800_000

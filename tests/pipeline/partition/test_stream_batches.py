@@ -18,7 +18,7 @@ from pipeline.alerts.records import Alert
 from pipeline.operations.metrics import WorkerMetrics
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import Stream
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.batches import Batch, encode
 from producers.records import Observation
 from producers.records import encode as json

@@ -21,7 +21,7 @@ from pipeline.alerts.records import Alert
 from pipeline.errors import SettingsError
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import Stream, create_stream
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.records import Observation, encode
 
 T0 = 1_000_000 * MINUTE

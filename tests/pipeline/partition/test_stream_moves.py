@@ -19,7 +19,7 @@ from pipeline.partition.deciding.decisions import InForce
 from pipeline.partition.deciding.growth import Growth
 from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 T0 = 1_000_000 * MINUTE
 SERIES = ("s0", "s1", "s2", "s3", "s4")

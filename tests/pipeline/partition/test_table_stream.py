@@ -18,7 +18,7 @@ from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 
 LEARNT, N = 1500, 2200
 NAMES = ("bytes", "errors", "service")

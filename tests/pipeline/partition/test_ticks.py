@@ -23,7 +23,7 @@ from pipeline.partition.loop import PartitionLoop
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import decided
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 from pipeline.steps.stored.pieces import folded
 from producers.records import Observation, encode
 

@@ -16,7 +16,8 @@ from naive_decoding import naive_decode
 from detectors.features import FeatureEncoder
 from pipeline.errors import SettingsError
 from pipeline.steps import decoding
-from pipeline.steps.batches import Observations, RecordBatch, Rejected
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.decoding import CONTROL, Decoder
 from producers.batches import MAGIC, Batch
 from producers.batches import encode as encode_batch

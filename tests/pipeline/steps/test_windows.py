@@ -11,7 +11,7 @@ from state_rows import changed_rows
 from window_runs import LIMIT, START, STEP, Run, at, model, random_stream, stream, windows_of
 
 from pipeline.settings import StreamSettings
-from pipeline.steps.batches import Observations
+from pipeline.steps.batches.observations import Observations
 from pipeline.steps.windows import COMPONENT, SeriesWindows
 
 # The property that matters most: for every cut of the stream, all that comes out and all that is kept equals the oracle's.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.formats import remote_write
 from producers.formats.base import Reason, Unusable

@@ -18,7 +18,7 @@ from recording_life import Book, Life, committed, settings_of, until, worker
 from pipeline.errors import Dropped
 from pipeline.kafka.agents import App
 from pipeline.kafka.transport.driver import Consumer
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 
 pytestmark = pytest.mark.kafka
 NewTopic = Callable[..., str]

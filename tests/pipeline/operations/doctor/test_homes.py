@@ -7,7 +7,7 @@ from frozen_states import stream_of
 
 from pipeline.operations.doctor.homes import Look
 from pipeline.partition.home import hash_of
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from producers.records import Observation, encode
 
 NAMES = [f"s{i}" for i in range(40)]

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.operations.previewing.preview import Preview
 from pipeline.operations.previewing.suspicions import changing, restless, rising, told
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 
 def points(values: list[float]) -> list[tuple[int, float]]:

@@ -32,7 +32,7 @@ from pipeline.partition.stores.base import Checkpoint
 from pipeline.partition.stores.memory import MemoryStore
 from pipeline.partition.stream import create_stream
 from pipeline.partition.streams import Streams, decided
-from pipeline.steps.batches import RecordBatch, Standing
+from pipeline.steps.batches.records import RecordBatch, Standing
 from producers.partitioning import hash_of
 from producers.records import CONTROL_KEY
 

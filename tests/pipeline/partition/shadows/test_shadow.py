@@ -29,7 +29,7 @@ from pipeline.partition.shadows import shadow
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.partition.streams import Streams, decided
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 
 LEARNT = ("windows", "calibration", "threshold", "admission")
 

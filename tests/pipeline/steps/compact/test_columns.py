@@ -9,7 +9,8 @@ import pytest
 
 from detectors.features import FeatureEncoder
 from pipeline.steps import decoding
-from pipeline.steps.batches import Observations, RecordBatch
+from pipeline.steps.batches.observations import Observations
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.batches import Batch, encode
 from producers.formats.base import COUNTER, Reason

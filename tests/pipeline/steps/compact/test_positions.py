@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.steps.batches import Stretch
+from pipeline.steps.batches.observations import Stretch
 from pipeline.steps.compact import positions as module
 from pipeline.steps.compact.positions import Positions
 

@@ -20,7 +20,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from registry_stand_in import StandIn, stand_in
 
 from pipeline.registry import learn_now
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.formats.base import Reason
 from producers.formats.fields import Fields

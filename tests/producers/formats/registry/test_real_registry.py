@@ -25,7 +25,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipeline.embedded.jars import CENTRAL, cache_folder
 from pipeline.registry import learn_now
-from pipeline.steps.batches import RecordBatch
+from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
 from producers.errors import RegistryError
 from producers.formats.registry.client import Registry

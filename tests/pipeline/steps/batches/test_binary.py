@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.steps.compact.binary import BinaryColumn, concatenated
+from pipeline.steps.batches.binary import BinaryColumn, concatenated
 
 strings = st.lists(st.tuples(st.none() | st.binary(max_size=4), st.none() | st.binary(max_size=4)), max_size=6)
 
