@@ -33,7 +33,7 @@ from pipeline.steps.compact.positions import Positions
 from pipeline.steps.stored.journal import Journal, Plan
 from pipeline.steps.stored.pieces import opaque
 
-FORMAT = 4
+FORMAT = 5
 """State format that is written.
 
 1: the first. 2: an alert may carry its id (alerts.id), and ordinals may have a base (scalar `ordinal_base`). 3: silence counts
@@ -42,7 +42,8 @@ from the partition's event time at which a series was last heard of (alerts.hear
 the usual step of its series (threshold.interval); an alert remembers what it was, and how to open it again (alerts.quiet_until and what
 stands beside it); series vote for the partition's event time, and are waited for (component `clock`); observations may wait for older ones
 (component `waiting`); what people said of a series' alerts moves its level (component `feedback`, alerts.strength); what is in force is a field
-(`in_force`) instead of a part of the identity; there may be positions of sources (`sources:<n>`).
+(`in_force`) instead of a part of the identity; there may be positions of sources (`sources:<n>`). 5: rows may lie beside their pages
+(`rows:<slot>`, `journal`), which whoever knows pages only would take for all there is.
 """
 PAGE = 128
 _NAMES = "names:"
@@ -362,6 +363,7 @@ MIGRATIONS: dict[int, Callable[[Mapping[str, bytes], Mapping[str, np.dtype[Any]]
     1: _from_1,
     2: _from_2,
     3: _from_3,
+    4: lambda fields, _: dict(fields),  # all its rows lie in pages
 }
 """Format -> how its fields become those of the next, given the components of this version."""
 

@@ -21,8 +21,8 @@ from pipeline.addresses import RedisAddress
 from pipeline.settings import RedisSettings
 
 _CONNECTIONS = 16
-_PORTION = 131_072
-"""Bytes."""
+_PORTION = 2 << 20
+"""Bytes: their copy takes a millisecond, and as many turns of the loop as there are portions must fit into the time-out, however busy others are in each."""
 
 
 class _InPortions(AbstractConnection):

@@ -98,9 +98,12 @@ def packed(
 
 
 def window_of(fields: Mapping[str, bytes]) -> tuple[int, int] | None:
-    """The numbers of the first and the last segment that counts; None where there never was one. Raises msgspec.MsgspecError."""
-    window = fields.get(WINDOW)
-    return msgspec.json.decode(window, type=tuple[int, int]) if window else None
+    """The numbers of the first and the last segment that counts; None where there never was one. Raises msgspec.MsgspecError; KeyError where it is lost."""
+    if window := fields.get(WINDOW):
+        return msgspec.json.decode(window, type=tuple[int, int])
+    if any(value for name, value in fields.items() if name.startswith(SLOT)):
+        raise KeyError(WINDOW)
+    return None
 
 
 def pieces_of(fields: Mapping[str, bytes]) -> list[Piece]:

@@ -337,6 +337,14 @@ def test_damage_is_noticed(field: str) -> None:
                 read({**stored, field: damage})
 
 
+def test_a_lost_journal_is_noticed() -> None:
+    stored = journaled()
+    del stored["journal"]
+    for read in (fresh().restore, folded):
+        with pytest.raises(ForeignState, match="journal"):
+            read(stored)
+
+
 def test_rows_beyond_the_pages_are_noticed() -> None:
     state, stored = filled(2 * PAGE)
     fill(state, [str(PAGE + 1)], 7)
