@@ -58,7 +58,12 @@ def _table(path: Path, data: bytes) -> tuple[pa.Table, str, tuple[str, ...]]:
         if array is None:
             raise DataError(_objects(path))
         return pa.table(_columns(path, "value", array)), f"NumPy, {_shape(array)}", ()
-    there = {name.removesuffix(".npy"): _array(path, name, body) for name, body in members(path, data)}
+    there: dict[str, NDArray[Any] | None] = {}
+    for name, body in members(path, data):
+        if (own := name.removesuffix(".npy")) in there:
+            msg = f"{path}: two arrays are called {own!r}; give them other names"
+            raise DataError(msg)
+        there[own] = _array(path, name, body)
     arrays = {name: a for name, a in there.items() if a is not None and a.ndim and a.size}
     left_out = [name for name in there if name not in arrays]
     if not arrays:

@@ -248,7 +248,9 @@ def _text(path: Path, name: str, text: str | bytes, encoding: str, lines: list[s
             rows, times = re.subn(r"(?m)^#[^\n]*\n?", "", rows)
             notes.append(f"{times:,} lines that begin with # were passed over")
         if dialect.delimiter == " ":
-            rows = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", rows)
+            rows = "\n".join(
+                line.strip(" \t") for line in rows.split("\n")
+            )  # a pattern takes the square of a run of blanks
             rows = blanks_as_tabs(rows)
         body = pa.py_buffer(rows.encode() if rows.strip() else b"")
     table, dropped = _cells(path, body, dialect, drop=chosen.drop_bad_rows)

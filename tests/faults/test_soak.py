@@ -68,7 +68,8 @@ def test_memory_lag_and_descriptors_stay_flat(world: World) -> None:
     caught_up = time.monotonic() - end
     assert np.median(memory[half:]) < 1.05 * np.median(memory[:half])
     assert slope < STEEPEST
-    assert np.median(descriptors[half:]) <= np.median(descriptors[:half])
+    # A descriptor that leaks at each checkpoint is thirty a minute; a pool of connections may open one more.
+    assert np.median(descriptors[half:]) <= np.median(descriptors[:half]) + 2
     assert np.median(lag[half:]) <= max(2 * np.median(lag[:half]), 5 * RATE)
     assert caught_up < 60
     SOAK.held(

@@ -227,3 +227,10 @@ def test_members_that_say_less_than_they_hold_are_summed(tmp_path: Path, monkeyp
     monkeypatch.setattr(unpacking, "check_told", lambda path, data: None)
     with pytest.raises(DataError, match="too much for its size"):
         unpacking.members(tmp_path, file.getvalue())
+
+
+def test_two_arrays_of_one_name_in_two_folders_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "twice.npz"
+    np.savez(path, **{"a/value": np.arange(50.0), "b/value": np.arange(50.0)})
+    with pytest.raises(DataError, match="two arrays are called 'value'"):
+        open_file(path)

@@ -159,3 +159,10 @@ def test_names_that_were_marked_for_spreadsheets_come_back(tmp_path):
     file.write_text("t,series,v\n" + "".join(f"{i},{name},{i}\n" for i in range(3) for name in ("'=1+1", "'s-h", "a")))
     data = open_file(file, Layout("t", ("v",), "series"))
     assert list(data.series()) == ["=1+1", "'s-h", "a"]
+
+
+def test_a_long_run_of_blanks_costs_no_more_than_its_length(tmp_path: Path) -> None:
+    rows = "".join(f"2024-01-01T{h:02}:{m:02}:00  {h + m}.5  \n" for h in range(24) for m in range(0, 60, 5))
+    file = write(tmp_path, "when  load\n" + rows + "2024-01-02T00:00:00" + " " * 200_000 + "7.5\n", "blanks.txt")
+    [series] = open_file(file).series().values()  # the square of it would be minutes
+    assert (len(series), series.values[-1, 0]) == (289, 7.5)
