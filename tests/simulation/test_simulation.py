@@ -323,10 +323,12 @@ SLEEPING = ("somebody decides",) * 3 + ("pause", "rebalance", "crash")
 
 
 def test_whoever_slept_publishes_nothing_behind_what_its_successor_takes() -> None:
-    """It is rare: a worker sleeps through its session, and what it says next is of a series that its successor was told to forget."""
-    run = run_of(3291, SLEEPING)
-    assert simulate(run).problem is None
-    assert simulate(run, Parts(loop=Unaware)).problem is not None
+    """A worker sleeps through its session, and what it says next is of a series that its successor was told to forget.
+
+    It is so rare that since checkpoints give way to others no seed of some 3,000 shows who works on all the same (`Unaware`); that nobody does is seen in
+    tests/pipeline/partition/test_loop.py.
+    """
+    assert simulate(run_of(3291, SLEEPING)).problem is None
 
 
 def test_no_worker_goes_on_by_more_than_it_waits_with_a_checkpoint_for_whatever_it_fetches() -> None:
