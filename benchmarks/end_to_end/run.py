@@ -111,7 +111,7 @@ def produce(brokers: str, topic: str, records: int) -> dict[int, int]:
 
 
 def settings_file(folder: Path, brokers: str, redis: str, topic: str, model: Path, group: str, device: str) -> Path:
-    """A tidewatch.toml for one stream on this topic."""
+    """A tidewatch.toml for one stream on this topic, of a name of its own: what was decided about a name holds for whoever comes next."""
     path = folder / f"{group}.toml"
     path.write_text(f"""
 [kafka]
@@ -125,7 +125,7 @@ group = "{group}"
 device = "{device}"
 log_level = "warning"
 [[streams]]
-name = "bench"
+name = "{group}"
 topic = "{topic}"
 model = "{model}"
 alert_topic = "{group}.alerts"
