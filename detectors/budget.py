@@ -10,9 +10,8 @@ A month is 30 days, a year 365. Rows per false alert are what a level is made of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,27 +109,3 @@ def budget_rows(budget: Budget, interval_ms: ArrayLike, series: ArrayLike = 1) -
         timed = budget.period_ms / np.where(interval > 0, interval, 1.0)
         rows = np.where(interval > 0, timed, UNTIMED_ROWS)
     return np.asarray(np.maximum(rows * shares / budget.alerts, LEAST_ROWS))
-
-
-def rows_of_budgets(
-    budgets: Sequence[Budget], which: NDArray[np.int64] | None, interval_ms: NDArray[Any], series: ArrayLike = 1
-) -> NDArray[np.float64]:
-    """The same where several budgets hold side by side.
-
-    Parameters
-    ----------
-    which : (n,)
-        Which of `budgets` each series has; None: all the first.
-    interval_ms : (n,)
-    series
-        Of the first one.
-    """
-    import numpy as np
-
-    rows = budget_rows(budgets[0], interval_ms, series)
-    if which is not None:
-        rows = np.array(np.broadcast_to(rows, which.shape))
-        for k in range(1, len(budgets)):
-            if (at := which == k).any():
-                rows[at] = budget_rows(budgets[k], interval_ms[at])
-    return rows

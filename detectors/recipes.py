@@ -274,8 +274,13 @@ def _shortened(member: Member, longest: int) -> Member:
     if "horizon" in settings:
         shorter["horizon"] = max(1, min(settings["horizon"], window // 4))
     if "patch" in settings:
-        shorter["patch"] = max(1, min(settings["patch"], (window - shorter.get("horizon", 1)) // 4))
+        shorter["patch"] = patch_of(shorter, window)
     return name, shorter
+
+
+def patch_of(settings: Mapping[str, Any], window: int) -> int:
+    """The patch of a forecaster's settings, cut down so that the context of such a window holds four."""
+    return max(1, min(int(settings["patch"]), (window - int(settings.get("horizon", 1))) // 4))
 
 
 _FORECAST = {"horizon": 8, "patch": 8, "centred": False, "limit": 4.0}

@@ -80,7 +80,7 @@ class TCN(Forecaster):
     Config = TCNConfig
     config: TCNConfig
     # One core, windows of 48: 79,000 windows/s in tiles of 64, 115,000 in 128, 140,000 in 256, and a batch of one costs
-    # 1.0, 1.2, 2.0 ms.
+    # 1.0, 1.2, 2.0 ms. In patches of 8: 400,000, 970,000 and 1,470,000 windows/s in tiles of 128, 512 and 2,048, a batch of one 0.4, 0.5, 1.3 ms.
     tile = 128
     other_tiles = (32, 512, 2048)
     traceable = True

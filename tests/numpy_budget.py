@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from detectors.budget import Budget, rows_of_budgets
+from detectors.budget import Budget, budget_rows
 from detectors.budget_threshold import (
     ABOVE,
     EDGES,
@@ -180,3 +180,25 @@ def _levels(rare: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[n
     at = np.arange(len(known))
     slope = (known[at, left + 1] - known[at, left]) / (edges[left + 1] - edges[left])
     return np.asarray(edges[left] + (wanted - known[at, left]) / slope)
+
+
+def rows_of_budgets(
+    budgets: Sequence[Budget], which: NDArray[np.int64] | None, interval_ms: NDArray[Any], series: ArrayLike = 1
+) -> NDArray[np.float64]:
+    """Rows of each series per false alert, at least `LEAST_ROWS`, where several budgets hold side by side.
+
+    Parameters
+    ----------
+    which : (n,)
+        Which of `budgets` each series has; None: all the first.
+    interval_ms : (n,)
+    series
+        Of the first one.
+    """
+    rows = budget_rows(budgets[0], interval_ms, series)
+    if which is not None:
+        rows = np.array(np.broadcast_to(rows, which.shape))
+        for k in range(1, len(budgets)):
+            if (at := which == k).any():
+                rows[at] = budget_rows(budgets[k], interval_ms[at])
+    return rows

@@ -172,11 +172,6 @@ def median(rows: NDArray[np.float64]) -> float:
     return statistics.median(values) if values and not any(map(math.isnan, values)) else math.nan
 
 
-def usual(before: NDArray[np.float64]) -> float:
-    """What a channel usually is by the rows before (k,); NaN where there are none."""
-    return median(before)
-
-
 def _stuck(window: NDArray[np.float64]) -> bool:
     """The newest rows are one value, inside the range of those before, which hardly ever repeat."""
     new, before = window[-STRETCH:], window[:-STRETCH]

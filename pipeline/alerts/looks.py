@@ -68,7 +68,7 @@ class Looks:
         observed = float(scored.observed[b, channel])
         expected = np.nan if scored.expected is None else float(scored.expected[b, channel])
         if expected != expected:
-            expected = usual if usual == usual else kinds.usual(window[:-1, channel])
+            expected = usual if usual == usual else kinds.median(window[:-1, channel])
         floor = np.nan if scored.floor is None else float(scored.floor[b, channel])
         if out is not None:
             kind = kinds.OUT_OF_RANGE

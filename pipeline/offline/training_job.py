@@ -23,7 +23,7 @@ from detectors.base import DetectorError
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.judgement.calendar import UTC, Calendar
 from detectors.model import Model
-from detectors.recipes import Recipe, by_name
+from detectors.recipes import Recipe, by_name, patch_of
 from detectors.training import (
     Member,
     OnProgress,
@@ -322,8 +322,7 @@ def with_settings(members: Sequence[Member], choices: Choices, kind: Literal["me
             if "windows" in registry.find(name).kinds:
                 settings["window"] = choices.window
             if "patch" in settings:  # the recipe's, which was found for its own window
-                context = choices.window - settings.get("horizon", 1)
-                settings["patch"] = max(1, min(settings["patch"], context // 4))
+                settings["patch"] = patch_of(settings, choices.window)
     for text in choices.settings:
         path, value = parsed(text)
         aimed = path[0] in names and len(path) > 1

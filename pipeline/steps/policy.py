@@ -43,10 +43,8 @@ RULING = np.dtype(
         ("since", "<i8"),  # time of the observation before them
         ("apart", "<i8"),  # the usual step
         ("held_at", "<i8"),  # time of the held one that it confirms, 0: of none
-        (
-            "held",
-            "<i8",
-        ),  # place of the observation whose values its series held before it; `KEPT`: what its record holds
+        # place of the observation whose values its series held before it; `KEPT`: what its record holds
+        ("held", "<i8"),
         ("holds", "<i8"),  # of a series' first: what the series holds behind all of them
         ("usual", "<i8"),  # a usual step that is another from here on, 0: there is none; -1: it is no other
         ("accepted", "?"),  # it enters the window

@@ -1,1 +1,1 @@
-"""How a partition's rows lie in the store: what a checkpoint writes of pages of which few rows changed (`journal`)."""
+"""How a partition's rows lie in the store: what a checkpoint writes of pages of which few rows changed (`journal`), and the bytes of it (`pieces`)."""

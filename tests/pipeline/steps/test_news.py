@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy_budget import rows_of_budgets
 
-from detectors.budget import parse, rows_of_budgets
+from detectors.budget import parse
 from detectors.budget_threshold import as_compiled
 from detectors.compiling import NEWS, compiled
 from pipeline.steps.judgement import LONG_AFTER, STEPS

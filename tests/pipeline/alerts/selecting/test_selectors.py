@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from alert_logs import Log, Row, metric_model
 from frozen_states import MINUTE, log_of, process, stream_of
+from numpy_budget import rows_of_budgets
 from pydantic import ValidationError
 
-from detectors.budget import parse, rows_of_budgets
+from detectors.budget import parse
 from detectors.budget_threshold import BudgetThreshold
 from pipeline.alerts.records import Alert, decode_alert
 from pipeline.alerts.selecting.matching import labels_of, matches
