@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -373,13 +374,11 @@ def _read(
 ) -> tuple[list[Item], NDArray[np.intp]]:
     """What each record holds, and the index of those that hold something usable. Which are compact batches is told, and left to others."""
     decode = reader.decode
-    try:
-        return list(map(decode, values)), index  # nearly always
-    except _ERRORS:
-        pass
     items: list[Item | None] = []
+    with suppress(*_ERRORS):  # nearly always none is odd; where one is, those before it are there
+        items.extend(map(decode, values))
     refused = False
-    for value in values:
+    for value in values[len(items) :]:
         try:
             items.append(decode(value))
         except _ERRORS:
