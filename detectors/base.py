@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from detectors.compiling import Kernel, compiled
 from detectors.memory import aligned
 from detectors.numerics import threads_now
 
@@ -121,6 +122,8 @@ class Detector(ABC):
     """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
     cuda_other_tiles: ClassVar[tuple[int, ...]] = ()
     """`other_tiles` on a GPU."""
+    kernels: ClassVar[tuple[Kernel, ...]] = ()
+    """What of its scoring is compiled."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
     """Where it can be used: windows of metrics (T > 1), rows of tables (T = 1), or both."""
     supervised: ClassVar[bool] = False
@@ -157,6 +160,11 @@ class Detector(ABC):
         """Move to `cpu`, `cuda` or `cuda:N`; returns itself. Detectors without tensors stay where they are."""
         self.device = device
         return self
+
+    def prepare(self) -> None:
+        """Compile what the first score would wait for."""
+        for kernel in self.kernels:
+            compiled(kernel)
 
     def fit(
         self,

@@ -84,7 +84,10 @@ NEWS = Kernel(
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, CONCERNS, VOTES, SILENCES, WINDOWS, NEWS, RECORDS
+_ROWS = "detectors/compiling.py", "detectors/kernels"
+FOREST = Kernel("the isolation forest", "detectors.kernels.forest", _ROWS, 2)
+NEAREST = Kernel("the nearest centres", "detectors.kernels.nearest", _ROWS, 2)
+KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, CONCERNS, VOTES, SILENCES, WINDOWS, NEWS, RECORDS, FOREST, NEAREST
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -266,7 +266,7 @@ class FeatureEncoder:
         self._codes: list[dict[str | float, int]] = []
         self._unknown: list[int] = []
         self._first: dict[int, int] = {}
-        # Feature of each encoded column, for `by_feature`.
+        # Feature of each encoded column, and where the columns of each begin, for `by_feature`.
         owner = list(self._numeric)
         for i, categories in zip(self._category, learnt.categories, strict=True):
             self._first[i] = len(owner)
@@ -274,6 +274,7 @@ class FeatureEncoder:
             self._unknown.append(len(owner) + len(categories))
             owner += [i] * (len(categories) + 1)
         self._owner = np.array(owner, np.intp)
+        self._begin = np.flatnonzero(np.diff(self._owner, prepend=-1))
 
     @property
     def _fitted(self) -> _Statistics:
@@ -307,9 +308,9 @@ class FeatureEncoder:
     def by_feature(self, contributions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Contributions of encoded columns (k, C) summed to those of the named features (k, len(names))."""
         _ = self._fitted
-        out = np.zeros((len(self.names), len(contributions)), np.float32)
-        np.add.at(out, self._owner, contributions.T)
-        return np.ascontiguousarray(out.T)
+        out = np.empty((len(contributions), len(self.names)), np.float32)
+        out[:, self._owner[self._begin]] = np.add.reduceat(contributions, self._begin, axis=1)
+        return out
 
     def to_header(self) -> Mapping[str, Any]:
         """Settings and statistics as JSON-able values; `from_header` is the inverse."""

@@ -1,7 +1,7 @@
 """Isolation Forest: what random cuts separate from the rest after few of them is anomalous.
 
-Liu, Ting, Zhou, "Isolation Forest", ICDM 2008. Fitted by scikit-learn, kept as arrays, and scored by walking all trees at
-once; scores equal scikit-learn's `-score_samples`.
+Liu, Ting, Zhou, "Isolation Forest", ICDM 2008. Fitted by scikit-learn, kept as arrays, and scored by a compiled walk
+(`detectors.kernels.forest`); scores equal scikit-learn's `-score_samples`.
 
     trees are padded to full ones, so that no step looks up a child:  0 ─┬─ 1 ─┬─ 3        children of i: 2 i + 1, 2 i + 2
     a leaf above the last level goes left for ever, and all that              └─ 4        left where x <= cut
@@ -34,10 +34,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detectors.arrays import adopt
-from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
+from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
+from detectors.compiling import FOREST, compiled
 
 TOLD = 0.45
 """Score above which columns have shares; at 0.5 a row is isolated by as many cuts as are expected, and most rows lie below this."""
+NO_BITS = np.zeros((0, 0), np.float32)
 
 
 class IsolationForestConfig(DetectorConfig):
@@ -56,7 +58,9 @@ class IsolationForest(Detector):
     Config = IsolationForestConfig
     config: IsolationForestConfig
     kinds = frozenset({"windows", "rows"})
-    tile = 128
+    tile = 512
+    other_tiles = (128, 16)
+    kernels = (FOREST,)
     unit_test_params = MappingProxyType({"channels": 5, "trees": 60})
 
     def _fit(
@@ -74,59 +78,71 @@ class IsolationForest(Detector):
         forest.fit(x.reshape(len(x), -1))
         depth = max(1, int(np.ceil(np.log2(samples))))
         trees = [_full(tree.tree_, depth) for tree in forest.estimators_]
-        self._feature = np.stack([feature for feature, _, _, _ in trees])
-        self._cut = np.stack([cut for _, cut, _, _ in trees])
-        self._depth = np.stack([leaves for _, _, leaves, _ in trees])
-        self._bits: NDArray[np.float16] | None = np.stack([bits for _, _, _, bits in trees])
-        self._expected = np.array([_average_depth(np.array([samples]))[0]])
+        feature, cut, leaves, bits = map(np.stack, zip(*trees, strict=True))
+        self._take(feature, cut, leaves, np.array([_average_depth(np.array([samples]))[0]]), bits)
         return TrainingReport()
+
+    def _take(
+        self,
+        feature: NDArray[np.int32],
+        cut: NDArray[np.float32],
+        depth: NDArray[np.float64],
+        expected: NDArray[np.float64],
+        bits: NDArray[np.float16] | None,
+    ) -> None:
+        """Take trees, as `arrays` has them, which are walked without another look at what they hold. Raises DetectorError."""
+        self._learnt: dict[str, NDArray[Any]] = {"feature": feature, "cut": cut, "depth": depth, "expected": expected}
+        if bits is not None:  # a file from before shares has none
+            self._learnt["bits"] = bits
+        leaves, columns = depth.shape[1], self.config.window * self.width
+        sizes = {"feature": leaves - 1, "cut": leaves - 1, **({} if bits is None else {"bits": 2 * leaves - 1})}
+        if leaves < 2 or leaves & (leaves - 1) or any(self._learnt[k].shape[1] != n for k, n in sizes.items()):
+            msg = (
+                f"{self.name}: {', '.join(f'{k} is {self._learnt[k].shape}' for k in (*sizes, 'depth'))}: no full trees"
+            )
+            raise DetectorError(msg)
+        if feature.min() < 0 or feature.max() >= columns:
+            msg = f"{self.name}: a tree looks at column {feature.max() if feature.max() >= columns else feature.min()} of {columns}"
+            raise DetectorError(msg)
+        self._feature, self._cut = feature.astype(np.uint32), cut.astype(np.float32)
+        self._depth, self._expected = depth.astype(np.float64), expected
+        self._bits = None if bits is None else bits.astype(np.float32)
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         rows = x.reshape(len(x), -1)
-        trees, inner = self._cut.shape
-        every, tree = np.arange(len(rows))[None, :], np.arange(trees)[:, None]
-        node = np.zeros((trees, len(rows)), np.int32)
-        while node[0, 0] < inner:  # all are on one level
-            at = (tree, node)
-            node = 2 * node + 1 + (rows[every, self._feature[at]] > self._cut[at])
-        depths = self._depth[tree, node - inner].sum(axis=0)
-        raw = 2.0 ** (-depths / (trees * self._expected[0]))
-        return Scores(raw, None, self._shares(rows, raw))
+        depths, _ = self._walk(rows, tell=False)
+        raw = 2.0 ** (-depths / (len(self._cut) * self._expected[0]))
+        return Scores(raw, None, None if self._bits is None else self._shares(rows, raw))
 
-    def _shares(self, rows: NDArray[np.float32], raw: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    def _walk(self, rows: NDArray[np.float32], *, tell: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Over all trees: the depth (B,) that rows (B, D) come to and, where asked for, the bits that their columns' cuts tell (B, D)."""
+        depths, told = np.zeros(len(rows)), np.zeros(rows.shape if tell else (0, 0))
+        bits = NO_BITS if self._bits is None else self._bits
+        compiled(FOREST)(rows, self._feature, self._cut, self._depth, bits, depths, told)
+        return depths, told
+
+    def _shares(self, rows: NDArray[np.float32], raw: NDArray[np.float64]) -> NDArray[np.float32]:
         """Each channel's share (B, C) of the scores (B,) of rows (B, D), from the bits that its cuts tell; zeros where there is nothing to share."""
-        if self._bits is None:
-            return None
         odd = np.flatnonzero(raw > TOLD)
-        rows, size = rows[odd], rows.shape[1]
-        trees, inner = self._cut.shape
-        every, tree = np.arange(len(odd))[None, :], np.arange(trees)[:, None]
-        told = np.zeros(len(odd) * size)
-        node = np.zeros((trees, len(odd)), np.int32)
-        while len(odd) and node[0, 0] < inner:
-            feature = self._feature[tree, node]
-            node = 2 * node + 1 + (rows[every, feature] > self._cut[tree, node])
-            # Tree after tree for each row: no other row changes a sum's order.
-            told += np.bincount((every * size + feature).ravel(), self._bits[tree, node].ravel(), len(told))
-        C = self.config.channels
-        of = told.reshape(len(odd), self.config.window, self.width)[:, :, :C].sum(axis=1)
-        total = of.sum(axis=1)
-        shares = np.zeros((len(raw), C), np.float32)
-        shares[odd] = of * (raw[odd] / np.where(total > 0, total, 1.0))[:, None]
+        shares = np.zeros((len(raw), self.config.channels), np.float32)
+        if len(odd):
+            _, told = self._walk(rows[odd], tell=True)
+            of = told.reshape(len(odd), self.config.window, self.width)[:, :, : self.config.channels].sum(axis=1)
+            total = of.sum(axis=1)
+            shares[odd] = of * (raw[odd] / np.where(total > 0, total, 1.0))[:, None]
         return shares
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Trees of L leaves: features and cuts (trees, L - 1), depths (trees, L), bits beyond one that lead to each node (trees, 2 L - 1); the expected depth (1,)."""
-        bits = {} if self._bits is None else {"bits": self._bits}
-        return {"feature": self._feature, "cut": self._cut, "depth": self._depth, "expected": self._expected, **bits}
+        return dict(self._learnt)
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         trees = self.config.trees
         shapes = {"feature": (trees, -1), "cut": (trees, -1), "depth": (trees, -1), "expected": (1,)}
-        if "bits" in arrays:  # a file from before shares has none
+        if "bits" in arrays:
             shapes["bits"] = (trees, -1)
-        self._feature, self._cut, self._depth, self._expected, *bits = adopt(self.name, arrays, **shapes)
-        self._bits = bits[0] if bits else None
+        feature, cut, depth, expected, *bits = adopt(self.name, arrays, **shapes)
+        self._take(feature, cut, depth, expected, bits[0] if bits else None)
 
 
 def _full(

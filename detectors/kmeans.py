@@ -29,9 +29,7 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
-
-_PART = 512
-"""Rows that are compared with the centres at a time: they stay in the cache (six times as fast as 50,000 rows of 100 columns)."""
+from detectors.compiling import NEAREST, compiled
 
 
 class KMeansConfig(DetectorConfig):
@@ -54,6 +52,8 @@ class KMeans(Detector):
     config: KMeansConfig
     kinds = frozenset({"windows", "rows"})
     tile = 512
+    other_tiles = (128, 16)
+    kernels = (NEAREST,)
     unit_test_params = MappingProxyType({"window": 12, "clusters": 12})
 
     def _fit(
@@ -68,9 +68,9 @@ class KMeans(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         C = self.config.channels
-        nearest, squares = _nearest(x.reshape(len(x), -1).astype(np.float64), self._centres)
+        which, squares = nearest(x.reshape(len(x), -1).astype(np.float64), self._centres)
         raw = np.sqrt(squares / (x.shape[1] * x.shape[2]))
-        near = self._centres[nearest].reshape(x.shape)
+        near = self._centres[which].reshape(x.shape)
         per_channel = np.square(x - near)[:, :, :C].mean(axis=1)  # (B, C)
         shares = per_channel / (self.width * np.maximum(raw, 1e-12))[:, None]
         return Scores(raw, near[:, -1, :C].astype(np.float32), shares.astype(np.float32))
@@ -90,14 +90,14 @@ def centres(x: NDArray[Any], config: KMeansConfig) -> NDArray[np.float64]:
     keep = max(1, round(len(rows) * (1.0 - config.trim)))
     before = np.full(len(rows), -2)
     for _ in range(config.steps):
-        nearest, squares = _nearest(rows, found)
-        nearest[np.argsort(squares, kind="stable")[keep:]] = -1
-        if np.array_equal(nearest, before):
+        which, squares = nearest(rows, found)
+        which[np.argsort(squares, kind="stable")[keep:]] = -1
+        if np.array_equal(which, before):
             break
-        before = nearest
+        before = which
         for k in range(len(found)):
-            if (nearest == k).any():
-                found[k] = rows[nearest == k].mean(axis=0)
+            if (which == k).any():
+                found[k] = rows[which == k].mean(axis=0)
     return found
 
 
@@ -117,13 +117,8 @@ def _start(rows: NDArray[np.float64], config: KMeansConfig) -> NDArray[np.float6
     return found
 
 
-def _nearest(rows: NDArray[np.float64], of: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def nearest(rows: NDArray[np.float64], of: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which of the centres (K, D) is nearest to rows (N, D), and its squared distance: both (N,)."""
-    nearest, squares = np.empty(len(rows), np.intp), np.empty(len(rows))
-    for start in range(0, len(rows), _PART):
-        part = rows[start : start + _PART]
-        far = np.stack([np.square(part - centre).sum(axis=1) for centre in of])  # (K, n)
-        chosen = far.argmin(axis=0)
-        nearest[start : start + _PART] = chosen
-        squares[start : start + _PART] = far[chosen, np.arange(len(part))]
-    return nearest, squares
+    which, squares = np.empty(len(rows), np.int64), np.empty(len(rows))
+    compiled(NEAREST)(np.ascontiguousarray(rows), np.ascontiguousarray(of.T), which, squares)
+    return which, squares

@@ -59,6 +59,7 @@ class Mahalanobis(Detector):
     config: MahalanobisConfig
     kinds = frozenset({"windows", "rows"})
     tile = 512
+    other_tiles = (128, 16)
     unit_test_params = MappingProxyType({"channels": 5})
 
     def _fit(

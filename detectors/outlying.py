@@ -27,6 +27,9 @@ TAIL = EmpiricalConfig(generation=30_000, shape=0.0, poison_level=3.0, adapt_aft
 """How rare a score is. What one row in a thousand reaches is hardly learnt: an attack of a thousand rows must not hide its end, or the next one.
 Rows that all lie beyond it, 10,000 of them in a row, are the new normal. No heavy tail: the score is a logarithm already."""
 
+PART = 512
+"""Rows whose shares are put together at a time: they stay in the cache."""
+
 
 @dataclass(frozen=True)
 class Usual:
@@ -74,11 +77,16 @@ class Said:
         told = [(m, of) for m, of in enumerate(each) if of is not None]
         if not told:
             return None
-        out = np.zeros(told[0][1].shape)
-        for m, of in told:
-            total = of.sum(axis=1, dtype=np.float64)
-            out += of * (np.nan_to_num(self.parts[:, m]) / np.where(total > 0, total, 1.0))[:, None]
-        return out.astype(np.float32)
+        out = np.empty(told[0][1].shape, np.float32)
+        parts = np.nan_to_num(self.parts)
+        for start in range(0, len(out), PART):
+            some = slice(start, start + PART)
+            adds = np.zeros(out[some].shape)
+            for m, of in told:
+                total = of[some].sum(axis=1, dtype=np.float64)
+                adds += of[some] * (parts[some, m] / np.where(total > 0, total, 1.0))[:, None]
+            out[some] = adds
+        return out
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,8 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     if created.windows.policy is not None:
         compiled(POLICY)
     model.calibrator.prepare()
+    for detector in model.detectors:
+        detector.prepare()
     created.threshold.prepare()
     return created
 

@@ -6,6 +6,7 @@ In: the columns of a batch (`Scored`), out: a `Look` at one of them when it is a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from pipeline.alerts.kinds import Look
 from pipeline.alerts.row import LEADING, MEMBERS
 from pipeline.steps.batches.outcomes import Scored
 
+TOGETHER = 32
+"""Observations whose shares are found in one go: where one is looked at, those beside it often are."""
 AT_LEVEL = 4.0
 """How rare, in decades, what reaches the level of a judgement's alarm counts as, where one scale for all is needed."""
 
@@ -44,6 +47,7 @@ class Looks:
         self._model = model
         self._scored = scored
         self._outside = outside
+        self._leading: dict[int, tuple[list[list[int]], list[list[float]]]] = {}
 
     def at(self, b: int, since: int | None, usual: float) -> Look:
         """A look at observation b of `Scored`.
@@ -55,7 +59,7 @@ class Looks:
         usual
             What the leading channel usually was when the alert began, for detectors that expect nothing; NaN at the onset.
         """
-        shares, members = self.shares(b), self._members(b)
+        shares, members = self.shares(b), self._members[b]
         if self._model.kind == "table":
             return self._row(b, shares, members)
         scored, window = self._scored, self._window(b)
@@ -78,7 +82,7 @@ class Looks:
 
     def _row(self, b: int, shares: list[tuple[int, float]], members: int) -> Look:
         """A look at a row of a table: what was seen in the columns that lead, and what is usual in the first of them."""
-        encoder, led = self._model.features, shares[:LEADING]
+        encoder, led = self._model.features, shares
         if encoder is None or self._originals is None or not led or not encoder.usual:
             return Look(kinds.UNUSUAL, led[0][0] if led else 0, shares=shares, members=members)
         row = self._originals[int(self._scored.index[b])]
@@ -88,27 +92,36 @@ class Looks:
         return Look(kinds.UNUSUAL, column, seen[0], usual, shares, members, (seen[1], seen[2]))
 
     def shares(self, b: int) -> list[tuple[int, float]]:
-        """Channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""
-        contributions = self._scored.contributions
-        if contributions is None:
+        """The `LEADING` channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""
+        if self._scored.contributions is None:
             return []
-        parts = contributions[b]
-        if self._model.features is not None:
-            parts = self._model.features.by_feature(parts[None])[0]
-        total = float(parts.sum(dtype=np.float64))
-        if len(parts) < 2 or not 0 < total < np.inf:
-            return []
-        order = np.argsort(-parts, kind="stable")
-        return [(int(k), float(parts[k]) / total) for k in order.tolist() if parts[k] > 0]
+        block, at = divmod(b, TOGETHER)
+        if block not in self._leading:
+            self._leading[block] = self._leading_of(self._scored.contributions[block * TOGETHER :][:TOGETHER])
+        order, shares = self._leading[block]
+        return [(k, share) for k, share in zip(order[at], shares[at], strict=True) if share > 0]
 
-    def _members(self, b: int) -> int:
-        """Members that say so, or whose own calibrated score reaches the level."""
-        level = float(self._scored.level[b])
-        if self._scored.said is not None:
-            said = self._scored.said[b, :MEMBERS]
+    def _leading_of(self, parts: NDArray[np.float32]) -> tuple[list[list[int]], list[list[float]]]:
+        """Of contributions (k, C) which channels lead, and their shares."""
+        if self._model.features is not None:
+            parts = self._model.features.by_feature(parts)
+        if parts.shape[1] < 2:
+            return [[]] * len(parts), [[]] * len(parts)
+        order = np.argsort(-parts, axis=1, kind="stable")[:, :LEADING]
+        total = parts.sum(axis=1, dtype=np.float64)
+        of = np.where((total > 0) & (total < np.inf), total, np.inf)
+        return order.tolist(), (np.take_along_axis(parts, order, axis=1) / of[:, None]).tolist()
+
+    @cached_property
+    def _members(self) -> list[int]:
+        """Of each observation the members that say so, or whose own calibrated score reaches the level, as bits."""
+        scored = self._scored
+        if scored.said is not None:
+            said = scored.said[:, :MEMBERS]
         else:
-            said = self._scored.calibrated[b, :MEMBERS] >= (level if level == level else AT_LEVEL)
-        return int(sum(1 << m for m in np.flatnonzero(said).tolist()))
+            level = np.where(np.isnan(scored.level), AT_LEVEL, scored.level)
+            said = scored.calibrated[:, :MEMBERS] >= level[:, None]
+        return (said @ (1 << np.arange(said.shape[1]))).tolist()  # type: ignore[no-any-return]
 
     def _window(self, b: int) -> NDArray[np.float64]:
         """What the detectors saw, at most (T, C), in the unit of the input."""
