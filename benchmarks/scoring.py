@@ -3,7 +3,7 @@
     python benchmarks/scoring.py                     on the device at hand, a minute or two
     python benchmarks/scoring.py --device cpu --batches 1,256,65536
 
-`score` is what the worker calls: numpy in, numpy out, tiles of one fixed shape, the last one padded. `forward` is the bare network
+`score` is what the worker calls: numpy in, numpy out; on the CPU a program of compiled steps. `forward` is the bare network
 on tensors that lie on the device already, at that batch size; on CUDA also in bfloat16 and through `torch.compile`. Limits:
 `compute` is the device's measured matrix-product rate over the network's operations, `memory` its measured copy rate over the
 bytes of a window in and a score out, as if everything between stayed on the chip.
@@ -155,7 +155,6 @@ def measure(device: str, batches: tuple[int, ...], seconds: float) -> dict[str, 
                     speeds[variant][batch] = float("nan")
         results["detectors"][name] = {
             "operations": ops,
-            "tile": member.tile,
             "limits": limits,
             "windows_per_second": speeds,
         }
@@ -183,7 +182,7 @@ def table(results: dict[str, Any]) -> str:
         batches = list(next(iter(speeds.values())))
         limits = ", ".join(f"{k} {short(v)}" for k, v in of["limits"].items())
         lines += [
-            f"**{name}**: {of['operations']:,} operations a window, tiles of {of['tile']}; limits in windows/s: {limits}",
+            f"**{name}**: {of['operations']:,} operations a window; limits in windows/s: {limits}",
             "",
             "| batch | " + " | ".join(speeds) + " |",
             "| ---: |" + " ---: |" * len(speeds),

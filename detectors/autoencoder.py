@@ -37,10 +37,12 @@ from torch import Tensor, nn
 
 from detectors.base import Width
 from detectors.networks import Batch
+from detectors.programs import RELU, SIGMOID, TANH, Program
 from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
 
 Activation = Literal["tanh", "relu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+_STEPS: dict[type[nn.Module], int] = {nn.Tanh: TANH, nn.ReLU: RELU, nn.Sigmoid: SIGMOID}
 
 
 class AutoencoderConfig(ReconstructionConfig):
@@ -77,11 +79,8 @@ class Autoencoder(Reconstruction):
     summary = "dense autoencoder: reconstruction error of windows or rows"
     Config = AutoencoderConfig
     config: AutoencoderConfig
-    # 48-32-8-32-48 on one core: 1.8 M windows/s in tiles of 256, 2.7 M in 512, 3.0 M in 1,024, and a batch of one costs
-    # 0.29, 0.31, 0.47 ms.
     tile = 512
-    other_tiles = (128, 2048)
-    traceable = True
+    captured = True
     unit_test_params = MappingProxyType(
         {"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 15, "learning_rate": 0.01}}
     )
@@ -91,6 +90,23 @@ class Autoencoder(Reconstruction):
 
     def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
         return network(seen)  # type: ignore[no-any-return]
+
+    def _program(self, network: Any) -> Program:
+        c, program = self.config, Program(self.config.channels)
+        values = program.take([(t, k) for t in range(c.window) for k in range(c.channels)])
+        x = program.room(values.n + c.covariates)
+        program.clipped(values, c.limit, x)
+        program.take([(c.window - 1, c.channels + f) for f in range(c.covariates)], x.last(c.covariates))
+        for step in (*network.encoder, *network.decoder):
+            if isinstance(step, nn.Linear):
+                x = program.layer(x, step.weight.numpy(), step.bias.numpy())
+            else:
+                program.each(_STEPS[type(step)], x)
+        if c.loss == "cross-entropy":
+            program.each(SIGMOID, x)
+        judged = c.channels if c.judged == "last" else values.n
+        program.score(x.last(judged), values.last(judged))
+        return program.done()
 
 
 class DeepAutoencoderConfig(AutoencoderConfig):

@@ -116,8 +116,8 @@ class Detector(ABC):
     """Raised when the meaning of the scores changes; part of every alert's id."""
     tile: int = 256
     """Windows per forward pass on the CPU: small enough that a batch of one is quick, large enough to be fast."""
-    other_tiles: ClassVar[tuple[int, ...]] = ()
-    """Windows of other forward passes on the CPU, for fewer or more windows; each divides `tile` or is a multiple of it, and is taken only where this machine gives the same bits."""
+    other_tiles: tuple[int, ...] = ()
+    """Windows of other forward passes, for fewer or more windows; each divides `tile` or is a multiple of it, and is taken only where this machine gives the same bits."""
     cuda_tile: ClassVar[int] = 256
     """Windows per forward pass on a GPU; `to` puts it in `tile`'s place."""
     cuda_other_tiles: ClassVar[tuple[int, ...]] = ()
@@ -225,11 +225,17 @@ class Detector(ABC):
             msg = f"{self.name} has not been fitted: call fit first, or load a model file"
             raise NotFittedError(msg)
         x = self._checked(x, finite=False)
+        x, broken = _tamed(x)
+        scores = self._all(x)
+        scores.raw[broken] = np.nan
+        return scores
+
+    def _all(self, x: NDArray[np.float32]) -> Scores:
+        """Score windows that are finite, tile by tile."""
         B, C = len(x), self.config.channels
         raw = np.empty(B, np.float64)
         expected: NDArray[np.float32] | None = None
         contributions: NDArray[np.float32] | None = None
-        x, broken = _tamed(x)
         for start, n, tile in self._tiles(x):
             tile[:n] = x[start : start + n]
             tile[n:] = tile[n - 1]
@@ -243,7 +249,6 @@ class Detector(ABC):
                 if contributions is None:
                     contributions = np.empty((B, C), np.float32)
                 contributions[start : start + n] = scores.contributions[:n]
-        raw[broken] = np.nan
         return Scores(raw, expected, contributions)
 
     def _tiles(self, x: NDArray[np.float32]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
@@ -259,8 +264,7 @@ class Detector(ABC):
 
     def _size(self, left: int) -> int:
         """Windows of the next forward pass, of so many that are left: those at which each costs least."""
-        others = self.other_tiles if self.device == "cpu" else self.cuda_other_tiles
-        sizes = sorted((self.tile, *others), key=lambda size: (size + PASS) / min(size, left))
+        sizes = sorted((self.tile, *self.other_tiles), key=lambda size: (size + PASS) / min(size, left))
         return next(size for size in sizes if self._is_exact(size))
 
     def _is_exact(self, size: int) -> bool:

@@ -87,7 +87,22 @@ RECORDS = Kernel(
 _ROWS = "detectors/compiling.py", "detectors/kernels"
 FOREST = Kernel("the isolation forest", "detectors.kernels.forest", _ROWS, 2)
 NEAREST = Kernel("the nearest centres", "detectors.kernels.nearest", _ROWS, 2)
-KERNELS = JUDGEMENT, CALIBRATION, LEVEL, POLICY, CONCERNS, VOTES, SILENCES, WINDOWS, NEWS, RECORDS, FOREST, NEAREST
+NETWORKS = Kernel("the networks", "detectors.kernels.network", (*_SHARED, "detectors/programs.py"), 5, allocates=False)
+KERNELS = (
+    JUDGEMENT,
+    NETWORKS,
+    CALIBRATION,
+    LEVEL,
+    POLICY,
+    CONCERNS,
+    VOTES,
+    SILENCES,
+    WINDOWS,
+    NEWS,
+    RECORDS,
+    FOREST,
+    NEAREST,
+)
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -17,14 +17,18 @@ Worth 64 Words", ICLR 2023). Rows at the far end of the context that fill no pat
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import DetectorError
 from detectors.networks import Batch, NetworkConfig, NetworkDetector
+from detectors.programs import MINUS, PLUS, Program, Rows, filled
 
 
 class ForecasterConfig(NetworkConfig):
@@ -109,6 +113,47 @@ class Forecaster(NetworkDetector):
     @abstractmethod
     def _encoder(self) -> tuple[nn.Module, int]:
         """Return a module from (B, steps, `step_width`) to (B, hidden), and hidden."""
+
+    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
+        """Put the encoder's work into a program: each of `steps` puts its `step_width` numbers where it is told, and `state` takes what it says. False: it cannot be."""
+        return False
+
+    def _program(self, network: Any) -> Program | None:
+        c, program = self.config, Program(self.config.channels)
+        H, C, F, context = c.horizon, c.channels, c.covariates, c.window - c.horizon
+        hidden = network.head.in_features - H * F
+        seen = program.room(H * F + filled(hidden))
+        known, state = seen.part(0, H * F), seen.part(H * F, filled(hidden))
+        program.take([(t, C + f) for t in range(context, c.window) for f in range(F)], known)
+        centre = None
+        if c.centred:
+            values = program.take([(t, k) for t in range(context) for k in range(C)])
+            centre = program.layer(values, np.tile(np.eye(C) / context, context), np.zeros(C))
+        steps = [partial(self._step, program, first, centre) for first in range(context % c.patch, context, c.patch)]
+        if not self._encode(program, network.encoder, steps, state):
+            return None
+        weights = network.head.weight.numpy()
+        weights = np.concatenate([weights[:, hidden:], weights[:, :hidden]], axis=1)
+        forecast = program.layer(seen.part(0, weights.shape[1]), weights, network.head.bias.numpy())
+        if centre is not None:
+            last = program.take([(context - 1, k) for k in range(C)])
+            last = program.clipped(program.each(MINUS, centre, last), c.limit)
+            for h in range(H):
+                program.each(PLUS, last, program.each(PLUS, centre, forecast.part(h * C, C)))
+        wanted = program.take([(t, k) for t in range(context, c.window) for k in range(C)])
+        program.score(forecast, wanted)
+        return program.done()
+
+    def _step(self, program: Program, first: int, centre: Rows | None, into: Rows) -> None:
+        """Put into a program what the encoder takes in the step that begins at position `first`."""
+        P, C, F = self.config.patch, self.config.channels, self.config.covariates
+        values = into.part(0, P * C)
+        program.take([(first + p, k) for p in range(P) for k in range(C)], values)
+        program.take([(first + P, C + f) for f in range(F)], into.part(P * C, F))
+        if centre is not None:
+            for p in range(P):
+                program.each(MINUS, centre, values.part(p * C, C))
+        program.clipped(values, self.config.limit)
 
     def _build(self) -> nn.Module:
         encoder, hidden = self._encoder()

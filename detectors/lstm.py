@@ -22,12 +22,16 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
+from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.forecaster import Forecaster, ForecasterConfig
+from detectors.programs import Program, Rows, filled
 
 
 class LSTMConfig(ForecasterConfig):
@@ -54,12 +58,22 @@ class LSTM(Forecaster):
     summary = "LSTM forecaster: residual of the next observation's prediction"
     Config = LSTMConfig
     config: LSTMConfig
-    # One core, windows of 48: 75,000 windows/s in tiles of 64, 93,000 in 128, 111,000 in 256, and a batch of one costs
-    # 1.0, 1.6, 2.6 ms. In patches of 8: 320,000, 560,000 and 670,000 windows/s in tiles of 128, 512 and 2,048, a batch of one 0.4, 0.9, 2.9 ms.
     tile = 128
-    other_tiles = (32, 512, 2048)
-    traceable = True
+    captured = True
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
+
+    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
+        W, H, lstm = self.step_width, self.config.hidden, encoder.lstm
+        weights = torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1).numpy()
+        bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0).numpy()
+        gates, memory = program.room(filled(4 * H)), program.room(H)
+        seen = [program.room(W + H) for _ in steps]  # the step's, and what was said in the one before
+        for t, step in enumerate(steps):
+            step(seen[t].part(0, W))
+            of = seen[t] if t else seen[t].part(0, W)
+            program.layer(of, weights[:, : of.n], bias, gates)
+            program.cell(gates, memory, seen[t + 1].last(H) if t + 1 < len(steps) else state, begins=t == 0)
+        return True
 
     def _encoder(self) -> tuple[nn.Module, int]:
         return _Encoder(self.step_width, self.config.hidden), self.config.hidden

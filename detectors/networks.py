@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
-from detectors.capturing import captured
+from detectors.capturing import Judged, captured
 from detectors.checkpoint import fingerprint
 from detectors.convolution import CausalConv
 from detectors.numerics import limited_threads
-from detectors.tracing import Judged, traced
+from detectors.programs import Program
 
 
 class TrainingConfig(BaseModel):
@@ -234,14 +234,15 @@ class NetworkDetector(Detector):
     config: NetworkConfig
     cuda_tile = 8192
     cuda_other_tiles = (256,)
-    traceable: ClassVar[bool] = False
-    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them (`detectors.tracing`, on a GPU `detectors.capturing`)."""
+    captured: ClassVar[bool] = False
+    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them: on a GPU one graph (`detectors.capturing`)."""
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._network: nn.Module | None = None
         self._wide = False
         self._passes: dict[int, Callable[[Tensor], Judged]] = {}
+        self._compiled: Program | None = None
 
     @abstractmethod
     def _build(self) -> nn.Module:
@@ -261,6 +262,10 @@ class NetworkDetector(Detector):
     @abstractmethod
     def _judge(self, network: Any, x: Tensor) -> Judged:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
+
+    def _program(self, network: Any) -> Program | None:
+        """What `_judge` does, as a program for the CPU; None: torch does it there too."""
+        return None
 
     @property
     def network(self) -> nn.Module:
@@ -285,9 +290,9 @@ class NetworkDetector(Detector):
             # Ten bits of mantissa would cost the agreement of CPU and GPU.
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
-            self.tile = self.cuda_tile
+            self.tile, self.other_tiles = self.cuda_tile, self.cuda_other_tiles
         else:
-            self.tile = type(self).tile
+            self.tile, self.other_tiles = type(self).tile, type(self).other_tiles
         self.device, self._equal_bits = device, {}
         if self._network is not None:
             self._take(self._network)
@@ -317,6 +322,8 @@ class NetworkDetector(Detector):
             elif isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # else a GPU gathers them anew in each pass
         self._wide = any(w[0].numel() > ALONE for w in network.parameters() if w.dim() > 1)
+        with torch.no_grad():
+            self._compiled = None if self._wide or self.device != "cpu" else self._program(network)
 
     def _split(
         self, x: NDArray[np.float32], y: NDArray[np.int8] | None, validation: NDArray[np.float32] | None
@@ -386,6 +393,9 @@ class NetworkDetector(Detector):
             losses = [self._held_losses(network, Batch(x.clone(), y.clone(), generator)) for x, y in parts]
             return float(trimmed_mean(torch.cat(losses), how.trim))
 
+    def _all(self, x: NDArray[np.float32]) -> Scores:
+        return super()._all(x) if self._compiled is None else Scores(*self._compiled.run(x))
+
     def _score(self, x: NDArray[np.float32]) -> Scores:
         with torch.inference_mode(), limited_threads(1 if self._wide else torch.get_num_threads()):
             raw, expected, contributions = self._pass(len(x))(torch.from_numpy(x).to(self.device))
@@ -398,15 +408,11 @@ class NetworkDetector(Detector):
     def _pass(self, windows: int) -> Callable[[Tensor], Judged]:
         """`_judge` for so many of them."""
         eager = partial(self._judge, self.network)
-        if not self.traceable:
+        if self.device == "cpu" or not self.captured:
             return eager
         if windows not in self._passes:
             shape = windows, self.config.window, self.width
-            if self.device == "cpu":
-                one_call = traced(self.network, self._judge, shape)
-            else:
-                one_call = captured(self.network, self._judge, shape, self.device)
-            self._passes[windows] = one_call or eager
+            self._passes[windows] = captured(self.network, self._judge, shape, self.device) or eager
         return self._passes[windows]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

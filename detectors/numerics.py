@@ -7,7 +7,8 @@ cost in time. MKL reads it once, so it is set before torch is loaded: by `import
 Where MKL does not offer the branch that is asked for (AMD's family 25) it chooses one itself, and is strict all the same. What a user has set stays.
 
 The judgement (`detectors.judgement`) is compiled without anything that would change the order of its sums; its logarithms are those of the
-system's C library. What else is compiled (`detectors.kernels`) calls numpy's.
+system's C library. What else is compiled (`detectors.kernels`) calls numpy's. The networks of the default are programs of compiled steps whose bits are
+the same on every CPU (`detectors.programs`); torch has a part in those of the other networks, and on a GPU in all.
 
 Builds of torch without MKL (ARM) ignore all this; there the tiles of `detectors.base`, which lie on cache lines, hold alone.
 """

@@ -28,13 +28,16 @@ Examples
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.convolution import ResidualBlock, every_second
 from detectors.forecaster import Forecaster, ForecasterConfig
+from detectors.programs import Program, Rows
 
 
 class TCNConfig(ForecasterConfig):
@@ -79,14 +82,22 @@ class TCN(Forecaster):
     summary = "dilated TCN forecaster: residual of the next observation's prediction"
     Config = TCNConfig
     config: TCNConfig
-    # One core, windows of 48: 79,000 windows/s in tiles of 64, 115,000 in 128, 140,000 in 256, and a batch of one costs
-    # 1.0, 1.2, 2.0 ms. In patches of 8: 400,000, 970,000 and 1,470,000 windows/s in tiles of 128, 512 and 2,048, a batch of one 0.4, 0.5, 1.3 ms.
     tile = 128
-    other_tiles = (32, 512, 2048)
-    traceable = True
+    captured = True
     unit_test_params = MappingProxyType(
         {"window": 12, "hidden": 8, "blocks": 2, "training": {"epochs": 15, "learning_rate": 0.01}}
     )
+
+    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
+        pitch = self.step_width
+        x = program.room(len(steps) * pitch)
+        for t, step in enumerate(steps):
+            step(x.part(t * pitch, pitch))
+        *others, last = encoder.encoder.blocks
+        for block in others:
+            x, pitch = block.compose(program, x, pitch)
+        last.compose(program, x, pitch, state)
+        return True
 
     def _encoder(self) -> tuple[nn.Module, int]:
         c = self.config

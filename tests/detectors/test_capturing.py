@@ -31,7 +31,7 @@ def test_the_default_s_networks_are_captured_and_say_the_same(name: str) -> None
     made = fitted(name).to("cuda")
     few = made.score(x[:20])
     assert all("captured" in getattr(run, "__qualname__", "") for run in made._passes.values())
-    made.traceable = False  # type: ignore[misc]
+    made.captured = False  # type: ignore[misc]
     assert made.score(x[:20]).raw.tobytes() == few.raw.tobytes()
 
 

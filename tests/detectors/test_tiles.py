@@ -1,4 +1,4 @@
-"""Tiles of several sizes: others than the usual one are taken where they give the same bits, and only there."""
+"""Tiles of several sizes, as torch's passes take them on a GPU: others than the usual one are taken where they give the same bits, and only there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import pytest
 
 from detectors import registry
 from detectors.base import Detector, Scores
+from detectors.networks import NetworkDetector
+
+OTHERS = 32, 512, 2048
 
 x = np.random.default_rng(1).normal(size=(700, 12, 1)).astype(np.float32)
 
@@ -14,7 +17,9 @@ x = np.random.default_rng(1).normal(size=(700, 12, 1)).astype(np.float32)
 def fitted(name: str) -> Detector:
     shape = {"layers": (6, 2, 6)} if name == "autoencoder" else {"hidden": 8}
     detector = registry.create(name, window=12, training={"epochs": 1, "windows_per_epoch": 64}, **shape)
+    assert isinstance(detector, NetworkDetector)
     detector.fit(x)
+    detector._compiled, detector.other_tiles = None, OTHERS
     return detector
 
 
@@ -41,6 +46,7 @@ def test_a_pass_has_the_size_at_which_a_window_costs_least(
     windows: int, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = registry.create("lstm")
+    detector.other_tiles = OTHERS
     monkeypatch.setattr(detector, "_is_exact", lambda size: True)
     taken: list[int] = []
     while windows > sum(taken):
