@@ -236,15 +236,26 @@ def by_message(args: argparse.Namespace, *, take: bool) -> None:
 
 
 def tidewatch(args: argparse.Namespace) -> None:
-    """The real worker; only the loop's batch and checkpoint are wrapped, to read the clock."""
+    """The real worker; only what the loop loads, its batch and checkpoint are wrapped, to read the clock. Tells too how long loading took (from the
+    first partition's begin to the last one's end), and how long checkpoints did."""
     import os
 
     from pipeline.app import run_worker
     from pipeline.partition.loop import PartitionLoop
     from pipeline.settings import load_settings
 
-    tally: dict[str, Any] = {"started": 0.0, "ends": {}}
-    plain_batch, plain_checkpoint = PartitionLoop.batch, PartitionLoop.checkpoint
+    tally: dict[str, Any] = {"started": 0.0, "ends": {}, "checkpoints": [], "began": 0.0, "loaded": 0.0}
+    plain_batch, plain_checkpoint, plain_assigned = (
+        PartitionLoop.batch,
+        PartitionLoop.checkpoint,
+        PartitionLoop.assigned,
+    )
+
+    async def assigned(self: PartitionLoop) -> int | None:
+        tally["began"] = tally["began"] or time.perf_counter()
+        stored = await plain_assigned(self)
+        tally["loaded"] = time.perf_counter() - tally["began"]
+        return stored
 
     async def batch(self: PartitionLoop, records: Any) -> None:
         tally["started"] = tally["started"] or time.perf_counter()
@@ -254,14 +265,18 @@ def tidewatch(args: argparse.Namespace) -> None:
             await self.checkpoint()
 
     async def checkpoint(self: PartitionLoop) -> int:
+        began = time.perf_counter()
         offset = await plain_checkpoint(self)
+        tally["checkpoints"].append(time.perf_counter() - began)
         tally["ends"][self.partition] = offset
         if all(tally["ends"].get(p, 0) >= end for p, end in args.ends.items()):
-            report("tidewatch", args.records, time.perf_counter() - tally["started"])
+            seconds, took = time.perf_counter() - tally["started"], sorted(tally["checkpoints"])
+            times = {"checkpoint": took[len(took) // 2], "longest": took[-1], "loaded": tally["loaded"]}
+            report("tidewatch", args.records, seconds, **times)
             os._exit(0)
         return offset
 
-    PartitionLoop.batch, PartitionLoop.checkpoint = batch, checkpoint  # type: ignore[method-assign]
+    PartitionLoop.batch, PartitionLoop.checkpoint, PartitionLoop.assigned = batch, checkpoint, assigned  # type: ignore[method-assign]
     run_worker(load_settings())
 
 
