@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
 from detectors.capturing import Judged, captured
 from detectors.checkpoint import fingerprint
+from detectors.compiling import NETWORKS, compiled
 from detectors.convolution import CausalConv
 from detectors.numerics import limited_threads
 from detectors.programs import Program
@@ -266,6 +267,11 @@ class NetworkDetector(Detector):
     def _program(self, network: Any) -> Program | None:
         """What `_judge` does, as a program for the CPU; None: torch does it there too."""
         return None
+
+    def prepare(self) -> None:
+        """See `Detector.prepare`."""
+        if self._compiled is not None:
+            compiled(NETWORKS)
 
     @property
     def network(self) -> nn.Module:
