@@ -36,11 +36,26 @@ RAISED = 0.3
 """Decades by which an alert beyond the budget raises the bar of its series for the next."""
 FREE = 1.0
 """Alerts that raise nothing: what the budget expects in one period."""
+AFTERMATH = 1.0
+"""Decades by which the bar of a series is higher right behind an alert. It falls evenly for half a day: what comes then is mostly what the alert was about, on
+its way back or swinging on, and what is ten times as rare is told all the same."""
+LEAST_AFTER, MOST_AFTER = 5, 1000
+"""Rows of that half a day."""
 
 
 def raised(debt: float) -> float:
     """The bar, in decades beyond the level, of a series that has alarmed by so much more often than its budget."""
     return RAISED * max(debt, 0.0)
+
+
+def after(rows_a_day: float) -> int:
+    """Rows for which the bar is higher behind an alert."""
+    return int(np.clip(rows_a_day / 2.0, LEAST_AFTER, MOST_AFTER))
+
+
+def aftermath(calm: int, rows_a_day: float) -> float:
+    """By how much, in decades; `calm` is below -1 by the rows that are left of it."""
+    return AFTERMATH * max(-1 - calm, 0) / after(rows_a_day)
 
 
 def counted(u: Floats) -> NDArray[np.intp]:

@@ -49,13 +49,23 @@ def said(
         if learnt.bins.rows_a_day >= recurring.LEAST_ROWS:
             usual = state.memory.usual(int(local[i]))
             state.memory.learn(int(local[i]), float(strength[i]))
-        anomalous[i] = strength[i] >= alarm.raised(state.debt) + usual
+        behind = alarm.aftermath(state.calm, learnt.bins.rows_a_day)
+        anomalous[i] = strength[i] >= alarm.raised(state.debt) + behind + usual
         if anomalous[i] and state.calm < 0:
             state.debt += 1.0
         state.debt = max(state.debt - 1.0 / learnt.budget, -alarm.FREE)
-        state.calm = 0 if anomalous[i] else state.calm + 1 if 0 <= state.calm < NORMAL_ROWS - 1 else -1
+        state.calm = _calm(state.calm, bool(anomalous[i]), learnt.bins.rows_a_day)
         far = u[list(ALARMS), i] > state.tails[:, 0]
         state.out[:] = np.where(far, np.minimum(state.out + 1, alarm.LONGEST_OUT), np.maximum(state.out, 1) - 1)
         taught = np.flatnonzero((each[:, i] < alarm.raised(state.debt)) & (state.out <= most))
         state.counts[taught, bins[taught, i]] += 1
     return score, strength, anomalous
+
+
+def _calm(before: int, anomalous: bool, rows_a_day: float) -> int:
+    """See `State.calm`, behind one more row."""
+    if anomalous:
+        return 0
+    if before < 0:
+        return min(before + 1, -1)
+    return before + 1 if before < NORMAL_ROWS - 1 else -1 - alarm.after(rows_a_day)

@@ -53,7 +53,8 @@ class State:
     debt, peak : float
         Alerts beyond the budget, see `alarm.raised`; the held score.
     calm : int
-        Normal rows since the last anomalous one of an open alert; -1 with none open.
+        Normal rows since the last anomalous one of an open alert; with none open -1, and as much less as there are rows left of the last one's aftermath
+        (`alarm.AFTERMATH`).
     """
 
     rows: int

@@ -6,7 +6,20 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, FREE, LONGEST_OUT, LOWEST, RAISED, SHAPE, SLACK, TAUGHT, WIDTH
+from detectors.judgement.alarm import (
+    AFTERMATH,
+    BINS,
+    FREE,
+    LEAST_AFTER,
+    LONGEST_OUT,
+    LOWEST,
+    MOST_AFTER,
+    RAISED,
+    SHAPE,
+    SLACK,
+    TAUGHT,
+    WIDTH,
+)
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
@@ -323,6 +336,28 @@ def raised(debt):
 
 
 @inner
+def after(rows_a_day):
+    """Rows for which the bar is higher behind an alert."""
+    return int(between(rows_a_day / 2.0, LEAST_AFTER, MOST_AFTER))
+
+
+@inner
+def aftermath(calm, rows_a_day):
+    """By how much, in decades; see `alarm.aftermath`."""
+    return AFTERMATH * max(-1 - calm, 0) / after(rows_a_day)
+
+
+@inner
+def calm_behind(before, anomalous, rows_a_day):
+    """See `state.State.calm`, behind one more row."""
+    if anomalous:
+        return 0
+    if before < 0:
+        return min(before + 1, -1)
+    return before + 1 if before < NORMAL_ROWS - 1 else -1 - after(rows_a_day)
+
+
+@inner
 def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
     """Score, whether it is anomalous, whose share it is; hold, bar and counts move on."""
     total = 0.0
@@ -338,7 +373,7 @@ def tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b):
     debt = debt + 1.0 if anomalous and calm < 0 else debt
     f8[h + field.DEBT] = max(debt - 1.0 / budget, -FREE)
     bar = raised(f8[h + field.DEBT])
-    i4[2 * h + field.CALM] = 0 if anomalous else (calm + 1 if 0 <= calm < NORMAL_ROWS - 1 else -1)
+    i4[2 * h + field.CALM] = calm_behind(calm, anomalous, f8[h + field.RPD])
     for a in range(A):
         u, out_for = w[W_U + TERM_OF_ALARM[a]], 4 * h + field.OUT + a
         if u > f8[h + field.TAILS + 2 * a]:
@@ -396,7 +431,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
     young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
     strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
-    w[W_BAR] = raised(f8[h + field.DEBT])
+    w[W_BAR] = raised(f8[h + field.DEBT]) + aftermath(i4[2 * h + field.CALM], rows_a_day)
     if rows_a_day >= LEAST_ROWS:
         w[W_BAR] += usual_at(i8, u2, h, local, strength)
     band(f8, w, h, C, out, b)

@@ -116,3 +116,25 @@ def test_the_first_alert_raises_no_bar_and_many_do() -> None:
     bands = said.band[1::40, 0]
     assert bands[0] == pytest.approx(said.band[0, 0], rel=0.1)
     assert bands[-1] > 1.1 * bands[0]
+
+
+def test_behind_an_alert_little_is_told_for_half_a_day_and_what_is_much_rarer_at_once() -> None:
+    x = noise(20)
+    times = T0 + np.arange(len(x)) * STEP
+    population = Population.fit({"a": (times[:KNOWN], x[:KNOWN, None])}, budget_rows=BUDGET)
+    at, rows = KNOWN + 100, np.zeros(len(x) - KNOWN, np.intp)
+
+    def alarms(size: float, rows_behind: int | None) -> bool:
+        y = x.copy()
+        y[at] += size
+        if rows_behind is not None:
+            y[at - rows_behind : at - rows_behind + 3] += 40.0
+        states = np.zeros(1, population.state_dtype)
+        population.begin(states, np.zeros(1, np.intp), ["a"])
+        said = population.step(states, rows, y[KNOWN:, None], times[KNOWN:], 0, BUDGET)
+        return bool(said.anomalous[at - KNOWN])
+
+    just = next(size for size in np.arange(3.0, 12.0, 0.25) if alarms(size, None))
+    assert not alarms(just + 0.25, 20)
+    assert alarms(2.0 * just, 20)
+    assert alarms(just + 0.75, A_DAY // 2 + 10)
