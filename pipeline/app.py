@@ -56,7 +56,7 @@ from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
 from pipeline.registry import registry_of
-from pipeline.settings import Settings, StreamSettings, load_settings
+from pipeline.settings import Settings, StreamSettings, WorkerSettings, load_settings
 from pipeline.steps.scoring import Scorer, ScoringHung
 
 log = structlog.get_logger(__name__)
@@ -301,7 +301,7 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     compiled(VOTES)
     compiled(WINDOWS)
     compiled(RECORDS)
-    scorer = Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
+    scorer = _scorer(model, executor, worker)
     created = create_stream(stream, model, scorer)
     if created.windows.policy is not None:
         compiled(POLICY)
@@ -310,6 +310,12 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
         detector.prepare()
     created.threshold.prepare()
     return created
+
+
+def _scorer(model: Model, executor: ThreadPoolExecutor, worker: WorkerSettings) -> Scorer:
+    return Scorer(
+        model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait, hung=_leave
+    )
 
 
 def _deciding(
@@ -328,9 +334,6 @@ def _deciding(
 
     beside = sorted({s.settings.model.parent for s in streams})
 
-    def scorer(model: Model) -> Scorer:
-        return Scorer(model, executor=executor, max_batch_size=worker.max_batch_size, batch_wait=worker.batch_wait)
-
     async def load() -> list[Stream]:
         return await asyncio.to_thread(
             lambda: [_create_stream(settings, s, executor) for s in load_settings(file).streams]
@@ -338,7 +341,11 @@ def _deciding(
 
     return Deciding(
         {
-            s.name: Streams(s, find_model=partial(found_model, beside=beside, device=device), scorer=scorer)
+            s.name: Streams(
+                s,
+                find_model=partial(found_model, beside=beside, device=device),
+                scorer=partial(_scorer, executor=executor, worker=worker),
+            )
             for s in streams
         },
         register=store,

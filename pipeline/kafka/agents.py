@@ -27,7 +27,7 @@ from faust.types import TP, Message
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka.clients import broker_error
 from pipeline.kafka.transport.driver import SCHEME, Consumer, register, steady
-from pipeline.kafka.transport.lanes import Lane, Ticket
+from pipeline.kafka.transport.lanes import Delivery, Lane
 from pipeline.kafka.transport.thread import REBALANCE_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.steps.batches.binary import concatenated
@@ -110,7 +110,7 @@ class _Partition:
         self._fail = fail
         self._most = most
         self._sure_for = sure_for
-        self._waiting: deque[tuple[Ticket, RecordBatch]] = deque()
+        self._waiting: deque[Delivery] = deque()
         self._news = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -142,8 +142,8 @@ class _Partition:
         """The end of the log as last heard; the position where nothing was heard yet."""
         return self._consumer.highwater(self.tp) or self.position
 
-    def deliver(self, ticket: Ticket, batch: RecordBatch) -> None:
-        self._waiting.append((ticket, batch))
+    def deliver(self, delivery: Delivery) -> None:
+        self._waiting.append(delivery)
         self._news.set()
 
     async def stop(self) -> None:
@@ -218,14 +218,14 @@ class _Partition:
         except TimeoutError:
             await self.life.idle()
 
-    def _next(self) -> Iterator[tuple[Ticket, RecordBatch]]:
+    def _next(self) -> Iterator[Delivery]:
         """The batch that waits, and what came behind it up to a full one: a loop that falls behind takes larger steps."""
         records = 0
-        while self._waiting and (not records or records + len(self._waiting[0][1]) <= self._most):
-            if records and self._waiting[0][1].missed:  # what comes before the hole is a batch of its own
+        while self._waiting and (not records or records + len(self._waiting[0].batch) <= self._most):
+            if records and self._waiting[0].batch.missed:  # what comes before the hole is a batch of its own
                 return
             item = self._waiting.popleft()
-            records += len(item[1])
+            records += len(item.batch)
             yield item
 
 
@@ -302,10 +302,10 @@ class Partitions:
         except (TimeoutError, TidewatchError) as error:  # the offsets that count are in the store
             log.warning("no commit at revocation", reason=str(error) or "Kafka does not answer")
 
-    def deliver(self, tp: TP, ticket: Ticket, batch: RecordBatch) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         """Hand a batch to its partition's task."""
-        if (partition := self._held.get(tp)) is not None:
-            partition.deliver(ticket, batch)
+        if (partition := self._held.get(delivery.ticket.lane.tp)) is not None:
+            partition.deliver(delivery)
 
     def committable(self) -> dict[TP, int]:
         """The offsets that may be committed: everything before them is in the store."""
@@ -331,15 +331,15 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
     )
 
 
-class BatchSchema(faust.Schema[Ticket, RecordBatch]):
-    """Hands an event's key and value on as they are; Faust's raw codec insists on bytes."""
+class PollSchema(faust.Schema[None, Sequence[Delivery]]):
+    """Hands an event's value on as it is; Faust's raw codec insists on bytes."""
 
     def loads_key(self, app: Any, message: Message, **_: Any) -> Any:
-        """The Ticket."""
+        """None: it is of several partitions."""
         return message.key
 
     def loads_value(self, app: Any, message: Message, **_: Any) -> Any:
-        """The RecordBatch."""
+        """What was polled, by partition."""
         return message.value
 
 
@@ -385,7 +385,7 @@ class App(faust.App):
         sure_for = min(session, REBALANCE_TIMEOUT) / 2
         app.partitions = Partitions(make, app.fail, worker.max_poll_records, sure_for)
         for topic in topics:
-            app.agent(app.topic(topic, schema=BatchSchema()), name=topic)(app.hand_on)
+            app.agent(app.topic(topic, schema=PollSchema()), name=topic)(app.hand_on)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)
         app.on_partitions_revoked.connect(app.on_revoked, weak=False)
         return app
@@ -394,7 +394,8 @@ class App(faust.App):
         """The agent: each event goes to its partition's task; acknowledging is not Faust's business."""
         events: AsyncIterable[Any] = stream.noack().events()
         async for event in events:
-            self.partitions.deliver(event.message.tp, event.key, event.value)
+            for delivery in event.value:  # in one go: what is to be scored of all partitions is scored together
+                self.partitions.deliver(delivery)
 
     async def on_assigned(self, *args: Any, **_: Any) -> None:
         """Faust's signal, in the order of the rebalances."""

@@ -50,7 +50,7 @@ class KafkaPublisher:
         Messages that librdkafka may hold; more of them wait here.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, linger: float = 0.001, queue: int = 200_000) -> None:
+    def __init__(self, kafka: KafkaSettings, *, linger: float = 0.0, queue: int = 200_000) -> None:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             librdkafka_config(kafka)

@@ -81,8 +81,8 @@ class Part(NamedTuple):
     def of(cls, records: Sequence[Any]) -> Self:
         """From records one by one."""
         return cls(
-            np.fromiter((r.offset for r in records), np.int64, len(records)),
-            np.fromiter((r.timestamp for r in records), np.int64, len(records)),
+            np.array([r.offset for r in records], np.int64),
+            np.array([r.timestamp for r in records], np.int64),
             [r.key for r in records],
             [r.value for r in records],
         )

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -83,6 +83,7 @@ class WorkerMetrics:
         progress: Progress | None = None,
         presence: Presence | None = None,
     ) -> None:
+        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self.health = health if health is not None else Health()
         self.progress = progress if progress is not None else Progress()
         self.presence = presence if presence is not None else Presence()
@@ -169,26 +170,33 @@ class WorkerMetrics:
 
     def batch(self, stream: str, partition: int, counts: Counts[str], seconds: dict[str, float]) -> None:
         """One batch: what happened how often, and the seconds of each stage."""
-        labels = (stream, str(partition))
+        of, labels = self._child, (stream, str(partition))
         for name, n in counts.items():
             if n <= 0:
                 continue
             if name in self._plain:
-                self._plain[name].labels(*labels).inc(n)
+                of(self._plain[name], *labels).inc(n)
             elif name in POLICY:
-                self._policy.labels(*labels, name).inc(n)
+                of(self._policy, *labels, name).inc(n)
             elif name.startswith(_REJECTED):
-                self._dead_letters.labels(*labels, name.removeprefix(_REJECTED)).inc(n)
+                of(self._dead_letters, *labels, name.removeprefix(_REJECTED)).inc(n)
                 if name == _UNSCORABLE:
                     self.health.unscorable(stream, partition, n)
             elif name.startswith(_ALERTS):
-                self._alerts.labels(*labels, name.removeprefix(_ALERTS)).inc(n)
+                of(self._alerts, *labels, name.removeprefix(_ALERTS)).inc(n)
             elif name.startswith(_FIRED):
-                self._fired.labels(*labels, name.removeprefix(_FIRED)).inc(n)
+                of(self._fired, *labels, name.removeprefix(_FIRED)).inc(n)
         for stage, taken in seconds.items():
-            self._stage.labels(stream, stage).observe(taken)
-        self._batch.labels(stream).observe(counts["records"])
+            of(self._stage, stream, stage).observe(taken)
+        of(self._batch, stream).observe(counts["records"])
         self.progress.batch(stream, counts)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """What `labels` gives, looked up once: a batch of few records asks for a dozen."""
+        key = (metric, labels)
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
 
     def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
         """One checkpoint: its offset, bytes and seconds."""

@@ -145,7 +145,7 @@ class PartitionLoop:
         self.outbox = Outbox(publisher)
         self._messages = Messages(stream, self.outbox)
         self._clock = clock
-        self._reports = Reports(metrics, stream.name, partition)
+        self._reports = Reports(metrics, stream.name, partition, clock)
         self._every = checkpoint_every
         self._records = checkpoint_records
         self._open_alerts = open_alerts
@@ -367,8 +367,8 @@ class PartitionLoop:
         self._midway = False
         seconds = {"decode": decoded - started, "score": scoring, "batch": self._clock() - started}
         self._reports.batch(counts, seconds)
-        if any(name.startswith("alerts_") for name in counts):
-            self._tell_state()
+        if self._rebuild is None and any(name.startswith("alerts_") for name in counts):
+            self._reports.state_changed(self.core)
 
     def _look_at_homes(self, records: RecordBatch, step: Step) -> None:
         """Whether the series belong to this partition; told where they do not, they are scored all the same."""
@@ -384,6 +384,8 @@ class PartitionLoop:
 
     async def _pause(self) -> None:
         """After each batch, and without one: take what was decided, and make a checkpoint where one is due."""
+        if self._rebuild is None:
+            self._reports.state_if_due(self.core)
         await self._take()
         age = self._clock() - self._checkpointed_at
         if self.position > self.checkpointed:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pipeline.alerts.records import Severity, Status
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.home import Verdict
 from pipeline.steps.clock.event_time import APART
+
+_SELDOM = 50  # times as long as telling what is held took it is not told again where it changes
 
 
 class LoopMetrics(Protocol):
@@ -63,9 +66,14 @@ class LoopMetrics(Protocol):
 class Reports:
     """The reports of one partition; nobody hears them where `metrics` is None."""
 
-    def __init__(self, metrics: LoopMetrics | None, stream: str, partition: int) -> None:
+    def __init__(
+        self, metrics: LoopMetrics | None, stream: str, partition: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._metrics = metrics
         self._of = stream, partition
+        self._clock = clock
+        self._outdated = False
+        self._state_again = 0.0
 
     def batch(self, counts: Counter[str], seconds: dict[str, float]) -> None:
         """One batch: what happened how often, and the seconds of each stage."""
@@ -81,11 +89,25 @@ class Reports:
         """What is held: series in probation and out of it, and open alerts."""
         if self._metrics is None:
             return
+        began = self._clock()
+        self._outdated = False
         warming = core.warming
         self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming, once=core.once)
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
         self._metrics.shadow(*self._of, None if (standing := core.standing) is None else standing.share)
+        now = self._clock()
+        self._state_again = now + (now - began) * _SELDOM
+
+    def state_changed(self, core: PartitionCore) -> None:
+        """Tell what is held, soon: at once, or with a later batch, for it takes longer the more series there are."""
+        self._outdated = True
+        self.state_if_due(core)
+
+    def state_if_due(self, core: PartitionCore) -> None:
+        """Tell what is held where it changed and was not told yet."""
+        if self._outdated and self._clock() >= self._state_again:
+            self.state(core)
 
     def waiting(self, waiting: bool, what: str) -> None:
         """Whether the partition waits for the store, or for the registry."""
@@ -109,5 +131,6 @@ class Reports:
 
     def forget(self) -> None:
         """The partition is not this worker's any more."""
+        self._outdated = False
         if self._metrics is not None:
             self._metrics.forget(*self._of)

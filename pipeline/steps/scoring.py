@@ -1,14 +1,17 @@
-"""Windows to raw scores: forward passes off the event loop, joined over partitions, guarded against a detector's faults.
+"""Windows to raw scores: forward passes joined over partitions, off the event loop where they take long, guarded against a detector's faults.
 
 While one forward pass runs, the windows of other partitions gather and go into the next one (`max_batch_size`,
 `batch_wait`); a backlog has enough of its own, and queues. Joining changes no score: a detector's scores are bit-equal for every batch (`detectors.base`).
+A pass of few windows runs on the event loop: two threads that need Python's lock by turns wait for each other longer than it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,11 +24,14 @@ from detectors.base import Detector, Scores
 from detectors.model import Model
 from pipeline.errors import TidewatchError
 from pipeline.steps.bands import band_member
+from pipeline.steps.hanging import Watch
 
 log = structlog.get_logger(__name__)
 
 _PLENTY = 8192
 """Windows that no device scores faster together with more: they do not wait for those of others."""
+
+_SHORT = 0.004  # s that a pass may hold up the event loop; Kafka's heartbeats have a thread of their own
 
 
 class ScoringHung(TidewatchError):
@@ -121,6 +127,8 @@ class Scorer:
         The thread of the device (torch releases the GIL); None scores in the calling thread (offline, simulation).
     timeout
         A forward pass that takes longer raises ScoringHung.
+    hung
+        Told of a pass that hangs on the event loop, in another thread: it must end the process. None: no pass runs there.
     """
 
     def __init__(
@@ -131,12 +139,16 @@ class Scorer:
         max_batch_size: int = 65_536,
         batch_wait: timedelta = timedelta(0),
         timeout: timedelta = timedelta(seconds=60),
+        hung: Callable[[ScoringHung], object] | None = None,
     ) -> None:
         self.model = model
         self._executor = executor
         self._max = max_batch_size
         self._wait = batch_wait.total_seconds()
         self._timeout = timeout.total_seconds()
+        self._watch = None if hung is None else Watch(self._timeout, lambda windows: hung(self._hangs(windows)))
+        self._took = math.inf, 1  # seconds and windows of the last pass
+        self._away = 0  # passes that are off the event loop: a detector has one place for its windows
         self._pending: deque[tuple[NDArray[np.float32], asyncio.Future[MemberScores]]] = deque()
         self._drainer: asyncio.Task[None] | None = None
 
@@ -182,7 +194,11 @@ class Scorer:
     ) -> None:
         x = batch[0][0] if len(batch) == 1 else np.concatenate([x for x, _ in batch])
         try:
-            scores = await self._scored(executor, x)
+            if self._watch is not None and self._is_short(len(x)):
+                with self._watch.over(len(x)):
+                    scores = self._timed(x)
+            else:
+                scores = await self._scored(executor, x)
         except Exception as error:  # handed to everybody who waits for these windows
             for _, future in batch:
                 if not future.done():
@@ -200,17 +216,35 @@ class Scorer:
 
         def score() -> MemberScores:
             begun.append(time.monotonic())
-            return self.score_now(x)
+            return self._timed(x)
 
         work = asyncio.get_running_loop().run_in_executor(executor, score)
+        self._away += 1
+        work.add_done_callback(self._back)
         while True:
             waits = self._timeout if not begun else max(begun[0] + self._timeout - time.monotonic(), 0.001)
             done, _ = await asyncio.wait([work], timeout=waits)
             if done:
                 return work.result()
             if begun and time.monotonic() - begun[0] >= self._timeout:
-                msg = (
-                    f"scoring {len(x)} windows with {self.model.detector_name} took longer than {self._timeout:.0f} s; "
-                    "use a smaller worker.max_batch_size or another device"
-                )
-                raise ScoringHung(msg)
+                raise self._hangs(len(x))
+
+    def _timed(self, x: NDArray[np.float32]) -> MemberScores:
+        began = time.perf_counter()
+        scores = self.score_now(x)
+        self._took = time.perf_counter() - began, len(x)
+        return scores
+
+    def _back(self, _: object) -> None:
+        self._away -= 1
+
+    def _is_short(self, windows: int) -> bool:
+        """Whether a pass can begin now and should be over soon, as the last one was. Where it runs changes no score."""
+        seconds, before = self._took
+        return not self._away and seconds * max(windows / before, 1.0) <= _SHORT
+
+    def _hangs(self, windows: int) -> ScoringHung:
+        return ScoringHung(
+            f"scoring {windows} windows with {self.model.detector_name} took longer than {self._timeout:.0f} s; "
+            "use a smaller worker.max_batch_size or another device"
+        )

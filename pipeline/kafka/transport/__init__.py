@@ -1,4 +1,4 @@
-"""How records are read: a Faust transport that delivers one event per partition and poll, holding all records of it as columns.
+"""How records are read: a Faust transport that delivers one event per topic and poll, holding all records of it as columns.
 
 In: what the broker sends to the group's member. Out: a `RecordBatch` for each partition that is open and has room (its key is a
 `Ticket`), what Kafka says of a partition, and commits of what is stored. `driver` is what Faust and the agents call, in the app's thread; `thread`

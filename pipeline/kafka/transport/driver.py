@@ -1,4 +1,4 @@
-"""A Faust transport that delivers one event per partition and poll, holding all records of it.
+"""A Faust transport that delivers one event per topic and poll, holding all records of it.
 
     broker ──▶ aiokafka's fetcher ──▶ poll ──▶ one RecordBatch per open partition ──▶ Faust's conductor ──▶ agent
                (a thread of its own:            │
@@ -36,7 +36,7 @@ from faust.types import TP, ConsumerMessage
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.clients import broker_error
-from pipeline.kafka.transport.lanes import Lane
+from pipeline.kafka.transport.lanes import Delivery, Lane
 from pipeline.kafka.transport.thread import ConsumerThread
 from pipeline.steps.batches.records import Standing
 
@@ -103,7 +103,8 @@ class Consumer(driver.Consumer):
         """The oldest batches of a lane were worked on."""
         for _ in range(batches):
             lane.held.popleft()
-        self._thread.has_room()
+        if self._thread.poller.wants_room or not self._thread.lanes.busy:
+            self._thread.has_room()
 
     async def standing(self, tp: TP, offset: int | None) -> Standing:
         """What Kafka says of a partition whose stored offset is `offset` (None: nothing is stored)."""
@@ -145,16 +146,18 @@ class Consumer(driver.Consumer):
     # For Faust
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message per open partition that has records; its key is a Ticket, its value a RecordBatch."""
+        """One message per topic; its value is the batches of all its open partitions that have records."""
         thread = self._thread
-        batches = await thread.call(thread.poller.poll(timeout, lambda: thread.should_stop))
-        for tp, (ticket, batch) in batches.items():
-            yield tp, self._to_message(tp, (ticket, batch))
+        polled: dict[str, list[Delivery]] = {}
+        for delivery in await thread.call(thread.poller.poll(timeout, lambda: thread.should_stop)):
+            polled.setdefault(delivery.ticket.lane.tp.topic, []).append(delivery)
+        for deliveries in polled.values():
+            tp = deliveries[0].ticket.lane.tp
+            yield tp, self._to_message(tp, deliveries)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        ticket, batch = record
         return ConsumerMessage(
-            tp.topic, tp.partition, ticket.follows, 0.0, 0, [], ticket, batch, None, 0, 0, tp,
+            tp.topic, tp.partition, 0, 0.0, 0, [], None, record, None, 0, 0, tp,
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 

@@ -9,9 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
+
+from pipeline.steps.batches.records import RecordBatch
 
 
 @dataclass(slots=True, eq=False)
@@ -41,10 +44,17 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The key of an event: which lane it belongs to, and the offset up to which that one has delivered before."""
+    """Which lane a batch belongs to, and the offset up to which that one has delivered before."""
 
     lane: Lane
     follows: int
+
+
+class Delivery(NamedTuple):
+    """All records that a poll found of one partition."""
+
+    ticket: Ticket
+    batch: RecordBatch
 
 
 class Lanes:
@@ -71,6 +81,11 @@ class Lanes:
     def held(self) -> int:
         """Bytes of the batches in memory."""
         return sum(lane.size for lane in self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any batch is not finished."""
+        return any(lane.held for lane in self)
 
     def get(self, tp: TP) -> Lane | None:
         """The lane of a partition; None where it is not open."""

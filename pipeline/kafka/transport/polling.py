@@ -17,7 +17,7 @@ from faust.types import TP
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.transport.fetching import Columns, begun, fetch_again, held, take
-from pipeline.kafka.transport.lanes import Lane, Lanes, Ticket
+from pipeline.kafka.transport.lanes import Delivery, Lane, Lanes, Ticket
 from pipeline.kafka.transport.positions import Positions
 from pipeline.settings import WorkerSettings
 from pipeline.steps.batches.binary import BinaryColumn
@@ -26,9 +26,7 @@ from pipeline.steps.batches.records import RecordBatch
 log = structlog.get_logger(__name__)
 
 _RECORD_OVERHEAD = 100  # bytes that a record costs beside its key and value: two objects and their places in lists
-_PACE = (
-    0.01  # s between fetches that bring few records each: at 10,000/s, a third of the CPU time that it takes without
-)
+_PACE = 0.01  # s that a fetch waits at most for what the last one brought to be worked on
 _LARGE = 2_000  # records that are not few
 _FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the next time
 
@@ -47,6 +45,8 @@ class Poller:
     ----------
     room
         Set when a batch was finished or a lane opened: a waiting poll looks again.
+    wants_room
+        Whether records wait for some batch to be finished.
     """
 
     def __init__(
@@ -58,11 +58,14 @@ class Poller:
         fail: Callable[[BaseException], None],
     ) -> None:
         self.room = asyncio.Event()
+        self.wants_room = False
         self._client = client
         self._lanes = lanes
         self._positions = positions
         self._worker = worker
         self._fail = fail
+        self._used_up = False  # whether anything that was fetched was, since the last fetch was told to go
+        self._since = 0  # records since then
         self._fetch_timer: asyncio.TimerHandle | None = None
         self._resetting: set[asyncio.Task[None]] = set()
 
@@ -75,7 +78,7 @@ class Poller:
         """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
         self._lanes.open(lane, epoch, self._seek)
 
-    async def poll(self, timeout: float, stopping: Callable[[], bool]) -> dict[TP, tuple[Ticket, RecordBatch]]:
+    async def poll(self, timeout: float, stopping: Callable[[], bool]) -> list[Delivery]:
         """All records that are there for lanes with room; waits up to `timeout` s for the first."""
         consumer = self._client()
         fetcher = consumer._fetcher
@@ -83,7 +86,10 @@ class Poller:
         while not stopping():
             consumer._coordinator.check_errors()  # what it cannot mend itself
             self.room.clear()
-            if batches := self._drain(fetcher):
+            batches = self._drain(fetcher)
+            if self._used_up:
+                self._fetch_on(fetcher)
+            if batches:
                 return batches
             left = end - time.monotonic()
             if left <= 0:
@@ -97,22 +103,28 @@ class Poller:
             finally:
                 room.cancel()
                 fetched.cancel()
-        return {}
+        return []
 
-    def _drain(self, fetcher: Any) -> dict[TP, tuple[Ticket, RecordBatch]]:
-        batches: dict[TP, tuple[Ticket, RecordBatch]] = {}
+    def _drain(self, fetcher: Any) -> list[Delivery]:
+        batches: list[Delivery] = []
+        self.wants_room, wants = True, False  # true first: whoever finishes a batch from here on says so
         for tp in list(fetcher._records):
             lane = self._lanes.get(tp)
-            if lane is None or lane.records > self._worker.max_poll_records:
+            if lane is None:
                 continue
-            most = self._worker.buffer_bytes // 2
-            if self._lanes.held >= most:
-                break
-            if self._lanes.held + self.unpacked >= most and not begun(fetcher, tp):  # what lies unpacked goes on first
-                continue
-            if (taken := self._take(fetcher, lane)) is not None:
-                batches[tp] = _deliver(lane, taken)
+            if not self._has_room(fetcher, lane):
+                wants = True
+            elif (taken := self._take(fetcher, lane)) is not None:
+                batches.append(_deliver(lane, taken))
+        self.wants_room = wants
         return batches
+
+    def _has_room(self, fetcher: Any, lane: Lane) -> bool:
+        """Whether the next records of a lane may be unpacked: few of it wait, and memory has room; what lies unpacked goes on first."""
+        if lane.records > self._worker.max_poll_records:
+            return False
+        held, most = self._lanes.held, self._worker.buffer_bytes // 2
+        return held < most and (begun(fetcher, lane.tp) or held + self.unpacked < most)
 
     def _take(self, fetcher: Any, lane: Lane) -> Columns | None:
         """What the fetcher has of one partition, as columns; None where there is nothing (any more)."""
@@ -140,18 +152,26 @@ class Poller:
             self._resetting.add(reset)
             reset.add_done_callback(self._resetting.discard)
         finally:
-            self._fetch_again(fetcher, at_once=taken is None or len(taken) >= _LARGE)
+            self._used_up = True
+            self._since += _LARGE if taken is None else len(taken)
         return taken
 
-    def _fetch_again(self, fetcher: Any, *, at_once: bool) -> None:
-        """The next fetch goes at once after many records, else a little later: then it brings more of them."""
-        if at_once:
-            fetch_again(fetcher)
-        elif self._fetch_timer is None:
-            self._fetch_timer = asyncio.get_running_loop().call_later(_PACE, self._fetch_later, fetcher)
+    def _fetch_on(self, fetcher: Any) -> None:
+        """The next fetch goes at once after many records, else when what came is worked on, or a little later.
 
-    def _fetch_later(self, fetcher: Any) -> None:
+        So few records are worked on as they come, more of them at a time where they come faster than that; fetching meanwhile would bring few, and
+        hold up the work by the time that it takes: the threads share Python's lock.
+        """
+        if self._since >= _LARGE or not self._lanes.busy:
+            self._fetch_now(fetcher)
+        elif self._fetch_timer is None:
+            self._fetch_timer = asyncio.get_running_loop().call_later(_PACE, self._fetch_now, fetcher)
+
+    def _fetch_now(self, fetcher: Any) -> None:
+        if self._fetch_timer is not None:
+            self._fetch_timer.cancel()
         self._fetch_timer = None
+        self._used_up, self._since = False, 0
         fetch_again(fetcher)
 
     async def _out_of_range(self, lane: Lane) -> None:
@@ -175,7 +195,7 @@ class Poller:
         consumer.resume(tp)
 
 
-def _deliver(lane: Lane, taken: Columns) -> tuple[Ticket, RecordBatch]:
+def _deliver(lane: Lane, taken: Columns) -> Delivery:
     """The columns as a batch of the lane, which goes on behind it. Raises BrokerError where they are not its next ones."""
     if taken.start != lane.next_offset:
         msg = f"{lane.tp.topic}[{lane.tp.partition}] was read from offset {taken.start} instead of {lane.next_offset}"
@@ -185,7 +205,7 @@ def _deliver(lane: Lane, taken: Columns) -> tuple[Ticket, RecordBatch]:
     lane.next_offset = lane.delivered = taken.next_offset
     batch = taken.batch(ensure_aiokafka_TP(lane.tp), missed)
     lane.held.append((len(taken), _size(batch)))
-    return ticket, batch
+    return Delivery(ticket, batch)
 
 
 def _size(batch: RecordBatch) -> int:
@@ -193,5 +213,5 @@ def _size(batch: RecordBatch) -> int:
     if isinstance(batch.values, BinaryColumn):
         held = len(batch.values.data)
     else:
-        held = sum(len(b) for b in (*batch.keys, *batch.values) if b is not None)
+        held = sum(map(len, filter(None, batch.keys))) + sum(map(len, filter(None, batch.values)))
     return held + _RECORD_OVERHEAD * len(batch)

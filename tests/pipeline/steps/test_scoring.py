@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,3 +65,65 @@ async def test_whoever_queues_is_not_hung_and_whoever_hangs_is_told(
     hanging = Counting(executor, 1.0, timeout=timedelta(seconds=0.2))
     with pytest.raises(ScoringHung, match="scoring 7 windows with it took longer than 0 s"):
         await hanging.score(windows(7))
+
+
+class Threads(Counting):
+    """Says which threads the passes ran in."""
+
+    def __init__(self, executor: ThreadPoolExecutor, **more: Any) -> None:
+        super().__init__(executor, **more)
+        self.threads: list[int] = []
+
+    def score_now(self, x: NDArray[np.float32]) -> MemberScores:
+        self.threads.append(threading.get_ident())
+        return super().score_now(x)
+
+
+async def test_passes_that_were_short_run_on_the_event_loop_and_others_do_not(executor: ThreadPoolExecutor) -> None:
+    here, scorer = threading.get_ident(), Threads(executor, hung=pytest.fail)
+
+    async def on_the_loop(n: int) -> bool:
+        assert len((await scorer.score(windows(n))).raw) == n
+        return scorer.threads[-1] == here
+
+    scorer.seconds = 0.001
+    assert not await on_the_loop(10)  # nobody knows yet how long it takes
+    assert await on_the_loop(10)
+    assert not await on_the_loop(4000)  # expected: 400 ms
+    scorer.seconds = 0.02
+    await on_the_loop(10)
+    assert not await on_the_loop(10)
+    scorer.seconds = 0.001
+    await on_the_loop(10)
+    assert await on_the_loop(10)
+
+
+async def test_two_passes_are_never_at_a_detector_at_once(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_PLENTY", 100)
+    here, scorer = threading.get_ident(), Threads(executor, hung=pytest.fail)
+    for _ in range(2):
+        await scorer.score(windows(10))
+    assert scorer.threads[-1] == here
+    scorer.seconds = 0.1
+    many = asyncio.create_task(scorer.score(windows(100)))
+    await asyncio.sleep(0.02)
+    scorer.seconds = 0.0
+    few = asyncio.create_task(scorer.score(windows(10)))
+    await asyncio.sleep(0)
+    many.cancel()  # its partition was taken away; the pass goes on
+    await few
+    assert scorer.threads[-1] != here
+
+
+async def test_a_pass_that_hangs_on_the_event_loop_is_told_by_another_thread(executor: ThreadPoolExecutor) -> None:
+    told: list[ScoringHung] = []
+    scorer = Counting(executor, timeout=timedelta(seconds=0.2), hung=told.append)
+    for _ in range(3):
+        await scorer.score(windows(7))
+    await asyncio.sleep(0.5)
+    assert not told  # none runs
+    scorer.seconds = 0.6
+    await scorer.score(windows(7))
+    assert [str(hung)[:54] for hung in told] == ["scoring 7 windows with it took longer than 0 s; use a "]

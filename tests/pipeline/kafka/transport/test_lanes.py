@@ -38,3 +38,17 @@ def test_what_is_held_is_counted_over_all_lanes_until_it_is_worked_on() -> None:
     (first, _) = lanes
     first.held.popleft()
     assert (first.records, lanes.held) == (1, 400)
+
+
+def test_a_worker_is_busy_until_the_last_batch_of_any_lane_is_worked_on() -> None:
+    lanes = Lanes()
+    both = [Lane(TP("t", partition), 0, 0) for partition in range(2)]
+    for lane in both:
+        lanes.open(lane, lanes.epoch, lambda tp, offset: None)
+    assert not lanes.busy
+    for lane in both:
+        lane.held.append((1, 10))
+    both[0].held.popleft()
+    assert lanes.busy
+    both[1].held.popleft()
+    assert not lanes.busy
