@@ -92,7 +92,7 @@ class Autoencoder(Reconstruction):
         return network(seen)  # type: ignore[no-any-return]
 
     def _program(self, network: Any) -> Program:
-        c, program = self.config, Program(self.config.channels)
+        c, program = self.config, Program(self.config.channels, self.width)
         values = program.take([(t, k) for t in range(c.window) for k in range(c.channels)])
         x = program.room(values.n + c.covariates)
         program.clipped(values, c.limit, x)

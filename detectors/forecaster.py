@@ -119,7 +119,7 @@ class Forecaster(NetworkDetector):
         return False
 
     def _program(self, network: Any) -> Program | None:
-        c, program = self.config, Program(self.config.channels)
+        c, program = self.config, Program(self.config.channels, self.width)
         H, C, F, context = c.horizon, c.channels, c.covariates, c.window - c.horizon
         hidden = network.head.in_features - H * F
         seen = program.room(H * F + filled(hidden))

@@ -9,7 +9,7 @@ serves the GPU.
 Examples
 --------
 >>> import numpy as np
->>> program = Program(channels=1)
+>>> program = Program(channels=1, width=1)
 >>> values = program.take([(t, 0) for t in range(2)])
 >>> mean = program.layer(values, np.array([[0.5, 0.5]]), np.zeros(1))
 >>> program.score(mean, values.last(1))
@@ -59,11 +59,13 @@ class Program:
     ----------
     channels
         C: channels that are judged.
+    width
+        C + F: numbers of a window at one position.
     """
 
-    def __init__(self, channels: int) -> None:
-        self.channels = channels
-        self._places: list[tuple[int, int, int]] = []
+    def __init__(self, channels: int, width: int) -> None:
+        self.channels, self.width = channels, width
+        self._places: list[tuple[int, int]] = []
         self._steps: list[tuple[int, int, int, int, int, int]] = []
         self._weights: list[NDArray[np.float32]] = []
         self._rows = self._weighed = 0
@@ -76,7 +78,7 @@ class Program:
     def take(self, places: Sequence[tuple[int, int]], into: Rows | None = None) -> Rows:
         """Rows of what stands in a window at (position, channel)."""
         into = self.room(len(places)) if into is None else into
-        self._places += [(into.start + i, *place) for i, place in enumerate(places)]
+        self._places += [((into.start + i) * AT_ONCE, t * self.width + c) for i, (t, c) in enumerate(places)]
         return into
 
     def layer(self, of: Rows, weights: NDArray[Any], bias: NDArray[Any], into: Rows | None = None) -> Rows:
@@ -114,12 +116,13 @@ class Program:
         B, C = len(x), self.channels
         said = np.empty(B), np.empty((B, C), np.float32), np.empty((B, C), np.float32)
         places, steps, weights = self._compiled
-        compiled(NETWORKS)(x, places, steps, weights, aligned((self._rows * AT_ONCE,), np.float32), *said)
+        room = aligned((self._rows * AT_ONCE,), np.float32)
+        compiled(NETWORKS)(x.reshape(B, -1), places, steps, weights, room, *said)
         return said
 
     def done(self) -> Program:
         """No step is added any more."""
-        self._compiled = np.array(self._places), np.array(self._steps), np.concatenate(self._weights)
+        self._compiled = np.array(self._places, np.uint64), np.array(self._steps), np.concatenate(self._weights)
         return self
 
     def _step(self, what: int, into: Rows, of: Rows, n: int, one: int, other: int) -> None:

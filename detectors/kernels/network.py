@@ -36,8 +36,9 @@ def signature():
 
     f4, i8 = t.float32, t.int64
     return t.void(
-        t.Array(f4, 3, "A", readonly=True, aligned=False),
-        *(t.Array(i8, 2, "C", readonly=True),) * 2,
+        t.Array(f4, 2, "C", readonly=True),
+        t.Array(t.uint64, 2, "C", readonly=True),
+        t.Array(i8, 2, "C", readonly=True),
         t.Array(f4, 1, "C", readonly=True),
         t.Array(f4, 1, "C"),
         t.Array(t.float64, 1, "C"),
@@ -132,18 +133,18 @@ def score(room, lanes, into, given, n, wanted, C):
 def take(room, lanes, x, places, start, n):
     """What the network looks at of n windows from `start` on; the last one in all lanes that are left."""
     for lane in range(lanes):
-        window = x[start + min(lane, n - 1)]
+        window, own = x[start + min(lane, n - 1)], room[lane:]
         for i in range(len(places)):
-            room[places[i, 0] * AT_ONCE + lane] = window[places[i, 1], places[i, 2]]
+            own[places[i, 0]] = window[places[i, 1]]
 
 
 def run(x, places, steps, weights, room, raw, expected, shares):
-    """All windows (B, T, C + F), `AT_ONCE` after another.
+    """All windows (B, T * (C + F)), `AT_ONCE` after another.
 
     Parameters
     ----------
-    places : (rows, 3)
-        Rows, and the position and channel of what they take.
+    places : (rows, 2)
+        Where rows begin in `room`, and what of a window they take; never negative, and nothing looks at it.
     steps : (S, 6)
     weights : (W,)
         One after the other.

@@ -92,7 +92,7 @@ def test_what_sums_long_is_left_to_torch() -> None:
 )
 def test_a_function_of_one_number_is_exact_to_a_few_units(what: int, exact: Any) -> None:
     x = np.concatenate([np.linspace(-12, 12, 9_001), np.geomspace(1e-30, 1, 500), [0.0, 1e6, -1e6]]).astype(np.float32)
-    program = Program(channels=1)
+    program = Program(channels=1, width=2)
     rows = program.take([(0, 0)])
     zero = program.take([(0, 1)])
     program.score(program.clipped(program.each(what, rows), 2e6), zero)
@@ -104,7 +104,7 @@ def test_a_function_of_one_number_is_exact_to_a_few_units(what: int, exact: Any)
 def test_the_bits_are_these_on_every_machine() -> None:
     """Of a program that has all steps; whoever changes how they round changes the scores of every model."""
     numbers = np.arange(4_000) * 0.61803398875 % 1.0 - 0.5
-    program = Program(channels=1)
+    program = Program(channels=1, width=1)
     rows = program.take([(t, 0) for t in range(8)])
     gates, memory, state = program.room(16), program.room(4), program.room(4)
     program.layer(rows, numbers[:128].reshape(16, 8), numbers[128:144], gates)
