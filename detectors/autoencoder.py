@@ -36,6 +36,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
+from detectors.compiling import NETWORKS
 from detectors.networks import Batch
 from detectors.programs import RELU, SIGMOID, TANH, Program
 from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
@@ -81,6 +82,7 @@ class Autoencoder(Reconstruction):
     config: AutoencoderConfig
     tile = 512
     captured = True
+    kernels = (NETWORKS,)
     unit_test_params = MappingProxyType(
         {"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 15, "learning_rate": 0.01}}
     )

@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {
 _ROOT = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one of its own: nothing is compared when it is asked for
 class Kernel:
     """A function that is compiled.
 

@@ -69,6 +69,8 @@ class Program:
         self._steps: list[tuple[int, int, int, int, int, int]] = []
         self._weights: list[NDArray[np.float32]] = []
         self._rows = self._weighed = 0
+        self._rooms: list[NDArray[np.float32]] = []
+        """Nobody works in them; so many as threads have scored at once."""
 
     def room(self, n: int) -> Rows:
         """Rows that nothing was written to yet."""
@@ -116,8 +118,9 @@ class Program:
         B, C = len(x), self.channels
         said = np.empty(B), np.empty((B, C), np.float32), np.empty((B, C), np.float32)
         places, steps, weights = self._compiled
-        room = aligned((self._rows * AT_ONCE,), np.float32)
-        compiled(NETWORKS)(x.reshape(B, -1), places, steps, weights, room, *said)
+        room = self._rooms.pop() if self._rooms else aligned((self._rows * AT_ONCE,), np.float32)
+        compiled(NETWORKS)(x.reshape(B, x.shape[1] * x.shape[2]), places, steps, weights, room, *said)
+        self._rooms.append(room)
         return said
 
     def done(self) -> Program:

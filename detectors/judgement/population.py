@@ -203,6 +203,7 @@ class Population:
         compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
+            _by_series(rows),
             *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64))),
             *(np.array(times, np.int64) for times in when),
             _each(budget_rows, B, np.float64),
@@ -290,6 +291,12 @@ def _scratch(channels: int) -> int:
     from detectors.judgement.kernel.layout import OWN, WIDE  # Numba takes its time to import
 
     return OWN + channels * WIDE
+
+
+def _by_series(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places of the rows (B,) of series, sorted by series; those of one stay in their order."""
+    # numpy sorts 16-bit integers by radix, 12 times as fast as wider ones.
+    return np.argsort(rows.astype(np.uint16) if rows.max(initial=0) < 1 << 16 else rows, kind="stable")
 
 
 def _each(what: ArrayLike, n: int, kind: Any) -> NDArray[Any]:

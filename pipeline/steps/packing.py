@@ -82,6 +82,6 @@ class Packed:
             slots["history"] if "history" in names else np.zeros((0, 0, C)),
             slots["minutes"] if "minutes" in names else np.zeros((0, 0), np.uint16),
             *(table, packed.values, packed.minutes),
-            *(packed.ordinals, packed.spans, packed.filled, packed.full, packed.x),
+            *(packed.ordinals, packed.spans, packed.filled, packed.full, packed.x.reshape(n, (H + 1) * (C + F))),
         )
         return packed

@@ -61,6 +61,7 @@ def test_a_window_s_bits_are_its_own(of: str) -> None:
     order = np.random.default_rng(1).permutation(len(x))
     wide = np.full((len(x), x.shape[1] + 1, x.shape[2] + 2), np.nan, np.float32)
     wide[:, 1:, 1:-1] = x
+    assert len(detector.score(x[:0]).raw) == 0
     for name in ("raw", "expected", "contributions"):
         wanted = getattr(whole, name)
         for size in (1, 7, 63, AT_ONCE, 65, 200):

@@ -40,6 +40,7 @@ TERM_OF_ALARM, TERM_OF_SCALED = np.array(ALARMS), np.array(SCALED)
 ALONE = A - 2
 """Alarms of one channel."""
 _MONDAY = 4 * DAY
+_POWERS = 2.0 ** np.array([-24, *range(-24, 7)])
 ONE_TOTAL, SEVERAL_TOTAL = float(ONE.sum()), float(SEVERAL.sum())
 
 
@@ -47,7 +48,7 @@ ONE_TOTAL, SEVERAL_TOTAL = float(ONE.sum()), float(SEVERAL.sum())
 def half(bits):
     """Value of a 16-bit float, finite."""
     exponent, fraction = (bits >> 10) & 31, bits & 1023
-    size = math.ldexp(float(fraction), -24) if exponent == 0 else math.ldexp(float(1024 + fraction), exponent - 25)
+    size = (fraction if exponent == 0 else 1024 + fraction) * _POWERS[exponent]
     return -size if bits >> 15 else size
 
 

@@ -1,4 +1,4 @@
-"""All rows of a call, one after the other: the function that is compiled."""
+"""All rows of a call, series by series: the function that is compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detectors.judgement.short_state import ROWS
 
 def signature():
     """Of `run`."""
-    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], f8[:, ::1], i8[::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[::1], i8[::1], f8[:, ::1], u1[:, ::1])"
+    return "void(f8[::1], i8[::1], f4[::1], i4[::1], u2[::1], f4[::1], i8[::1], i8[::1], f8[:, ::1], i8[::1], i8[::1], f8[::1], u1[::1], f8[:, :, ::1], f8[::1], i8[::1], f8[:, ::1], u1[:, ::1])"
 
 
 @inner
@@ -32,8 +32,8 @@ def restart(f8, f4, i4, h, C):
         f8[c + field.LAST] = np.nan
 
 
-def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, sizes, w, bins, out, told):
-    """All rows, one after the other; see `population.Population.step` for what they are.
+def run(f8, i8, f4, i4, u2, learnt, order, rows, values, local, placed, budget, anew, sizes, w, bins, out, told):
+    """All rows, one series after the other while its record is near; see `population.Population.step` for what they are.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, s
         The records, one memory.
     learnt
         What was learnt, of the series at each `known`.
+    order : (B,)
+        Places of the rows, sorted by series.
     rows, local, placed, budget, anew : (B,)
     values : (B, C)
     sizes : (B, S, C), or (0, S, C)
@@ -55,7 +57,7 @@ def run(f8, i8, f4, i4, u2, learnt, rows, values, local, placed, budget, anew, s
     C = values.shape[1]
     record, known = field.HEAD_WORDS + C * field.CHANNEL_WORDS, C * (field.OTHERS + C) + 1
     w[W_BUDGET] = -1.0
-    for b in range(len(rows)):
+    for b in order:
         h = rows[b] * record
         if i4[2 * h + field.PHASE] == JUDGING:
             if anew[b]:

@@ -36,7 +36,7 @@ def signature():
         t.Array(i8, 1, "C"),
         t.Array(i8, 2, "C"),
         *(t.Array(t.boolean, 1, "C"),) * 2,
-        t.Array(t.float32, 3, "C"),
+        t.Array(t.float32, 2, "C"),
     )
 
 
@@ -98,7 +98,7 @@ def run(
         and whether the window can be scored.
     table : (minutes of a week, F)
         Covariates.
-    x : (N, T, W)
+    x : (N, T * W)
         Takes the windows that can be scored.
     """
     N, H, at, start = len(order), history.shape[1], 0, 0

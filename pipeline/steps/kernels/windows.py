@@ -28,19 +28,20 @@ def clipped(value):
 
 @inner
 def cut(x, before, new, values, minutes, scaling, table):
-    """Make a window (T, W) of values (T, C) and minutes of the week (T,), of which all but the `new` last positions stand in the window before."""
+    """Make a window (T * W,) of values (T, C) and minutes of the week (T,), of which all but the `new` last positions stand in the window before."""
     T, C = values.shape
-    shared = T - new
-    for w in range(x.shape[1]):
-        put(x[:shared, w], before[new:, w])
+    shared, W = T - new, C + table.shape[1]
+    put(x[: shared * W], before[new * W :])
     for c in range(C):
         centre, scale = scaling[0, c], scaling[1, c]
-        of, out = values[shared:, c], x[shared:, c]  # their places count from 0: none is looked at from the end
+        of, out = (
+            values[shared:, c],
+            x[shared * W + c :: W],
+        )  # their places count from 0: none is looked at from the end
         for t in range(new):
             out[t] = clipped((of[t] - centre) / scale)
     for t in range(shared, len(minutes)):
-        for f in range(table.shape[1]):
-            x[t, C + f] = table[minutes[t], f]
+        put(x[t * W + C : (t + 1) * W], table[minutes[t]])
 
 
 @inner
