@@ -161,7 +161,7 @@ def tables(most: int) -> Iterator[str]:
     yield from table("Partitions of 64,000 series", "partitions", [(f"{p}", 64_000, p, WARM, 48) for p in (1, 4, 16, 64)])  # fmt: skip
     lengths = (("an hour", WARM), ("a day", 1_440), ("a week", 10_080), ("30 days", 43_200))
     yield from table("History of 500 series, an observation a minute", "history", [(name, 500, 1, n, 48) for name, n in lengths])  # fmt: skip
-    yield from table("Window, 20,000 series", "window", [(f"{w}", 20_000, 1, w + 18, w) for w in (24, 48, 96, 192)])
+    yield from table("Window, 20,000 series", "window", [(f"{w}", 20_000, 1, w + WARM, w) for w in (24, 48, 96, 192)])
 
 
 def main() -> None:

@@ -191,7 +191,8 @@ class NaiveLife:
                 life.update(status=FIRING, severity=self.worst(life, s))
                 self.record(records, row, "anomaly", now)
                 return
-            life["kind"] = kinds.refined(life["kind"], look[0])
+            farther = abs(look[1] - look[2]) > abs(life["at_peak"][1] - life["at_peak"][2])
+            life["kind"] = kinds.refined(life["kind"], look[0], worst=farther)
             life["normal"] = []
             twice = self.take_in(life, s, look)
             severity = self.worst(life, s)

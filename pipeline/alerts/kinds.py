@@ -42,6 +42,7 @@ _SIDES = (0, 0, 1, -1, 1, -1, 1, -1, 0, 0, -1, 1, 0, 0)
     NO_DATA,
 ) = range(1, 14)
 _PASSING = frozenset({0, UNUSUAL, SPIKE, DROP})
+_STAYED, _DRIFTS = frozenset({NO_PEAK, NO_TROUGH}), frozenset({DRIFT_UP, DRIFT_DOWN})
 
 LASTING = 5
 """Newest rows that must lie on one side for a level; between two looks at an alert that goes on."""
@@ -107,8 +108,15 @@ def same(one: int, other: int) -> bool:
     return min(one, other) <= UNUSUAL or one == other or _SIDES[one] == _SIDES[other] != 0
 
 
-def refined(kind: int, look: int) -> int:
-    """The kind of an alert that goes on, after another look at it: what passes may turn out to be something that lasts."""
+def refined(kind: int, look: int, *, worst: bool = True) -> int:
+    """The kind of an alert that goes on, after another look at it: what passes may turn out to be something that lasts, and what seemed to stay a slow drift,
+    where it is farther off than ever (`worst`): a day's own way up or down is none.
+
+    >>> refined(SPIKE, LEVEL_UP), refined(NO_TROUGH, DRIFT_UP), refined(NO_TROUGH, DRIFT_UP, worst=False), refined(LEVEL_UP, DRIFT_UP)
+    (4, 6, 11, 4)
+    """
+    if worst and kind in _STAYED and look in _DRIFTS and _SIDES[kind] == _SIDES[look]:
+        return look
     return look if kind in _PASSING and look not in _PASSING and _may_become(kind, look) else kind
 
 
@@ -145,16 +153,19 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
     new = window[-min(since + 1, LASTING) :]
     if now < floor:
         return OUT_OF_RANGE
-    if _stuck(window):
+    run = _run(window)
+    if _stuck(window, run):
         return FLAT
-    if since >= LASTING and _noisy(window[-STRETCH:], before):
+    if since >= LASTING and _noisy(window[-STRETCH:], before) and not _on_one_side(window[-since - 1 :], expected):
         return NOISE
-    if since and not np.ptp(window):  # one value throughout: it is what was expected that moves
+    if since and run >= min(
+        since + 1 + LASTING, n
+    ):  # one value since before the onset: it is what was expected that moves
         return UNUSUAL
     off = median(new) - expected if len(new) == LASTING else now - expected
     if not off or off != off:
         return UNUSUAL
-    if _drifting(window, abs(off)):
+    if _drifting(window, off):
         return DRIFT_UP if off > 0 else DRIFT_DOWN
     if len(new) == LASTING:
         beyond = (new - expected) / off
@@ -172,12 +183,18 @@ def median(rows: NDArray[np.float64]) -> float:
     return statistics.median(values) if values and not any(map(math.isnan, values)) else math.nan
 
 
-def _stuck(window: NDArray[np.float64]) -> bool:
+def _run(window: NDArray[np.float64]) -> int:
+    """Newest rows that are one value."""
+    other = np.flatnonzero(window != window[-1])
+    return len(window) - 1 - int(other[-1]) if len(other) else len(window)
+
+
+def _stuck(window: NDArray[np.float64], run: int) -> bool:
     """The newest rows are one value, inside the range of those before, which hardly ever repeat."""
-    new, before = window[-STRETCH:], window[:-STRETCH]
-    if len(before) < _REFERENCE or np.ptp(new):
+    before = window[:-run]
+    if run < STRETCH or len(before) < _REFERENCE:
         return False
-    return bool(before.min() < new[-1] < before.max() and np.count_nonzero(np.diff(before) == 0) * 5 <= len(before))
+    return bool(before.min() < window[-1] < before.max() and np.count_nonzero(np.diff(before) == 0) * 5 <= len(before))
 
 
 def _noisy(new: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
@@ -189,22 +206,28 @@ def _noisy(new: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
     return bool(sorted(np.abs(jumps).tolist())[2] > 2 * _step(before) > 0 and turns >= 3)
 
 
+def _on_one_side(new: NDArray[np.float64], expected: float) -> bool:
+    """The newest rows since the onset are all above what is expected, or all below it: wherever they jump, they have moved."""
+    sides = np.sign(new[-STRETCH:] - expected)
+    return bool(abs(sides.sum()) == len(sides))
+
+
 def _step(rows: NDArray[np.float64]) -> float:
     """How far it usually is from one row to the next."""
     return median(np.abs(np.diff(rows)))
 
 
 def _drifting(window: NDArray[np.float64], off: float) -> bool:
-    """The window goes one way, evenly, and by as much as at least half of the deviation."""
+    """The window goes the deviation's way, evenly, and by at least half as much."""
     n = len(window)
     if n < 2 * _REFERENCE:
         return False
     t = np.arange(n) - (n - 1) / 2
     slope = (window * t).sum() / (t * t).sum()
     left = window - window.mean() - slope * t
-    moved, spread = abs(slope) * (n - 1), np.ptp(window)
+    moved, spread = slope * math.copysign(n - 1, off), np.ptp(window)
     even = (left * left).sum() <= 0.15 * ((window - window.mean()) ** 2).sum()
-    return bool(moved >= off / 2 and even and np.abs(np.diff(window)).max() <= spread / 4)
+    return bool(moved >= abs(off) / 2 and even and np.abs(np.diff(window)).max() <= spread / 4)
 
 
 def _not_moved(before: NDArray[np.float64], now: float, off: float) -> bool:

@@ -282,7 +282,8 @@ class Lifecycle:
             if self._policy.split and life.status == FIRING and _is_another(life, look):
                 self._change(life, row, judged, i, _begun(judged, i, look), steps)
                 return
-            life.kind = refined(life.kind, look.kind)
+            farther = abs(look.observed - look.expected) > abs(life.peak_observed - life.peak_expected)
+            life.kind = refined(life.kind, look.kind, worst=farther)
             change = self._stay(life, judged, i, look)
         else:
             change = self._calm(life, now)

@@ -646,3 +646,51 @@ def test_a_window_of_one_value_has_no_side_whichever_way_what_is_expected_goes()
         assert kinds.kind_of(still, expected, since=9) == kinds.UNUSUAL
     stepped = np.r_[np.zeros(12), np.full(12, 5.0)]
     assert kinds.kind_of(stepped, 0.0, since=11) == kinds.LEVEL_UP
+
+
+def looked_at(values, expected, onset, window=48):
+    """The kinds that an alert goes through which began at `onset`, looked at as it goes on."""
+    kind = kinds.kind_of(values[onset - window + 1 : onset + 1], expected[onset], 0)
+    told = [kinds.KINDS[kind]]
+    for since in range(kinds.LASTING, min(60, len(values) - onset), kinds.LASTING):
+        now = onset + since
+        look = kinds.kind_of(values[now - window + 1 : now + 1], expected[now], since)
+        kind = look if kinds.another(kind, look) else kinds.refined(kind, look)
+        if kinds.KINDS[kind] != told[-1]:
+            told.append(kinds.KINDS[kind])
+    return told
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_lies_on_one_side_is_a_level_however_it_jumps(seed):
+    """Four times the latency, whose scatter grows with it: all of it is above, none of it is "noisy"."""
+    values = np.exp(np.random.default_rng(seed).normal(4.0, 0.18, 200))
+    values[100:] *= 4.0
+    assert looked_at(values, np.full(200, np.exp(4.0)), 100) == ["spike", "level up"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_jumps_to_both_sides_is_noise(seed):
+    values = np.random.default_rng(seed).normal(50.0, 1.0, 200)
+    values[100:] += 4.0 * (values[100:] - 50.0)
+    onset = 100 + int(np.argmax(np.abs(values[100:] - 50.0) > 4.0))
+    assert looked_at(values, np.full(200, 50.0), onset)[-1] == "noise"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_stuck_stays_so_while_the_day_goes_on(seed):
+    """It was "a lower level" from the 35th row on, when what is expected had gone away from it."""
+    day = 50.0 + 6.0 * np.sin((np.arange(200) + 10.0 * seed) / 20.0)
+    values = day + np.random.default_rng(seed).normal(0.0, 0.3, 200)
+    before = values[70:100]
+    values[100:] = np.median(before)
+    assert looked_at(values, day, 108) == ["flat"]
+
+
+def test_what_seemed_to_stay_may_be_a_slow_drift_but_not_where_it_comes_nearer():
+    assert kinds.refined(kinds.NO_TROUGH, kinds.DRIFT_UP) == kinds.DRIFT_UP
+    assert kinds.refined(kinds.NO_TROUGH, kinds.DRIFT_UP, worst=False) == kinds.NO_TROUGH
+    assert kinds.refined(kinds.NO_TROUGH, kinds.DRIFT_DOWN) == kinds.NO_TROUGH
+    rising = np.linspace(0.0, 10.0, 48)
+    assert kinds.kind_of(rising, 6.0, 0) == kinds.DRIFT_UP
+    assert kinds.kind_of(rising, 14.0, 0) not in (kinds.DRIFT_UP, kinds.DRIFT_DOWN)  # it goes towards what is expected
