@@ -158,15 +158,22 @@ class Clock:
         share = np.where(apart > 0, np.clip(along / np.where(apart > 0, apart, 1.0), 0.0, 1.0), 0.0)
         return np.where(share > 0.5, when[1], when[0]), own + share[:, None] * way
 
-    def learn(self, x: Floats, day: NDArray[np.intp], week: NDArray[np.intp], bins: Bins) -> None:
-        """Go on by the rows of one block (n, C)."""
+    def learn(
+        self,
+        x: Floats,
+        day: NDArray[np.intp],
+        week: NDArray[np.intp],
+        bins: Bins,
+        untaught: NDArray[np.int64] | int = 0,
+    ) -> None:
+        """Go on by the rows of one block (n, C), of which the first `untaught` (C,) teach no level."""
         ahead = np.arange(1, len(x) + 1)
         f = self.forecasts(day, week, ahead)
         w = self.weights()
         error = x - (f[0] * w[0] + f[1] * w[1] + f[2] * w[2])
         usual = (self.errors * w).sum(axis=0)
         clip = CLIP_COARSE if bins.coarse else CLIP
-        bounded = np.clip(error, -clip * usual, clip * usual)
+        bounded = np.where(ahead[:, None] > untaught, np.clip(error, -clip * usual, clip * usual), 0.0)
         slow = 1.0 / np.clip(7 * bins.rows_a_day, 200, 5000)
         for k in range(3):
             size = np.minimum(np.abs(x - f[k]), CLIP * self.errors[k]).mean(axis=0) * 1.05

@@ -26,6 +26,7 @@ from detectors.judgement import (
 from detectors.judgement.clock import DAY, Bins
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.recurring import Memory
+from detectors.judgement.returning import Place
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
 from detectors.judgement.terms import (
     ALARMS,
@@ -102,7 +103,10 @@ def fit(
     tried, state = _fitted(x[:half], when[:, :half], blank, year=year)
     state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
     state.means = _fitted(x[:half], when[:, :half], tried, state.scales, year)[1].means
-    found, scales = replay(tried, state.copy(), values[half:], when[:, half:], measured=False)
+    quiet = replace(
+        tried, budget=np.inf, levels=np.full_like(tried.levels, np.inf)
+    )  # of no usual size yet, so no alarm
+    found, scales = replay(quiet, state.copy(), values[half:], when[:, half:], measured=False)
     left = len(x) - half
     rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
     unsure = (
@@ -226,6 +230,7 @@ def _fitted(
         tails=alarm.body(counts, apart(judge)),
         out=np.zeros(len(ALARMS), np.uint16),
         memory=Memory.none(),
+        place=Place.none(C),
     )
     return judge, state
 

@@ -64,7 +64,7 @@ HEAD = np.dtype(
 """Of a series, see `state.State`."""
 CHANNEL = np.dtype(
     [
-        ("first", "<f8", (BLOCK,)),  # rows in the unit of the input, while they are gathered
+        ("first", "<f8", (BLOCK,)),  # rows in the unit of the input, while they are gathered; then `returning.Place`
         ("middle", "<f8"),
         ("unit", "<f8"),
         ("level", "<f8"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from detectors.judgement import alarm, clock, fitting, growth, ranking, terms
+from detectors.judgement import alarm, clock, fitting, growth, ranking, returning, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
 from detectors.judgement.terms import TERMS
@@ -46,8 +46,7 @@ class Judge(Learnt):
 
 def _run(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     """The same, changing `state`."""
-    longest = 1 if judge.bins.coarse else BLOCK
-    said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x), longest)]
+    said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x), 1)]
     if not said:
         none = np.zeros(0)
         return Said(none, none, none.astype(np.bool_), np.zeros((len(TERMS), 0)), np.zeros((0, len(judge.middle))))
@@ -57,7 +56,7 @@ def _run(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
 
 
 def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
-    """Rows of one block. Slow state is as it was when the block began."""
+    """One row (1, C). Slow state is as it was when its block began, but for what is back from an alert."""
     at = state.rows % BLOCK
     level, expected, placed = _clock(judge, state, x, when)
     sizes, runs, upheld = terms.errors(judge, state, x, level, x - expected)
@@ -66,6 +65,7 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, when[0])
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = placed
+    returning.follow(state, sizes[:, 0], at)
     state.rows += len(x)
     if judge.bins.coarse and at >= clock.NEWEST - 1:
         _settle(judge, state)
@@ -111,7 +111,8 @@ def _clock(judge: Learnt, state: State, x: Floats, when: Times) -> tuple[Floats,
 
 def _learn_clock(judge: Learnt, state: State) -> None:
     day, week = judge.bins.at(state.local)
-    state.clock.learn(state.block.astype(np.float64), day, week, judge.bins)
+    state.clock.learn(state.block.astype(np.float64), day, week, judge.bins, state.place.untaught)
+    state.place.untaught[:] = 0
 
 
 def inner_units(judge: Learnt, values: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from detectors.judgement import alarm
 from detectors.judgement.clock import Bins, Clock
 from detectors.judgement.recurring import Memory
+
+if TYPE_CHECKING:
+    from detectors.judgement.returning import Place
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -50,6 +53,8 @@ class State:
         Rows for which each of the alarm's terms has been beyond its 98 % quantile, see `alarm.TAUGHT`.
     memory
         What came at the same clock time before, see `recurring`.
+    place
+        Where the series was when its alert began, see `returning`.
     debt, peak : float
         Alerts beyond the budget, see `alarm.raised`; the held score.
     calm : int
@@ -74,6 +79,7 @@ class State:
     tails: Floats
     out: NDArray[np.uint16]
     memory: Memory
+    place: Place
     debt: float = -alarm.FREE
     peak: float = 0.0
     calm: int = -1
@@ -81,7 +87,7 @@ class State:
     def copy(self) -> State:
         """One that can be changed."""
         changed = {f.name: getattr(self, f.name).copy() for f in fields(self) if hasattr(getattr(self, f.name), "copy")}
-        changed["memory"] = self.memory.own()
+        changed["memory"], changed["place"] = self.memory.own(), self.place.own()
         return replace(self, **changed)
 
     @property

@@ -23,6 +23,7 @@ DEBT, PEAK, USUAL, TAILS, RUN = (_place(HEAD, n) for n in ("debt", "peak", "usua
 PHASE, KNOWN, CALM = (_place(HEAD, n) for n in ("phase", "known", "calm"))
 BINS, COUNTS, OUT, TWICE, ONCE = (_place(HEAD, n) for n in ("bins", "counts", "out", "twice", "once"))
 FIRST, MIDDLE, UNIT, LEVEL, SLOPE = (_place(CHANNEL, n) for n in ("first", "middle", "unit", "level", "slope"))
+KEPT_LEVEL, KEPT_SLOPE, KEPT_SINCE, KEPT_CALM, KEPT_OVER = range(FIRST, FIRST + 5)
 ERRORS, LAST, SCALES, SUMS = (_place(CHANNEL, n) for n in ("errors", "last", "scales", "sums"))
 FOLLOWS, CLEANED, PLAIN, SEEN = (_place(CHANNEL, n) for n in ("follows", "cleaned", "plain", "seen"))
 MEANS, BLOCK, EQUAL, FAR = (_place(CHANNEL, n) for n in ("means", "block", "equal", "far"))

@@ -24,6 +24,7 @@ from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
+from detectors.judgement.kernel.back import follow
 from detectors.judgement.kernel.layout import (
     ALONE,
     I_CLEANED,
@@ -68,6 +69,7 @@ from detectors.judgement.kernel.slow import learn_clock, settle, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
 from detectors.judgement.recurring import LEAST_ROWS
+from detectors.judgement.returning import COUNTED
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import (
@@ -147,14 +149,14 @@ def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week, rest, share):
         enters = cleaned + between(left - cleaned, -CLIP * f8[c + field.SCALES], CLIP * f8[c + field.SCALES])
     elif error > FAR * f8[c + field.SCALES]:
         i4[f + field.FAR] += 1
-        if i4[f + field.FAR] > LONGEST:
-            i4[f + field.FAR] = 0
+        if i4[f + field.FAR] & COUNTED > LONGEST:
+            i4[f + field.FAR] &= ~COUNTED
             for i in range(ORDER):
                 one[i] = two[i]
         else:
             enters = cleaned
     else:
-        i4[f + field.FAR] = 0
+        i4[f + field.FAR] &= ~COUNTED
     shifted(f4, f + field.CLEANED, ORDER, enters)
     shifted(f4, f + field.PLAIN, ORDER, left)
     shifted(f4, f + field.SEEN, ROWS, x)
@@ -436,6 +438,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
         w[W_BAR] += usual_at(i8, u2, h, local, strength)
     band(f8, w, h, C, out, b)
     tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
+    follow(f8, f4, i4, w, h, C, at)
     if rows_a_day <= COARSE and at >= NEWEST - 1:
         for k in range(C):
             settle(f8, f4, h, h + field.HEAD_WORDS + k * field.CHANNEL_WORDS)

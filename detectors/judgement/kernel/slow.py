@@ -35,6 +35,7 @@ from detectors.judgement.kernel.layout import (
     inner,
     shares,
 )
+from detectors.judgement.returning import BITS, KEPT
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
 
@@ -63,12 +64,14 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
         a, b, d = shares(f8, c)
         bound = clip * (f8[c + field.ERRORS] * a + f8[c + field.ERRORS + 1] * b + f8[c + field.ERRORS + 2] * d)
-        step = 0.0
+        step, untaught = 0.0, i4[2 * c + field.FAR] >> (BITS + 1)
+        i4[2 * c + field.FAR] &= 2 * KEPT - 1
         for i in range(BLOCK):
             x, level = np.float64(f4[2 * c + field.BLOCK + i]), f8[c + field.LEVEL] + f8[c + field.SLOPE] * (i + 1)
             by_day = level + half(u2[4 * c + field.DAY + bins[i]])
             by_week = by_day + half(u2[4 * c + field.WEEK + bins[BLOCK + i]])
-            step += between(x - (level * a + by_day * b + by_week * d), -bound, bound)
+            if i >= untaught:
+                step += between(x - (level * a + by_day * b + by_week * d), -bound, bound)
             w[W_LEFT + i], w[W_LEFT + BLOCK + i], w[W_LEFT + 2 * BLOCK + i] = x - level, x - by_day, x - by_week
         for j in range(3):
             usual, total = f8[c + field.ERRORS + j], 0.0
