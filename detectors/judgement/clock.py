@@ -165,8 +165,9 @@ class Clock:
         week: NDArray[np.intp],
         bins: Bins,
         untaught: NDArray[np.int64] | int = 0,
+        lasts: NDArray[np.bool_] | bool = False,
     ) -> None:
-        """Go on by the rows of one block (n, C), of which the first `untaught` (C,) teach no level."""
+        """Go on by the rows of one block (n, C), of which the first `untaught` (C,) teach no level, and those of channels that `lasts` (C,) names no day and week."""
         ahead = np.arange(1, len(x) + 1)
         f = self.forecasts(day, week, ahead)
         w = self.weights()
@@ -178,8 +179,8 @@ class Clock:
         for k in range(3):
             size = np.minimum(np.abs(x - f[k]), CLIP * self.errors[k]).mean(axis=0) * 1.05
             self.errors[k] += len(x) * slow * (size - self.errors[k])
-        self._profile(self.day, x - f[1], self.errors[1], day, self.days)
-        self._profile(self.week, x - f[2], self.errors[2], week, self.weeks)
+        self._profile(self.day, np.where(lasts, 0.0, x - f[1]), self.errors[1], day, self.days)
+        self._profile(self.week, np.where(lasts, 0.0, x - f[2]), self.errors[2], week, self.weeks)
         self.days += len(x) * bins.visits
         self.weeks += len(x) / max(7 * bins.rows_a_day, 1.0)
         step = bounded.mean(axis=0) * len(x) / np.clip(bins.rows_a_day, 24, 2000)

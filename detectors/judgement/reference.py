@@ -111,7 +111,14 @@ def _clock(judge: Learnt, state: State, x: Floats, when: Times) -> tuple[Floats,
 
 def _learn_clock(judge: Learnt, state: State) -> None:
     day, week = judge.bins.at(state.local)
-    state.clock.learn(state.block.astype(np.float64), day, week, judge.bins, state.place.untaught)
+    state.clock.learn(
+        state.block.astype(np.float64),
+        day,
+        week,
+        judge.bins,
+        state.place.untaught,
+        returning.lasts(state, judge.bins.rows_a_day),
+    )
     state.place.untaught[:] = 0
 
 

@@ -23,6 +23,9 @@ ROWS = 3
 """Newest rows that must be as before."""
 WITHIN, AROUND = 2.5, 1.0
 """Usual sizes within which each of them lies, and their mean."""
+LONG = (0.25, 2.0)
+"""Days. An alert that has been open for so long is no job that comes again at its hour, and teaches day and week nothing; one that is open for longer still does: it is how
+the series is from now on."""
 BITS = 8
 KEPT = 1 << BITS
 COUNTED = KEPT - 1
@@ -75,6 +78,13 @@ def follow(state: State, sizes: Floats, at: int) -> None:
             place.level[c] = state.clock.level[c] + state.clock.slope[c] * (at + 1)
             place.slope[c] = state.clock.slope[c]
             place.since[c], place.calm[c], place.over[c], place.kept[c] = 0.0, 0.0, 0.0, True
+
+
+def lasts(state: State, rows_a_day: float) -> NDArray[np.bool_]:
+    """Channels (C,) whose alert is open for so long that their rows teach day and week nothing."""
+    place = state.place
+    days = place.since / rows_a_day
+    return np.asarray(place.kept & (place.over == 0.0) & (days > LONG[0]) & (days <= LONG[1]))
 
 
 def _back(state: State, c: int, sizes: Floats, at: int) -> bool:

@@ -35,7 +35,7 @@ from detectors.judgement.kernel.layout import (
     inner,
     shares,
 )
-from detectors.judgement.returning import BITS, KEPT
+from detectors.judgement.returning import BITS, KEPT, LONG
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
 
@@ -78,11 +78,13 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
             for i in range(BLOCK):
                 total += min(abs(w[W_LEFT + j * BLOCK + i]), CLOCK_CLIP * usual)
             f8[c + field.ERRORS + j] = usual + BLOCK * slow * (total / BLOCK * 1.05 - usual)
-        if of_day > 1:
+        open_for = f8[c + field.KEPT_SINCE] / rows_a_day
+        lasts = i4[2 * c + field.FAR] & KEPT and f8[c + field.KEPT_OVER] == 0.0 and LONG[0] < open_for <= LONG[1]
+        if of_day > 1 and not lasts:
             profile(
                 u2, w, bins, 4 * c + field.DAY, 0, CLOCK_CLIP * f8[c + field.ERRORS + 1], max(GAIN, 1.0 / (days + 1.0))
             )
-        if of_week > 1:
+        if of_week > 1 and not lasts:
             profile(
                 u2,
                 w,
