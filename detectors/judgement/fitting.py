@@ -50,12 +50,12 @@ class Replay(Protocol):
     """Runs over rows that follow on a state, which may be changed; `when` (2, n): local times, and where they are placed.
 
     With `measured`, nothing but contexts and the clock moves on, and no row is far out: the sizes (S, n, C) of the scaled terms, twice. Else the terms
-    (T, n), and the slow scales (S, C) behind the last row.
+    (T, n), the slow scales (S, C) behind the last row, and on which side each is (n,), see `recurring`.
     """
 
     def __call__(
         self, judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Floats, Floats, NDArray[np.uint8]]:
         """See above."""
 
 
@@ -106,7 +106,7 @@ def fit(
     quiet = replace(
         tried, budget=np.inf, levels=np.full_like(tried.levels, np.inf)
     )  # of no usual size yet, so no alarm
-    found, scales = replay(quiet, state.copy(), values[half:], when[:, half:], measured=False)
+    found, scales, sides = replay(quiet, state.copy(), values[half:], when[:, half:], measured=False)
     left = len(x) - half
     rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
     unsure = (
@@ -125,7 +125,7 @@ def fit(
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
         strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
-            after.memory.learn(int(local[half + i]), float(strength[i]))
+            after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after
 
 
@@ -168,7 +168,7 @@ def _blank(
 def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Times) -> Floats:
     """Usual size (S, C) of the scaled terms over rows, wild ones bounded."""
     state.scales[:] = np.inf
-    errors, _ = replay(judge, state, values, when, measured=True)
+    errors, _, _ = replay(judge, state, values, when, measured=True)
     size = np.maximum(errors.mean(axis=1), 1e-9)
     for _ in range(5):
         size = BIAS * np.minimum(errors, CLIP * size[:, None]).mean(axis=1)

@@ -178,7 +178,7 @@ class Population:
         expected, band, shares = (out[:, a : a + C] for a in (T, T + C, T + 2 * C))
         if logs is not None:
             expected, band = growth.told(expected, band, logs)
-        return Said(out[:, 0], out[:, 1], told[:, 0], out[:, 2:T], expected, band, shares, told[:, 1])
+        return Said(out[:, 0], out[:, 1], told[:, 0] > 0, out[:, 2:T], expected, band, shares, told[:, 1] > 0)
 
     def _logs(self, states: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.bool_] | None:
         """Which channels (B, C) are judged by their logarithm; None where there are none."""
@@ -196,10 +196,10 @@ class Population:
         budget_rows: ArrayLike,
         anew: ArrayLike,
         sizes: Floats | None = None,
-    ) -> tuple[Floats, NDArray[np.bool_]]:
+    ) -> tuple[Floats, NDArray[np.uint8]]:
         """What the compiled rows tell, see `kernel.rows.run`; `when`, (B,) each: local times, and where they are placed."""
         B, C = values.shape
-        out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 2), np.bool_)
+        out, told = np.empty((B, 2 + len(TERMS) + 3 * C)), np.empty((B, 3), np.uint8)
         compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
@@ -211,7 +211,7 @@ class Population:
             np.empty((0, len(SCALED), C)) if sizes is None else sizes,
             *(np.empty(_scratch(C)), np.empty(2 * BLOCK, np.int64)),
             out,
-            told.view(np.uint8),
+            told,
         )
         return out, told
 
@@ -273,16 +273,18 @@ class Population:
             channels[field] = getattr(state, field).T
 
 
-def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool) -> tuple[Floats, Floats]:
+def _replayed(
+    judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool
+) -> tuple[Floats, Floats, NDArray[np.uint8]]:
     """See `fitting.Replay`."""
     one = Population.none(len(judge.middle), [""])
     one.keep("", judge, state)
     n, C = values.shape
     sizes = np.empty((n if measured else 0, len(SCALED), C))
-    out, _ = one.run(one.begun[1:], np.zeros(n, np.intp), values, tuple(when), judge.budget, False, sizes)
+    out, told = one.run(one.begun[1:], np.zeros(n, np.intp), values, tuple(when), judge.budget, False, sizes)
     if measured:
-        return sizes.transpose(1, 0, 2), sizes
-    return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T
+        return sizes.transpose(1, 0, 2), sizes, told[:, 2]
+    return out[:, 2 : 2 + len(TERMS)].T, one.begun[1]["channels"]["scales"].T, told[:, 2]
 
 
 @cache

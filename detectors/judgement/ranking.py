@@ -25,11 +25,11 @@ def beyond(learnt: Learnt, tails: Floats, u: Floats) -> tuple[Floats, Floats]:
 
 
 def said(
-    learnt: Learnt, state: State, terms: Floats, speaks: NDArray[np.bool_], local: Times
+    learnt: Learnt, state: State, terms: Floats, speaks: NDArray[np.bool_], local: Times, sides: NDArray[np.uint8]
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Score, strength and whether it is anomalous (n,) of the terms (T, n) of rows of one block; the state of alarm and hold moves on row by row.
 
-    `speaks` (T, n) says which terms have a say in the alarm; the score and what a term teaches are of all.
+    `speaks` (T, n) says which terms have a say in the alarm; the score and what a term teaches are of all. `sides` (n,): see `recurring`.
     """
     n = terms.shape[1]
     u = np.zeros((len(TERMS), BLOCK))
@@ -47,8 +47,8 @@ def said(
         score[i] = max(float(now[i]), HOLD * state.peak)
         usual = 0.0
         if learnt.bins.rows_a_day >= recurring.LEAST_ROWS:
-            usual = state.memory.usual(int(local[i]))
-            state.memory.learn(int(local[i]), float(strength[i]))
+            usual = state.memory.usual(int(local[i]), int(sides[i]))
+            state.memory.learn(int(local[i]), float(strength[i]), int(sides[i]))
         behind = alarm.aftermath(state.calm, learnt.bins.rows_a_day)
         anomalous[i] = strength[i] >= alarm.raised(state.debt) + behind + usual
         if anomalous[i] and state.calm < 0:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detectors.judgement import alarm, clock, fitting, growth, ranking, returning, terms
+from detectors.judgement import alarm, clock, fitting, growth, ranking, recurring, returning, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
 from detectors.judgement.terms import TERMS
@@ -49,10 +50,16 @@ def _run(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     said = [_piece(judge, state, x[a:b], when[:, a:b]) for a, b in _pieces(state.rows, len(x), 1)]
     if not said:
         none = np.zeros(0)
-        return Said(none, none, none.astype(np.bool_), np.zeros((len(TERMS), 0)), np.zeros((0, len(judge.middle))))
+        return Said(
+            none,
+            none,
+            none.astype(np.bool_),
+            np.zeros((len(TERMS), 0)),
+            np.zeros((0, len(judge.middle))),
+            none.astype(np.uint8),
+        )
     parts = list(zip(*said, strict=True))
-    score, strength, anomalous, each, expected = (np.concatenate(p, axis=int(i == 3)) for i, p in enumerate(parts))
-    return Said(score, strength, anomalous, each, expected)
+    return Said(*(np.concatenate(p, axis=int(i == 3)) for i, p in enumerate(parts)))
 
 
 def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
@@ -62,7 +69,8 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     sizes, runs, upheld = terms.errors(judge, state, x, level, x - expected)
     found = terms.terms(state, sizes, runs, at)
     speaks = terms.speaking(state, sizes, upheld)
-    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, when[0])
+    sides = _sides(x, expected)
+    score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, when[0], sides)
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = placed
     returning.follow(state, sizes[:, 0], at)
@@ -71,7 +79,13 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
         _settle(judge, state)
     if state.rows % BLOCK == 0:
         _learn(judge, state)
-    return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected))
+    return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected), sides)
+
+
+def _sides(x: Floats, expected: Floats) -> NDArray[np.uint8]:
+    """Of rows (n, C), see `recurring`."""
+    above = np.where(x[:, 0] > expected[:, 0], recurring.ABOVE, recurring.BELOW)
+    return np.where(x.shape[1] > 1, recurring.BOTH, above).astype(np.uint8)
 
 
 def _told(judge: Learnt, expected: Floats) -> Floats:
@@ -132,12 +146,14 @@ def _in_units(judge: Learnt, x: Floats) -> Floats:
     return np.clip((x - judge.middle) / judge.unit, -WILD, WILD)
 
 
-def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool) -> tuple[Floats, Floats]:
+def _replayed(
+    judge: Learnt, state: State, values: Floats, when: Times, *, measured: bool
+) -> tuple[Floats, Floats, NDArray[np.uint8]]:
     """See `fitting.Replay`."""
     x = _in_units(judge, values)
     if not measured:
         said = _run(judge, state, x, when)
-        return said.terms, state.scales
+        return said.terms, state.scales, said.sides
     found = []
     for a, b in _pieces(state.rows, len(x)):
         at = state.rows % BLOCK
@@ -148,7 +164,7 @@ def _replayed(judge: Learnt, state: State, values: Floats, when: Times, *, measu
         if state.rows % BLOCK == 0:
             _learn_clock(judge, state)
     sizes = np.concatenate(found, axis=1)
-    return sizes, sizes
+    return sizes, sizes, np.zeros(len(x), np.uint8)
 
 
 def _pieces(rows: int, n: int, longest: int = BLOCK) -> Iterator[tuple[int, int]]:

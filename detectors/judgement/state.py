@@ -111,6 +111,8 @@ class Said(NamedTuple):
     terms : (T, n)
         Each in units of its own 99 % quantile.
     expected : (n, C)
+    sides : (n,) uint8
+        On which side of what the clock expects, see `recurring`.
     """
 
     score: Floats
@@ -118,6 +120,7 @@ class Said(NamedTuple):
     anomalous: NDArray[np.bool_]
     terms: Floats
     expected: Floats
+    sides: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def gather(f8, i8, i4, w, h, C, values, local, out, told, b):
     for j in range(2 + T):
         out[b, j] = 0.0
     out[b, 1] = -np.inf
-    told[b, 0], told[b, 1] = 0, 0
+    told[b, 0], told[b, 1], told[b, 2] = 0, 0, 0
     rows = i8[h + field.ROWS]
     at, most = min(rows, BLOCK - 1), 0
     if rows >= BLOCK:

@@ -68,7 +68,7 @@ from detectors.judgement.kernel.layout import (
 from detectors.judgement.kernel.slow import learn_clock, settle, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
-from detectors.judgement.recurring import LEAST_ROWS
+from detectors.judgement.recurring import ABOVE, BELOW, BOTH, LEAST_ROWS
 from detectors.judgement.returning import COUNTED
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
@@ -433,9 +433,10 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
     young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
     strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
+    told[b, 2] = BOTH if C > 1 else ABOVE if w[OWN + OWN_X] > w[OWN + OWN_EXPECTED] else BELOW
     w[W_BAR] = raised(f8[h + field.DEBT]) + aftermath(i4[2 * h + field.CALM], rows_a_day)
     if rows_a_day >= LEAST_ROWS:
-        w[W_BAR] += usual_at(i8, u2, h, local, strength)
+        w[W_BAR] += usual_at(i8, u2, h, local, strength, told[b, 2])
     band(f8, w, h, C, out, b)
     tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
     follow(f8, f4, i4, w, h, C, at)

@@ -51,8 +51,8 @@ def run(f8, i8, f4, i4, u2, learnt, order, rows, values, local, placed, budget, 
         Scratch, see `layout`.
     out : (B, 2 + T + 3 C)
         Takes score, strength, terms, expected, band, shares.
-    told : (B, 2)
-        Takes whether anomalous, whether judged.
+    told : (B, 3)
+        Takes whether anomalous, whether judged, and the side (`recurring`).
     """
     C = values.shape[1]
     record, known = field.HEAD_WORDS + C * field.CHANNEL_WORDS, C * (field.OTHERS + C) + 1

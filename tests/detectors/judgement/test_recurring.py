@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.judgement.population import Population
-from detectors.judgement.recurring import HOUR, MARGIN, PIECE, Memory
+from detectors.judgement.recurring import ABOVE, BELOW, BOTH, HOUR, MARGIN, PIECE, Memory
 from detectors.judgement.reference import Judge
 
 MINUTE, DAY = 60_000, 24 * HOUR
@@ -76,18 +76,18 @@ def test_one_of_the_history_counts_as_the_first() -> None:
 def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() -> None:
     at = T0 + 3 * HOUR + 50 * MINUTE
     memory = Memory.none()
-    memory.learn(at, 2.0)
-    memory.learn(at + 10 * MINUTE, 4.0)
-    assert memory.usual(at) == 0.0  # one night's, on either side of an hour's end
-    memory.learn(at + DAY + 15 * MINUTE, 3.0)
-    assert memory.usual(at + 2 * DAY) == pytest.approx(3.0 + MARGIN, abs=0.07)
-    assert memory.usual(at + 2 * DAY + 2 * HOUR) == 0.0
-    assert memory.usual(at + 17 * DAY) == 0.0  # it stayed away for more than two weeks
+    memory.learn(at, 2.0, ABOVE)
+    memory.learn(at + 10 * MINUTE, 4.0, ABOVE)
+    assert memory.usual(at, ABOVE) == 0.0  # one night's, on either side of an hour's end
+    memory.learn(at + DAY + 15 * MINUTE, 3.0, ABOVE)
+    assert memory.usual(at + 2 * DAY, ABOVE) == pytest.approx(3.0 + MARGIN, abs=0.26)
+    assert memory.usual(at + 2 * DAY + 2 * HOUR, ABOVE) == 0.0
+    assert memory.usual(at + 17 * DAY, ABOVE) == 0.0  # it stayed away for more than two weeks
     lasting = Memory.none()
     for k in range(3 * 144):
-        lasting.learn(T0 + k * 10 * MINUTE, 5.0)
+        lasting.learn(T0 + k * 10 * MINUTE, 5.0, ABOVE)
     assert not lasting.twice.any()
-    assert lasting.usual(T0 + 3 * DAY + 12 * HOUR) == 0.0
+    assert lasting.usual(T0 + 3 * DAY + 12 * HOUR, ABOVE) == 0.0
     assert set(np.flatnonzero(lasting.once)) == set(range(PIECE // HOUR))
 
 
@@ -95,8 +95,34 @@ def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() ->
 def test_a_day_or_a_week_apart_is_a_schedule_and_any_two_days_are_none(days: tuple[int, ...], usual: bool) -> None:
     memory = Memory.none()
     for day in days:
-        memory.learn(T0 + day * DAY + 10 * HOUR, 3.0)
-    assert (memory.usual(T0 + (days[-1] + 1) * DAY + 10 * HOUR) > 0.0) is usual
+        memory.learn(T0 + day * DAY + 10 * HOUR, 3.0, ABOVE)
+    assert (memory.usual(T0 + (days[-1] + 1) * DAY + 10 * HOUR, ABOVE) > 0.0) is usual
+
+
+def test_what_came_on_one_side_says_nothing_of_the_other() -> None:
+    memory, at = Memory.none(), T0 + 10 * HOUR
+    for day in range(2):
+        memory.learn(at + day * DAY, 3.0, ABOVE)
+    assert memory.usual(at + 2 * DAY, ABOVE) > 0.0
+    assert memory.usual(at + 2 * DAY, BELOW) == 0.0
+    for day in range(2, 4):  # it begins late, and is missed for a moment
+        memory.learn(at + day * DAY, 2.0, BELOW)
+        assert (memory.usual(at + (day + 1) * DAY, BELOW) > 0.0) is (day == 3)
+        memory.learn(at + day * DAY + 10 * MINUTE, 3.0, ABOVE)
+    assert memory.usual(at + 4 * DAY, BOTH) > 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_night_without_its_job_is_told(seed: int) -> None:
+    """What the job does to a quiet queue is odd each night, more or less, and usual; that the queue stays quiet was as usual, since it was as odd."""
+    rng = np.random.default_rng(seed)
+    x = rng.exponential(3.0, 34 * A_DAY)
+    for day in range(34):
+        if day != 30:
+            x[day * A_DAY + 12 : day * A_DAY + 15] += np.array([400.0, 250.0, 90.0]) * rng.uniform(0.9, 1.1)
+    told = alarmed(x, 21 * A_DAY)
+    assert 30 - 21 in told.tolist()
+    assert len(told) <= 3
 
 
 def test_what_breaks_at_the_same_hour_of_some_days_is_told_each_time() -> None:
