@@ -1,6 +1,6 @@
-"""Growth by so many per cent a row, seen over weeks, months and years: such a series is judged by its logarithm, in which the growth is a line and the noise is even.
+"""Growth by so many per cent a row, seen over days to years: such a series is judged by its logarithm, in which the growth is a line and the noise is even.
 
-A level with a slope moves only with every 16th row. Of seconds to days that is often; of months it is 16 months, in which what grows by 2 % a month has left
+A level with a slope moves only with every 16th row. Of seconds to hours that is often; of months it is 16 months, in which what grows by 2 % a month has left
 its line. Which of the two a history is nearer to is found as Box and Cox do (1964), with trimmed sizes in the place of squares: one wild row decides nothing.
 """
 
@@ -14,6 +14,8 @@ from detectors.judgement import yearly
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 LEAST_ROWS = 24
+LEAST_STEP = 0.9 * 86_400_000
+"""ms: days and longer."""
 GROWN, GROWN_SEASONED = float(np.log(1.5)), float(np.log(1.2))
 """By which a history must have grown or shrunk from its first to its last row: without a season of the year that it shows, and with it."""
 CLEARLY, OF_ALL = 0.1, 2.0
@@ -30,7 +32,7 @@ def grows(times: NDArray[np.int64], values: Floats) -> Flags:
     """Which channels (C,) of a history (n, C), at event times (n,), ms, are judged by their logarithm."""
     out = np.zeros(values.shape[1], np.bool_)
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if len(times) < LEAST_ROWS or step < yearly.LEAST_STEP:
+    if len(times) < LEAST_ROWS or step < LEAST_STEP:
         return out
     seasoned = yearly.shows(times, step)
     parts = yearly.parts(times, seasoned=seasoned)

@@ -93,3 +93,28 @@ def test_no_cut_changes_a_bit_of_it() -> None:
         for name in Said._fields:
             assert getattr(said, name)[0].tobytes() == getattr(whole, name)[i - KNOWN].tobytes(), name
     assert states[0].tobytes() == after[0].tobytes()
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0.005, 730), (0.01, 365)])
+def test_days_that_grow_by_a_factor_with_a_week_alarm_as_stated_and_a_low_day_is_over_the_day_after(
+    rate: float, n: int
+) -> None:
+    """As they were judged by their values, 3 to 4 times as often, and one low day went on for months."""
+    week = np.array([1.05, 1.1, 1.1, 1.08, 1.02, 0.7, 0.6])
+    t, first, at, told = np.arange(n), n // 2, n * 3 // 4, 0
+    times = 1_704_067_200_000 + t * 86_400_000
+    for seed in range(6):
+        x = 1000 * np.exp(rate * t) * week[t % 7] * np.exp(np.random.default_rng([seed, 4]).normal(0, 0.03, n))
+        population = Population.fit({"a": (times[:first], x[:first, None])}, budget_rows=200.0)
+        for low in (1.0, 0.6):
+            y = x[first:].copy()
+            y[at - first] *= low
+            states = np.zeros(1, population.state_dtype)
+            population.begin(states, np.zeros(1, np.intp), ["a"])
+            said = population.step(states, np.zeros(n - first, np.intp), y[:, None], times[first:], 0, 200.0)
+            if low < 1.0:
+                assert said.anomalous[at - first]
+                assert not said.anomalous[at - first + 3 : at - first + 9].any()
+            else:
+                told += int((np.diff(np.r_[0, said.anomalous.astype(int)]) > 0).sum())
+    assert told <= 2.5 * 6 * (n - first) / 200
