@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -48,7 +47,7 @@ def on(model: Model, device: str) -> Model:
     return model
 
 
-def by_the_clock(run: Callable[[list[bytes]], int], shape: shapes.Shape) -> float:
+def by_the_clock(run: shapes.Run, shape: shapes.Shape) -> float:
     """Seconds of a batch, median of those behind the warm-up."""
     given = list(shapes.batches(shape))
     for values in given[: -shape.batches]:

@@ -34,11 +34,12 @@ from detectors.training import train_metric
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings
+from pipeline.steps.batches.binary import BinaryColumn
 from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.scoring import MemberScores, Scorer
 
-Run = Callable[[list[bytes]], int]
-"""What is done with a batch; how many were scored."""
+Run = Callable[[BinaryColumn], int]
+"""What is done with a batch as a fetch brings it; how many were scored."""
 START, STEP = 1_700_000_000_000, 60_000
 RUNS = 3
 WARM = 66
@@ -82,8 +83,15 @@ def models() -> dict[str, Model]:
     }
 
 
-def batches(shape: Shape) -> Iterator[list[bytes]]:
-    """First what warms up, 20,000 observations in a batch or less, then what is measured."""
+def batches(shape: Shape) -> Iterator[BinaryColumn]:
+    """First what warms up, 20,000 observations in a batch or less, then what is measured; as a fetch brings them."""
+    for values in made(shape):
+        ends = np.cumsum([len(v) for v in values])
+        yield BinaryColumn(b"".join(values), ends - [len(v) for v in values], ends)
+
+
+def made(shape: Shape) -> Iterator[list[bytes]]:
+    """The records of each batch."""
     rng = np.random.default_rng(1)
     names = [f"s{i:06d}" for i in range(shape.series)]
     for part in range(0, shape.idle, 10_000):
@@ -118,7 +126,7 @@ def worker(model: Model, scorer: Scorer | None = None) -> Run:
     core: PartitionCore = stream.core(0)
     offset = 0
 
-    def run(values: list[bytes]) -> int:
+    def run(values: BinaryColumn) -> int:
         nonlocal offset
         n = len(values)
         records = RecordBatch("t", 0, np.arange(offset, offset + n), offset + n, [None] * n, values, np.full(n, START))
@@ -134,8 +142,8 @@ def by_hand(model: Model) -> Run:
     partition, detector = Partition(), model.detectors[0]
     partition.history, partition.filled = np.zeros((110_000, 47)), np.zeros(110_000, np.int64)
 
-    def run(values: list[bytes]) -> int:
-        _, windows, _ = partition.push(values)
+    def run(values: BinaryColumn) -> int:
+        _, windows, _ = partition.push(values.listed())
         return len(detector.score(windows[:, :, None]).raw) if len(windows) else 0
 
     return run
@@ -172,7 +180,7 @@ def of_recipe(model: Model, shape: Shape) -> tuple[float, float]:
     scorer = Timed(model)
     run, beside = worker(model, scorer), list[float]()
 
-    def timed(values: list[bytes]) -> int:
+    def timed(values: BinaryColumn) -> int:
         began, before = time.process_time(), scorer.took
         scored = run(values)
         beside.append(time.process_time() - began - (scorer.took - before))
@@ -190,7 +198,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="", help="default or cheap; nothing: both")
     parser.add_argument("--profile", action="store_true", help="say where the time goes instead")
     arguments = parser.parse_args()
-    made = models()
+    recipes = models()
     best: dict[str, float] = {}
     lines = [
         "# Shapes of load",
@@ -202,7 +210,7 @@ def main() -> None:
     ]
     for shape in (s for s in SHAPES if arguments.only in s.name):
         n = shape.series * shape.each
-        chosen = {name: model for name, model in made.items() if arguments.recipe in name}
+        chosen = {name: model for name, model in recipes.items() if arguments.recipe in name}
         if arguments.profile:
             for name, model in chosen.items():
                 profile = cProfile.Profile()
@@ -211,11 +219,11 @@ def main() -> None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(45)
             continue
         cells = [shape.name]
-        for name in made:
+        for name in recipes:
             whole, beside = of_recipe(chosen[name], shape) if name in chosen else (np.nan, np.nan)
             ratio = whole / n / best.setdefault(name, whole / n)
             cells += [f"{whole / n * 1e6:.2f} ({whole * 1e3:.2f}; {beside * 1e3:.2f})", f"{ratio:.2f}"]
-        hand = least(lambda: by_hand(made["cheap"]), shape)
+        hand = least(lambda: by_hand(recipes["cheap"]), shape)
         cells += [f"{hand / n * 1e6:.2f} ({hand * 1e3:.2f})", f"{whole / hand:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)

@@ -81,6 +81,7 @@ WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5, a
 NEWS = Kernel(
     "what is news", "pipeline.steps.kernels.news", (*_SHARED, *_BUDGETS, *_STEPS, "pipeline/steps/judgement.py"), 5
 )
+PLAIN = Kernel("plain records", "pipeline.steps.kernels.plain", (*_STEPS, "producers/records.py"), 5, allocates=False)
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
@@ -100,6 +101,7 @@ KERNELS = (
     WINDOWS,
     NEWS,
     RECORDS,
+    PLAIN,
     FOREST,
     NEAREST,
 )

@@ -29,7 +29,7 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from detectors.compiling import JUDGEMENT, POLICY, RECORDS, VOTES, WINDOWS, compiled
+from detectors.compiling import JUDGEMENT, PLAIN, POLICY, RECORDS, VOTES, WINDOWS, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
@@ -301,6 +301,7 @@ def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadP
     compiled(VOTES)
     compiled(WINDOWS)
     compiled(RECORDS)
+    compiled(PLAIN)
     scorer = _scorer(model, executor, worker)
     created = create_stream(stream, model, scorer)
     if created.windows.policy is not None:

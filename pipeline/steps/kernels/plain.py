@@ -1,0 +1,228 @@
+"""Plain records of a metric read from the bytes that a fetch brought (`pipeline.steps.plain`): the function that is compiled.
+
+    {"series":"web-1","timestamp":1700000000000,"value":0.25}        members in any order, spaces between what JSON divides
+
+Plain is what is exactly this, with a name of ASCII without escapes and numbers of at most 18 digits without an exponent. All else, however right or wrong it is,
+is left to whoever reads record by record and can say why. Nothing is looked at outside a record's own bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from detectors.compiling import inner
+from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
+
+QUOTE, COMMA, MINUS, POINT, COLON, ESCAPE, OPEN, CLOSE, SPACE, ZERO, NINE = (np.int64(ord(c)) for c in '",-.:\\{} 09')
+LONGEST_NAME = MAX_SERIES_BYTES // 4
+DIGITS, DECIMALS = 18, 22
+"""Whole numbers of so many digits are below 2^63; ten to the power of so many is exact in float64."""
+_POWERS = 10.0 ** np.arange(DECIMALS + 1)
+_NAMES = np.frombuffer(b'series"timestamp"value"', np.uint8)
+_SERIES, _TIMESTAMP, _VALUE = (0, 7), (7, 17), (17, 23)
+
+
+def signature():
+    """Of `run`."""
+    from numba import types as t
+
+    longs = t.Array(t.int64, 1, "A", readonly=True)
+    return t.void(
+        t.Array(t.uint8, 1, "C", readonly=True),
+        *(longs,) * 2,
+        t.Array(t.int32, 1, "C"),
+        t.Array(t.int64, 1, "C"),
+        t.Array(t.uint8, 1, "C"),
+        t.Array(t.int64, 1, "C"),
+        t.Array(t.int64, 1, "C"),
+        t.Array(t.float64, 1, "C"),
+        t.Array(t.int64, 1, "C"),
+    )
+
+
+@intrinsic
+def fma(typing, a, b, c):
+    """The product of two and a third, rounded once."""
+
+    def code(context, builder, sig, args):
+        return builder.fma(*args)
+
+    return types.float64(types.float64, types.float64, types.float64), code
+
+
+@inner
+def byte(data, at, stop):
+    """The byte there; 0 behind the end."""
+    return np.int64(data[at]) if at < stop else np.int64(0)
+
+
+@inner
+def behind(data, at, stop):
+    """Where what follows spaces is."""
+    while byte(data, at, stop) == SPACE:
+        at += 1
+    return at
+
+
+@inner
+def is_named(data, at, stop, name):
+    """Whether a member's name and the quote behind it stand there."""
+    start, end = name
+    if at + end - start > stop:
+        return False
+    same = True
+    for i in range(end - start):
+        same = same and data[at + i] == _NAMES[start + i]
+    return same
+
+
+@inner
+def whole(data, at, stop):
+    """A number of digits, and what is behind it; as many digits as there are, of which the first is no 0 where there are more."""
+    total, start = np.int64(0), at
+    while at < stop and ZERO <= np.int64(data[at]) <= NINE and at - start <= DIGITS:
+        total = total * 10 + (np.int64(data[at]) - ZERO)
+        at += 1
+    if at == start or at - start > DIGITS or (at - start > 1 and np.int64(data[start]) == ZERO):
+        return np.int64(0), np.int64(-1)
+    return total, at
+
+
+@inner
+def quotient(total, decimals):
+    """The float64 nearest to total / 10^decimals, and whether it is sure to be: what is left of a first division corrects it."""
+    power, near = _POWERS[decimals], np.float64(total)
+    first = near / power
+    left = fma(-first, power, near) + np.float64(total - np.int64(near))
+    more, doubt = left / power, abs(first) * 2.0**-90
+    return first + more, first + (more - doubt) == first + (more + doubt)
+
+
+@inner
+def number(data, at, stop):
+    """A value, and what is behind it; -1: not plain."""
+    nothing, negative = (0.0, np.int64(-1)), byte(data, at, stop) == MINUS
+    at += negative
+    total, at = whole(data, at, stop)
+    if at < 0:
+        return nothing
+    decimals = 0
+    if byte(data, at, stop) == POINT:
+        at += 1
+        start = at
+        while at < stop and ZERO <= np.int64(data[at]) <= NINE:
+            digit = np.int64(data[at]) - ZERO
+            if total >= 10 ** (DIGITS - 1) or at - start >= DECIMALS:
+                return nothing
+            total = total * 10 + digit
+            at += 1
+        decimals = at - start
+        if not decimals:
+            return nothing
+    elif negative and total == 0:  # a whole number has no sign there
+        return nothing
+    value, sure = quotient(total, decimals)
+    if not sure and decimals:
+        return nothing
+    return -value if negative else value, at
+
+
+@inner
+def name_of(data, at, stop):
+    """Where a name without escapes ends, which begins there, and a number made of its bytes; -1: not plain."""
+    start, mixed = at, np.uint64(14695981039346656037)
+    while at < stop and SPACE <= np.int64(data[at]) < 127:
+        one = np.int64(data[at])
+        if one == QUOTE:
+            return (at if 0 < at - start <= LONGEST_NAME else np.int64(-1)), mixed
+        if one == ESCAPE:
+            break
+        mixed = (mixed ^ np.uint64(one)) * np.uint64(1099511628211)
+        at += 1
+    return np.int64(-1), mixed
+
+
+@inner
+def place_of(data, start, end, mixed, table, ends, pool, count):
+    """The number that a name has, from 1 on; a new one's where there is room, else 0."""
+    mask = len(table) - 1
+    at = np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(mask))
+    for _ in range(64):  # whoever makes names that meet makes them slow, not all others
+        known = np.int64(table[at]) - 1
+        if known < 0:
+            begin, stop = ends[count[0]], ends[count[0]] + end - start
+            if count[0] + 1 >= len(ends) or stop > len(pool):
+                return np.int64(0)
+            for i in range(end - start):
+                pool[begin + i] = data[start + i]
+            count[0] += 1
+            ends[count[0]], table[at] = stop, count[0]
+            return count[0]
+        begin, same = ends[known], ends[known + 1] - ends[known] == end - start
+        i = 0
+        while same and i < end - start:
+            same = pool[begin + i] == data[start + i]
+            i += 1
+        if same:
+            return known + 1
+        at = (at + 1) & mask
+    return np.int64(0)
+
+
+def run(data, starts, ends_of, table, ends, pool, count, times, values, names):
+    """Read N records.
+
+    Parameters
+    ----------
+    data, starts, ends_of
+        Their bytes, and where those of each lie, (N,).
+    table, ends, pool, count
+        Names that are known: (power of 2,) of their numbers and 1, by their bytes; where the bytes of each end, the first 0 before them; the bytes; how many they are, (1,).
+        New ones are added while there is room.
+    times, values, names : (N,)
+        Take what was read; names 0: it is not plain.
+    """
+    for r in range(len(starts)):
+        at, stop, seen = starts[r], ends_of[r], 0
+        names[r] = 0
+        start = end = np.int64(0)
+        mixed = np.uint64(0)
+        at = behind(data, at, stop)
+        if byte(data, at, stop) != OPEN:
+            continue
+        while at >= 0 and seen < 7:
+            at = behind(data, at + 1, stop)  # behind the bracket or the comma
+            if byte(data, at, stop) != QUOTE:
+                break
+            at += 1
+            member = 0
+            for nth, name in ((1, _SERIES), (2, _TIMESTAMP), (4, _VALUE)):
+                if member == 0 and is_named(data, at, stop, name):
+                    member, at = nth, at + name[1] - name[0]
+            if member == 0 or seen & member:
+                break
+            at = behind(data, at, stop)
+            if byte(data, at, stop) != COLON:
+                break
+            at = behind(data, at + 1, stop)
+            if member == 1:
+                if byte(data, at, stop) != QUOTE:
+                    break
+                start = at + 1
+                end, mixed = name_of(data, start, stop)
+                at = end + 1 if end >= 0 else end
+            elif member == 2:
+                times[r], at = whole(data, at, stop)
+                at = at if EARLIEST <= times[r] < LATEST else np.int64(-1)
+            else:
+                values[r], at = number(data, at, stop)
+            if at < 0:
+                break
+            seen |= member
+            at = behind(data, at, stop)
+            if byte(data, at, stop) != (CLOSE if seen == 7 else COMMA):
+                break
+            if seen == 7 and behind(data, at + 1, stop) == stop:
+                names[r] = place_of(data, start, end, mixed, table, ends, pool, count)
