@@ -71,7 +71,7 @@ JUDGEMENT = Kernel(
     20,
     allocates=False,
 )
-_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/policy.py", "pipeline/steps/clock"
+_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5, allocates=False)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 CONCERNS = Kernel("whose event times count", "pipeline.steps.kernels.concerned", _STEPS, 5)

@@ -23,7 +23,8 @@ from pipeline.errors import SettingsError
 from pipeline.offline.scoring.recorded import Recorded
 from pipeline.offline.scoring.room import column, release
 from pipeline.offline.scoring.texts import Texts
-from pipeline.partition.core import PartitionCore, Settled, Step
+from pipeline.partition.core import PartitionCore
+from pipeline.partition.settling import Settled, Step
 from pipeline.partition.stream import Stream, create_stream
 from pipeline.settings import AlertSettings, StreamSettings
 from pipeline.settings.wrong import in_words

@@ -7,9 +7,7 @@ Faust in production, the simulation and offline evaluation all run this code; no
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -22,19 +20,18 @@ from pipeline.alerts.records import Alert
 from pipeline.alerts.selecting import feedback
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.partition.home import AT_HOME
+from pipeline.partition.settling import Settled, Settling, Step
 from pipeline.partition.shadows.learning import OUTLYING, Learning
 from pipeline.partition.shadows.shadow import Shadow, Standing
 from pipeline.steps import kinds
 from pipeline.steps.batches.observations import Observations
-from pipeline.steps.batches.outcomes import Absent, Heard, Pushed, Scored
+from pipeline.steps.batches.outcomes import Absent, Pushed
 from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.clock import absence, event_time, ticks, waiting
 from pipeline.steps.clock.event_time import EventTime
 from pipeline.steps.clock.order import advance, places_of
 from pipeline.steps.clock.waiting import Waiting
 from pipeline.steps.decoding import Decoder
-from pipeline.steps.judgement import Judged
-from pipeline.steps.scored import Results
 from pipeline.steps.scoring import MemberScores
 from pipeline.steps.state import PartitionState
 from producers.partitioning import hash_of
@@ -46,34 +43,6 @@ NEVER_AGAIN = 3_600_000
 """Milliseconds of the others' time after which a series that came once is taken for one that never comes again."""
 EVICT_EVERY = 65_536
 """Observations of a partition between two looks for idle series: a fixed count, so that the log alone decides."""
-
-
-@dataclass(slots=True)
-class Step:
-    """Observations on their way through the core: between `push` and `settle` their windows are scored."""
-
-    observations: Observations
-    rows: NDArray[np.intp]
-    pushed: Pushed
-    sampled: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-    """Offsets, event times, and the partition's event time at them, of a sample of what came (`pipeline.steps.clock.ticks`)."""
-    watermarks: NDArray[np.int64]
-    absent: Sequence[tuple[Absent, int]]
-    living: NDArray[np.int64] | None
-    """(N,) series that lived in the stream at each observation, where they share a budget."""
-    shadow: Pushed | None = None
-    """What a shadow has windows of its own of."""
-    rejected: list[tuple[int, str, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Settled:
-    """What a step led to: alerts in order, scores, observations that no detector could score, counts."""
-
-    alerts: list[Alert]
-    scored: Scored
-    unscorable: list[tuple[int, str, str]]
-    counts: Counter[str]
 
 
 ScoreStep = Callable[[Step], MemberScores]
@@ -88,8 +57,6 @@ class PartitionCore:
         self.partition = partition
         self.partitions = 1
         model = stream.model
-        hysteresis = stream.settings.threshold.hysteresis
-        self._results = Results(model, stream.windows, hysteresis=hysteresis)
         self._kinds = kinds.Kinds(stream.settings.counter, stream.settings.gauge)
         self._counting: bool | None = None  # whether any series held is a counter; found at the first observation
         self.selectors = Selectors(stream.settings)
@@ -99,6 +66,7 @@ class PartitionCore:
         self.shadow = None if shadow is None else Shadow(shadow, stream)
         self._waiting = _waiting_of(stream)
         self.bars = feedback.Bars(stream.settings, model)
+        self._settling = Settling(stream, self.learning, self.bars, self.selectors, self.life)
         learnt = self.learning.components
         outlying = {name: learnt.pop(name) for name in (OUTLYING,) if name in learnt}
         self.state = PartitionState(
@@ -316,90 +284,7 @@ class PartitionCore:
 
     def settle(self, step: Step, scores: MemberScores, beside: MemberScores | None = None) -> Settled:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows; `beside`: those of `step.shadow`."""
-        state, windows, observations = self.state, step.pushed.windows, step.observations
-        rows = windows.rows
-        remembered = self._results.remembered(state, rows)
-        together = self.shadow is not None and not self.shadow.whole
-        learnt = self.learning.learn(
-            state, observations, step.rows, step.pushed, scores.raw, step.living, together=together
-        )
-        if self.shadow is not None:
-            pushed = step.pushed if step.shadow is None else step.shadow
-            self.shadow.learn(state, observations, step.rows, pushed, learnt, beside, step.living)
-        counts, budgets = Counter(step.pushed.counts), learnt.budgets
-        if learnt.judged is not None:
-            scored = self._judged(step, learnt.judged, scores.raw, learnt.calibrated, budgets)
-            counts["warming"] = int(np.count_nonzero(~learnt.judged.live))
-        else:
-            assert learnt.level is not None
-            assert learnt.score is not None
-            times, own = observations.timestamps[windows.index], None if budgets is None else budgets[windows.index]
-            moved = self.bars.of(state, rows, times, feedback.laxest_of_level(learnt.level), own)
-            level = learnt.level if moved is None else learnt.level + moved
-            scored = self._results.of_members(
-                state,
-                observations,
-                step.pushed,
-                scores,
-                learnt.calibrated,
-                learnt.score,
-                level,
-                moved,
-                learnt.usable,
-                learnt.learn,
-                remembered,
-            )
-            if learnt.said is not None:
-                alarm_decides = self.learning.alarm_decides
-                scored = self._results.of_table(scored, learnt.said, scores.each, alarm_decides=alarm_decides)
-        waited = None if observations.order is None else observations.order.waited
-        heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
-        alerts = self.life.advance(state, observations, heard, self._with_ranges(step, scored))
-        state.touch(step.rows)
-        at = observations.offsets[windows.index]
-        unscorable = [(int(at[i]), "not scorable", reason) for i, reason in scores.faults.items()]
-        if unscorable and observations.order is not None:
-            came = observations.came[windows.index]
-            of_old = [f"; it is of offset {came[i]}, and waited" if came[i] != at[i] else "" for i in scores.faults]
-            unscorable = [(o, what, why + more) for (o, what, why), more in zip(unscorable, of_old, strict=True)]
-        anomalous = int(np.count_nonzero(scored.live & (scored.alarm >= 0)))
-        counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
-        return Settled(alerts, scored, unscorable, counts)
-
-    def _with_ranges(self, step: Step, scored: Scored) -> Scored:
-        """Also what was accepted and not scored, of series that have a valid range: it may be out of it."""
-        if not self.selectors.ranged:
-            return scored
-        looked = step.pushed.accepted & self.selectors.has_range(self.state, step.rows)
-        looked[scored.index] = False
-        at = np.flatnonzero(looked)
-        return scored.beside(step.observations, step.rows, step.pushed, at) if len(at) else scored
-
-    def _judged(
-        self,
-        step: Step,
-        judged: Judged,
-        raw: NDArray[np.float64],
-        calibrated: NDArray[np.float64],
-        budgets: NDArray[np.int64] | None,
-    ) -> Scored:
-        """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
-        assert self.learning.judgements is not None
-        state, observations, index = self.state, step.observations, judged.index
-        rows = step.rows[index]
-        if len(raw) < len(index):  # some windows are not full
-            of, members = (
-                np.searchsorted(index, step.pushed.windows.index),
-                np.full((2, len(index), raw.shape[1]), np.nan),
-            )
-            members[:, of] = raw, calibrated
-            raw, calibrated = members
-        own = None if budgets is None else budgets[index]
-        moved = self.bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
-        score = self.learning.judgements.ranked(state, judged, rows, raw)
-        return self._results.of_judgement(
-            state, observations, step.rows, step.pushed, judged, raw, calibrated, score, moved
-        )
+        return self._settling.settle(self.state, step, scores, self.shadow, beside)
 
     def hear_delays(self, step: Step, records: RecordBatch) -> None:
         """Take note of how late observations are read, by the time stamps of the records that held them."""

@@ -29,7 +29,7 @@ import structlog
 from pipeline.alerts.records import Alert, rfc3339
 from pipeline.errors import BrokerError, Dropped, ModelError, SettingsError, TidewatchError
 from pipeline.partition.checkpoints import Checkpoints
-from pipeline.partition.core import PartitionCore, Step
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import (
     Effect,
     applied,
@@ -48,6 +48,7 @@ from pipeline.partition.messages import Messages, rejections
 from pipeline.partition.outbox import Outbox, Publisher
 from pipeline.partition.rebuild import Hole, Rebuild
 from pipeline.partition.reports import LoopMetrics, Reports
+from pipeline.partition.settling import Step
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity, Store
 from pipeline.partition.stores.patience import STORE, Patience

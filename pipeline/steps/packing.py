@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import WINDOWS, compiled
-from pipeline.steps.judging import Verdict
+from pipeline.steps.clock.judging import Verdict
 from pipeline.steps.scales import Scales
 
 

@@ -6,7 +6,7 @@
                                           judging   packing                          scales
 
 - Here is the story of a window: what is kept of a series from batch to batch, when its window is full, and where it is cut. Whether an
-  observation enters it is told in `pipeline.steps.judging`, what stands between two in `packing`, its unit in `scales`.
+  observation enters it is told in `pipeline.steps.clock.judging`, what stands between two in `packing`, its unit in `scales`.
 - Rows of a table are all accepted; the ordinal of each is its identity.
 - Nothing depends on how the stream was cut into batches: what is kept of a series is a function of its own observations.
 """
@@ -25,9 +25,9 @@ from pipeline.settings import StreamSettings
 from pipeline.steps import totals
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.outcomes import Pushed, Windows
-from pipeline.steps.judging import Judge
+from pipeline.steps.clock.judging import Judge
+from pipeline.steps.clock.policy import NEVER, Policy
 from pipeline.steps.packing import Packed
-from pipeline.steps.policy import NEVER, Policy
 from pipeline.steps.scales import Scales
 from pipeline.steps.state import PartitionState
 from producers.formats.base import COUNTER, DELTA

@@ -14,7 +14,7 @@ from pipeline.alerts.row import FIRING
 from pipeline.errors import TidewatchError
 from pipeline.operations.looking_back.beginning import Beginning, begun
 from pipeline.operations.looking_back.replaying import Place, Replay
-from pipeline.partition.core import Settled, Step
+from pipeline.partition.settling import Settled, Step
 from pipeline.steps.batches.observations import Observations
 
 _REFUSED = {

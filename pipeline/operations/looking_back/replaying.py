@@ -24,7 +24,7 @@ from pipeline.kafka.offsets import Offsets
 from pipeline.kafka.reader import read_to_the_end
 from pipeline.operations.deciding import Journal, finder, lines_by_partition
 from pipeline.operations.state_admin import configured, opened
-from pipeline.partition.core import PartitionCore, Settled, Step
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import (
     Effect,
     applied,
@@ -39,6 +39,7 @@ from pipeline.partition.deciding.carrying import (
 )
 from pipeline.partition.deciding.decisions import InForce, Line, Taken, come_due
 from pipeline.partition.deciding.what import Partitions, SettingsOf
+from pipeline.partition.settling import Settled, Step
 from pipeline.partition.shadows.shadow import cut
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import Stream, create_stream, load_model

@@ -35,7 +35,7 @@ from pipeline.alerts.records import Acknowledged, Alert, Change, Said, Score
 from pipeline.alerts.selecting.feedback import Feedback
 from pipeline.alerts.writer import Marks
 from pipeline.errors import ForeignState, ModelError, SettingsError
-from pipeline.partition.core import PartitionCore, Settled
+from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.decisions import IN_FORCE, InForce, Line, Shadowed, Tick, unpacked
 from pipeline.partition.deciding.growth import Grown, Growth
 from pipeline.partition.deciding.what import (
@@ -49,6 +49,7 @@ from pipeline.partition.deciding.what import (
     Silence,
     Undo,
 )
+from pipeline.partition.settling import Settled
 from pipeline.partition.shadows.shadow import Shadow, dropped
 from pipeline.partition.stores.base import Checkpoint, Identity
 from pipeline.partition.stream import Stream

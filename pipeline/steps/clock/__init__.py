@@ -1,1 +1,1 @@
-"""A partition's event time, and which series say nothing while it goes on. Begin with `event_time`."""
+"""What an event time says: its place in the series (`policy`), the partition's event time (`event_time`), and which series say nothing while it goes on."""

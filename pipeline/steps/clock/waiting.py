@@ -9,7 +9,7 @@
   own times, or until `ROOM` others wait behind it.
 - A series that says nothing more lets nobody wait: when the partition's event time has gone on by `lateness` since, all goes on that waits. That is looked
   at once per some four rounds of all series, at fixed counts of what came.
-- A jump far ahead (`future_limit`) waits for nobody, and nobody for it: whether it is one, the next observation says (`pipeline.steps.policy`).
+- A jump far ahead (`future_limit`) waits for nobody, and nobody for it: whether it is one, the next observation says (`pipeline.steps.clock.policy`).
 - What comes later than that is late, as ever: the policy counts it.
 
 Everything behind (`pipeline.partition.core`) takes what goes on, each at the offset of the observation that made it go on. The
@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.steps.batches.observations import Observations, Order
-from pipeline.steps.judging import by_series
-from pipeline.steps.policy import Policy
+from pipeline.steps.clock.judging import by_series
+from pipeline.steps.clock.policy import Policy
 from pipeline.steps.state import PartitionState
 
 COMPONENT = "waiting"

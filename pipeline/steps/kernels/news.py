@@ -7,8 +7,8 @@ import numpy as np
 from detectors.budget_threshold import BUDGET
 from detectors.compiling import inner
 from detectors.kernels.budget import rows_of
+from pipeline.steps.clock.policy import APART
 from pipeline.steps.judgement import LONG_AFTER, STEPS
-from pipeline.steps.policy import APART
 
 
 def signature():

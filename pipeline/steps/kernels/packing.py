@@ -6,8 +6,8 @@ import numpy as np
 
 from detectors.compiling import inner
 from detectors.windowing import MINUTE, MONDAY, WEEK
+from pipeline.steps.clock.policy import KEPT, RULING
 from pipeline.steps.kernels.windows import complete, cut, learn, put
-from pipeline.steps.policy import KEPT, RULING
 
 
 def signature():

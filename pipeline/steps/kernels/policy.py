@@ -1,4 +1,4 @@
-"""The time policy of `pipeline.steps.policy`, one observation after the other: the function that is compiled.
+"""The time policy of `pipeline.steps.clock.policy`, one observation after the other: the function that is compiled.
 
 A series' clock is `s` (9,), its places are `LAST` and so on; times and steps in ms, 0 = none yet:
 
@@ -15,8 +15,8 @@ how many are `FILLS`ed in before it, whether the window starts `ANEW` with it, o
 from __future__ import annotations
 
 from detectors.compiling import inner
-from pipeline.steps.policy import AGREEING, APART, DISAGREEING, EMPTY, FARTHEST_GAP, KEPT, RELEARN, RULING
-from pipeline.steps.policy import TRIED as MOST_TRIED
+from pipeline.steps.clock.policy import AGREEING, APART, DISAGREEING, EMPTY, FARTHEST_GAP, KEPT, RELEARN, RULING
+from pipeline.steps.clock.policy import TRIED as MOST_TRIED
 
 LAST, ORDINAL, HELD_AT, INTERVAL, DECIDED, AGREE, AGAINST, TRIED, OTHER = range(9)
 FILL_GAPS, FUTURE_LIMIT, GAPS, JUDGED = range(4)

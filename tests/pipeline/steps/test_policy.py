@@ -9,7 +9,7 @@ import pytest
 
 from detectors.compiling import POLICY as KERNEL
 from detectors.compiling import compiled
-from pipeline.steps.policy import COUNTS, NEVER, RULING, Policy
+from pipeline.steps.clock.policy import COUNTS, NEVER, RULING, Policy
 
 POLICY = Policy(fill_gaps=3, future_limit=100, gaps=True)
 _TIMES = ("last", "ordinal", "held_at", "interval", "other")

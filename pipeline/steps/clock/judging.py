@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import POLICY, compiled
-from pipeline.steps.policy import COUNTS, RULING, Policy
+from pipeline.steps.clock.policy import COUNTS, RULING, Policy
 
 _HELD = ("held_at",)
 """What is kept of an observation that waits for confirmation, where there is a policy."""
