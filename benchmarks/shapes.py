@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.end_to_end.contenders import Partition
 from benchmarks.judgement.cost import machine
 from detectors.calibration import create
+from detectors.memory import keep_freed
 from detectors.model import Model
 from detectors.recipes import METRIC
 from detectors.training import train_metric
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="", help="default or cheap; nothing: both")
     parser.add_argument("--profile", action="store_true", help="say where the time goes instead")
     arguments = parser.parse_args()
+    keep_freed()  # as a worker does
     recipes = models()
     best: dict[str, float] = {}
     lines = [

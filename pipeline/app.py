@@ -30,6 +30,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from detectors.compiling import JUDGEMENT, PLAIN, POLICY, RECORDS, VOTES, WINDOWS, compiled
+from detectors.memory import keep_freed
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.errors import Refused, SettingsError, StoreError, TidewatchError
@@ -173,6 +174,7 @@ def run_worker(settings: Settings, file: Path | None = None) -> int:
     """
     torch.set_num_threads(settings.worker.threads)
     _calm_collector()
+    keep_freed()
     if settings.worker.log_level != "debug":
         for name in _RETOLD:
             logging.getLogger(name).setLevel(logging.CRITICAL)
