@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -107,6 +108,7 @@ def one_line(error: BaseException) -> str:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    gc.set_threshold(100_000, 50, 50)  # what is imported stays: the collector would walk it again and again meanwhile
     try:
         create_cli()()
     except OSError as error:

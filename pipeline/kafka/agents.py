@@ -22,6 +22,7 @@ import numpy as np
 import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.types import TP, Message
 
 from pipeline.errors import Dropped, TidewatchError
@@ -348,6 +349,15 @@ class _Boot(BootStrategy):
     enable_web = False  # Faust's own views serve data to anyone who asks
 
 
+class _NoTables(TableManager):
+    """Faust's waits a second for tables that may be declared yet, before the worker joins its group."""
+
+    async def on_start(self) -> None:
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
 class App(faust.App):
     """Faust's app; `create` makes one with an agent for each input topic."""
 
@@ -372,6 +382,7 @@ class App(faust.App):
             autodiscover=False,
             topic_disable_leader=True,  # it would read an idle topic, for which the busy ones' fetches would wait
             topic_allow_declare=False,
+            TableManager=_NoTables,
             stream_buffer_maxsize=16,  # counts events; what they hold is bounded by the transport
             stream_wait_empty=False,
             stream_recovery_delay=0.0,

@@ -15,7 +15,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -29,10 +31,10 @@ from recording_life import committed
 from detectors.calibration import create
 from detectors.model_file import save
 from detectors.training import train_metric
-from pipeline.app import Seldom, run_worker
+from pipeline.app import Seldom, _prompt, run_worker
 from pipeline.embedded.servers import start_redis, start_tansu
 from pipeline.errors import BrokerError, ModelError, SettingsError, StoreError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 START, STEP = 1_700_000_000_000, 60_000
@@ -375,3 +377,13 @@ def test_an_intake_does_not_feed_a_model_that_cannot_take_it(tmp_path: Path) -> 
         SettingsError, match=r"intake x brings metrics of one channel, and the model of stream x takes 2"
     ):
         run_worker(settings)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "asked", "given"),
+    [("embedded-0123", 20, 4), ("embedded-0123", 2, 2), ("4L6g3nShT-eMCtK--X86sw", 20, 20)],
+)
+def test_where_a_join_takes_half_a_session_the_session_is_short(cluster: str, asked: int, given: int) -> None:
+    settings = Settings(worker=WorkerSettings(session_timeout=timedelta(seconds=asked)))
+    identity = SimpleNamespace(cluster_id=cluster)
+    assert _prompt(settings, [identity]).worker.session_timeout == timedelta(seconds=given)  # type: ignore[list-item]

@@ -43,6 +43,16 @@ def test_help_names_every_verb_and_loads_no_heavy_library() -> None:
         assert (command.name or "") in done.stdout
 
 
+def test_a_worker_loads_nothing_of_an_intake_that_it_may_not_have() -> None:
+    code = (
+        "import sys, pipeline.app\n"
+        "more = {'pipeline.intake.run', 'pipeline.intake.hosting'} & set(sys.modules)\n"
+        "assert not more, more"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_module_of_commands_is_listed() -> None:
     files = {p.stem for p in (Path(__file__).parents[2] / "pipeline/commands").glob("*.py")} - {"__init__"}
     assert files <= set(COMMANDS)

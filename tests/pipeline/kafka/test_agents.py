@@ -9,8 +9,9 @@ import pytest
 from faust.types import TP
 from recording_life import Book
 
-from pipeline.kafka.agents import Partitions, _Partition
+from pipeline.kafka.agents import App, Partitions, _Partition
 from pipeline.kafka.transport.driver import steady
+from pipeline.settings import Settings
 
 
 async def test_a_rebalance_that_ends_while_the_worker_stops_opens_nothing() -> None:
@@ -36,3 +37,23 @@ class Group:
 def test_whoever_slept_is_not_sure_to_be_a_member(ago: float, sure: bool) -> None:
     partition = _Partition(TP("t", 0), cast("Any", Group(ago)), lambda _: None, 100, 30.0)
     assert partition.surely_owner() == sure
+
+
+async def test_nobody_waits_for_tables_before_the_group_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust waits a second for them to be declared."""
+    tables, done = App.create(Settings(), ["t"], Book().make()).tables, []
+
+    async def recovery() -> None:
+        done.append("recovery")
+
+    async def channels() -> None:
+        done.append("registered")
+
+    async def sleep(_: float) -> None:
+        pytest.fail("waited")
+
+    monkeypatch.setattr(tables, "sleep", sleep)
+    monkeypatch.setattr(tables, "_update_channels", channels)
+    monkeypatch.setattr(tables.recovery, "start", recovery)
+    await cast("Any", tables).on_start()
+    assert done == ["registered", "recovery"]
