@@ -19,6 +19,7 @@ _VERBS = {
     "flat": "stuck at {observed}",
     "missing cycle": "stayed at {observed}",
     "out of range": "went out of its range, to {observed}",
+    "unusual": "was unusual, at its farthest {observed}",
 }
 _UP, _DOWN = {"spike", "level up", "drift up"}, {"drop", "level down", "drift down"}
 """Kinds of one side, which were told of the beginning; the farthest value may lie on the other."""
@@ -55,7 +56,8 @@ def _what(alert: Alert) -> str:
     if alert.kind == "no data":
         return "sent no data"
     peak = alert.peak
-    if peak is None or peak.observed is None or alert.kind not in _VERBS:
+    of_columns = bool(alert.channels) and alert.channels[0].usual is not UNSET  # of a table: they are told behind it
+    if peak is None or peak.observed is None or of_columns or alert.kind not in _VERBS:
         return "was anomalous" if alert.status == "resolved" else "is anomalous"
     against = _DOWN if (alert.deviation or 0.0) > 0 else _UP if (alert.deviation or 0.0) < 0 else ()
     verb = "went to {observed}" if alert.kind in against else _VERBS[alert.kind]

@@ -694,3 +694,11 @@ def test_what_seemed_to_stay_may_be_a_slow_drift_but_not_where_it_comes_nearer()
     rising = np.linspace(0.0, 10.0, 48)
     assert kinds.kind_of(rising, 6.0, 0) == kinds.DRIFT_UP
     assert kinds.kind_of(rising, 14.0, 0) not in (kinds.DRIFT_UP, kinds.DRIFT_DOWN)  # it goes towards what is expected
+
+
+def test_what_is_no_farther_than_any_row_is_no_spike():
+    """Two errors where 1.7 are expected were "jumped to 2": rows that are odd together are, and none of them alone."""
+    counts = np.random.default_rng(0).poisson(1.5, 48).astype(np.float64)
+    counts[-1] = 2.0
+    assert kinds.kind_of(counts, 1.7, 0) == kinds.UNUSUAL
+    assert kinds.kind_of(np.r_[counts[:-1], 9.0], 1.7, 0) == kinds.SPIKE
