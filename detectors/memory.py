@@ -32,7 +32,7 @@ def keep_freed() -> bool:
 
     Otherwise what a batch took goes back to the kernel with each, and comes again page by page: 2,300 faults, 0.3 us a record.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.pythonapi, "mallopt", None)  # of the process, like all that is loaded
     return mallopt is not None and all(mallopt(*of) for of in ((_TRIM_THRESHOLD, _KEPT), (_MMAP_THRESHOLD, _LARGE)))
 
 

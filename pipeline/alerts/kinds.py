@@ -174,7 +174,9 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
             return LEVEL_UP if off > 0 else LEVEL_DOWN
     elif not since and len(before) >= _REFERENCE and _not_moved(before, now, off):
         return NO_TROUGH if off > 0 else NO_PEAK
-    if len(before) >= _REFERENCE and abs(off) < _step(before):  # so far goes any row: it is several together that are odd
+    if len(before) >= _REFERENCE and abs(off) < _step(
+        before
+    ):  # so far goes any row: it is several together that are odd
         return UNUSUAL
     return SPIKE if off > 0 else DROP
 
