@@ -98,7 +98,8 @@ class Worker:
                 took += time.process_time() - began
                 scored = sum(settled.counts["scored"] for _, settled in done)
                 if scored != n:
-                    sys.exit(f"{scored} of {n} were scored: no figure")
+                    msg = f"{scored} of {n} were scored: no figure"
+                    raise RuntimeError(msg)
         self.step += 1
         return took
 
