@@ -19,7 +19,8 @@ class WorkerSettings(Table):
         "", description="Static membership: a name of this worker that survives its restart; empty: dynamic."
     )
     session_timeout: Duration = Field(
-        timedelta(seconds=20), description="After this silence Kafka gives a worker's partitions away."
+        timedelta(seconds=20),
+        description="After this silence Kafka gives a worker's partitions away; of the embedded Tansu, where joining takes half of it, 4 s at most.",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where detectors run.")
     threads: int = Field(1, ge=1, description="Threads of one forward pass on the CPU.")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.cli import main
 from pipeline.embedded.servers import EmbeddedServer, start_kafka
@@ -55,7 +55,21 @@ def records(broker: EmbeddedServer, topic: str, count: int) -> list[dict[str, ob
 def ends(consumer: Consumer, topic: str) -> dict[int, int]:
     """The end of each partition's log: of a topic that nobody deletes from, the number of its records."""
     partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
-    return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=60)[1] for p in partitions}
+    return {p: end_of(consumer, TopicPartition(topic, p)) for p in partitions}
+
+
+def end_of(consumer: Consumer, partition: TopicPartition) -> int:
+    """Of a topic that is made at this moment, when it has a leader."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=60)[1])
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def wait_for_a_record(address: str, topic: str, process: subprocess.Popen[str]) -> None:

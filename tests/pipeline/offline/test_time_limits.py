@@ -127,7 +127,9 @@ def test_an_outlier_among_milliseconds_is_an_alert_and_a_budget_of_ones_own_is_k
     strict = score_dataset(data, recipe=own, model=scored.model)
     assert scored.alarm is not None
     assert strict.alarm is not None
-    assert scored.alarm[2_400] - strict.alarm[2_400] == pytest.approx(np.log10(518_400_000 / 10_000))
+    assert scored.alarm[2_400] - strict.alarm[2_400] == pytest.approx(
+        np.log10(518_400_000 / 10_000), abs=1e-3
+    )  # what alarmed before is learnt less of
     assert not any("usual budget" in note for note in strict.notes)
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.operations.metrics import POLICY, REASONS, STAGES, WorkerMetrics
-from pipeline.partition import core
+from pipeline.partition import core, settling
 from pipeline.steps import decoding, windows
 from producers.formats.base import Reason
 
@@ -70,7 +70,7 @@ def test_every_counter_is_there_with_all_its_labels_before_the_first_record() ->
 
 
 def test_the_reasons_are_all_there_are() -> None:
-    source = "".join(Path(module.__file__).read_text() for module in (decoding, core))
+    source = "".join(Path(module.__file__).read_text() for module in (decoding, core, settling))
     said = set(re.findall(r'(?:\), |reason = )"([a-z ]+)", ', source)) | {str(r) for r in Reason}
     assert said == set(REASONS)
 

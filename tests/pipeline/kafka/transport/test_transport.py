@@ -189,7 +189,9 @@ async def test_holes_of_compaction_are_crossed_and_resumed_in(
     resumed.of(topic).offset = hole
     async with worker(settings_of(kafka, group), topic, resumed):
         await until(lambda: resumed.of(topic).offset == 201, "the end, from within a hole")
-    assert resumed.of(topic).offsets == [o for o in offsets if o >= hole]
+    # Compaction may have gone on meanwhile.
+    assert set(resumed.of(topic).offsets) <= {o for o in offsets if o >= hole}
+    assert resumed.of(topic).offsets[-1] == 200
 
 
 async def test_the_stored_offset_counts_and_not_the_committed_one(
