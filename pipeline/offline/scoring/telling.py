@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from detectors.judged import LEAST
+from detectors.judgement.record import MOVES, STILL
 from detectors.model import Model
 from pipeline.offline.run import Verdicts
 from pipeline.offline.scoring.recorded import Recorded
@@ -41,6 +43,11 @@ def some_scored(data: Dataset, observations: Recorded, verdicts: Verdicts, model
         why = f"{learnt:,} of its {n:,} rows are learnt from; leave more of them with a smaller --train-rows"
     elif counts["late"] + counts["duplicate"] > n // 2:
         why = "most rows are not newer than the row before them; name the column that tells series apart with --series-column"
+    elif model.judgement is not None and _still(observations):
+        why = (
+            f"hardly anything moves in it, and what is usual is not learnt from fewer than {LEAST} rows of history: a series is judged when {MOVES} of its "
+            f"rows have differed from the one before, or behind {STILL} that did not; give more rows"
+        )
     elif model.kind == "metric":
         why = (
             f"nowhere do {model.window:,} rows follow each other behind the {learnt:,} that are learnt from; give more rows, a shorter "
@@ -50,6 +57,15 @@ def some_scored(data: Dataset, observations: Recorded, verdicts: Verdicts, model
         why = "no row is like those that were learnt from"
     msg = f"{data.name}: no row could be scored: {why}"
     raise DataError(msg)
+
+
+def _still(observations: Recorded) -> bool:
+    """Whether fewer rows of each series differ from the one before than a judgement of a series that it does not know waits for."""
+    values = observations.values
+    moved = (
+        np.count_nonzero((np.diff(values[of], axis=0) != 0).any(axis=1)) for of in observations.of_series().values()
+    )
+    return all(n < MOVES for n in moved)
 
 
 def unscored(observations: Recorded, verdicts: Verdicts, model: Model) -> list[str]:

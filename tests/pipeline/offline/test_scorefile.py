@@ -19,6 +19,7 @@ from pipeline.offline.scoring.rows import ScoredRows
 from pipeline.offline.scoring.writing import write
 from producers.cells import plain_cell
 from producers.datasets import Dataset, Series
+from producers.errors import DataError
 
 
 def metric(*names: str) -> Dataset:
@@ -131,3 +132,14 @@ def test_a_table_is_not_held_as_python_s_numbers() -> None:
     assert peak < 4 * cells
     assert observations.originals is not None
     assert list(observations.originals[1]) == [c[1] for c in data.all_series["t"].columns]
+
+
+def test_a_file_in_which_nothing_moves_says_so_and_not_that_rows_are_missing() -> None:
+    values = np.full(40, 5.0)
+    values[30] = 80.0
+    times = 1_767_225_600_000 + np.arange(40) * 3_600_000
+    still = Dataset("still", "metric", ("v",), "here", {"a": Series("a", times, (values,))})
+    with pytest.raises(
+        DataError, match=r"^still: no row could be scored: hardly anything moves in it, .* 4 of its rows"
+    ):
+        score_dataset(still)
