@@ -12,7 +12,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from detectors.memory import keep_freed
+from pipeline.process_memory import keep_freed
 assert keep_freed()
 def batch():
     large = [np.ones(2_500_000) for _ in range(2)]
