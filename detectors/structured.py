@@ -1,4 +1,4 @@
-"""Whole rows of structured arrays, taken and put as the bytes that they are.
+"""Records of series, structured arrays: in which order a batch goes through them, and whole rows taken and put as the bytes that they are.
 
 numpy copies `array[at]` field by field where rows are structured: of 108 bytes in 17 fields, 100 ns a row in place of 6.
 """
@@ -9,6 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def by_series(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places of what is of the series in `rows` (N,), sorted by series; those of one series stay in their order.
+
+    >>> by_series(np.array([7, 2, 7, 2])).tolist()
+    [1, 3, 0, 2]
+    """
+    # numpy sorts 16-bit integers by radix, 12 times as fast as wider ones.
+    return np.argsort(rows.astype(np.uint16) if rows.max(initial=0) < 1 << 16 else rows, kind="stable")
 
 
 def rows_at(array: NDArray[Any], at: NDArray[np.intp] | NDArray[np.bool_]) -> NDArray[Any]:

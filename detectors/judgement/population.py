@@ -24,6 +24,7 @@ from detectors.judgement import fitting, growth
 from detectors.judgement.record import JUDGING, LOGS, learnt, record
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
+from detectors.structured import by_series
 
 _HEAD = ("rows", "local", "counts", "tails", "debt", "peak", "calm")
 _CHANNELS = ("far", "equal", "last", "cleaned", "plain", "seen", "means", "scales", "sums", "block")
@@ -203,7 +204,7 @@ class Population:
         compiled(JUDGEMENT)(
             *(states.view(kind) for kind in _KINDS),
             self.learnt.view("<f4"),
-            _by_series(rows),
+            by_series(rows),
             *(np.array(a, kind) for a, kind in ((rows, np.int64), (values, np.float64))),
             *(np.array(times, np.int64) for times in when),
             _each(budget_rows, B, np.float64),
@@ -293,12 +294,6 @@ def _scratch(channels: int) -> int:
     from detectors.judgement.kernel.layout import OWN, WIDE  # Numba takes its time to import
 
     return OWN + channels * WIDE
-
-
-def _by_series(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Places of the rows (B,) of series, sorted by series; those of one stay in their order."""
-    # numpy sorts 16-bit integers by radix, 12 times as fast as wider ones.
-    return np.argsort(rows.astype(np.uint16) if rows.max(initial=0) < 1 << 16 else rows, kind="stable")
 
 
 def _each(what: ArrayLike, n: int, kind: Any) -> NDArray[Any]:

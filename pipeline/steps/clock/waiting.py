@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.structured import by_series
 from pipeline.steps.batches.observations import Observations, Order
-from pipeline.steps.clock.judging import by_series
 from pipeline.steps.clock.policy import Policy
 from pipeline.steps.state import PartitionState
 
