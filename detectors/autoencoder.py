@@ -36,7 +36,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
-from detectors.compiling import NETWORKS
 from detectors.networks import Batch
 from detectors.programs import RELU, SIGMOID, TANH, Program
 from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
@@ -82,7 +81,6 @@ class Autoencoder(Reconstruction):
     config: AutoencoderConfig
     tile = 512
     captured = True
-    kernels = (NETWORKS,)
     unit_test_params = MappingProxyType(
         {"channels": 5, "layers": (4, 2, 4), "training": {"epochs": 15, "learning_rate": 0.01}}
     )

@@ -91,15 +91,10 @@ class IsolationForest(Detector):
         bits: NDArray[np.float16] | None,
     ) -> None:
         """Take trees, as `arrays` has them, which are walked without another look at what they hold. Raises DetectorError."""
-        self._learnt: dict[str, NDArray[Any]] = {"feature": feature, "cut": cut, "depth": depth, "expected": expected}
-        if bits is not None:  # a file from before shares has none
-            self._learnt["bits"] = bits
         leaves, columns = depth.shape[1], self.config.window * self.width
-        sizes = {"feature": leaves - 1, "cut": leaves - 1, **({} if bits is None else {"bits": 2 * leaves - 1})}
-        if leaves < 2 or leaves & (leaves - 1) or any(self._learnt[k].shape[1] != n for k, n in sizes.items()):
-            msg = (
-                f"{self.name}: {', '.join(f'{k} is {self._learnt[k].shape}' for k in (*sizes, 'depth'))}: no full trees"
-            )
+        sizes = feature.shape[1], cut.shape[1], 2 * leaves - 1 if bits is None else bits.shape[1]
+        if leaves < 2 or leaves & (leaves - 1) or sizes != (leaves - 1, leaves - 1, 2 * leaves - 1):
+            msg = f"{self.name}: trees of {leaves} leaves with features, cuts and bits of {sizes} nodes: no full trees"
             raise DetectorError(msg)
         if feature.min() < 0 or feature.max() >= columns:
             msg = f"{self.name}: a tree looks at column {feature.max() if feature.max() >= columns else feature.min()} of {columns}"
@@ -134,12 +129,14 @@ class IsolationForest(Detector):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Trees of L leaves: features and cuts (trees, L - 1), depths (trees, L), bits beyond one that lead to each node (trees, 2 L - 1); the expected depth (1,)."""
-        return dict(self._learnt)
+        bits = {} if self._bits is None else {"bits": self._bits.astype(np.float16)}
+        feature = self._feature.astype(np.int32)
+        return {"feature": feature, "cut": self._cut, "depth": self._depth, "expected": self._expected, **bits}
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         trees = self.config.trees
         shapes = {"feature": (trees, -1), "cut": (trees, -1), "depth": (trees, -1), "expected": (1,)}
-        if "bits" in arrays:
+        if "bits" in arrays:  # a file from before shares has none
             shapes["bits"] = (trees, -1)
         feature, cut, depth, expected, *bits = adopt(self.name, arrays, **shapes)
         self._take(feature, cut, depth, expected, bits[0] if bits else None)

@@ -30,7 +30,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.compiling import NETWORKS
 from detectors.forecaster import Forecaster, ForecasterConfig
 from detectors.programs import Program, Rows, filled
 
@@ -61,7 +60,6 @@ class LSTM(Forecaster):
     config: LSTMConfig
     tile = 128
     captured = True
-    kernels = (NETWORKS,)
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
     def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:

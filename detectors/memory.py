@@ -13,7 +13,6 @@ Examples
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any
 
@@ -22,18 +21,6 @@ from numpy.typing import DTypeLike, NDArray
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest register (AVX-512). What torch aligns its own memory to."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Of `mallopt`."""
-_KEPT, _LARGE = 64 << 20, 32 << 20
-
-
-def keep_freed() -> bool:
-    """Let this process keep up to 64 MB that it has freed; False where the C library (not glibc's) has no such setting.
-
-    Otherwise what a batch took goes back to the kernel with each, and comes again page by page: 2,300 faults, 0.3 us a record.
-    """
-    mallopt = getattr(ctypes.pythonapi, "mallopt", None)  # of the process, like all that is loaded
-    return mallopt is not None and all(mallopt(*of) for of in ((_TRIM_THRESHOLD, _KEPT), (_MMAP_THRESHOLD, _LARGE)))
 
 
 def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -35,7 +35,6 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.compiling import NETWORKS
 from detectors.convolution import ResidualBlock, every_second
 from detectors.forecaster import Forecaster, ForecasterConfig
 from detectors.programs import Program, Rows
@@ -85,7 +84,6 @@ class TCN(Forecaster):
     config: TCNConfig
     tile = 128
     captured = True
-    kernels = (NETWORKS,)
     unit_test_params = MappingProxyType(
         {"window": 12, "hidden": 8, "blocks": 2, "training": {"epochs": 15, "learning_rate": 0.01}}
     )
