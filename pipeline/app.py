@@ -9,7 +9,6 @@ run_worker(settings) ──▶ models, broker, store: checked, one clear line wh
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -31,7 +30,6 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from detectors.compiling import JUDGEMENT, PLAIN, POLICY, RECORDS, VOTES, WINDOWS, compiled
-from detectors.memory import keep_freed
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.embedded.servers import TANSU
@@ -56,6 +54,7 @@ from pipeline.partition.stores.presence import EVERY, Presence, Words, forget_ol
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.partition.stream import Stream, create_stream, load_model
 from pipeline.partition.streams import Streams
+from pipeline.process_memory import calm_collector, keep_freed
 from pipeline.registry import registry_of
 from pipeline.settings import Settings, StreamSettings, WorkerSettings, load_settings
 from pipeline.steps.scoring import Scorer, ScoringHung
@@ -177,7 +176,7 @@ def run_worker(settings: Settings, file: Path | None = None) -> int:
         Something that was checked at the start, or that a restart may mend; one line.
     """
     torch.set_num_threads(settings.worker.threads)
-    _calm_collector()
+    calm_collector()
     keep_freed()
     if settings.worker.log_level != "debug":
         for name in _RETOLD:
@@ -217,15 +216,6 @@ class Seldom(logging.Filter):
             return False
         self._last[str(record.msg)] = now
         return True
-
-
-def _calm_collector() -> None:
-    """Records come as lists of bytes, which hold no cycles, and Python's collector would walk them again and again.
-
-    Reading 1,000,000 records takes 2.4 times the CPU time with its defaults. What was imported stays, and is not looked at at all.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
 
 
 async def _work(settings: Settings, file: Path | None) -> None:

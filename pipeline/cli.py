@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -12,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from pipeline.process_memory import collect_seldom
 
 COMMANDS = (
     "demo",
@@ -108,7 +109,7 @@ def one_line(error: BaseException) -> str:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
-    gc.set_threshold(100_000, 50, 50)  # what is imported stays: the collector would walk it again and again meanwhile
+    collect_seldom()
     try:
         create_cli()()
     except OSError as error:

@@ -158,10 +158,8 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
         return FLAT
     if since >= LASTING and _noisy(window[-STRETCH:], before) and not _on_one_side(window[-since - 1 :], expected):
         return NOISE
-    if since and run >= min(
-        since + 1 + LASTING, n
-    ):  # one value since before the onset: it is what was expected that moves
-        return UNUSUAL
+    if since and run >= min(since + 1 + LASTING, n):
+        return UNUSUAL  # one value since before the onset: it is what was expected that moves
     off = median(new) - expected if len(new) == LASTING else now - expected
     if not off or off != off:
         return UNUSUAL
@@ -174,10 +172,8 @@ def kind_of(window: NDArray[np.float64], expected: float, since: int, *, floor: 
             return LEVEL_UP if off > 0 else LEVEL_DOWN
     elif not since and len(before) >= _REFERENCE and _not_moved(before, now, off):
         return NO_TROUGH if off > 0 else NO_PEAK
-    if len(before) >= _REFERENCE and abs(off) < _step(
-        before
-    ):  # so far goes any row: it is several together that are odd
-        return UNUSUAL
+    if len(before) >= _REFERENCE and abs(off) < _step(before):
+        return UNUSUAL  # so far goes any row: it is several together that are odd
     return SPIKE if off > 0 else DROP
 
 

@@ -80,16 +80,16 @@ class Looks:
             kind = kinds.UNUSUAL if since is None else kinds.kind_of(window[:, channel], expected, since, floor=floor)
         return Look(kind, channel, observed, expected, shares, members)
 
-    def _row(self, b: int, shares: list[tuple[int, float]], members: int) -> Look:
+    def _row(self, b: int, led: list[tuple[int, float]], members: int) -> Look:
         """A look at a row of a table: what was seen in the columns that lead, and what is usual in the first of them."""
-        encoder, led = self._model.features, shares
+        encoder = self._model.features
         if encoder is None or self._originals is None or not led or not encoder.usual:
-            return Look(kinds.UNUSUAL, led[0][0] if led else 0, shares=shares, members=members)
+            return Look(kinds.UNUSUAL, led[0][0] if led else 0, shares=led, members=members)
         row = self._originals[int(self._scored.index[b])]
         seen = [encoder.number_of(c, row[c]) for c, _ in led] + [np.nan] * (LEADING - len(led))
         column = led[0][0]
         usual = encoder.number_of(column, encoder.usual[column])
-        return Look(kinds.UNUSUAL, column, seen[0], usual, shares, members, (seen[1], seen[2]))
+        return Look(kinds.UNUSUAL, column, seen[0], usual, led, members, (seen[1], seen[2]))
 
     def shares(self, b: int) -> list[tuple[int, float]]:
         """The `LEADING` channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""
