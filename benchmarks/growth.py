@@ -10,7 +10,6 @@ Checkpoints are of all series, which every record of a scrape has changed: how l
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.judgement.cost import machine
-from benchmarks.shapes import START, STEP, WARM, record
+from benchmarks.shapes import START, STEP, WARM, record, waves
 from detectors.calibration import create
 from detectors.model import Model
 from detectors.training import train_metric
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import create_stream
+from pipeline.process_memory import calm_collector
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.records import RecordBatch
@@ -74,12 +74,10 @@ class Worker:
                     n = len(times)
                     offsets = np.arange(self.offsets[p], self.offsets[p] + n)
                     self.offsets[p] += n
-                    core.process(Observations(offsets, some * k, times, self.values(at, k, len(some))))
+                    core.process(
+                        Observations(offsets, some * k, times, waves(self.rng, at, k, len(some)).reshape(-1, 1))
+                    )
         self.step += steps
-
-    def values(self, at: int, steps: int, series: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        clean = np.sin(np.arange(at, at + steps)[:, None] / 9.5 + np.arange(series))
-        return (clean + self.rng.normal(0, 0.1, clean.shape)).reshape(-1, 1)
 
     def scrape(self) -> float:
         """One record of each series; CPU seconds from bytes to alerts."""
@@ -87,7 +85,7 @@ class Worker:
         for p, (core, names) in enumerate(zip(self.cores, self.names, strict=True)):
             for first in range(0, len(names), SCRAPE):
                 some = names[first : first + SCRAPE]
-                values = self.values(self.step, 1, len(some))[:, 0].tolist()
+                values = waves(self.rng, self.step, 1, len(some))[0].tolist()
                 lines = [record(name, self.step, value) for name, value in zip(some, values, strict=True)]
                 n, offset = len(lines), self.offsets[p]
                 batch = RecordBatch("t", p, np.arange(offset, offset + n), offset + n, [None] * n, lines, np.full(n, START))  # fmt: skip
@@ -116,7 +114,7 @@ def measured(series: int, partitions: int, steps: int, window: int) -> Figures:
 
 
 def figures(series: int, partitions: int, steps: int, window: int) -> Figures:
-    gc.set_threshold(100_000, 50, 50)  # as a worker does
+    calm_collector()  # as a worker does
     model = of_window(window)
     measure(Worker(model, 100, 1), steps)  # what is loaded and compiled once is no part of it
     before = resident()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import pstats
 import sys
 import time
@@ -27,6 +26,7 @@ from benchmarks.judgement.cost import machine
 from detectors.model import Model
 from detectors.recipes import TABLE
 from pipeline.partition.stream import create_stream
+from pipeline.process_memory import calm_collector, keep_freed
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.scoring import score_members
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     parser.add_argument("--profile", action="store_true", help="say where the time goes instead")
     arguments = parser.parse_args()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)  # as a worker does
+    calm_collector()
+    keep_freed()  # as a worker does
     known, told = rows("kdd-all")
     names, categorical = open_dataset("kdd-all").channels, open_dataset("kdd-all").categorical
     learnt = [row for _, _, row in known[:: len(known) // TRAIN]]

@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from benchmarks.end_to_end.contenders import Partition
 from benchmarks.judgement.cost import machine
 from detectors.calibration import create
-from detectors.memory import keep_freed
 from detectors.model import Model
 from detectors.recipes import METRIC
 from detectors.training import train_metric
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.stream import create_stream
+from pipeline.process_memory import keep_freed
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches.binary import BinaryColumn
 from pipeline.steps.batches.records import RecordBatch
@@ -100,9 +100,15 @@ def made(shape: Shape) -> Iterator[list[bytes]]:
     at = 0
     for each in (*(1,) * shape.warm, *(shape.each,) * shape.batches):
         order = rng.permutation(shape.series)
-        values = np.sin(at / 9.5 + np.arange(shape.series))[None] + rng.normal(0, 0.1, (each, shape.series))
+        values = waves(rng, at, each, shape.series)
         yield [record(names[s], at + k, values[k, s]) for k in range(each) for s in order]
         at += each
+
+
+def waves(rng: np.random.Generator, at: int, steps: int, series: int) -> NDArray[np.float64]:
+    """Values (steps, series) from step `at` on, each series with its own phase."""
+    clean = np.sin(np.arange(at, at + steps)[:, None] / 9.5 + np.arange(series))
+    return clean + rng.normal(0, 0.1, clean.shape)
 
 
 def record(name: str, step: int, value: float) -> bytes:

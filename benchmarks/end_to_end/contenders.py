@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import resource
 import sys
@@ -31,6 +30,8 @@ import detectors  # noqa: F401  # before torch: it sets how MKL sums
 
 # isort: split
 import torch
+
+from pipeline.process_memory import calm_collector
 
 T = 48
 
@@ -280,13 +281,6 @@ def tidewatch(args: argparse.Namespace) -> None:
     run_worker(load_settings())
 
 
-def calm_collector() -> None:
-    """What the worker does for itself (`pipeline.app`), for everybody: records as lists of bytes hold no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
@@ -299,7 +293,7 @@ def main() -> None:
     parser.add_argument("--ends", default="{}", type=lambda s: {int(p): o for p, o in json.loads(s).items()})
     args = parser.parse_args()
     torch.set_num_threads(1)
-    calm_collector()
+    calm_collector()  # what the worker does for itself, for everybody
     if args.name in ("read", "handwritten"):
         asyncio.run({"read": read, "handwritten": handwritten}[args.name](args))
     elif args.name == "tidewatch":

@@ -25,9 +25,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1] / "deploy" / "kafka"), str(HERE.parents[1]), str(HERE)]
 from broker import Cluster  # noqa: E402
-from run import START_MS, STEP_MS, train  # noqa: E402
+from run import START_MS, STEP_MS, send, train  # noqa: E402
 
 from benchmarks.judgement.cost import machine  # noqa: E402
+from benchmarks.shapes import waves  # noqa: E402
 from pipeline.embedded.servers import start_redis  # noqa: E402
 from producers.batches import Batch, encode  # noqa: E402
 from producers.partitioning import home  # noqa: E402
@@ -62,7 +63,7 @@ class Topic:
                 for at in range(self.step, self.step + steps, each):
                     k = min(each, self.step + steps - at)
                     times = np.repeat(START_MS + STEP_MS * np.arange(at, at + k), len(some))
-                    values = self.values(at, k, len(some)).reshape(-1, 1)
+                    values = waves(self.rng, at, k, len(some)).reshape(-1, 1)
                     self.send(p, encode(Batch(some, np.tile(np.arange(len(some)), k), times, values)))
         self.step += steps
         self.flush()
@@ -72,22 +73,13 @@ class Topic:
         for at in range(self.step, self.step + count):
             now = START_MS + STEP_MS * at
             for p, names in enumerate(self.of):
-                for name, value in zip(names, self.values(at, 1, len(names))[0].tolist(), strict=True):
+                for name, value in zip(names, waves(self.rng, at, 1, len(names))[0].tolist(), strict=True):
                     self.send(p, f'{{"series":"{name}","timestamp":{now},"value":{value:.4f}}}'.encode())
         self.step += count
         self.flush()
 
-    def values(self, at: int, steps: int, series: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        clean = np.sin(np.arange(at, at + steps)[:, None] / 9.5 + np.arange(series))
-        return clean + self.rng.normal(0, 0.1, clean.shape)
-
     def send(self, partition: int, value: bytes) -> None:
-        while True:
-            try:
-                self.producer.produce(self.name, value, partition=partition)
-                break
-            except BufferError:
-                self.producer.poll(0.1)
+        send(self.producer, self.name, value, partition=partition)
         self.ends[partition] += 1
 
     def flush(self) -> None:

@@ -70,6 +70,16 @@ def train(path: Path) -> float:
     return 1.5 * float(model.detectors[0].score(rest[:, :, None]).raw.max())
 
 
+def send(producer: Producer, *message: Any, **where: Any) -> None:
+    """Hand a message to a producer; waits where its queue is full."""
+    while True:
+        try:
+            producer.produce(*message, **where)
+            return
+        except BufferError:
+            producer.poll(0.1)
+
+
 def produce(brokers: str, topic: str, records: int) -> dict[int, int]:
     """Write the records, in event time; returns each partition's end offset."""
     admin = AdminClient({"bootstrap.servers": brokers})
@@ -94,12 +104,7 @@ def produce(brokers: str, topic: str, records: int) -> dict[int, int]:
             if sent == records:
                 break
             body = f'{{"series":"{names[s]}","timestamp":{at},"value":{table[s, step]:.4f}}}'
-            while True:
-                try:
-                    producer.produce(topic, body.encode(), names[s].encode())
-                    break
-                except BufferError:
-                    producer.poll(0.1)
+            send(producer, topic, body.encode(), names[s].encode())
             sent += 1
         producer.poll(0)
     producer.flush(60)
