@@ -19,7 +19,7 @@ _VERBS = {
     "flat": "stuck at {observed}",
     "missing cycle": "stayed at {observed}",
     "out of range": "went out of its range, to {observed}",
-    "unusual": "was unusual, at its farthest {observed}",
+    "unusual": "was unusual over several observations, the farthest {observed}",
 }
 _UP, _DOWN = {"spike", "level up", "drift up"}, {"drop", "level down", "drift down"}
 """Kinds of one side, which were told of the beginning; the farthest value may lie on the other."""
@@ -65,7 +65,9 @@ def _what(alert: Alert) -> str:
 
 
 def _compared(alert: Alert, peak: Moment) -> str:
-    if peak.expected is None or alert.deviation is None or alert.kind == "flat":
+    if peak.expected is None or peak.observed is None or alert.deviation is None or alert.kind == "flat":
+        return ""
+    if number(peak.observed) == number(peak.expected):  # by nothing that can be seen
         return ""
     if alert.deviation_percent is None or abs(alert.deviation_percent) >= 1000:
         by = number(abs(alert.deviation))

@@ -607,6 +607,9 @@ def test_an_alert_that_is_over_says_what_was_wrong():
     # What began as a drop may be farthest out above: "fell to 85, above the expected 10" was said.
     turned = msgspec.structs.replace(alert, kind="drop")
     assert words.summary(turned).startswith("a went to 85, 750 % above the expected 10, from")
+    # Of rows that are odd together none is far off: "0, 0 below the expected 0" was said.
+    together = msgspec.structs.replace(alert, kind="unusual", peak=Moment(alert.peak.at, 10.0, 10.0), deviation=-0.0)
+    assert words.summary(together).startswith("a was unusual over several observations, the farthest 10, from")
 
 
 def test_of_several_channels_those_that_led_are_named():
