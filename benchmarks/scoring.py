@@ -28,9 +28,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detectors import registry
-from detectors.forecaster import ForecastNetwork
-from detectors.networks import NetworkDetector, reproducible
+from detectors.networks import NetworkDetector
 from detectors.recipes import METRIC
+from detectors.torched.forecasting import ForecastNetwork
+from detectors.torched.training import reproducible
 
 # isort: split
 import torch  # after detectors, which set how MKL sums

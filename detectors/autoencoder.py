@@ -2,7 +2,7 @@
 
 Hinton, Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", Science 313 (2006); for anomalies:
 Sakurada, Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014.
-Departure: the training loss is trimmed (`detectors.networks`).
+Departure: the training loss is trimmed (`detectors.torched.training`).
 
     autoencoder              T*C + F ── 32 ── 8 ── 32 ── T*C
     deep-autoencoder         T*C + F ── 64 ── 32 ── 16 ── 8 ── 16 ── 32 ── 64 ── T*C
@@ -28,21 +28,25 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
 from detectors.base import Width
-from detectors.networks import Batch
 from detectors.programs import RELU, SIGMOID, TANH, Program
-from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
+from detectors.reconstruction import Reconstruction, ReconstructionConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from detectors.torched.training import Batch
 
 Activation = Literal["tanh", "relu"]
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-_STEPS: dict[type[nn.Module], int] = {nn.Tanh: TANH, nn.ReLU: RELU, nn.Sigmoid: SIGMOID}
+_STEPS: dict[Activation, int] = {"tanh": TANH, "relu": RELU}
 
 
 class AutoencoderConfig(ReconstructionConfig):
@@ -51,25 +55,6 @@ class AutoencoderConfig(ReconstructionConfig):
     layers: tuple[Width, ...] = Field((32, 8, 32), min_length=1, max_length=32)
     """Widths of the hidden layers, the code in their middle; input and output follow from window and channels."""
     activation: Activation = "tanh"
-
-
-class _Network(nn.Module):
-    """Layers up to and with the code, and those behind it."""
-
-    def __init__(self, shown: int, values: int, config: AutoencoderConfig) -> None:
-        super().__init__()
-        widths = [shown, *config.layers, values]
-        steps: list[nn.Module] = []
-        for a, b in pairwise(widths):
-            steps += [nn.Linear(a, b), _ACTIVATIONS[config.activation]()]
-        code = 2 * (len(config.layers) // 2 + 1)
-        if getattr(config, "penalty", "l1") == "kl":  # a mean activation is a chance only between 0 and 1
-            steps[code - 1] = nn.Sigmoid()
-        self.encoder = nn.Sequential(*steps[:code])
-        self.decoder = nn.Sequential(*steps[code:-1])
-
-    def forward(self, seen: Tensor) -> Tensor:
-        return self.decoder(self.encoder(seen))  # type: ignore[no-any-return]
 
 
 class Autoencoder(Reconstruction):
@@ -86,22 +71,39 @@ class Autoencoder(Reconstruction):
     )
 
     def _build(self) -> nn.Module:
-        return _Network(self.values + self.config.covariates, self.values, self.config)
+        from detectors.torched.autoencoding import DenseNetwork
+
+        return DenseNetwork(self.values + self.config.covariates, self.values, self.config)
 
     def _rebuild(self, network: Any, seen: Tensor) -> Tensor:
         return network(seen)  # type: ignore[no-any-return]
 
-    def _program(self, network: Any) -> Program:
+    @property
+    def _layers(self) -> list[str]:
+        """Names of the layers, first to last; between two of them stands an activation."""
+        first = len(self.config.layers) // 2 + 1  # those up to the code
+        rest = len(self.config.layers) + 1 - first
+        return [f"encoder.{2 * i}" for i in range(first)] + [f"decoder.{2 * i}" for i in range(rest)]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]] | None:
+        widths = [self.values + self.config.covariates, *self.config.layers, self.values]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, (a, b) in zip(self._layers, pairwise(widths), strict=True):
+            shapes |= {f"{name}.weight": (b, a), f"{name}.bias": (b,)}
+        return shapes
+
+    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
         c, program = self.config, Program(self.config.channels, self.width)
         values = program.take([(t, k) for t in range(c.window) for k in range(c.channels)])
         x = program.room(values.n + c.covariates)
         program.clipped(values, c.limit, x)
         program.take([(c.window - 1, c.channels + f) for f in range(c.covariates)], x.last(c.covariates))
-        for step in (*network.encoder, *network.decoder):
-            if isinstance(step, nn.Linear):
-                x = program.layer(x, step.weight.numpy(), step.bias.numpy())
-            else:
-                program.each(_STEPS[type(step)], x)
+        for i, name in enumerate(self._layers):
+            if i:
+                # A mean activation is a chance only between 0 and 1.
+                chance = name == "decoder.0" and getattr(c, "penalty", "l1") == "kl"
+                program.each(SIGMOID if chance else _STEPS[c.activation], x)
+            x = program.layer(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
         if c.loss == "cross-entropy":
             program.each(SIGMOID, x)
         judged = c.channels if c.judged == "last" else values.n
@@ -140,17 +142,6 @@ class SparseAutoencoderConfig(AutoencoderConfig):
     """Mean activation of a unit that `kl` asks for."""
 
 
-def divergence(used: Tensor, target: float) -> Tensor:
-    """Sum over units of KL(target || used), both taken as the chance that a unit is on; `used` (K,) in 0..1.
-
-    >>> import torch
-    >>> round(float(divergence(torch.tensor([0.05, 0.5]), 0.05)), 4)
-    0.4946
-    """
-    used = used.clamp(1e-6, 1 - 1e-6)
-    return (target * (target / used).log() + (1 - target) * ((1 - target) / (1 - used)).log()).sum()
-
-
 class SparseAutoencoder(Autoencoder):
     """The dense autoencoder with a wide code that is penalised for each unit it uses."""
 
@@ -163,6 +154,8 @@ class SparseAutoencoder(Autoencoder):
     )
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
+        from detectors.torched.autoencoding import divergence
+
         values, seen = self.flat(batch.x)
         code = network.encoder(seen)
         error = self.differences(network.decoder(code), values)
@@ -187,6 +180,8 @@ class DenoisingAutoencoder(Autoencoder):
     config: DenoisingAutoencoderConfig
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
+        from detectors.torched.autoencoding import with_noise
+
         values, seen = self.flat(batch.x)
         rebuilt: Tensor = network(with_noise(seen, self.config.noise, batch))
         return self.differences(rebuilt, values)

@@ -156,6 +156,11 @@ class Detector(ABC):
         """Channels of the input array: C + F."""
         return self.config.channels + self.config.covariates
 
+    @property
+    def by_torch(self) -> bool:
+        """Whether torch has a part in its scores, on the device it is on."""
+        return False
+
     def to(self, device: str) -> Detector:
         """Move to `cpu`, `cuda` or `cuda:N`; returns itself. Detectors without tensors stay where they are."""
         self.device = device

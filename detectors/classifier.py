@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import DetectorError
-from detectors.networks import Batch, Examples, NetworkConfig, NetworkDetector, TrainingConfig, examples
+from detectors.networks import NetworkConfig, NetworkDetector, TrainingConfig
+from detectors.torched.training import Batch, Examples, examples
 
 Resample = Literal["none", "over", "under", "smote"]
 NEIGHBOURS = 5

@@ -28,7 +28,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +90,13 @@ class CodeClusters(Autoencoder):
     def places(self) -> int:
         """Coordinates that are clustered."""
         return self.config.layers[len(self.config.layers) // 2] + self.config.error
+
+    def _shapes(self) -> None:
+        return None
+
+    def _program(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """None: what is judged is the code, not what is rebuilt of it."""
+        return
 
     def _build(self) -> nn.Module:
         return _Clustered(super()._build(), self.places, self.config.clusters)

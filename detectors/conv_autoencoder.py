@@ -33,8 +33,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from detectors.base import DetectorError, Width
-from detectors.networks import Batch
-from detectors.reconstruction import Reconstruction, ReconstructionConfig, with_noise
+from detectors.reconstruction import Reconstruction, ReconstructionConfig
+from detectors.torched.autoencoding import with_noise
+from detectors.torched.training import Batch
 
 
 class ConvAutoencoderConfig(ReconstructionConfig):

@@ -6,7 +6,7 @@ Lea, Flynn, Vidal, Reiter, Hager, "Temporal Convolutional Networks for Action Se
 
 `ed-tcn` is told nothing and scores by reconstruction; its few channels at T/8 are the code. `ed-tcn-classifier` is fitted
 on labels: the mean over time of what the decoder says of each position. Of a row of a table the features are the
-sequence. Departures: weight-normalised convolutions (`detectors.convolution`) and ReLU for the paper's normalised ReLU;
+sequence. Departures: weight-normalised convolutions (`detectors.torched.convolution`) and ReLU for the paper's normalised ReLU;
 one label for a window instead of one for each position.
 
 Examples
@@ -34,8 +34,8 @@ from torch import Tensor, nn
 
 from detectors.base import Width
 from detectors.classifier import Classifier, ClassifierConfig, SequenceClassifier
-from detectors.convolution import CausalConv
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
+from detectors.torched.convolution import CausalConv
 
 
 class EDTCNConfig(ReconstructionConfig):

@@ -17,18 +17,22 @@ Worth 64 Words", ICLR 2023). Rows at the far end of the context that fill no pat
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
 from detectors.base import DetectorError
-from detectors.networks import Batch, NetworkConfig, NetworkDetector
+from detectors.networks import NetworkConfig, NetworkDetector
 from detectors.programs import MINUS, PLUS, Program, Rows, filled
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from detectors.torched.training import Batch
 
 
 class ForecasterConfig(NetworkConfig):
@@ -46,40 +50,6 @@ class ForecasterConfig(NetworkConfig):
     centred: bool = True
     """Whether the forecast follows the context's mean and last value. False: the level seen in training is the normal one,
     until calibration has taken a lasting shift as the new normal."""
-
-
-class ForecastNetwork(nn.Module):
-    """An encoder of the context between two fixed steps: centre on the context's mean, add it to the forecast again.
-
-    Centred, the network learns shapes instead of levels, and a series whose level has moved is still forecast. The
-    forecast starts from the last value: the network learns the change.
-    """
-
-    def __init__(self, encoder: nn.Module, hidden: int, config: ForecasterConfig) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.channels, self.horizon, self.patch = config.channels, config.horizon, config.patch
-        self.head = nn.Linear(hidden + self.horizon * config.covariates, self.horizon * config.channels)
-        self.limit, self.centred = config.limit, config.centred
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Forecast (B, H, C) the last positions of windows x (B, T, C + F) from those before them."""
-        H, C = self.horizon, self.channels
-        values = x[:, :-H, :C]  # (B, T-H, C)
-        known = x[:, 1:, C:]  # (B, T-1, F)
-        centre = values.mean(dim=1, keepdim=True) if self.centred else values.new_zeros(())  # (B, 1, C)
-        shape = (values - centre).clamp(-self.limit, self.limit)
-        state = self.encoder(self._steps(shape, known[:, : values.shape[1]]))  # (B, hidden)
-        head = self.head(torch.cat([state, known[:, -H:].flatten(1)], dim=1)).view(-1, H, C)
-        return centre + shape[:, -1:] + head if self.centred else head  # type: ignore[no-any-return]
-
-    def _steps(self, shape: Tensor, known: Tensor) -> Tensor:
-        """What the encoder takes (B, (T-H) // P, P * C + F) of a context (B, T-H, C) and what is known ahead (B, T-H, F)."""
-        P = self.patch
-        left = shape.shape[1] % P
-        return torch.cat(
-            [shape[:, left:].reshape(len(shape), -1, P * self.channels), known[:, left + P - 1 :: P]], dim=2
-        )
 
 
 class Forecaster(NetworkDetector):
@@ -114,14 +84,33 @@ class Forecaster(NetworkDetector):
     def _encoder(self) -> tuple[nn.Module, int]:
         """Return a module from (B, steps, `step_width`) to (B, hidden), and hidden."""
 
-    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
+    def _encode(
+        self,
+        program: Program,
+        weights: Mapping[str, NDArray[Any]],
+        steps: Sequence[Callable[[Rows], None]],
+        state: Rows,
+    ) -> bool:
         """Put the encoder's work into a program: each of `steps` puts its `step_width` numbers where it is told, and `state` takes what it says. False: it cannot be."""
         return False
 
-    def _program(self, network: Any) -> Program | None:
+    def _encoder_shapes(self) -> tuple[dict[str, tuple[int, ...]], int] | None:
+        """Name -> shape of the encoder's weights, and `hidden`, as `_encoder` makes them; None: torch must be asked."""
+        return None
+
+    def _shapes(self) -> dict[str, tuple[int, ...]] | None:
+        if (known := self._encoder_shapes()) is None:
+            return None
+        encoder, hidden = known
+        out = self.config.horizon * self.config.channels
+        head = {"head.weight": (out, hidden + self.config.horizon * self.config.covariates), "head.bias": (out,)}
+        return {f"encoder.{name}": shape for name, shape in encoder.items()} | head
+
+    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
         c, program = self.config, Program(self.config.channels, self.width)
         H, C, F, context = c.horizon, c.channels, c.covariates, c.window - c.horizon
-        hidden = network.head.in_features - H * F
+        head = weights["head.weight"]
+        hidden = head.shape[1] - H * F
         seen = program.room(H * F + filled(hidden))
         known, state = seen.part(0, H * F), seen.part(H * F, filled(hidden))
         program.take([(t, C + f) for t in range(context, c.window) for f in range(F)], known)
@@ -130,11 +119,11 @@ class Forecaster(NetworkDetector):
             values = program.take([(t, k) for t in range(context) for k in range(C)])
             centre = program.layer(values, np.tile(np.eye(C) / context, context), np.zeros(C))
         steps = [partial(self._step, program, first, centre) for first in range(context % c.patch, context, c.patch)]
-        if not self._encode(program, network.encoder, steps, state):
+        encoder = {n.removeprefix("encoder."): of for n, of in weights.items() if n.startswith("encoder.")}
+        if not self._encode(program, encoder, steps, state):
             return None
-        weights = network.head.weight.numpy()
-        weights = np.concatenate([weights[:, hidden:], weights[:, :hidden]], axis=1)
-        forecast = program.layer(seen.part(0, weights.shape[1]), weights, network.head.bias.numpy())
+        head = np.concatenate([head[:, hidden:], head[:, :hidden]], axis=1)
+        forecast = program.layer(seen.part(0, head.shape[1]), head, weights["head.bias"])
         if centre is not None:
             last = program.take([(context - 1, k) for k in range(C)])
             last = program.clipped(program.each(MINUS, centre, last), c.limit)
@@ -156,13 +145,17 @@ class Forecaster(NetworkDetector):
         program.clipped(values, self.config.limit)
 
     def _build(self) -> nn.Module:
+        from detectors.torched.forecasting import ForecastNetwork
+
         encoder, hidden = self._encoder()
         return ForecastNetwork(encoder, hidden, self.config)
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         """Huber's loss: beyond one scaled unit a residual pulls with constant force, however large it is."""
+        from torch.nn.functional import huber_loss
+
         judged = batch.x[:, -self.config.horizon :, : self.config.channels]
-        return nn.functional.huber_loss(network(batch.x), judged, reduction="none").mean(dim=(1, 2))
+        return huber_loss(network(batch.x), judged, reduction="none").mean(dim=(1, 2))
 
     def _judge(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         H, C = self.config.horizon, self.config.channels

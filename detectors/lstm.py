@@ -22,16 +22,19 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
 from detectors.forecaster import Forecaster, ForecasterConfig
 from detectors.programs import Program, Rows, filled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class LSTMConfig(ForecasterConfig):
@@ -39,16 +42,6 @@ class LSTMConfig(ForecasterConfig):
 
     hidden: int = Field(32, ge=1)
     """Units of the LSTM."""
-
-
-class _Encoder(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(width, hidden, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        states, _ = self.lstm(x)  # (B, T-1, H)
-        return states[:, -1]  # type: ignore[no-any-return]
 
 
 class LSTM(Forecaster):
@@ -62,18 +55,36 @@ class LSTM(Forecaster):
     captured = True
     unit_test_params = MappingProxyType({"window": 12, "hidden": 8, "training": {"epochs": 15, "learning_rate": 0.01}})
 
-    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
-        W, H, lstm = self.step_width, self.config.hidden, encoder.lstm
-        weights = torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1).numpy()
-        bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0).numpy()
+    def _encoder_shapes(self) -> tuple[dict[str, tuple[int, ...]], int]:
+        H, gates = self.config.hidden, 4 * self.config.hidden
+        shapes: dict[str, tuple[int, ...]] = {
+            "lstm.weight_ih_l0": (gates, self.step_width),
+            "lstm.weight_hh_l0": (gates, H),
+            "lstm.bias_ih_l0": (gates,),
+            "lstm.bias_hh_l0": (gates,),
+        }
+        return shapes, H
+
+    def _encode(
+        self,
+        program: Program,
+        weights: Mapping[str, NDArray[Any]],
+        steps: Sequence[Callable[[Rows], None]],
+        state: Rows,
+    ) -> bool:
+        W, H = self.step_width, self.config.hidden
+        table = np.concatenate([weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]], axis=1)
+        bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
         gates, memory = program.room(filled(4 * H)), program.room(H)
         seen = [program.room(W + H) for _ in steps]  # the step's, and what was said in the one before
         for t, step in enumerate(steps):
             step(seen[t].part(0, W))
             of = seen[t] if t else seen[t].part(0, W)
-            program.layer(of, weights[:, : of.n], bias, gates)
+            program.layer(of, table[:, : of.n], bias, gates)
             program.cell(gates, memory, seen[t + 1].last(H) if t + 1 < len(steps) else state, begins=t == 0)
         return True
 
     def _encoder(self) -> tuple[nn.Module, int]:
-        return _Encoder(self.step_width, self.config.hidden), self.config.hidden
+        from detectors.torched.forecasting import LSTMEncoder
+
+        return LSTMEncoder(self.step_width, self.config.hidden), self.config.hidden

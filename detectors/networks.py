@@ -1,33 +1,32 @@
-"""What the detectors built of torch share: numerics, and a training loop that anomalies among its windows cannot ruin.
+"""What the detectors built of torch share: how one is described, trained and scored, on the CPU and on a GPU.
 
-A network detector says three things: how its network is built, what one window costs in training, and how a window is
-judged. The rest is here. The loop is trimmed: of each batch, the windows with the highest losses (`trim`, by default
-2 %) do not train, so that a few anomalous windows cannot teach the network that they are normal (Rousseeuw 1984, least
-trimmed squares, by batch). It stops early on the trimmed validation loss and goes back to the best weights.
+A network detector says three things: how its network is built, what one window costs in training, and how a window is judged. The rest is here, and in
+`detectors.torched`, which is brought only when torch is needed. Where a detector's pass is a program of compiled steps (`detectors.programs`), and it says which
+shapes its weights have, scoring on the CPU never needs it.
 """
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
 
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
-from detectors.capturing import Judged, captured
 from detectors.checkpoint import fingerprint
 from detectors.compiling import NETWORKS, compiled
-from detectors.convolution import CausalConv
-from detectors.numerics import limited_threads
+from detectors.numerics import limited_threads, threads_now
 from detectors.programs import Program
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from detectors.torched.capturing import Judged
+    from detectors.torched.training import Batch, Examples
 
 
 class TrainingConfig(BaseModel):
@@ -63,184 +62,21 @@ ALONE = 512
 and then the last bits depend on how many there are (measured: 784 inputs to 100 units, 2 and 3 threads)."""
 
 
-@contextmanager
-def reproducible(seed: int) -> Iterator[torch.Generator]:
-    """Run a block with deterministic algorithms, without TF32 and with seeded weights; yields a generator for noise.
-
-    What torch is set to outside the block is left as it was.
-    """
-    # cuBLAS reads it when it starts; without it torch refuses deterministic matrix products on CUDA.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_deterministic_debug_mode()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # `use_deterministic_algorithms` says the same to the compiler too, and imports it: seconds of every training.
-        torch.set_deterministic_debug_mode("error")
-        try:
-            yield torch.Generator().manual_seed(seed)
-        finally:
-            torch.set_deterministic_debug_mode(before)
-
-
-def trimmed_mean(losses: Tensor, trim: float) -> Tensor:
-    """Mean of `losses` (B,) without the highest share `trim`; gradients flow to the others alone."""
-    keep = max(1, round(len(losses) * (1.0 - trim)))
-    if keep == len(losses):
-        return losses.mean()
-    bar = losses.detach().sort().values[keep - 1]
-    kept = (losses.detach() <= bar).to(losses.dtype)
-    return (losses * kept).sum() / kept.sum()
-
-
-class Adam:
-    """Adam (Kingma, Ba 2015) over all parameters as one vector, with a bound on the gradient's norm.
-
-    `torch.optim` does the same, but its first use imports torch's compiler: 900 modules, 4 seconds of every training.
-    """
-
-    def __init__(self, network: nn.Module, how: TrainingConfig) -> None:
-        self._parameters = [p for p in network.parameters() if p.requires_grad]
-        self._sizes = [p.numel() for p in self._parameters]
-        self._how = how
-        self.learning_rate = how.learning_rate
-        self.steps = 0
-        self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
-        self.square = torch.zeros_like(self.mean)
-
-    def step(self) -> None:
-        """Move the parameters by their gradients, and clear these."""
-        gradient = torch.cat(
-            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self._parameters]
-        )
-        for p in self._parameters:
-            p.grad = None
-        gradient *= (self._how.clip / (gradient.norm() + 1e-6)).clamp_max(1.0)
-        self.steps += 1
-        self.mean.lerp_(gradient, 1.0 - 0.9)
-        self.square.lerp_(gradient.square(), 1.0 - 0.999)
-        unbiased = (self.square / (1.0 - 0.999**self.steps)).sqrt_().add_(1e-8)
-        move = self.mean / unbiased * (self.learning_rate / (1.0 - 0.9**self.steps))
-        with torch.no_grad():
-            for p, by in zip(self._parameters, torch.split(move, self._sizes), strict=True):
-                # Decay apart from the gradient (Loshchilov, Hutter 2019).
-                p.mul_(1.0 - self.learning_rate * self._how.weight_decay).sub_(by.view_as(p))
-
-
-class _Run:
-    """A training run between two epochs: all that it takes to go on, as arrays."""
-
-    def __init__(
-        self, network: nn.Module, optimiser: Adam, generator: torch.Generator, fingerprint: NDArray[np.uint8]
-    ) -> None:
-        self.network = network
-        self.optimiser = optimiser
-        self.generator = generator
-        self.fingerprint = fingerprint
-        self.report = TrainingReport()
-        self.best_weights = _weights(network)
-
-    def train_loss(self, loss: float) -> None:
-        self.report.epochs += 1
-        self.report.train_loss.append(loss)
-
-    def validation_loss(self, loss: float, patience: int) -> None:
-        """Keep the weights if they are the best so far, else lower the learning rate, in the end stop."""
-        report = self.report
-        best = report.validation_loss[report.best_epoch - 1] if report.best_epoch else float("inf")
-        report.validation_loss.append(loss)
-        if loss < best:
-            report.best_epoch, self.best_weights = report.epochs, _weights(self.network)
-        stale = report.epochs - report.best_epoch
-        if stale and stale % max(1, patience // 2) == 0:
-            self.optimiser.learning_rate *= 0.5
-        report.stopped_early = stale >= patience
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        report = self.report
-        return {
-            **{f"weights.{name}": _numpy(value) for name, value in _weights(self.network).items()},
-            **{f"best.{name}": _numpy(value) for name, value in self.best_weights.items()},
-            "adam.mean": _numpy(self.optimiser.mean.clone()),
-            "adam.square": _numpy(self.optimiser.square.clone()),
-            "adam.rate": np.array([self.optimiser.learning_rate]),
-            "counts": np.array([self.optimiser.steps, report.best_epoch, report.stopped_early], np.int64),
-            "train_loss": np.array(report.train_loss),
-            "validation_loss": np.array(report.validation_loss),
-            "generator": self.generator.get_state().numpy(),
-            "fingerprint": self.fingerprint,
-        }
-
-    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from `arrays`; raises DetectorError where they are of another run."""
-        given = arrays.get("fingerprint")
-        if given is None or not np.array_equal(given, self.fingerprint):
-            msg = "the training checkpoint is of other settings or other data; delete it to start anew"
-            raise DetectorError(msg)
-        device = self.optimiser.mean.device
-        self.network.load_state_dict(_part(arrays, "weights.", device))
-        self.best_weights = _part(arrays, "best.", device)
-        self.optimiser.mean.copy_(torch.from_numpy(arrays["adam.mean"]))
-        self.optimiser.square.copy_(torch.from_numpy(arrays["adam.square"]))
-        self.optimiser.learning_rate = float(arrays["adam.rate"][0])
-        self.optimiser.steps, self.report.best_epoch, stopped = (int(n) for n in arrays["counts"])
-        self.report.stopped_early = bool(stopped)
-        self.report.train_loss = arrays["train_loss"].tolist()
-        self.report.validation_loss = arrays["validation_loss"].tolist()
-        self.report.epochs = len(self.report.train_loss)
-        self.generator.set_state(torch.from_numpy(arrays["generator"]))
-
-
-Examples = tuple[Tensor, Tensor]
-"""Windows (N, T, C + F) and their labels (N,)."""
-
-
-def examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> Examples:
-    """Arrays as tensors; labels of zero where there are none."""
-    labels = torch.zeros(len(x)) if y is None else torch.from_numpy(y.astype(np.float32))
-    return torch.from_numpy(np.ascontiguousarray(x)), labels
-
-
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str, device: torch.device) -> dict[str, Tensor]:
-    """Weights by name, from the arrays whose names begin with `prefix`."""
-    return {
-        name.removeprefix(prefix): torch.from_numpy(np.array(a)).to(device)
-        for name, a in arrays.items()
-        if name.startswith(prefix)
-    }
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _numpy(value: Tensor) -> NDArray[Any]:
-    return np.asarray(value.cpu().numpy())
-
-
-class Batch(NamedTuple):
-    """Windows that train in one step."""
-
-    x: Tensor
-    """(B, T, C + F)"""
-    y: Tensor
-    """(B,) float32, labels; zeros for unsupervised detectors."""
-    noise: torch.Generator
-    """All random numbers come from it. On the CPU, so that a GPU is given the same."""
-
-
 class NetworkDetector(Detector):
-    """A detector whose weights are a torch module's. Subclasses implement `_build`, `_losses` and `_judge`."""
+    """A detector whose weights are a torch module's. Subclasses implement `_build`, `_losses` and `_judge`, and may `_program` and `_shapes`."""
 
     Config = NetworkConfig
     config: NetworkConfig
     cuda_tile = 8192
     cuda_other_tiles = (256,)
     captured: ClassVar[bool] = False
-    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them: on a GPU one graph (`detectors.capturing`)."""
+    """Whether `_judge` does the same operations for all windows of one shape, whatever is in them: on a GPU one graph (`detectors.torched.capturing`)."""
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._network: nn.Module | None = None
+        self._loaded: Mapping[str, NDArray[Any]] | None = None
+        """Weights that no network was built of yet."""
         self._wide = False
         self._passes: dict[int, Callable[[Tensor], Judged]] = {}
         self._compiled: Program | None = None
@@ -264,21 +100,34 @@ class NetworkDetector(Detector):
     def _judge(self, network: Any, x: Tensor) -> Judged:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
 
-    def _program(self, network: Any) -> Program | None:
-        """What `_judge` does, as a program for the CPU; None: torch does it there too."""
+    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
+        """What `_judge` does with weights by their names in torch, as a program for the CPU; None: torch does it there too."""
         return None
+
+    def _shapes(self) -> dict[str, tuple[int, ...]] | None:
+        """Name -> shape of the network's weights, float32, without building it; None: torch must be asked."""
+        return None
+
+    @property
+    def by_torch(self) -> bool:
+        """See `Detector.by_torch`."""
+        return self._compiled is None
 
     def prepare(self) -> None:
         """See `Detector.prepare`."""
         if self._compiled is not None:
             compiled(NETWORKS)
+        else:
+            _ = self.network
 
     @property
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode."""
         if self._network is None:
-            msg = f"{self.name} has no network yet: call fit first, or load a model file"
-            raise DetectorError(msg)
+            if self._loaded is None:
+                msg = f"{self.name} has no network yet: call fit first, or load a model file"
+                raise DetectorError(msg)
+            self._network = self._ready(self._filled(self._skeleton(), self._loaded))
         return self._network
 
     def to(self, device: str) -> Self:
@@ -290,6 +139,8 @@ class NetworkDetector(Detector):
             The device is not there.
         """
         if device.startswith("cuda"):
+            import torch
+
             if not torch.cuda.is_available():
                 msg = f"{self.name}: no CUDA device here for device = {device!r}; use cpu or auto"
                 raise DetectorError(msg)
@@ -302,6 +153,8 @@ class NetworkDetector(Detector):
         self.device, self._equal_bits = device, {}
         if self._network is not None:
             self._take(self._network)
+        elif self._loaded is not None:
+            self._settle()
         return self
 
     def _fit(
@@ -311,30 +164,68 @@ class NetworkDetector(Detector):
         validation: NDArray[np.float32] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
+        from detectors.torched.training import Training, reproducible
+
         train, held = self._split(x, y, validation)
+        whose = fingerprint(self.config, *(of.numpy() for of in (*train, *held)))
         with reproducible(self.config.seed) as generator:
             network = self._build()
             self._prepare(network, train[0])
             network.to(self.device)
-            report = self._train(network, train, held, generator, on_progress)
+            run = Training(
+                network,
+                self.config.training,
+                self._losses,
+                self._held_losses,
+                generator=generator,
+                fingerprint=whose,
+            )
+            if self.checkpoint is not None:
+                run.resume(self.checkpoint)
+            while not run.done:
+                run.epoch(train, held)
+                self.checkpoint = run.arrays()
+                if on_progress is not None:
+                    on_progress(run.progress)
+        self.checkpoint = None
+        if run.report.best_epoch == 0:
+            msg = f"{self.name}: no epoch has a loss that is a number; scale the input or lower learning_rate"
+            raise DetectorError(msg)
+        run.take_best()
         self._take(network)
-        return report
+        return run.report
 
     def _take(self, network: nn.Module) -> None:
-        self._network, self._passes = network.to(self.device).eval(), {}
+        """Score with this network from now on."""
+        self._network, self._loaded = self._ready(network), None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Make ready what scores on this device, once the weights are known."""
+        weights, self._passes = self.arrays(), {}
+        self._wide = any(of[0].size > ALONE for of in weights.values() if of.ndim > 1)
+        self._compiled = None if self._wide or self.device != "cpu" else self._program(weights)
+
+    def _ready(self, network: nn.Module) -> nn.Module:
+        """The network on its device, in evaluation mode, with all that is worked out once."""
+        from torch import nn
+
+        from detectors.torched.convolution import CausalConv
+
+        network = network.to(self.device).eval()
         for module in network.modules():
             if isinstance(module, CausalConv):
                 module.fold()
             elif isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # else a GPU gathers them anew in each pass
-        self._wide = any(w[0].numel() > ALONE for w in network.parameters() if w.dim() > 1)
-        with torch.no_grad():
-            self._compiled = None if self._wide or self.device != "cpu" else self._program(network)
+        return network
 
     def _split(
         self, x: NDArray[np.float32], y: NDArray[np.int8] | None, validation: NDArray[np.float32] | None
     ) -> tuple[Examples, Examples]:
         """Windows and labels to train on, and those that early stopping looks at."""
+        from detectors.torched.training import examples
+
         if validation is not None:
             return examples(x, None), examples(validation, None)
         if y is None:  # the last tenth: windows overlap, and a random tenth would be known already
@@ -346,64 +237,13 @@ class NetworkDetector(Detector):
         rest = np.setdiff1d(order, held)
         return examples(x[rest], y[rest]), examples(x[held], y[held])
 
-    def _train(
-        self,
-        network: nn.Module,
-        train: Examples,
-        held: Examples,
-        generator: torch.Generator,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> TrainingReport:
-        how = self.config.training
-        both = [of.numpy() for of in (*train, *held)]
-        run = _Run(network, Adam(network, how), generator, fingerprint(self.config, *both))
-        if self.checkpoint is not None:
-            run.resume(self.checkpoint)
-        report = run.report
-        while report.epochs < how.epochs and not report.stopped_early:
-            run.train_loss(self._epoch(network, train, run.optimiser, generator))
-            run.validation_loss(self._validate(network, held), how.patience)
-            self.checkpoint = run.arrays()
-            if on_progress is not None:
-                on_progress(Progress(report.epochs, how.epochs, report.train_loss[-1], report.validation_loss[-1]))
-        self.checkpoint = None
-        if report.best_epoch == 0:
-            msg = f"{self.name}: no epoch has a loss that is a number; scale the input or lower learning_rate"
-            raise DetectorError(msg)
-        network.load_state_dict(run.best_weights)
-        return report
-
-    def _epoch(self, network: nn.Module, train: Examples, optimiser: Adam, generator: torch.Generator) -> float:
-        how = self.config.training
-        network.train()
-        x, y = train
-        order = torch.randperm(len(x), generator=generator)[: how.windows_per_epoch]
-        total = 0.0
-        for part in torch.split(order, max(2, min(how.batch_size, len(order) // 16))):
-            batch = Batch(x[part].to(self.device), y[part].to(self.device), generator)
-            loss = trimmed_mean(self._losses(network, batch), how.trim)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += float(loss.detach()) * len(part)
-        return total / len(order)
-
-    def _validate(self, network: nn.Module, held: Examples) -> float:
-        """Trimmed loss of at most `windows_per_epoch` windows held back, evenly spread, always with the same noise."""
-        how = self.config.training
-        network.eval()
-        generator = torch.Generator().manual_seed(self.config.seed)
-        step = max(1, len(held[0]) // how.windows_per_epoch)
-        parts = zip(*(torch.split(of[::step].to(self.device), 1024) for of in held), strict=True)
-        with torch.inference_mode():
-            # Cloned: in memory of torch's own, which begins on 64 bytes (`detectors.memory`).
-            losses = [self._held_losses(network, Batch(x.clone(), y.clone(), generator)) for x, y in parts]
-            return float(trimmed_mean(torch.cat(losses), how.trim))
-
     def _all(self, x: NDArray[np.float32]) -> Scores:
         return super()._all(x) if self._compiled is None else Scores(*self._compiled.run(x))
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
-        with torch.inference_mode(), limited_threads(1 if self._wide else torch.get_num_threads()):
+        import torch
+
+        with torch.inference_mode(), limited_threads(1 if self._wide else threads_now()):
             raw, expected, contributions = self._pass(len(x))(torch.from_numpy(x).to(self.device))
         return Scores(
             raw.cpu().numpy().astype(np.float64),
@@ -417,30 +257,56 @@ class NetworkDetector(Detector):
         if self.device == "cpu" or not self.captured:
             return eager
         if windows not in self._passes:
+            from detectors.torched.capturing import captured
+
             shape = windows, self.config.window, self.width
             self._passes[windows] = captured(self.network, self._judge, shape, self.device) or eager
         return self._passes[windows]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The network's weights, by their names in torch."""
+        if self._loaded is not None:
+            return dict(self._loaded)
         return {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
 
     def _load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        if (shapes := self._shapes()) is not None:
+            self._check(arrays, {name: (*shape, "float32") for name, shape in shapes.items()})
+            self._network, self._loaded = None, {name: np.array(of) for name, of in arrays.items()}
+            self._settle()
+            return
         network = self._skeleton()
-        wanted = {name: (*value.shape, str(value.dtype)) for name, value in network.state_dict().items()}
-        given = {name: (*value.shape, f"torch.{value.dtype}") for name, value in arrays.items()}
+        self._check(
+            arrays,
+            {
+                name: (*value.shape, str(value.dtype).removeprefix("torch."))
+                for name, value in network.state_dict().items()
+            },
+        )
+        self._take(self._filled(network, arrays))
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]], wanted: dict[str, tuple[Any, ...]]) -> None:
+        """Raise DetectorError where arrays are not of these shapes and types."""
+        given = {name: (*value.shape, str(value.dtype)) for name, value in arrays.items()}
         if wanted != given:
             wrong = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
             msg = f"{self.name}: {wrong[0]} is {given.get(wrong[0])}, its settings ask for {wanted.get(wrong[0])}"
             raise DetectorError(msg)
+
+    @staticmethod
+    def _filled(network: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> nn.Module:
+        import torch
+
         network.load_state_dict(
             {name: torch.tensor(value) for name, value in arrays.items()},
             assign=True,  # in torch's memory: on 64 bytes
         )
-        self._take(network)
+        return network
 
     def _skeleton(self) -> nn.Module:
         """Return the network without memory for its weights: settings may come from a file, and ask for anything."""
+        import torch
+
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 return self._build()

@@ -8,7 +8,7 @@ Where MKL does not offer the branch that is asked for (AMD's family 25) it choos
 
 The judgement (`detectors.judgement`) is compiled without anything that would change the order of its sums; its logarithms are those of the
 system's C library. What else is compiled (`detectors.kernels`) calls numpy's. The networks of the default are programs of compiled steps whose bits are
-the same on every CPU (`detectors.programs`); torch has a part in those of the other networks, and on a GPU in all.
+the same on every CPU (`detectors.programs`); torch has a part in those of the other networks, and on a GPU in all: only then it is loaded, and named.
 
 Builds of torch without MKL (ARM) ignore all this; there the tiles of `detectors.base`, which lie on cache lines, hold alone.
 """
@@ -40,7 +40,11 @@ CHOICES = (
 )
 """Variables by which a user chooses kernels of torch, oneDNN, numpy and Numba: part of the numerics where they are set."""
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+"""NVIDIA's, Windows' below WSL, AMD's."""
+
 _torch_came_first = False
+_wanted_threads: int | None = None
 
 
 def hold() -> None:
@@ -73,19 +77,56 @@ def _flags() -> frozenset[str]:
     return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), ()))
 
 
-def describe(device: str) -> str:
-    """What the last bits of a score depend on, on `cpu`, `cuda` or `cuda:N`: device or CPU features, MKL's mode, versions."""
+def describe(device: str, *, by_torch: bool = True) -> str:
+    """What the last bits of a score depend on, on `cpu`, `cuda` or `cuda:N`: device or CPU features, MKL's mode, versions.
+
+    Parameters
+    ----------
+    by_torch
+        Whether torch has a part in it (`Detector.by_torch`); if not it is not loaded for this.
+    """
     import numpy as np
-    import torch
 
     if device.startswith("cuda"):
+        import torch
+
         return f"{torch.cuda.get_device_name(device)} torch-{torch.__version__} {_compiled()} float32"
-    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     chosen = "".join(f" {name}={os.environ[name]}" for name in CHOICES if os.environ.get(name))
-    return (
-        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_mkl(has_mkl)}"
-        f" torch-{torch.__version__} numpy-{np.__version__} {_compiled()} float32{chosen}"
-    )
+    theirs = _capability()
+    if by_torch:
+        import torch
+
+        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        theirs = f"{torch.backends.cpu.get_cpu_capability()} {_mkl(has_mkl)} torch-{torch.__version__}"
+    return f"{platform.machine()} {theirs} numpy-{np.__version__} {_compiled()} float32{chosen}"
+
+
+def _capability() -> str:
+    """The widest vectors of this CPU."""
+    flags = _flags()
+    return "AVX512" if flags >= _AVX512 else "AVX2" if flags >= {"avx2", "fma"} else "DEFAULT"
+
+
+def gpu_there() -> bool:
+    """Whether torch sees a GPU. Where Linux has no device file of any driver there is none, and torch need not be loaded to say so."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(Path(file).exists() for file in _DRIVERS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use so many threads in this process: now, or from when it is loaded."""
+    global _wanted_threads
+    _wanted_threads = threads
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)
+
+
+def wanted_threads() -> int | None:
+    """What `use_threads` was told."""
+    return _wanted_threads
 
 
 def threads_now() -> int:

@@ -35,7 +35,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from detectors.networks import Batch, NetworkConfig, NetworkDetector, TrainingConfig
+from detectors.networks import NetworkConfig, NetworkDetector, TrainingConfig
+from detectors.torched.training import Batch
 
 
 class RBMConfig(NetworkConfig):

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from detectors.base import DetectorError, Progress, TrainingReport
-from detectors.networks import Batch, NetworkConfig, NetworkDetector
+from detectors.networks import NetworkConfig, NetworkDetector
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detectors.torched.training import Batch
 
 Judged = Literal["window", "last"]
 Loss = Literal["squared", "absolute", "cross-entropy"]
@@ -82,8 +85,10 @@ class Reconstruction(NetworkDetector):
         if self.config.covariates == 0:
             values = x.flatten(1)
             return values, values.clamp(-limit, limit)
+        from torch import cat
+
         values = x[:, :, :C].flatten(1)
-        return values, torch.cat([values.clamp(-limit, limit), x[:, -1, C:]], dim=1)
+        return values, cat([values.clamp(-limit, limit), x[:, -1, C:]], dim=1)
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         values, seen = self.flat(batch.x)
@@ -91,13 +96,15 @@ class Reconstruction(NetworkDetector):
 
     def output(self, given: Tensor) -> Tensor:
         """Rebuilt values from what the network gives."""
-        return torch.sigmoid(given) if self.config.loss == "cross-entropy" else given
+        return given.sigmoid() if self.config.loss == "cross-entropy" else given
 
     def differences(self, given: Tensor, values: Tensor) -> Tensor:
         """Losses (B,) of what the network gives for values (B, T*C), by `loss`."""
         if self.config.loss == "cross-entropy":
+            from torch.nn.functional import binary_cross_entropy_with_logits
+
             wanted = values.clamp(0.0, 1.0)
-            return nn.functional.binary_cross_entropy_with_logits(given, wanted, reduction="none").mean(dim=1)
+            return binary_cross_entropy_with_logits(given, wanted, reduction="none").mean(dim=1)
         off = given - values
         return off.abs().mean(dim=1) if self.config.loss == "absolute" else off.square().mean(dim=1)
 
@@ -118,8 +125,3 @@ class Reconstruction(NetworkDetector):
         raw = squares.mean(dim=1).sqrt()
         per_channel = squares if squares.shape[1] == C else squares.view(len(squares), -1, C).mean(dim=1)
         return raw, per_channel / (C * raw.clamp_min(1e-12))[:, None]
-
-
-def with_noise(seen: Tensor, deviation: float, batch: Batch) -> Tensor:
-    """What a denoising autoencoder's encoder is shown in training."""
-    return seen + deviation * torch.randn(seen.shape, generator=batch.noise).to(seen.device)

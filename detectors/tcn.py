@@ -28,16 +28,19 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
-from detectors.convolution import ResidualBlock, every_second
 from detectors.forecaster import Forecaster, ForecasterConfig
-from detectors.programs import Program, Rows
+from detectors.programs import PLUS, RELU, Program, Rows, filled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class TCNConfig(ForecasterConfig):
@@ -48,31 +51,6 @@ class TCNConfig(ForecasterConfig):
     blocks: int = Field(4, ge=1, le=20)
     """Residual blocks; block i has dilation 2^i. Receptive field: 1 + 2 (kernel - 1) (2^blocks - 1)."""
     kernel: int = Field(3, ge=2)
-
-
-class Encoder(nn.Module):
-    """Residual blocks with dilations 1, 2, 4 ... over a sequence (T, B, W); what the last position says, (B, H)."""
-
-    def __init__(self, width: int, hidden: int, blocks: int, kernel: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(hidden if i else width, hidden, kernel) for i in range(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From (T, B, W), contiguous, to (B, H)."""
-        y = x
-        for i, block in enumerate(self.blocks):
-            # Training computes all: the last bits of gradients depend on how many positions there are.
-            y = block(every_second(y) if i else y) if self.training else block(y, halved=True)
-        return y[-1]  # (B, H)
-
-
-class _TimeFirst(nn.Module):
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encoder(x.transpose(0, 1).contiguous())  # type: ignore[no-any-return]
 
 
 class TCN(Forecaster):
@@ -88,17 +66,94 @@ class TCN(Forecaster):
         {"window": 12, "hidden": 8, "blocks": 2, "training": {"epochs": 15, "learning_rate": 0.01}}
     )
 
-    def _encode(self, program: Program, encoder: Any, steps: Sequence[Callable[[Rows], None]], state: Rows) -> bool:
+    def _encoder_shapes(self) -> tuple[dict[str, tuple[int, ...]], int]:
+        c, shapes = self.config, dict[str, tuple[int, ...]]()
+        for i in range(c.blocks):
+            wide, of = (c.hidden if i else self.step_width), f"encoder.blocks.{i}"
+            for name, channels in (("first", wide), ("second", c.hidden)):
+                shapes[f"{of}.{name}.direction"] = c.kernel, channels, c.hidden
+                shapes[f"{of}.{name}.gain"] = shapes[f"{of}.{name}.bias"] = (c.hidden,)
+            if wide != c.hidden:
+                shapes |= {f"{of}.around.weight": (c.hidden, wide), f"{of}.around.bias": (c.hidden,)}
+        return shapes, c.hidden
+
+    def _encode(
+        self,
+        program: Program,
+        weights: Mapping[str, NDArray[Any]],
+        steps: Sequence[Callable[[Rows], None]],
+        state: Rows,
+    ) -> bool:
         pitch = self.step_width
         x = program.room(len(steps) * pitch)
         for t, step in enumerate(steps):
             step(x.part(t * pitch, pitch))
-        *others, last = encoder.encoder.blocks
+        *others, last = (_Block.of(weights, f"encoder.blocks.{i}.") for i in range(self.config.blocks))
         for block in others:
             x, pitch = block.compose(program, x, pitch)
         last.compose(program, x, pitch, state)
         return True
 
     def _encoder(self) -> tuple[nn.Module, int]:
+        from detectors.torched.forecasting import TCNEncoder, TimeFirst
+
         c = self.config
-        return _TimeFirst(Encoder(self.step_width, c.hidden, c.blocks, c.kernel)), c.hidden
+        return TimeFirst(TCNEncoder(self.step_width, c.hidden, c.blocks, c.kernel)), c.hidden
+
+
+class _Convolution(NamedTuple):
+    """A causal convolution, as part of a program."""
+
+    taps: NDArray[np.float32]
+    """(K, C, filters), the newest first."""
+    bias: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, NDArray[Any]], name: str) -> _Convolution:
+        direction, gain, bias = (weights[name + part] for part in ("direction", "gain", "bias"))
+        # In double precision: whatever adds them up, and in whatever order, rounds to the same.
+        wide = direction.astype(np.float64)
+        norm = np.sqrt(np.square(wide).sum(axis=(0, 1)))
+        return cls((wide * (gain / norm)).astype(np.float32), bias)
+
+    def compose(self, program: Program, x: Rows, pitch: int, at: int, into: Rows) -> Rows:
+        """Put what it says at position `at` of x, `pitch` rows each, into a program."""
+        taps = self.taps[: at + 1][::-1]  # the farthest first
+        table = np.zeros((len(self.bias), len(taps), pitch), np.float32)
+        table[:, :, : taps.shape[1]] = taps.transpose(2, 0, 1)
+        seen = x.part((at + 1 - len(taps)) * pitch, len(taps) * pitch)
+        return program.layer(seen, table.reshape(len(table), -1), self.bias, into)
+
+
+class _Block(NamedTuple):
+    """A residual block, as part of a program."""
+
+    first: _Convolution
+    second: _Convolution
+    around: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    """Weights and bias of the way around the convolutions; None: it leaves what comes as it is."""
+
+    @classmethod
+    def of(cls, weights: Mapping[str, NDArray[Any]], name: str) -> _Block:
+        around = weights.get(name + "around.weight"), weights.get(name + "around.bias")
+        return cls(
+            _Convolution.of(weights, name + "first."),
+            _Convolution.of(weights, name + "second."),
+            None if around[0] is None or around[1] is None else (around[0], around[1]),
+        )
+
+    def compose(self, program: Program, x: Rows, pitch: int, state: Rows | None = None) -> tuple[Rows, int]:
+        """Put it into a program: of x, `pitch` rows for a position, what it says at every second, counted from the last, or at the last one into `state`; with its own pitch."""
+        n, wide = x.n // pitch, filled(len(self.second.bias))
+        kept = range((n - 1) % 2, n, 2) if state is None else range(n - 1, n)
+        out = program.room(len(kept) * wide) if state is None else state
+        between, kernel = program.room(n * wide), len(self.second.taps)
+        for t in sorted({of - lag for of in kept for lag in range(min(kernel, of + 1))}):
+            program.each(RELU, self.first.compose(program, x, pitch, t, between.part(t * wide, wide)))
+        for i, t in enumerate(kept):
+            y = program.each(RELU, self.second.compose(program, between, wide, t, out.part(i * wide, wide)))
+            seen = x.part(t * pitch, self.first.taps.shape[1])
+            if self.around is not None:
+                seen = program.layer(seen, *self.around)
+            program.each(RELU, program.each(PLUS, seen, y))
+        return out, wide

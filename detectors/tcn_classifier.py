@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import nn
 
 from detectors.classifier import Classifier, ClassifierConfig, SequenceClassifier
-from detectors.tcn import Encoder
+from detectors.torched.forecasting import TCNEncoder
 
 
 class TCNClassifierConfig(ClassifierConfig):
@@ -51,4 +51,4 @@ class TCNClassifier(Classifier):
 
     def _build(self) -> nn.Module:
         c = self.config
-        return SequenceClassifier(Encoder(self.sequence_width, c.hidden, c.blocks, c.kernel), c.hidden, c.limit)
+        return SequenceClassifier(TCNEncoder(self.sequence_width, c.hidden, c.blocks, c.kernel), c.hidden, c.limit)

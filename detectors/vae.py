@@ -42,9 +42,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detectors.base import Width
-from detectors.networks import Batch
 from detectors.numerics import limited_threads
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
+from detectors.torched.training import Batch
 
 
 class VAEConfig(ReconstructionConfig):

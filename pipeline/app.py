@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
-import torch
 from prometheus_client import CollectorRegistry
 
+from detectors import numerics
 from detectors.compiling import JUDGEMENT, PLAIN, POLICY, RECORDS, VOTES, WINDOWS, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
@@ -175,7 +175,7 @@ def run_worker(settings: Settings, file: Path | None = None) -> int:
     TidewatchError
         Something that was checked at the start, or that a restart may mend; one line.
     """
-    torch.set_num_threads(settings.worker.threads)
+    numerics.use_threads(settings.worker.threads)
     calm_collector()
     keep_freed()
     if settings.worker.log_level != "debug":
@@ -371,8 +371,8 @@ def _decision_topics(settings: Settings, streams: Iterable[Stream]) -> dict[str,
 
 def _device(wanted: str) -> str:
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if numerics.gpu_there() else "cpu"
+    if wanted.startswith("cuda") and not numerics.gpu_there():
         msg = f"setting worker.device is {wanted}, but torch sees no GPU; use auto or cpu"
         raise SettingsError(msg)
     return wanted

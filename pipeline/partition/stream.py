@@ -49,12 +49,12 @@ class Stream:
 
     def identity(self, *, cluster_id: str, topic_id: str) -> Identity:
         """What a state of this stream belongs to."""
-        device = self.model.detectors[0].device
+        members = self.model.detectors
         return Identity(
             cluster_id=cluster_id,
             topic_id=topic_id,
             stream=self.name,
-            numerics=numerics.describe(device),
+            numerics=numerics.describe(members[0].device, by_torch=any(m.by_torch for m in members)),
             format=FORMAT,
         )
 

@@ -6,8 +6,9 @@ import torch
 
 from detectors import registry
 from detectors.base import Detector, DetectorError
-from detectors.forecaster import ForecasterConfig, ForecastNetwork
+from detectors.forecaster import ForecasterConfig
 from detectors.recipes import METRIC, _shortened
+from detectors.torched.forecasting import ForecastNetwork
 from detectors.windowing import windows
 
 SMALL = {"window": 16, "hidden": 8, "training": {"epochs": 3}}

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from detectors import registry
-from detectors.autoencoder import Autoencoder, AutoencoderConfig, SparseAutoencoder, SparseAutoencoderConfig, divergence
+from detectors.autoencoder import Autoencoder, AutoencoderConfig, SparseAutoencoder, SparseAutoencoderConfig
 from detectors.base import DetectorError
-from detectors.networks import Batch
+from detectors.torched.autoencoding import divergence
+from detectors.torched.training import Batch
 
 ROWS = (np.random.default_rng(0).normal(size=(400, 1, 2)) @ np.random.default_rng(1).normal(size=(2, 6))).astype(
     np.float32

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from detectors import numerics
+from detectors import numerics, registry
+from detectors.recipes import METRIC
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("detectors", "pipeline", "producers", "benchmarks", "tests", "examples", "deploy")
@@ -134,3 +137,67 @@ def test_no_module_loads_torch_before_detectors() -> None:
     assert early == []
     assert loads_torch_too_early("import numpy\nimport torch\nfrom detectors import base")
     assert not loads_torch_too_early("from detectors import base\nimport torch")
+
+
+def without_torch(code: str) -> str:
+    """What a new process prints that runs this and must not have loaded torch."""
+    code += "\nimport sys; assert 'torch' not in sys.modules, 'torch was loaded'"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_default_scores_on_the_cpu_without_torch(tmp_path: Path) -> None:
+    members = []
+    for member in METRIC.detectors:
+        name, settings = (member, {}) if isinstance(member, str) else member
+        members.append(registry.create(name, **{**settings, "window": 24, "training": {"epochs": 1}}))
+    wave = np.sin(np.arange(300) / 5.0)[:, None].repeat(members[0].width, axis=1)
+    x = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(wave, 24, axis=0).transpose(0, 2, 1), np.float32)
+    for i, member in enumerate(members):
+        member.fit(x)
+        np.savez(tmp_path / f"{i}.npz", **member.arrays())
+    np.save(tmp_path / "x.npy", x)
+    said = without_torch(
+        "import numpy as np, hashlib\nfrom detectors import registry, numerics\n"
+        f"x = np.load(r'{tmp_path / 'x.npy'}')\n"
+        + "".join(
+            f"kind = registry.find('{m.name}')\n"
+            f"d = kind.from_arrays(kind.Config.model_validate_json({m.config.model_dump_json()!r}), dict(np.load(r'{tmp_path / f'{i}.npz'}')))\n"
+            "d.to('cpu').prepare()\n"
+            "assert not d.by_torch\n"
+            "print(hashlib.sha256(d.score(x).raw.tobytes()).hexdigest())\n"
+            for i, m in enumerate(members)
+        )
+        + "print(numerics.describe('cpu', by_torch=False))"
+    ).splitlines()
+    assert said[:-1] == [hashlib.sha256(m.score(x).raw.tobytes()).hexdigest() for m in members]
+    assert said[-1] == numerics.describe("cpu", by_torch=False)
+    assert "torch" not in said[-1]
+
+
+def test_a_worker_s_programs_are_loaded_without_torch() -> None:
+    without_torch("import pipeline.app")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at Linux' device files")
+def test_a_machine_without_a_driver_is_not_asked_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "False" in without_torch(
+        "from detectors import numerics; numerics._DRIVERS = ('/dev/no-such-driver',); print(numerics.gpu_there())"
+    )
+    code = f"from detectors import numerics; import sys; numerics._DRIVERS = (r'{tmp_path}',); numerics.gpu_there(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True", "what has a driver was not asked"
+
+
+def test_threads_that_were_asked_for_hold_once_torch_is_loaded() -> None:
+    code = (
+        "from detectors import numerics, registry; numerics.use_threads(3)\n"
+        "d = registry.create('gru', training={'epochs': 1})\n"
+        "import numpy as np; d.fit(np.zeros((40, 48, 1), np.float32) + np.arange(40)[:, None, None])\n"
+        "print(numerics.threads_now())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors import registry
+from detectors import checks, registry
 from detectors.kernels import lanes
 from detectors.networks import NetworkDetector
 from detectors.programs import AT_ONCE, RELU, SIGMOID, TANH, Program
@@ -52,6 +52,29 @@ def test_a_program_says_what_torch_says(of: str, monkeypatch: pytest.MonkeyPatch
     other = detector.score(x)
     for name in ("raw", "expected", "contributions"):
         np.testing.assert_allclose(getattr(own, name), getattr(other, name), rtol=2e-5, atol=5e-6)
+
+
+NETWORKS = sorted(name for name in registry.DETECTORS if issubclass(registry.find(name), NetworkDetector))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whatever_scores_by_a_program_says_what_torch_says_and_knows_the_shapes_of_its_weights(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, x = checks.fit(registry.find(name)), checks.data(registry.find(name)).x
+    assert isinstance(detector, NetworkDetector)
+    assert detector._shapes() in (None, {of: value.shape for of, value in detector.arrays().items()})
+    own = detector.score(x).raw
+    monkeypatch.setattr(detector, "_compiled", None)
+    np.testing.assert_allclose(own, detector.score(x).raw, rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("of", MADE)
+def test_the_shapes_of_weights_are_known_without_torch(of: str) -> None:
+    settings = dict(MADE[of])
+    detector = registry.create(settings.pop("name"), **settings)
+    assert isinstance(detector, NetworkDetector)
+    assert detector._shapes() == {n: tuple(v.shape) for n, v in detector._skeleton().state_dict().items()}
 
 
 @pytest.mark.parametrize("of", MADE)

@@ -16,7 +16,8 @@ from detectors.base import Detector, DetectorError, Progress, TrainingReport
 from detectors.calibration import Empirical
 from detectors.checkpoint import TrainingCheckpoint
 from detectors.model_file import to_bytes
-from detectors.networks import Adam, TrainingConfig, reproducible, trimmed_mean
+from detectors.networks import TrainingConfig
+from detectors.torched.training import Adam, reproducible, trimmed_mean
 from detectors.training import Member, OnProgress, metric_training_rows, train_metric, train_table
 
 STEP = 300_000

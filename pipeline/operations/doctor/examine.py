@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
-import torch
 
 from detectors.base import Detector, DetectorError
 from detectors.model import Model
@@ -106,6 +105,8 @@ def _registry(settings: Settings) -> Iterator[Finding]:
 
 
 def _device(settings: Settings) -> Finding:
+    import torch  # two seconds, of this question alone
+
     wanted, gpu = settings.worker.device, torch.cuda.is_available()
     if wanted.startswith("cuda") and not gpu:
         return Finding("device", "failed", f"worker.device is {wanted}, but torch sees no GPU; use auto or cpu")

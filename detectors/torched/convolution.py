@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from detectors.programs import PLUS, RELU, Program, Rows, filled
 
 
 class CausalConv(nn.Module):
@@ -44,14 +41,6 @@ class CausalConv(nn.Module):
             y[(len(own) - len(seen)) * B :].addmm_(seen.view(-1, C), tap)
         return y.view(len(own), B, -1)
 
-    def compose(self, program: Program, x: Rows, pitch: int, at: int, into: Rows) -> Rows:
-        """Put what it says at position `at` of x, `pitch` rows each, into a program."""
-        taps = (self._weight() if self.folded is None else self.folded).numpy()[: at + 1][::-1]  # the farthest first
-        weights = np.zeros((len(self.bias), len(taps), pitch), np.float32)
-        weights[:, :, : taps.shape[1]] = taps.transpose(2, 0, 1)
-        seen = x.part((at + 1 - len(taps)) * pitch, len(taps) * pitch)
-        return program.layer(seen, weights.reshape(len(weights), -1), self.bias.numpy(), into)
-
     def fold(self) -> None:
         """Work out the weights once: they do not change any more."""
         with torch.no_grad():
@@ -77,22 +66,6 @@ class ResidualBlock(nn.Module):
         y = nn.functional.relu(self.second(y, halved=halved), inplace=True)
         around: Tensor = self.around(every_second(x) if halved else x)
         return nn.functional.relu(y + around, inplace=True)
-
-    def compose(self, program: Program, x: Rows, pitch: int, state: Rows | None = None) -> tuple[Rows, int]:
-        """Put it into a program: of x, `pitch` rows for a position, what it says at `every_second`, or at the last one into `state`; with its own pitch."""
-        n, wide = x.n // pitch, filled(len(self.second.bias))
-        kept = range((n - 1) % 2, n, 2) if state is None else range(n - 1, n)
-        out = program.room(len(kept) * wide) if state is None else state
-        between, kernel = program.room(n * wide), len(self.second.direction)
-        for t in sorted({of - lag for of in kept for lag in range(min(kernel, of + 1))}):
-            program.each(RELU, self.first.compose(program, x, pitch, t, between.part(t * wide, wide)))
-        for i, t in enumerate(kept):
-            y = program.each(RELU, self.second.compose(program, between, wide, t, out.part(i * wide, wide)))
-            seen = x.part(t * pitch, self.first.direction.shape[1])
-            if isinstance(self.around, nn.Linear):
-                seen = program.layer(seen, self.around.weight.numpy(), self.around.bias.numpy())
-            program.each(RELU, program.each(PLUS, seen, y))
-        return out, wide
 
 
 def every_second(x: Tensor) -> Tensor:

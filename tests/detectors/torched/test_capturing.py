@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from detectors import capturing, registry
+from detectors import registry
 from detectors.networks import NetworkDetector
+from detectors.torched import capturing
 
 x = np.random.default_rng(2).normal(size=(300, 12, 1)).astype(np.float32)
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detectors.convolution import CausalConv, every_second
 from detectors.networks import TrainingConfig
-from detectors.tcn import TCN, Encoder, TCNConfig
+from detectors.tcn import TCN, TCNConfig
+from detectors.torched.convolution import CausalConv, every_second
+from detectors.torched.forecasting import TCNEncoder
 
 
 def summed(conv: CausalConv, x: torch.Tensor) -> torch.Tensor:
@@ -38,7 +39,7 @@ def test_a_convolution_is_the_sum_over_its_lags_whole_halved_and_folded(T: int, 
 @pytest.mark.parametrize("T", [1, 2, 5, 12, 47])
 def test_what_is_left_out_when_scoring_does_not_reach_the_last_position(T: int) -> None:
     torch.manual_seed(T)
-    encoder, x = Encoder(2, 8, blocks=3, kernel=3), torch.randn(T, 4, 2)
+    encoder, x = TCNEncoder(2, 8, blocks=3, kernel=3), torch.randn(T, 4, 2)
     with torch.inference_mode():
         torch.testing.assert_close(encoder.eval()(x), encoder.train()(x))
 
