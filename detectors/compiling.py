@@ -82,6 +82,9 @@ NEWS = Kernel(
     "what is news", "pipeline.steps.kernels.news", (*_SHARED, *_BUDGETS, *_STEPS, "pipeline/steps/judgement.py"), 5
 )
 PLAIN = Kernel("plain records", "pipeline.steps.kernels.plain", (*_STEPS, "producers/records.py"), 5, allocates=False)
+PLAIN_ROWS = Kernel(
+    "plain rows", "pipeline.steps.kernels.plain_rows", (*_STEPS, "producers/records.py"), 5, allocates=False
+)
 RECORDS = Kernel(
     "the records", "pipeline.kafka.kernels.records", ("detectors/compiling.py", "pipeline/kafka/kernels"), 2
 )
@@ -102,6 +105,7 @@ KERNELS = (
     NEWS,
     RECORDS,
     PLAIN,
+    PLAIN_ROWS,
     FOREST,
     NEAREST,
 )

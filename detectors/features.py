@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, Self
@@ -191,6 +191,19 @@ class FeatureEncoder:
                 problems |= {start + i: reason for i, reason in bad.items()}
         return out, problems
 
+    def place(self, category: int, text: str) -> int:
+        """Which of the C columns says that a text stands in one of the categorical columns, counted in the order of a row."""
+        k = self._category.index(sorted(self._category)[category])
+        return self._codes[k].get(text, self._unknown[k])
+
+    def encode_columns(self, numbers: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rows (N, C) of the numeric columns (N, numeric), none beyond `LARGEST`, and of the `place` (N, categorical) of each category."""
+        out = np.zeros((len(numbers), self.channels))
+        for start in range(0, len(out), _PART):
+            of = slice(start, start + _PART)
+            self._fill(out[of], numbers[of].copy(), places[of].T)
+        return out
+
     def decode(self, encoded: NDArray[np.float64]) -> list[NDArray[Any]]:
         """The columns of a table, in its order and units, from encoded rows (N, C) that need not be exact.
 
@@ -221,10 +234,17 @@ class FeatureEncoder:
         # Written so that NaN counts as too large.
         if len(columns) != len(self.names) or not (np.abs(numbers) <= LARGEST).all():
             return False
-        self._fill(out, columns, numbers)
+        coded = zip(self._category, self._codes, self._unknown, strict=True)
+        places = [
+            np.fromiter(map(codes.get, columns[i], repeat(unknown)), np.intp, len(out)) for i, codes, unknown in coded
+        ]
+        self._fill(out, numbers, places)
         return True
 
-    def _fill(self, out: NDArray[np.float64], columns: list[tuple[Any, ...]], numbers: NDArray[np.float64]) -> None:
+    def _fill(
+        self, out: NDArray[np.float64], numbers: NDArray[np.float64], places: Iterable[NDArray[np.integer[Any]]]
+    ) -> None:
+        """Put encoded rows into `out`, from numbers, which are worked on in place, and the column that each category stands in."""
         for k in self._heavy:
             numbers[:, k] = _signed_log(numbers[:, k])
         numbers -= self._centre
@@ -232,8 +252,8 @@ class FeatureEncoder:
             numbers /= self._scale
         np.clip(numbers, -self.clip, self.clip, out=out[:, : len(self._numeric)])
         every = np.arange(len(out))
-        for i, codes, unknown in zip(self._category, self._codes, self._unknown, strict=True):
-            out[every, np.fromiter(map(codes.get, columns[i], repeat(unknown)), np.intp, len(out))] = 1.0
+        for place in places:
+            out[every, place] = 1.0
 
     def _numbers(self, columns: list[tuple[Any, ...]]) -> NDArray[np.float64]:
         """Numeric columns as (N, numeric). `array` refuses text, which numpy would read as a number."""

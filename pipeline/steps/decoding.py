@@ -5,7 +5,7 @@
                     otlp ...
                     batch       any number of observations in columns, whatever the format is (`pipeline.steps.compact`)
 
-Every record is read from its own bytes, by a compiled loop (`pipeline.steps.plain`) too. To join many for msgspec looks faster and is not (77-byte records,
+Every record is read from its own bytes, by a compiled loop (`pipeline.steps.reading.plain`) too. To join many for msgspec looks faster and is not (77-byte records,
 one core: join 65, check 82, read 141 ns a record; one by one 160 ns), and it needs care that one record's bytes cannot reach
 into the next: to msgspec's `decode_lines` a line break is white space also inside an object.
 """
@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Protocol, cast
+from typing import cast
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +27,9 @@ from pipeline.steps.batches.binary import BinaryColumn
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.compact.columns import observations_of
-from pipeline.steps.plain import Names
+from pipeline.steps.reading import one_by_one
+from pipeline.steps.reading.plain import Names
+from pipeline.steps.reading.plain_rows import RowEncoder, RowReader
 from producers.batches import MAGIC, count
 from producers.formats import FOREIGN
 from producers.formats.base import (
@@ -41,15 +41,14 @@ from producers.formats.base import (
     Unusable,
     checked_series,
     checked_time,
-    shown,
 )
 from producers.formats.channels import Channels, Row
 from producers.formats.detect import format_of
 from producers.formats.fields import Fields, parse_json
-from producers.formats.native import Item, Kind, One, Reader, reader_of_many, reader_of_one
+from producers.formats.native import Kind, One, Reader, reader_of_many, reader_of_one
 from producers.formats.packed import GZIP, unpacked
 from producers.formats.registry.schemas import Schema, Schemas, Unknown, schema_id
-from producers.records import MAX_SERIES_BYTES, MAX_VALUE_BYTES, is_control
+from producers.records import MAX_VALUE_BYTES, is_control
 
 CONTROL = "control record"
 """Reason of a rejected record that is no observation because it is a control record, as versions before decisions wrote it; a dead letter, but in a log that is older than these."""
@@ -64,19 +63,6 @@ _BEST_RATIO = 1032  # of deflate
 
 _KEYED = frozenset({"auto", "csv", "cloudevents", "json", "registry"})
 """Formats whose messages may leave the name to the key."""
-
-_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class RowEncoder(Protocol):
-    """What makes numbers of the rows of a table: `detectors.features.FeatureEncoder`."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Columns of a row."""
-
-    def encode(self, rows: Sequence[list[Any]], /) -> tuple[NDArray[np.float64], Mapping[int, str]]:
-        """Rows that could be encoded, as numbers (n, C), and why others could not, by their index."""
 
 
 class Decoder:
@@ -147,6 +133,7 @@ class Decoder:
         self._one = reader_of_one() if (kind, channels) == ("metric", 1) else None
         self._many = reader_of_many(kind, self.width)
         self._names: list[Names] = []
+        self._readers: list[RowReader] = []
 
     def missing(self, batch: RecordBatch) -> set[int]:
         """Ids of the schemas that these records need and that are not at hand: `learn` them before anything is read, or they are not known."""
@@ -189,8 +176,8 @@ class Decoder:
         elif self._one is not None and isinstance(values, BinaryColumn):
             observations = self._plain(self._one, batch, values, rejected, compact)
         elif self._one is not None:
-            ones, index = _read(self._one, index, values, rejected, compact)
-            series, ones, index = _named([o.series for o in ones], ones, index, batch.keys, rejected)
+            ones, index = one_by_one.read(self._one, index, values, rejected, compact)
+            series, ones, index = one_by_one.named([o.series for o in ones], ones, index, batch.keys, rejected)
             observations = Observations(
                 offsets=batch.offsets[index],
                 series=series,
@@ -198,10 +185,7 @@ class Decoder:
                 values=np.fromiter([o.value for o in ones], np.float64, len(ones)).reshape(-1, 1),
             )
         else:
-            many, index = _read(self._many, index, values, rejected, compact)
-            series, many, index = _named([o.series for o in many], many, index, batch.keys, rejected)
-            timestamps = np.fromiter([o.timestamp for o in many], np.int64, len(many))
-            observations = self._rows(batch, index, series, timestamps, [o.values for o in many], rejected)
+            observations = self._several(batch, index, values, rejected, compact)
         if compact and self.kind == "table":
             detail = "a compact batch holds numbers; rows of a table come as JSON"
             rejected += [Rejected(i, Reason.WRONG_TYPE, detail) for i in readable[compact].tolist()]
@@ -231,9 +215,11 @@ class Decoder:
         index, odd = np.arange(len(values)), np.flatnonzero(known == 0)
         if len(odd):
             others: list[int] = []
-            ones, read = _read(reader, odd, cast("list[bytes]", [values[i] for i in odd.tolist()]), rejected, others)
+            ones, read = one_by_one.read(
+                reader, odd, cast("list[bytes]", [values[i] for i in odd.tolist()]), rejected, others
+            )
             compact += odd[others].tolist()
-            found, ones, read = _named([o.series for o in ones], ones, read, batch.keys, rejected)
+            found, ones, read = one_by_one.named([o.series for o in ones], ones, read, batch.keys, rejected)
             times[read] = [o.timestamp for o in ones]
             numbers[read] = [o.value for o in ones]
             for i, name in zip(read.tolist(), found, strict=True):
@@ -268,30 +254,39 @@ class Decoder:
     def _native_row(self, value: bytes) -> Row:
         try:
             many = self._many.decode(value)
-        except _ERRORS:
+        except one_by_one.ERRORS:
             many = self._many.reread(value)
         return Row(checked_series(many.series or ""), many.timestamp, many.values)
 
-    def _rows(
+    def _several(
         self,
         batch: RecordBatch,
         index: NDArray[np.intp],
-        series: list[str],
-        timestamps: NDArray[np.int64],
-        rows: list[list[Any]],
+        values: Sequence[bytes],
         rejected: list[Rejected],
+        compact: list[int],
     ) -> Observations:
-        """Observations of several channels: numbers as they are, rows of a table encoded."""
-        if self.features is None:
-            flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * self.width)
-            return Observations(batch.offsets[index], series, timestamps, flat.reshape(-1, self.width))
-        values, failed = self.features.encode(rows)
-        if failed:
-            rejected += [Rejected(int(index[i]), Reason.UNENCODABLE_ROW, why) for i, why in failed.items()]
-            keep = [i for i in range(len(rows)) if i not in failed]
-            index, timestamps, values = index[keep], timestamps[keep], values[keep]
-            series, rows = [series[i] for i in keep], [rows[i] for i in keep]
-        return Observations(batch.offsets[index], series, timestamps, values, originals=rows)
+        """Observations of several channels or of a table's columns, one of each record: the plain ones in one go, the others one by one."""
+        column = values if isinstance(values, BinaryColumn) else BinaryColumn.of(values)
+        reader = self._readers.pop().with_room() if self._readers else RowReader(self.width, self.features)
+        rows = reader.read(column)
+        self._readers.append(reader)
+        odd = np.flatnonzero(rows.names == 0)
+        dropped = np.zeros(len(index), np.bool_)
+        if len(odd):
+            others: list[int] = []
+            some = cast("list[bytes]", [values[i] for i in odd.tolist()])
+            many, read = one_by_one.read(self._many, index[odd], some, rejected, others)
+            compact += odd[others].tolist()
+            series, many, read = one_by_one.named([o.series for o in many], many, read, batch.keys, rejected)
+            failed = rows.put(np.searchsorted(index, read), series, many)
+            rejected += [Rejected(int(read[i]), Reason.UNENCODABLE_ROW, why) for i, why in failed.items()]
+            dropped[odd] = True
+            dropped[np.searchsorted(index, np.delete(read, list(failed)))] = False
+        if dropped.any():
+            keep = np.flatnonzero(~dropped)
+            index, rows = index[keep], rows.take(keep)
+        return Observations(batch.offsets[index], rows.series, rows.times, rows.values, originals=rows.originals)
 
     def _points(
         self,
@@ -401,59 +396,6 @@ def _readable(
     return np.array(index, np.intp), readable
 
 
-def _read(
-    reader: Reader[Item], index: NDArray[np.intp], values: Sequence[bytes], rejected: list[Rejected], compact: list[int]
-) -> tuple[list[Item], NDArray[np.intp]]:
-    """What each record holds, and the index of those that hold something usable. Which are compact batches is told, and left to others."""
-    decode = reader.decode
-    items: list[Item | None] = []
-    with suppress(*_ERRORS):  # nearly always none is odd; where one is, those before it are there
-        items.extend(map(decode, values))
-    refused = False
-    for value in values[len(items) :]:
-        try:
-            items.append(decode(value))
-        except _ERRORS:
-            if value.startswith(MAGIC):
-                compact.append(len(items))
-                items.append(None)
-                refused = True
-                continue
-            try:
-                items.append(reader.reread(value))
-            except Unusable as error:
-                rejected.append(Rejected(int(index[len(items)]), error.reason, error.detail))
-                items.append(None)
-                refused = True
-    if refused:
-        index = index[[item is not None for item in items]]
-    return [item for item in items if item is not None] if refused else cast("list[Item]", items), index
-
-
-def _named(
-    series: list[str | None],
-    items: list[Item],
-    index: NDArray[np.intp],
-    keys: Sequence[bytes | None],
-    rejected: list[Rejected],
-) -> tuple[list[str], list[Item], NDArray[np.intp]]:
-    """The series of each item, from the key where the record does not name it; items without one are rejected."""
-    if None not in series and "" not in series:
-        named = cast("list[str]", series)
-        if max(map(len, named), default=0) * 4 <= MAX_SERIES_BYTES:
-            return named, items, index
-    keep: list[int] = []
-    names: list[str] = []
-    for i, name in enumerate(series):
-        try:
-            names.append(checked_series(name or _key(keys[index[i]])))
-        except Unusable as error:
-            rejected.append(Rejected(int(index[i]), error.reason, error.detail))
-        else:
-            keep.append(i)
-    return names, [items[i] for i in keep], index[keep]
-
-
 def _record_time(milliseconds: int) -> int:
     """Kafka's time of a record. Raises Unusable where it has none."""
     if milliseconds < 0:
@@ -463,18 +405,4 @@ def _record_time(milliseconds: int) -> int:
 
 def _keyed(point: Point | Row, key: bytes | None) -> Point | Row:
     """The point, named by the record's key where it names no series itself."""
-    return point if point.series else point._replace(series=checked_series(_key(key)))
-
-
-def _key(key: bytes | None) -> str:
-    if not key:
-        raise Unusable(Reason.NO_SERIES, "neither a member `series` nor a key")
-    if len(key) > MAX_SERIES_BYTES:
-        raise Unusable(Reason.TOO_LARGE, f"key of {len(key)} bytes; a series name has at most {MAX_SERIES_BYTES}")
-    if schema_id(key):
-        why = f"the key {shown(key[:20])} is behind a schema registry too, and is not read: let a field of the value name the series"
-        raise Unusable(Reason.NO_SERIES, why)
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise Unusable(Reason.UNDECODABLE, f"the key {shown(key)} is not UTF-8") from None
+    return point if point.series else point._replace(series=checked_series(one_by_one.key_of(key)))

@@ -32,6 +32,13 @@ class BinaryColumn(Sequence[bytes | None]):
     def __init__(self, data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         self.data, self.starts, self.ends = data, starts, ends
 
+    @classmethod
+    def of(cls, values: Sequence[bytes]) -> Self:
+        """Of byte strings, none of which is None, one behind the other."""
+        at = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=at[1:])
+        return cls(b"".join(values), at[:-1], at[1:])
+
     def __len__(self) -> int:
         return len(self.starts)
 

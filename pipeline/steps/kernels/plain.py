@@ -1,4 +1,4 @@
-"""Plain records of a metric read from the bytes that a fetch brought (`pipeline.steps.plain`): the function that is compiled.
+"""Plain records of a metric read from the bytes that a fetch brought (`pipeline.steps.reading.plain`): the function that is compiled.
 
     {"series":"web-1","timestamp":1700000000000,"value":0.25}        members in any order, spaces between what JSON divides
 
@@ -21,7 +21,7 @@ DIGITS, DECIMALS = 18, 22
 """Whole numbers of so many digits are below 2^63; ten to the power of so many is exact in float64."""
 _POWERS = 10.0 ** np.arange(DECIMALS + 1)
 _NAMES = np.frombuffer(b'series"timestamp"value"', np.uint8)
-_SERIES, _TIMESTAMP, _VALUE = (0, 7), (7, 17), (17, 23)
+_PLACES = (0, 7), (7, 17), (17, 23)
 
 
 def signature():
@@ -67,15 +67,31 @@ def behind(data, at, stop):
 
 
 @inner
-def is_named(data, at, stop, name):
+def is_named(data, at, stop, names, name):
     """Whether a member's name and the quote behind it stand there."""
     start, end = name
     if at + end - start > stop:
         return False
     same = True
     for i in range(end - start):
-        same = same and data[at + i] == _NAMES[start + i]
+        same = same and data[at + i] == names[start + i]
     return same
+
+
+@inner
+def member(data, at, stop, seen, names, places):
+    """Which of three members is named behind the bracket or the comma there, as 1, 2 or 4, and where its value begins; 0: none of them, or one that was seen."""
+    at, which = behind(data, at + 1, stop), np.int64(0)
+    if byte(data, at, stop) != QUOTE:
+        return which, at
+    at += 1
+    for nth in range(3):
+        if which == 0 and is_named(data, at, stop, names, places[nth]):
+            which, at = np.int64(1) << nth, at + places[nth][1] - places[nth][0]
+    at = behind(data, at, stop)
+    if seen & which or byte(data, at, stop) != COLON:
+        return np.int64(0), at
+    return which, behind(data, at + 1, stop)
 
 
 @inner
@@ -131,12 +147,12 @@ def number(data, at, stop):
 
 @inner
 def name_of(data, at, stop):
-    """Where a name without escapes ends, which begins there, and a number made of its bytes; -1: not plain."""
+    """Where a text without escapes ends, which begins there and is no longer than a name, and a number made of its bytes; -1: not plain."""
     start, mixed = at, np.uint64(14695981039346656037)
     while at < stop and SPACE <= np.int64(data[at]) < 127:
         one = np.int64(data[at])
         if one == QUOTE:
-            return (at if 0 < at - start <= LONGEST_NAME else np.int64(-1)), mixed
+            return (at if at - start <= LONGEST_NAME else np.int64(-1)), mixed
         if one == ESCAPE:
             break
         mixed = (mixed ^ np.uint64(one)) * np.uint64(1099511628211)
@@ -193,34 +209,23 @@ def run(data, starts, ends_of, table, ends, pool, count, times, values, names):
         if byte(data, at, stop) != OPEN:
             continue
         while at >= 0 and seen < 7:
-            at = behind(data, at + 1, stop)  # behind the bracket or the comma
-            if byte(data, at, stop) != QUOTE:
+            which, at = member(data, at, stop, seen, _NAMES, _PLACES)
+            if which == 0:
                 break
-            at += 1
-            member = 0
-            for nth, name in ((1, _SERIES), (2, _TIMESTAMP), (4, _VALUE)):
-                if member == 0 and is_named(data, at, stop, name):
-                    member, at = nth, at + name[1] - name[0]
-            if member == 0 or seen & member:
-                break
-            at = behind(data, at, stop)
-            if byte(data, at, stop) != COLON:
-                break
-            at = behind(data, at + 1, stop)
-            if member == 1:
+            if which == 1:
                 if byte(data, at, stop) != QUOTE:
                     break
                 start = at + 1
                 end, mixed = name_of(data, start, stop)
-                at = end + 1 if end >= 0 else end
-            elif member == 2:
+                at = end + 1 if end > start else np.int64(-1)
+            elif which == 2:
                 times[r], at = whole(data, at, stop)
                 at = at if EARLIEST <= times[r] < LATEST else np.int64(-1)
             else:
                 values[r], at = number(data, at, stop)
             if at < 0:
                 break
-            seen |= member
+            seen |= which
             at = behind(data, at, stop)
             if byte(data, at, stop) != (CLOSE if seen == 7 else COMMA):
                 break

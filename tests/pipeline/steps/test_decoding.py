@@ -140,7 +140,7 @@ def test_row_of_a_table_is_encoded_and_kept_as_it_came() -> None:
             [encode(Observation("http", T0, values=[1.0, "tcp"])), encode(Observation("http", T0, values=["x", "tcp"]))]
         )
     )
-    assert o.originals == [[1.0, "tcp"]]
+    assert list(o.originals or ()) == [[1.0, "tcp"]]
     assert o.values.tolist() == ENCODER.encode([[1.0, "tcp"]])[0].tolist()
     assert [(r.index, r.reason) for r in rejected] == [(1, Reason.UNENCODABLE_ROW)]
     assert "seconds" in rejected[0].detail

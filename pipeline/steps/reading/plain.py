@@ -8,6 +8,7 @@ A name is turned into a text once: `Names` keeps bytes and texts of those that c
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +35,20 @@ class Names:
         """Numbers of the names (places in `texts`), times and values of records (N,) none of which is None; the name is 0 of what is not plain."""
         n = len(records)
         names, times, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-        compiled(PLAIN)(
-            *(np.frombuffer(records.data, np.uint8), records.starts, records.ends),
-            *(self._table, self._ends, self._pool, self._count),
-            *(times, values, names),
-        )
+        compiled(PLAIN)(*pieces(records), *self.known, times, values, names)
+        self.learn()
+        return names, times, values
+
+    @property
+    def known(self) -> tuple[NDArray[Any], ...]:
+        """What compiled functions find names by, and add new ones to."""
+        return self._table, self._ends, self._pool, self._count
+
+    def learn(self) -> None:
+        """Make texts of the names that one of them added."""
         ends = self._ends[len(self.texts) - 1 : int(self._count[0]) + 1].tolist()
         new = self._pool[ends[0] : ends[-1]].tobytes().decode("ascii")
         self.texts += [new[a - ends[0] : b - ends[0]] for a, b in pairwise(ends)]
-        return names, times, values
 
     def with_room(self) -> Names:
         """Itself while there is room for as many again, else a larger one that is empty; where it is the largest, an empty one."""
@@ -50,3 +56,8 @@ class Names:
         if 2 * count < len(self._ends) and 2 * int(self._ends[count]) < len(self._pool):
             return self
         return Names(min(4 * places, _MOST))
+
+
+def pieces(records: BinaryColumn) -> tuple[NDArray[Any], ...]:
+    """Bytes of records, and where those of each begin and end."""
+    return np.frombuffer(records.data, np.uint8), records.starts, records.ends

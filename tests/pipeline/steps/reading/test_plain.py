@@ -7,29 +7,12 @@ import struct
 
 import numpy as np
 import pytest
+from record_columns import NOW, batch, column
 
-from pipeline.steps.batches.binary import BinaryColumn
-from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.decoding import Decoder
-from pipeline.steps.plain import Names
+from pipeline.steps.reading.plain import Names
 
-NOW = 1_700_000_000_000
 rng = np.random.default_rng(5)
-
-
-def column(values: list[bytes]) -> BinaryColumn:
-    """With other records' bytes before, between and behind."""
-    data, starts = b'{"series":"x', []
-    for value in values:
-        starts.append(len(data))
-        data += value + b'"}, '
-    at = np.array(starts, np.int64)
-    return BinaryColumn(data, at, at + np.array([len(v) for v in values], np.int64))
-
-
-def batch(values: list[bytes] | BinaryColumn) -> RecordBatch:
-    n = len(values)
-    return RecordBatch("t", 0, np.arange(n), n, [b"key"] * n, values, np.full(n, NOW))
 
 
 def record(value: str, series: str = "web-1", timestamp: object = NOW) -> bytes:
