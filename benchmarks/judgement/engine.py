@@ -7,16 +7,19 @@ import numpy as np
 from benchmarks.judgement.figures import runs
 from benchmarks.judgement.items import Item, Told
 from detectors.judgement.population import Population
+from detectors.judgement.zones import offsets
 
 
 def judged(item: Item, budget: float) -> Told:
     """Its score, by how much its alarm's level is passed, and its alerts."""
     known = slice(0, item.first)
-    population = Population.fit({"": (item.times[known], item.values[known])}, budget_rows=budget)
+    off = offsets(item.time_zone, item.times)
+    history = {"": (item.times[known], item.values[known])}
+    population = Population.fit(history, budget_rows=budget, offset_ms={"": off[known]})
     states = np.zeros(1, population.state_dtype)
     population.begin(states, np.zeros(1, np.intp), [""])
     rows = np.zeros(len(item.times) - item.first, np.intp)
-    said = population.step(states, rows, item.values[item.first :], item.times[item.first :], 0, budget)
+    said = population.step(states, rows, item.values[item.first :], item.times[item.first :], off[item.first :], budget)
     nothing = np.full(item.first, np.nan)
     anomalous = np.r_[np.zeros(item.first, np.bool_), said.anomalous]
     return Told(np.r_[nothing, said.score], np.r_[nothing, said.strength], runs(anomalous))

@@ -24,8 +24,8 @@ EARLY, BEHIND = 3, 10
 THRESHOLDS = 150
 
 
-def outcome(item: Item, told: Told) -> dict[str, Any]:
-    """All figures; None where an item has no anomaly to rank or a scorer raises no alerts."""
+def outcome(item: Item, told: Told, *, ranked: bool = True) -> dict[str, Any]:
+    """All figures, without `ranked` only those of alerts; None where an item has no anomaly to rank or a scorer raises no alerts."""
     y, first = item.y[item.first :], item.first
     out: dict[str, Any] = {
         "name": item.name,
@@ -33,7 +33,7 @@ def outcome(item: Item, told: Told) -> dict[str, Any]:
         "events": len(delay.episodes(y)),
         "anomalous": int(y.sum()),
     }
-    if y.any():
+    if ranked and y.any():
         score, onset = _filled(told.score[first:]), _filled(told.onset[first:])
         out["average_precision"] = ranking.average_precision(y, score)
         out["vus_pr"] = ranges.vus_pr(y, score, buffer=item.buffer)

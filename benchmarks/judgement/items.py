@@ -34,6 +34,8 @@ class Item:
         Rows [0, first) may be learnt from; the others are judged.
     buffer
         Of VUS-PR, rows.
+    time_zone
+        By whose clock it lives; the product is told.
     """
 
     group: str
@@ -43,6 +45,7 @@ class Item:
     y: NDArray[np.int8]
     first: int
     buffer: int = 100
+    time_zone: str = "UTC"
 
     @property
     def data(self) -> Dataset:
@@ -77,7 +80,9 @@ Scorer = Callable[[Item, float], Told]
 """Takes an item and the false-alarm budget: rows per false alert."""
 
 
-def item(group: str, name: str, step: float, values: Floats, y: NDArray[np.bool_], first: int) -> Item:
+def item(
+    group: str, name: str, step: float, values: Floats, y: NDArray[np.bool_], first: int, time_zone: str = "UTC"
+) -> Item:
     """A made-up item with one row every `step` minutes from `START` on."""
     times = START + (np.arange(len(values)) * step * MINUTE).astype(np.int64)
-    return Item(group, name, times, values.reshape(len(values), -1), y.astype(np.int8), first)
+    return Item(group, name, times, values.reshape(len(values), -1), y.astype(np.int8), first, time_zone=time_zone)

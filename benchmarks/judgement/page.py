@@ -109,7 +109,7 @@ def _patterns(kept: Kept) -> str:
     known = {p.name: p for p in patterns.PATTERNS}
     for scorer, outcomes in _of(kept, "patterns").items():
         seeds = len(outcomes) / len(known)
-        days = [(o, known[_kind(o)]) for o in outcomes if known[_kind(o)].whole_day]
+        days = [(o, known[kind_of(o)]) for o in outcomes if known[kind_of(o)].whole_day]
         in_time = sum(bool(o["delays"]) and min(o["delays"]) * p.step <= patterns.DAY / 4 for o, p in days)
         delays = [d for o in outcomes for d in o["delays"]]
         lines.append(
@@ -129,7 +129,7 @@ def _pattern_rows(kept: Kept) -> str:
     for p in patterns.PATTERNS:
         cells = []
         for outcomes in found.values():
-            of = [o for o in outcomes if _kind(o) == p.name]
+            of = [o for o in outcomes if kind_of(o) == p.name]
             cells.append(f"{sum(o['found'] for o in of)} of {len(of)} ({sum(o['false'] for o in of)})" if of else "")
         lines.append(f"| {p.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -150,7 +150,7 @@ def _clean(kept: Kept, budget: float) -> str:
     for kind in clean.KINDS:
         cells = []
         for scorer, outcomes in found.items():
-            of = [o for o in outcomes if _kind(o) == kind]
+            of = [o for o in outcomes if kind_of(o) == kind]
             rate = budget * sum(o["false"] for o in of) / sum(o["rows"] for o in of) if of else None
             within[scorer] += rate is not None and 0.5 <= rate <= 2.0
             cells.append("" if rate is None else f"{rate:.2f}")
@@ -159,6 +159,6 @@ def _clean(kept: Kept, budget: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kind(outcome: Mapping[str, Any]) -> str:
+def kind_of(outcome: Mapping[str, Any]) -> str:
     """Name of an item without its seed."""
     return str(outcome["name"]).rsplit(", ", 1)[0]

@@ -217,14 +217,14 @@ def patterns(seed: int) -> Iterator[Item]:
         n = round(p.days * DAY / p.step)
         t = np.arange(n) * p.step
         values = p.normal(rng, t)
-        at = _place(rng, p, t)
+        at = place(rng, p, t)
         p.happens(rng, values, t, at)
         y: NDArray[np.bool_] = np.zeros(n, np.bool_)
         y[at] = True
         yield item("patterns", f"{p.name}, {seed}", p.step, values, y, n // 2)
 
 
-def _place(rng: Rng, p: Pattern, t: Minutes) -> slice:
+def place(rng: Rng, p: Pattern, t: Minutes) -> slice:
     """Rows of the anomaly: behind 60 % of the series, with a tenth of it left to end in, on its weekday and at its time."""
     n, rows = len(t), max(round(p.lasts / p.step), 1)
     starts = np.arange(int(0.6 * n), int(0.9 * n) - rows)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.judgement.items import Item, Told
+from detectors.judgement.calendar import Calendar
 from detectors.recipes import METRIC, NETWORKS
 from pipeline.offline.evaluation import alerted
 from pipeline.offline.scorefile import score_dataset
@@ -15,7 +16,7 @@ from pipeline.offline.scorefile import score_dataset
 def default(item: Item, budget: float) -> Told:
     """Its score, by how much its alarm's level is passed, and its alerts."""
     recipe = replace(METRIC, settings={"threshold": {"false_alarms": f"1 per {budget:.0f} rows"}})
-    rows = score_dataset(item.data, recipe=recipe, train_rows=item.first)
+    rows = score_dataset(item.data, recipe=recipe, train_rows=item.first, calendar=Calendar(item.time_zone))
     assert rows.alarm is not None
     return Told(rows.score, rows.alarm, alerted(rows.alert_ids))
 

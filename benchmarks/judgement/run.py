@@ -2,9 +2,9 @@
 
     python benchmarks/judgement/run.py [--quick] [--only GROUP ...] [--scorers NAME ...] [--every N] [--most N] [--out FOLDER] [--write]
 
-Groups are `planted` (one channel), `two sources`, `several`, `ms`, `lro`, `nab`, `patterns` and `clean`. Every item is scored on its own,
+Groups are `planted` (one channel), `two sources`, `several`, `ms`, `lro`, `nab`, `patterns`, `everyday` and `clean`. Every item is scored on its own,
 labels unseen, by what came up to each row; outcomes are kept below FOLDER (out/judgement) and only made anew when the code behind them
-changes, so a stopped run goes on. The page docs/benchmarks/judgement.md is written from what is kept, whoever made it; `--quick` looks at every
+changes, so a stopped run goes on. The pages docs/benchmarks/judgement.md and everyday.md (where one of their groups is asked for) are written from what is kept, whoever made it; `--quick` looks at every
 tenth item of the made-up groups and writes no page.
 """
 
@@ -20,18 +20,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.accuracy import cache as cache_of
-from benchmarks.judgement import channels, clean, engine, figures, labelled, page, patterns, product, yardsticks
+from benchmarks.judgement import (
+    channels,
+    clean,
+    engine,
+    everyday,
+    everyday_page,
+    figures,
+    labelled,
+    page,
+    patterns,
+    product,
+    yardsticks,
+)
 from benchmarks.judgement.items import Item, Scorer
 from benchmarks.unseen import planted
 
 SEED = 7
 """Of the made-up items; seeds 1 to 3 are for development."""
 BUDGET = 2000.0
-"""Rows per false alert that a scorer is asked for."""
+"""Rows per false alert that a scorer is asked for, but where a group says otherwise."""
 QUICK = 10
 ROOT = cache_of.ROOT
 KEPT = ROOT / "out/judgement"
-PAGE = ROOT / "docs/benchmarks/judgement.md"
+PAGE, EVERYDAY = ROOT / "docs/benchmarks/judgement.md", ROOT / "docs/benchmarks/everyday.md"
 APART = ("producers.datasets", "detectors.training")
 """Modules on which the made-up items depend in nothing but form."""
 
@@ -44,6 +56,10 @@ class Group:
     made_of: str
     """Modules whose code the items depend on."""
     made_up: bool = True
+    budget: Callable[[Item], float] = lambda item: BUDGET
+    """Rows per false alert that a scorer is asked for."""
+    ranked: bool = True
+    """Whether ranking is looked at, or alerts alone."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,9 @@ GROUPS: Mapping[str, Group] = {
     "lro": Group(lambda: labelled.source("lro"), "benchmarks.judgement.labelled", made_up=False),
     "nab": Group(labelled.nab_files, "benchmarks.judgement.labelled", made_up=False),
     "patterns": Group(lambda: _seeds(patterns.patterns), "benchmarks.judgement.patterns"),
+    "everyday": Group(
+        lambda: _seeds(everyday.everyday), "benchmarks.judgement.everyday", budget=everyday.budget, ranked=False
+    ),
     "clean": Group(lambda: _seeds(clean.clean), "benchmarks.judgement.clean"),
 }
 SCORERS: Mapping[str, Contender] = {
@@ -122,10 +141,18 @@ def items_of(group: str) -> dict[str, Item]:
 def judged(group: str, name: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, cache_of.Outcomes]]:
     """Outcome of one item for each scorer that is wanted."""
     item = items_of(group)[name]
+    budget, ranked = GROUPS[group].budget(item), GROUPS[group].ranked
     for scorer in wanted:
         yield (
             scorer,
-            [{"group": group, "scorer": scorer, **figures.outcome(item, SCORERS[scorer].scorer(item, BUDGET))}],
+            [
+                {
+                    "group": group,
+                    "scorer": scorer,
+                    "budget": budget,
+                    **figures.outcome(item, SCORERS[scorer].scorer(item, budget), ranked=ranked),
+                }
+            ],
         )
 
 
@@ -154,23 +181,39 @@ def main(words: Sequence[str] | None = None) -> None:
     for job in plan(groups, chosen.scorers, QUICK if chosen.quick else chosen.every, chosen.most):
         if made := cache_of.carry_out(job, chosen.out):
             print(f"{job.experiment}: {job.name}: {made} scored", flush=True)
-    text = written(chosen.out)
-    print(text)
-    if chosen.write and not chosen.quick:
-        PAGE.write_text(text, encoding="utf-8")
+    everyone = [g for g in GROUPS if g != "everyday"]
+    for path, of, written in ((PAGE, everyone, _page), (EVERYDAY, ["everyday"], _everyday)):
+        if not set(of) & set(groups):
+            continue
+        text = written(*_kept(of, chosen.out))
+        print(text)
+        if chosen.write and not chosen.quick:
+            path.write_text(text, encoding="utf-8")
 
 
-def written(folder: Path) -> str:
-    """The page, of what is kept below a folder."""
+def _kept(groups: Sequence[str], folder: Path) -> tuple[dict[tuple[str, str], cache_of.Outcomes], int]:
+    """What is kept below a folder, by group and scorer, and how many of it were made by other code."""
     kept: dict[tuple[str, str], cache_of.Outcomes] = {}
     stale = 0
-    for group in GROUPS:
+    for group in groups:
         for scorer in SCORERS:
             found = cache_of.collect(plan([group], [scorer]), folder).get(group)
             if found and found.outcomes:
                 kept[group, scorer], stale = found.outcomes, stale + found.stale
-    chosen_on = {name: contender.chosen_on for name, contender in SCORERS.items()}
-    return page.text(kept, {g: len(items_of(g)) for g in GROUPS}, chosen_on, BUDGET, stale)
+    return kept, stale
+
+
+def _page(kept: Mapping[tuple[str, str], cache_of.Outcomes], stale: int) -> str:
+    chosen_on = {
+        name: {g: how for g, how in contender.chosen_on.items() if g != "everyday"}
+        for name, contender in SCORERS.items()
+    }
+    return page.text(kept, {g: len(items_of(g)) for g in GROUPS if g != "everyday"}, chosen_on, BUDGET, stale)
+
+
+def _everyday(kept: Mapping[tuple[str, str], cache_of.Outcomes], stale: int) -> str:
+    chosen_on = {name: c.chosen_on["everyday"] for name, c in SCORERS.items() if "everyday" in c.chosen_on}
+    return everyday_page.text({scorer: found for (_, scorer), found in kept.items()}, chosen_on, stale)
 
 
 if __name__ == "__main__":

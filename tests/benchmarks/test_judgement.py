@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.judgement import channels, clean, figures, labelled, patterns, run, yardsticks
+from benchmarks.judgement import channels, clean, everyday, everyday_page, figures, labelled, patterns, run, yardsticks
 from benchmarks.judgement.items import Item, Told, item
 from detectors.evaluation import delay
 
@@ -26,6 +26,32 @@ def test_there_are_28_patterns_each_with_one_anomaly_behind_its_training_part_an
         [(first, last)] = delay.episodes(i.y)
         assert i.first <= first <= last < len(i.y) - 1
         assert np.isfinite(i.values).all()
+
+
+def test_everyday_metrics_come_as_usual_and_with_one_incident_and_are_the_same_again() -> None:
+    found = list(everyday.everyday(1))
+    assert len(found) == len({i.name for i in found}) == 2 * len(everyday.KINDS)
+    for i, again in zip(found, everyday.everyday(1), strict=True):
+        np.testing.assert_array_equal(i.values, again.values)
+        assert np.isfinite(i.values).all()
+        events = delay.episodes(i.y)
+        assert len(events) == (everyday.USUAL not in i.name)
+        assert all(i.first <= first <= last < len(i.y) - 1 for first, last in events)
+
+
+def test_the_page_of_everyday_metrics_counts_what_was_found_early_and_what_was_told_for_nothing() -> None:
+    kind = everyday.KINDS[0]
+    nothing = {"name": f"{everyday.usual(kind)}, 7", "events": 0, "anomalous": 0, "rows": 100, "budget": 50.0}
+    incident = {**nothing, "name": f"{kind.name}, 7", "events": 1, "anomalous": 8}
+    kept = {
+        "good": [{**nothing, "delays": [], "false": 1}, {**incident, "delays": [2], "false": 0}],
+        "bad": [{**nothing, "delays": [], "false": 7}, {**incident, "delays": [], "false": 3}],
+    }
+    text = everyday_page.text(kept, {"good": "seen", "other": "seen"}, 0)
+    assert "| good | 1 of 1 | 1 | 25 % | 1, 2 | 0, 2 | 0 |" in text
+    assert "| bad | 0 of 1 | 0 |  | 7, 2 | 3, 2 | 1 |" in text
+    assert f"| {kind.name} | 2 h | 1 of 1, 10 min (1, 0) | 0 of 1 (7, 3) | 2.0 |" in text
+    assert "`other`" not in text
 
 
 def test_an_anomaly_lies_on_its_weekday_and_at_its_time() -> None:
