@@ -93,7 +93,7 @@ def fit(
     values = growth.taken(values, logs, np.full(values.shape[1], -np.inf))
     local = times + offset_ms
     when = np.stack([local, local if placed is None else placed])
-    middle = np.median(values, axis=0)
+    middle = np.median(values, axis=0) if values.shape[1] == 1 else conditional.centre(values)
     spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     x = np.clip((values - middle) / unit, -WILD, WILD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.judgement import alarm, autoregression, clock, conditional, fitting, short_state, terms
+from detectors.judgement import alarm, autoregression, clock, conditional, fitting, population, short_state, terms
 
 HOUR = 3_600_000
 MONDAY = 1_704_067_200_000
@@ -93,6 +93,55 @@ def test_what_others_know_of_a_channel_is_taken_from_it() -> None:
     left = conditional.residual(x, weights)
     assert left[:, :3].std(axis=0).max() < 0.25
     assert left[:, 3].std() == pytest.approx(1.0, abs=0.1)
+
+
+def _mixed(rng: np.random.Generator, sources: np.ndarray) -> np.ndarray:
+    """Nine channels of three sources (n, 3), every third one quiet, the others in noise as high as the sources make them."""
+    noise = np.tile([0.05, 0.5, 0.5], 3)
+    return sources @ np.random.default_rng(0).normal(0, 1, (3, 9)) + rng.normal(0, 1, (len(sources), 9)) * noise
+
+
+def test_a_burst_that_sources_share_is_hardly_left_in_the_channels(monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    history, burst = _mixed(rng, rng.normal(0, 1, (600, 3))), _mixed(rng, rng.normal(0, 8, (2000, 3)))
+
+    def grown() -> float:
+        weights = conditional.fit(history)
+        usual, now = (np.abs(conditional.residual(x, weights)).mean(axis=0) for x in (history, burst))
+        return float((now / usual)[::3].max())
+
+    found = grown()
+    monkeypatch.setattr(conditional, "MORE", 1.0)
+    assert found < 0.8 * grown()
+
+
+def test_noise_that_one_channel_has_alone_is_left_whole() -> None:
+    rng = np.random.default_rng(2)
+    history = _mixed(rng, rng.normal(0, 1, (600, 3)))
+    weights = conditional.fit(history)
+    usual = np.abs(conditional.residual(history, weights)).mean(axis=0)
+    row = _mixed(rng, rng.normal(0, 1, (500, 3)))
+    row[:, 0] += 1.0  # 20 times its own noise, well within what its sources do
+    left = np.abs(conditional.residual(row, weights)).mean(axis=0)
+    assert left[0] > 2.0 * usual[0]
+
+
+def test_channels_whose_values_are_skewed_leave_nothing_on_average() -> None:
+    rng = np.random.default_rng(3)
+    history = _mixed(rng, rng.exponential(1.0, (2000, 3)))
+    left = conditional.residual(history - conditional.centre(history), conditional.fit(history))
+    assert np.abs(left.mean(axis=0) / left.std(axis=0)).max() < 0.1
+    by_median = conditional.residual(history - np.median(history, axis=0), conditional.fit(history))
+    assert np.abs(by_median.mean(axis=0) / by_median.std(axis=0)).max() > 0.1
+    judge, _ = fitting.fit(MONDAY + np.arange(2000) * 60_000, history, population._replayed)
+    assert judge.middle == pytest.approx(conditional.centre(history))
+
+
+def test_channels_that_stand_still_or_say_the_same_are_no_error() -> None:
+    assert (conditional.fit(np.zeros((50, 3))) == np.eye(3)).all()
+    same = np.random.default_rng(4).normal(0, 1, (50, 1)) * np.ones((1, 3))
+    assert np.isfinite(conditional.fit(same)).all()
+    assert np.abs(conditional.residual(same, conditional.fit(same))).max() < 0.01
 
 
 def test_an_autoregression_knows_a_cycle_and_what_is_wild_does_not_spoil_it() -> None:
