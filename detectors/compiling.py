@@ -67,11 +67,11 @@ LEVEL = Kernel("the level of a budget", "detectors.kernels.budget", _SHARED + _B
 JUDGEMENT = Kernel(
     "the judgement",
     "detectors.judgement.kernel.rows",
-    ("detectors/compiling.py", "detectors/judgement"),
+    ("detectors/compiling.py", "detectors/judgement", "detectors/kernels/ahead.py"),
     20,
     allocates=False,
 )
-_STEPS = "detectors/compiling.py", "pipeline/steps/kernels", "pipeline/steps/clock"
+_STEPS = "detectors/compiling.py", "detectors/kernels/ahead.py", "pipeline/steps/kernels", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5, allocates=False)
 VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _STEPS, 5)
 CONCERNS = Kernel("whose event times count", "pipeline.steps.kernels.concerned", _STEPS, 5)

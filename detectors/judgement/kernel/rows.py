@@ -11,6 +11,7 @@ from detectors.judgement.kernel.layout import W_BUDGET, inner
 from detectors.judgement.kernel.row import judge
 from detectors.judgement.record import JUDGING
 from detectors.judgement.short_state import ROWS
+from detectors.kernels.ahead import fetch
 
 
 def signature():
@@ -57,8 +58,11 @@ def run(f8, i8, f4, i4, u2, learnt, order, rows, values, local, placed, budget, 
     C = values.shape[1]
     record, known = field.HEAD_WORDS + C * field.CHANNEL_WORDS, C * (field.OTHERS + C) + 1
     w[W_BUDGET] = -1.0
-    for b in order:
+    for at in range(len(order)):
+        b = order[at]
         h = rows[b] * record
+        if at + 1 < len(order) and rows[order[at + 1]] != rows[b]:
+            fetch(f8, rows[order[at + 1]] * record, 8 * record)
         if i4[2 * h + field.PHASE] == JUDGING:
             if anew[b]:
                 restart(f8, f4, i4, h, C)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
+from detectors.kernels.ahead import fetch
 from detectors.windowing import MINUTE, MONDAY, WEEK
 from pipeline.steps.clock.policy import KEPT, RULING
 from pipeline.steps.kernels.windows import complete, cut, learn, put
+
+AHEAD = 4
+"""Series whose records are fetched while one is worked on: each is new to the cache where a batch has an observation of each of many."""
 
 
 def signature():
@@ -105,6 +109,9 @@ def run(
     while start < N:
         r, base, series, newest = rows[order[start]], at, rulings[order[start]], -1
         begin, filled_at = at + H - np.int64(size[r]), at - 1 + np.int64(tainted[r])
+        if start + AHEAD < N:
+            fetch(history, rows[order[start + AHEAD]], history.strides[0])
+            fetch(x, order[start + AHEAD], x.strides[0])
         while start < N and rows[order[start]] == r:
             i = order[start]
             start += 1

@@ -15,12 +15,15 @@ how many are `FILLS`ed in before it, whether the window starts `ANEW` with it, o
 from __future__ import annotations
 
 from detectors.compiling import inner
+from detectors.kernels.ahead import fetch_line
 from pipeline.steps.clock.policy import AGREEING, APART, DISAGREEING, EMPTY, FARTHEST_GAP, KEPT, RELEARN, RULING
 from pipeline.steps.clock.policy import TRIED as MOST_TRIED
 
 LAST, ORDINAL, HELD_AT, INTERVAL, DECIDED, AGREE, AGAINST, TRIED, OTHER = range(9)
 FILL_GAPS, FUTURE_LIMIT, GAPS, JUDGED = range(4)
 FILLS, ANEW, CONFIRMS = range(3)
+AHEAD = 8
+"""Series whose records are fetched while one is worked on: each is new to the cache where a batch has an observation of each of many."""
 LATE, DUPLICATE, HELD, CONFIRMED, DROPPED, FILLED, RESTARTED, CHANGED = range(8)
 
 
@@ -257,6 +260,9 @@ def run(
     start = 0
     while start < N:
         r, stop = rows[order[start]], start
+        if start + AHEAD < N:
+            fetch_line(held_at, rows[order[start + AHEAD]], 0)
+            fetch_line(tried, rows[order[start + AHEAD]], 0)
         while stop < N and rows[order[stop]] == r:
             stop += 1
         s[LAST], s[ORDINAL], brought, held = last[r], ordinal[r], 0, KEPT

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import intrinsic
 
 from detectors.compiling import inner
 from detectors.scaling import ROUNDING, SMALLEST
 from pipeline.steps.scales import CLIP
 
 
+@intrinsic
+def dense(typing, array):
+    """The same array of one dimension, of which the compiler knows that nothing lies between its numbers."""
+
+    def code(context, builder, sig, args):
+        return impl_ret_borrowed(context, builder, sig.return_type, args[0])
+
+    return types.Array(array.dtype, 1, "C", readonly=not array.mutable, aligned=array.aligned)(array), code
+
+
+@inner
+def is_dense(array):
+    """Whether nothing lies between its numbers."""
+    return array.strides[0] == array.itemsize
+
+
 @inner
 def put(to, of):
     """Copy."""
-    for i in range(len(to)):
-        to[i] = of[i]
+    if is_dense(to) and is_dense(of):
+        to, of = dense(to), dense(of)
+        for i in range(len(to)):
+            to[i] = of[i]
+    else:
+        for i in range(len(to)):
+            to[i] = of[i]
 
 
 @inner
@@ -27,6 +51,13 @@ def clipped(value):
 
 
 @inner
+def scaled(out, of, centre, scale):
+    """Put numbers in their series' unit."""
+    for t in range(len(out)):
+        out[t] = clipped((of[t] - centre) / scale)
+
+
+@inner
 def cut(x, before, new, values, minutes, scaling, table):
     """Make a window (T * W,) of values (T, C) and minutes of the week (T,), of which all but the `new` last positions stand in the window before."""
     T, C = values.shape
@@ -34,12 +65,12 @@ def cut(x, before, new, values, minutes, scaling, table):
     put(x[: shared * W], before[new * W :])
     for c in range(C):
         centre, scale = scaling[0, c], scaling[1, c]
-        of, out = (
-            values[shared:, c],
-            x[shared * W + c :: W],
-        )  # their places count from 0: none is looked at from the end
-        for t in range(new):
-            out[t] = clipped((of[t] - centre) / scale)
+        # Their places count from 0: none is looked at from the end.
+        of, out = values[shared:, c], x[shared * W + c :: W]
+        if is_dense(of) and is_dense(out):
+            scaled(dense(out), dense(of), centre, scale)
+        else:
+            scaled(out, of, centre, scale)
     for t in range(shared, len(minutes)):
         put(x[t * W + C : (t + 1) * W], table[minutes[t]])
 
