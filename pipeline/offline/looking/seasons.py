@@ -140,7 +140,7 @@ def _of_grid(y: NDArray[np.float64], step: float, *, least: float) -> list[Seaso
         # Multiples of a season explain as much as it does: the shortest that explains nearly all is it.
         lag, strength = min(g for g in good if g[1] >= 0.6 * best)
         found.append(Season(_snapped(lag, step, len(y)) * step, strength, len(y) / lag))
-        y = y - _fold(y - _slow(y, lag), lag)[1]
+        y = y - _fold(y - _slow(y, lag), lag)
     return found
 
 
@@ -220,17 +220,27 @@ def _slow(y: NDArray[np.float64], lag: float) -> NDArray[np.float64]:
     return np.where(there > 0, (sums[last] - sums[first]) / np.maximum(there, 1), 0.0)
 
 
-def _fold(
-    y: NDArray[np.float64], lag: float, which: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean cycle, NaN where nothing is known; and that of each cell, 0 there."""
-    cells = min(max(round(lag), 2), FOLDS)
-    phase = np.minimum(((np.arange(len(y)) / lag) % 1.0 * cells + 1e-9).astype(np.int64), cells - 1)
-    use = np.isfinite(y) if which is None else np.isfinite(y) & which
-    counts = np.bincount(phase[use], minlength=cells)
+def _phase(n: int, lag: float) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Of n cells: in which cycle each is, (n,), in which cell of the folded one, (n,), and how many that has."""
+    cells, cycles = min(max(round(lag), 2), FOLDS), np.arange(n) / lag
+    whole = np.floor(cycles)
+    return whole.astype(np.int64), np.minimum(((cycles - whole) * cells + 1e-9).astype(np.int64), cells - 1), cells
+
+
+def _mean(y: NDArray[np.float64], at: NDArray[np.int64], cells: int) -> NDArray[np.float64]:
+    """Mean (cells,) of what is known of y (n,) in each cell; NaN where nothing is."""
+    known = np.isfinite(y)
+    if not known.all():
+        y, at = y[known], at[known]
+    counts = np.bincount(at, minlength=cells)
     with np.errstate(invalid="ignore"):
-        cycle = np.bincount(phase[use], y[use], minlength=cells) / np.where(counts > 0, counts, np.nan)
-    return cycle, np.nan_to_num(cycle)[phase]
+        return np.bincount(at, y, minlength=cells) / np.where(counts > 0, counts, np.nan)
+
+
+def _fold(y: NDArray[np.float64], lag: float) -> NDArray[np.float64]:
+    """The mean cycle at each cell (n,), 0 where nothing is known."""
+    _, phase, cells = _phase(len(y), lag)
+    return np.nan_to_num(_mean(y, phase, cells))[phase]
 
 
 def _judged(y: NDArray[np.float64], lag: float) -> tuple[float, bool]:
@@ -240,8 +250,8 @@ def _judged(y: NDArray[np.float64], lag: float) -> tuple[float, bool]:
     total = float(np.var(rest[known]))
     if total <= 0:
         return 0.0, False
-    number = (np.arange(len(y)) / lag).astype(np.int64)
-    odd, even = _fold(rest, lag, number % 2 == 1)[0], _fold(rest, lag, number % 2 == 0)[0]
+    number, phase, cells = _phase(len(y), lag)
+    even, odd = np.split(_mean(rest, phase + (number & 1) * cells, 2 * cells), 2)
     both = np.isfinite(odd) & np.isfinite(even)
     if both.sum() < 2 or np.std(odd[both]) == 0 or np.std(even[both]) == 0:
         return 0.0, False
@@ -250,7 +260,7 @@ def _judged(y: NDArray[np.float64], lag: float) -> tuple[float, bool]:
     wanted = min(w for most, w in _LEAST_AGREEMENT if cycles >= most)
     if both.sum() < 4:  # cycles of two or three cells agree by chance
         wanted = 0.9
-    remainder = float(np.var(rest[known] - _fold(rest, lag)[1][known]))
+    remainder = float(np.var((rest - np.nan_to_num(_mean(rest, phase, cells))[phase])[known]))
     # What a mean cycle takes of mere noise, one number of each fold, is no season.
     by_chance = len(odd) / max(int(known.sum()), 1)
     return max(0.0, 1 - remainder / total - by_chance), agreement >= wanted
