@@ -28,6 +28,7 @@ from detectors.recipes import TABLE
 from pipeline.partition.stream import create_stream
 from pipeline.process_memory import calm_collector, keep_freed
 from pipeline.settings import StreamSettings
+from pipeline.steps.batches.binary import BinaryColumn
 from pipeline.steps.batches.records import RecordBatch
 from pipeline.steps.scoring import score_members
 from producers.datasets import open_dataset
@@ -100,7 +101,8 @@ def worker(model: Model) -> tuple[Any, Callable[[list[bytes]], RecordBatch]]:
         nonlocal offset
         n = len(values)
         offset += n
-        return RecordBatch("t", 0, np.arange(offset - n, offset), offset, [None] * n, values, np.zeros(n, np.int64))
+        column = BinaryColumn.of(values)  # as a fetch brings them
+        return RecordBatch("t", 0, np.arange(offset - n, offset), offset, [None] * n, column, np.zeros(n, np.int64))
 
     return stream.core(0), batch
 

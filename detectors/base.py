@@ -126,6 +126,8 @@ class Detector(ABC):
     """What of its scoring is compiled."""
     kinds: ClassVar[frozenset[Literal["windows", "rows"]]] = frozenset({"windows"})
     """Where it can be used: windows of metrics (T > 1), rows of tables (T = 1), or both."""
+    defers: ClassVar[bool] = False
+    """Whether `_raw` says the raw scores alone in less time, so that the rest can be asked for later, of few windows, on any thread."""
     supervised: ClassVar[bool] = False
     """Whether `fit` needs labels."""
     learns: ClassVar[bool] = True
@@ -150,6 +152,11 @@ class Detector(ABC):
         """While `fit` runs: all that it takes to go on after this epoch, renewed before `on_progress`. Set before `fit`,
         training goes on from there and ends with the same weights as if it had never stopped. None for detectors whose
         fitting is quick."""
+
+    @property
+    def tells(self) -> tuple[bool, bool]:
+        """Whether `score` says what is expected, and contributions, of a detector that `defers`."""
+        return True, True
 
     @property
     def width(self) -> int:
@@ -212,8 +219,13 @@ class Detector(ABC):
         self.fitted, self._equal_bits = True, {}
         return report
 
-    def score(self, x: FloatArray) -> Scores:
+    def score(self, x: FloatArray, *, tell: bool = True) -> Scores:
         """Score windows `x` (B, T, C + F), scaled as the windows that it was fitted on.
+
+        Parameters
+        ----------
+        tell
+            False: nothing but the raw scores is wanted; a detector that `defers` takes less time then. They are the same.
 
         Returns
         -------
@@ -231,12 +243,23 @@ class Detector(ABC):
             raise NotFittedError(msg)
         x = self._checked(x, finite=False)
         x, broken = _tamed(x)
-        scores = self._all(x)
+        scores = self._all(x) if tell or not self.defers else self._tiled(x, self._raw_alone)
         scores.raw[broken] = np.nan
         return scores
 
+    def _raw_alone(self, x: NDArray[np.float32]) -> Scores:
+        return Scores(self._raw(x))
+
+    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The raw scores of `_score`, by bits, where it `defers`."""
+        return self._score(x).raw
+
     def _all(self, x: NDArray[np.float32]) -> Scores:
-        """Score windows that are finite, tile by tile."""
+        """Score windows that are finite."""
+        return self._tiled(x, self._score)
+
+    def _tiled(self, x: NDArray[np.float32], score: Callable[[NDArray[np.float32]], Scores]) -> Scores:
+        """Score windows tile by tile."""
         B, C = len(x), self.config.channels
         raw = np.empty(B, np.float64)
         expected: NDArray[np.float32] | None = None
@@ -244,7 +267,7 @@ class Detector(ABC):
         for start, n, tile in self._tiles(x):
             tile[:n] = x[start : start + n]
             tile[n:] = tile[n - 1]
-            scores = self._score(tile)
+            scores = score(tile)
             raw[start : start + n] = scores.raw[:n]
             if scores.expected is not None:
                 if expected is None:

@@ -181,6 +181,18 @@ def check_batches_do_not_matter(detector: type[Detector]) -> None:
         torch.set_num_threads(threads)
 
 
+def check_raw_scores_alone_are_the_same(detector: type[Detector]) -> None:
+    """Whoever asks for raw scores alone gets those bits, and what a detector that `defers` says it tells is told."""
+    d, built = data(detector), fitted(detector)
+    whole = built.score(d.x)
+    for n in (1, 5, len(d.x)):
+        alone = built.score(d.x[:n], tell=False)
+        _assert_equal(Scores(alone.raw), Scores(whole.raw[:n]), f"{n} alone")
+    if built.defers:
+        told = whole.expected is not None, whole.contributions is not None
+        assert built.tells == told, f"tells is {built.tells}, and it told {told}"
+
+
 def check_places_in_memory_do_not_matter(detector: type[Detector]) -> None:
     """Scores are bit-equal wherever windows and what was learnt lie in memory: every offset from a cache line is tried."""
     d, built = data(detector), fitted(detector)

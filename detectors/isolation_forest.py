@@ -60,8 +60,14 @@ class IsolationForest(Detector):
     kinds = frozenset({"windows", "rows"})
     tile = 512
     other_tiles = (128, 16)
+    defers = True
     kernels = (FOREST,)
     unit_test_params = MappingProxyType({"channels": 5, "trees": 60})
+
+    @property
+    def tells(self) -> tuple[bool, bool]:
+        """Contributions, but for trees from before there were bits."""
+        return False, self._bits is not None
 
     def _fit(
         self,
@@ -105,9 +111,12 @@ class IsolationForest(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         rows = x.reshape(len(x), -1)
-        depths, _ = self._walk(rows, tell=False)
-        raw = 2.0 ** (-depths / (len(self._cut) * self._expected[0]))
+        raw = self._raw(x)
         return Scores(raw, None, None if self._bits is None else self._shares(rows, raw))
+
+    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        depths, _ = self._walk(x.reshape(len(x), -1), tell=False)
+        return np.asarray(2.0 ** (-depths / (len(self._cut) * self._expected[0])))
 
     def _walk(self, rows: NDArray[np.float32], *, tell: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Over all trees: the depth (B,) that rows (B, D) come to and, where asked for, the bits that their columns' cuts tell (B, D)."""

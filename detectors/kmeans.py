@@ -53,6 +53,7 @@ class KMeans(Detector):
     kinds = frozenset({"windows", "rows"})
     tile = 512
     other_tiles = (128, 16)
+    defers = True
     kernels = (NEAREST,)
     unit_test_params = MappingProxyType({"window": 12, "clusters": 12})
 
@@ -68,12 +69,19 @@ class KMeans(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         C = self.config.channels
-        which, squares = nearest(x.reshape(len(x), -1).astype(np.float64), self._centres)
-        raw = np.sqrt(squares / (x.shape[1] * x.shape[2]))
+        which, raw = self._nearest(x)
         near = self._centres[which].reshape(x.shape)
         per_channel = np.square(x - near)[:, :, :C].mean(axis=1)  # (B, C)
         shares = per_channel / (self.width * np.maximum(raw, 1e-12))[:, None]
         return Scores(raw, near[:, -1, :C].astype(np.float32), shares.astype(np.float32))
+
+    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._nearest(x)[1]
+
+    def _nearest(self, x: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The nearest centre, and how far it is."""
+        which, squares = nearest(x.reshape(len(x), -1).astype(np.float64), self._centres)
+        return which, np.sqrt(squares / (x.shape[1] * x.shape[2]))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Centres (K, T * (C + F))."""

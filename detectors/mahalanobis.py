@@ -60,6 +60,7 @@ class Mahalanobis(Detector):
     kinds = frozenset({"windows", "rows"})
     tile = 512
     other_tiles = (128, 16)
+    defers = True
     unit_test_params = MappingProxyType({"channels": 5})
 
     def _fit(
@@ -94,12 +95,19 @@ class Mahalanobis(Detector):
 
     def _score(self, x: NDArray[np.float32]) -> Scores:
         T, C, W = self.config.window, self.config.channels, self.width
-        squares = np.square(product(self._flat(x) - self._centre, self._whitening))
+        squares = self._squares(x)
         raw = np.sqrt(squares.mean(axis=1))
         per_channel = squares.reshape(-1, T, W)[:, :, :C].mean(axis=1)  # (B, C)
         shares = per_channel / (W * np.maximum(raw, 1e-12))[:, None]
         expected = np.broadcast_to(self._centre.reshape(T, W)[-1, :C].astype(np.float32), (len(x), C))
         return Scores(raw, expected.copy(), shares.astype(np.float32))
+
+    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(np.sqrt(self._squares(x).mean(axis=1)))
+
+    def _squares(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of the standardised components (B, D)."""
+        return np.asarray(np.square(product(self._flat(x) - self._centre, self._whitening)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Centre (D,) and whitening matrix (D, D)."""

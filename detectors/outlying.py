@@ -72,6 +72,10 @@ class Said:
         most = self.parts.max(axis=1, keepdims=True)
         return np.asarray((self.parts >= most / 2) & (most > 0))
 
+    def of(self, at: NDArray[np.intp]) -> Said:
+        """What is said of rows `at` (k,)."""
+        return Said(self.score[at], self.calibrated[at], self.parts[at])
+
     def shares(self, each: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
         """What each column adds (B, C), of what it adds to each member's raw score (B, C); of members that do not tell, nothing. None: nobody does."""
         told = [(m, of) for m, of in enumerate(each) if of is not None]

@@ -83,9 +83,10 @@ class Attention:
         window_of = np.full(len(observations), -1)
         window_of[scored.index[live]] = live
         windows = window_of[at]
-        looks = Looks(self._model, scored, out, observations.originals)
         spoken = np.flatnonzero(windows >= 0)
         of = windows[spoken]
+        keeps = self._keeps(state, scored, of, opens[of]) | outside[of]
+        looks = Looks(self._model, scored, out, observations.originals, of[keeps | opens[of]])
 
         def column(values: NDArray[Any]) -> list[Any]:
             """What is said of windows, at the observations that have one; zeros at the others."""
@@ -104,7 +105,7 @@ class Attention:
             column(_beyond(scored.alarm[of], outside[of])),
             column(_beyond(scored.strength[of], outside[of])),
             column(opens[of]),
-            column(self._keeps(state, scored, of, opens[of]) | outside[of]),
+            column(keeps),
             column(scored.live[of]),
             column(outside[of]),
             heard.watermarks[at].tolist(),
@@ -150,6 +151,8 @@ class Attention:
     def _deviates(self, state: PartitionState, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether observations `at` (k,) deviate from what was expected, far enough and the right way."""
         if scored.expected is None:
+            return np.ones(len(at), np.bool_)
+        if not self._selectors.deviations:
             return np.ones(len(at), np.bool_)
         return self._selectors.deviates(state, scored.rows[at], scored.observed[at], scored.expected[at])
 

@@ -17,8 +17,7 @@ from pipeline.alerts.kinds import Look
 from pipeline.alerts.row import LEADING, MEMBERS
 from pipeline.steps.batches.outcomes import Scored
 
-TOGETHER = 32
-"""Observations whose shares are found in one go: where one is looked at, those beside it often are."""
+NOBODY = np.zeros(0, np.intp)
 AT_LEVEL = 4.0
 """How rare, in decades, what reaches the level of a judgement's alarm counts as, where one scale for all is needed."""
 
@@ -34,6 +33,8 @@ class Looks:
         What is out of its valid range; None: nothing has one.
     originals
         Rows of a table as they came, of all observations.
+    wanted
+        Which of `Scored` may be looked at: what leads is found of all of them in one go.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Looks:
         scored: Scored,
         outside: NDArray[np.bool_] | None = None,
         originals: Sequence[Sequence[float | str]] | None = None,
+        wanted: NDArray[np.intp] = NOBODY,
     ) -> None:
         self._originals = originals
         self._model = model
         self._scored = scored
         self._outside = outside
-        self._leading: dict[int, tuple[list[list[int]], list[list[float]]]] = {}
+        self._wanted = wanted
+        self._leading: dict[int, list[tuple[int, float]]] = {}
 
     def at(self, b: int, since: int | None, usual: float) -> Look:
         """A look at observation b of `Scored`.
@@ -70,7 +73,7 @@ class Looks:
         else:
             channel = shares[0][0] if shares else self._farthest(b, window)
         observed = float(scored.observed[b, channel])
-        expected = np.nan if scored.expected is None else float(scored.expected[b, channel])
+        expected = np.nan if scored.expected is None else float(scored.expected[b][channel])
         if expected != expected:
             expected = usual if usual == usual else kinds.median(window[:-1, channel])
         floor = np.nan if scored.floor is None else float(scored.floor[b, channel])
@@ -95,11 +98,12 @@ class Looks:
         """The `LEADING` channels (of a table: named columns) and their shares in the score, the greatest first; empty where there is nothing to share."""
         if self._scored.contributions is None:
             return []
-        block, at = divmod(b, TOGETHER)
-        if block not in self._leading:
-            self._leading[block] = self._leading_of(self._scored.contributions[block * TOGETHER :][:TOGETHER])
-        order, shares = self._leading[block]
-        return [(k, share) for k, share in zip(order[at], shares[at], strict=True) if share > 0]
+        if b not in self._leading:
+            at = np.array([b]) if self._leading or b not in self._wanted else self._wanted
+            leading = zip(*self._leading_of(self._scored.contributions[at]), strict=True)
+            for k, (order, shares) in zip(at.tolist(), leading, strict=True):
+                self._leading[k] = [(c, share) for c, share in zip(order, shares, strict=True) if share > 0]
+        return self._leading[b]
 
     def _leading_of(self, parts: NDArray[np.float32]) -> tuple[list[list[int]], list[list[float]]]:
         """Of contributions (k, C) which channels lead, and their shares."""

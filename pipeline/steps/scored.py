@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from detectors.outlying import Said
 from pipeline.steps.bands import Remembered, band_member, margins
+from pipeline.steps.batches.later import Later
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.outcomes import Pushed, Scored
 from pipeline.steps.judgement import Judged
@@ -75,7 +76,7 @@ class Results:
             raw=scores.raw,
             calibrated=calibrated,
             score=score,
-            expected=None if scores.expected is None else self._windows.unscale(state, rows, scores.expected),
+            expected=self._unscaled(state, rows, scores.expected),
             contributions=scores.contributions,
             level=level,
             alarm=score - level,
@@ -98,11 +99,18 @@ class Results:
             moved=moved,
         )
 
+    def _unscaled(
+        self, state: PartitionState, rows: NDArray[np.intp], of: NDArray[np.float32] | Later | None
+    ) -> NDArray[np.float64] | Later | None:
+        if isinstance(of, Later):
+            return Later(of.shape, np.float64, lambda at: self._windows.unscale(state, rows[at], of[at]))
+        return None if of is None else self._windows.unscale(state, rows, of)
+
     def of_table(
-        self, scored: Scored, said: Said, each: Sequence[NDArray[np.float32] | None], *, alarm_decides: bool
+        self, scored: Scored, said: Said, each: Sequence[NDArray[np.float32] | Later | None], *, alarm_decides: bool
     ) -> Scored:
         """Rows of a table as all members together see them; where the settings choose no threshold, the score ranks and the alarm decides."""
-        shares = said.shares(each)
+        shares = _shares(said, each)
         told = replace(scored, said=said.members, contributions=scored.contributions if shares is None else shares)
         if not alarm_decides:
             return told
@@ -154,6 +162,20 @@ class Results:
             moved=moved,
             budget=judged.budget,
         )
+
+
+def _shares(said: Said, each: Sequence[NDArray[np.float32] | Later | None]) -> NDArray[np.float32] | Later | None:
+    """What each column adds to the scores, where it is asked for; see `Said.shares`."""
+    told = next((of for of in each if of is not None), None)
+    if told is None:
+        return None
+
+    def of(at: NDArray[np.intp]) -> NDArray[np.float32]:
+        found = said.of(at).shares([None if member is None else member[at] for member in each])
+        assert found is not None
+        return found
+
+    return Later((told.shape[0], told.shape[1]), np.float32, of)
 
 
 def _out_of_probation(state: PartitionState, rows: NDArray[np.intp], ordinals: NDArray[np.int64]) -> NDArray[np.bool_]:

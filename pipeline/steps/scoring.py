@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ from detectors.base import Detector, Scores
 from detectors.model import Model
 from pipeline.errors import TidewatchError
 from pipeline.steps.bands import band_member
+from pipeline.steps.batches.later import Later
 from pipeline.steps.hanging import Watch
 
 log = structlog.get_logger(__name__)
@@ -49,20 +50,52 @@ class MemberScores:
     """
 
     raw: NDArray[np.float64]
-    expected: NDArray[np.float32] | None
-    contributions: NDArray[np.float32] | None
+    expected: NDArray[np.float32] | Later | None
+    contributions: NDArray[np.float32] | Later | None
     faults: dict[int, str]
-    each: tuple[NDArray[np.float32] | None, ...] = ()
+    each: tuple[NDArray[np.float32] | Later | None, ...] = ()
 
     def part(self, start: int, stop: int) -> MemberScores:
         """Rows start..stop, as if they had been scored alone."""
         return MemberScores(
             self.raw[start:stop],
-            None if self.expected is None else self.expected[start:stop],
-            None if self.contributions is None else self.contributions[start:stop],
+            _part(self.expected, start, stop),
+            _part(self.contributions, start, stop),
             {i - start: reason for i, reason in self.faults.items() if start <= i < stop},
-            tuple(None if of is None else of[start:stop] for of in self.each),
+            tuple(_part(of, start, stop) for of in self.each),
         )
+
+
+def _part(of: NDArray[np.float32] | Later | None, start: int, stop: int) -> NDArray[np.float32] | Later | None:
+    return of.part(start, stop) if isinstance(of, Later) else None if of is None else of[start:stop]
+
+
+def _defers(model: Model) -> bool:
+    """Whether more than the raw scores is worked out for the few rows that are asked about: of tables whose members can, all of them."""
+    return model.outlying is not None and all(detector.defers for detector in model.detectors)
+
+
+def _deferred(model: Model, x: NDArray[np.float32]) -> tuple[Later | None, Later | None, tuple[Later | None, ...]]:
+    """Expected values and contributions of the first member that has them, and the contributions of each, of windows (B, 1, C)."""
+
+    def told(name: str, m: int) -> Later:
+        detector, shape = model.detectors[m], (len(x), model.channels)
+
+        def of(at: NDArray[np.intp]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] | None = getattr(_guarded(detector, x[at], 0, {}), name)
+            return np.full((len(at), shape[1]), np.nan, np.float32) if found is None else found
+
+        return Later(shape, np.float32, of)
+
+    members = range(len(model.detectors))
+    expects = [m for m in members if model.detectors[m].tells[0]]
+    each = tuple(told("contributions", m) if model.detectors[m].tells[1] else None for m in members)
+    expected = next((m for m in expects if m == band_member(model)), *expects[:1]) if expects else None
+    return (
+        None if expected is None else told("expected", expected),
+        next((c for c in each if c is not None), None),
+        each,
+    )
 
 
 def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
@@ -72,8 +105,9 @@ def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
     contributions: NDArray[np.float32] | None = None
     faults: dict[int, str] = {}
     each: list[NDArray[np.float32] | None] = []
+    deferred = _deferred(model, x) if _defers(model) else None
     for m, detector in enumerate(model.detectors):
-        scores = _guarded(detector, x[:, -detector.config.window :], 0, faults)
+        scores = _guarded(detector, x[:, -detector.config.window :], 0, faults, tell=deferred is None)
         raw[:, m] = scores.raw
         expected = scores.expected if expected is None or m == band_member(model) else expected
         contributions = scores.contributions if contributions is None else contributions
@@ -84,23 +118,27 @@ def score_members(model: Model, x: NDArray[np.float32]) -> MemberScores:
             faults.setdefault(int(i), "the detector's score is not a number")
     if faults:
         raw[list(faults)] = np.nan
+    if deferred is not None:
+        return MemberScores(raw, *deferred[:2], faults, deferred[2])
     return MemberScores(raw, expected, contributions, faults, tuple(each))
 
 
-def _guarded(detector: Detector, x: NDArray[np.float32], start: int, faults: dict[int, str]) -> Scores:
+def _guarded(
+    detector: Detector, x: NDArray[np.float32], start: int, faults: dict[int, str], *, tell: bool = True
+) -> Scores:
     """Score, and where the detector raises, halve until the offending windows are found; they get NaN.
 
     Running out of memory is nobody's fault: the halves are tried one after the other.
     """
     try:
-        return detector.score(x)
+        return detector.score(x) if tell else detector.score(x, tell=False)
     except Exception as error:  # it may raise anything, and one window must not stop the stream
         if len(x) <= 1:
             faults[start] = f"{detector.name} raised {type(error).__name__}: {error}"
             return Scores(np.full(len(x), np.nan))
         log.warning("detector raised, halving the batch", detector=detector.name, windows=len(x), error=repr(error))
     half = len(x) // 2
-    parts = [_guarded(detector, x[:half], start, faults), _guarded(detector, x[half:], start + half, faults)]
+    parts = [_guarded(detector, x[a:b], start + a, faults, tell=tell) for a, b in ((0, half), (half, len(x)))]
     channels = detector.config.channels
     return Scores(
         np.concatenate([p.raw for p in parts]),
@@ -109,11 +147,14 @@ def _guarded(detector: Detector, x: NDArray[np.float32], start: int, faults: dic
     )
 
 
-def _joined(parts: list[NDArray[np.float32] | None], lengths: list[int], channels: int) -> NDArray[np.float32] | None:
+def _joined(
+    parts: Sequence[NDArray[np.float32] | Later | None], lengths: list[int], channels: int
+) -> NDArray[np.float32] | None:
     if all(p is None for p in parts):
         return None
     filled = [
-        np.full((n, channels), np.nan, np.float32) if p is None else p for p, n in zip(parts, lengths, strict=True)
+        np.full((n, channels), np.nan, np.float32) if p is None else np.asarray(p)
+        for p, n in zip(parts, lengths, strict=True)
     ]
     return np.concatenate(filled)
 
@@ -158,11 +199,16 @@ class Scorer:
             return score_members(self.model, x)
         parts = [(at, score_members(self.model, x[at : at + self._max])) for at in range(0, len(x), self._max)]
         channels, lengths = self.model.channels, [len(p.raw) for _, p in parts]
+        raw = np.concatenate([p.raw for _, p in parts])
+        faults = {at + i: reason for at, p in parts for i, reason in p.faults.items()}
+        if _defers(self.model):
+            expected, contributions, each = _deferred(self.model, x)
+            return MemberScores(raw, expected, contributions, faults, each)
         return MemberScores(
-            np.concatenate([p.raw for _, p in parts]),
+            raw,
             _joined([p.expected for _, p in parts], lengths, channels),
             _joined([p.contributions for _, p in parts], lengths, channels),
-            {at + i: reason for at, p in parts for i, reason in p.faults.items()},
+            faults,
             tuple(_joined(list(of), lengths, channels) for of in zip(*(p.each for _, p in parts), strict=True)),
         )
 

@@ -200,8 +200,20 @@ class BelievesEverything(Sound):
         return Scores(np.maximum(outside, 0.0).sum(axis=1).astype(np.float64))
 
 
+class SaysOtherwiseAlone(Sound):
+    defers = True
+
+    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(np.nextafter(super()._score(x).raw, np.inf))
+
+
+class TellsLess(Sound):
+    defers = True
+    tells = (True, False)
+
+
 class AllAtOnce(Sound):
-    def score(self, x: Any) -> Scores:
+    def score(self, x: Any, *, tell: bool = True) -> Scores:
         scores = super().score(x)
         hoard = np.ones((len(x), 400))
         return Scores(scores.raw + 0.0 * hoard[:, 0], None, scores.contributions)
@@ -215,6 +227,8 @@ BROKEN = [
     (OneScoreForAll, checks.check_scores_have_the_stated_shapes, "negative"),
     (LooksAtItsNeighbours, checks.check_batches_do_not_matter, "differ in their bits"),
     (FreeBatches, checks.check_batches_do_not_matter, "differ in their bits"),
+    (SaysOtherwiseAlone, checks.check_raw_scores_alone_are_the_same, "1 alone: 1 of 1 raw differ in their bits"),
+    (TellsLess, checks.check_raw_scores_alone_are_the_same, "tells is"),
     (PeelsWhereItLies, checks.check_places_in_memory_do_not_matter, "windows 4 bytes behind a cache line"),
     (PeelsItsWeights, checks.check_places_in_memory_do_not_matter, r"what was learnt \d+ bytes behind a cache line"),
     (KeepsASecret, checks.check_model_file_round_trip, "loaded from a model file"),

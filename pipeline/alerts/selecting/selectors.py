@@ -76,6 +76,10 @@ class Selectors:
         self.policy("")
         self.ranged = any(s.valid is not None for s in settings.select)
         """Whether any series has a valid range."""
+        own = self.policy("").alerts
+        asked = own.direction != "both" or own.min_deviation or own.min_relative_deviation
+        self.deviations = bool(asked) or any(s.direction or s.deviation is not None for s in settings.select)
+        """Whether of any series not every deviation matters."""
 
     def policy(self, series: str) -> Policy:
         """What holds for a series."""
@@ -145,10 +149,12 @@ class Selectors:
                 for a in (p.alerts for p in self.policies)
             ]
         ).T[:, of, None]
+        free = (side == 0) & (least == 0) & (share == 0)
+        if free.all():
+            return np.ones(len(rows), np.bool_)
         deviation = observed - expected
         signed = np.where(side == 0, np.abs(deviation), side * deviation)
         enough = (signed > 0) & (signed >= np.maximum(least, share * np.abs(expected)))
-        free = (side == 0) & (least == 0) & (share == 0)
         return np.asarray((np.isnan(expected) | enough | free).any(axis=1))
 
     def _number(self, series: str) -> int:

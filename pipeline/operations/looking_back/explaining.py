@@ -300,7 +300,10 @@ def _verdict(told: Explanation, replay: Replay, before: str, step: Step, settled
         return (
             f"no alert: {how}" if before == "inactive" else f"the alert that is {before} goes on towards its end: {how}"
         )
-    if s.expected is not None and not core.selectors.deviates(core.state, s.rows, s.observed, s.expected)[b]:
+    if (
+        s.expected is not None
+        and not core.selectors.deviates(core.state, s.rows, s.observed, np.asarray(s.expected))[b]
+    ):
         policy = core.selectors.policy(told.series).alerts
         return (
             f"no alert: its score is anomalous, but it does not deviate from what was expected as the settings ask (direction {policy.direction}, at "

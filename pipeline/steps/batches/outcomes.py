@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.steps.batches.later import Later
 from pipeline.steps.batches.observations import Observations
 
 
@@ -154,7 +155,7 @@ class Scored:
     score : (B,) float64
         Ranks. Where the members alone decide, the aggregated calibrated score, 0..12.
     expected : (B, C) float64 or None
-        NaN where a member has none.
+        NaN where a member has none. Of tables this and `contributions` may be worked out where they are asked for.
     contributions : (B, C) float32 or None
     level : (B,) float64
         The threshold (calibrated score) that holds for each; NaN where no threshold of the score decides.
@@ -189,8 +190,8 @@ class Scored:
     raw: NDArray[np.float64]
     calibrated: NDArray[np.float64]
     score: NDArray[np.float64]
-    expected: NDArray[np.float64] | None
-    contributions: NDArray[np.float32] | None
+    expected: NDArray[np.float64] | Later | None
+    contributions: NDArray[np.float32] | Later | None
     level: NDArray[np.float64]
     alarm: NDArray[np.float64]
     live: NDArray[np.bool_]
@@ -226,6 +227,9 @@ class Scored:
         def nothing(values: NDArray[Any]) -> NDArray[Any]:
             return np.full((k, *values.shape[1:]), np.nan, values.dtype)
 
+        def beside(of: NDArray[Any] | Later | None) -> NDArray[Any] | None:
+            return None if of is None else joined(np.asarray(of), nothing(np.asarray(of)))
+
         own = self.margins
 
         def margins(wanted: NDArray[np.intp]) -> NDArray[np.float64] | None:
@@ -247,10 +251,8 @@ class Scored:
             raw=joined(self.raw, nothing(self.raw)),
             calibrated=joined(self.calibrated, nothing(self.calibrated)),
             score=joined(self.score, np.zeros(k)),
-            expected=None if self.expected is None else joined(self.expected, nothing(self.expected)),
-            contributions=None
-            if self.contributions is None
-            else joined(self.contributions, nothing(self.contributions)),
+            expected=beside(self.expected),
+            contributions=beside(self.contributions),
             level=joined(self.level, nothing(self.level)),
             alarm=joined(self.alarm, nothing(self.alarm)),
             live=joined(self.live, np.zeros(k, np.bool_)),

@@ -65,6 +65,7 @@ class Sent(Sequence[Row]):
         others: Mapping[int, Row],
     ) -> None:
         self._numbers, self._codes, self._texts, self._is_text, self._others = numbers, codes, texts, is_text, others
+        self._categories: list[int] = np.flatnonzero(is_text).tolist()
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -76,10 +77,12 @@ class Sent(Sequence[Row]):
     def __getitem__(self, at: int | slice) -> Row | Sent:
         if isinstance(at, slice):
             return self.take(np.arange(len(self))[at])
-        if (row := self._others.get(range(len(self))[at])) is not None:
-            return row
-        numbers, codes = iter(self._numbers[at].tolist()), iter(self._codes[at].tolist())
-        return [self._texts[next(codes)] if text else next(numbers) for text in self._is_text.tolist()]
+        if (other := self._others.get(range(len(self))[at])) is not None:
+            return other
+        row: Row = self._numbers[at].tolist()
+        for c, code in zip(self._categories, self._codes[at].tolist(), strict=True):
+            row.insert(c, self._texts[code])
+        return row
 
     def take(self, keep: NDArray[np.intp]) -> Sent:
         """Those at some places."""

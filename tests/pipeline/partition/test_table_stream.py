@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.calibration import create
+from detectors.isolation_forest import IsolationForest
 from detectors.model import Model
 from detectors.training import all_rows, train_table
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import create_stream
 from pipeline.settings import AlertSettings, StreamSettings, ThresholdSettings
+from pipeline.steps import scoring
 from pipeline.steps.batches.observations import Observations
 
 LEARNT, N = 1500, 2200
@@ -145,3 +147,25 @@ def test_another_model_measures_by_what_it_learnt_and_one_without_a_ranking_lear
     assert not differing(shape_of(core.stream), shape_of(without))
     assert learns_first(core.stream, without)
     assert not learns_first(core.stream, other)
+
+
+@pytest.mark.parametrize("alerts", [AlertSettings(), AlertSettings(min_deviation=0.5), AlertSettings(direction="up")])
+def test_what_is_told_of_few_rows_is_what_would_be_told_of_all(
+    model: Model, alerts: AlertSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    told = IsolationForest._shares
+
+    def shares(self: IsolationForest, rows: Any, raw: Any) -> Any:
+        asked.append(len(rows))
+        return told(self, rows, raw)
+
+    monkeypatch.setattr(IsolationForest, "_shares", shares)
+    cuts = (1200, 1650, 1651, 2000)
+    _, *few = run(model, cuts, alerts=alerts)
+    of_few = sum(asked)
+    monkeypatch.setattr(scoring, "_defers", lambda _: False)
+    _, *all_ = run(model, cuts, alerts=alerts)
+    assert few == all_
+    assert few[0]
+    assert sum(asked) - of_few > N > 4 * of_few
