@@ -35,7 +35,10 @@ from detectors.judgement.terms import (
     FLAT,
     GIVEN,
     GIVEN_STRETCH,
+    MOST_NOISE,
+    PLAIN,
     SCALED,
+    SPREAD,
     TERMS,
     quarter,
     rows_anew,
@@ -169,10 +172,24 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Ti
     """Usual size (S, C) of the scaled terms over rows, wild ones bounded."""
     state.scales[:] = np.inf
     errors, _, _ = replay(judge, state, values, when, measured=True)
+    size = _bounded_mean(errors)
+    # Noise is bounded by the usual error, which was not known: where few rows make most of the errors, it was many times what it will be.
+    most = CLIP if judge.bins.coarse else MOST_NOISE
+    noise = np.minimum(errors[:2].min(axis=0), most * size[SCALED.index(PLAIN)])
+    mean, noises = np.zeros(noise.shape[1]), np.empty_like(noise)
+    for i, row in enumerate(noise):
+        mean = mean + 0.125 * (row - mean)
+        noises[i] = mean
+    size[SCALED.index(SPREAD)] = _bounded_mean(noises[None])[0]
+    return np.asarray(np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6))
+
+
+def _bounded_mean(errors: Floats) -> Floats:
+    """Mean (S, C) over rows of errors (S, n, C), those beyond `CLIP` times itself taken for that."""
     size = np.maximum(errors.mean(axis=1), 1e-9)
     for _ in range(5):
         size = BIAS * np.minimum(errors, CLIP * size[:, None]).mean(axis=1)
-    return np.asarray(np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6))
+    return np.asarray(size)
 
 
 CLOCK_AT = SCALED.index(CLOCK)

@@ -16,8 +16,11 @@ Flags = NDArray[np.bool_]
 LEAST_ROWS = 24
 LEAST_STEP = 0.9 * 86_400_000
 """ms: days and longer."""
+DAY = 86_400_000
+COARSEST_OF_WEEK, LEAST_WEEKS = 1.5 * DAY, 6
+"""Rows up to this step, ms, have days of the week; weeks of history that show them."""
 GROWN, GROWN_SEASONED = float(np.log(1.5)), float(np.log(1.2))
-"""By which a history must have grown or shrunk from its first to its last row: without a season of the year that it shows, and with it."""
+"""By which a history must have grown or shrunk from its first to its last row: without a season, of the week or the year, that it shows, and with it."""
 CLEARLY, OF_ALL = 0.1, 2.0
 """By how much the logarithm must be the likelier, a row; where a season is taken out, that is enough of all rows together: what is left of one may look like either."""
 LOWEST = 40.0
@@ -34,8 +37,12 @@ def grows(times: NDArray[np.int64], values: Floats) -> Flags:
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if len(times) < LEAST_ROWS or step < LEAST_STEP:
         return out
-    seasoned = yearly.shows(times, step)
-    parts = yearly.parts(times, seasoned=seasoned)
+    of_year = yearly.shows(times, step)
+    parts = yearly.parts(times, seasoned=of_year)
+    of_week = step < COARSEST_OF_WEEK and len(times) >= LEAST_WEEKS * 7
+    if of_week:
+        parts = np.concatenate([parts, _weekdays(times)], axis=1)
+    seasoned = of_year or of_week
     grown, clearly = (GROWN_SEASONED, min(CLEARLY, OF_ALL / len(times))) if seasoned else (GROWN, CLEARLY)
     for c in range(min(len(out), CHANNELS)):
         x = values[:, c]
@@ -47,6 +54,11 @@ def grows(times: NDArray[np.int64], values: Floats) -> Flags:
         likelier = np.log(as_it_is + 1e-300) - np.log(by_logs + 1e-12) - logs.mean()
         out[c] = abs(slope) * (len(x) - 1) >= grown and likelier > clearly
     return out
+
+
+def _weekdays(times: NDArray[np.int64]) -> Floats:
+    """Which day of the week, but one of them, each row (n,) is of (n, 6)."""
+    return np.asarray((times // DAY % 7)[:, None] == np.arange(1, 7), np.float64)
 
 
 def _off(x: Floats, parts: Floats) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def test_only_growth_over_long_steps_is_judged_by_its_logarithm() -> None:
         assert not of(100 + 2 * K + 4 * noise(seed))
         assert not of(2 * K + SEASON + 4 * noise(seed))
         assert not of(SEASON + 4 * noise(seed))
-        assert not of(grown(seed), MONTHS[0] + K * 86_400_000)
+        assert not of(grown(seed), MONTHS[0] + K * 3_600_000)
         assert not of(np.where(K == 20, 0.0, grown(seed)))
 
 
@@ -118,3 +118,23 @@ def test_days_that_grow_by_a_factor_with_a_week_alarm_as_stated_and_a_low_day_is
             else:
                 told += int((np.diff(np.r_[0, said.anomalous.astype(int)]) > 0).sum())
     assert told <= 2.5 * 6 * (n - first) / 200
+
+
+def test_days_that_grow_are_told_from_days_that_do_not_by_what_is_left_of_the_week() -> None:
+    days, n = np.arange(730), 365
+    times = MONTHS[0] + days * 86_400_000
+    week = np.array([1.0, 1.02, 1.03, 1.01, 0.95, 0.7, 0.72])[days % 7]
+    told = 0
+    for seed in range(5):
+        noise = np.random.default_rng([seed, 14]).normal(0, 1, len(days))
+        values = 12_000 * week * np.exp(0.002 * days + 0.025 * noise)
+        line = 12_000 * (week + 0.002 * days + 0.025 * noise)
+        assert growth.grows(times[:n], values[:n, None])[0]
+        assert not growth.grows(times[:n], line[:n, None])[0]
+        population = Population.fit({"a": (times[:n], values[:n, None])}, budget_rows=BUDGET)
+        states = np.zeros(1, population.state_dtype)
+        population.begin(states, np.zeros(1, np.intp), ["a"])
+        rows = np.zeros(len(days) - n, np.intp)
+        said = population.step(states, rows, values[n:, None], times[n:], 0, BUDGET)
+        told += int((np.diff(said.anomalous.astype(int)) > 0).sum())
+    assert told <= 5 * 2 * 365 / BUDGET  # twice the budget; it was four times
