@@ -133,7 +133,7 @@ def test_a_season_that_stayed_away_is_over_when_it_is_back(what: str) -> None:
         rng = np.random.default_rng([seed, 300])
         t = np.arange(round(pattern.days * patterns.DAY / pattern.step)) * pattern.step
         x = pattern.normal(rng, t)
-        where = patterns._place(rng, pattern, t)
+        where = patterns.place(rng, pattern, t)
         pattern.happens(rng, x, t, where)
         went_on.append(goes_on(alarmed_of(round(pattern.step * MINUTE), x)[where.stop - len(x) // 2 :]))
     assert sorted(went_on)[-2] <= 6
