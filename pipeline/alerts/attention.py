@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from pipeline.alerts.kinds import NO_DATA
-from pipeline.alerts.looks import Looks
+from pipeline.alerts.looks import Looks, members_of
 from pipeline.alerts.row import INACTIVE, Judged
 from pipeline.alerts.selecting.selectors import Selectors
 from pipeline.steps.batches.observations import Observations
@@ -86,7 +86,7 @@ class Attention:
         spoken = np.flatnonzero(windows >= 0)
         of = windows[spoken]
         keeps = self._keeps(state, scored, of, opens[of]) | outside[of]
-        looks = Looks(self._model, scored, out, observations.originals, of[keeps | opens[of]])
+        looks = Looks(self._model, scored, out, observations.originals, of[keeps])
 
         def column(values: NDArray[Any]) -> list[Any]:
             """What is said of windows, at the observations that have one; zeros at the others."""
@@ -110,6 +110,7 @@ class Attention:
             column(outside[of]),
             heard.watermarks[at].tolist(),
             _parts(heard.rows[at], [*changes.tolist(), *absent]),
+            column(members_of(scored, of)),
             lambda i, since, usual: looks.at(int(windows[i]), since, usual),
             None if heard.waited is None else heard.waited[at].tolist(),
         )

@@ -68,8 +68,6 @@ class Look:
         Of that channel; NaN where not known. Where the detector expects nothing, what is usual in the window before it.
     shares
         Channel (or column) and share in the score, 0..1, the greatest first; empty where there is one channel, or no member tells.
-    members
-        Bit m: member m says so.
     others
         Of rows of a table: what was observed in the second and third column that lead (`FeatureEncoder.number_of`).
     """
@@ -79,7 +77,6 @@ class Look:
     observed: float = float("nan")
     expected: float = float("nan")
     shares: list[tuple[int, float]] = field(default_factory=list)
-    members: int = 0
     others: tuple[float, float] | None = None
 
 

@@ -30,7 +30,7 @@ from math import log10
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerts.kinds import LASTING, NO_DATA, OUT_OF_RANGE, Look, another, refined, same, side
+from pipeline.alerts.kinds import LASTING, NO_DATA, OUT_OF_RANGE, UNUSUAL, Look, another, refined, same, side
 from pipeline.alerts.records import Change, Status
 from pipeline.alerts.row import FIRING, INACTIVE, PENDING, Judged, Life, Step, packed_shares
 from pipeline.alerts.selecting.silences import FOR_EVER, NOTHING, Quiet
@@ -87,7 +87,8 @@ class Lifecycle:
         severities: tuple[int, int] = (0, 2),
     ) -> None:
         self._policy = policy
-        self._least, self._most = severities
+        least, most = severities
+        self._severities = [min(max(severity, least), most) for severity in range(3)]
         self._waits = reopens and policy.absent_after != "off"
         self._idle_after = idle_after
         self._hold = _ms(policy.hold)
@@ -163,7 +164,8 @@ class Lifecycle:
                 if judged.windows[i] >= 0 and (judged.live[i] or judged.outside[i] or life.kind == OUT_OF_RANGE):
                     self._go_on(life, row, judged, i, steps)
                 i += 1
-            _note(life, steps, told, quiet)
+            if len(steps) > told:
+                _note(life, steps, told, quiet)
             if life.untold and life.status == FIRING and not quiet.covers(life.heard):
                 self._tell(life, row, judged.causes[i - 1], life.heard, steps)
 
@@ -266,24 +268,28 @@ class Lifecycle:
 
     def _hear(self, life: Life, judged: Judged, i: int) -> None:
         """Any observation breaks the silence. Whose event time is not believed leaves the partition's to say how much went by."""
-        clock = judged.clock[i]
-        went_by = max(clock - life.heard_at, 0)
-        life.heard = max(life.heard, judged.times[i]) if judged.accepted[i] else life.heard + went_by
+        clock, time = judged.clock[i], judged.times[i]
+        if not judged.accepted[i]:
+            life.heard += max(clock - life.heard_at, 0)
+        elif time > life.heard:
+            life.heard = time
         life.heard_at = clock
 
     def _go_on(self, life: Life, row: int, judged: Judged, i: int, steps: list[Step]) -> None:
         """Take one more scored observation of a series that has an alert."""
         now = judged.times[i]
         if judged.keeps[i]:
-            since = judged.ordinals[i] - life.ordinal
-            look = judged.look(
-                i, since if since % LASTING == 0 else None, life.onset_expected if life.peak_at else np.nan
-            )
-            if self._policy.split and life.status == FIRING and _is_another(life, look):
-                self._change(life, row, judged, i, _begun(judged, i, look), steps)
-                return
-            farther = abs(look.observed - look.expected) > abs(life.peak_observed - life.peak_expected)
-            life.kind = refined(life.kind, look.kind, worst=farther)
+            look = None
+            if not (self._burst and _is_no_worse(life, judged.scores[i])):
+                since = judged.ordinals[i] - life.ordinal
+                look = judged.look(
+                    i, since if since % LASTING == 0 else None, life.onset_expected if life.peak_at else np.nan
+                )
+                if self._policy.split and life.status == FIRING and _is_another(life, look):
+                    self._change(life, row, judged, i, _begun(judged, i, look), steps)
+                    return
+                farther = abs(look.observed - look.expected) > abs(life.peak_observed - life.peak_expected)
+                life.kind = refined(life.kind, look.kind, worst=farther)
             change = self._stay(life, judged, i, look)
         else:
             change = self._calm(life, now)
@@ -298,30 +304,34 @@ class Lifecycle:
         if change in ("normal", "withdrawn"):
             self._close(life, now)
 
-    def _stay(self, life: Life, judged: Judged, i: int, look: Look) -> Change | None:
-        """An anomalous observation."""
+    def _stay(self, life: Life, judged: Judged, i: int, look: Look | None) -> Change | None:
+        """An anomalous observation; None: what it looks like adds nothing."""
         now = judged.times[i]
         life.normal = 0
         far = self._take_in(life, judged, i, look)
         severity = self._severity(judged, i, life)
-        risen = severity > life.severity
-        life.severity = max(life.severity, severity)
-        since = max(life.onset, life.normal_since) if life.normal_since else life.onset
-        held = now - since >= self._hold
-        if life.status == PENDING and (held or judged.outside[i]):
-            self._fire(life, now)
-            return "held"
+        if risen := severity > life.severity:
+            life.severity = severity
+        if life.status == PENDING:
+            since = max(life.onset, life.normal_since) if life.normal_since else life.onset
+            if now - since >= self._hold or judged.outside[i]:
+                self._fire(life, now)
+                return "held"
         if risen:
             return "severity"
         return "worse" if far and life.status == FIRING else None
 
-    def _take_in(self, life: Life, judged: Judged, i: int, look: Look) -> bool:
+    def _take_in(self, life: Life, judged: Judged, i: int, look: Look | None) -> bool:
         """What an anomalous observation adds to what is known of the alert; whether it is twice as far out as any before."""
-        life.anomalous_at = max(life.anomalous_at, judged.times[i])
+        if (time := judged.times[i]) > life.anomalous_at:
+            life.anomalous_at = time
         life.offset = judged.offsets[i]
         life.anomalous = min(life.anomalous + 1, _MANY)
-        life.members |= look.members
-        life.strength = max(life.strength, judged.strengths[i])
+        life.members |= judged.members[i]
+        if (strength := judged.strengths[i]) > life.strength:
+            life.strength = strength
+        if look is None:
+            return False
         higher = judged.scores[i] > life.peak
         life.peak = max(life.peak, judged.scores[i])
         off, before = abs(look.observed - look.expected), abs(life.peak_observed - life.peak_expected)
@@ -389,7 +399,7 @@ class Lifecycle:
             onset_expected=np.nan,
             peak_observed=np.nan,
             peak_expected=np.nan,
-            severity=self._bounded(1),
+            severity=self._severities[1],
         )
         again = life.status == INACTIVE and reopens(life, now) and life.kind == NO_DATA
         if life.status != INACTIVE:
@@ -454,13 +464,10 @@ class Lifecycle:
     def _severity(self, judged: Judged, i: int, life: Life) -> int:
         """By the settings' scores where they name them, else by how far beyond the level and for how long."""
         policy, score = self._policy, judged.scores[i]
-        weight = judged.beyond[i] + log10(max(life.anomalous, 1))
+        weight = judged.beyond[i] + log10(life.anomalous or 1)
         if score >= policy.critical if policy.critical is not None else weight >= CRITICAL:
-            return self._bounded(2)
-        return self._bounded(int(score >= policy.warning if policy.warning is not None else weight >= WARNING))
-
-    def _bounded(self, severity: int) -> int:
-        return min(max(severity, self._least), self._most)
+            return self._severities[2]
+        return self._severities[score >= policy.warning if policy.warning is not None else weight >= WARNING]
 
 
 def _is_another(life: Life, look: Look) -> bool:
@@ -469,6 +476,17 @@ def _is_another(life: Life, look: Look) -> bool:
         return False
     return not side(look.kind) or not 4 * abs(look.observed - look.expected) < abs(
         life.peak_observed - life.peak_expected
+    )
+
+
+def _is_no_worse(life: Life, score: float) -> bool:
+    """Whether a row of a table changes nothing of what its alert tells of the worst one, whatever its columns hold."""
+    return (
+        life.kind == UNUSUAL
+        and life.peak_at != 0
+        and score <= life.peak
+        and life.peak_observed == life.peak_observed
+        and life.peak_expected == life.peak_expected
     )
 
 
@@ -492,7 +510,7 @@ def _begun(judged: Judged, i: int, look: Look) -> Life:
         onset_observed=look.observed,
         onset_expected=look.expected,
         anomalous=1,
-        members=look.members,
+        members=judged.members[i],
         strength=max(judged.strengths[i], 0.0),
     )
     _set_peak(life, now, look)

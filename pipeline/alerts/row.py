@@ -194,6 +194,8 @@ class Judged:
     """The partition's event time at each."""
     parts: list[tuple[int, int, int]]
     """(row, first, behind the last) of each series; rows rise. An empty part: its alert may have fallen silent."""
+    members: list[int]
+    """Who says so: bit m for member m."""
     look: Callable[[int, int | None, float], Look]
     """What observation i looks like (a scored one), given how many observations ago the alert began, 0 for the onset itself, and what
     was usual then; None: its kind is not asked for (`UNUSUAL` stands there)."""
@@ -201,5 +203,5 @@ class Judged:
     """It came earlier, and waited for older ones; None: none did."""
 
 
-NOTHING = Judged([], [], [], [], [], [], [], [], [], [], [], [], [], [], [], lambda _i, _since, _usual: Look(0))
+NOTHING = Judged([], [], [], [], [], [], [], [], [], [], [], [], [], [], [], [], lambda _i, _since, _usual: Look(0))
 """No observation at all."""

@@ -175,7 +175,7 @@ def _shares(said: Said, each: Sequence[NDArray[np.float32] | Later | None]) -> N
         assert found is not None
         return found
 
-    return Later((told.shape[0], told.shape[1]), np.float32, of)
+    return Later((told.shape[0], told.shape[1]), np.float32, of, remembers=True)
 
 
 def _out_of_probation(state: PartitionState, rows: NDArray[np.intp], ordinals: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -17,33 +17,47 @@ class Later:
     shape
         (N, C).
     of
-        Works out those of rows (k,): (k, C). What it says of a row depends on no other, and is remembered.
+        Works out those of rows (k,): (k, C). What it says of a row depends on no other.
+    remembers
+        Whether rows are asked about more than once.
 
     >>> later = Later((3, 2), np.float64, lambda at: np.stack([at, -at], axis=1))
     >>> later[1].tolist(), later[np.array([2, 0])].tolist(), later[1:].shape
     ([1.0, -1.0], [[2.0, -2.0], [0.0, 0.0]], (2, 2))
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: Any, of: Callable[[NDArray[np.intp]], NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dtype: Any,
+        of: Callable[[NDArray[np.intp]], NDArray[Any]],
+        *,
+        remembers: bool = False,
+    ) -> None:
         self.shape, self._dtype, self._of = shape, dtype, of
-        self._values: NDArray[Any] | None = None
-        self._known = np.zeros(shape[0], np.bool_)
+        self._known: dict[int, NDArray[Any]] | None = {} if remembers else None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, at: int | slice | NDArray[np.intp]) -> NDArray[Any]:
-        rows = np.arange(len(self))[at]
-        if self._values is None:
-            self._values = np.empty(self.shape, self._dtype)
-        of = np.atleast_1d(rows)
-        if len(new := of[~self._known[of]]):
-            new = np.unique(new)
-            self._values[new], self._known[new] = self._of(new), True
-        return np.asarray(self._values[rows])
+        if isinstance(at, slice):
+            at = np.arange(len(self))[at]
+        rows = np.atleast_1d(at)
+        if not len(rows):
+            return np.empty((0, self.shape[1]), self._dtype)
+        found = self._of(rows) if self._known is None else self._remembered(self._known, rows)
+        found = np.asarray(found, self._dtype)
+        return found if isinstance(at, np.ndarray) else found[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
+
+    def _remembered(self, known: dict[int, NDArray[Any]], rows: NDArray[np.intp]) -> NDArray[Any]:
+        asked = rows.tolist()
+        if new := [row for row in asked if row not in known]:
+            known.update(zip(new, self._of(np.array(new, np.intp)), strict=True))
+        return np.stack([known[row] for row in asked])
 
     def part(self, start: int, stop: int) -> Later:
         """Rows start..stop."""

@@ -15,6 +15,7 @@ from detectors.calibration import create
 from detectors.isolation_forest import IsolationForest
 from detectors.model import Model
 from detectors.training import all_rows, train_table
+from pipeline.alerts.looks import Looks
 from pipeline.partition.core import PartitionCore
 from pipeline.partition.deciding.carrying import carried, differing, learns_first, shape_of
 from pipeline.partition.stream import create_stream
@@ -169,3 +170,19 @@ def test_what_is_told_of_few_rows_is_what_would_be_told_of_all(
     assert few == all_
     assert few[0]
     assert sum(asked) - of_few > N > 4 * of_few
+
+
+def test_a_long_attack_is_looked_at_where_it_is_worse_than_before(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    at = Looks.at
+
+    def counted(self: Looks, b: int, *more: Any) -> Any:
+        looked_at.append(b)
+        return at(self, b, *more)
+
+    monkeypatch.setattr(Looks, "at", counted)
+    _, alerts, _ = run(model)
+    assert sum(a.observations for a in alerts if a.status == "resolved") == sum(ATTACKS.values())
+    assert len(ATTACKS) <= len(looked_at) < 20
