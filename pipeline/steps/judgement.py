@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 COMPONENT, HISTORY = "judgement", "history"
 _BEGUN = "judgement"
 """Scalar of the state: the series in it have a judgement. A state that was written without one has not."""
-MEMBER = 0.5
-"""Weight of each member in the ranking score, where one of the judgement's terms has 1 (`detectors.judgement.ranking`)."""
+MEMBER, MOST = 1.0, 3.0
+"""Weight of each member in the ranking score, where one of the judgement's terms has 1 (`detectors.judgement.ranking`); and the logarithm (base 2) that it
+counts with at most, seven times the usual: what is known of a network's errors is known of usual ones, and one that has lost its way is far beyond them."""
 USUAL = 2.0
 """Members' raw scores count in units of what one in so many powers of ten of a series' calibration rows reaches."""
 STEPS = 8
@@ -203,11 +204,12 @@ class Judgements:
     ) -> NDArray[np.float64]:
         """The ranking score (A,) with the members' raw scores (A, M), NaN where there are none; series in `rows` (A,).
 
-        A weighted mean of logarithms, each raw score in units of its own frozen usual one.
+        A weighted mean of logarithms, each raw score in units of its own frozen usual one, up to `MOST`.
         """
         usual = state.arrays[HISTORY]["usual"][rows]
         seen = np.isfinite(raw) & (usual > 0)
         members = np.log2(1.0 + np.maximum(np.where(seen, raw, 0.0), 0.0) / np.where(usual > 0, usual, 1.0))
+        members = np.minimum(members, MOST)
         weights = MEMBER * np.add.reduce(seen, axis=1, dtype=np.int64)
         of_members = MEMBER * np.add.reduce(np.where(seen, members, 0.0), axis=1)
         mixed = (self._own * judged.score + of_members) / (self._own + weights)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.partition.deciding.carrying import carried, differing, learns_firs
 from pipeline.partition.stream import create_stream
 from pipeline.settings import StreamSettings, ThresholdSettings
 from pipeline.steps.batches.observations import Observations
+from pipeline.steps.judgement import Judgements
 
 STEP = 300_000
 T0 = 1_404_172_800_000
@@ -115,6 +117,16 @@ def test_rows_of_the_history_are_no_news_and_all_behind_it_have_score_alarm_and_
         assert r.band.lower[0] <= r.expected[0] <= r.band.upper[0]
     alarms = [r for r in scores if r.live and r.alarm >= 0]
     assert [r.timestamp for r in alarms][:1] == [T0 + 720 * STEP]
+
+
+def test_a_member_that_has_lost_its_way_counts_no_more_than_one_that_is_far_out(model: Model) -> None:
+    judgements = Judgements(model, StreamSettings(name="waves", model=Path("unused")))
+    state: Any = SimpleNamespace(arrays={"history": {"usual": np.full((1, 1), 2.0)}})
+    judged: Any = SimpleNamespace(score=np.full(5, 1.5), live=np.ones(5, np.bool_))
+    score = judgements.ranked(state, judged, np.zeros(5, np.intp), np.array([[np.nan], [0.0], [2.0], [14.0], [1e30]]))
+    assert score[0] == 1.5
+    assert (np.diff(score[1:4]) > 0.05).all()
+    assert score[4] == score[3]
 
 
 def test_a_series_of_which_too_little_is_known_is_warming(model: Model) -> None:
