@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SettingsError
 from pipeline.steps.batches.binary import BinaryColumn
+from pipeline.steps.batches.named import Named
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.records import RecordBatch, Rejected
 from pipeline.steps.compact.columns import observations_of
@@ -210,10 +211,11 @@ class Decoder:
         """Observations of one channel as a fetch brought them, one of each record: the plain ones in one go, the others one by one."""
         names = self._names.pop().with_room() if self._names else Names()  # another thread may be reading with its own
         known, times, numbers = names.read(values)
-        series = list(map(names.texts.__getitem__, known.tolist()))
         self._names.append(names)
+        series: Sequence[str] = Named(known, names.texts)
         index, odd = np.arange(len(values)), np.flatnonzero(known == 0)
         if len(odd):
+            series = list(series)
             others: list[int] = []
             ones, read = one_by_one.read(
                 reader, odd, cast("list[bytes]", [values[i] for i in odd.tolist()]), rejected, others

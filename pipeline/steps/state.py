@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ForeignState
+from pipeline.steps.batches.named import Named
 from pipeline.steps.compact.positions import Positions
 from pipeline.steps.stored.journal import Journal, Plan
 from pipeline.steps.stored.pieces import opaque
@@ -46,6 +47,8 @@ stands beside it); series vote for the partition's event time, and are waited fo
 (`rows:<slot>`, `journal`), which whoever knows pages only would take for all there is.
 """
 PAGE = 128
+NUMBERINGS = 4
+"""Lists of names by whose numbers rows are found at once: of those that read for a partition side by side."""
 _NAMES = "names:"
 _PAGE = "page:"
 _SCALARS = "scalars"
@@ -78,6 +81,7 @@ class PartitionState:
         """The same of rows."""
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
+        self._numbered: list[tuple[list[str], NDArray[np.int32]]] = []
         self._dirty: NDArray[np.bool_] = np.zeros(PAGE, np.bool_)
         self._dirty_names: set[int] = set()
         self._journal = Journal()
@@ -100,6 +104,8 @@ class PartitionState:
 
     def rows_of(self, series: Sequence[str], *, limited: bool = True) -> tuple[NDArray[np.intp], list[int]]:
         """Rows of the named series, and which of those rows are new; -1 for a new one beyond the limit, where it is `limited`."""
+        if isinstance(series, Named):
+            return self._rows_of_numbers(series, limited=limited)
         known = self._rows
         try:  # nearly always all are known; one dict look-up each
             return np.fromiter(map(known.__getitem__, series), np.intp, len(series)), []
@@ -109,6 +115,23 @@ class PartitionState:
         room = max(self.max_series - len(known), 0) if limited else None
         new = [self._add(name) for name in islice(unknown, room)]
         return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
+
+    def _rows_of_numbers(self, series: Named, *, limited: bool) -> tuple[NDArray[np.intp], list[int]]:
+        """The same of names that come as numbers: what was looked up stands at a name's number, -1 where it is not known yet."""
+        found = next((rows for texts, rows in self._numbered if texts is series.texts), None)
+        if found is None or len(found) < len(series.texts):
+            grown = np.full(max(2 * len(series.texts), PAGE), -1, np.int32)
+            if found is not None:
+                grown[: len(found)] = found
+            found = grown
+            others = [of for of in self._numbered if of[0] is not series.texts]
+            self._numbered[:] = [(series.texts, found), *others[: NUMBERINGS - 1]]
+        rows = found[series.numbers].astype(np.intp)
+        if not len(rows) or rows.min() >= 0:
+            return rows, []
+        rows, new = self.rows_of(list(series), limited=limited)
+        found[series.numbers] = rows
+        return rows, new
 
     def row_of(self, name: str) -> int | None:
         """Row of one series, None where it is not known."""
@@ -135,6 +158,7 @@ class PartitionState:
             self._free.append(row)
             self._dirty[row] = True
             self._dirty_names.add(row // PAGE)
+        self._numbered.clear()
         self._free.sort(reverse=True)  # the lowest free row is the next one used: a function of the log
 
     def snapshot(self, *, everything: bool = False) -> dict[str, bytes]:
@@ -197,6 +221,7 @@ class PartitionState:
         self.in_force = fields.get(_IN_FORCE, b"")
         self.positions = positions
         self._rows = {n: r for r, n in enumerate(names) if n is not None}
+        self._numbered.clear()
         self._free = [r for r in reversed(range(len(names))) if names[r] is None]
         self._dirty = np.zeros(max(len(pages), 1) * PAGE, np.bool_)
         self._journal, self._plan = journal, None

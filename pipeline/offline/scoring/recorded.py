@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detectors.model import Model
 from pipeline.offline.scoring.room import column, parts, release
 from pipeline.offline.scoring.texts import Texts
+from pipeline.steps.batches.named import Named
 from pipeline.steps.batches.observations import Observations
 from producers.datasets import Dataset, Series
 from producers.datasets.rows import Rows
@@ -49,7 +50,8 @@ class Recorded:
         originals = None if self.originals is None else self.originals[of]
         offsets = np.arange(self.first + start, self.first + stop, dtype=np.int64)
         # Copies: what lies in a file, or is the data set's own, is no buffer of a step.
-        return Observations(offsets, self.series[of], self.timestamps[of].copy(), self.values[of].copy(), originals)
+        names = Named(self.series.codes[of], self.series.names)
+        return Observations(offsets, names, self.timestamps[of].copy(), self.values[of].copy(), originals)
 
     def of_series(self) -> dict[str, NDArray[np.intp] | slice]:
         """Which of them are of each series, in order."""

@@ -10,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.steps.batches.named import taken
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -65,7 +67,7 @@ class Observations:
     ----------
     offsets : (N,) int64
         The Kafka offset of each.
-    series : list of N str
+    series : N str
     timestamps : (N,) int64
         Event time, ms since the epoch.
     values : (N, C) float64
@@ -85,7 +87,7 @@ class Observations:
     """
 
     offsets: NDArray[np.int64]
-    series: list[str]
+    series: Sequence[str]
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
     originals: Sequence[list[float | str]] | None = None
@@ -115,13 +117,12 @@ class Observations:
 
     def take(self, keep: NDArray[np.intp]) -> Observations:
         """Those at the indices `keep` (rising, where they say where they come from); columns are copies."""
-        index = keep.tolist()
         return Observations(
             self.offsets[keep],
-            [self.series[i] for i in index],
+            taken(self.series, keep),
             self.timestamps[keep],
             self.values[keep],
-            None if self.originals is None else [self.originals[i] for i in index],
+            None if self.originals is None else [self.originals[i] for i in keep.tolist()],
             None if self.kinds is None else self.kinds[keep],
             None if self.begun is None else self.begun[keep],
             [kept for stretch in self.stretches if (kept := _kept(stretch, keep)) is not None],
@@ -141,7 +142,7 @@ class Observations:
             return one if len(one) else other
         both = cls(
             np.concatenate([one.offsets, other.offsets]),
-            one.series + other.series,
+            [*one.series, *other.series],
             np.concatenate([one.timestamps, other.timestamps]),
             np.concatenate([one.values, other.values]),
             kinds=_together(one.kinds, other.kinds, len(one), len(other)),
