@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from detectors.compiling import inner
+from detectors.kernels.ahead import fetch_line
 from producers.records import EARLIEST, LATEST, MAX_SERIES_BYTES
 
 QUOTE, COMMA, MINUS, POINT, COLON, ESCAPE, OPEN, CLOSE, SPACE, ZERO, NINE = (np.int64(ord(c)) for c in '",-.:\\{} 09')
@@ -36,6 +37,7 @@ def signature():
         t.Array(t.int64, 1, "C"),
         t.Array(t.uint8, 1, "C"),
         t.Array(t.int64, 1, "C"),
+        t.Array(t.int64, 2, "C"),
         t.Array(t.int64, 1, "C"),
         t.Array(t.float64, 1, "C"),
         t.Array(t.int64, 1, "C"),
@@ -161,10 +163,15 @@ def name_of(data, at, stop):
 
 
 @inner
+def first_of(mixed, table):
+    """The place at which a name's number is looked for first."""
+    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(len(table) - 1))
+
+
+@inner
 def place_of(data, start, end, mixed, table, ends, pool, count):
     """The number that a name has, from 1 on; a new one's where there is room, else 0."""
-    mask = len(table) - 1
-    at = np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(mask))
+    mask, at = len(table) - 1, first_of(mixed, table)
     for _ in range(64):  # whoever makes names that meet makes them slow, not all others
         known = np.int64(table[at]) - 1
         if known < 0:
@@ -187,7 +194,53 @@ def place_of(data, start, end, mixed, table, ends, pool, count):
     return np.int64(0)
 
 
-def run(data, starts, ends_of, table, ends, pool, count, times, values, names):
+@inner
+def read(data, at, stop, r, times, values):
+    """Read record r, which lies there: where its name begins and ends, and a number made of its bytes; 0: it is not plain."""
+    nothing, seen = (np.int64(0), np.int64(0), np.uint64(0)), 0
+    start = end = np.int64(0)
+    mixed = np.uint64(0)
+    at = behind(data, at, stop)
+    if byte(data, at, stop) != OPEN:
+        return nothing
+    while seen < 7:
+        which, at = member(data, at, stop, seen, _NAMES, _PLACES)
+        if which == 0:
+            return nothing
+        if which == 1:
+            if byte(data, at, stop) != QUOTE:
+                return nothing
+            start = at + 1
+            end, mixed = name_of(data, start, stop)
+            at = end + 1 if end > start else np.int64(-1)
+        elif which == 2:
+            times[r], at = whole(data, at, stop)
+            at = at if EARLIEST <= times[r] < LATEST else np.int64(-1)
+        else:
+            values[r], at = number(data, at, stop)
+        if at < 0:
+            return nothing
+        seen |= which
+        at = behind(data, at, stop)
+        if byte(data, at, stop) != (CLOSE if seen == 7 else COMMA):
+            return nothing
+    return (start, end, mixed) if behind(data, at + 1, stop) == stop else nothing
+
+
+@inner
+def fetch_known(names, first, last, found, table, ends, pool):
+    """Have what is known of the names of some records come to the cache: of many series all of it is elsewhere, and one look-up waits for the one before."""
+    for r in range(first, last):
+        at = first_of(np.uint64(found[r - first, 2]), table)
+        if names[r] and table[at] > 0:
+            fetch_line(ends, np.int64(table[at]) - 1, 0)
+    for r in range(first, last):
+        at = first_of(np.uint64(found[r - first, 2]), table)
+        if names[r] and table[at] > 0:
+            fetch_line(pool, ends[np.int64(table[at]) - 1], 0)
+
+
+def run(data, starts, ends_of, table, ends, pool, count, found, times, values, names):
     """Read N records.
 
     Parameters
@@ -197,37 +250,21 @@ def run(data, starts, ends_of, table, ends, pool, count, times, values, names):
     table, ends, pool, count
         Names that are known: (power of 2,) of their numbers and 1, by their bytes; where the bytes of each end, the first 0 before them; the bytes; how many they are, (1,).
         New ones are added while there is room.
+    found : (AT_ONCE, 3)
+        Scratch.
     times, values, names : (N,)
         Take what was read; names 0: it is not plain.
     """
-    for r in range(len(starts)):
-        at, stop, seen = starts[r], ends_of[r], 0
-        names[r] = 0
-        start = end = np.int64(0)
-        mixed = np.uint64(0)
-        at = behind(data, at, stop)
-        if byte(data, at, stop) != OPEN:
-            continue
-        while at >= 0 and seen < 7:
-            which, at = member(data, at, stop, seen, _NAMES, _PLACES)
-            if which == 0:
-                break
-            if which == 1:
-                if byte(data, at, stop) != QUOTE:
-                    break
-                start = at + 1
-                end, mixed = name_of(data, start, stop)
-                at = end + 1 if end > start else np.int64(-1)
-            elif which == 2:
-                times[r], at = whole(data, at, stop)
-                at = at if EARLIEST <= times[r] < LATEST else np.int64(-1)
-            else:
-                values[r], at = number(data, at, stop)
-            if at < 0:
-                break
-            seen |= which
-            at = behind(data, at, stop)
-            if byte(data, at, stop) != (CLOSE if seen == 7 else COMMA):
-                break
-            if seen == 7 and behind(data, at + 1, stop) == stop:
+    N = len(starts)
+    for first in range(0, N, len(found)):
+        last = min(first + len(found), N)
+        for r in range(first, last):
+            start, end, mixed = read(data, starts[r], ends_of[r], r, times, values)
+            found[r - first, 0], found[r - first, 1], found[r - first, 2], names[r] = start, end, np.int64(mixed), start
+            if start:
+                fetch_line(table, first_of(mixed, table), 0)
+        fetch_known(names, first, last, found, table, ends, pool)
+        for r in range(first, last):
+            if names[r]:
+                start, end, mixed = found[r - first, 0], found[r - first, 1], np.uint64(found[r - first, 2])
                 names[r] = place_of(data, start, end, mixed, table, ends, pool, count)

@@ -19,6 +19,9 @@ from pipeline.steps.batches.binary import BinaryColumn
 _FIRST, _MOST = 1 << 12, 1 << 20
 """Places of the first table, and of the largest; half as many names, of 16 bytes for each place."""
 
+AT_ONCE = 32
+"""Records of which the names are looked up side by side."""
+
 
 class Names:
     """Names that came lately; one reads at a time."""
@@ -35,7 +38,7 @@ class Names:
         """Numbers of the names (places in `texts`), times and values of records (N,) none of which is None; the name is 0 of what is not plain."""
         n = len(records)
         names, times, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-        compiled(PLAIN)(*pieces(records), *self.known, times, values, names)
+        compiled(PLAIN)(*pieces(records), *self.known, np.empty((AT_ONCE, 3), np.int64), times, values, names)
         self.learn()
         return names, times, values
 
