@@ -111,6 +111,7 @@ SCORERS: Mapping[str, Contender] = {
         {
             "ms, nab": "weights and the hold were chosen on every second series of ms and 11 of NAB's 14 files, labels in sight",
             "ms, lro, nab": "the bar behind an alert, and how a series comes back to where it was, were kept for what they did on all of them",
+            "everyday": "what was mended since it is there was chosen on seeds 2, 4 and 6; the page's are 7 to 9",
             "planted, two sources, several, patterns, clean": "chosen on seeds 1 to 4; the page's are 7 to 9, which were not looked at. How much larger sources may be than in the history: also on SKAB's 8 sensors",
         },
     ),

@@ -22,6 +22,10 @@ COARSE = 1.5
 """Rows a day up to which a series is of days, weeks, months or years."""
 SETTLED, SETTLED_DAYS, SETTLED_BY = 12, 28.0, 2.0
 """Of such series: a level that for so many rows, and so many days, was off by as many usual sizes on one side is where the series is now."""
+NOTHING = 0.01
+"""What is so small a share of by how much a series that stands still is off is nothing: its usual errors, and what it has of day and week."""
+ROUNDED = 1e-6
+"""Share of a move that is left of it as a usual size: what is kept in 32 bits is where it was but for that."""
 NEWEST = 8
 """Rows of one block that say where that is."""
 GAIN = 0.1
@@ -251,8 +255,13 @@ def _fit(
     f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
     # A row that makes up much of its bin pulls the bin to itself: without it the error were larger by so much.
     without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week])))
-    clock.errors = np.stack([(np.abs(x - f[k]) * without[k]).mean(axis=0) + 1e-6 for k in range(3)])
+    clock.errors = np.stack([_size(np.abs(x - f[k]) * without[k]) + 1e-6 for k in range(3)])
     return clock
+
+
+def _size(errors: Floats) -> Floats:
+    """Mean (C,) of errors (n, C), those far beyond all but one in fifty bounded: of what stands still, where it moved once says nothing of how it moves."""
+    return np.asarray(np.minimum(errors, CLIP * np.quantile(errors, 0.98, axis=0)).mean(axis=0))
 
 
 def _pieces(local: NDArray[np.int64], bins: Bins) -> NDArray[np.intp]:

@@ -49,6 +49,14 @@ NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 """99 % quantiles of the terms of normal noise, below which a short history does not go."""
 
 
+STILL = 300.0
+"""Unit of what stands still but for a few moves, in standard deviations."""
+
+
+FARTHEST = 8.0
+"""Usual sizes that leave room to tell apart what lies beyond."""
+
+
 class Replay(Protocol):
     """Runs over rows that follow on a state, which may be changed; `when` (2, n): local times, and where they are placed.
 
@@ -99,6 +107,8 @@ def fit(
     middle = np.median(values, axis=0) if values.shape[1] == 1 else conditional.centre(values)
     spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
+    # What all but one in fifty rows are is no spread: its least scale, a millionth, is to be far below a move and far above what a move leaves behind.
+    unit = np.where(spread > 0.0, unit, np.maximum(unit, STILL * values.std(axis=0)))
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
     blank = _blank(values, local, middle, unit, budget, logs)
@@ -117,7 +127,9 @@ def fit(
     )  # few rows have not shown the largest that is normal, of means least of all
     new = left / np.array([rows_anew(k, tried.bins) for k in range(len(TERMS))])
     least = NORMAL_USUAL * 60.0 / (new + 60.0)
-    usual = np.maximum(np.maximum(np.quantile(found, 0.99, axis=1), least) * unsure, 1e-3)
+    seen = np.quantile(found, 0.99, axis=1)
+    usual = np.maximum(np.maximum(seen, np.where(seen > 0.0, least, NORMAL_USUAL)) * unsure, 1e-3)
+    usual[list(SCALED)] = [max(usual[k], _often(found[k], usual[k])) for k in SCALED]
     usual[FLAT] = 1.0
     judge, after = _fitted(x, when, replace(tried, usual=usual), scales)
     after.scales = scales.copy()
@@ -126,10 +138,20 @@ def fit(
     after.tails = alarm.body(after.counts, apart(judge))
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
+        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u, after.counts)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after
+
+
+def _often(found: Floats, usual: float) -> float:
+    """What a term (n,) must count as usual at least, for what it often was to be told apart from what it never was; a few rows of each excursion say so."""
+    far = FARTHEST * usual
+    rows = np.flatnonzero(found > far)
+    begun = np.r_[True, np.diff(rows) > 1] if len(rows) else np.zeros(0, np.bool_)
+    since = np.arange(len(rows)) - np.flatnonzero(begun)[np.cumsum(begun) - 1]
+    highest = np.sort(found[rows[since < alarm.TAUGHT[0]]])[::-1]
+    return float(highest[alarm.OFTEN]) / FARTHEST if len(highest) > alarm.OFTEN else 0.0
 
 
 def _half(local: Times) -> int:

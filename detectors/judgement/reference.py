@@ -78,6 +78,7 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     if judge.bins.coarse and at >= clock.NEWEST - 1:
         _settle(judge, state)
     if state.rows % BLOCK == 0:
+        _stand(judge, state, (x - expected)[-1])
         _learn(judge, state)
     return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected), sides)
 
@@ -103,13 +104,29 @@ def _settle(judge: Learnt, state: State) -> None:
     state.plain = np.where(off, state.plain - shift, state.plain).astype(np.float32)
     state.cleaned = np.where(off, state.plain, state.cleaned)
     state.means[0] = np.where(off, 0.0, state.means[0])
+    state.scales = np.where(off, np.maximum(state.scales, np.abs(shift) * clock.ROUNDED), state.scales)
+
+
+def _stand(judge: Learnt, state: State, left: Floats) -> None:
+    """Of channels that mostly stand still: where one has stood for a day, of days and longer for four weeks, is where it stands; `left` (C,) of the newest row."""
+    long = max(clock.SETTLED, judge.bins.settled if judge.bins.coarse else round(judge.bins.rows_a_day))
+    small = np.abs(left) * clock.NOTHING
+    stands = np.isinf(judge.longest) & (state.equal >= long) & (small > state.scales[fitting.CLOCK_AT])
+    for profile in (state.clock.day, state.clock.week):
+        stands &= (np.abs(profile.astype(np.float64)) <= small).all(axis=0)
+    state.clock.level = np.where(stands, state.clock.level + left, state.clock.level)
+    state.plain[:, stands] = state.cleaned[:, stands] = 0.0
+    state.means[0] = np.where(stands, 0.0, state.means[0])
+    state.scales = np.where(stands, np.maximum(state.scales, np.abs(left) * clock.ROUNDED), state.scales)
 
 
 def _learn(judge: Learnt, state: State) -> None:
     """What is slow moves on by one block."""
     slow = BLOCK / np.clip(20 * judge.bins.rows_a_day, 500, 20_000)
-    state.scales += slow * (BIAS * state.sums / BLOCK - state.scales)
-    state.scales = np.maximum(state.scales, 1e-6)
+    now = np.maximum(state.scales + slow * (BIAS * state.sums / BLOCK - state.scales), 1e-6)
+    of = [terms.ALARMS.index(terms.CLEANED if k == terms.PLAIN else k) for k in terms.SCALED]
+    crowded = alarm.crowded(state.counts)[of, None]
+    state.scales = np.where(crowded, np.maximum(now, state.scales), now)
     state.sums[:] = 0.0
     _learn_clock(judge, state)
     alarm.forgotten(state.counts)

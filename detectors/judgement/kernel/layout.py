@@ -37,6 +37,7 @@ WIDE = 4 + 3 * S
 I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
 I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)
 TERM_OF_ALARM, TERM_OF_SCALED = np.array(ALARMS), np.array(SCALED)
+ALARM_OF_SCALED = np.array([ALARMS.index(CLEANED if k == PLAIN else k) for k in SCALED])
 ALONE = A - 2
 """Alarms of one channel."""
 _MONDAY = 4 * DAY

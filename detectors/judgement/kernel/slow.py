@@ -6,15 +6,18 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, BODY, LOWEST, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, WIDER, WIDTH
+from detectors.judgement.alarm import BINS, BODY, LOWEST, OFTEN, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, TOP, WIDER, WIDTH
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
 from detectors.judgement.clock import (
     CLIP_COARSE,
     COARSE,
     DAY,
+    DAY_BINS,
     GAIN,
     NEWEST,
+    NOTHING,
+    ROUNDED,
     SETTLED,
     SETTLED_BY,
     SETTLED_DAYS,
@@ -26,6 +29,7 @@ from detectors.judgement.kernel.layout import (
     I_CLOCK,
     W_LEFT,
     A,
+    S,
     anew,
     between,
     bin_of,
@@ -122,6 +126,38 @@ def settle(f8, f4, h, c):
         plain[i] -= shift
         f4[2 * c + field.CLEANED + i] = plain[i]
     f4[2 * c + field.MEANS] = 0.0
+    for i in range(S):
+        f8[c + field.SCALES + i] = max(f8[c + field.SCALES + i], abs(shift) * ROUNDED)
+
+
+@inner
+def crowded(u2, h, a):
+    """See `alarm.crowded`; of one of the alarm's terms."""
+    total = 0
+    for j in range(BINS - TOP, BINS):
+        total += np.int64(u2[4 * h + field.COUNTS + a * BINS + j])
+    return total > OFTEN
+
+
+@inner
+def stand(f8, f4, i4, u2, h, c, left):
+    """See `reference._stand`; of one channel."""
+    f, rows_a_day = 2 * c, f8[h + field.RPD]
+    long = max(SETTLED, int(np.rint(SETTLED_DAYS * rows_a_day if rows_a_day <= COARSE else rows_a_day)))
+    if i4[f + field.EQUAL] < long or not abs(left) * NOTHING > f8[c + field.SCALES + I_CLOCK]:
+        return
+    for i in range(DAY_BINS):
+        if abs(half(u2[4 * c + field.DAY + i])) > abs(left) * NOTHING:
+            return
+    for i in range(WEEK_BINS):
+        if abs(half(u2[4 * c + field.WEEK + i])) > abs(left) * NOTHING:
+            return
+    f8[c + field.LEVEL] += left
+    for i in range(ORDER):
+        f4[f + field.CLEANED + i], f4[f + field.PLAIN + i] = 0.0, 0.0
+    f4[f + field.MEANS] = 0.0
+    for i in range(S):
+        f8[c + field.SCALES + i] = max(f8[c + field.SCALES + i], abs(left) * ROUNDED)
 
 
 @inner

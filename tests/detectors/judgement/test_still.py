@@ -1,0 +1,105 @@
+"""What stands still, or is off only now and then: a move is told once, a lasting one becomes usual, and what comes now and then is not told more from month to month."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.evaluation import delay
+from detectors.judgement.population import Population
+from detectors.judgement.reference import Judge
+
+T0 = 1_704_067_200_000
+STEP = 300_000
+DAY = 288
+BUDGET = 8640.0
+LEARNT = 14 * DAY
+
+
+def judged(values: np.ndarray, step: int = STEP, first: int = LEARNT) -> list[tuple[int, int]]:
+    """Rows of each alert, counted from the beginning of the series."""
+    times = T0 + np.arange(len(values)) * step
+    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=BUDGET)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    rows = np.zeros(len(values) - first, np.intp)
+    said = population.step(states, rows, values[first:, None], times[first:], 0, BUDGET)
+    return [(a + first, b + first) for a, b in delay.episodes(said.anomalous.astype(np.int8))]
+
+
+def still(*moves: tuple[int, int, float], days: int = 35, of: float = 3.0) -> np.ndarray:
+    """One value, and others from a row on for so many rows."""
+    values = np.full(days * DAY, of)
+    for at, lasts, to in moves:
+        values[at : at + lasts] = to
+    return values
+
+
+@pytest.mark.parametrize("of", [3.0, 0.0, 1e6])
+def test_a_move_is_told_while_it_lasts_and_its_hour_of_the_next_days_is_not(of: float) -> None:
+    at = 20 * DAY
+    assert judged(still((at, 10, of + 1), of=of)) == [(at, at + 9)]
+
+
+def test_a_move_in_the_history_is_no_reason_for_alerts() -> None:
+    at = 20 * DAY
+    assert judged(still((1000, 10, 4.0), (at, 10, 4.0))) == [(at, at + 9)]
+
+
+@pytest.mark.parametrize(
+    ("step", "days"), [(STEP, 1), (3_600_000, 1), (86_400_000, 28)], ids=["5 min", "hours", "days"]
+)
+def test_a_move_for_good_is_usual_from_a_day_on_and_back_is_a_move(step: int, days: int) -> None:
+    long = max(days * 86_400_000 // step, 12)
+    n, at = 400 + 12 * long, 400 + 4 * long
+    values = np.full(n, 3.0)
+    values[at:] = 4.0
+    values[at + 4 * long : at + 4 * long + 4] = 3.0
+    told = judged(values, step, 400)
+    assert [a for a, _ in told] == [at, at + 4 * long]
+    assert told[0][1] - at < long + 20
+
+
+def test_what_is_on_by_day_is_not_usual_when_it_is_off_for_a_day() -> None:
+    t = np.arange(42 * DAY) % DAY
+    values = ((t >= 96) & (t < 240)).astype(np.float64)
+    values[20 * DAY : 23 * DAY] = 0.0
+    told = judged(values)
+    assert [a // DAY for a, _ in told][:1] == [20]
+    assert all(20 * DAY <= a < 23 * DAY + 10 for a, _ in told)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.02])
+def test_what_comes_now_and_then_is_not_told_more_often_after_months(share: float) -> None:
+    told = 0
+    for seed in range(2):
+        rng = np.random.default_rng([seed, 31])
+        values = (rng.uniform(size=120_000) < share) * np.round(1 + rng.exponential(5, 120_000))
+        told += len(judged(values))
+    assert told <= 2 * 2 * (120_000 - LEARNT) / BUDGET  # twice the budget; it was six times
+
+
+def test_what_switches_at_any_time_is_no_noise() -> None:
+    rng = np.random.default_rng(8)
+    ends = np.cumsum(rng.integers(12, 35, 3000))
+    values = (np.searchsorted(ends, np.arange(30_000), side="right") % 2).astype(np.float64)
+    assert len(judged(values, 60_000, 15_000)) <= 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03])
+def test_the_compiled_rows_say_what_numpy_says_of_a_move_for_good(share: float) -> None:
+    rng = np.random.default_rng(4)
+    values = np.where(rng.uniform(size=2200) < share, 9.0, 3.0)
+    values[1500:] += 2.0
+    values[1900:] = 5.0
+    first, times = 1200, T0 + np.arange(2200) * 3_600_000
+    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=200.0)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    rows = np.zeros(len(values) - first, np.intp)
+    said = population.step(states, rows, values[first:, None], times[first:], 0, 200.0)
+    judge, state = Judge.fit(times[:first], values[:first, None], budget=200.0)
+    alone, _ = judge.step(state, times[first:], values[first:, None])
+    np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(said.anomalous, alone.anomalous)
+    assert said.anomalous[300] == (share == 0.0)
