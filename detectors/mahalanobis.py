@@ -33,7 +33,7 @@ from pydantic import Field
 
 from detectors.arrays import adopt
 from detectors.base import Detector, DetectorConfig, Progress, Scores, TrainingReport
-from detectors.memory import on_a_line, product
+from detectors.memory import aligned, on_a_line, product
 
 FITS = 3
 """Fits, each without the rows that the one before found farthest."""
@@ -107,7 +107,12 @@ class Mahalanobis(Detector):
 
     def _squares(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of the standardised components (B, D)."""
-        return np.asarray(np.square(product(self._flat(x) - self._centre, self._whitening)))
+        rows = aligned((len(x), self._centre.size), np.float64)
+        rows[...] = x.reshape(rows.shape)
+        np.clip(rows, -self.config.limit, self.config.limit, out=rows)
+        rows -= self._centre
+        components = product(rows, self._whitening)
+        return np.square(components, out=components)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Centre (D,) and whitening matrix (D, D)."""

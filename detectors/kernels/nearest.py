@@ -1,4 +1,4 @@
-"""`detectors.kmeans.nearest`: the distances from a row to all centres at once, value after value."""
+"""`detectors.kmeans.nearest`: the distances from four rows to all centres at once, value after value: a sum waits for the one before it, but not for its neighbours."""
 
 from __future__ import annotations
 
@@ -24,13 +24,22 @@ def run(rows, across, which, squares):
     which, squares : (N,)
         Take the centre, of equally near ones the first, and its squared distance.
     """
-    far = np.empty(across.shape[1])
-    for n in range(len(rows)):
-        far[:] = 0.0
+    K, last = across.shape[1], len(rows) - 1
+    first, second, third, fourth = np.empty(K), np.empty(K), np.empty(K), np.empty(K)
+    for n in range(0, len(rows), 4):
+        at = n, min(n + 1, last), min(n + 2, last), min(n + 3, last)
+        first[:], second[:], third[:], fourth[:] = 0.0, 0.0, 0.0, 0.0
         for d in range(len(across)):
-            value, of = rows[n, d], across[d]
-            for k in range(len(far)):
-                off = value - of[k]
-                far[k] += off * off
-        which[n] = far.argmin()
-        squares[n] = far[which[n]]
+            a, b, c, e, of = rows[at[0], d], rows[at[1], d], rows[at[2], d], rows[at[3], d], across[d]
+            for k in range(K):
+                off = a - of[k]
+                first[k] += off * off
+                off = b - of[k]
+                second[k] += off * off
+                off = c - of[k]
+                third[k] += off * off
+                off = e - of[k]
+                fourth[k] += off * off
+        for row, far in zip(at, (first, second, third, fourth)):  # noqa: B905  # Numba knows no strict
+            which[row] = far.argmin()
+            squares[row] = far[which[row]]

@@ -73,7 +73,7 @@ def test_trees_that_lead_out_of_their_arrays_are_refused(name: str, at: object, 
         IsolationForest.from_arrays(detector.config, arrays)
 
 
-@pytest.mark.parametrize(("n", "columns", "centres"), [(1, 1, 1), (300, 7, 16), (40, 106, 3)])
+@pytest.mark.parametrize(("n", "columns", "centres"), [(1, 1, 1), (303, 7, 16), (42, 106, 3), (5, 2, 9)])
 def test_the_nearest_centre_is_that_of_numpy(n: int, columns: int, centres: int) -> None:
     rng = np.random.default_rng(n)
     rows, of = rng.normal(size=(n, columns)), rng.normal(size=(centres, columns))
