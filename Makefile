@@ -63,7 +63,7 @@ soak: setup-dev  ## a worker at a steady rate for SOAK_MINUTES (default 60): mem
 	@TIDEWATCH_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults/test_soak.py $(PYTEST_ARGS)
 
 .PHONY: model
-model: setup-dev  ## explore docs/model/checkpoint.pml with spin in every order of steps, 6 minutes (Debian: apt install spin gcc)
+model: setup-dev  ## explore docs/model/checkpoint.pml with spin in every order of steps, 12 minutes (Debian: apt install spin gcc)
 	@$(BIN)/python tests/model/explore.py
 
 .PHONY: audit hostile fuzz

@@ -78,6 +78,13 @@ class World:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
+    async def idle(self, loop: PartitionLoop) -> None:
+        """A second without records, until the store has answered what that led to."""
+        await loop.idle()
+        while loop.checkpoints.under_way and not loop.checkpoints.has_come_back:
+            await asyncio.sleep(0)
+        await loop.idle()
+
     def records(self, first: int, last: int) -> RecordBatch:
         """Records first..last of the log."""
         some = self.scenario.partitions[0].records[first:last]

@@ -21,6 +21,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -238,18 +239,20 @@ def by_message(args: argparse.Namespace, *, take: bool) -> None:
 
 def tidewatch(args: argparse.Namespace) -> None:
     """The real worker; only what the loop loads, its batch and checkpoint are wrapped, to read the clock. Tells too how long loading took (from the
-    first partition's begin to the last one's end), and how long checkpoints did."""
+    first partition's begin to the last one's end), how long checkpoints did, and how long they kept their partition from its records."""
     import os
 
     from pipeline.app import run_worker
     from pipeline.partition.loop import PartitionLoop
     from pipeline.settings import load_settings
 
-    tally: dict[str, Any] = {"started": 0.0, "ends": {}, "checkpoints": [], "began": 0.0, "loaded": 0.0}
-    plain_batch, plain_checkpoint, plain_assigned = (
+    tally: dict[str, Any] = {"started": 0.0, "ends": {}, "checkpoints": [], "held": [0.0], "began": 0.0, "loaded": 0.0}
+    plain_batch, plain_checkpoint, plain_assigned, plain_pause, plain_written = (
         PartitionLoop.batch,
         PartitionLoop.checkpoint,
         PartitionLoop.assigned,
+        PartitionLoop._pause,
+        PartitionLoop._written,
     )
 
     async def assigned(self: PartitionLoop) -> int | None:
@@ -265,19 +268,29 @@ def tidewatch(args: argparse.Namespace) -> None:
         if self.position >= args.ends[self.partition]:
             await self.checkpoint()
 
+    async def pause(self: PartitionLoop) -> None:
+        before, began = (self.checkpoints.under_way, self._checkpointed_at), time.perf_counter()
+        await plain_pause(self)
+        if before != (self.checkpoints.under_way, self._checkpointed_at):
+            tally["held"].append(time.perf_counter() - began)
+
+    def written(self: PartitionLoop, offset: int, size: int, seconds: float) -> None:
+        tally["checkpoints"].append(seconds)
+        plain_written(self, offset, size, seconds)
+
     async def checkpoint(self: PartitionLoop) -> int:
-        began = time.perf_counter()
         offset = await plain_checkpoint(self)
-        tally["checkpoints"].append(time.perf_counter() - began)
         tally["ends"][self.partition] = offset
         if all(tally["ends"].get(p, 0) >= end for p, end in args.ends.items()):
             seconds, took = time.perf_counter() - tally["started"], sorted(tally["checkpoints"])
             times = {"checkpoint": took[len(took) // 2], "longest": took[-1], "loaded": tally["loaded"]}
+            times |= {"held": median(tally["held"]), "longest_held": max(tally["held"])}
             report("tidewatch", args.records, seconds, **times)
             os._exit(0)
         return offset
 
     PartitionLoop.batch, PartitionLoop.checkpoint, PartitionLoop.assigned = batch, checkpoint, assigned  # type: ignore[method-assign]
+    PartitionLoop._pause, PartitionLoop._written = pause, written  # type: ignore[method-assign]
     run_worker(load_settings())
 
 

@@ -2,7 +2,8 @@
 
    Explored by spin in full (tests/model/explore.py; README.md beside this file says which line of the code is which line here).
    The log of a partition is records 0..N-1. The effect of record i on the state, and its alert, are bit i. Records of one
-   parity share a page of the state; a checkpoint writes the pages that changed since the last one, or all of them.
+   parity share a page of the state; a checkpoint writes the pages that changed since the last one, or all of them. What it writes is collected
+   in one step and written in a later one; between the two the worker goes on, whatever it does.
 
    Variants, each of which must give a counterexample:
      NO_NONCE                  save does not ask who claimed last
@@ -10,6 +11,7 @@
      ALERTS_AFTER_CHECKPOINT   alerts go out after the checkpoint that covers them
      DIFFERENCE_AFTER_REFUSAL  what is written after a refusal is the difference to the last checkpoint
      NEVER_VERIFIED            an owner without new records never looks whether the store still has its state
+     LATER_STATE               what a checkpoint writes is collected when it is sent, not as of its offset
 
    With DECISION something is decided once, by people: each partition takes it at one place of its log, the records before it are processed
    without it and those from it on with it, whoever does so. A worker then holds no more than one record that is not in a checkpoint, and takes
@@ -191,9 +193,9 @@ inline save(p, nonce, from, at, content, pages, whole, with, ok) {
 /* A worker holds one record without a checkpoint, all of them while it reads back; and it is a member when it begins with a record
    (`PartitionLoop._stay`). */
 #ifdef ASLEEP
-#define MAY_GO_ON (!dirty || position < until)
+#define MAY_GO_ON ((!dirty && !saving) || position < until)
 #else
-#define MAY_GO_ON (owner[p] == w && (!dirty || position < until))
+#define MAY_GO_ON (owner[p] == w && ((!dirty && !saving) || position < until))
 #endif
 #ifdef TAKEN_HERE
 #define SAID(known) 0
@@ -212,13 +214,39 @@ inline save(p, nonce, from, at, content, pages, whole, with, ok) {
 #define TRUSTED true
 #endif
 
+#ifdef LATER_STATE
+#define WRITTEN memory
+#else
+#define WRITTEN image
+#endif
+
+/* Checkpoints.begin: what changed is collected, and counts as written; until it is known to be stored, the next is everything. It is sent
+   when what was published is acknowledged. */
+inline begin() {
+#ifndef ALERTS_AFTER_CHECKPOINT
+#ifdef DECISION
+  /* Nobody has published the alert of one of these records otherwise. */
+  assert((published[p] & unpublished & (under[p] ^ with)) == 0);
+  under[p] = under[p] | with; with = 0;
+#endif
+  published[p] = published[p] | unpublished; unpublished = 0;   /* Outbox.acknowledged */
+#endif
+  at = position; image = memory; pages = dirty; whole = all; dirty = 0; saving = 1;
+#ifndef DIFFERENCE_AFTER_REFUSAL
+  all = 1
+#else
+  all = 0
+#endif
+}
+
 /* A partition of one worker: _Partition._open, _work and stop of agents.py around PartitionLoop of loop.py. */
 proctype Task(byte w; byte p) {
   byte position, memory, dirty, unpublished, until;
+  byte at, image, pages;                                        /* of the checkpoint under way, while `saving` */
 #ifdef DECISION
   byte knows = NOT, said, with;
 #endif
-  bit all, ok, saving, last;
+  bit all, ok, saving, whole, denied, last;
 
 end_unassigned:
   atomic { owner[p] == w && !running[SLOT] -> running[SLOT] = 1 };
@@ -274,53 +302,49 @@ end_work:
          position++;
          goto end_work
        }
-    :: atomic { told[SLOT] == 0 && dirty && position >= until -> skip }   /* a checkpoint is due: after any batch */
+    :: saving -> goto write                                     /* the one under way arrives at any moment */
+    :: atomic { told[SLOT] == 0 && denied -> denied = 0; goto refused }   /* its answer is seen to between two batches */
+    :: atomic { told[SLOT] == 0 && !saving && !denied && dirty && position >= until -> skip }   /* one is due: after any batch */
 #ifdef DECISION
-    :: atomic { told[SLOT] == 0 && !dirty && position >= until && knows == NOT -> goto take }  /* _take, after a checkpoint */
+    :: atomic { told[SLOT] == 0 && !dirty && !saving && !denied && position >= until && knows == NOT -> goto take }  /* _take, after a checkpoint */
 #endif
 #ifndef NEVER_VERIFIED
-    :: atomic { told[SLOT] == 0 && !dirty && position > 0 &&    /* VERIFY_EVERY */
+    :: atomic { told[SLOT] == 0 && !dirty && !saving && !denied && position > 0 &&    /* VERIFY_EVERY */
          (store[p].owner != MINE || store[p].sequence != sequence[SLOT] || store[p].offset != position) -> skip }
 #endif
-    :: atomic { told[SLOT] == 1 && (!dirty || position < until) -> goto ended }   /* revoked */
-    :: atomic { told[SLOT] == 1 && dirty && position >= until -> last = 1 }
+    :: atomic { told[SLOT] == 1 && !saving && ((!dirty && !denied) || position < until) -> goto ended }   /* revoked: behind what is under way */
+    :: atomic { told[SLOT] == 1 && !saving && (dirty || denied) && position >= until -> denied = 0; last = 1 }
     fi;
 
     atomic {
-#ifndef ALERTS_AFTER_CHECKPOINT
-#ifdef DECISION
-      /* Nobody has published the alert of one of these records otherwise. */
-      assert((published[p] & unpublished & (under[p] ^ with)) == 0);
-      under[p] = under[p] | with; with = 0;
-#endif
-      published[p] = published[p] | unpublished; unpublished = 0;            /* _acknowledged */
-#endif
-      saving = 1
+      begin();
+      if :: last -> skip :: else -> goto end_work fi            /* the partition goes on */
     };
 write:
-    atomic {                                                    /* _retried(_save) */
-      save(p, MINE, sequence[SLOT], position, memory, dirty, all, DECIDED, ok);
+    atomic {                                                    /* Checkpoints._store_it, patiently */
+      save(p, MINE, sequence[SLOT], at, WRITTEN, pages, whole, DECIDED, ok);
       if
-      :: lost < LOST && !last && !calm -> lost++; goto write    /* the answer does not arrive: the same again */
+      :: lost < LOST && !last && !calm -> lost++; ok = 0; goto write    /* the answer does not arrive: the same again */
       :: true -> skip
       fi;
+      saving = 0; image = 0; pages = 0; whole = 0;
       if
-      :: ok -> sequence[SLOT]++; dirty = 0; all = 0; saving = 0; ok = 0; shift(p);  /* _written */
-         if :: owner[p] == w -> committed[p] = position :: else -> skip fi
+      :: ok -> sequence[SLOT]++; all = 0; ok = 0; shift(p);     /* _written */
+         if :: owner[p] == w && at > committed[p] -> committed[p] = at :: else -> skip fi   /* it never falls */
       :: else ->
-         saving = 0;
-         if :: last -> goto ended :: else -> goto refused fi    /* no checkpoint at revocation */
+         at = 0;
+         if :: last -> goto ended :: else -> denied = 1; goto end_work fi    /* no checkpoint at revocation */
       fi
     };
 #ifdef OFFSET_APART
-    apart[p] = position;
+    apart[p] = at;
 #endif
 #ifdef ALERTS_AFTER_CHECKPOINT
     atomic { published[p] = published[p] | unpublished; unpublished = 0 };
 #endif
     if
     :: atomic { last -> goto ended }
-    :: atomic { else -> goto end_work }
+    :: atomic { else -> at = 0; goto end_work }
     fi;
 
 #ifdef DECISION
@@ -334,7 +358,7 @@ take:                                                           /* Decisions.tak
     atomic { knows = taken[p] };                                /* it is read back, and what it led to goes out after that */
     if
     :: atomic { knows != NOT && position == 0 -> goto end_work }
-    :: atomic { knows != NOT && position > 0 -> saving = 1; goto write }
+    :: atomic { knows != NOT && position > 0 -> begin(); goto write }
     :: atomic { knows == NOT -> skip }                          /* another mark stands before it */
     fi;
 #ifdef ASKED_BEFORE
@@ -371,7 +395,7 @@ again:
          position = store[p].offset; memory = store[p].fields; dirty = 0; all = 0;
          goto end_work }
     :: atomic { store[p].owner == MINE && store[p].offset <= position ->
-         saving = 1; goto write }                               /* everything, out of memory */
+         begin(); goto write }                                  /* everything, out of memory */
     fi
   } unless { dead[SLOT] || told[SLOT] == 2 };
 ended:
@@ -381,8 +405,8 @@ ended:
     :: saving && lates < LATE && !late[p].there && !calm ->
        lates++;
        rename(p, MINE, STRAY);
-       late[p].there = 1; late[p].sequence = sequence[SLOT]; late[p].offset = position;
-       late[p].memory = memory; late[p].dirty = dirty; late[p].all = all
+       late[p].there = 1; late[p].sequence = sequence[SLOT]; late[p].offset = at;
+       late[p].memory = image; late[p].dirty = pages; late[p].all = whole
     :: true -> rename(p, MINE, OLD)
     fi;
 #ifdef DECISION
@@ -393,7 +417,8 @@ ended:
     :: owner[p] == w && !dead[SLOT] -> owner[p] = NOBODY        /* it left; the group gives the partition anew */
     :: else -> skip
     fi;
-    position = 0; memory = 0; dirty = 0; unpublished = 0; until = 0; all = 0; ok = 0; saving = 0; last = 0;
+    position = 0; memory = 0; dirty = 0; unpublished = 0; until = 0; all = 0; ok = 0; saving = 0; last = 0; denied = 0;
+    at = 0; image = 0; pages = 0; whole = 0;
     sequence[SLOT] = 0; told[SLOT] = 0; running[SLOT] = 0; dead[SLOT] = 0;
     goto end_unassigned
   }

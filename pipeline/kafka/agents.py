@@ -105,6 +105,7 @@ class _Partition:
         self.tp = tp
         self.lane: Lane | None = None
         self.opened = -1
+        self._committed_before = -1
         self.life: PartitionLife
         self._consumer = consumer
         self._epoch = consumer.epoch
@@ -123,8 +124,7 @@ class _Partition:
 
     async def still_owner(self) -> bool:
         """Whether the group takes a commit of ours for this partition: of what is in the store, never less than before."""
-        checkpointed = self.life.checkpointed
-        return await self._consumer.confirm({self.tp: checkpointed if checkpointed >= 0 else None})
+        return await self._consumer.confirm({self.tp: self.committable})
 
     def surely_owner(self) -> bool:
         """Whether the group took a commit of ours so lately that it cannot have given the partition away since."""
@@ -133,6 +133,14 @@ class _Partition:
     async def end_of_log(self) -> int:
         """The offset behind the last record, asked anew. Raises BrokerError."""
         return await self._consumer.end_of_log(self.tp)
+
+    @property
+    def committable(self) -> int | None:
+        """What may be committed: everything before it is in the store, or was when somebody committed it; None: nothing is.
+
+        It never falls. Behind a store that went back in time it would say that nobody has published what was published, and decisions would be taken there.
+        """
+        return max(self.life.checkpointed, self._committed_before) if self.life.checkpointed >= 0 else None
 
     @property
     def position(self) -> int:
@@ -179,7 +187,9 @@ class _Partition:
 
     async def _open(self) -> int | None:
         stored = await self.life.assigned()
-        offset = await self.life.begin(await self._consumer.standing(self.tp, stored))
+        standing = await self._consumer.standing(self.tp, stored)
+        offset = await self.life.begin(standing)
+        self._committed_before = min(-1 if standing.committed is None else standing.committed, standing.end)
         if not await self.still_owner():
             self._log.info("assigned, but not a member any more: waiting for the next rebalance")
             return None
@@ -295,7 +305,7 @@ class Partitions:
         consumer.close_all()
         held, self._held = self._held, {}
         await asyncio.gather(*(p.stop() for p in held.values()))
-        last = {tp: p.life.checkpointed for tp, p in held.items() if p.life.checkpointed >= 0}
+        last = {tp: offset for tp, p in held.items() if (offset := p.committable) is not None}
         try:
             async with asyncio.timeout(HANDOVER_GRACE):
                 if last:
@@ -311,7 +321,7 @@ class Partitions:
     def committable(self) -> dict[TP, int]:
         """The offsets that may be committed: everything before them is in the store."""
         return {
-            tp: p.life.checkpointed for tp, p in self._held.items() if p.lane is not None and p.life.checkpointed >= 0
+            tp: offset for tp, p in self._held.items() if p.lane is not None and (offset := p.committable) is not None
         }
 
 

@@ -32,9 +32,15 @@ class Outbox:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._sent: deque[asyncio.Future[None]] = deque()
+        self._arrived = 0
 
     def __len__(self) -> int:
         return len(self._sent)
+
+    @property
+    def handed_over(self) -> int:
+        """How many messages ever were."""
+        return self._arrived + len(self._sent)
 
     @property
     def full(self) -> bool:
@@ -46,18 +52,23 @@ class Outbox:
         sent = self._publisher.send(message.topic, message.key, message.value, message.headers)
         self._sent.append(asyncio.ensure_future(sent))
 
-    async def acknowledged(self) -> None:
-        """Wait for the broker. What was refused, or not waited for to the end, stays: no checkpoint gets past it.
+    async def acknowledged(self, upto: int | None = None) -> None:
+        """Wait for the broker, for the first so many messages that were handed over (None: for all, also of later). What was refused, or not waited for
+        to the end, stays: no checkpoint gets past it.
 
         Raises
         ------
         BrokerError
             The broker does not take a message.
         """
-        while self._sent:
-            await asyncio.shield(self._sent[0])
-            self._sent.popleft()
+        while self._sent and (upto is None or self._arrived < upto):
+            first = self._sent[0]
+            await asyncio.shield(first)
+            if self._sent and self._sent[0] is first:  # others may wait as well
+                self._sent.popleft()
+                self._arrived += 1
 
     def forget(self) -> None:
         """Wait for nothing any more: the partition is another worker's."""
+        self._arrived += len(self._sent)
         self._sent.clear()

@@ -50,13 +50,13 @@ def checkpoint_before_alerts() -> None:
     written = PartitionLoop._written
     on_their_way: set[Outbox] = set()
 
-    async def acknowledged(self: Outbox) -> None:
+    async def acknowledged(self: Outbox, upto: int | None = None) -> None:
         if not all(future.done() for future in self._sent):
             on_their_way.add(self)
         self._sent.clear()
 
-    def then(self: PartitionLoop, size: int, started: float) -> None:
-        written(self, size, started)
+    def then(self: PartitionLoop, offset: int, size: int, seconds: float) -> None:
+        written(self, offset, size, seconds)
         if self.outbox in on_their_way:
             on_their_way.discard(self.outbox)
             log.info(HOLE)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 MODEL = Path(__file__).parents[2] / "docs" / "model" / "checkpoint.pml"
 RESULTS = MODEL.with_name("results.md")
-MEMORY_MB = 2000
+MEMORY_MB = 4000
 DEPTH = 1_000_000
 
 ALL_FAULTS = {"CRASHES": 2, "ZOMBIES": 1, "TRAVELS": 1, "MOVES": 0, "LOST": 0, "LATE": 0}
@@ -46,6 +46,7 @@ VARIANTS: dict[str, dict[str, int]] = {
     "ALERTS_AFTER_CHECKPOINT": {"N": 2, **NONE, "CRASHES": 1},
     "DIFFERENCE_AFTER_REFUSAL": {"N": 2, **NONE, "TRAVELS": 1},
     "NEVER_VERIFIED": {"N": 2, **NONE, "TRAVELS": 1},
+    "LATER_STATE": {"N": 3, **NONE},
     "UNMARKED": {"DECISION": 1, "N": 3, **NONE, "CRASHES": 1, "ZOMBIES": 1},
     "TAKEN_HERE": {"DECISION": 1, "N": 3, **NONE, "ZOMBIES": 1},
     "ASKED_BEFORE": {"DECISION": 1, "N": 3, **NONE, "CRASHES": 1, "ZOMBIES": 2},

@@ -99,7 +99,7 @@ def small_numbers() -> Iterator[None]:
         "pipeline.steps.clock.ticks.JUMP": 1e12,  # virtual seconds are minutes for the wall
         "pipeline.partition.ticking.REFUSED_FOR": 5.0,
         "pipeline.partition.ticking.QUIET": 2.0,
-        "pipeline.partition.loop.TELL_EVERY": 4.0,
+        "pipeline.partition.taking.TELL_EVERY": 4.0,
         "pipeline.steps.clock.waiting.OFTEN": 8,
         "pipeline.steps.clock.waiting.ROOM": 3,
         "pipeline.partition.shadows.shadow.FEWEST": 4,

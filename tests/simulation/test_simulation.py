@@ -140,11 +140,56 @@ class AlertsAfterwards(PartitionLoop):
         self._send = self.outbox.send
         self.outbox.send = self._held_back.append  # type: ignore[method-assign]
 
-    def _written(self, size: int, started: float) -> None:
-        super()._written(size, started)
+    def _written(self, *told: Any) -> None:
+        super()._written(*told)
         for message in self._held_back:
             self._send(message)
         self._held_back.clear()
+
+
+class AsOfNow(PartitionLoop):
+    """What a checkpoint under way writes is looked up when it is sent."""
+
+    async def _begin_checkpoint(self) -> bool:
+        fresh = not self.checkpoints.under_way
+        begun = await super()._begin_checkpoint()
+        if begun and fresh and (of := self.checkpoints._under_way) is not None:
+            of.whole, of.changed = True, LookedUp(self)  # type: ignore[assignment]
+        return begun
+
+
+class LookedUp(Mapping[str, bytes]):
+    def __init__(self, loop: PartitionLoop) -> None:
+        self._loop = loop
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._loop.core.state.snapshot(everything=True)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loop.core.state.snapshot(everything=True))
+
+    def __len__(self) -> int:
+        return len(self._loop.core.state.snapshot(everything=True))
+
+
+class Unacknowledged(PartitionLoop):
+    """A checkpoint under way does not wait for what was published before it."""
+
+    async def _begin_checkpoint(self) -> bool:
+        begun = await super()._begin_checkpoint()
+        if (of := self.checkpoints._under_way) is not None:
+            of.published = 0
+        return begun
+
+
+class Optimistic(PartitionLoop):
+    """Behind a checkpoint that is not known to be stored, a difference to it is written."""
+
+    async def _begin_checkpoint(self) -> bool:
+        begun = await super()._begin_checkpoint()
+        if begun:
+            self.checkpoints.rewrite = False
+        return begun
 
 
 class Loud(PartitionLoop):
@@ -356,6 +401,9 @@ def test_the_decision_of_a_zombie_that_nobody_asks_about_is_seen() -> None:
         pytest.param(Parts(store=Unfenced), TRAVEL, id="no fence at all"),
         pytest.param(Parts(store=OffsetApart), ("crash",), id="offset apart from fields"),
         pytest.param(Parts(loop=AlertsAfterwards), ("crash",), id="alerts after the checkpoint"),
+        pytest.param(Parts(loop=AsOfNow), ("store slow",), id="a checkpoint of what came later"),
+        pytest.param(Parts(loop=Unacknowledged), ("crash",), id="a checkpoint over what is not acknowledged"),
+        pytest.param(Parts(loop=Optimistic), ("store full", "rebalance"), id="a difference to what is not stored"),
         pytest.param(Parts(loop=Loud), HOLES, id="publishes what it reads back"),
         pytest.param(Parts(loop=FromTheStart), HOLES, id="lost state taken for a first start"),
         pytest.param(Parts(loop=CommitsBackwards), HOLES, id="commits backwards"),

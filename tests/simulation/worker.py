@@ -136,8 +136,9 @@ class Worker:
 
     async def _work(self, partition: PartitionLoop, generation: int) -> None:
         await partition.assigned()
-        offset = await partition.begin(await self._broker.standing(partition.partition))
-        committed = partition.checkpointed
+        standing = await self._broker.standing(partition.partition)
+        offset = await partition.begin(standing)
+        committed = max(partition.checkpointed, -1 if standing.committed is None else standing.committed)
         if not await self._commit(generation, partition.partition, committed):
             return
         while not self._ending:

@@ -39,8 +39,8 @@ class Patience:
         self._waiting = waiting
         self._log = log
 
-    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what the call returns once the store answers.
+    async def __call__(self, call: Callable[[], Awaitable[T]], *, failed: StoreError | None = None) -> T:
+        """Return what the call returns once the store answers; `failed`: what came of it the first time.
 
         Raises
         ------
@@ -50,6 +50,9 @@ class Patience:
         wait, away = FIRST_WAIT, ""
         while True:
             try:
+                if (before := failed) is not None:
+                    failed = None
+                    raise before
                 result = await call()
             except Refused:
                 raise

@@ -52,6 +52,155 @@ async def test_another_worker_goes_on_where_the_checkpoint_stands(world: World) 
     assert {value for value, _ in world.sent} == {m.value for m in world.scenario.oracle[0].messages}
 
 
+async def under_way(world: World, loop: PartitionLoop) -> asyncio.Event:
+    """A checkpoint is due, and hangs in the store until the event is set."""
+    save, answers = world.store.save, asyncio.Event()
+
+    async def slow(*arguments: Any, **options: Any) -> Claim:
+        await answers.wait()
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    world.store.save = slow
+    world.now += 2.0
+    await loop.idle()
+    assert loop.checkpoints.under_way
+    return answers
+
+
+async def test_a_partition_works_on_while_its_checkpoint_is_under_way(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    answers = await under_way(world, loop)
+    published = len(world.sent)
+    await loop.batch(world.records(20, 60))
+    assert loop.position == world.offset_after(60)
+    assert len(world.sent) > published
+    assert loop.checkpointed == -1
+    answers.set()
+    while not loop.checkpoints.has_come_back:
+        await asyncio.sleep(0)
+    assert loop.checkpointed == world.offset_after(20)  # it may be committed at once
+    assert await world.is_stored(20)  # as of its offset, not as of now
+    world.now += 2.0
+    await world.idle(loop)
+    assert await world.is_stored(60)
+
+
+async def test_what_is_published_while_a_checkpoint_is_under_way_is_no_concern_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.partition.outbox.MAX_UNACKNOWLEDGED", 1000)
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    world.acknowledges = False
+    await loop.batch(world.records(0, 30))
+    before = [future for _, future in world.sent if not future.done()]
+    assert before
+    world.now += 2.0
+    await loop.idle()
+    await loop.batch(world.records(30, 60))
+    later = [future for _, future in world.sent if not future.done() and future not in before]
+    assert later
+    assert loop.checkpointed == -1
+    for future in before:
+        assert (await world.stored())[0] == -1  # nothing is, over one that is not acknowledged
+        future.set_result(None)
+        await asyncio.sleep(0)
+    while not loop.checkpoints.has_come_back:
+        await asyncio.sleep(0)
+    assert await world.is_stored(30)
+    assert not any(future.done() for future in later)
+
+
+async def test_nobody_goes_on_further_than_two_checkpoints_apart(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0, checkpoint_records=20)
+    await loop.assigned()
+    await loop.batch(world.records(0, 5))
+    answers = await under_way(world, loop)
+    batch = asyncio.create_task(loop.batch(world.records(5, 90)))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not batch.done()
+    assert 20 <= loop.position <= 40
+    answers.set()
+    await batch
+    assert loop.position == world.offset_after(90)
+
+
+async def test_a_checkpoint_that_is_refused_under_way_is_followed_by_everything(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    await loop.checkpoint()
+    old = copy.deepcopy(world.store._hashes)
+    await loop.batch(world.records(10, 30))
+    await loop.checkpoint()
+    await loop.batch(world.records(30, 40))
+    answers = await under_way(world, loop)
+    await loop.batch(world.records(40, 50))
+    world.store._hashes = old
+    answers.set()
+    while not loop.checkpoints.has_come_back:
+        await asyncio.sleep(0)
+    await loop.batch(world.records(50, 60))
+    assert await world.is_stored(60)
+
+
+async def test_a_store_that_is_away_while_a_checkpoint_is_under_way_is_waited_for(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    await loop.batch(world.records(0, 10))
+    await loop.checkpoint()
+    await loop.batch(world.records(10, 30))
+    save, tries = world.store.save, iter([StoreError("away"), StoreError("away"), None])
+
+    async def at_last(*arguments: Any, **options: Any) -> Claim:
+        if (error := next(tries)) is not None:
+            raise error
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    world.store.save = at_last
+    world.now += 2.0
+    await loop.idle()
+    await loop.batch(world.records(30, 31))
+    await world.idle(loop)
+    assert world.slept == [0.1, 0.2]
+    assert await world.is_stored(30)
+    world.store.save = save
+    await loop.checkpoint()
+    assert await world.is_stored(31)
+
+
+async def test_a_handover_waits_for_the_checkpoint_under_way(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    answers = await under_way(world, loop)
+    await loop.batch(world.records(20, 30))
+    revoked = asyncio.create_task(loop.revoked())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not revoked.done()
+    answers.set()
+    await revoked
+    assert await world.is_stored(30)
+
+
+async def test_a_handover_that_may_not_wait_gives_the_checkpoint_under_way_up(world: World) -> None:
+    loop = world.loop(checkpoint_every=2.0)
+    await loop.assigned()
+    await loop.batch(world.records(0, 20))
+    answers = await under_way(world, loop)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await loop.revoked()
+    answers.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (await world.stored())[0] == -1
+
+
 async def test_a_checkpoint_waits_for_every_acknowledgement(world: World) -> None:
     world.acknowledges = False
     loop = world.loop()
@@ -135,12 +284,13 @@ async def test_a_refusal_cut_short_leaves_no_difference_on_top_of_another_state(
     await loop.checkpoint()
     world.store._hashes = old
     await loop.batch(world.records(40, 42))
-    save, saving = world.store.save, asyncio.Event()
+    save, saving, goes_away = world.store.save, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments: Any, **options: Any) -> Claim:
         if options["replace"]:
             saving.set()
-            await asyncio.Event().wait()
+            await goes_away.wait()
+            raise StoreError("away")
         return await save(*arguments, **options)  # type: ignore[no-any-return]
 
     world.store.save = slow
@@ -148,6 +298,7 @@ async def test_a_refusal_cut_short_leaves_no_difference_on_top_of_another_state(
     await saving.wait()
     checkpoint.cancel()
     await asyncio.wait([checkpoint])
+    goes_away.set()
     world.store.save = save
     await loop.revoked()
     assert await world.is_stored(42)
@@ -157,18 +308,20 @@ async def test_a_write_cut_short_that_arrived_after_all_is_not_taken_for_a_later
     loop = world.loop()
     await loop.assigned()
     await loop.batch(world.records(0, 10))
-    save, arrived = world.store.save, asyncio.Event()
+    save, arrived, goes_away = world.store.save, asyncio.Event(), asyncio.Event()
 
     async def unanswered(*arguments: Any, **options: Any) -> None:
         await save(*arguments, **options)
         arrived.set()
-        await asyncio.Event().wait()
+        await goes_away.wait()
+        raise StoreError("away")
 
     world.store.save = unanswered
     checkpoint = asyncio.create_task(loop.checkpoint())
     await arrived.wait()
     checkpoint.cancel()
     await asyncio.wait([checkpoint])
+    goes_away.set()
     world.store.save = save
     await loop.batch(world.records(10, 30))
     await loop.checkpoint()
@@ -253,7 +406,7 @@ async def test_a_state_lost_while_nothing_comes_is_written_again_from_memory(wor
     await loop.idle()
     assert not world.store._hashes
     world.now = loop_module.VERIFY_EVERY
-    await loop.idle()
+    await world.idle(loop)
     assert await world.is_stored(20)
 
 
@@ -290,8 +443,8 @@ async def test_a_batch_is_no_more_than_a_checkpoint_waits_for_whatever_is_fetche
     made: list[int] = []
 
     class Written(PartitionLoop):
-        def _written(self, size: int, started: float) -> None:
-            super()._written(size, started)
+        def _written(self, *told: Any) -> None:
+            super()._written(*told)
             made.append(self.checkpointed)
 
     loop = world.loop(kind=Written, checkpoint_records=20)
@@ -306,8 +459,8 @@ async def test_who_is_not_the_owner_any_more_when_a_checkpoint_came_back_works_o
     world: World,
 ) -> None:
     class Slept(PartitionLoop):
-        def _written(self, size: int, started: float) -> None:
-            super()._written(size, started)
+        def _written(self, *told: Any) -> None:
+            super()._written(*told)
             world.owner = False
 
     loop = world.loop(kind=Slept, checkpoint_records=20, surely_owner=lambda: world.owner)
@@ -386,7 +539,7 @@ async def test_checkpoints_come_by_time_and_by_records(world: World) -> None:
     await by_time.batch(world.records(0, 10))
     assert by_time.checkpointed == -1
     world.now = 2.0
-    await by_time.idle()
+    await world.idle(by_time)
     assert by_time.checkpointed == world.records(0, 10).next_offset
     await by_records.assigned()
     await by_records.batch(world.records(10, 25))
@@ -545,7 +698,7 @@ async def test_what_was_forgotten_is_in_no_snapshot(world: World, revoked: bool)
     await loop.checkpoint()
     for _ in range(3):
         world.now += DAY
-        await loop.idle()
+        await world.idle(loop)
     before = await world.store.snapshots("sim", 0)
     assert len(before) >= 2
     await listing.propose(Decision("d2", Forget("*"), "ann", ""))
