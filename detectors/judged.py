@@ -22,6 +22,8 @@ BUDGET_ROWS = 10_000.0
 """Rows per false alert that is learnt for; a stream's own budget takes its place."""
 LEAST = 48
 """Rows of a series without which its judgement begins from nothing, in the stream."""
+LEAST_STILL = 16
+"""The same of a series in which nothing moves: any move is odd, and there is no noise to be learnt."""
 _HOUR, _DAY = 3_600_000, 86_400_000
 _MONDAY = 4 * _DAY
 """1970-01-05."""
@@ -30,7 +32,7 @@ _MONDAY = 4 * _DAY
 def with_judgement(model: Model, series: Recorded, *, calendar: Calendar = UTC) -> Model:
     """The model of metrics with a judgement, learnt from all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
     cleaned = {name: _clean(*rows) for name, rows in series.items()}
-    histories = {name: rows for name, rows in cleaned.items() if len(rows[0]) >= LEAST}
+    histories = {name: rows for name, rows in cleaned.items() if _enough(rows[1])}
     local = {name: (calendar.local(times), values) for name, (times, values) in histories.items()}
     placed = {name: calendar.placed(times) for name, (times, _) in local.items()}
     return replace(
@@ -48,14 +50,19 @@ def unlearnt(series: Recorded, *, calendar: Calendar = UTC) -> list[str]:
     """What these histories cannot have taught, a line each; series of which the same is true are counted."""
     said: dict[str, list[str]] = {}
     for name, rows in series.items():
-        times = _clean(*rows)[0]
-        for what in _missing(calendar.local(times)):
+        times, values = _clean(*rows)
+        for what in _missing(calendar.local(times), enough=_enough(values)):
             said.setdefault(what, []).append(name)
     return [f"{what} ({_which(names, len(series))})" for what, names in said.items()]
 
 
-def _missing(local: NDArray[np.int64]) -> Iterator[str]:
-    if len(local) < LEAST:
+def _enough(values: NDArray[np.float64]) -> bool:
+    """Whether a history (n, C) says what is usual."""
+    return len(values) >= LEAST or (len(values) >= LEAST_STILL and bool((values == values[0]).all()))
+
+
+def _missing(local: NDArray[np.int64], *, enough: bool) -> Iterator[str]:
+    if not enough:
         yield f"fewer than {LEAST} rows in the history: what is usual is learnt in the stream"
         return
     steps = np.diff(local)

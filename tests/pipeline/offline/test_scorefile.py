@@ -134,9 +134,17 @@ def test_a_table_is_not_held_as_python_s_numbers() -> None:
     assert list(observations.originals[1]) == [c[1] for c in data.all_series["t"].columns]
 
 
-def test_a_file_in_which_nothing_moves_says_so_and_not_that_rows_are_missing() -> None:
+def test_a_short_file_in_which_nothing_moves_but_one_row_has_one_alert() -> None:
     values = np.full(40, 5.0)
     values[30] = 80.0
+    times = 1_767_225_600_000 + np.arange(40) * 3_600_000
+    told = score_dataset(Dataset("still", "metric", ("v",), "here", {"a": Series("a", times, (values,))}))
+    assert np.flatnonzero(told.anomalous).tolist() == [30]
+
+
+def test_a_file_in_which_hardly_anything_moves_says_so_and_not_that_rows_are_missing() -> None:
+    values = np.full(40, 5.0)
+    values[10] = 80.0
     times = 1_767_225_600_000 + np.arange(40) * 3_600_000
     still = Dataset("still", "metric", ("v",), "here", {"a": Series("a", times, (values,))})
     with pytest.raises(
