@@ -255,13 +255,15 @@ def _fit(
     f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
     # A row that makes up much of its bin pulls the bin to itself: without it the error were larger by so much.
     without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week])))
-    clock.errors = np.stack([_size(np.abs(x - f[k]) * without[k]) + 1e-6 for k in range(3)])
+    clock.errors = _sizes(np.stack([np.abs(x - f[k]) * without[k] for k in range(3)])) + 1e-6
     return clock
 
 
-def _size(errors: Floats) -> Floats:
-    """Mean (C,) of errors (n, C), those far beyond all but one in fifty bounded: of what stands still, where it moved once says nothing of how it moves."""
-    return np.asarray(np.minimum(errors, CLIP * np.quantile(errors, 0.98, axis=0)).mean(axis=0))
+def _sizes(errors: Floats) -> Floats:
+    """Mean (3, C) of errors (3, n, C); none of what stands still but for moves that day and week say nothing of: where it moved once is not how it moves."""
+    means = errors.mean(axis=1)
+    still = (np.quantile(errors[0], 0.98, axis=0) <= 1e-9) & (means.min(axis=0) > 0.5 * means[0])
+    return np.asarray(np.where(still, 0.0, means))
 
 
 def _pieces(local: NDArray[np.int64], bins: Bins) -> NDArray[np.intp]:

@@ -69,7 +69,7 @@ def test_what_is_on_by_day_is_not_usual_when_it_is_off_for_a_day() -> None:
     assert all(20 * DAY <= a < 23 * DAY + 10 for a, _ in told)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.02])
+@pytest.mark.parametrize("share", [0.05, 0.04])
 def test_what_comes_now_and_then_is_not_told_more_often_after_months(share: float) -> None:
     told = 0
     for seed in range(2):
