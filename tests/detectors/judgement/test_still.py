@@ -103,3 +103,13 @@ def test_the_compiled_rows_say_what_numpy_says_of_a_move_for_good(share: float) 
     np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(said.anomalous, alone.anomalous)
     assert said.anomalous[300] == (share == 0.0)
+
+
+def test_a_nightly_job_of_three_rows_is_known_and_told_when_it_stays_away() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.gamma(2.0, 2.0, 28 * DAY)
+    for k, size in enumerate((400.0, 250.0, 90.0)):
+        values[24 + k :: DAY] += size
+    at = 23 * DAY + 24
+    values[at : at + 3] = 5.0
+    assert [a for a, _ in judged(values)] == [at]
