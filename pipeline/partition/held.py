@@ -215,7 +215,12 @@ class Held:
     @property
     def _goes_too_far(self) -> bool:
         """Whether nothing may follow before a checkpoint is stored: what lies behind the last is what the next owner takes for said (`begin`)."""
-        return self.position > self.checkpointed and self.position - max(self.checkpointed, 0) >= self._records
+        return self._unwritten >= self._records
+
+    @property
+    def _unwritten(self) -> int:
+        """Records that no stored checkpoint knows of."""
+        return self.position - max(self.checkpointed, 0) if self.position > self.checkpointed else 0
 
     async def revoked(self) -> None:
         """Hand over in order: one last checkpoint where the store allows it, then forget everything.

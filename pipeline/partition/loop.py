@@ -225,6 +225,7 @@ class PartitionLoop(Taking):
             await self._end_checkpoint()
         age = self._clock() - self._checkpointed_at
         due = age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
+        due |= 2 * self._unwritten >= self._records  # so that one is stored, as a rule, before it goes too far
         if due and self.position >= 0 and not self.checkpoints.under_way:
             await self._begin_checkpoint()
         while self._goes_too_far and await self._begin_checkpoint():

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from detectors import registry
 from detectors.base import DetectorError
 from detectors.model_file import load
-from detectors.networks import NetworkDetector
+from detectors.torched.training import Training
 from pipeline.cli import create_cli
 from pipeline.errors import BrokerError, SettingsError
 from pipeline.kafka.history import read_history
@@ -105,17 +105,17 @@ def test_the_same_command_writes_the_same_bytes(metric: Path, tmp_path: Path) ->
 
 def test_a_stopped_training_goes_on_where_it_was(metric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("tcn", *columns(metric), "--out", tmp_path / "whole", *QUICK)
-    epoch = NetworkDetector._epoch
+    epoch = Training.epoch
     left = 2
 
-    def interrupted(*args: object) -> float:
+    def interrupted(*args: object) -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        return epoch(*args)  # type: ignore[arg-type]
+        epoch(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(NetworkDetector, "_epoch", interrupted)
+    monkeypatch.setattr(Training, "epoch", interrupted)
     words = ["train", "tcn", *map(str, columns(metric)), "--out", str(tmp_path / "m"), *QUICK]
     stopped = CliRunner().invoke(create_cli(), words)
     assert "the same command goes on from here" in stopped.output
