@@ -30,11 +30,9 @@ SLACK = 0.4
 TAUGHT = (4.0, 2.0)
 """Rows that an excursion beyond the 98 % quantile teaches at most: so many, or so many clusters. A long outage that is hardly let pass would else be the
 tail behind which the next one hides."""
-OFTEN = 12
-"""What so many rows of those that are counted have reached is no rarer than that: a tail that is read from a body of zeros says nothing of what comes now and then."""
-TOP = 4
-"""Highest bins. Where more than `OFTEN` rows are in them, the slow scale of their term falls no more: where few rows are off, the mean of bounded sizes would leave them
-behind for ever."""
+TOP, OFTEN = 4, 12
+"""Highest bins, and rows by which what is seen now and then is told from what never was: where more than so many are in them, the slow scale of their term falls no more. Where few rows are off, the mean of bounded sizes would leave
+them behind for ever."""
 LONGEST_OUT = 1000
 """Rows of an excursion that are counted; each row within takes one off again."""
 RAISED = 0.3
@@ -106,15 +104,6 @@ def rarity(u: Floats, tails: Floats) -> Floats:
 def crowded(counts: Counts) -> NDArray[np.bool_]:
     """Which terms (T,) with these counts (T, BINS) have often been as far out as is told apart."""
     return np.asarray(counts[:, -TOP:].sum(axis=1, dtype=np.int64) > OFTEN)
-
-
-def often(rare: Floats, bins: NDArray[np.intp], counts: Counts) -> Floats:
-    """Rarity (T, n) of terms in these bins (T, n), not above what the counts (T, BINS) have seen often; what is beyond all bins is no less rare for it."""
-    above = np.cumsum(counts[:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
-    reached, total = np.take_along_axis(above, bins, axis=1), above[:, :1]
-    known = (reached > OFTEN) & (bins < BINS - 1)
-    share = np.where(known, reached - OFTEN, 1) / np.maximum(total, 1)
-    return np.where(known, np.minimum(rare, -np.log10(np.maximum(share, 1e-300))), rare)
 
 
 def levels(budget: float, clusters: Floats) -> Floats:

@@ -138,7 +138,7 @@ def fit(
     after.tails = alarm.body(after.counts, apart(judge))
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u, after.counts)
+        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after

@@ -18,11 +18,9 @@ NORMAL_ROWS = 5
 """After which an alert is over."""
 
 
-def beyond(learnt: Learnt, tails: Floats, u: Floats, counts: alarm.Counts) -> tuple[Floats, Floats]:
+def beyond(learnt: Learnt, tails: Floats, u: Floats) -> tuple[Floats, Floats]:
     """By how many decades rows (n,) are rarer than the level asks for, and each of the alarm's terms (A, n); their terms (T, n) in units of the usual."""
-    terms = u[list(ALARMS)]
-    rare, levels = alarm.rarity(terms, tails), learnt.levels[:, None]
-    each = np.where(rare > levels, alarm.often(rare, alarm.counted(terms), counts), rare) - levels
+    each = alarm.rarity(u[list(ALARMS)], tails) - learnt.levels[:, None]
     return np.asarray(np.maximum(each.max(axis=0), 2.0 * (u[FLAT] - 1.0))), each
 
 
@@ -38,7 +36,7 @@ def said(
     u[:, :n] = terms / learnt.usual[:, None]
     weights = ONE if learnt.others is None else SEVERAL
     now = (np.log2(1.0 + u) * weights[:, None]).sum(axis=0) / weights.sum()
-    _, each = beyond(learnt, state.tails, u, state.counts)
+    _, each = beyond(learnt, state.tails, u)
     loud = np.where(speaks[list(ALARMS)], each[:, :n], -np.inf).max(axis=0)
     strength = np.maximum(loud, 2.0 * (u[FLAT, :n] - 1.0))
     bins = alarm.counted(u[list(ALARMS)])

@@ -14,7 +14,6 @@ from detectors.judgement.alarm import (
     LONGEST_OUT,
     LOWEST,
     MOST_AFTER,
-    OFTEN,
     RAISED,
     SHAPE,
     SLACK,
@@ -285,20 +284,7 @@ def picture(f4, learnt, w, h, m, C):
 
 
 @inner
-def often(u2, h, a, u, rarity):
-    """Rarity of a term's value, not above what was seen often; see `alarm.often`."""
-    at, total, reached = 4 * h + field.COUNTS + a * BINS, 0, 0
-    bin_ = int(between(math.floor((math.log2(max(u, _LOWEST_U)) - LOWEST) / WIDTH), 0, BINS - 1))
-    for j in range(BINS):
-        total += np.int64(u2[at + j])
-        reached += np.int64(u2[at + j]) if j >= bin_ else 0
-    if reached <= OFTEN or bin_ == BINS - 1:
-        return rarity
-    return min(rarity, -math.log10((reached - OFTEN) / total))
-
-
-@inner
-def rare(f8, u2, w, h, C, young, budget):
+def rare(f8, w, h, C, young, budget):
     """By how much the rarest term that speaks is beyond its level; of all terms in `w`."""
     known, rows_a_day = A if C > 1 else ALONE, f8[h + field.RPD]
     if young or budget != w[W_BUDGET]:
@@ -316,8 +302,6 @@ def rare(f8, u2, w, h, C, young, budget):
         rarity = EDGE * min(u / start, 1.0)
         if u > start:
             rarity += math.log10(1.0 + SHAPE * ((u - start) / f8[h + field.TAILS + 2 * a + 1])) / SHAPE
-        if rarity > w[W_LEVELS + a]:
-            rarity = often(u2, h, a, u, rarity)
         w[W_BEYOND + a] = rarity - w[W_LEVELS + a]
         if w[W_SPEAKS + TERM_OF_ALARM[a]] > 0.0:
             best = max(best, w[W_BEYOND + a])
@@ -449,7 +433,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_U + STATE] = picture(f4, learnt, w, h, m, C) / f8[h + field.USUAL + STATE] if known else 0.0
     w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
     young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
-    strength = max(rare(f8, u2, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
+    strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
     told[b, 2] = BOTH if C > 1 else ABOVE if w[OWN + OWN_X] > w[OWN + OWN_EXPECTED] else BELOW
     w[W_BAR] = raised(f8[h + field.DEBT]) + aftermath(i4[2 * h + field.CALM], rows_a_day)
     if rows_a_day >= LEAST_ROWS:

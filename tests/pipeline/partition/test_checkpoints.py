@@ -128,7 +128,9 @@ async def test_nobody_goes_on_further_than_two_checkpoints_apart(world: World) -
     assert loop.position == world.offset_after(90)
 
 
-async def test_where_records_make_it_due_one_is_begun_at_half_of_them_so_that_nothing_waits_for_it(world: World) -> None:
+async def test_where_records_make_it_due_one_is_begun_at_half_of_them_so_that_nothing_waits_for_it(
+    world: World,
+) -> None:
     loop = world.loop(checkpoint_every=1000.0, checkpoint_records=40)
     await loop.assigned()
     save, answers = world.store.save, asyncio.Event()
