@@ -223,13 +223,17 @@ class PartitionLoop(Taking):
         await self._take()
         if self.checkpoints.has_come_back:
             await self._end_checkpoint()
-        age = self._clock() - self._checkpointed_at
-        due = age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
-        due |= 2 * self._unwritten >= self._records  # so that one is stored, as a rule, before it goes too far
-        if due and self.position >= 0 and not self.checkpoints.under_way:
+        if self._is_due and self.position >= 0 and not self.checkpoints.under_way:
             await self._begin_checkpoint()
         while self._goes_too_far and await self._begin_checkpoint():
             await self._end_checkpoint()
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint; by records from half of those that may be without one on, so that one is stored, as a rule, before nothing may follow."""
+        age = self._clock() - self._checkpointed_at
+        by_time = age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
+        return by_time or 2 * self._unwritten >= self._records
 
     # A past with a hole
 

@@ -389,7 +389,7 @@ TICKING = ("clock set", "pause", "rebalance", "crash")
 
 def test_the_decision_of_a_zombie_that_nobody_asks_about_is_seen() -> None:
     """It is rare: whoever slept takes a decision before it learns that the partition is another's."""
-    run = run_of(65, DECIDING)
+    run = run_of(8076, DECIDING)
     assert simulate(run).problem is None
     assert simulate(run, Parts(loop=Unaware, decisions=Unread)).problem is not None
 

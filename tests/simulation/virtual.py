@@ -124,6 +124,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """There are no threads."""
 
+    def _check_closed(self) -> None:
+        """Behind the end there is nothing to refuse: who is let go then may still wake somebody (a lock that is released), and nobody runs."""
+
     def abandon(self) -> None:
         """The end of the world: tasks that were killed in the middle are let go in silence."""
         for task in self._tasks:
