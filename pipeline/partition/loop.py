@@ -230,10 +230,9 @@ class PartitionLoop(Taking):
 
     @property
     def _is_due(self) -> bool:
-        """Whether it is time for a checkpoint; by records from half of those that may be without one on, so that one is stored, as a rule, before nothing may follow."""
+        """Whether it is time for a checkpoint."""
         age = self._clock() - self._checkpointed_at
-        by_time = age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
-        return by_time or 2 * self._unwritten >= self._records
+        return age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
 
     # A past with a hole
 

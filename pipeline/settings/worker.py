@@ -38,7 +38,7 @@ class WorkerSettings(Table):
     checkpoint_records: int = Field(
         200_000,
         ge=1,
-        description="A partition goes no further than so many records, offsets that hold none among them, without a checkpoint; one is begun at half of them.",
+        description="A checkpoint is made at the latest after this many records, offsets that hold none among them.",
     )
     snapshots: int = Field(
         8,

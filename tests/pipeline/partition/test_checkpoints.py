@@ -128,32 +128,6 @@ async def test_nobody_goes_on_further_than_two_checkpoints_apart(world: World) -
     assert loop.position == world.offset_after(90)
 
 
-async def test_where_records_make_it_due_one_is_begun_at_half_of_them_so_that_nothing_waits_for_it(
-    world: World,
-) -> None:
-    loop = world.loop(checkpoint_every=1000.0, checkpoint_records=40)
-    await loop.assigned()
-    save, answers = world.store.save, asyncio.Event()
-
-    async def slow(*arguments: Any, **options: Any) -> Claim:
-        await answers.wait()
-        return await save(*arguments, **options)  # type: ignore[no-any-return]
-
-    world.store.save = slow
-    done = 0
-    while world.offset_after(done + 1) < 40:
-        await loop.batch(world.records(done, done + 1))
-        done += 1
-        assert loop.checkpoints.under_way == (loop.position >= 20)
-    assert loop.checkpointed == -1
-    answers.set()
-    while not loop.checkpoints.has_come_back:
-        await asyncio.sleep(0)
-    assert 20 <= loop.checkpointed < 30
-    await loop.batch(world.records(done, 90))
-    assert loop.position == world.offset_after(90)
-
-
 async def test_a_checkpoint_that_is_refused_under_way_is_followed_by_everything(world: World) -> None:
     loop = world.loop(checkpoint_every=2.0)
     await loop.assigned()
