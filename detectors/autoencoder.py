@@ -28,16 +28,14 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import NDArray
 from pydantic import Field
 
 from detectors.base import Width
-from detectors.programs import RELU, SIGMOID, TANH, Program
+from detectors.programs import RELU, SIGMOID, TANH, Program, Weights
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ class Autoencoder(Reconstruction):
             shapes |= {f"{name}.weight": (b, a), f"{name}.bias": (b,)}
         return shapes
 
-    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
+    def _program(self, weights: Weights) -> Program | None:
         c, program = self.config, Program(self.config.channels, self.width)
         values = program.take([(t, k) for t in range(c.window) for k in range(c.channels)])
         x = program.room(values.n + c.covariates)

@@ -28,7 +28,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from detectors.autoencoder import Autoencoder, AutoencoderConfig
 from detectors.base import Progress, TrainingReport
 from detectors.kmeans import KMeans, KMeansConfig
+from detectors.programs import Weights
 
 _PART = 1024
 """Windows encoded at a time after training."""
@@ -94,7 +95,7 @@ class CodeClusters(Autoencoder):
     def _shapes(self) -> None:
         return None
 
-    def _program(self, weights: Mapping[str, NDArray[Any]]) -> None:
+    def _program(self, weights: Weights) -> None:
         """None: what is judged is the code, not what is rebuilt of it."""
         return
 

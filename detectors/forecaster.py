@@ -17,22 +17,25 @@ Worth 64 Words", ICLR 2023). Rows at the far end of the context that fill no pat
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from detectors.base import DetectorError
 from detectors.networks import NetworkConfig, NetworkDetector
-from detectors.programs import MINUS, PLUS, Program, Rows, filled
+from detectors.programs import MINUS, PLUS, Program, Rows, Weights, filled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from detectors.torched.training import Batch
+
+
+Steps = Sequence[Callable[[Rows], None]]
+"""Each puts the numbers that an encoder takes in one step where it is told."""
 
 
 class ForecasterConfig(NetworkConfig):
@@ -84,13 +87,7 @@ class Forecaster(NetworkDetector):
     def _encoder(self) -> tuple[nn.Module, int]:
         """Return a module from (B, steps, `step_width`) to (B, hidden), and hidden."""
 
-    def _encode(
-        self,
-        program: Program,
-        weights: Mapping[str, NDArray[Any]],
-        steps: Sequence[Callable[[Rows], None]],
-        state: Rows,
-    ) -> bool:
+    def _encode(self, program: Program, weights: Weights, steps: Steps, state: Rows) -> bool:
         """Put the encoder's work into a program: each of `steps` puts its `step_width` numbers where it is told, and `state` takes what it says. False: it cannot be."""
         return False
 
@@ -106,7 +103,7 @@ class Forecaster(NetworkDetector):
         head = {"head.weight": (out, hidden + self.config.horizon * self.config.covariates), "head.bias": (out,)}
         return {f"encoder.{name}": shape for name, shape in encoder.items()} | head
 
-    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
+    def _program(self, weights: Weights) -> Program | None:
         c, program = self.config, Program(self.config.channels, self.width)
         H, C, F, context = c.horizon, c.channels, c.covariates, c.window - c.horizon
         head = weights["head.weight"]

@@ -22,16 +22,14 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.forecaster import Forecaster, ForecasterConfig
-from detectors.programs import Program, Rows, filled
+from detectors.forecaster import Forecaster, ForecasterConfig, Steps
+from detectors.programs import Program, Rows, Weights, filled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,13 +63,7 @@ class LSTM(Forecaster):
         }
         return shapes, H
 
-    def _encode(
-        self,
-        program: Program,
-        weights: Mapping[str, NDArray[Any]],
-        steps: Sequence[Callable[[Rows], None]],
-        state: Rows,
-    ) -> bool:
+    def _encode(self, program: Program, weights: Weights, steps: Steps, state: Rows) -> bool:
         W, H = self.step_width, self.config.hidden
         table = np.concatenate([weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]], axis=1)
         bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]

@@ -20,7 +20,7 @@ from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Sc
 from detectors.checkpoint import fingerprint
 from detectors.compiling import NETWORKS, compiled
 from detectors.numerics import limited_threads, threads_now
-from detectors.programs import Program
+from detectors.programs import Program, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,7 +100,7 @@ class NetworkDetector(Detector):
     def _judge(self, network: Any, x: Tensor) -> Judged:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
 
-    def _program(self, weights: Mapping[str, NDArray[Any]]) -> Program | None:
+    def _program(self, weights: Weights) -> Program | None:
         """What `_judge` does with weights by their names in torch, as a program for the CPU; None: torch does it there too."""
         return None
 

@@ -20,7 +20,7 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,10 @@ BLOCK = 8
 """Sums of a layer that grow together: so many wait for no result, and fit in registers."""
 LAYER, CELL, SCORE, TANH, RELU, SIGMOID, CLIP, PLUS, MINUS = range(9)
 """Steps: columns are what, into, of, n, and two more."""
+
+
+Weights = Mapping[str, NDArray[Any]]
+"""A network's, by their names in torch."""
 
 
 class Rows(NamedTuple):

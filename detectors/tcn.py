@@ -28,16 +28,15 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.forecaster import Forecaster, ForecasterConfig
-from detectors.programs import PLUS, RELU, Program, Rows, filled
+from detectors.forecaster import Forecaster, ForecasterConfig, Steps
+from detectors.programs import PLUS, RELU, Program, Rows, Weights, filled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,13 +76,7 @@ class TCN(Forecaster):
                 shapes |= {f"{of}.around.weight": (c.hidden, wide), f"{of}.around.bias": (c.hidden,)}
         return shapes, c.hidden
 
-    def _encode(
-        self,
-        program: Program,
-        weights: Mapping[str, NDArray[Any]],
-        steps: Sequence[Callable[[Rows], None]],
-        state: Rows,
-    ) -> bool:
+    def _encode(self, program: Program, weights: Weights, steps: Steps, state: Rows) -> bool:
         pitch = self.step_width
         x = program.room(len(steps) * pitch)
         for t, step in enumerate(steps):
@@ -109,7 +102,7 @@ class _Convolution(NamedTuple):
     bias: NDArray[np.float32]
 
     @classmethod
-    def of(cls, weights: Mapping[str, NDArray[Any]], name: str) -> _Convolution:
+    def of(cls, weights: Weights, name: str) -> _Convolution:
         direction, gain, bias = (weights[name + part] for part in ("direction", "gain", "bias"))
         # In double precision: whatever adds them up, and in whatever order, rounds to the same.
         wide = direction.astype(np.float64)
@@ -134,7 +127,7 @@ class _Block(NamedTuple):
     """Weights and bias of the way around the convolutions; None: it leaves what comes as it is."""
 
     @classmethod
-    def of(cls, weights: Mapping[str, NDArray[Any]], name: str) -> _Block:
+    def of(cls, weights: Weights, name: str) -> _Block:
         around = weights.get(name + "around.weight"), weights.get(name + "around.bias")
         return cls(
             _Convolution.of(weights, name + "first."),

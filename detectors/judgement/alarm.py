@@ -31,8 +31,8 @@ TAUGHT = (4.0, 2.0)
 """Rows that an excursion beyond the 98 % quantile teaches at most: so many, or so many clusters. A long outage that is hardly let pass would else be the
 tail behind which the next one hides."""
 TOP, OFTEN = 4, 12
-"""Highest bins, and rows by which what is seen now and then is told from what never was: where more than so many are in them, the slow scale of their term falls no more. Where few rows are off, the mean of bounded sizes would leave
-them behind for ever."""
+"""Highest bins, and rows by which what is seen now and then is told from what never was: where more than so many are in them, the slow scale of their term falls
+no more. Where few rows are off, the mean of bounded sizes would leave them behind for ever."""
 LONGEST_OUT = 1000
 """Rows of an excursion that are counted; each row within takes one off again."""
 RAISED = 0.3

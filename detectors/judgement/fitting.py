@@ -47,12 +47,8 @@ from detectors.judgement.terms import (
 
 NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 """99 % quantiles of the terms of normal noise, below which a short history does not go."""
-
-
 STILL = 300.0
 """Unit of what stands still but for a few moves, in standard deviations."""
-
-
 FARTHEST = 8.0
 """Usual sizes that leave room to tell apart what lies beyond."""
 
@@ -105,10 +101,7 @@ def fit(
     local = times + offset_ms
     when = np.stack([local, local if placed is None else placed])
     middle = np.median(values, axis=0) if values.shape[1] == 1 else conditional.centre(values)
-    spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
-    unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
-    # What all but one in fifty rows are is no spread: its least scale, a millionth, is to be far below a move and far above what a move leaves behind.
-    unit = np.where(spread > 0.0, unit, np.maximum(unit, STILL * values.std(axis=0)))
+    unit = _unit(values, middle)
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
     blank = _blank(values, local, middle, unit, budget, logs)
@@ -142,6 +135,14 @@ def fit(
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after
+
+
+def _unit(values: Floats, middle: Floats) -> Floats:
+    """In which the channels (C,) of a history (n, C) are judged."""
+    spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
+    unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
+    # What all but one in fifty rows are is no spread: its least scale, a millionth, is to be far below a move and far above what a move leaves behind.
+    return np.asarray(np.where(spread > 0.0, unit, np.maximum(unit, STILL * values.std(axis=0))))
 
 
 def _often(found: Floats, usual: float) -> float:

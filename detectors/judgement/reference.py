@@ -124,8 +124,7 @@ def _learn(judge: Learnt, state: State) -> None:
     """What is slow moves on by one block."""
     slow = BLOCK / np.clip(20 * judge.bins.rows_a_day, 500, 20_000)
     now = np.maximum(state.scales + slow * (BIAS * state.sums / BLOCK - state.scales), 1e-6)
-    of = [terms.ALARMS.index(terms.CLEANED if k == terms.PLAIN else k) for k in terms.SCALED]
-    crowded = alarm.crowded(state.counts)[of, None]
+    crowded = alarm.crowded(state.counts)[terms.ALARM_OF_SCALED, None]
     state.scales = np.where(crowded, np.maximum(now, state.scales), now)
     state.sums[:] = 0.0
     _learn_clock(judge, state)

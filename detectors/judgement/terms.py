@@ -28,6 +28,8 @@ SCALED = (CLEANED, PLAIN, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
 """Terms that each channel has, divided by its own slow scale before channels meet."""
 ALARMS = (CLEANED, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
 """Terms that raise alarms; equal values do by their own rule."""
+ALARM_OF_SCALED = [ALARMS.index(CLEANED if k == PLAIN else k) for k in SCALED]
+"""Whose counts say how far out a scaled term has been; the two contexts' are one."""
 FAR = 11.0
 """Usual errors (mean absolute) beyond which a row enters the cleaned context as its forecast. Of a day or longer (`clock.COARSE`) no row enters with an
 error beyond `CLIP`: few rows were learnt from, so what one leaves there is in many of the next, and a forecast that it enters as leads away from a trend."""

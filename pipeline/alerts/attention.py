@@ -151,9 +151,7 @@ class Attention:
 
     def _deviates(self, state: PartitionState, scored: Scored, at: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether observations `at` (k,) deviate from what was expected, far enough and the right way."""
-        if scored.expected is None:
-            return np.ones(len(at), np.bool_)
-        if not self._selectors.deviations:
+        if scored.expected is None or not self._selectors.deviations:
             return np.ones(len(at), np.bool_)
         return self._selectors.deviates(state, scored.rows[at], scored.observed[at], scored.expected[at])
 

@@ -186,7 +186,8 @@ class _AsTheyAre:
         return np.zeros((len(rows), 0)), {}
 
     def place(self, category: int, text: str, /) -> int:
-        raise NotImplementedError
+        msg = f"{text!r} stands in none of these columns: none is a category"
+        raise LookupError(msg)
 
     def encode_columns(self, numbers: NDArray[np.float64], places: NDArray[np.int64], /) -> NDArray[np.float64]:
         return np.zeros((len(numbers), 0))

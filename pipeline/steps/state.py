@@ -209,9 +209,7 @@ class PartitionState:
             scalars = msgspec.json.decode(fields[_SCALARS], type=dict[str, int])
             names = _names(fields)
             pages = range(-(-len(names) // PAGE))
-            # numpy asks for huge pages where it does not ask for zeros, and each page's rows are written below.
-            make = np.empty if pages else np.zeros
-            arrays = {n: make(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
+            arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
             for page in pages:
                 self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
             journal = Journal.restore(fields, arrays, PAGE, self._layout)

@@ -18,7 +18,18 @@ from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.short_state import CENTRES
 from detectors.judgement.state import BLOCK
-from detectors.judgement.terms import ALARMS, CLEANED, CLOCK, GIVEN, PLAIN, QUARTER, SCALED, SPREAD, TERMS
+from detectors.judgement.terms import (
+    ALARM_OF_SCALED,
+    ALARMS,
+    CLEANED,
+    CLOCK,
+    GIVEN,
+    PLAIN,
+    QUARTER,
+    SCALED,
+    SPREAD,
+    TERMS,
+)
 from detectors.judgement.yearly import YEAR
 
 Array = NDArray[Any]
@@ -36,8 +47,7 @@ WIDE = 4 + 3 * S
 
 I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
 I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)
-TERM_OF_ALARM, TERM_OF_SCALED = np.array(ALARMS), np.array(SCALED)
-ALARM_OF_SCALED = np.array([ALARMS.index(CLEANED if k == PLAIN else k) for k in SCALED])
+TERM_OF_ALARM, TERM_OF_SCALED, ALARM_OF_TERM = np.array(ALARMS), np.array(SCALED), np.array(ALARM_OF_SCALED)
 ALONE = A - 2
 """Alarms of one channel."""
 _MONDAY = 4 * DAY

@@ -26,7 +26,7 @@ from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.back import follow
 from detectors.judgement.kernel.layout import (
-    ALARM_OF_SCALED,
+    ALARM_OF_TERM,
     ALONE,
     I_CLEANED,
     I_CLOCK,
@@ -457,7 +457,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
             for i in range(S):
                 was = f8[c + field.SCALES + i]
                 now = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
-                f8[c + field.SCALES + i] = max(now, was) if crowded(u2, h, ALARM_OF_SCALED[i]) else now
+                f8[c + field.SCALES + i] = max(now, was) if crowded(u2, h, ALARM_OF_TERM[i]) else now
                 f8[c + field.SUMS + i] = 0.0
         learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
         tails(f8, u2, h)

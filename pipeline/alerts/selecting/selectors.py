@@ -149,12 +149,10 @@ class Selectors:
                 for a in (p.alerts for p in self.policies)
             ]
         ).T[:, of, None]
-        free = (side == 0) & (least == 0) & (share == 0)
-        if free.all():
-            return np.ones(len(rows), np.bool_)
         deviation = observed - expected
         signed = np.where(side == 0, np.abs(deviation), side * deviation)
         enough = (signed > 0) & (signed >= np.maximum(least, share * np.abs(expected)))
+        free = (side == 0) & (least == 0) & (share == 0)
         return np.asarray((np.isnan(expected) | enough | free).any(axis=1))
 
     def _number(self, series: str) -> int:

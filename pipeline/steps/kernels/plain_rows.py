@@ -1,4 +1,4 @@
-"""Plain rows of a table read from the bytes that a fetch brought (`pipeline.steps.reading.plain`): the function that is compiled.
+"""Plain rows of a table read from the bytes that a fetch brought (`pipeline.steps.reading.plain_rows`): the function that is compiled.
 
     {"series":"web-1","timestamp":1700000000000,"values":[0,"tcp",1.5]}        members in any order, spaces between what JSON divides
 

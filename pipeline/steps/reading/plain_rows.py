@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.compiling import PLAIN_ROWS, compiled
 from pipeline.steps.batches.binary import BinaryColumn
+from pipeline.steps.batches.named import Named, taken
 from pipeline.steps.reading.plain import Names, pieces
 from producers.formats.native import Many
 
@@ -105,7 +106,7 @@ class PlainRows:
     """
 
     names: NDArray[np.int64]
-    series: list[str]
+    series: Sequence[str]
     times: NDArray[np.int64]
     values: NDArray[np.float64]
     originals: Sent | None
@@ -116,8 +117,10 @@ class PlainRows:
         """Put in what was read one by one, at their places; of a table, why some cannot be encoded, by their index."""
         given = [row.values for row in rows]
         self.times[at] = [row.timestamp for row in rows]
+        names = list(self.series)
         for i, name in zip(at.tolist(), series, strict=True):
-            self.series[i] = name
+            names[i] = name
+        self.series = names
         if self.features is None:
             self.values[at] = np.array(given, np.float64).reshape(len(given), self.values.shape[1])
             return {}
@@ -128,10 +131,8 @@ class PlainRows:
     def take(self, keep: NDArray[np.intp]) -> PlainRows:
         """Those at some places."""
         originals = None if self.originals is None else self.originals.take(keep)
-        series = [self.series[i] for i in keep.tolist()]
-        return PlainRows(
-            self.names[keep], series, self.times[keep], self.values[keep], originals, self.others, self.features
-        )
+        series, times = taken(self.series, keep), self.times[keep]
+        return PlainRows(self.names[keep], series, times, self.values[keep], originals, self.others, self.features)
 
 
 class RowReader:
@@ -166,7 +167,7 @@ class RowReader:
         self._texts.learn()
         odd = np.flatnonzero(names == 0)
         numbers[odd], codes[odd], times[odd] = 0.0, 0, 0
-        series, others = list(map(self._series.texts.__getitem__, names.tolist())), dict[int, Row]()
+        series, others = Named(names, self._series.texts), dict[int, Row]()
         if self._features is None:
             return PlainRows(names, series, times, numbers, None, others, None)
         originals = Sent(numbers, codes, self._texts.texts, self._is_text, others)
