@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,10 @@ OPTIONS: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 _ROOT = Path(__file__).parents[1]
+_ONE_AT_A_TIME = threading.RLock()
+"""Numba's folder is a setting of the whole process."""
+_SWIFT = ("0.68.",)
+"""Versions of Numba whose kept code is known to load without its registries (`_swift`)."""
 
 
 @dataclass(frozen=True, eq=False)  # each is one of its own: nothing is compared when it is asked for
@@ -121,7 +126,12 @@ def inner(function: Callable[..., Any]) -> Any:
 
 @cache
 def compiled(kernel: Kernel) -> Callable[..., Any]:
-    """The function; its module says what it takes."""
+    """The function; its module says what it takes. Threads may ask at once."""
+    with _ONE_AT_A_TIME:
+        return _compiled(kernel)
+
+
+def _compiled(kernel: Kernel) -> Callable[..., Any]:
     import numba
 
     try:
@@ -184,8 +194,24 @@ def _made(kernel: Kernel, **kept: bool) -> Callable[..., Any]:
 
     njit: Any = numba.njit
     module = import_module(kernel.module)
-    made: Callable[..., Any] = njit(module.signature(), **OPTIONS, _nrt=kernel.allocates, **kept)(module.run)
-    return made
+    made: Any = njit(**OPTIONS, _nrt=kernel.allocates, **kept)(module.run)
+    if kept and numba.__version__.startswith(_SWIFT):
+        _swift(made.targetctx)
+    made.compile(module.signature())
+    made.disable_compile()
+    result: Callable[..., Any] = made
+    return result
+
+
+def _swift(context: Any) -> None:
+    """Let kept machine code be loaded next without what only compiling needs: Numba's registries, of 60 modules, are 0.4 s of every start."""
+    from numba.core.runtime.nrt import rtsys
+
+    def initialized() -> None:
+        del context.refresh  # it is loaded at the first call; where there is nothing, what is compiled then needs them
+        rtsys.initialize(context)
+
+    context.refresh = initialized
 
 
 def folder_of(kernel: Kernel, version: str) -> Path:

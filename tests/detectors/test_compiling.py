@@ -8,7 +8,9 @@ import logging
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,3 +175,38 @@ def test_what_is_compiled_is_found_by_the_next_process() -> None:
     code = "from detectors.compiling import *; print([sum(compiled(k).stats.cache_hits.values()) for k in KERNELS])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == (str([1] * len(compiling.KERNELS)), "")
+
+
+def test_what_is_kept_is_loaded_without_what_compiling_needs_and_others_can_be_compiled_behind_it() -> None:
+    compiling.compiled(compiling.LEVEL)  # it is kept now
+    subprocess.run([sys.executable, "-c", _LOADS], check=True, timeout=120)
+
+
+_LOADS = """
+import sys
+import numba
+from detectors import compiling
+assert numba.__version__.startswith(compiling._SWIFT), "look whether this version loads without its registries, and add it"
+compiling.compiled(compiling.LEVEL)
+assert "numba.np.arraymath" not in sys.modules
+assert numba.njit(lambda x: x.sum())(__import__("numpy").ones(3)) == 3.0
+"""
+
+
+def test_threads_that_ask_at_once_load_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def made(*_: object, **__: object) -> object:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return print
+
+    monkeypatch.setattr(compiling, "_made", made)
+    compiling.compiled.cache_clear()
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(compiling.compiled, (compiling.LEVEL, compiling.POLICY, compiling.VOTES)))
+    compiling.compiled.cache_clear()
+    assert most == [1, 1, 1]
