@@ -168,6 +168,11 @@ class Detector(ABC):
         """Whether torch has a part in its scores, on the device it is on."""
         return False
 
+    @property
+    def gains_by_gpu(self) -> bool:
+        """Whether a GPU would score its windows faster than the CPU that it is on, once there are hundreds of them in a batch."""
+        return False
+
     def to(self, device: str) -> Detector:
         """Move to `cpu`, `cuda` or `cuda:N`; returns itself. Detectors without tensors stay where they are."""
         self.device = device

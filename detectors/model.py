@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import numerics
 from detectors.base import Detector
 from detectors.calibration import Calibrator
 from detectors.features import FeatureEncoder
@@ -130,6 +131,21 @@ class Model:
         return ".".join(
             [*([str(VERSION)] if self.judgement is not None else []), *(str(d.version) for d in self.detectors)]
         )
+
+    def to(self, device: str) -> Self:
+        """Move its detectors to `cpu`, `cuda` or `cuda:N`; `auto`: to a GPU, where there is one and a detector gains by it. Returns itself.
+
+        Raises
+        ------
+        DetectorError
+            The device is not there.
+        """
+        if device == "auto":
+            gains = any(of.gains_by_gpu for of in self.detectors) and numerics.gpu_there()
+            device = "cuda" if gains else "cpu"
+        for of in self.detectors:
+            of.to(device)
+        return self
 
 
 def aggregate(calibrated: NDArray[np.float64], how: Aggregation) -> NDArray[np.float64]:

@@ -61,6 +61,11 @@ ALONE = 512
 """A network that sums more products than this for one value is scored by one thread: MKL splits longer sums among threads,
 and then the last bits depend on how many there are (measured: 784 inputs to 100 units, 2 and 3 threads)."""
 
+GPU_GAINS = 100_000
+"""Products a window from which a GPU pays. On an H200 a pass over a live batch took it a millisecond whatever the network, in which one core computes
+all three of the default for a hundred series (`benchmarks/gpu.py`: 48 inputs, an LSTM of 32 units step by step 201,000, 3.5 times as fast there; an
+autoencoder over 240 values 70,000, a fifth as fast, and faster from a thousand windows on)."""
+
 
 class NetworkDetector(Detector):
     """A detector whose weights are a torch module's. Subclasses implement `_build`, `_losses` and `_judge`, and may `_program` and `_shapes`."""
@@ -113,6 +118,11 @@ class NetworkDetector(Detector):
         """See `Detector.by_torch`."""
         return self._compiled is None
 
+    @property
+    def gains_by_gpu(self) -> bool:
+        """See `Detector.gains_by_gpu`: what torch would do on the CPU too, and what has many products."""
+        return self._compiled is None or self._compiled.products >= GPU_GAINS
+
     def prepare(self) -> None:
         """See `Detector.prepare`."""
         if self._compiled is not None:
@@ -127,7 +137,10 @@ class NetworkDetector(Detector):
             if self._loaded is None:
                 msg = f"{self.name} has no network yet: call fit first, or load a model file"
                 raise DetectorError(msg)
-            self._network = self._ready(self._filled(self._skeleton(), self._loaded))
+            import torch
+
+            with torch.inference_mode(False):  # where a score asks for it first: such weights would serve nothing else
+                self._network = self._ready(self._filled(self._skeleton(), self._loaded))
         return self._network
 
     def to(self, device: str) -> Self:

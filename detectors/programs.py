@@ -73,6 +73,8 @@ class Program:
         self._steps: list[tuple[int, int, int, int, int, int]] = []
         self._weights: list[NDArray[np.float32]] = []
         self._rows = self._weighed = 0
+        self.products = 0
+        """Multiplications of its layers for one window."""
         self._rooms: list[NDArray[np.float32]] = []
         """Nobody works in them; so many as threads have scored at once."""
 
@@ -94,6 +96,7 @@ class Program:
         table = np.zeros((n, K + 1), np.float32)
         table[:J, 0], table[:J, 1:] = bias, weights
         into = self.room(n) if into is None else into
+        self.products += J * K
         self._step(LAYER, into, of, n, self._keep(table.reshape(-1, BLOCK, K + 1).transpose(0, 2, 1)), K)
         return into.part(0, J)
 

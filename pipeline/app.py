@@ -370,8 +370,6 @@ def _decision_topics(settings: Settings, streams: Iterable[Stream]) -> dict[str,
 
 
 def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if numerics.gpu_there() else "cpu"
     if wanted.startswith("cuda") and not numerics.gpu_there():
         msg = f"setting worker.device is {wanted}, but torch sees no GPU; use auto or cpu"
         raise SettingsError(msg)

@@ -146,7 +146,8 @@ def contend(name: str, args: argparse.Namespace, where: dict[str, Any], records:
         "--out-topic", "bench.out", "--model", str(model), "--records", str(records), "--ends", json.dumps(where["ends"]),
         "--limit", str(where["limit"]),
     ]  # fmt: skip
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+    path = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     if job == "tidewatch":
         group = f"bench-{time.time_ns()}"
         place = where["folder"], where["brokers"], where["redis"], where["topic"]

@@ -110,15 +110,12 @@ def _recommended(settings: StreamSettings, recommended: Any) -> StreamSettings:
 
 
 def load_model(path: Path, *, device: str = "cpu") -> Model:
-    """Read a model file and move its detectors to a device. Raises ModelError with the file's name."""
+    """Read a model file and move its detectors to a device (`Model.to`). Raises ModelError with the file's name."""
     try:
-        model = load(path)
-        for detector in model.detectors:
-            detector.to(device)
+        return load(path).to(device)
     except FileNotFoundError as error:
         msg = f"model file {path} does not exist; `tidewatch train` writes one"
         raise ModelError(msg) from error
     except (DetectorError, OSError) as error:
         msg = f"model file {path}: {error}"
         raise ModelError(msg) from error
-    return model

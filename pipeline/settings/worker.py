@@ -22,7 +22,11 @@ class WorkerSettings(Table):
         timedelta(seconds=20),
         description="After this silence Kafka gives a worker's partitions away; of the embedded Tansu, where joining takes half of it, 4 s at most.",
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where detectors run.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where detectors run; `auto`: on a GPU, where there is one and a network of the stream is large enough to gain by it.",
+    )
     threads: int = Field(1, ge=1, description="Threads of one forward pass on the CPU.")
     max_batch_size: int = Field(65_536, ge=1, description="Windows that are scored in one go.")
     batch_wait: Duration = Field(timedelta(0), description="How long a small batch waits for more partitions' windows.")

@@ -111,7 +111,8 @@ def _device(settings: Settings) -> Finding:
     if wanted.startswith("cuda") and not gpu:
         return Finding("device", "failed", f"worker.device is {wanted}, but torch sees no GPU; use auto or cpu")
     used = torch.cuda.get_device_name() if gpu and wanted != "cpu" else "cpu"
-    return Finding("device", "ok", f"{used}, torch {torch.__version__}")
+    whose = " for models that gain by it, else cpu" if gpu and wanted == "auto" else ""
+    return Finding("device", "ok", f"{used}{whose}, torch {torch.__version__}")
 
 
 def _model(name: str, model: Model) -> Iterator[Finding]:
