@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from msgspec import UNSET
@@ -67,13 +68,14 @@ def _what(alert: Alert) -> str:
 def _compared(alert: Alert, peak: Moment) -> str:
     if peak.expected is None or peak.observed is None or alert.deviation is None or alert.kind == "flat":
         return ""
-    if number(peak.observed) == number(peak.expected):  # by nothing that can be seen
+    expected = number(peak.expected, beside=peak.observed)
+    if number(peak.observed) == expected:  # by nothing that can be seen
         return ""
     if alert.deviation_percent is None or abs(alert.deviation_percent) >= 1000:
         by = number(abs(alert.deviation))
     else:
         by = f"{abs(alert.deviation_percent):.3g} %"
-    return f", {by} {'above' if alert.deviation > 0 else 'below'} the expected {number(peak.expected)}"
+    return f", {by} {'above' if alert.deviation > 0 else 'below'} the expected {expected}"
 
 
 def _because(alert: Alert) -> str:
@@ -126,12 +128,16 @@ def _channel(peak: Moment | None) -> str:
     return f" {peak.channel}" if peak is not None and peak.channel else ""
 
 
-def number(value: float) -> str:
-    """With four significant digits, more only for whole numbers.
+def number(value: float, *, beside: float = 0.0) -> str:
+    """With four significant digits, more only for whole numbers; `beside` a larger one, with as many decimals as that has.
 
     >>> number(1234567.0), number(0.123456), number(98.7654321), number(-3.0), number(9999.7)
     ('1,234,567', '0.1235', '98.77', '-3', '10,000')
+    >>> number(3.509e-06, beside=2.0), number(1.2345, beside=97.5), number(-12.34567, beside=0.1)
+    ('0', '1.23', '-12.35')
     """
+    if abs(value) < abs(beside) < math.inf:
+        value = round(value, 3 - math.floor(math.log10(abs(beside)))) + 0.0  # + 0.0: never -0
     if abs(value) < 1e15 and (value == round(value) or abs(value) >= 1_000):
         return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -79,7 +79,7 @@ def alert_row(one: Span) -> list[str]:
     alert, observed, expected = one.alert, "", ""
     if alert.peak is not None and alert.peak.observed is not None:
         observed = number(alert.peak.observed)
-        expected = "-" if alert.peak.expected is None else number(alert.peak.expected)
+        expected = "-" if alert.peak.expected is None else number(alert.peak.expected, beside=alert.peak.observed)
     else:
         observed = causes(one.onset)
     return [when(one.first), alert.series, alert.severity, alert.kind, f"{alert.peak_score:.1f}", observed, expected,
