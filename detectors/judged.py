@@ -7,7 +7,7 @@ rows. It divides them itself: what judges is tried on the half that it was not f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,21 +29,51 @@ _MONDAY = 4 * _DAY
 """1970-01-05."""
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What was learnt of the histories of series; it knows nothing of the members, so it may be learnt while they are.
+
+    Attributes
+    ----------
+    judges
+        None where no history says what is usual.
+    rows
+        How many rows of each series the stream would accept.
+    """
+
+    judges: Population | None
+    histories: Mapping[str, History]
+    calendar: Calendar
+    rows: Mapping[str, int]
+
+    @classmethod
+    def learnt(cls, series: Recorded, calendar: Calendar = UTC) -> Judgement:
+        """From all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
+        cleaned = {name: _clean(*rows) for name, rows in series.items()}
+        histories = {name: rows for name, rows in cleaned.items() if _enough(rows[1])}
+        local = {name: (calendar.local(times), values) for name, (times, values) in histories.items()}
+        placed = {name: calendar.placed(times) for name, (times, _) in local.items()}
+        return cls(
+            Population.fit(local, budget_rows=BUDGET_ROWS, placed=placed) if local else None,
+            {name: History.of(times, values) for name, (times, values) in histories.items()},
+            calendar,
+            {name: len(times) for name, (times, _) in cleaned.items()},
+        )
+
+    def beside(self, model: Model) -> Model:
+        """The model of metrics with it."""
+        return replace(
+            model,
+            judgement=Population.none(model.channels) if self.judges is None else self.judges,
+            histories=self.histories,
+            calendar=self.calendar,
+            training_rows={name: self.rows.get(name, rows) for name, rows in model.training_rows.items()},
+        )
+
+
 def with_judgement(model: Model, series: Recorded, *, calendar: Calendar = UTC) -> Model:
     """The model of metrics with a judgement, learnt from all rows of `series` (name -> (n,) ms, (n, C)) that the stream would accept."""
-    cleaned = {name: _clean(*rows) for name, rows in series.items()}
-    histories = {name: rows for name, rows in cleaned.items() if _enough(rows[1])}
-    local = {name: (calendar.local(times), values) for name, (times, values) in histories.items()}
-    placed = {name: calendar.placed(times) for name, (times, _) in local.items()}
-    return replace(
-        model,
-        judgement=Population.fit(local, budget_rows=BUDGET_ROWS, placed=placed)
-        if local
-        else Population.none(model.channels),
-        histories={name: History.of(times, values) for name, (times, values) in histories.items()},
-        calendar=calendar,
-        training_rows={n: len(cleaned[n][0]) if n in cleaned else rows for n, rows in model.training_rows.items()},
-    )
+    return Judgement.learnt(series, calendar).beside(model)
 
 
 def unlearnt(series: Recorded, *, calendar: Calendar = UTC) -> list[str]:

@@ -7,8 +7,9 @@ metrics is too short for is left out or made smaller: windows, the time of day, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,9 @@ from detectors.training import (
     train_table,
 )
 from detectors.windowing import infer_interval
+
+if TYPE_CHECKING:
+    from detectors.judged import Judgement
 
 FIT = 0.7
 """Share of the training part that is fitted on; the rest calibrates."""
@@ -211,28 +215,37 @@ class Recipe:
         room = self.room(arrays, all_rows)
         channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
-        model = train_metric(
-            arrays,
-            recipe.detectors,
-            create(recipe.calibrator, recipe.calibration),
-            training_rows=all_rows,
-            fit_fraction=FIT,
-            scaling=self.scaling,
-            time_features=recipe.time_features,
-            interval_ms=room.intervals,
-            aggregation=recipe.aggregation,
-            seed=seed,
-            on_progress=on_progress,
-        )
-        return self.judged(model, heads, calendar)
+        with ThreadPoolExecutor(1) as beside:
+            judgement = beside.submit(
+                self._judgement, heads, calendar
+            )  # compiled and numpy's: it leaves Python to torch
+            model = train_metric(
+                arrays,
+                recipe.detectors,
+                create(recipe.calibrator, recipe.calibration),
+                training_rows=all_rows,
+                fit_fraction=FIT,
+                scaling=self.scaling,
+                time_features=recipe.time_features,
+                interval_ms=room.intervals,
+                aggregation=recipe.aggregation,
+                seed=seed,
+                on_progress=on_progress,
+            )
+        learnt = judgement.result()
+        return model if learnt is None else learnt.beside(model)
 
     def judged(self, model: Model, histories: Recorded, calendar: Calendar = UTC) -> Model:
         """The trained model with its judgement, where the recipe has one."""
-        if not self.judgement:
-            return model
-        from detectors.judged import with_judgement
+        learnt = self._judgement(histories, calendar)
+        return model if learnt is None else learnt.beside(model)
 
-        return with_judgement(model, histories, calendar=calendar)
+    def _judgement(self, histories: Recorded, calendar: Calendar) -> Judgement | None:
+        if not self.judgement:
+            return None
+        from detectors.judged import Judgement
+
+        return Judgement.learnt(histories, calendar)
 
     def train_table(
         self,

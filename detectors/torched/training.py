@@ -44,9 +44,10 @@ def trimmed_mean(losses: Tensor, trim: float) -> Tensor:
     keep = max(1, round(len(losses) * (1.0 - trim)))
     if keep == len(losses):
         return losses.mean()
-    bar = losses.detach().sort().values[keep - 1]
-    kept = (losses.detach() <= bar).to(losses.dtype)
-    return (losses * kept).sum() / kept.sum()
+    told = losses.detach()
+    bar = told.topk(len(told) - keep + 1).values[-1]
+    kept = (told <= bar).to(losses.dtype)
+    return losses.dot(kept) / kept.sum()
 
 
 class Adam:
@@ -57,30 +58,36 @@ class Adam:
 
     def __init__(self, network: nn.Module, how: TrainingConfig) -> None:
         self._parameters = [p for p in network.parameters() if p.requires_grad]
-        self._sizes = [p.numel() for p in self._parameters]
         self._how = how
         self.learning_rate = how.learning_rate
         self.steps = 0
         self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
         self.square = torch.zeros_like(self.mean)
+        self._gradient, self._move = torch.zeros_like(self.mean), torch.zeros_like(self.mean)
+        self._moves = self._views(self._move)
+        for p, gradient in zip(self._parameters, self._views(self._gradient), strict=True):
+            p.grad = gradient  # what is found is added to it: networks are small, and each call of torch counts
+
+    def _views(self, of: Tensor) -> list[Tensor]:
+        """Each parameter's part of a vector."""
+        parts = torch.split(of, [p.numel() for p in self._parameters])
+        return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
 
     def step(self) -> None:
         """Move the parameters by their gradients, and clear these."""
-        gradient = torch.cat(
-            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self._parameters]
-        )
-        for p in self._parameters:
-            p.grad = None
-        gradient *= (self._how.clip / (gradient.norm() + 1e-6)).clamp_max(1.0)
+        gradient, rate = self._gradient, self.learning_rate
+        gradient *= (self._how.clip / (gradient.dot(gradient).sqrt_() + 1e-6)).clamp_max_(1.0)
         self.steps += 1
         self.mean.lerp_(gradient, 1.0 - 0.9)
-        self.square.lerp_(gradient.square(), 1.0 - 0.999)
+        self.square.mul_(0.999).addcmul_(gradient, gradient, value=1.0 - 0.999)
+        gradient.zero_()
         unbiased = (self.square / (1.0 - 0.999**self.steps)).sqrt_().add_(1e-8)
-        move = self.mean / unbiased * (self.learning_rate / (1.0 - 0.9**self.steps))
+        torch.div(self.mean, unbiased, out=self._move).mul_(rate / (1.0 - 0.9**self.steps))
         with torch.no_grad():
-            for p, by in zip(self._parameters, torch.split(move, self._sizes), strict=True):
-                # Decay apart from the gradient (Loshchilov, Hutter 2019).
-                p.mul_(1.0 - self.learning_rate * self._how.weight_decay).sub_(by.view_as(p))
+            for p, by in zip(self._parameters, self._moves, strict=True):
+                if self._how.weight_decay:  # apart from the gradient (Loshchilov, Hutter 2019)
+                    p.mul_(1.0 - rate * self._how.weight_decay)
+                p.sub_(by)
 
 
 class Batch(NamedTuple):

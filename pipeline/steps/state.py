@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +33,6 @@ from pipeline.errors import ForeignState
 from pipeline.steps.batches.named import Named
 from pipeline.steps.compact.positions import Positions
 from pipeline.steps.stored.journal import Journal, Plan
-from pipeline.steps.stored.pieces import opaque
 
 FORMAT = 5
 """State format that is written.
@@ -53,6 +53,7 @@ _NAMES = "names:"
 _PAGE = "page:"
 _SCALARS = "scalars"
 _IN_FORCE = "in_force"
+_SIZE = attrgetter("itemsize")
 _MEND = "start the version and model that wrote it, or run `tidewatch state reset` to start anew"
 
 
@@ -209,9 +210,7 @@ class PartitionState:
             scalars = msgspec.json.decode(fields[_SCALARS], type=dict[str, int])
             names = _names(fields)
             pages = range(-(-len(names) // PAGE))
-            arrays = {n: np.zeros(max(len(pages), 1) * PAGE, d) for n, d in self.components.items()}
-            for page in pages:
-                self._unpack(arrays, page, fields[f"{_PAGE}{page}"])
+            arrays = self._unpack([fields[f"{_PAGE}{page}"] for page in pages])
             journal = Journal.restore(fields, arrays, PAGE, self._layout)
             positions = Positions.stored(fields)
         except (KeyError, msgspec.MsgspecError) as error:
@@ -277,9 +276,19 @@ class PartitionState:
         rows = slice(page * PAGE, (page + 1) * PAGE)
         return b"".join([self._layout, *(a[rows].view(np.uint8).data for a in self.arrays.values())])
 
-    def _unpack(self, arrays: dict[str, NDArray[Any]], page: int, packed: bytes) -> None:
-        for name, rows in _unpacked(packed, self.components, self._layout).items():
-            opaque(arrays[name])[page * PAGE : (page + 1) * PAGE] = opaque(rows)
+    def _unpack(self, pages: Sequence[bytes]) -> dict[str, NDArray[Any]]:
+        """The rows of all pages, each copied once to where it stays; of none, an empty page. Raises ForeignState where one has another layout."""
+        if not pages:
+            return {n: np.zeros(PAGE, d) for n, d in self.components.items()}
+        arrays = {n: np.empty(len(pages) * PAGE, d) for n, d in self.components.items()}
+        into = [(array.view(np.uint8).data, array.dtype.itemsize * PAGE) for array in arrays.values()]
+        for page, packed in enumerate(pages):
+            _check_layout(packed, self.components, self._layout)
+            rows, at = memoryview(packed), len(self._layout)
+            for held, size in into:
+                held[page * size : (page + 1) * size] = rows[at : at + size]
+                at += size
+        return arrays
 
 
 def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str, np.dtype[Any]]) -> Mapping[str, bytes]:
@@ -435,15 +444,19 @@ def _layout(components: Mapping[str, np.dtype[Any]]) -> bytes:
 
 def _unpacked(packed: bytes, components: Mapping[str, np.dtype[Any]], layout: bytes) -> dict[str, NDArray[Any]]:
     """The rows of each component in a page. Raises ForeignState where it has another layout."""
-    at = len(layout)
-    if packed[:at] != layout or len(packed) != at + sum(d.itemsize for d in components.values()) * PAGE:
-        msg = f"the stored state has another layout than this version and model: {_MEND}"
-        raise ForeignState(msg)
-    rows = {}
+    _check_layout(packed, components, layout)
+    rows, at = {}, len(layout)
     for name, dtype in components.items():
         rows[name] = np.frombuffer(packed, dtype, PAGE, at)
         at += dtype.itemsize * PAGE
     return rows
+
+
+def _check_layout(packed: bytes, components: Mapping[str, np.dtype[Any]], layout: bytes) -> None:
+    """Raise ForeignState where a page has another layout."""
+    if not packed.startswith(layout) or len(packed) != len(layout) + sum(map(_SIZE, components.values())) * PAGE:
+        msg = f"the stored state has another layout than this version and model: {_MEND}"
+        raise ForeignState(msg)
 
 
 def series_of(fields: Mapping[str, bytes]) -> list[str]:

@@ -55,6 +55,8 @@ from pipeline.settings import RedisSettings
 from pipeline.steps.state import series_of
 
 _FIELDS_PER_READ = 64  # some MB: a load must not hold Redis up for others
+_LOADS = 2
+"""Partitions that are read at once: Redis answers one while another is taken over, and not all of them lie in memory twice."""
 _META = ("owner", "sequence", "offset", "identity", "write")
 _FIELDS_PACKED_AT_ONCE = 16  # nothing of the partition is processed meanwhile
 _REFUSALS = {r.name.lower(): r for r in Refusal}
@@ -101,6 +103,7 @@ class RedisStore:
         self._where = address.shown
         self._prefix = settings.prefix
         self._redis = connect(address, settings)
+        self._loads = asyncio.Semaphore(_LOADS)
         self._claim = _Script("claim")
         self._save = _Script("save")
         self._put = _Script("put")
@@ -118,7 +121,7 @@ class RedisStore:
 
     async def load(self, claim: Claim) -> Checkpoint | None:
         """See `Store.load`. Read in portions; nobody can write between them without a claim, which is noticed at the end."""
-        async with self._translated():
+        async with self._loads, self._translated():
             meta, fields = await self._read(self._key(claim.stream, claim.partition))
         _require_owner(meta, claim)
         return self._checkpoint(claim.stream, claim.partition, meta, fields)

@@ -14,7 +14,7 @@ from redis.asyncio import SSLConnection
 from pipeline.addresses import redis_address
 from pipeline.embedded.servers import start_redis
 from pipeline.partition.stores import connecting
-from pipeline.partition.stores.base import Identity
+from pipeline.partition.stores.base import Claim, Identity
 from pipeline.partition.stores.connecting import _PORTION, _Connection, _InPortions
 from pipeline.partition.stores.redis import RedisStore
 from pipeline.settings import RedisSettings
@@ -95,3 +95,20 @@ async def test_each_kind_of_connection_does_it(url: str) -> None:
     assert isinstance(made, _InPortions)
     assert isinstance(made, SSLConnection) == url.startswith("rediss")
     await client.aclose()
+
+
+async def test_a_worker_that_starts_reads_a_few_partitions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RedisStore(RedisSettings(url=SecretStr("redis://localhost:1")))
+    inside, most = 0, 0
+
+    async def read(_: str) -> tuple[list[bytes | None], dict[str, bytes]]:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        return [b"nonce", None, None, None, None], {}
+
+    monkeypatch.setattr(store, "_read", read)
+    await asyncio.gather(*(store.load(Claim("taxi", p, "nonce", -1)) for p in range(16)))
+    assert most == 2
