@@ -6,7 +6,8 @@
 48-32-8-32-48, calibration, threshold, alerts out, checkpoints to Redis; and once more with the product's default (a judgement beside
 LSTM, TCN and autoencoder) in its place. `contenders.py` holds the baselines (a) plain agent,
 (b) take(), (c) hand-written loop, (d) reading alone; the slow ones get fewer records. Then the latency from produce to alert
-with the default at 10,000 observations a second. `--device cuda` is for the worker alone.
+with the default at 10,000 observations a second, and the same with `relay.py` in the worker's place, (e): what
+the clients and the broker take. `--device cuda` is for the worker alone.
 
 Absolute times are noise on shared machines: quote the ratios.
 """
@@ -162,81 +163,34 @@ def contend(name: str, args: argparse.Namespace, where: dict[str, Any], records:
     return figure
 
 
-def latency(args: argparse.Namespace, where: dict[str, Any]) -> dict[str, float]:
-    """Produce 10,000 observations a second with spikes; milliseconds from produce to the alert in a subscriber's hand."""
-    topic, group = "bench.latency", f"latency-{time.time_ns()}"
+def latency(args: argparse.Namespace, where: dict[str, Any], job: str) -> dict[str, float]:
+    """Produce 10,000 observations a second with spikes; milliseconds from produce to the alert in a subscriber's hand, by the worker or the bare relay."""
+    topic, group = f"bench.latency.{job}", f"latency-{time.time_ns()}"
     admin = AdminClient({"bootstrap.servers": where["brokers"]})
     topics = [NewTopic(topic, PARTITIONS, 1), NewTopic(f"{group}.alerts", 1, 1)]
     for future in admin.create_topics(topics).values():
         future.result(30)
-    config = settings_file(
-        where["folder"], where["brokers"], where["redis"], topic, where["default"], group, args.device
-    )
+    place = where["folder"], where["brokers"], where["redis"], topic
+    config = settings_file(*place, where["default"], group, args.device)
     env = os.environ | {"OMP_NUM_THREADS": "1", "TIDEWATCH_CONFIG": str(config)}
-    worker = subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=env, cwd=HERE.parents[1])
+    commands = {
+        "worker": ["-m", "pipeline", "worker"],
+        "relay": [str(HERE / "relay.py"), where["brokers"], topic, f"{group}.alerts", group],
+    }
+    process = subprocess.Popen([sys.executable, *commands[job]], env=env, cwd=HERE.parents[1])
     produced: dict[tuple[str, int], float] = {}
     delays: list[float] = []
     stop = threading.Event()
-
-    def listen() -> None:
-        client = Consumer(
-            {"bootstrap.servers": where["brokers"], "group.id": f"{group}-listener", "auto.offset.reset": "earliest",
-             "fetch.wait.max.ms": 10}
-        )  # fmt: skip
-        client.subscribe([f"{group}.alerts"])
-        while not stop.is_set():
-            message = client.poll(0.1)
-            if message is None or message.error():
-                continue
-            now, alert = time.perf_counter(), json.loads(message.value())
-            at = int(np.datetime64(alert["starts_at"].rstrip("Z"), "ms").astype(int))
-            sent = produced.get((alert["series"], at))
-            if sent is not None and alert["status"] == "firing" and alert["sequence"] == 0:
-                delays.append((now - sent) * 1000)
-        client.close()
-
-    listener = threading.Thread(target=listen)
+    listener = threading.Thread(target=listen, args=(where["brokers"], f"{group}.alerts", produced, delays, stop))
     listener.start()
-    producer = Producer(
-        {
-            "bootstrap.servers": where["brokers"],
-            "linger.ms": 2,
-            "queue.buffering.max.messages": 2_000_000,
-            "partitioner": "murmur2_random",
-            "enable.idempotence": True,
-        }
-    )
-    rng = np.random.default_rng(2)
-    names = [f"s{s:04d}" for s in range(SERIES)]
-    warm = 400  # steps of every series before the clock counts: windows full, unknown series calibrated
-    total = warm + args.latency_seconds * 10
-    table = np.stack([values(s, np.arange(total), rng) for s in range(SERIES)])
-    begin = time.perf_counter()
     try:
-        for step in range(total):
-            at = START_MS + step * STEP_MS
-            if step == warm:
-                producer.flush(30)
-                wait_until_read(where["brokers"], topic, group, warm * SERIES, args.timeout)
-                begin = time.perf_counter()
-            for s in range(SERIES):
-                spike = step >= warm + 20 and rng.random() < 2e-3
-                body = f'{{"series":"{names[s]}","timestamp":{at},"value":{table[s, step] + 8 * spike:.4f}}}'
-                if spike:
-                    produced[names[s], at] = time.perf_counter()
-                producer.produce(topic, body.encode(), names[s].encode())
-                if s % 100 == 99:
-                    producer.poll(0)
-                    if step >= warm:  # 100 records every 10 ms
-                        due = begin + ((step - warm) * SERIES + s + 1) / 10_000
-                        time.sleep(max(0.0, due - time.perf_counter()))
-        producer.flush(30)
+        send_steadily(where["brokers"], topic, group, produced, args)
         time.sleep(2)
     finally:
         stop.set()
         listener.join()
-        worker.terminate()
-        worker.wait(20)
+        process.terminate()
+        process.wait(20)
     if len(delays) < 20:
         sys.exit(f"only {len(delays)} alerts of {len(produced)} spikes came back: no latency to speak of")
     ordered = sorted(delays)
@@ -247,6 +201,62 @@ def latency(args: argparse.Namespace, where: dict[str, Any]) -> dict[str, float]
         "p99": ordered[math.ceil(0.99 * len(ordered)) - 1],
         "max": ordered[-1],
     }
+
+
+def listen(
+    brokers: str, topic: str, produced: dict[tuple[str, int], float], delays: list[float], stop: threading.Event
+) -> None:
+    """Until it is to stop: of each spike whose alert comes, how many milliseconds after it was produced."""
+    client = Consumer(
+        {"bootstrap.servers": brokers, "group.id": f"{topic}-listener", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+    )  # fmt: skip
+    client.subscribe([topic])
+    while not stop.is_set():
+        message = client.poll(0.1)
+        if message is None or message.error():
+            continue
+        now, alert = time.perf_counter(), json.loads(message.value())
+        at = int(np.datetime64(alert["starts_at"].rstrip("Z"), "ms").astype(int))
+        sent = produced.get((alert["series"], at))
+        if sent is not None and alert["status"] == "firing" and alert["sequence"] == 0:
+            delays.append((now - sent) * 1000)
+    client.close()
+
+
+def send_steadily(
+    brokers: str, topic: str, group: str, produced: dict[tuple[str, int], float], args: argparse.Namespace
+) -> None:
+    """What warms up, and behind it 100 records each 10 ms; when each spike was produced."""
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers, "linger.ms": 2, "queue.buffering.max.messages": 2_000_000,
+            "partitioner": "murmur2_random", "enable.idempotence": True,
+        }
+    )  # fmt: skip
+    rng = np.random.default_rng(2)
+    names = [f"s{s:04d}" for s in range(SERIES)]
+    warm = 400  # steps of every series before the clock counts: windows full, unknown series calibrated
+    total = warm + args.latency_seconds * 10
+    table = np.stack([values(s, np.arange(total), rng) for s in range(SERIES)])
+    begin = time.perf_counter()
+    for step in range(total):
+        at = START_MS + step * STEP_MS
+        if step == warm:
+            producer.flush(30)
+            wait_until_read(brokers, topic, group, warm * SERIES, args.timeout)
+            begin = time.perf_counter()
+        for s in range(SERIES):
+            spike = step >= warm + 20 and rng.random() < 2e-3
+            body = f'{{"series":"{names[s]}","timestamp":{at},"value":{table[s, step] + 8 * spike:.4f}}}'
+            if spike:
+                produced[names[s], at] = time.perf_counter()
+            producer.produce(topic, body.encode(), names[s].encode())
+            if s % 100 == 99:
+                producer.poll(0)
+                if step >= warm:
+                    due = begin + ((step - warm) * SERIES + s + 1) / 10_000
+                    time.sleep(max(0.0, due - time.perf_counter()))
+    producer.flush(30)
 
 
 def wait_until_read(brokers: str, topic: str, group: str, records: int, timeout: float) -> None:
@@ -264,7 +274,7 @@ def wait_until_read(brokers: str, topic: str, group: str, records: int, timeout:
     sys.exit(f"the worker did not get through {records} records in {timeout:.0f} s")
 
 
-def table(figures: dict[str, dict[str, Any]], delay: dict[str, float] | None) -> str:
+def table(figures: dict[str, dict[str, Any]], delay: dict[str, dict[str, float]] | None) -> str:
     """The result as Markdown."""
     what = {
         "agent": "(a) plain Faust agent, one window at a time",
@@ -281,11 +291,14 @@ def table(figures: dict[str, dict[str, Any]], delay: dict[str, float] | None) ->
         ratio = "" if name in ("tidewatch", "default") else f"{ours / f['rate']:.2f} x"
         rows.append(f"| {text} | {f['records']:,} | {f['rate']:,.0f} | {ratio} | {f['peak_mib']} MiB |")
     if delay:
+        ours, bare = delay["worker"], delay["relay"]
         rows += [
             "",
             (
-                f"Produce to alert at 10,000 observations/s with the default: p50 {delay['p50']:.1f} ms, p99 {delay['p99']:.1f} ms, "
-                f"longest {delay['max']:.1f} ms ({delay['alerts']} alerts of {delay['spikes']} planted spikes)."
+                f"Produce to alert at 10,000 observations/s with the default: p50 {ours['p50']:.1f} ms, p99 {ours['p99']:.1f} ms, "
+                f"longest {ours['max']:.1f} ms ({ours['alerts']} alerts of {ours['spikes']} planted spikes). "
+                f"(e) A bare relay in the worker's place, librdkafka to librdkafka: p50 {bare['p50']:.1f} ms, p99 {bare['p99']:.1f} ms; "
+                f"Tidewatch takes {ours['p50'] / bare['p50']:.2f} x and {ours['p99'] / bare['p99']:.2f} x as long."
             ),
         ]
     return "\n".join(rows)
@@ -316,7 +329,7 @@ def main() -> None:
                 continue
             figures[contender] = contend(contender, args, where, max(1000, int(args.records * share)))
             print(f"{contender:12} {figures[contender]['rate']:>12,.0f} records/s", file=sys.stderr)
-        delay = latency(args, where) if args.latency_seconds else None
+        delay = {job: latency(args, where, job) for job in ("relay", "worker")} if args.latency_seconds else None
     if args.only:
         print(json.dumps({"figures": figures, "latency": delay}, indent=1))
         return

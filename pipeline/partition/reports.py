@@ -12,7 +12,8 @@ from pipeline.partition.core import PartitionCore
 from pipeline.partition.home import Verdict
 from pipeline.steps.clock.event_time import APART
 
-_SELDOM = 50  # times as long as telling what is held took it is not told again where it changes
+_SELDOM = 0.5  # s for which what is held is not told again where it changes, or
+_TIMES = 50  # times as long as telling it took
 
 
 class LoopMetrics(Protocol):
@@ -97,7 +98,7 @@ class Reports:
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
         self._metrics.shadow(*self._of, None if (standing := core.standing) is None else standing.share)
         now = self._clock()
-        self._state_again = now + (now - began) * _SELDOM
+        self._state_again = now + max((now - began) * _TIMES, _SELDOM)
 
     def state_changed(self, core: PartitionCore) -> None:
         """Tell what is held, soon: at once, or with a later batch, for it takes longer the more series there are."""

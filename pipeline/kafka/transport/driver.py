@@ -25,7 +25,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import aiokafka
@@ -41,7 +42,6 @@ from pipeline.kafka.transport.thread import ConsumerThread
 from pipeline.steps.batches.records import Standing
 
 SCHEME = "tidewatch"
-_POLL_WAIT = 1.0
 
 
 def steady() -> float:
@@ -67,6 +67,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._committed: dict[TP, int] = {}
+        self._came: deque[list[Delivery]] = deque()  # and not handed on; also where Faust's fetcher begins anew
+        self._news = asyncio.Event()
         self.committable = dict
         self.on_failure = lambda error: None
         self.confirmed_at = -math.inf
@@ -91,7 +93,6 @@ class Consumer(driver.Consumer):
         """
         lane = Lane(tp, offset, offset)
         await self._thread.call(self._thread.poller.open(lane, epoch))
-        self._thread.has_room()
         return lane
 
     def close_all(self) -> None:
@@ -104,7 +105,7 @@ class Consumer(driver.Consumer):
         for _ in range(batches):
             lane.held.popleft()
         if self._thread.poller.wants_room or not self._thread.lanes.busy:
-            self._thread.has_room()
+            self._thread.finished()
 
     async def standing(self, tp: TP, offset: int | None) -> Standing:
         """What Kafka says of a partition whose stored offset is `offset` (None: nothing is stored)."""
@@ -145,16 +146,6 @@ class Consumer(driver.Consumer):
 
     # For Faust
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message per topic; its value is the batches of all its open partitions that have records."""
-        thread = self._thread
-        polled: dict[str, list[Delivery]] = {}
-        for delivery in await thread.call(thread.poller.poll(timeout, lambda: thread.should_stop)):
-            polled.setdefault(delivery.ticket.lane.tp.topic, []).append(delivery)
-        for deliveries in polled.values():
-            tp = deliveries[0].ticket.lane.tp
-            yield tp, self._to_message(tp, deliveries)
-
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic, tp.partition, 0, 0.0, 0, [], None, record, None, 0, 0, tp,
@@ -162,16 +153,39 @@ class Consumer(driver.Consumer):
         )  # fmt: skip
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Faust's fetcher service runs this: poll and hand on, until either is to stop."""
+        """Faust's fetcher service runs this: until either is to stop, one message per topic with the batches of all its partitions that have records."""
+        thread = self._thread
+        polling = asyncio.ensure_future(
+            thread.call(thread.poller.run(self._come, lambda: thread.should_stop or fetcher.should_stop))
+        )
+        polling.add_done_callback(lambda _: self._news.set())
         try:
-            while not (self.should_stop or fetcher.should_stop):
-                async for _, message in self.getmany(_POLL_WAIT):
-                    await self.callback(message)
+            while not polling.done():
+                self._news.clear()
+                while self._came:
+                    for message in self._messages(self._came.popleft()):
+                        await self.callback(message)
+                await self._news.wait()
+            polling.result()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             if not self.app.should_stop:
                 self.on_failure(error)
+        finally:
+            polling.cancel()
+
+    def _come(self, deliveries: list[Delivery]) -> None:
+        """Called in Kafka's thread."""
+        self._came.append(deliveries)
+        self.app.loop.call_soon_threadsafe(self._news.set)
+
+    def _messages(self, deliveries: list[Delivery]) -> Iterator[ConsumerMessage]:
+        by_topic: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_topic.setdefault(delivery.ticket.lane.tp.topic, []).append(delivery)
+        for of_one in by_topic.values():
+            yield self._to_message(of_one[0].ticket.lane.tp, of_one)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what is checkpointed. Faust calls this every `broker_commit_interval`."""

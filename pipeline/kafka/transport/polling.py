@@ -1,4 +1,7 @@
-"""What was fetched becomes batches: of lanes that are open and have room, while the worker holds little enough in memory."""
+"""What was fetched becomes batches: of lanes that are open and have room, while the worker holds little enough in memory.
+
+Nobody asks for batches: they are handed on as they come, and the lanes' room bounds how many wait.
+"""
 
 # ruff: noqa: SLF001  what aiokafka has fetched lies in its fetcher, which is private
 
@@ -27,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 _RECORD_OVERHEAD = 100  # bytes that a record costs beside its key and value: two objects and their places in lists
 _PACE = 0.01  # s that a fetch waits at most for what the last one brought to be worked on
+_WAITED = 0.0025  # s after which the answer to a fetch was waited for: no round trip to a broker that has records takes as long
+_LOOK = 1.0  # s after which somebody may have asked for the end
 _LARGE = 2_000  # records that are not few
 _FETCHES = 5  # of a damaged batch: what was damaged on its way is whole the next time
 
@@ -43,8 +48,6 @@ class Poller:
 
     Attributes
     ----------
-    room
-        Set when a batch was finished or a lane opened: a waiting poll looks again.
     wants_room
         Whether records wait for some batch to be finished.
     """
@@ -57,15 +60,19 @@ class Poller:
         worker: WorkerSettings,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.room = asyncio.Event()
         self.wants_room = False
         self._client = client
         self._lanes = lanes
         self._positions = positions
         self._worker = worker
         self._fail = fail
+        self._fetcher: Any = None
         self._used_up = False  # whether anything that was fetched was, since the last fetch was told to go
         self._since = 0  # records since then
+        self._asked = 0.0  # when that was
+        self._waited = False  # whether its answer took longer than a broker that has records needs
+        self._look: asyncio.Future[None] | None = None  # ends a wait for records
+        self._looks = False  # whether to look for some before the next wait
         self._fetch_timer: asyncio.TimerHandle | None = None
         self._resetting: set[asyncio.Task[None]] = set()
 
@@ -77,33 +84,55 @@ class Poller:
     async def open(self, lane: Lane, epoch: int) -> None:
         """Seek and let the records flow. Raises IllegalStateError where the partition is not assigned any more."""
         self._lanes.open(lane, epoch, self._seek)
+        self._look_again()
 
-    async def poll(self, timeout: float, stopping: Callable[[], bool]) -> list[Delivery]:
-        """All records that are there for lanes with room; waits up to `timeout` s for the first."""
+    def finished(self) -> None:
+        """A batch was worked on: the next fetch may go, and what found no room may have some."""
+        if self._used_up and not self._lanes.busy:
+            self._fetch_now(self._fetcher)
+        if self.wants_room:
+            self._look_again()
+
+    async def run(self, hand_on: Callable[[list[Delivery]], object], stopping: Callable[[], bool]) -> None:
+        """Hand on what comes for lanes with room, all that is there at a time; ends about `_LOOK` s after it is told to.
+
+        Raises
+        ------
+        KafkaError
+            What the client cannot mend itself.
+        """
         consumer = self._client()
-        fetcher = consumer._fetcher
-        end = time.monotonic() + timeout
+        fetcher = self._fetcher = consumer._fetcher
         while not stopping():
-            consumer._coordinator.check_errors()  # what it cannot mend itself
-            self.room.clear()
+            consumer._coordinator.check_errors()
+            self._looks = False
             batches = self._drain(fetcher)
             if self._used_up:
                 self._fetch_on(fetcher)
             if batches:
-                return batches
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            fetched = fetcher._create_fetch_waiter()
-            room = asyncio.ensure_future(self.room.wait())
-            try:
-                await asyncio.wait([fetched, room], timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                if fetched.done():
-                    fetched.result()  # the same, while we waited
-            finally:
-                room.cancel()
-                fetched.cancel()
-        return []
+                hand_on(batches)
+                await asyncio.sleep(0)  # others have their turn, however much there is
+            else:
+                await self._wait(fetcher)
+
+    async def _wait(self, fetcher: Any) -> None:
+        """For the next fetch, or room for what lies here."""
+        if self._looks:
+            return
+        fetched = fetcher._create_fetch_waiter()
+        self._look = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait([fetched, self._look], timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
+            if fetched.done():
+                fetched.result()  # what the client cannot mend, while we waited
+        finally:
+            fetched.cancel()
+            self._look = None
+
+    def _look_again(self) -> None:
+        self._looks = True
+        if self._look is not None and not self._look.done():
+            self._look.set_result(None)
 
     def _drain(self, fetcher: Any) -> list[Delivery]:
         batches: list[Delivery] = []
@@ -152,17 +181,20 @@ class Poller:
             self._resetting.add(reset)
             reset.add_done_callback(self._resetting.discard)
         finally:
+            if not self._used_up:
+                self._waited = time.monotonic() - self._asked >= _WAITED
             self._used_up = True
             self._since += _LARGE if taken is None else len(taken)
         return taken
 
     def _fetch_on(self, fetcher: Any) -> None:
-        """The next fetch goes at once after many records, else when what came is worked on, or a little later.
+        """The next fetch goes at once after many records, or after a wait for them; else when what came is worked on, or a little later.
 
         So few records are worked on as they come, more of them at a time where they come faster than that; fetching meanwhile would bring few, and
-        hold up the work by the time that it takes: the threads share Python's lock.
+        hold up the work by the time that it takes: the threads share Python's lock. A fetch that waited brings what came first, of one partition
+        mostly: what came to the others with it must not wait for that to be worked on.
         """
-        if self._since >= _LARGE or not self._lanes.busy:
+        if self._since >= _LARGE or self._waited or not self._lanes.busy:
             self._fetch_now(fetcher)
         elif self._fetch_timer is None:
             self._fetch_timer = asyncio.get_running_loop().call_later(_PACE, self._fetch_now, fetcher)
@@ -171,7 +203,7 @@ class Poller:
         if self._fetch_timer is not None:
             self._fetch_timer.cancel()
         self._fetch_timer = None
-        self._used_up, self._since = False, 0
+        self._used_up, self._since, self._asked = False, 0, time.monotonic()
         fetch_again(fetcher)
 
     async def _out_of_range(self, lane: Lane) -> None:

@@ -161,6 +161,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop)
         return await asyncio.wrap_future(future)
 
-    def has_room(self) -> None:
-        """Tell a waiting poll that a batch was finished or a lane opened."""
-        self.thread_loop.call_soon_threadsafe(self.poller.room.set)
+    def finished(self) -> None:
+        """Tell the poller that a batch was worked on."""
+        self.thread_loop.call_soon_threadsafe(self.poller.finished)

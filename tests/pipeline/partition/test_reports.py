@@ -48,9 +48,12 @@ def test_where_telling_what_is_held_takes_long_changes_of_it_are_told_seldom_and
     assert metrics.told == 3
 
 
-def test_where_it_takes_no_time_each_change_is_told() -> None:
+def test_a_change_is_told_at_once_and_what_follows_soon_with_the_next() -> None:
     metrics, held = Slow(0.0), core()
     reports = Reports(metrics, "s", 0, metrics.clock)  # type: ignore[arg-type]
     for _ in range(10):
         reports.state_changed(held)
-    assert metrics.told == 10
+    assert metrics.told == 1
+    metrics.now += 0.5
+    reports.state_if_due(held)
+    assert metrics.told == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +50,7 @@ class World:
         for tp in self.tps:
             self.lanes.open(Lane(tp, 0, 0), self.lanes.epoch, lambda tp, offset: None)
         monkeypatch.setattr(polling, "take", self.take)
+        monkeypatch.setattr(polling, "_LOOK", 0.05)
         monkeypatch.setattr(polling, "fetch_again", self.fetch_again)
 
     def take(self, fetcher: Fetcher, tp: TP, *_: Any, **__: Any) -> Columns:
@@ -62,7 +65,11 @@ class World:
         self.fetches += 1
 
     async def poll(self, timeout: float = 0.2) -> list[Delivery]:
-        return await self.poller.poll(timeout, lambda: False)
+        """What is handed on next."""
+        come: list[Delivery] = []
+        end = time.monotonic() + timeout
+        await self.poller.run(come.extend, lambda: bool(come) or time.monotonic() > end)
+        return come
 
     def finish(self, tp: TP) -> None:
         """As `Consumer.finished` does."""
@@ -70,7 +77,7 @@ class World:
         assert lane is not None
         lane.held.popleft()
         if self.poller.wants_room or not self.lanes.busy:
-            self.poller.room.set()
+            self.poller.finished()
 
 
 @pytest.fixture
@@ -82,6 +89,7 @@ async def test_a_fetch_waits_until_the_few_records_of_the_last_are_worked_on(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(polling, "_PACE", 60.0)
+    monkeypatch.setattr(polling, "_WAITED", math.inf)
     w = world()
     for tp in w.tps:
         w.fetcher.bring(tp, 3)
@@ -103,6 +111,7 @@ async def test_work_that_takes_long_does_not_hold_up_the_fetches(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(polling, "_PACE", 0.05)
+    monkeypatch.setattr(polling, "_WAITED", math.inf)
     w = world()
     w.fetcher.bring(w.tps[0], 3)
     await w.poll()
@@ -110,6 +119,27 @@ async def test_work_that_takes_long_does_not_hold_up_the_fetches(
     assert w.fetches == 0
     await asyncio.sleep(0.06)
     assert w.fetches == 1
+
+
+async def test_behind_a_fetch_that_waited_the_next_does_not_wait_for_its_records(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "_PACE", 60.0)
+    monkeypatch.setattr(polling, "_WAITED", 0.05)
+    w = world()
+    w.fetcher.bring(w.tps[0], 3)
+    await w.poll()
+    assert w.fetches == 1  # what came to the other partition with them
+    w.fetcher.bring(w.tps[1], 3)
+    await w.poll()
+    assert w.fetches == 1  # that one came at once, and what follows may gather while it is worked on
+    for tp in w.tps:
+        w.finish(tp)
+    assert w.fetches == 2
+    await asyncio.sleep(0.06)
+    w.fetcher.bring(w.tps[0], 3)
+    await w.poll()
+    assert w.fetches == 3
 
 
 async def test_after_many_records_of_all_partitions_together_the_next_fetch_goes_at_once(
