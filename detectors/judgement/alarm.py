@@ -7,6 +7,8 @@ of the same size must pass. What lies beyond the alarm's own level is not learnt
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ LOWEST, WIDTH = -4.0, 0.25
 REMEMBERED = 4096
 SHAPE = 0.2
 BODY = (0.98, 0.995)
+EDGE = -math.log10(1.0 - BODY[0])
+"""Rarity from which on a term's tail begins."""
 PRIOR = (0.93, 1.12)
 """Of a normal term: its 98 and 99.5 % quantile in units of its 99 % quantile."""
 PRIOR_ROWS = 60.0
@@ -33,6 +37,8 @@ tail behind which the next one hides."""
 TOP, OFTEN = 4, 12
 """Highest bins, and rows by which what is seen now and then is told from what never was: where more than so many are in them, the slow scale of their term falls
 no more. Where few rows are off, the mean of bounded sizes would leave them behind for ever."""
+IDLE = 0.75
+"""Share of a term's rows in the lowest bin from which on it is mostly nothing: that of noise has an eighth of them there, one of heavy tails a quarter."""
 LONGEST_OUT = 1000
 """Rows of an excursion that are counted; each row within takes one off again."""
 RAISED = 0.3
@@ -96,14 +102,24 @@ def rarity(u: Floats, tails: Floats) -> Floats:
     """-log10 of the tail probability (T, n) of values (T, n) under `body`'s tails (T, 2)."""
     start, scale = tails[:, :1], tails[:, 1:]
     beyond = np.maximum(u - start, 0.0) / scale
-    edge = -np.log10(1.0 - BODY[0])
-    inside = edge * np.minimum(u / start, 1.0)
+    inside = EDGE * np.minimum(u / start, 1.0)
     return np.asarray(inside + np.log10(1.0 + SHAPE * beyond) / SHAPE)
 
 
 def crowded(counts: Counts) -> NDArray[np.bool_]:
     """Which terms (T,) with these counts (T, BINS) have often been as far out as is told apart."""
     return np.asarray(counts[:, -TOP:].sum(axis=1, dtype=np.int64) > OFTEN)
+
+
+def idle(counts: Counts) -> NDArray[np.bool_]:
+    """Which terms (T,) with these counts (T, BINS) are mostly nothing."""
+    return np.asarray(counts[:, 0] > IDLE * counts.sum(axis=1, dtype=np.int64))
+
+
+def reach(tails: Floats, beyond: Floats) -> Floats:
+    """From which value on (T,) terms with these tails (T, 2) are as rare as `beyond` (T,)."""
+    over = np.exp(SHAPE * np.maximum(beyond - EDGE, 0.0) * np.log(10.0)) - 1.0
+    return np.asarray(tails[:, 0] + tails[:, 1] * (over / SHAPE))
 
 
 def levels(budget: float, clusters: Floats) -> Floats:

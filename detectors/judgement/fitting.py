@@ -24,7 +24,7 @@ from detectors.judgement import (
     yearly,
 )
 from detectors.judgement.clock import DAY, Bins
-from detectors.judgement.record import BIAS, WILD
+from detectors.judgement.record import BIAS, UNIT_OF_NOTHING, WILD
 from detectors.judgement.recurring import Memory
 from detectors.judgement.returning import Place
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
@@ -142,7 +142,8 @@ def _unit(values: Floats, middle: Floats) -> Floats:
     spread = np.clip(values, *np.quantile(values, [0.01, 0.99], axis=0)).std(axis=0)
     unit = np.maximum(np.maximum(spread, 1e-3 * values.std(axis=0)), 1e-4 * np.abs(middle) + 1e-9)
     # What all but one in fifty rows are is no spread: its least scale, a millionth, is to be far below a move and far above what a move leaves behind.
-    return np.asarray(np.where(spread > 0.0, unit, np.maximum(unit, STILL * values.std(axis=0))))
+    still = np.maximum(STILL * values.std(axis=0), np.where((values == 0.0).all(axis=0), UNIT_OF_NOTHING, 0.0))
+    return np.asarray(np.where(spread > 0.0, unit, np.maximum(unit, still)))
 
 
 def _often(found: Floats, usual: float) -> float:

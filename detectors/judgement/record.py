@@ -25,10 +25,10 @@ BEGINNING, JUDGING = 0, 1
 """Phases of a series: its first rows are gathered; it is judged."""
 BIAS = 1.02
 """Of a mean of bounded sizes."""
-WILD = 1e9
+WILD = 1e13
 """In units of a series' spread: what is farther out counts as this far."""
-EDGE = -math.log10(1.0 - alarm.BODY[0])
-"""Rarity from which on a term's tail begins."""
+UNIT_OF_NOTHING = 1e-5
+"""Of a channel of which there were only zeros: a move of this much is seen, and one of 1e8 is told from one of 1e7."""
 NORMAL = (3.2, 3.2, 3.2, 3.2, 3.2, math.inf, 0.5, 1.0, 3.2, 3.2)
 """Usual 99 % quantiles of the terms of a series of which nothing is known but its first rows; the picture of 8 rows has no say."""
 MOVES, STILL = 4, 96

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.judgement import alarm, clock, fitting, growth, ranking, recurring, returning, terms
+from detectors.judgement import alarm, clock, fitting, growth, ranking, recurring, returning, seldom, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
 from detectors.judgement.terms import TERMS
@@ -71,6 +71,8 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
     speaks = terms.speaking(state, sizes, upheld)
     sides = _sides(x, expected)
     score, strength, anomalous = ranking.said(judge, state, found[:, at : at + len(x)], speaks, when[0], sides)
+    if anomalous[0]:
+        seldom.rises(judge, state, sizes[:, 0])
     state.block[at : at + len(x)] = x
     state.local[at : at + len(x)] = placed
     returning.follow(state, sizes[:, 0], at)
@@ -79,6 +81,7 @@ def _piece(judge: Learnt, state: State, x: Floats, when: Times) -> Said:
         _settle(judge, state)
     if state.rows % BLOCK == 0:
         _stand(judge, state, (x - expected)[-1])
+        seldom.lives(judge, state)
         _learn(judge, state)
     return Said(score, strength, anomalous, found[:, at : at + len(x)], _told(judge, expected), sides)
 
@@ -124,8 +127,7 @@ def _learn(judge: Learnt, state: State) -> None:
     """What is slow moves on by one block."""
     slow = BLOCK / np.clip(20 * judge.bins.rows_a_day, 500, 20_000)
     now = np.maximum(state.scales + slow * (BIAS * state.sums / BLOCK - state.scales), 1e-6)
-    crowded = alarm.crowded(state.counts)[terms.ALARM_OF_SCALED, None]
-    state.scales = np.where(crowded, np.maximum(now, state.scales), now)
+    state.scales = np.where(seldom.stays(judge, state), np.maximum(now, state.scales), now)
     state.sums[:] = 0.0
     _learn_clock(judge, state)
     alarm.forgotten(state.counts)

@@ -12,7 +12,7 @@ from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.layout import I_CLEANED, I_PLAIN, I_SPREAD, W_LEFT, A, S, T, between, inner
 from detectors.judgement.kernel.slow import tails
-from detectors.judgement.record import JUDGING, MOVES, NORMAL, STILL
+from detectors.judgement.record import JUDGING, MOVES, NORMAL, STILL, UNIT_OF_NOTHING
 from detectors.judgement.short_state import ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import CLEANED, CLOCK, PLAIN
@@ -120,6 +120,8 @@ def begin_channel(f8, f4, i4, u2, w, h, c):
     ordered(w, BLOCK)
     spread = 1.4826 * (w[W_LEFT + 7] + w[W_LEFT + 8]) / 2.0
     unit = max(spread, 0.3 * w[W_LEFT + BLOCK - 2], 1e-4 * abs(middle) + 1e-9)
+    if middle == 0.0 and w[W_LEFT + BLOCK - 1] == 0.0:
+        unit = UNIT_OF_NOTHING
     both, before, total = 0.0, 0.0, 0.0
     for i in range(BLOCK):
         w[x + i] = between((f8[first + i] - middle) / unit, -8.0, 8.0)

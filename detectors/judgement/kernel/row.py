@@ -9,6 +9,7 @@ import numpy as np
 from detectors.judgement.alarm import (
     AFTERMATH,
     BINS,
+    EDGE,
     FREE,
     LEAST_AFTER,
     LONGEST_OUT,
@@ -66,11 +67,13 @@ from detectors.judgement.kernel.layout import (
     shares,
     shifted,
 )
+from detectors.judgement.kernel.seldom import idle, lives, rises
 from detectors.judgement.kernel.slow import crowded, learn_clock, settle, stand, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
-from detectors.judgement.record import BIAS, EDGE, LEAST, WILD
+from detectors.judgement.record import BIAS, LEAST, WILD
 from detectors.judgement.recurring import ABOVE, BELOW, BOTH, LEAST_ROWS
 from detectors.judgement.returning import COUNTED
+from detectors.judgement.seldom import OWED
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import (
@@ -440,6 +443,8 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
         w[W_BAR] += usual_at(i8, u2, h, local, strength, told[b, 2])
     band(f8, w, h, C, out, b)
     tell(f8, i4, u2, w, h, C, whole, strength, budget, out, told, b)
+    if told[b, 0] and f8[h + field.DEBT] >= OWED:
+        rises(f8, u2, learnt, w, h, m, C)
     follow(f8, f4, i4, w, h, C, at)
     if rows_a_day <= COARSE and at >= NEWEST - 1:
         for k in range(C):
@@ -449,15 +454,19 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
             c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
             if math.isinf(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
                 stand(f8, f4, i4, u2, h, c, w[OWN + k * WIDE + OWN_X] - w[OWN + k * WIDE + OWN_EXPECTED])
+                lives(f8, f4, i4, u2, h, c)
         slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
         if not known:
             slow = max(slow, BLOCK / (rows + 1 + 2.0 * BLOCK))
+        owes = f8[h + field.DEBT] > 0.0
         for k in range(C):
-            c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+            c, of = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C) + field.LONGEST
             for i in range(S):
+                a = ALARM_OF_TERM[i]
                 was = f8[c + field.SCALES + i]
                 now = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
-                f8[c + field.SCALES + i] = max(now, was) if crowded(u2, h, ALARM_OF_TERM[i]) else now
+                falls = not crowded(u2, h, a) and not (owes and math.isinf(learnt[of]) and idle(u2, h, a))
+                f8[c + field.SCALES + i] = now if falls else max(now, was)
                 f8[c + field.SUMS + i] = 0.0
         learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
         tails(f8, u2, h)

@@ -1,0 +1,82 @@
+"""What was nothing in a history and begins to be something: told a few times, then usual; what is a hundred times as large is told all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.judgement.population import Population
+from detectors.judgement.reference import Judge
+from tests.detectors.judgement.test_still import BUDGET, DAY, LEARNT, STEP, T0, judged
+
+QUIET = LEARNT + 500
+
+
+def errors(share: float, seed: int = 0, days: int = 104, begin: int = QUIET) -> np.ndarray:
+    """Counts of what never was before `begin`, and then is in this share of the rows."""
+    rng = np.random.default_rng([seed, 31])
+    values = (rng.uniform(size=days * DAY) < share) * np.round(1 + rng.exponential(5, days * DAY))
+    values[:begin] = 0.0
+    return values
+
+
+@pytest.mark.parametrize("share", [0.01, 0.003, 0.001])
+def test_what_begins_to_be_counted_is_told_a_few_times_and_then_is_usual(share: float) -> None:
+    told, late, months = 0, 0, 0.0
+    for seed in range(3):
+        values = errors(share, seed)
+        alerts = [a for a, _ in judged(values)]
+        first = int(np.flatnonzero(values)[0])
+        assert alerts[0] == first
+        told += len(alerts)
+        late += sum(a > 60 * DAY for a in alerts)
+        months += (len(values) - QUIET) / BUDGET
+    assert told <= 3.5 * months  # it was seventy times
+    assert late <= 2 * 3 * (104 - 60) / 30
+
+
+@pytest.mark.parametrize("times", [100, 1000])
+@pytest.mark.parametrize("lasts", [1, 12])
+def test_a_far_larger_outage_is_told_behind_all_of_them(times: int, lasts: int) -> None:
+    values, at = errors(0.01), 80 * DAY
+    values[at : at + lasts] = 6.0 * times
+    assert at in [a for a, _ in judged(values)]
+
+
+def test_behind_an_outage_the_usual_is_still_usual() -> None:
+    values, at = errors(0.003), 60 * DAY
+    without = [a for a, _ in judged(values) if a > at]
+    values[at : at + 12] = 6000.0
+    assert {a for a, _ in judged(values) if a > at + 12} <= set(without)
+
+
+def test_a_service_that_begins_to_live_is_one_alert_and_its_end_another() -> None:
+    rng = np.random.default_rng(2)
+    values, at, end = np.zeros(45 * DAY), 20 * DAY, 40 * DAY
+    values[at:end] = rng.normal(4e4, 3e3, end - at)
+    told = judged(values)
+    assert told[0][0] == at
+    assert told[0][1] < at + DAY + 48
+    assert len([a for a, _ in told if a < end]) <= 3
+    assert end in [a for a, _ in told]
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_the_compiled_rows_say_what_numpy_says(lives: bool) -> None:
+    first, n, step = 400, 1600, 24 * STEP
+    values = errors(0.05, 1, days=6, begin=first + 40)[:n]
+    if lives:
+        values[1000:] += 50.0 + np.random.default_rng(0).normal(0, 4, n - 1000)
+    times = T0 + np.arange(n) * step
+    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=360.0)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    said = population.step(
+        states, np.zeros(n - first, np.intp), values[first:, None], times[first:], 0, budget_rows=360.0
+    )
+    judge, state = Judge.fit(times[:first], values[:first, None], budget=360.0)
+    alone, after = judge.step(state, times[first:], values[first:, None])
+    np.testing.assert_array_equal(said.anomalous, alone.anomalous)
+    np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(states["channels"]["scales"][0].T, after.scales, rtol=1e-6)
+    assert after.scales[0, 0] > 1e3 * state.scales[0, 0]
