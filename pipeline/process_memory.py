@@ -19,9 +19,12 @@ def collect_seldom() -> None:
 
 
 def calm_collector() -> None:
-    """The same where a process begins its work: what is there by now, it does not look at at all."""
+    """The same where a process begins its work: what is there by now, it does not look at at all.
+
+    It looks ten times as often as there, as a record waits while it does: for 2 ms now and then, where 100,000 objects take 40.
+    """
     gc.freeze()
-    collect_seldom()
+    gc.set_threshold(10_000, 50, 50)
 
 
 def keep_freed() -> bool:

@@ -89,9 +89,9 @@ class Part(NamedTuple):
 
     def since(self, offset: int) -> Self:
         """Without those before an offset."""
-        at = int(np.searchsorted(self.offsets, offset))
-        if not at:
+        if not len(self.offsets) or self.offsets[0] >= offset:
             return self
+        at = int(np.searchsorted(self.offsets, offset))
         return type(self)(self.offsets[at:], self.timestamps[at:], self.keys[at:], self.values[at:])
 
 

@@ -181,8 +181,6 @@ class PartitionLoop(Taking):
         counts["tombstones"] = skipped[TOMBSTONE] - tombstones
         for part in self.core.parts(observations):
             step = self.core.push(part)
-            self._look_at_homes(records, step)
-            self.core.hear_delays(step, records)
             before = self._clock()
             scores, beside = await self.stream.scorer.score(step.pushed.windows.x), None
             if self.core.shadow is not None and step.shadow is not None:
@@ -195,6 +193,8 @@ class PartitionLoop(Taking):
                 self._messages.alerts(settled.alerts, counts)
             if not self._all_is_out:
                 self._messages.scores(self.core.life.records.scores(self.core.state, settled.scored))
+            self._look_at_homes(records, step)  # behind what is said: it need not wait for that
+            self.core.hear_delays(step, records)
         if not self._all_is_out:
             self._messages.dead_letters(records, rejected, counts)
         self.position = max(self.position, records.next_offset)

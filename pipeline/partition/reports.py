@@ -90,15 +90,12 @@ class Reports:
         """What is held: series in probation and out of it, and open alerts."""
         if self._metrics is None:
             return
-        began = self._clock()
         self._outdated = False
         warming = core.warming
         self._metrics.series(*self._of, warming=warming, live=len(core.state) - warming, once=core.once)
         self._metrics.open_alerts(*self._of, core.life.open(core.state))
         self._metrics.clocks(*self._of, core.clock.now, core.clock.apart(APART))
         self._metrics.shadow(*self._of, None if (standing := core.standing) is None else standing.share)
-        now = self._clock()
-        self._state_again = now + max((now - began) * _TIMES, _SELDOM)
 
     def state_changed(self, core: PartitionCore) -> None:
         """Tell what is held, soon: at once, or with a later batch, for it takes longer the more series there are."""
@@ -107,8 +104,10 @@ class Reports:
 
     def state_if_due(self, core: PartitionCore) -> None:
         """Tell what is held where it changed and was not told yet."""
-        if self._outdated and self._clock() >= self._state_again:
+        if self._outdated and (began := self._clock()) >= self._state_again:
             self.state(core)
+            now = self._clock()
+            self._state_again = now + max((now - began) * _TIMES, _SELDOM)
 
     def waiting(self, waiting: bool, what: str) -> None:
         """Whether the partition waits for the store, or for the registry."""

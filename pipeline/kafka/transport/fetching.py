@@ -69,7 +69,9 @@ class Columns:
         offsets, timestamps = np.empty(0, np.int64), np.empty(0, np.int64)
         keys: Strings = []
         values: Strings = []
-        if self.parts:
+        if len(self.parts) == 1:  # of a live stream nearly always
+            offsets, timestamps, keys, values = self.parts[0]
+        elif self.parts:
             offsets = np.concatenate([p.offsets for p in self.parts])
             timestamps = np.concatenate([p.timestamps for p in self.parts])
             keys, values = concatenated([(p.keys, p.values) for p in self.parts])
@@ -256,4 +258,5 @@ def _in_order(offsets: NDArray[np.int64], batch: BoundedBatch) -> bool:
     """Whether offsets rise within what the batch says."""
     if not len(offsets):
         return True
-    return bool(batch.base_offset <= offsets[0] and offsets[-1] < batch.next_offset and (np.diff(offsets) > 0).all())
+    within = batch.base_offset <= offsets[0] and offsets[-1] < batch.next_offset
+    return bool(within and (offsets[1:] > offsets[:-1]).all())

@@ -137,22 +137,24 @@ class Poller:
     def _drain(self, fetcher: Any) -> list[Delivery]:
         batches: list[Delivery] = []
         self.wants_room, wants = True, False  # true first: whoever finishes a batch from here on says so
+        held = self._lanes.held
         for tp in list(fetcher._records):
             lane = self._lanes.get(tp)
             if lane is None:
                 continue
-            if not self._has_room(fetcher, lane):
+            if not self._has_room(fetcher, lane, held):
                 wants = True
             elif (taken := self._take(fetcher, lane)) is not None:
                 batches.append(_deliver(lane, taken))
+                held += lane.held[-1][1]
         self.wants_room = wants
         return batches
 
-    def _has_room(self, fetcher: Any, lane: Lane) -> bool:
-        """Whether the next records of a lane may be unpacked: few of it wait, and memory has room; what lies unpacked goes on first."""
+    def _has_room(self, fetcher: Any, lane: Lane, held: int) -> bool:
+        """Whether the next records of a lane may be unpacked: few of it wait, and memory, of which batches have `held`, has room; what lies unpacked is first."""
         if lane.records > self._worker.max_poll_records:
             return False
-        held, most = self._lanes.held, self._worker.buffer_bytes // 2
+        most = self._worker.buffer_bytes // 2
         return held < most and (begun(fetcher, lane.tp) or held + self.unpacked < most)
 
     def _take(self, fetcher: Any, lane: Lane) -> Columns | None:
