@@ -52,7 +52,7 @@ def text(
         parts.append(f"{stale} outcomes were made by an earlier state of the code.\n")
     parts += [_ranked(group, what, kept, sizes[group]) for group, what in RANKED.items() if _of(kept, group)]
     if _of(kept, "patterns"):
-        parts += [_patterns(kept), _pattern_rows(kept)]
+        parts += [_patterns(kept), _pattern_rows(kept), _whole_days(kept)]
     if _of(kept, "clean"):
         parts.append(_clean(kept, budget))
     return "\n".join(parts)
@@ -112,9 +112,10 @@ def _patterns(kept: Kept) -> str:
         days = [(o, known[kind_of(o)]) for o in outcomes if known[kind_of(o)].whole_day]
         in_time = sum(bool(o["delays"]) and min(o["delays"]) * p.step <= patterns.DAY / 4 for o, p in days)
         delays = [d for o in outcomes for d in o["delays"]]
+        usual = f"{median(delays):g}" if delays else ""
         lines.append(
             f"| {scorer} | {seeds:.3g} | {sum(o['found'] for o in outcomes) / seeds:.1f} | {in_time} of {len(days)} | "
-            f"{median(delays) if delays else '':g} | {sum(o['false'] for o in outcomes) / seeds:.1f} |"
+            f"{usual} | {sum(o['false'] for o in outcomes) / seeds:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -132,6 +133,30 @@ def _pattern_rows(kept: Kept) -> str:
             of = [o for o in outcomes if kind_of(o) == p.name]
             cells.append(f"{sum(o['found'] for o in of)} of {len(of)} ({sum(o['false'] for o in of)})" if of else "")
         lines.append(f"| {p.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _whole_days(kept: Kept) -> str:
+    """Delays beside the earliest row at which each whole day can be told."""
+    found = _of(kept, "patterns")
+    of = {scorer: {o["name"]: o for o in outcomes} for scorer, outcomes in found.items()}
+    shared = sorted(set.intersection(*(set(names) for names in of.values())))
+    budget = {o["budget"] for outcomes in found.values() for o in outcomes}.pop()
+    lines = [
+        (
+            "Whole days: rows from midnight to the alert, of each seed, a dash where none began. *Earliest* is the row at which the likelihood ratio of both courses tells the day from its usual course at the budget's "
+            "level, known both without their noise and when the day begins (`patterns.earliest`): a day that differs little before its morning cannot be told by then.\n"
+        ),
+        "| pattern | a quarter of the day | earliest | " + " | ".join(found) + " |",
+        "|---|---:|---:|" + "---:|" * len(found),
+    ]
+    for p in patterns.PATTERNS:
+        names = [n for n in shared if p.whole_day and n.rsplit(", ", 1)[0] == p.name]
+        if names:
+            first = [patterns.earliest(p, int(n.rsplit(", ", 1)[1]), budget) for n in names]
+            delays = [[min(of[scorer][n]["delays"], default=None) for n in names] for scorer in found]
+            cells = [", ".join("–" if d is None else f"{d}" for d in row) for row in [first, *delays]]
+            lines.append(f"| {p.name} | {patterns.DAY / 4 / p.step:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

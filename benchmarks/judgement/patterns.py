@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,11 @@ class Pattern:
     clock
         Minute of the day at which it begins; None: any.
     whole_day
-        Whether it is one whole day that goes wrong at once: then it is to be found within a quarter of it.
+        Whether it is one whole day that goes wrong at once: then it is to be found within a quarter of it, or where it can be told (`earliest`).
+    noise
+        Standard deviation of the noise.
+    in_proportion
+        Whether that is a share of what is usual.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Pattern:
     weekday: int | None = None
     clock: float | None = None
     whole_day: bool = False
+    noise: float = 1.0
+    in_proportion: bool = False
 
 
 # What is normal; noise has a standard deviation of 1
@@ -180,7 +187,19 @@ def faster(factor: float) -> Callable[[Rng, Floats, Minutes, slice], None]:
 WEEK, MONTH = 7 * DAY, 30.4375 * DAY
 PATTERNS: tuple[Pattern, ...] = (
     Pattern("zero for a day", 30, 42, daily, DAY, to(0.0), clock=0, whole_day=True),
-    Pattern("a taxi-like weekday at 12 %", 30, 56, taxi, DAY, times(0.12), weekday=1, clock=0, whole_day=True),
+    Pattern(
+        "a taxi-like weekday at 12 %",
+        30,
+        56,
+        taxi,
+        DAY,
+        times(0.12),
+        weekday=1,
+        clock=0,
+        whole_day=True,
+        noise=0.05,
+        in_proportion=True,
+    ),
     Pattern("a level shift of 5 sd", 5, 28, flat, 2 * DAY, plus(5.0)),
     Pattern("a level shift of 7 sd in a season", 60, 56, daily, 2 * DAY, plus(7.0)),
     Pattern("a drift over 4 days", 30, 56, daily, 4 * DAY, drift(12.0)),
@@ -212,16 +231,49 @@ PATTERNS: tuple[Pattern, ...] = (
 
 def patterns(seed: int) -> Iterator[Item]:
     """One item for each pattern, in their order, named by it."""
-    for k, p in enumerate(PATTERNS):
-        rng = np.random.default_rng([seed, 300 + k])
-        n = round(p.days * DAY / p.step)
-        t = np.arange(n) * p.step
-        values = p.normal(rng, t)
-        at = place(rng, p, t)
-        p.happens(rng, values, t, at)
-        y: NDArray[np.bool_] = np.zeros(n, np.bool_)
+    for p in PATTERNS:
+        values, _, at, learnt = made(p, seed)
+        y: NDArray[np.bool_] = np.zeros(len(values), np.bool_)
         y[at] = True
-        yield item("patterns", f"{p.name}, {seed}", p.step, values, y, n // 2)
+        yield item("patterns", f"{p.name}, {seed}", p.step, values, y, learnt)
+
+
+class _Noiseless:
+    """Draws what is expected."""
+
+    def normal(self, mean: float, sd: float, n: int) -> Floats:
+        return np.full(n, float(mean))
+
+
+def earliest(p: Pattern, seed: int, budget: float) -> int | None:
+    """Rows behind the begin of a whole day's anomaly from which on it can be told at all; None: not on this day.
+
+    Told by whoever knows both courses without their noise, the noise's size, and that each day begins anew: the likelihood ratio of the two passes B to one on
+    one of B normal days at most (Ville's inequality), and so many days have the budget's rows. Noise is taken to be as usual on the odd day, too.
+
+    References
+    ----------
+    Wald: Sequential tests of statistical hypotheses, Annals of Mathematical Statistics 1945.
+    """
+    values, t, at, _ = made(p, seed)
+    quiet = cast("Rng", _Noiseless())
+    usual = p.normal(quiet, t)
+    odd = usual.copy()
+    p.happens(quiet, odd, t, at)
+    noise = p.noise * usual[at] if p.in_proportion else np.full(at.stop - at.start, p.noise)
+    each = ((values[at] - usual[at]) ** 2 - (values[at] - odd[at]) ** 2) / (2 * noise**2)
+    told = np.flatnonzero(np.cumsum(each) >= np.log(max(budget * p.step / DAY, 1.0)))
+    return int(told[0]) if len(told) else None
+
+
+def made(p: Pattern, seed: int) -> tuple[Floats, Minutes, slice, int]:
+    """Values, minutes, rows of the anomaly, and how many rows may be learnt from."""
+    rng = np.random.default_rng([seed, 300 + PATTERNS.index(p)])
+    t = np.arange(round(p.days * DAY / p.step)) * p.step
+    values = p.normal(rng, t)
+    at = place(rng, p, t)
+    p.happens(rng, values, t, at)
+    return values, t, at, len(t) // 2
 
 
 def place(rng: Rng, p: Pattern, t: Minutes) -> slice:

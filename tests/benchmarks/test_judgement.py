@@ -63,6 +63,30 @@ def test_an_anomaly_lies_on_its_weekday_and_at_its_time() -> None:
     assert last - first + 1 == 48
 
 
+def test_a_whole_day_can_be_told_when_it_differs_and_not_before() -> None:
+    by_name = {p.name: p for p in patterns.PATTERNS}
+    zero, sunday = by_name["zero for a day"], by_name["a Thursday like a Sunday"]
+    assert patterns.earliest(zero, 1, 2000.0) == 0  # 25 noises off from midnight on
+    for seed in range(1, 6):
+        row = patterns.earliest(sunday, seed, 2000.0)
+        assert row is not None
+        assert 12 < row < 19, "it differs by half a noise at 5:00, by a noise at 6:00, by 5 at 8:30"
+        seldom = patterns.earliest(sunday, seed, 1e9)
+        assert seldom is not None
+        assert seldom > row, "rarer false alerts cost time"
+
+
+def test_the_page_has_the_earliest_row_of_a_whole_day_beside_the_delays() -> None:
+    day = {"name": "zero for a day, 1", "budget": 2000.0, "found": 1, "events": 1, "false": 0}
+    kept = {
+        ("patterns", "good"): [{**day, "delays": [3]}],
+        ("patterns", "bad"): [{**day, "found": 0, "delays": []}],
+    }
+    text = run.page.text(kept, {}, {}, 2000.0, 0)
+    assert "| pattern | a quarter of the day | earliest | good | bad |" in text
+    assert "| zero for a day | 12 | 0 | 3 | – |" in text
+
+
 def test_clean_kinds_and_several_channels_are_what_they_say() -> None:
     found = list(clean.clean(1))
     assert len(found) == 14
