@@ -7,6 +7,7 @@ Learnt from a history in one go, then by each visit of a bin, with errors clippe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,31 @@ CLIP_COARSE = 1.0
 """The same of the level of a coarse series, which waits for `SETTLED` rows: a fortnight of days moves it little."""
 STEADY, LEAST_YEARS = 3, 4
 """Pieces of a history from which on there may be a slope; years that make pieces of years."""
+LEAST_LINES, CLEARLY = 2.9, 0.97
+"""Weeks of a history from which on its week may run in lines, and the share of errors that these must leave at most."""
+_TURNS = 2
+"""In which the middles of bins are moved to where the lines between them leave the rows of each in the middle."""
 _MONDAY = 4 * DAY
 """1970-01-05."""
+
+
+class Week(NamedTuple):
+    """Where rows (n,) are in the bins of a week: each in its own, and so far on the way from the middle of one to the middle of another."""
+
+    own: NDArray[np.intp]
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    share: Floats
+
+    @classmethod
+    def steps(cls, own: NDArray[np.intp]) -> Week:
+        """All of a bin is as its middle."""
+        return cls(own, own, own, np.zeros(len(own)))
+
+    def of(self, profile: NDArray[Any]) -> Floats:
+        """What a profile (bins, C) has there (n, C)."""
+        share = self.share[:, None]
+        return np.asarray(profile[self.low] * (1.0 - share) + profile[self.high] * share)
 
 
 @dataclass(frozen=True)
@@ -52,11 +76,14 @@ class Bins:
         Bins of a week; 1 where a row is a week or longer.
     rows_a_day
         Usual number.
+    lines
+        Whether the week runs in lines from the middle of one bin to the middle of the next, not in steps.
     """
 
     day: int
     week: int
     rows_a_day: float
+    lines: bool = False
 
     @classmethod
     def of(cls, step_ms: float) -> Bins:
@@ -85,12 +112,19 @@ class Bins:
         """Of a bin of the day (of the year) in one row."""
         return 1.0 / (max(self.rows_a_day, 1.0) if not self.year else self.rows_a_day * YEAR / DAY)
 
-    def at(self, local: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Bin of the day and of the week for local times (n,), ms."""
+    def at(self, local: NDArray[np.int64]) -> tuple[NDArray[np.intp], Week]:
+        """Bin of the day, and place in the week, for local times (n,), ms."""
         since = local - _MONDAY
         if self.year:
-            return yearly.at(local, self.day), np.zeros(len(local), np.intp)
-        return (since % DAY * self.day // DAY).astype(np.intp), (since % WEEK * self.week // WEEK).astype(np.intp)
+            return yearly.at(local, self.day), Week.steps(np.zeros(len(local), np.intp))
+        day, own = (since % DAY * self.day // DAY).astype(np.intp), (since % WEEK * self.week // WEEK).astype(np.intp)
+        if not self.lines:
+            return day, Week.steps(own)
+        place = (
+            since % WEEK + DAY / self.rows_a_day / 2.0
+        ) * self.week / WEEK - 0.5  # the middle of what the row is of
+        low = np.floor(place)
+        return day, Week(own, low.astype(np.intp) % self.week, (low + 1.0).astype(np.intp) % self.week, place - low)
 
 
 @dataclass
@@ -129,11 +163,11 @@ class Clock:
             errors=self.errors.copy(),
         )
 
-    def forecasts(self, day: NDArray[np.intp], week: NDArray[np.intp], ahead: NDArray[np.int64]) -> Floats:
+    def forecasts(self, day: NDArray[np.intp], week: Week, ahead: NDArray[np.int64]) -> Floats:
         """Level, + day, + week (3, n, C) for the bins of rows that lie so many rows ahead of `level`."""
         level = self.level + self.slope * ahead[:, None]
         by_day = level + self.day[day]
-        return np.stack([level, by_day, by_day + self.week[week]])
+        return np.stack([level, by_day, by_day + week.of(self.week)])
 
     def weights(self) -> Floats:
         """Of the three forecasts (3, C), summing to 1."""
@@ -142,7 +176,7 @@ class Clock:
         powers = rate * rate * rate * rate
         return np.asarray(powers / powers.sum(axis=0))
 
-    def expected(self, day: NDArray[np.intp], week: NDArray[np.intp], ahead: NDArray[np.int64]) -> Floats:
+    def expected(self, day: NDArray[np.intp], week: Week, ahead: NDArray[np.int64]) -> Floats:
         """Forecast (n, C)."""
         w = self.weights()
         f = self.forecasts(day, week, ahead)
@@ -166,7 +200,7 @@ class Clock:
         self,
         x: Floats,
         day: NDArray[np.intp],
-        week: NDArray[np.intp],
+        week: Week,
         bins: Bins,
         untaught: NDArray[np.int64] | int = 0,
         lasts: NDArray[np.bool_] | bool = False,
@@ -184,7 +218,7 @@ class Clock:
             size = np.minimum(np.abs(x - f[k]), CLIP * self.errors[k]).mean(axis=0) * 1.05
             self.errors[k] += len(x) * slow * (size - self.errors[k])
         self._profile(self.day, np.where(lasts, 0.0, x - f[1]), self.errors[1], day, self.days)
-        self._profile(self.week, np.where(lasts, 0.0, x - f[2]), self.errors[2], week, self.weeks)
+        self._profile(self.week, np.where(lasts, 0.0, x - f[2]), self.errors[2], week.own, self.weeks)
         self.days += len(x) * bins.visits
         self.weeks += len(x) / max(7 * bins.rows_a_day, 1.0)
         step = bounded.mean(axis=0) * len(x) / np.clip(bins.rows_a_day, 24, 2000)
@@ -201,6 +235,15 @@ class Clock:
         for b in dict.fromkeys(bins.tolist()):
             seen = bounded[bins == b].mean(axis=0)
             profile[b] = profile[b] + gain * seen
+
+
+def drawn(x: Floats, when: NDArray[np.int64], bins: Bins) -> Bins:
+    """How the week of a history (n, C) is to be drawn: in lines, where they leave clearly less of it than steps do."""
+    if not bins.week < 7 * bins.rows_a_day or when[0, -1] - when[0, 0] < LEAST_LINES * WEEK:
+        return bins
+    lines = replace(bins, lines=True)
+    steps, drawn_so = (fit(x, when, b)[0].errors[2] for b in (bins, lines))
+    return lines if (drawn_so / np.maximum(steps, 1e-9)).mean() < CLEARLY else bins
 
 
 def fit(x: Floats, when: NDArray[np.int64], bins: Bins, year: Floats | None = None) -> tuple[Clock, Floats]:
@@ -241,7 +284,10 @@ def _fit(
         by_day, own_day = _medians(x - line, day, bins.day, 1.0)
     by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
     if bins.week > 1 and days[-1] >= 6.95:
-        by_week, own_week = _medians(x - line - by_day[day], week, bins.week, 0.5)
+        by_week, own_week = _medians(x - line - by_day[day], week.own, bins.week, 0.5)
+        for _ in range(_TURNS if bins.lines else 0):
+            off, _ = _medians(x - line - by_day[day] - week.of(by_week), week.own, bins.week, 0.0)
+            by_week = by_week + off * (1.0 - own_week)
     errors = np.full((3, C), 1.0)
     clock = Clock(
         line[-1].copy(),
@@ -254,7 +300,7 @@ def _fit(
     )
     f = clock.forecasts(day, week, np.arange(1 - n, 1)) - line[-1] + line - slope * np.arange(1 - n, 1)[:, None]
     # A row that makes up much of its bin pulls the bin to itself: without it the error were larger by so much.
-    without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week])))
+    without = (1.0, 1.0 / (1.0 - own_day[day]), 1.0 / (1.0 - np.maximum(own_day[day], own_week[week.own])))
     clock.errors = _sizes(np.stack([np.abs(x - f[k]) * without[k] for k in range(3)])) + 1e-6
     return clock
 

@@ -105,6 +105,7 @@ def fit(
     x = np.clip((values - middle) / unit, -WILD, WILD)
     half = _half(local)
     blank = _blank(values, local, middle, unit, budget, logs)
+    blank = replace(blank, bins=clock.drawn(x, when, blank.bins))
     year = _year(x, local, half, blank.bins)
     tried, state = _fitted(x[:half], when[:, :half], blank, year=year)
     state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.compiling import JUDGEMENT, compiled
 from detectors.judgement import fitting, growth
-from detectors.judgement.record import JUDGING, LOGS, learnt, record
+from detectors.judgement.record import JUDGING, LINES, LOGS, learnt, record
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
 from detectors.structured import by_series
@@ -253,7 +253,11 @@ class Population:
         if judge.others is not None:
             into["others"], self.learnt[k]["whole"] = judge.others, 1.0
         head = self.begun[k]
-        head["phase"], head["known"], head["bins"] = JUDGING, k, (judge.bins.day, judge.bins.week)
+        head["phase"], head["known"], head["bins"] = (
+            JUDGING,
+            k,
+            (judge.bins.day, judge.bins.week | (LINES if judge.bins.lines else 0)),
+        )
         head["rows_a_day"], head["usual"] = judge.bins.rows_a_day, judge.usual
         head["days"], head["weeks"] = state.clock.days, state.clock.weeks
         for field in _HEAD:

@@ -37,6 +37,8 @@ LEAST = 48
 """Rows, or a day's where that is more (up to 288), before a series that is not known can alarm by anything but the error of the next row."""
 
 _S, _A, _T = len(SCALED), len(ALARMS), len(TERMS)
+LINES = 1 << 8
+"""Of the bins of a week in `bins`: they run in lines. It was 0 in records before there were any."""
 LOGS = _A
 """Place in `out` of which channels are judged by their logarithm, a bit each: it was 0 in records before there were any."""
 HEAD = np.dtype(

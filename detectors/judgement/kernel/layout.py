@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import OPTIONS
-from detectors.judgement.clock import COARSE, DAY, DAY_BINS
+from detectors.judgement.clock import COARSE, DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
+from detectors.judgement.record import LINES
 from detectors.judgement.short_state import CENTRES
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import (
@@ -112,6 +113,25 @@ def shares(f8, c):
 def bin_of(local, period, bins, most):
     """Bin of a local time in a day or a week; of records that say what cannot be, within the array all the same."""
     return (local - _MONDAY) % period * min(np.int64(bins), most) // period
+
+
+@inner
+def in_week(local, rows_a_day, bins):
+    """Where a local time is in a week: bins, and how far from the one to the other; see `clock.Week`."""
+    count = np.int64(bins) & (LINES - 1)
+    own = bin_of(local, WEEK, count, WEEK_BINS)
+    if np.int64(bins) < LINES:
+        return own, own, 0.0
+    count = max(min(count, WEEK_BINS), 1)
+    place = ((local - _MONDAY) % WEEK + DAY / rows_a_day / 2.0) * count / WEEK - 0.5
+    low = math.floor(place)
+    return np.int64(low) % count, np.int64(low + 1.0) % count, place - low
+
+
+@inner
+def by_week(u2, at, low, high, share):
+    """What a profile has there."""
+    return half(u2[at + low]) * (1.0 - share) + half(u2[at + high]) * share if share > 0.0 else half(u2[at + low])
 
 
 @inner

@@ -22,7 +22,7 @@ from detectors.judgement.alarm import (
     WIDTH,
 )
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST, WEEK, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.back import follow
@@ -59,10 +59,11 @@ from detectors.judgement.kernel.layout import (
     S,
     T,
     between,
-    bin_of,
+    by_week,
     cluster,
     day_of,
     half,
+    in_week,
     inner,
     shares,
     shifted,
@@ -98,12 +99,12 @@ _LOWEST_U = 1e-9
 def foretold(f8, u2, w, h, c, local):
     """What the clock expects of a channel at a local time."""
     day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
-    week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
+    low, high, part = in_week(local, f8[h + field.RPD], u2[4 * h + field.BINS + 1])
     level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
     by_day = level + half(u2[4 * c + field.DAY + day])
-    by_week = by_day + half(u2[4 * c + field.WEEK + week])
+    weekly = by_day + by_week(u2, 4 * c + field.WEEK, low, high, part)
     a, b, d = shares(f8, c)
-    return level * a + by_day * b + by_week * d
+    return level * a + by_day * b + weekly * d
 
 
 @inner
@@ -122,15 +123,15 @@ def restful(f8, u2, w, h, C, values, b, local, rest):
 
 
 @inner
-def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, week, rest, share):
+def look(f8, f4, i4, u2, learnt, w, h, c, m, o, value, day, low, high, part, rest, share):
     """One channel: what the clock and the rows before it expect, and the sizes of its scaled terms; contexts and means move on."""
     x = (value - f8[c + field.MIDDLE]) / f8[c + field.UNIT]
     level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
     x = level if math.isnan(x) else between(x, -WILD, WILD)
     by_day = level + half(u2[4 * c + field.DAY + day])
-    by_week = by_day + half(u2[4 * c + field.WEEK + week])
+    weekly = by_day + by_week(u2, 4 * c + field.WEEK, low, high, part)
     a, b, d = shares(f8, c)
-    expected = level * a + by_day * b + by_week * d
+    expected = level * a + by_day * b + weekly * d
     if share > 0.0:
         expected += share * (foretold(f8, u2, w, h, c, rest) - expected)
     left = x - expected
@@ -413,11 +414,11 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_BUDGET + 1] = at + 1.0
     share = restful(f8, u2, w, h, C, values, b, local, placed) if placed != local else 0.0
     day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
-    week = bin_of(local, WEEK, u2[4 * h + field.BINS + 1], WEEK_BINS)
+    low, high, part = in_week(local, rows_a_day, u2[4 * h + field.BINS + 1])
     still = 0.0
     for k in range(C):
         c, of, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C), OWN + k * WIDE
-        look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, week, placed, share)
+        look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, low, high, part, placed, share)
         f4[2 * c + field.BLOCK + at] = w[o + OWN_X]
         still = max(still, i4[2 * c + field.EQUAL] / (2.0 * np.float64(learnt[of + field.LONGEST]) + 6.0))
     if whole:

@@ -33,12 +33,15 @@ from detectors.judgement.kernel.layout import (
     anew,
     between,
     bin_of,
+    by_week,
     day_of,
     half,
     half_bits,
+    in_week,
     inner,
     shares,
 )
+from detectors.judgement.record import LINES
 from detectors.judgement.returning import BITS, KEPT, LONG
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
@@ -60,10 +63,10 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
         slow, steady = max(slow, 1.0 / (rows + 2.0 * BLOCK)), min(steady, BLOCK + rows / 8.0)
         turn = 0.0 if f8[h + field.DAYS] < 2 else turn
     clip = CLIP_COARSE if rows_a_day <= COARSE and not young else CLOCK_CLIP
-    of_day, of_week = u2[4 * h + field.BINS], u2[4 * h + field.BINS + 1]
+    of_day, of_week = np.int64(u2[4 * h + field.BINS]), np.int64(u2[4 * h + field.BINS + 1])
     for i in range(BLOCK):
         bins[i] = day_of(i8[h + field.LOCAL + i], rows_a_day, of_day)
-        bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week, WEEK_BINS)
+        bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week & (LINES - 1), WEEK_BINS)
     for k in range(C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
         a, b, d = shares(f8, c)
@@ -73,10 +76,11 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
         for i in range(BLOCK):
             x, level = np.float64(f4[2 * c + field.BLOCK + i]), f8[c + field.LEVEL] + f8[c + field.SLOPE] * (i + 1)
             by_day = level + half(u2[4 * c + field.DAY + bins[i]])
-            by_week = by_day + half(u2[4 * c + field.WEEK + bins[BLOCK + i]])
+            low, high, part = in_week(i8[h + field.LOCAL + i], rows_a_day, of_week)
+            weekly = by_day + by_week(u2, 4 * c + field.WEEK, low, high, part)
             if i >= untaught:
-                step += between(x - (level * a + by_day * b + by_week * d), -bound, bound)
-            w[W_LEFT + i], w[W_LEFT + BLOCK + i], w[W_LEFT + 2 * BLOCK + i] = x - level, x - by_day, x - by_week
+                step += between(x - (level * a + by_day * b + weekly * d), -bound, bound)
+            w[W_LEFT + i], w[W_LEFT + BLOCK + i], w[W_LEFT + 2 * BLOCK + i] = x - level, x - by_day, x - weekly
         for j in range(3):
             usual, total = f8[c + field.ERRORS + j], 0.0
             for i in range(BLOCK):

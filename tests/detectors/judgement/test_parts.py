@@ -16,7 +16,7 @@ def test_bins_begin_at_midnight_and_on_monday() -> None:
     assert (bins.day, bins.week, bins.rows_a_day) == (24, 84, 24.0)
     day, week = bins.at(MONDAY + np.array([0, HOUR, 25 * HOUR, 167 * HOUR]))
     assert day.tolist() == [0, 1, 1, 23]
-    assert week.tolist() == [0, 0, 12, 83]
+    assert week.own.tolist() == [0, 0, 12, 83]
     assert clock.Bins.of(7 * 24 * HOUR).week == 1
     assert clock.Bins.of(1000.0).day == 288
 
@@ -33,6 +33,41 @@ def test_a_season_that_does_not_help_has_no_say_and_one_that_does_decides() -> N
     assert np.abs(expected[:, 0]).max() < 1.2
     assert np.abs(expected[:, 1] - season[:24, 1]).max() < 2.0
     assert learnt.weights()[0, 1] < 0.01
+
+
+def weekly(step: int, weeks: int, *, steps: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A day of work that its weekend has a third of, round or in steps of two hours, with little noise."""
+    at = MONDAY + np.arange(weeks * clock.WEEK // step) * step
+    hour, weekend = at % clock.DAY / HOUR, (at - MONDAY) % clock.WEEK >= 5 * clock.DAY
+    shape = ((hour >= 8) & (hour < 18)).astype(np.float64) if steps else np.exp(-((hour - 13.0) ** 2) / 18.0)
+    x = np.where(weekend, 8.0, 24.0) * shape + np.random.default_rng(2).normal(0, 0.5, len(at))
+    return at, x[:, None]
+
+
+def test_a_week_runs_in_lines_where_it_does_and_only_with_three_weeks_to_see_it() -> None:
+    bins = clock.Bins.of(HOUR / 2)
+    for weeks, steps, lines in ((4, False, True), (4, True, False), (2, False, False)):
+        at, x = weekly(HOUR // 2, weeks, steps=steps)
+        assert clock.drawn(x, np.stack([at, at]), bins).lines == lines
+    assert not clock.drawn(x, np.stack([at, at]), clock.Bins.of(2 * HOUR)).lines, "each row has a bin of its own"
+
+
+def test_a_week_in_lines_is_nearer_to_the_next_weekend_and_goes_on_learning() -> None:
+    at, x = weekly(HOUR // 2, 6, steps=False)
+    known = 4 * 7 * 48
+    saturday = (at[known:] - MONDAY) % clock.WEEK >= 5 * clock.DAY
+    errors = []
+    for lines in (False, True):
+        bins = clock.Bins(48, 84, 48.0, lines)
+        learnt, _ = clock.fit(x[:known], np.stack([at[:known]] * 2), bins)
+        day, week = bins.at(at[known:])
+        found = learnt.forecasts(day, week, np.arange(1, len(at) - known + 1))[2]
+        errors.append(np.abs(x[known:] - found)[saturday].mean())
+    assert errors[1] < 0.75 * errors[0]
+    before = learnt.week.copy()
+    day, week = bins.at(at[known : known + 16])
+    learnt.learn(x[known : known + 16] + 1.0, day, week, bins)
+    assert (np.flatnonzero((learnt.week != before).any(axis=1)) == np.unique(week.own)).all()
 
 
 def test_one_bad_day_teaches_little() -> None:

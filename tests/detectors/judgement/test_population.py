@@ -121,6 +121,29 @@ def test_any_series_is_told_what_the_numpy_version_tells(
     np.testing.assert_array_equal(said.anomalous[apart], alone.anomalous[apart])
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_week_in_lines_is_told_as_the_numpy_version_tells_it(channels: int) -> None:
+    times = T0 + np.arange(6 * 7 * 24) * STEP
+    hour, weekend = times % DAY / STEP, (times // DAY + 3) % 7 >= 5
+    shape = np.where(weekend, 8.0, 24.0) * np.exp(-((hour - 13.0) ** 2) / 18.0)
+    values = shape[:, None] * np.arange(1, channels + 1) + np.random.default_rng(0).normal(
+        0, 0.5, (len(times), channels)
+    )
+    known = 4 * 7 * 24
+    placed = Calendar(holidays=Holidays((int(times[known] // DAY) + 2,))).placed(times)
+    head, tail = placed[:known], placed[known:]
+    judge, state = Judge.fit(times[:known], values[:known], budget=BUDGET, placed=head)
+    assert judge.bins.lines
+    alone, _ = judge.step(state, times[known:], values[known:], placed=tail)
+    population = Population.fit({"a": (times[:known], values[:known])}, budget_rows=BUDGET, placed={"a": head})
+    rows = np.zeros(len(tail), np.intp)
+    said = population.step(
+        begun(population, ["a"]), rows, values[known:], times[known:], budget_rows=BUDGET, placed=tail
+    )
+    for name in ("score", "strength"):
+        np.testing.assert_allclose(getattr(said, name), getattr(alone, name), rtol=1e-9, atol=1e-9, err_msg=name)
+
+
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
 def test_no_cut_and_no_neighbour_changes_a_bit(known: Any, data: st.DataObject) -> None:
