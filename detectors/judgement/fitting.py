@@ -49,6 +49,8 @@ NORMAL_USUAL = np.array([3.2, 3.2, 3.2, 3.2, 3.2, 0.0, 0.5, 0.0, 3.2, 3.2])
 """99 % quantiles of the terms of normal noise, below which a short history does not go."""
 STILL = 300.0
 """Unit of what stands still but for a few moves, in standard deviations."""
+SWITCHES, RESTS = 50, 0.75
+"""Of what mostly stands still: moves of which the longest time without one says something, and the share of rows at one value from which on it says nothing."""
 FARTHEST = 8.0
 """Usual sizes that leave room to tell apart what lies beyond."""
 
@@ -294,9 +296,11 @@ def apart(judge: Learnt) -> Floats:
 
 
 def _longest(column: Floats) -> float:
-    """Longest run of equal values in a history (n,); infinite where more than half of the values repeat the one before."""
+    """See `state.Learnt.longest`; of a history (n,)."""
     same = np.diff(column) == 0
-    if same.mean() > 0.5:
-        return float("inf")
     breaks = np.flatnonzero(~same)
-    return float(np.diff(np.r_[-1, breaks, len(same)]).max() - 1)
+    longest = float(np.diff(np.r_[-1, breaks, len(same)]).max() - 1)
+    if same.mean() <= 0.5:
+        return longest
+    most = np.unique(column, return_counts=True)[1].max()
+    return float("inf") if len(breaks) < SWITCHES or most > RESTS * len(column) else -longest

@@ -33,12 +33,12 @@ def rises(learnt: Learnt, state: State, sizes: Floats) -> None:
     far = alarm.reach(state.tails, learnt.levels)[ALARM_OF_SCALED] * learnt.usual[list(SCALED)]
     far[SCALED.index(SPREAD)] += 1.0
     risen = np.maximum(state.scales, sizes / far[:, None])
-    state.scales = np.where(come[:, None] & np.isinf(learnt.longest), risen, state.scales)
+    state.scales = np.where(come[:, None] & learnt.still, risen, state.scales)
 
 
 def stays(learnt: Learnt, state: State) -> NDArray[np.bool_]:
     """Which scales (S, C) do not fall."""
-    come = alarm.idle(state.counts)[ALARM_OF_SCALED, None] & np.isinf(learnt.longest) & (state.debt > 0.0)
+    come = alarm.idle(state.counts)[ALARM_OF_SCALED, None] & learnt.still & (state.debt > 0.0)
     return np.asarray(alarm.crowded(state.counts)[ALARM_OF_SCALED, None] | come)
 
 
@@ -53,7 +53,7 @@ def lives(learnt: Learnt, state: State) -> None:
     far = small > state.scales[SCALED.index(CLOCK)]
     for profile in (state.clock.day, state.clock.week):
         far &= (np.abs(profile.astype(np.float64)) <= small).all(axis=0)
-    lives = np.isinf(learnt.longest) & place.kept & (place.over == 0.0) & (place.since >= long) & far
+    lives = learnt.still & place.kept & (place.over == 0.0) & (place.since >= long) & far
     if not lives.any():
         return
     shift = np.add.accumulate(plain)[-1] / len(plain)

@@ -138,7 +138,8 @@ class Learnt:
     usual : (T,)
         99 % quantile of each term.
     longest : (C,)
-        Equal values in a row in the history; infinite where they say nothing.
+        Equal values in a row in the history; infinite where they say nothing, as more than half repeat the one before. Negative, where these stand now at one value and
+        now at another: they say something up to a day.
     levels : (len(ALARMS),)
     logs : (C,) bool
         Channels that are judged by their logarithm: `values` are logarithms there, see `growth`.
@@ -155,3 +156,8 @@ class Learnt:
     levels: Floats
     budget: float
     logs: NDArray[np.bool_]
+
+    @property
+    def still(self) -> NDArray[np.bool_]:
+        """Channels (C,) that mostly stand still."""
+        return np.asarray(np.isinf(self.longest) | (self.longest < 0.0))

@@ -68,7 +68,7 @@ from detectors.judgement.kernel.layout import (
     shares,
     shifted,
 )
-from detectors.judgement.kernel.seldom import idle, lives, rises
+from detectors.judgement.kernel.seldom import idle, lives, mostly_still, rises, stood
 from detectors.judgement.kernel.slow import crowded, learn_clock, settle, stand, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, LEAST, WILD
@@ -420,7 +420,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
         c, of, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C), OWN + k * WIDE
         look(f8, f4, i4, u2, learnt, w, h, c, of, o, values[b, k], day, low, high, part, placed, share)
         f4[2 * c + field.BLOCK + at] = w[o + OWN_X]
-        still = max(still, i4[2 * c + field.EQUAL] / (2.0 * np.float64(learnt[of + field.LONGEST]) + 6.0))
+        still = max(still, stood(i4, c, learnt[of + field.LONGEST], rows_a_day))
     if whole:
         given(f4, learnt, w, h, m, C)
     i8[h + field.LOCAL + at] = placed if share > 0.5 else local
@@ -453,7 +453,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     if at == BLOCK - 1:
         for k in range(C):
             c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
-            if math.isinf(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
+            if mostly_still(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
                 stand(f8, f4, i4, u2, h, c, w[OWN + k * WIDE + OWN_X] - w[OWN + k * WIDE + OWN_EXPECTED])
                 lives(f8, f4, i4, u2, h, c)
         slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
@@ -466,7 +466,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
                 a = ALARM_OF_TERM[i]
                 was = f8[c + field.SCALES + i]
                 now = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
-                falls = not crowded(u2, h, a) and not (owes and math.isinf(learnt[of]) and idle(u2, h, a))
+                falls = not crowded(u2, h, a) and not (owes and mostly_still(learnt[of]) and idle(u2, h, a))
                 f8[c + field.SCALES + i] = now if falls else max(now, was)
                 f8[c + field.SUMS + i] = 0.0
         learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)

@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.judgement.alarm import BINS, EDGE, IDLE, SHAPE, TAUGHT
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import COARSE, DAY_BINS, NOTHING, ROUNDED, SETTLED, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY_BINS, NOTHING, ROUNDED, SETTLED, SETTLED_DAYS, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.layout import (
     ALARM_OF_TERM,
@@ -29,6 +29,27 @@ from detectors.judgement.returning import KEPT
 from detectors.judgement.seldom import UNSURE
 
 _LN10 = math.log(10.0)
+
+
+@inner
+def mostly_still(longest):
+    """See `state.Learnt.still`."""
+    return math.isinf(longest) or longest < 0.0
+
+
+@inner
+def stood(i4, c, longest, rows_a_day):
+    """How long a channel has had the same value, in units of the longest in its history; see `terms.errors`."""
+    equal = i4[2 * c + field.EQUAL]
+    if longest < 0.0 and equal >= a_day(rows_a_day):
+        return 0.0
+    return equal / (2.0 * abs(np.float64(longest)) + 6.0)
+
+
+@inner
+def a_day(rows_a_day):
+    """Rows after which what stands still is where it stands: of a day; of rows of a day and longer, of four weeks."""
+    return max(SETTLED, int(np.rint(SETTLED_DAYS * rows_a_day if rows_a_day <= COARSE else rows_a_day)))
 
 
 @inner
@@ -54,7 +75,7 @@ def rises(f8, u2, learnt, w, h, m, C):
         far = far * f8[h + field.USUAL + TERM_OF_SCALED[i]] + (1.0 if i == I_SPREAD else 0.0)
         for k in range(C):
             slow = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS + field.SCALES + i
-            if math.isinf(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
+            if mostly_still(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
                 f8[slow] = max(f8[slow], w[OWN + k * WIDE + OWN_SIZE + i] / far)
 
 
@@ -63,7 +84,7 @@ def lives(f8, f4, i4, u2, h, c):
     """What has come and stayed for a day is how the channel is."""
     f, rows_a_day = 2 * c, f8[h + field.RPD]
     since, is_open = f8[c + field.KEPT_SINCE], i4[f + field.FAR] & KEPT and f8[c + field.KEPT_OVER] == 0.0
-    if rows_a_day <= COARSE or not is_open or since < max(SETTLED, int(np.rint(rows_a_day))):
+    if rows_a_day <= COARSE or not is_open or since < a_day(rows_a_day):
         return
     plain = f4[f + field.PLAIN : f + field.PLAIN + ORDER]
     side = 1.0 if plain[ORDER - 1] > 0.0 else -1.0

@@ -86,6 +86,49 @@ def test_what_switches_at_any_time_is_no_noise() -> None:
     assert len(judged(values, 60_000, 15_000)) <= 2
 
 
+def switching(at: int, lasts: int, n: int) -> np.ndarray:
+    """On for 12 to 34 rows, then off for as many, and so on; but on for so many from a row on."""
+    ends = np.cumsum(np.random.default_rng(9).integers(12, 35, n // 12))
+    values = (np.searchsorted(ends, np.arange(n), side="right") % 2).astype(np.float64)
+    values[at : at + lasts] = 1.0
+    return values
+
+
+def test_what_switches_at_any_time_is_told_where_it_hangs_and_that_is_over_after_a_day() -> None:
+    told = judged(switching(7000, 10 * DAY, 15_000))
+    assert [a for a, _ in told[1:] if a < 7000 + 10 * DAY] == []
+    first, last = told[0]
+    assert 7000 + 2 * 34 < first < 7000 + 3 * 40
+    assert last == pytest.approx(7000 + DAY, abs=40)
+
+
+def test_a_counter_that_is_mostly_zero_and_stays_zero_is_no_alert() -> None:
+    values = errors_of(0.1)
+    values[6000:] = 0.0
+    assert judged(values) == []
+
+
+def errors_of(share: float) -> np.ndarray:
+    rng = np.random.default_rng(12)
+    return (rng.uniform(size=12_000) < share) * rng.integers(1, 4, 12_000).astype(np.float64)
+
+
+def test_the_compiled_rows_say_what_numpy_says_of_what_switches_and_hangs() -> None:
+    values, first = switching(1600, 500, 2300), 1500
+    times = T0 + np.arange(len(values)) * STEP
+    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=BUDGET)
+    states = np.zeros(1, population.state_dtype)
+    population.begin(states, np.zeros(1, np.intp), ["a"])
+    rows = np.zeros(len(values) - first, np.intp)
+    said = population.step(states, rows, values[first:, None], times[first:], 0, BUDGET)
+    judge, state = Judge.fit(times[:first], values[:first, None], budget=BUDGET)
+    alone, _ = judge.step(state, times[first:], values[first:, None])
+    np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(said.anomalous, alone.anomalous)
+    assert judge.longest[0] < 0
+    assert said.anomalous.any()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.03])
 def test_the_compiled_rows_say_what_numpy_says_of_a_move_for_good(share: float) -> None:
     rng = np.random.default_rng(4)
