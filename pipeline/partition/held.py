@@ -131,6 +131,8 @@ class Held:
         self._rebuild: Rebuild | None = None
         self._said_up_to = 0
         self._checkpointed_at = clock()
+        self._took = 0.0
+        """Seconds from when the last checkpoint was begun until it was stored."""
         self._midway = False
         self._log = log.bind(stream=stream.name, partition=partition)
         self._patiently = Patience(sleep, self._reports.waiting, self._log)
@@ -218,6 +220,14 @@ class Held:
         return self._unwritten >= self._records
 
     @property
+    def _soon_too_far(self) -> bool:
+        """Whether it would go too far while a checkpoint is stored, at the pace since the last and were it to take twice as long; not before half of the way,
+        so that where they take long there are twice as many at most.
+        """
+        left, age = self._records - self._unwritten, self._clock() - self._checkpointed_at
+        return self._unwritten >= left and 2 * self._took * self._unwritten > left * age
+
+    @property
     def _unwritten(self) -> int:
         """Records that no stored checkpoint knows of."""
         return self.position - max(self.checkpointed, 0) if self.position > self.checkpointed else 0
@@ -257,7 +267,7 @@ class Held:
     def _written(self, offset: int, size: int, seconds: float) -> None:
         """A checkpoint is stored; a batch may be under way."""
         self.checkpointed = offset
-        self._checkpointed_at = self._clock()
+        self._checkpointed_at, self._took = self._clock(), seconds
         self._reports.checkpoint(offset, size, seconds)
 
     def _drop(self) -> None:

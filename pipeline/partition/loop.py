@@ -232,7 +232,7 @@ class PartitionLoop(Taking):
     def _is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
         age = self._clock() - self._checkpointed_at
-        return age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY)
+        return age >= (self._every if self.position > self.checkpointed else VERIFY_EVERY) or self._soon_too_far
 
     # A past with a hole
 

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -126,6 +127,42 @@ async def test_nobody_goes_on_further_than_two_checkpoints_apart(world: World) -
     answers.set()
     await batch
     assert loop.position == world.offset_after(90)
+
+
+async def test_one_is_begun_so_early_that_it_is_stored_before_the_partition_would_wait_for_it(world: World) -> None:
+    loop = world.loop(checkpoint_every=1000.0, checkpoint_records=20)
+    await loop.assigned()
+    save, seconds, begun = world.store.save, 2.0, list[int]()
+
+    async def slow(*arguments: Any, **options: Any) -> Claim:
+        begun.append(arguments[1])
+        await until(world.now + seconds)
+        return await save(*arguments, **options)  # type: ignore[no-any-return]
+
+    async def until(when: float) -> None:
+        while world.now < when:
+            await asyncio.sleep(0)
+
+    async def one(n: int) -> None:
+        records = world.records(n, n + 1)
+        world.now += records.next_offset - max(loop.position, 0)  # an offset a second
+        batch = asyncio.create_task(loop.batch(records))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if not batch.done() and loop.checkpoints.under_way:
+            waited.append(loop.position)
+        while not batch.done():
+            world.now += loop.checkpoints.under_way
+            await asyncio.sleep(0)
+
+    world.store.save = slow
+    waited: list[int] = []
+    for n in range(len(world.scenario.partitions[0].records)):
+        await one(n)
+    assert len(waited) == 1  # for the first, of which nothing was known
+    assert 20 <= waited[0] == begun[0]
+    assert len(begun) > 3
+    assert all(10 <= after - before < 20 for before, after in pairwise(begun))
 
 
 async def test_a_checkpoint_that_is_refused_under_way_is_followed_by_everything(world: World) -> None:
