@@ -5,7 +5,7 @@ beyond its level, and a bar that rises from alert to alert would hide what is a 
 stand still and terms that are mostly nothing: behind the third alert that the budget does not have (`OWED`), to where what came is just
 no alarm. What is several times as large is told again. While the series still owes alerts the scale stays; then it falls within some twenty days, as all scales do.
 
-What comes and stays is one alert. Of a channel that has been off on one side for a day, far beyond what it was judged by, level and scale are those of its newest rows, and how rare a row is, is not told by what
+What comes and stays is one alert. Of a channel that has been off for a day, far beyond what it was judged by, level and scale are those of its newest rows, and how rare a row is, is not told by what
 was when there was nothing.
 """
 
@@ -48,8 +48,7 @@ def lives(learnt: Learnt, state: State) -> None:
         return
     place, plain = state.place, state.plain.astype(np.float64)
     long = max(clock.SETTLED, round(learnt.bins.rows_a_day))
-    out = plain * np.where(plain[-1] > 0, 1.0, -1.0)
-    small = out.min(axis=0) * clock.NOTHING
+    small = np.add.accumulate(np.abs(plain))[-1] / len(plain) * clock.NOTHING
     far = small > state.scales[SCALED.index(CLOCK)]
     for profile in (state.clock.day, state.clock.week):
         far &= (np.abs(profile.astype(np.float64)) <= small).all(axis=0)

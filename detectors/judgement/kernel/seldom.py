@@ -87,11 +87,11 @@ def lives(f8, f4, i4, u2, h, c):
     if rows_a_day <= COARSE or not is_open or since < a_day(rows_a_day):
         return
     plain = f4[f + field.PLAIN : f + field.PLAIN + ORDER]
-    side = 1.0 if plain[ORDER - 1] > 0.0 else -1.0
-    small, shift = np.inf, 0.0
+    small, shift = 0.0, 0.0
     for i in range(ORDER):
-        small = min(small, np.float64(plain[i]) * side * NOTHING)
+        small += abs(np.float64(plain[i]))
         shift += np.float64(plain[i])
+    small = small / ORDER * NOTHING
     if not small > f8[c + field.SCALES + I_CLOCK]:
         return
     for i in range(DAY_BINS):

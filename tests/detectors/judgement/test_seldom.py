@@ -61,6 +61,14 @@ def test_a_service_that_begins_to_live_is_one_alert_and_its_end_another() -> Non
     assert end in [a for a, _ in told]
 
 
+def test_noise_that_begins_around_what_stood_still_is_one_alert_for_a_day() -> None:
+    values, at = np.full(40 * DAY, 3.0), 20 * DAY
+    values[at:] += np.random.default_rng(1).normal(0, 0.1, 20 * DAY)
+    told = judged(values)
+    assert told[0][0] == at
+    assert max(b for _, b in told) < at + DAY + 100
+
+
 @pytest.mark.parametrize("lives", [False, True])
 def test_the_compiled_rows_say_what_numpy_says(lives: bool) -> None:
     first, n, step = 400, 1600, 24 * STEP
