@@ -20,6 +20,7 @@ from detectors.judgement import (
     growth,
     ranking,
     recurring,
+    seldom,
     short_state,
     yearly,
 )
@@ -110,7 +111,7 @@ def fit(
     blank = replace(blank, bins=clock.drawn(x, when, blank.bins))
     year = _year(x, local, half, blank.bins)
     tried, state = _fitted(x[:half], when[:, :half], blank, year=year)
-    state.scales = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
+    state.scales, sizes = _sizes(replay, tried, state.copy(), values[half:], when[:, half:])
     state.means = _fitted(x[:half], when[:, :half], tried, state.scales, year)[1].means
     quiet = replace(
         tried, budget=np.inf, levels=np.full_like(tried.levels, np.inf)
@@ -132,6 +133,7 @@ def fit(
     u = found / usual[:, None]
     after.counts = _counted(u)
     after.tails = alarm.body(after.counts, apart(judge))
+    after.scales = seldom.known(judge, after, sizes)
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
         strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
@@ -195,8 +197,8 @@ def _blank(
     return Learnt(bins, middle, unit, nothing, nothing, None, np.ones(len(TERMS)), longest, levels, budget, logs)
 
 
-def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Times) -> Floats:
-    """Usual size (S, C) of the scaled terms over rows, wild ones bounded."""
+def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Times) -> tuple[Floats, Floats]:
+    """Usual size (S, C) of the scaled terms over rows, wild ones bounded; and their sizes (S, n, C)."""
     state.scales[:] = np.inf
     errors, _, _ = replay(judge, state, values, when, measured=True)
     size = _bounded_mean(errors)
@@ -208,7 +210,7 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Ti
         mean = mean + 0.125 * (row - mean)
         noises[i] = mean
     size[SCALED.index(SPREAD)] = _bounded_mean(noises[None])[0]
-    return np.asarray(np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6))
+    return np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6), errors
 
 
 def _bounded_mean(errors: Floats) -> Floats:

@@ -68,7 +68,7 @@ from detectors.judgement.kernel.layout import (
     shares,
     shifted,
 )
-from detectors.judgement.kernel.seldom import idle, lives, mostly_still, rises, stood
+from detectors.judgement.kernel.seldom import comes, idle, lives, mostly_still, rises, stood
 from detectors.judgement.kernel.slow import crowded, learn_clock, settle, stand, tails
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
 from detectors.judgement.record import BIAS, LEAST, WILD
@@ -466,7 +466,8 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
                 a = ALARM_OF_TERM[i]
                 was = f8[c + field.SCALES + i]
                 now = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
-                falls = not crowded(u2, h, a) and not (owes and mostly_still(learnt[of]) and idle(u2, h, a))
+                seldom = mostly_still(learnt[of]) and (C > 1 or idle(u2, h, a))
+                falls = not crowded(u2, h, a) and not (seldom and (owes or comes(u2, h, a)))
                 f8[c + field.SCALES + i] = now if falls else max(now, was)
                 f8[c + field.SUMS + i] = 0.0
         learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)

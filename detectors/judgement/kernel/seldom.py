@@ -26,7 +26,8 @@ from detectors.judgement.kernel.layout import (
     inner,
 )
 from detectors.judgement.returning import KEPT
-from detectors.judgement.seldom import UNSURE
+from detectors.judgement.seldom import COMES, FARTHER, UNSURE
+from detectors.judgement.seldom import ROWS as FEW
 
 _LN10 = math.log(10.0)
 
@@ -62,13 +63,22 @@ def idle(u2, h, a):
 
 
 @inner
+def comes(u2, h, a):
+    """Whether what comes now and then, of one of the alarm's terms, goes on to come."""
+    rows, at = 0, 4 * h + field.COUNTS + a * BINS
+    for j in range(COMES, BINS):
+        rows += np.int64(u2[at + j])
+    return rows > FEW
+
+
+@inner
 def rises(f8, u2, learnt, w, h, m, C):
     """Behind an anomalous row of a series that owes alerts: scales of what comes now and then rise."""
     for i in range(S):
         a = ALARM_OF_TERM[i]
         if np.int64(u2[4 * h + field.OUT + a]) > max(TAUGHT[0], TAUGHT[1] * cluster(a, f8[h + field.RPD])):
             continue
-        if not idle(u2, h, a):
+        if C == 1 and not idle(u2, h, a):
             continue
         over = (math.exp(SHAPE * max(w[W_LEVELS + a] - EDGE, 0.0) * _LN10) - 1.0) / SHAPE
         far = f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over
@@ -76,7 +86,7 @@ def rises(f8, u2, learnt, w, h, m, C):
         for k in range(C):
             slow = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS + field.SCALES + i
             if mostly_still(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
-                f8[slow] = max(f8[slow], w[OWN + k * WIDE + OWN_SIZE + i] / far)
+                f8[slow] = max(f8[slow], FARTHER * w[OWN + k * WIDE + OWN_SIZE + i] / far)
 
 
 @inner
