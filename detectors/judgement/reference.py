@@ -131,7 +131,7 @@ def _learn(judge: Learnt, state: State) -> None:
     state.sums[:] = 0.0
     _learn_clock(judge, state)
     alarm.forgotten(state.counts)
-    state.tails = fitting.tails(judge, state.counts)
+    state.tails = alarm.body(state.counts, fitting.apart(judge))
 
 
 def _clock(judge: Learnt, state: State, x: Floats, when: Times) -> tuple[Floats, Floats, Times]:

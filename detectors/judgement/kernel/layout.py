@@ -25,7 +25,6 @@ from detectors.judgement.terms import (
     CLEANED,
     CLOCK,
     GIVEN,
-    OF_ONE_ROW,
     PLAIN,
     QUARTER,
     SCALED,
@@ -49,13 +48,7 @@ WIDE = 4 + 3 * S
 
 I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
 I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)
-TERM_OF_ALARM, TERM_OF_SCALED, ALARM_OF_TERM, ONE_ROW = (
-    np.array(ALARMS),
-    np.array(SCALED),
-    np.array(ALARM_OF_SCALED),
-    OF_ONE_ROW,
-)
-
+TERM_OF_ALARM, TERM_OF_SCALED, ALARM_OF_TERM = np.array(ALARMS), np.array(SCALED), np.array(ALARM_OF_SCALED)
 ALONE = A - 2
 """Alarms of one channel."""
 _MONDAY = 4 * DAY

@@ -26,10 +26,11 @@ from detectors.judgement.clock import COARSE, DAY_BINS, NEWEST
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.back import follow
-from detectors.judgement.kernel.band import band, narrow
 from detectors.judgement.kernel.layout import (
     ALARM_OF_TERM,
     ALONE,
+    I_CLEANED,
+    I_CLOCK,
     I_GIVEN,
     I_PLAIN,
     I_QUARTER,
@@ -77,7 +78,9 @@ from detectors.judgement.seldom import OWED
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import (
+    CLEANED,
     CLIP,
+    CLOCK,
     FAR,
     FLAT,
     HIGHEST,
@@ -88,6 +91,7 @@ from detectors.judgement.terms import (
     UPHELD,
 )
 
+_LN10 = math.log(10.0)
 _LOWEST_U = 1e-9
 
 
@@ -309,6 +313,30 @@ def rare(f8, w, h, C, young, budget):
 
 
 @inner
+def reach(f8, w, h, a, t):
+    """In units of the scale: how far out a row alarms by this term."""
+    wanted = max(w[W_LEVELS + a] + w[W_BAR] - EDGE, 0.0)
+    over = (math.exp(SHAPE * wanted * _LN10) - 1.0) / SHAPE
+    return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
+
+
+@inner
+def band(f8, w, h, C, out, b):
+    """Between what a row alarms by none of the two terms of its newest value; of several channels, where each is as far out as it."""
+    one, clock = reach(f8, w, h, 0, CLEANED), reach(f8, w, h, 1, CLOCK)
+    for k in range(C):
+        c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
+        half_one, half_clock = one * f8[c + field.SCALES + I_CLEANED], clock * f8[c + field.SCALES + I_CLOCK]
+        middle = w[o + OWN_EXPECTED]
+        low, high = middle + w[o + OWN_FORECAST] - half_one, middle + w[o + OWN_FORECAST] + half_one
+        inner_low, inner_high = max(low, middle - half_clock), min(high, middle + half_clock)
+        if inner_low <= inner_high:
+            low, high = inner_low, inner_high
+        out[b, 2 + T + k] = (low + high) / 2.0 * f8[c + field.UNIT] + f8[c + field.MIDDLE]
+        out[b, 2 + T + C + k] = (high - low) / 2.0 * f8[c + field.UNIT]
+
+
+@inner
 def raised(debt):
     """The bar, in decades, of a series that has alarmed by so much more often than its budget."""
     return RAISED * max(debt, 0.0)
@@ -444,4 +472,3 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
                 f8[c + field.SUMS + i] = 0.0
         learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
         tails(f8, u2, h)
-        narrow(f8, u2, w, h)

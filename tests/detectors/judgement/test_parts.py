@@ -95,29 +95,6 @@ def test_the_rarity_of_a_value_is_its_tail_and_two_large_ones_do_not_hide_a_thir
     assert alarm.rarity(np.array([[4.0]]), alarm.body(counts, np.ones(1)))[0, 0] > 5.0
 
 
-def test_a_tail_that_has_shown_not_to_be_heavy_is_narrower_and_alarms_that_were_counted_cannot_make_it_so() -> None:
-    rng = np.random.default_rng(2)
-    kinds = np.abs([rng.normal(0, 1, 4000) / 2.576, rng.standard_t(2, 4000) / 9.92, rng.normal(0, 1, 4000) / 2.576])
-    counts = np.zeros((3, alarm.BINS), np.uint16)
-    for k, values in enumerate(kinds):
-        np.add.at(counts[k], alarm.counted(values), 1)
-    tails, level = alarm.body(counts, np.ones(3)), np.full(3, 4.2)
-    normal, heavy, mean = alarm.narrowed(counts, tails, level, np.array([True, True, False]))[:, 1] / tails[:, 1]
-    assert 0.5 < normal < 0.65
-    assert heavy == mean == 1.0
-    # What is rarer than noise of 4.7 standard deviations alarms; of 6.3 it had to be before.
-    out = np.array([[4.7 / 2.576]] * 3)
-    before, now = (alarm.rarity(out, t)[:, 0] for t in (tails, alarm.narrowed(counts, tails, level, np.ones(3, bool))))
-    assert before[0] < level[0] < now[0]
-    assert now[1] == before[1]
-    np.add.at(counts[0], alarm.counted(np.array([3.0, 3.5, 4.0, 12.0])), 1)
-    after = alarm.narrowed(counts, tails, level, np.ones(3, bool))
-    assert normal * tails[0, 1] < after[0, 1] <= tails[0, 1]
-    few = np.zeros((1, alarm.BINS), np.uint16)
-    np.add.at(few[0], alarm.counted(kinds[0, :60]), 1)
-    assert alarm.narrowed(few, tails[:1], level[:1], np.ones(1, bool))[0, 1] > 1.25 * normal * tails[0, 1]
-
-
 def test_counts_are_halved_when_enough_is_remembered() -> None:
     counts = np.full((2, alarm.BINS), 10, np.uint16)
     counts[0] = alarm.REMEMBERED // alarm.BINS
