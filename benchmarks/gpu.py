@@ -195,7 +195,7 @@ def worker_table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
         cpu, cuda = (figures[device]["figures"][job]["rate"] for device in ("cpu", "cuda"))
         lines.append(f"| {said} | {cpu:,.0f} records/s | {cuda:,.0f} records/s | {cuda / cpu:.2f} x |")
     for quantile in ("p50", "p99"):
-        cpu, cuda = (figures[device]["latency"][quantile] for device in ("cpu", "cuda"))
+        cpu, cuda = (figures[device]["latency"]["worker"][quantile] for device in ("cpu", "cuda"))
         lines.append(f"| produce to alert, default, {quantile} | {cpu:.1f} ms | {cuda:.1f} ms | {cuda / cpu:.2f} x |")
     return lines
 
@@ -212,7 +212,7 @@ def main() -> None:
     made = shapes.models()
     head = f"Written by `benchmarks/gpu.py`, one run: {torch.cuda.get_device_name()} beside {machine()}, torch {torch.__version__}. Records a second by the clock, ms a batch in brackets, from bytes to alerts in one process."
     bare = "`score` is what the worker calls, from numpy to numpy; `forward` the network alone, its windows on the GPU already."
-    worker = "Through Apache Kafka, 1,000,000 records of 1,000 series, one process (`end_to_end/run.py`); in both columns the hand-written loop is on the CPU, which says how much the machine's other work counts."
+    worker = "Through Apache Kafka, 1,000,000 records of 1,000 series, one process, each device in a run of its own (`end_to_end/run.py`); in both columns the hand-written loop is on the CPU, which says how much the machine's other work counts."
     by_size = "Windows a second, one thread of the CPU and the GPU: where one begins to pay."
     sections: tuple[tuple[str, str, Callable[[], list[str]]], ...] = (
         ("# On a GPU", head, lambda: batches(made, threads)),

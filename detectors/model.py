@@ -132,6 +132,11 @@ class Model:
             [*([str(VERSION)] if self.judgement is not None else []), *(str(d.version) for d in self.detectors)]
         )
 
+    @property
+    def gains_by_gpu(self) -> bool:
+        """Whether a GPU would score faster for one of its detectors, see `Detector.gains_by_gpu`."""
+        return any(of.gains_by_gpu for of in self.detectors)
+
     def to(self, device: str) -> Self:
         """Move its detectors to `cpu`, `cuda` or `cuda:N`; `auto`: to a GPU, where there is one and a detector gains by it. Returns itself.
 
@@ -141,8 +146,7 @@ class Model:
             The device is not there.
         """
         if device == "auto":
-            gains = any(of.gains_by_gpu for of in self.detectors) and numerics.gpu_there()
-            device = "cuda" if gains else "cpu"
+            device = "cuda" if self.gains_by_gpu and numerics.gpu_there() else "cpu"
         for of in self.detectors:
             of.to(device)
         return self

@@ -215,10 +215,9 @@ class Recipe:
         room = self.room(arrays, all_rows)
         channels = max((values.shape[1] for _, values in arrays.values()), default=1)
         recipe = self.for_channels(channels).for_room(room)
+        # Compiled code and numpy's: it leaves Python to torch.
         with ThreadPoolExecutor(1) as beside:
-            judgement = beside.submit(
-                self._judgement, heads, calendar
-            )  # compiled and numpy's: it leaves Python to torch
+            judgement = beside.submit(self._judgement, heads, calendar)
             model = train_metric(
                 arrays,
                 recipe.detectors,

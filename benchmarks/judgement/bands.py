@@ -19,10 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.judgement import clean, everyday, labelled
+from benchmarks.judgement import clean, engine, everyday, labelled
 from benchmarks.judgement.items import Floats, Item
-from detectors.judgement.population import Population
-from detectors.judgement.zones import offsets
 
 DAY_MS = 86_400_000
 CENTRAL = 0.999
@@ -94,19 +92,10 @@ def looked(item: Item, budget: float, *, disturbed: bool = False) -> Looked:
 
 def banded(item: Item, budget: float) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
     """Lower edge, expected value and upper edge of each judged row, and whether it alarms, as the product tells them (`pipeline.steps.judgement`)."""
-    known = slice(0, item.first)
-    off = offsets(item.time_zone, item.times)
-    population = Population.fit(
-        {"": (item.times[known], item.values[known])}, budget_rows=budget, offset_ms={"": off[known]}
-    )
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), [""])
-    news = slice(item.first, None)
-    rows = np.zeros(len(item.times) - item.first, np.intp)
-    said = population.step(states, rows, item.values[news], item.times[news], off[news], budget)
+    said = engine.said(item, budget)
     lower, expected, upper = (said.expected[:, 0] + k * said.band[:, 0] for k in (-1, 0, 1))
-    if (item.values[known, 0] >= 0).all():
-        floor = np.where(np.minimum.accumulate(item.values[news, 0]) < 0, -np.inf, 0.0)
+    if (item.values[: item.first, 0] >= 0).all():
+        floor = np.where(np.minimum.accumulate(item.values[item.first :, 0]) < 0, -np.inf, 0.0)
         lower, expected = np.maximum(lower, floor), np.maximum(expected, floor)
     return lower, expected, upper, said.anomalous
 

@@ -108,6 +108,11 @@ class Bins:
         return max(SETTLED, round(SETTLED_DAYS * self.rows_a_day))
 
     @property
+    def stands(self) -> int:
+        """Rows after which what stands still, or lives, as it does is as it is from there on: of a day; of rows of a day or longer `settled`."""
+        return self.settled if self.coarse else max(SETTLED, round(self.rows_a_day))
+
+    @property
     def visits(self) -> float:
         """Of a bin of the day (of the year) in one row."""
         return 1.0 / (max(self.rows_a_day, 1.0) if not self.year else self.rows_a_day * YEAR / DAY)

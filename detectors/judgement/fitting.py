@@ -117,19 +117,9 @@ def fit(
         tried, budget=np.inf, levels=np.full_like(tried.levels, np.inf)
     )  # of no usual size yet, so no alarm
     found, scales, sides = replay(quiet, state.copy(), values[half:], when[:, half:], measured=False)
-    left = len(x) - half
-    rows = np.array([rows_of(k, tried.bins) for k in range(len(TERMS))])
-    unsure = (
-        1.0 + (10.0 + 2.0 * rows) / left
-    )  # few rows have not shown the largest that is normal, of means least of all
-    new = left / np.array([rows_anew(k, tried.bins) for k in range(len(TERMS))])
-    least = NORMAL_USUAL * 60.0 / (new + 60.0)
-    seen = np.quantile(found, 0.99, axis=1)
-    usual = np.maximum(np.maximum(seen, np.where(seen > 0.0, least, NORMAL_USUAL)) * unsure, 1e-3)
-    usual[list(SCALED)] = [max(usual[k], _often(found[k], usual[k])) for k in SCALED]
-    usual[FLAT] = 1.0
+    usual = _usual(found, tried.bins)
     judge, after = _fitted(x, when, replace(tried, usual=usual), scales)
-    after.scales = scales.copy()
+    after.scales = scales
     u = found / usual[:, None]
     after.counts = _counted(u)
     after.tails = alarm.body(after.counts, apart(judge))
@@ -149,6 +139,21 @@ def _unit(values: Floats, middle: Floats) -> Floats:
     # What all but one in fifty rows are is no spread: its least scale, a millionth, is to be far below a move and far above what a move leaves behind.
     still = np.maximum(STILL * values.std(axis=0), np.where((values == 0.0).all(axis=0), UNIT_OF_NOTHING, 0.0))
     return np.asarray(np.where(spread > 0.0, unit, np.maximum(unit, still)))
+
+
+def _usual(found: Floats, bins: Bins) -> Floats:
+    """Usual 99 % quantile (T,) of the terms (T, n) of rows that were not fitted on."""
+    n = found.shape[1]
+    rows = np.array([rows_of(k, bins) for k in range(len(TERMS))])
+    # Few rows have not shown the largest that is normal, of means least of all.
+    unsure = 1.0 + (10.0 + 2.0 * rows) / n
+    new = n / np.array([rows_anew(k, bins) for k in range(len(TERMS))])
+    least = NORMAL_USUAL * 60.0 / (new + 60.0)
+    seen = np.quantile(found, 0.99, axis=1)
+    usual = np.maximum(np.maximum(seen, np.where(seen > 0.0, least, NORMAL_USUAL)) * unsure, 1e-3)
+    usual[list(SCALED)] = [max(usual[k], _often(found[k], usual[k])) for k in SCALED]
+    usual[FLAT] = 1.0
+    return np.asarray(usual)
 
 
 def _often(found: Floats, usual: float) -> float:

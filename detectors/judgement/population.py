@@ -210,7 +210,7 @@ class Population:
             _each(budget_rows, B, np.float64),
             _each(anew, B, np.uint8),
             np.empty((0, len(SCALED), C)) if sizes is None else sizes,
-            *(np.empty(_scratch(C)), np.empty(2 * BLOCK, np.int64)),
+            *(np.empty(_scratch(C)), np.empty(4 * BLOCK, np.int64)),
             out,
             told,
         )

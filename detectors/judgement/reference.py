@@ -112,9 +112,8 @@ def _settle(judge: Learnt, state: State) -> None:
 
 def _stand(judge: Learnt, state: State, left: Floats) -> None:
     """Of channels that mostly stand still: where one has stood for a day, of days and longer for four weeks, is where it stands; `left` (C,) of the newest row."""
-    long = max(clock.SETTLED, judge.bins.settled if judge.bins.coarse else round(judge.bins.rows_a_day))
     small = np.abs(left) * clock.NOTHING
-    stands = judge.still & (state.equal >= long) & (small > state.scales[fitting.CLOCK_AT])
+    stands = judge.still & (state.equal >= judge.bins.stands) & (small > state.scales[fitting.CLOCK_AT])
     for profile in (state.clock.day, state.clock.week):
         stands &= (np.abs(profile.astype(np.float64)) <= small).all(axis=0)
     state.clock.level = np.where(stands, state.clock.level + left, state.clock.level)

@@ -3,10 +3,11 @@
 Nothing says how large such a thing is when it comes, so its first rows are beyond everything, and would be each time: `alarm` learns nothing of what lies
 beyond its level, and a bar that rises from alert to alert would hide what is a thousand times as large. So the scale rises instead, of channels that mostly
 stand still and terms that are mostly nothing: behind the third alert that the budget does not have (`OWED`), to where half as much again is just
-no alarm. What is several times as large is told again. While the series still owes alerts, or what comes goes on to come, the scale stays; then it falls within some twenty days, as all scales do. What came so in a history is usual from the start (`known`).
+no alarm. What is several times as large is told again. While the series still owes alerts, or what comes goes on to come, the scale stays; then
+it falls within some twenty days, as all scales do. What came so in a history is usual from the start (`known`).
 
-What comes and stays is one alert. Of a channel that has been off for a day, far beyond what it was judged by, level and scale are those of its newest rows, and how rare a row is, is not told by what
-was when there was nothing.
+What comes and stays is one alert. Of a channel that has been off for a day, far beyond what it was judged by, level and scale are those of its
+newest rows, and how rare a row is, is not told by what was when there was nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FARTHER = 1.5
 """Times what came: up to there the scale rises. The next that is somewhat larger is no news."""
 LEAST = 2
 """Excursions of a history beyond those that are told of, without which none is usual."""
-COMES, ROWS = 20, 3
+COMES, STAYS = 20, 3
 """Bin, and rows in it and in higher ones, of a term that was idle and whose scale has risen: while there are more, it stays."""
 NOTHING = 0.03
 """Of what comes: what three of four rows are at most, of a channel that mostly is nothing."""
@@ -95,7 +96,7 @@ def _far(learnt: Learnt, state: State) -> Floats:
 
 def stays(learnt: Learnt, state: State) -> NDArray[np.bool_]:
     """Which scales (S, C) do not fall."""
-    comes = state.counts[:, COMES:].sum(axis=1, dtype=np.int64) > ROWS
+    comes = state.counts[:, COMES:].sum(axis=1, dtype=np.int64) > STAYS
     come = _may_rise(learnt, state) & ((state.debt > 0.0) | comes[ALARM_OF_SCALED, None])
     return np.asarray(alarm.crowded(state.counts)[ALARM_OF_SCALED, None] | come)
 
@@ -105,12 +106,11 @@ def lives(learnt: Learnt, state: State) -> None:
     if learnt.bins.coarse:
         return
     place, plain = state.place, state.plain.astype(np.float64)
-    long = max(clock.SETTLED, round(learnt.bins.rows_a_day))
     small = np.add.accumulate(np.abs(plain))[-1] / len(plain) * clock.NOTHING
     far = small > state.scales[SCALED.index(CLOCK)]
     for profile in (state.clock.day, state.clock.week):
         far &= (np.abs(profile.astype(np.float64)) <= small).all(axis=0)
-    lives = learnt.still & place.kept & (place.over == 0.0) & (place.since >= long) & far
+    lives = learnt.still & place.kept & (place.over == 0.0) & (place.since >= learnt.bins.stands) & far
     if not lives.any():
         return
     shift = np.add.accumulate(plain)[-1] / len(plain)

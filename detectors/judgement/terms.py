@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.judgement import conditional, short_state
-from detectors.judgement.clock import SETTLED, Bins
+from detectors.judgement.clock import Bins
 from detectors.judgement.state import BLOCK, Floats, Learnt, State
 
 TERMS = (
@@ -61,7 +61,6 @@ def errors(
     upheld = np.ones((len(SCALED), n, C), np.bool_)
     coarse = learnt.bins.coarse
     most_noise = CLIP if coarse else MOST_NOISE
-    a_day = max(SETTLED, learnt.bins.settled if coarse else round(learnt.bins.rows_a_day))
     for i in range(n):
         now = left[i]
         cleaned = (state.cleaned * weights).sum(axis=0)
@@ -96,7 +95,7 @@ def errors(
             upheld[7, i] = _upholds(given[-1], given.mean(axis=0))
         state.sums += np.minimum(out[:, i], CLIP * state.scales)
         single[0, i] = short_state.distance((state.seen - level[i]).reshape(1, -1), learnt.centres)[0]
-        equal = np.where((learnt.longest < 0.0) & (state.equal >= a_day), 0, state.equal)
+        equal = np.where((learnt.longest < 0.0) & (state.equal >= learnt.bins.stands), 0, state.equal)
         single[1, i] = (equal / (2 * np.abs(learnt.longest) + 6)).max()
     return out, single, upheld
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compiling import OPTIONS
-from detectors.judgement.clock import COARSE, DAY, DAY_BINS, WEEK, WEEK_BINS
+from detectors.judgement.alarm import EDGE, SHAPE
+from detectors.judgement.clock import COARSE, DAY, DAY_BINS, SETTLED, SETTLED_DAYS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.record import LINES
@@ -42,7 +43,8 @@ S, A, T = len(SCALED), len(ALARMS), len(TERMS)
 # One array of the numbers of a row; nothing in it but the level of the last budget outlives the row.
 W_U, W_BEYOND, W_LEVELS, W_NEAR, W_LEFT = 0, T, T + A, T + 2 * A, T + 2 * A + CENTRES
 W_BUDGET, W_BAR, W_SPEAKS = W_LEFT + 3 * BLOCK, W_LEFT + 3 * BLOCK + 2, W_LEFT + 3 * BLOCK + 3
-OWN = W_SPEAKS + T
+W_PARTS = W_SPEAKS + T
+OWN = W_PARTS + BLOCK
 OWN_X, OWN_LEVEL, OWN_EXPECTED, OWN_FORECAST, OWN_SIZE, OWN_OUT, OWN_SPEAKS = 0, 1, 2, 3, 4, 4 + S, 4 + 2 * S
 WIDE = 4 + 3 * S
 
@@ -51,7 +53,7 @@ I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED
 TERM_OF_ALARM, TERM_OF_SCALED, ALARM_OF_TERM = np.array(ALARMS), np.array(SCALED), np.array(ALARM_OF_SCALED)
 ALONE = A - 2
 """Alarms of one channel."""
-_MONDAY = 4 * DAY
+_MONDAY, _LN10 = 4 * DAY, math.log(10.0)
 _POWERS = 2.0 ** np.array([-24, *range(-24, 7)])
 ONE_TOTAL, SEVERAL_TOTAL = float(ONE.sum()), float(SEVERAL.sum())
 
@@ -96,6 +98,19 @@ def cluster(a, rows_a_day):
 def anew(a, rows_a_day):
     """After how many rows an alarm's term says something new, see `terms.rows_anew`."""
     return 4.0 * cluster(a, rows_a_day) if a == 3 else cluster(a, rows_a_day)
+
+
+@inner
+def stands(rows_a_day):
+    """See `clock.Bins.stands`."""
+    return max(SETTLED, int(np.rint(SETTLED_DAYS * rows_a_day if rows_a_day <= COARSE else rows_a_day)))
+
+
+@inner
+def reach(f8, h, a, t, rarity):
+    """See `alarm.reach`, of one of the alarm's terms and a term that is counted with it: in units of the latter's scale."""
+    over = (math.exp(SHAPE * max(rarity - EDGE, 0.0) * _LN10) - 1.0) / SHAPE
+    return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
 
 
 @inner

@@ -27,7 +27,6 @@ from detectors.judgement.kernel import field
 from detectors.judgement.kernel.again import usual_at
 from detectors.judgement.kernel.back import follow
 from detectors.judgement.kernel.layout import (
-    ALARM_OF_TERM,
     ALONE,
     I_CLEANED,
     I_CLOCK,
@@ -65,13 +64,14 @@ from detectors.judgement.kernel.layout import (
     half,
     in_week,
     inner,
+    reach,
     shares,
     shifted,
 )
-from detectors.judgement.kernel.seldom import comes, idle, lives, mostly_still, rises, stood
-from detectors.judgement.kernel.slow import crowded, learn_clock, settle, stand, tails
+from detectors.judgement.kernel.seldom import rises, stood
+from detectors.judgement.kernel.slow import learn, learn_clock, settle
 from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
-from detectors.judgement.record import BIAS, LEAST, WILD
+from detectors.judgement.record import LEAST, WILD
 from detectors.judgement.recurring import ABOVE, BELOW, BOTH, LEAST_ROWS
 from detectors.judgement.returning import COUNTED
 from detectors.judgement.seldom import OWED
@@ -313,17 +313,12 @@ def rare(f8, w, h, C, young, budget):
 
 
 @inner
-def reach(f8, w, h, a, t):
-    """In units of the scale: how far out a row alarms by this term."""
-    wanted = max(w[W_LEVELS + a] + w[W_BAR] - EDGE, 0.0)
-    over = (math.exp(SHAPE * wanted * _LN10) - 1.0) / SHAPE
-    return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
-
-
-@inner
 def band(f8, w, h, C, out, b):
     """Between what a row alarms by none of the two terms of its newest value; of several channels, where each is as far out as it."""
-    one, clock = reach(f8, w, h, 0, CLEANED), reach(f8, w, h, 1, CLOCK)
+    one, clock = (
+        reach(f8, h, 0, CLEANED, w[W_LEVELS] + w[W_BAR]),
+        reach(f8, h, 1, CLOCK, w[W_LEVELS + 1] + w[W_BAR]),
+    )
     for k in range(C):
         c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
         half_one, half_clock = one * f8[c + field.SCALES + I_CLEANED], clock * f8[c + field.SCALES + I_CLOCK]
@@ -451,24 +446,4 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
         for k in range(C):
             settle(f8, f4, h, h + field.HEAD_WORDS + k * field.CHANNEL_WORDS)
     if at == BLOCK - 1:
-        for k in range(C):
-            c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
-            if mostly_still(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
-                stand(f8, f4, i4, u2, h, c, w[OWN + k * WIDE + OWN_X] - w[OWN + k * WIDE + OWN_EXPECTED])
-                lives(f8, f4, i4, u2, h, c)
-        slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
-        if not known:
-            slow = max(slow, BLOCK / (rows + 1 + 2.0 * BLOCK))
-        owes = f8[h + field.DEBT] > 0.0
-        for k in range(C):
-            c, of = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C) + field.LONGEST
-            for i in range(S):
-                a = ALARM_OF_TERM[i]
-                was = f8[c + field.SCALES + i]
-                now = max(was + slow * (BIAS * f8[c + field.SUMS + i] / BLOCK - was), 1e-6)
-                seldom = mostly_still(learnt[of]) and (C > 1 or idle(u2, h, a))
-                falls = not crowded(u2, h, a) and not (seldom and (owes or comes(u2, h, a)))
-                f8[c + field.SCALES + i] = now if falls else max(now, was)
-                f8[c + field.SUMS + i] = 0.0
-        learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
-        tails(f8, u2, h)
+        learn(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, known)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from detectors.judgement.alarm import BINS, EDGE, IDLE, SHAPE, TAUGHT
+from detectors.judgement.alarm import BINS, IDLE, TAUGHT
 from detectors.judgement.autoregression import ORDER
-from detectors.judgement.clock import COARSE, DAY_BINS, NOTHING, ROUNDED, SETTLED, SETTLED_DAYS, WEEK_BINS
+from detectors.judgement.clock import COARSE, DAY_BINS, NOTHING, ROUNDED, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.layout import (
     ALARM_OF_TERM,
@@ -24,12 +24,11 @@ from detectors.judgement.kernel.layout import (
     cluster,
     half,
     inner,
+    reach,
+    stands,
 )
 from detectors.judgement.returning import KEPT
-from detectors.judgement.seldom import COMES, FARTHER, UNSURE
-from detectors.judgement.seldom import ROWS as FEW
-
-_LN10 = math.log(10.0)
+from detectors.judgement.seldom import COMES, FARTHER, STAYS, UNSURE
 
 
 @inner
@@ -42,15 +41,9 @@ def mostly_still(longest):
 def stood(i4, c, longest, rows_a_day):
     """How long a channel has had the same value, in units of the longest in its history; see `terms.errors`."""
     equal = i4[2 * c + field.EQUAL]
-    if longest < 0.0 and equal >= a_day(rows_a_day):
+    if longest < 0.0 and equal >= stands(rows_a_day):
         return 0.0
     return equal / (2.0 * abs(np.float64(longest)) + 6.0)
-
-
-@inner
-def a_day(rows_a_day):
-    """Rows after which what stands still is where it stands: of a day; of rows of a day and longer, of four weeks."""
-    return max(SETTLED, int(np.rint(SETTLED_DAYS * rows_a_day if rows_a_day <= COARSE else rows_a_day)))
 
 
 @inner
@@ -68,7 +61,7 @@ def comes(u2, h, a):
     rows, at = 0, 4 * h + field.COUNTS + a * BINS
     for j in range(COMES, BINS):
         rows += np.int64(u2[at + j])
-    return rows > FEW
+    return rows > STAYS
 
 
 @inner
@@ -80,9 +73,7 @@ def rises(f8, u2, learnt, w, h, m, C):
             continue
         if C == 1 and not idle(u2, h, a):
             continue
-        over = (math.exp(SHAPE * max(w[W_LEVELS + a] - EDGE, 0.0) * _LN10) - 1.0) / SHAPE
-        far = f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over
-        far = far * f8[h + field.USUAL + TERM_OF_SCALED[i]] + (1.0 if i == I_SPREAD else 0.0)
+        far = reach(f8, h, a, TERM_OF_SCALED[i], w[W_LEVELS + a]) + (1.0 if i == I_SPREAD else 0.0)
         for k in range(C):
             slow = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS + field.SCALES + i
             if mostly_still(learnt[m + k * (field.OTHERS + C) + field.LONGEST]):
@@ -94,7 +85,7 @@ def lives(f8, f4, i4, u2, h, c):
     """What has come and stayed for a day is how the channel is."""
     f, rows_a_day = 2 * c, f8[h + field.RPD]
     since, is_open = f8[c + field.KEPT_SINCE], i4[f + field.FAR] & KEPT and f8[c + field.KEPT_OVER] == 0.0
-    if rows_a_day <= COARSE or not is_open or since < a_day(rows_a_day):
+    if rows_a_day <= COARSE or not is_open or since < stands(rows_a_day):
         return
     plain = f4[f + field.PLAIN : f + field.PLAIN + ORDER]
     small, shift = 0.0, 0.0

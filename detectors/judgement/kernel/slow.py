@@ -26,8 +26,14 @@ from detectors.judgement.clock import (
 )
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.layout import (
+    ALARM_OF_TERM,
     I_CLOCK,
+    OWN,
+    OWN_EXPECTED,
+    OWN_X,
     W_LEFT,
+    W_PARTS,
+    WIDE,
     A,
     S,
     anew,
@@ -40,14 +46,43 @@ from detectors.judgement.kernel.layout import (
     in_week,
     inner,
     shares,
+    stands,
 )
-from detectors.judgement.record import LINES
+from detectors.judgement.kernel.seldom import comes, idle, lives, mostly_still
+from detectors.judgement.record import BIAS, LINES
 from detectors.judgement.returning import BITS, KEPT, LONG
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
 
 _YEAR_DAYS = YEAR / DAY
 _LN2, _LN4 = math.log(2.0), math.log(4.0)
+
+
+@inner
+def learn(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, known):
+    """What is slow moves on by one block, see `reference._learn`."""
+    rows_a_day, of = f8[h + field.RPD], m + field.LONGEST
+    for k in range(C):
+        c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+        if mostly_still(learnt[of + k * (field.OTHERS + C)]):
+            stand(f8, f4, i4, u2, h, c, w[OWN + k * WIDE + OWN_X] - w[OWN + k * WIDE + OWN_EXPECTED])
+            lives(f8, f4, i4, u2, h, c)
+    slow = BLOCK / between(20.0 * rows_a_day, 500.0, 20_000.0)
+    if not known:
+        slow = max(slow, BLOCK / (i8[h + field.ROWS] + 2.0 * BLOCK))
+    for i in range(S):
+        a = ALARM_OF_TERM[i]
+        far_out, comes_on = crowded(u2, h, a), f8[h + field.DEBT] > 0.0 or comes(u2, h, a)
+        seldom = comes_on and (C > 1 or idle(u2, h, a))
+        for k in range(C):
+            at = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
+            was = f8[at + field.SCALES + i]
+            now = max(was + slow * (BIAS * f8[at + field.SUMS + i] / BLOCK - was), 1e-6)
+            stays = far_out or (seldom and mostly_still(learnt[of + k * (field.OTHERS + C)]))
+            f8[at + field.SCALES + i] = max(now, was) if stays else now
+            f8[at + field.SUMS + i] = 0.0
+    learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
+    tails(f8, u2, h)
 
 
 @inner
@@ -67,6 +102,7 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
     for i in range(BLOCK):
         bins[i] = day_of(i8[h + field.LOCAL + i], rows_a_day, of_day)
         bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week & (LINES - 1), WEEK_BINS)
+        bins[2 * BLOCK + i], bins[3 * BLOCK + i], w[W_PARTS + i] = in_week(i8[h + field.LOCAL + i], rows_a_day, of_week)
     for k in range(C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
         a, b, d = shares(f8, c)
@@ -76,8 +112,7 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
         for i in range(BLOCK):
             x, level = np.float64(f4[2 * c + field.BLOCK + i]), f8[c + field.LEVEL] + f8[c + field.SLOPE] * (i + 1)
             by_day = level + half(u2[4 * c + field.DAY + bins[i]])
-            low, high, part = in_week(i8[h + field.LOCAL + i], rows_a_day, of_week)
-            weekly = by_day + by_week(u2, 4 * c + field.WEEK, low, high, part)
+            weekly = by_day + by_week(u2, 4 * c + field.WEEK, bins[2 * BLOCK + i], bins[3 * BLOCK + i], w[W_PARTS + i])
             if i >= untaught:
                 step += between(x - (level * a + by_day * b + weekly * d), -bound, bound)
             w[W_LEFT + i], w[W_LEFT + BLOCK + i], w[W_LEFT + 2 * BLOCK + i] = x - level, x - by_day, x - weekly
@@ -146,9 +181,8 @@ def crowded(u2, h, a):
 @inner
 def stand(f8, f4, i4, u2, h, c, left):
     """See `reference._stand`; of one channel."""
-    f, rows_a_day = 2 * c, f8[h + field.RPD]
-    long = max(SETTLED, int(np.rint(SETTLED_DAYS * rows_a_day if rows_a_day <= COARSE else rows_a_day)))
-    if i4[f + field.EQUAL] < long or not abs(left) * NOTHING > f8[c + field.SCALES + I_CLOCK]:
+    f = 2 * c
+    if i4[f + field.EQUAL] < stands(f8[h + field.RPD]) or not abs(left) * NOTHING > f8[c + field.SCALES + I_CLOCK]:
         return
     for i in range(DAY_BINS):
         if abs(half(u2[4 * c + field.DAY + i])) > abs(left) * NOTHING:

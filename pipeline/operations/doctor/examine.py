@@ -117,7 +117,8 @@ def _device(settings: Settings) -> Finding:
 
 def _model(name: str, model: Model) -> Iterator[Finding]:
     known = f"{len(model.training_rows)} trained series, hash {model.hash[:12]}"
-    yield Finding(f"model {name}", "ok", f"{model.kind}, {model.detector_name}, window {model.window}, {known}")
+    gains = ", gains by a GPU" if model.gains_by_gpu else ""
+    yield Finding(f"model {name}", "ok", f"{model.kind}, {model.detector_name}, window {model.window}, {known}{gains}")
     for detector in model.detectors:
         if not detector.supervised and not planted_scores_higher(detector):
             told = f"{detector.name} scores a planted anomaly no higher than a normal window: train the model again"

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from detectors.evaluation import delay
-from detectors.judgement.population import Population
-from detectors.judgement.reference import Judge
-from tests.detectors.judgement.test_still import BUDGET, DAY, LEARNT, STEP, T0, judged
+from tests.detectors.judgement.both import by_numpy, by_the_product
+from tests.detectors.judgement.test_still import BUDGET, DAY, LEARNT, STEP, judged
 
 QUIET = LEARNT + 500
 
@@ -66,12 +65,7 @@ def beside_what_lives(seed: int) -> np.ndarray:
 def test_beside_a_channel_that_lives_it_is_the_same(seed: int) -> None:
     values, at = beside_what_lives(seed), 35 * DAY
     values[at : at + 3, 1] = 600.0
-    times = T0 + np.arange(len(values)) * STEP
-    population = Population.fit({"a": (times[:LEARNT], values[:LEARNT])}, budget_rows=BUDGET)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    rows = np.zeros(len(values) - LEARNT, np.intp)
-    said = population.step(states, rows, values[LEARNT:], times[LEARNT:], 0, BUDGET)
+    said, _ = by_the_product(values, LEARNT, STEP, BUDGET)
     told = [a + LEARNT for a, _ in delay.episodes(said.anomalous.astype(np.int8))]
     assert at in told
     assert len(told) <= 4  # it was ten and more
@@ -117,15 +111,8 @@ def test_the_compiled_rows_say_what_numpy_says(lives: bool) -> None:
     values = errors(0.05, 1, days=6, begin=first + 40)[:n]
     if lives:
         values[1000:] += 50.0 + np.random.default_rng(0).normal(0, 4, n - 1000)
-    times = T0 + np.arange(n) * step
-    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=360.0)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    said = population.step(
-        states, np.zeros(n - first, np.intp), values[first:, None], times[first:], 0, budget_rows=360.0
-    )
-    judge, state = Judge.fit(times[:first], values[:first, None], budget=360.0)
-    alone, after = judge.step(state, times[first:], values[first:, None])
+    said, states = by_the_product(values[:, None], first, step, 360.0)
+    alone, _, state, after = by_numpy(values[:, None], first, step, 360.0)
     np.testing.assert_array_equal(said.anomalous, alone.anomalous)
     np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(states["channels"]["scales"][0].T, after.scales, rtol=1e-6)
@@ -138,13 +125,8 @@ def test_the_compiled_rows_say_what_numpy_says_of_two_channels() -> None:
     seldom = (rng.uniform(size=n) < 0.04) * np.round(1 + rng.exponential(5, n))
     seldom[:first] = 0.0
     values = np.stack([rng.normal(10, 1, n), seldom], axis=1)
-    times = T0 + np.arange(n) * step
-    population = Population.fit({"a": (times[:first], values[:first])}, budget_rows=360.0)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    said = population.step(states, np.zeros(n - first, np.intp), values[first:], times[first:], 0, budget_rows=360.0)
-    judge, state = Judge.fit(times[:first], values[:first], budget=360.0)
-    alone, after = judge.step(state, times[first:], values[first:])
+    said, states = by_the_product(values, first, step, 360.0)
+    alone, _, state, after = by_numpy(values, first, step, 360.0)
     np.testing.assert_array_equal(said.anomalous, alone.anomalous)
     np.testing.assert_allclose(states["channels"]["scales"][0].T, after.scales, rtol=1e-6)
     assert after.scales[0, 1] > 1e3 * state.scales[0, 1]

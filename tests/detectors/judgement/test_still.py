@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from detectors.evaluation import delay
-from detectors.judgement.population import Population
-from detectors.judgement.reference import Judge
+from tests.detectors.judgement.both import by_numpy, by_the_product
 
-T0 = 1_704_067_200_000
 STEP = 300_000
 DAY = 288
 BUDGET = 8640.0
@@ -18,12 +16,7 @@ LEARNT = 14 * DAY
 
 def judged(values: np.ndarray, step: int = STEP, first: int = LEARNT) -> list[tuple[int, int]]:
     """Rows of each alert, counted from the beginning of the series."""
-    times = T0 + np.arange(len(values)) * step
-    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=BUDGET)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    rows = np.zeros(len(values) - first, np.intp)
-    said = population.step(states, rows, values[first:, None], times[first:], 0, BUDGET)
+    said, _ = by_the_product(values[:, None], first, step, BUDGET)
     return [(a + first, b + first) for a, b in delay.episodes(said.anomalous.astype(np.int8))]
 
 
@@ -115,14 +108,8 @@ def errors_of(share: float) -> np.ndarray:
 
 def test_the_compiled_rows_say_what_numpy_says_of_what_switches_and_hangs() -> None:
     values, first = switching(1600, 500, 2300), 1500
-    times = T0 + np.arange(len(values)) * STEP
-    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=BUDGET)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    rows = np.zeros(len(values) - first, np.intp)
-    said = population.step(states, rows, values[first:, None], times[first:], 0, BUDGET)
-    judge, state = Judge.fit(times[:first], values[:first, None], budget=BUDGET)
-    alone, _ = judge.step(state, times[first:], values[first:, None])
+    said, _ = by_the_product(values[:, None], first, STEP, BUDGET)
+    alone, judge, _, _ = by_numpy(values[:, None], first, STEP, BUDGET)
     np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(said.anomalous, alone.anomalous)
     assert judge.longest[0] < 0
@@ -135,14 +122,8 @@ def test_the_compiled_rows_say_what_numpy_says_of_a_move_for_good(share: float) 
     values = np.where(rng.uniform(size=2200) < share, 9.0, 3.0)
     values[1500:] += 2.0
     values[1900:] = 5.0
-    first, times = 1200, T0 + np.arange(2200) * 3_600_000
-    population = Population.fit({"a": (times[:first], values[:first, None])}, budget_rows=200.0)
-    states = np.zeros(1, population.state_dtype)
-    population.begin(states, np.zeros(1, np.intp), ["a"])
-    rows = np.zeros(len(values) - first, np.intp)
-    said = population.step(states, rows, values[first:, None], times[first:], 0, 200.0)
-    judge, state = Judge.fit(times[:first], values[:first, None], budget=200.0)
-    alone, _ = judge.step(state, times[first:], values[first:, None])
+    said, _ = by_the_product(values[:, None], 1200, 3_600_000, 200.0)
+    alone, _, _, _ = by_numpy(values[:, None], 1200, 3_600_000, 200.0)
     np.testing.assert_allclose(said.strength, alone.strength, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(said.anomalous, alone.anomalous)
     assert said.anomalous[300] == (share == 0.0)
