@@ -1,4 +1,4 @@
-"""Faust's side of the stream: an app whose agents hand each partition's batches to that partition's task.
+"""Faust's side of the stream: an app whose group reads the topics; each partition's batches go to that partition's task.
 
     assigned ──▶ a task for each partition:   claim and load ──▶ first commit ──▶ open at the stored offset
                                               batch ──▶ batch ──▶ (idle) ──▶ batch ...   one in flight, others not held up
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import faust
@@ -23,7 +23,7 @@ import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
-from faust.types import TP, Message
+from faust.types import TP
 
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka.clients import broker_error
@@ -113,7 +113,7 @@ class _Partition:
         self._most = most
         self._sure_for = sure_for
         self._waiting: deque[Delivery] = deque()
-        self._news = asyncio.Event()
+        self._woken: asyncio.Future[bool] | None = None  # whether anything came; while the task waits
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._log = log.bind(topic=tp.topic, partition=tp.partition)
@@ -153,13 +153,17 @@ class _Partition:
 
     def deliver(self, delivery: Delivery) -> None:
         self._waiting.append(delivery)
-        self._news.set()
+        self._wake(True)
+
+    def _wake(self, news: bool) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(news)
 
     async def stop(self) -> None:
         """End the task, let the loop hand over. Takes at most `BATCH_GRACE + HANDOVER_GRACE` s."""
         assert self._task is not None
         self._stopping = True
-        self._news.set()
+        self._wake(True)
         if self.lane is None:  # still claiming, loading or joining: nothing is in flight
             self._task.cancel()
         await asyncio.wait([self._task], timeout=BATCH_GRACE)
@@ -222,11 +226,16 @@ class _Partition:
                 self._consumer.finished(self.lane, len(batches))
 
     async def _wait(self) -> None:
-        self._news.clear()
+        """For the next batch; every `IDLE` s without one the loop has its turn."""
+        loop = asyncio.get_running_loop()
+        self._woken = loop.create_future()
+        idle = loop.call_later(IDLE, self._wake, False)
         try:
-            async with asyncio.timeout(IDLE):
-                await self._news.wait()
-        except TimeoutError:
+            news = await self._woken
+        finally:
+            idle.cancel()
+            self._woken = None
+        if not news:
             await self.life.idle()
 
     def _next(self) -> Iterator[Delivery]:
@@ -276,6 +285,7 @@ class Partitions:
             return
         self._consumer = consumer
         consumer.committable = self.committable
+        consumer.deliver = self.deliver
         consumer.on_failure = self._fail
         for tp in sorted(tps):
             partition = _Partition(tp, consumer, self._fail, self._most, self._sure_for)
@@ -342,18 +352,6 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
     )
 
 
-class PollSchema(faust.Schema[None, Sequence[Delivery]]):
-    """Hands an event's value on as it is; Faust's raw codec insists on bytes."""
-
-    def loads_key(self, app: Any, message: Message, **_: Any) -> Any:
-        """None: it is of several partitions."""
-        return message.key
-
-    def loads_value(self, app: Any, message: Message, **_: Any) -> Any:
-        """What was polled, by partition."""
-        return message.value
-
-
 class _Boot(BootStrategy):
     enable_kafka_producer = False  # what goes out goes through `pipeline.kafka.publisher`
     enable_web = False  # Faust's own views serve data to anyone who asks
@@ -393,7 +391,6 @@ class App(faust.App):
             topic_disable_leader=True,  # it would read an idle topic, for which the busy ones' fetches would wait
             topic_allow_declare=False,
             TableManager=_NoTables,
-            stream_buffer_maxsize=16,  # counts events; what they hold is bounded by the transport
             stream_wait_empty=False,
             stream_recovery_delay=0.0,
             broker_session_timeout=session,
@@ -406,17 +403,15 @@ class App(faust.App):
         sure_for = min(session, REBALANCE_TIMEOUT) / 2
         app.partitions = Partitions(make, app.fail, worker.max_poll_records, sure_for)
         for topic in topics:
-            app.agent(app.topic(topic, schema=PollSchema()), name=topic)(app.hand_on)
+            app.agent(app.topic(topic), name=topic)(app.subscribe)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)
         app.on_partitions_revoked.connect(app.on_revoked, weak=False)
         return app
 
-    async def hand_on(self, stream: Any) -> None:
-        """The agent: each event goes to its partition's task; acknowledging is not Faust's business."""
-        events: AsyncIterable[Any] = stream.noack().events()
-        async for event in events:
-            for delivery in event.value:  # in one go: what is to be scored of all partitions is scored together
-                self.partitions.deliver(delivery)
+    async def subscribe(self, stream: Any) -> None:
+        """The agent, for which Faust reads the topic; batches go to their partitions' tasks past its stream."""
+        async for _ in stream.noack().events():
+            pass
 
     async def on_assigned(self, *args: Any, **_: Any) -> None:
         """Faust's signal, in the order of the rebalances."""
