@@ -10,5 +10,5 @@ moves on every `state.BLOCK` rows of the series. Values are (n, C); event times 
 daylight saving is the caller's.
 """
 
-VERSION = 1
+VERSION = 2
 """Of what a judgement says; part of the version that alerts name where it decides."""

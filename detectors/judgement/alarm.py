@@ -18,7 +18,15 @@ BINS = 32
 LOWEST, WIDTH = -4.0, 0.25
 """Of the bins, in octaves of the term's frozen 99 % quantile: 1/16 to 16."""
 REMEMBERED = 4096
-SHAPE = 0.2
+SHAPE, LEAST_SHAPE = 0.2, 0.02
+"""Of a tail, and as which it is reckoned up to the level where it has shown not to be heavy. Means are not asked: they say too little that is new."""
+NARROWED = (0.1, 20.0)
+"""Decades beyond the 98 % quantile at which it may be."""
+FARTHER, BEYOND, BEGUN = 1000.0, (1.0, 1.6), (1.5, 1.0)
+"""Where an exponential tail would have one row in so many: beyond that lie as many rows, in units of what it would have, as make a tail not heavy and heavy. Rows to begin with,
+seen and expected: few have shown nothing."""
+WIDE_TAIL = (0.2, 0.8)
+"""Scales in units of the 98 % quantile that make a tail not heavy and heavy, too: .15 is noise's, .26 an exponential's."""
 BODY = (0.98, 0.995)
 EDGE = -math.log10(1.0 - BODY[0])
 """Rarity from which on a term's tail begins."""
@@ -92,14 +100,42 @@ def body(counts: Counts, anew: Floats) -> Floats:
     return np.stack([found[0], np.maximum((found[1] - found[0]) / np.log(4.0), THIN * found[0])], axis=1)
 
 
-def forgotten(counts: Counts) -> None:
-    """Halve the counts of those terms that have seen enough, in place."""
-    full = counts.sum(axis=1, dtype=np.int64) >= REMEMBERED
+def forgotten(counts: Counts) -> NDArray[np.bool_]:
+    """Halve the counts of those terms that have seen enough, in place; which these are (T,)."""
+    full = np.asarray(counts.sum(axis=1, dtype=np.int64) >= REMEMBERED)
     counts[full] //= 2
+    return full
+
+
+def narrowness(counts: Counts, tails: Floats, levels: Floats) -> Floats:
+    """By what share (T,) the scales of `body`'s tails (T, 2) of these counts (T, BINS) are less where a tail has shown not to be heavy: up to `levels` (T,) it is all but exponential.
+
+    Both the body and what lies beyond it must say so; what comes seldom, and in one size, is not taken for noise, nor is a term that is mostly nothing.
+    Far beyond the level decades are as many as in a heavy tail.
+    """
+    start, scale = tails.T
+    place = np.clip((np.log2(start + np.log(FARTHER * (1.0 - BODY[0])) * scale) - LOWEST) / WIDTH, 0.0, BINS - 1.0)
+    b = np.floor(place).astype(np.intp)
+    beyond = np.where(np.arange(BINS) > b[:, None], counts, 0).sum(axis=1, dtype=np.int64)
+    beyond = beyond + counts[np.arange(len(counts)), b] * (b + 1.0 - place)
+    seen = (beyond + BEGUN[0]) / (counts.sum(axis=1, dtype=np.int64) / FARTHER + BEGUN[1])
+    heavy = np.maximum(_from_to(seen, BEYOND), _from_to(scale / start, WIDE_TAIL))
+    k, decades = LEAST_SHAPE + (SHAPE - LEAST_SHAPE) * heavy, np.clip(levels - EDGE, *NARROWED)
+    return np.where(idle(counts), 0.0, 1.0 - _far(k, decades) / _far(SHAPE, decades))
+
+
+def _far(shape: Floats | float, decades: Floats) -> Floats:
+    """How many scales beyond its start a tail of this shape has one in so many decades fewer."""
+    return np.asarray((np.exp(shape * decades * np.log(10.0)) - 1.0) / shape)
+
+
+def _from_to(x: Floats, ends: tuple[float, float]) -> Floats:
+    """Where x lies between two numbers, 0 to 1."""
+    return np.clip((x - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0)
 
 
 def rarity(u: Floats, tails: Floats) -> Floats:
-    """-log10 of the tail probability (T, n) of values (T, n) under `body`'s tails (T, 2)."""
+    """-log10 of the tail probability (T, n) of values (T, n) under tails (T, 2)."""
     start, scale = tails[:, :1], tails[:, 1:]
     beyond = np.maximum(u - start, 0.0) / scale
     inside = EDGE * np.minimum(u / start, 1.0)

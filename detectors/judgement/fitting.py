@@ -37,6 +37,7 @@ from detectors.judgement.terms import (
     GIVEN,
     GIVEN_STRETCH,
     MOST_NOISE,
+    OF_ONE_ROW,
     PLAIN,
     SCALED,
     SPREAD,
@@ -122,11 +123,13 @@ def fit(
     after.scales = scales
     u = found / usual[:, None]
     after.counts = _counted(u)
-    after.tails = alarm.body(after.counts, apart(judge))
+    after.narrow = narrowness(judge, after.counts)
+    after.tails = tails(judge, after.counts, after.narrow)
     after.scales = seldom.known(judge, after, sizes)
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
         # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        strength, _ = ranking.beyond(judge, alarm.body(_counted(u, most=1.0), apart(judge)), u)
+        usual_rows = _counted(u, most=1.0)
+        strength, _ = ranking.beyond(judge, tails(judge, usual_rows, narrowness(judge, usual_rows)), u)
         for i in np.flatnonzero(strength >= 0.0).tolist():
             after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
     return judge, after
@@ -279,6 +282,7 @@ def _fitted(
         local=np.zeros(BLOCK, np.int64),
         counts=counts,
         tails=alarm.body(counts, apart(judge)),
+        narrow=np.zeros(len(OF_ONE_ROW)),
         out=np.zeros(len(ALARMS), np.uint16),
         memory=Memory.none(),
         place=Place.none(C),
@@ -300,6 +304,18 @@ def _faded(rows: Floats, gain: float) -> list[float]:
 def apart(judge: Learnt) -> Floats:
     """Rows after which each of the alarm's terms says something new (len(ALARMS),)."""
     return np.array([rows_anew(k, judge.bins) for k in ALARMS])
+
+
+def narrowness(judge: Learnt, counts: alarm.Counts) -> Floats:
+    """Of the alarm's terms of one row with counts (A, BINS), see `alarm.narrowness`."""
+    return alarm.narrowness(counts, alarm.body(counts, apart(judge)), judge.levels)[list(OF_ONE_ROW)]
+
+
+def tails(judge: Learnt, counts: alarm.Counts, narrow: Floats) -> Floats:
+    """Tails (A, 2) of the alarm's terms with counts (A, BINS), those of one row so much narrower."""
+    found = alarm.body(counts, apart(judge))
+    found[list(OF_ONE_ROW), 1] *= 1.0 - narrow
+    return found
 
 
 def _longest(column: Floats) -> float:

@@ -21,12 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.compiling import JUDGEMENT, compiled
 from detectors.judgement import fitting, growth
-from detectors.judgement.record import JUDGING, LINES, LOGS, learnt, record
+from detectors.judgement.record import JUDGING, learnt, record
 from detectors.judgement.state import BLOCK, Floats, Learnt, State, Times
 from detectors.judgement.terms import SCALED, TERMS
 from detectors.structured import by_series
 
-_HEAD = ("rows", "local", "counts", "tails", "debt", "peak", "calm")
+_HEAD = ("rows", "local", "counts", "tails", "narrow", "out", "debt", "peak", "calm")
 _CHANNELS = ("far", "equal", "last", "cleaned", "plain", "seen", "means", "scales", "sums", "block")
 _FAR = np.float32(1e15)
 """In the place of a centre that there is not."""
@@ -183,7 +183,7 @@ class Population:
 
     def _logs(self, states: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.bool_] | None:
         """Which channels (B, C) are judged by their logarithm; None where there are none."""
-        bits = states["out"][:, LOGS][rows]
+        bits = states["logs"][rows]
         if not bits.any():
             return None
         return np.asarray(bits[:, None] >> np.arange(self.channels).clip(max=growth.CHANNELS) & 1, np.bool_)
@@ -253,17 +253,13 @@ class Population:
         if judge.others is not None:
             into["others"], self.learnt[k]["whole"] = judge.others, 1.0
         head = self.begun[k]
-        head["phase"], head["known"], head["bins"] = (
-            JUDGING,
-            k,
-            (judge.bins.day, judge.bins.week | (LINES if judge.bins.lines else 0)),
-        )
+        head["phase"], head["known"] = JUDGING, k
+        head["bins"], head["lines"] = (judge.bins.day, judge.bins.week), judge.bins.lines
         head["rows_a_day"], head["usual"] = judge.bins.rows_a_day, judge.usual
         head["days"], head["weeks"] = state.clock.days, state.clock.weeks
         for field in _HEAD:
             head[field] = getattr(state, field)
-        head["out"][: len(state.out)] = state.out
-        head["out"][LOGS] = (judge.logs[: growth.CHANNELS] << np.arange(len(judge.logs[: growth.CHANNELS]))).sum()
+        head["logs"] = (judge.logs[: growth.CHANNELS] << np.arange(len(judge.logs[: growth.CHANNELS]))).sum()
         head["run"], head["twice"], head["once"] = state.memory
         channels = head["channels"]
         channels["middle"], channels["unit"] = judge.middle, judge.unit

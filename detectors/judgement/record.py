@@ -19,7 +19,7 @@ from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY_BINS, WEEK_BINS
 from detectors.judgement.short_state import CENTRES, ROWS
 from detectors.judgement.state import BLOCK
-from detectors.judgement.terms import ALARMS, SCALED, TERMS
+from detectors.judgement.terms import ALARMS, OF_ONE_ROW, SCALED, TERMS
 
 BEGINNING, JUDGING = 0, 1
 """Phases of a series: its first rows are gathered; it is judged."""
@@ -37,10 +37,6 @@ LEAST = 48
 """Rows, or a day's where that is more (up to 288), before a series that is not known can alarm by anything but the error of the next row."""
 
 _S, _A, _T = len(SCALED), len(ALARMS), len(TERMS)
-LINES = 1 << 8
-"""Of the bins of a week in `bins`: they run in lines. It was 0 in records before there were any."""
-LOGS = _A
-"""Place in `out` of which channels are judged by their logarithm, a bit each: it was 0 in records before there were any."""
 HEAD = np.dtype(
     [
         ("rows", "<i8"),
@@ -52,13 +48,16 @@ HEAD = np.dtype(
         ("peak", "<f8"),
         ("usual", "<f8", (_T,)),
         ("tails", "<f8", (_A, 2)),
+        ("narrow", "<f8", (len(OF_ONE_ROW),)),
         ("run", "<i8", (2,)),  # local times of the first and the newest row of a run of rows beyond the level
-        ("phase", "<i4"),
+        ("phase", "<u2"),
+        ("lines", "<u2"),  # whether the bins of a week run in lines
         ("known", "<i4"),
         ("calm", "<i4"),
         ("bins", "<u2", (2,)),
         ("counts", "<u2", (_A, alarm.BINS)),
-        ("out", "<u2", (-(-(_A + 1) // 4) * 4,)),
+        ("out", "<u2", (_A,)),
+        ("logs", "<u2"),  # which channels are judged by their logarithm, a bit each
         ("twice", "<u2", (recurring.HOURS,)),
         ("once", "<u2", (recurring.HOURS,)),
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.judgement import alarm, clock, fitting, growth, ranking, recurring, returning, seldom, terms
 from detectors.judgement.record import BIAS, WILD
 from detectors.judgement.state import BLOCK, Floats, Learnt, Said, State, Times
-from detectors.judgement.terms import TERMS
+from detectors.judgement.terms import OF_ONE_ROW, TERMS
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,10 @@ def _learn(judge: Learnt, state: State) -> None:
     state.scales = np.where(seldom.stays(judge, state), np.maximum(now, state.scales), now)
     state.sums[:] = 0.0
     _learn_clock(judge, state)
-    alarm.forgotten(state.counts)
-    state.tails = alarm.body(state.counts, fitting.apart(judge))
+    shown = fitting.narrowness(judge, state.counts)
+    full = alarm.forgotten(state.counts)[list(OF_ONE_ROW)]
+    state.narrow = np.where(full, shown, state.narrow)
+    state.tails = fitting.tails(judge, state.counts, state.narrow)
 
 
 def _clock(judge: Learnt, state: State, x: Floats, when: Times) -> tuple[Floats, Floats, Times]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detectors.judgement import alarm, clock
 from detectors.judgement.state import Floats, Learnt, State
-from detectors.judgement.terms import ALARM_OF_SCALED, ALARMS, CLEANED, CLOCK, SCALED, SPREAD, rows_of
+from detectors.judgement.terms import ALARM_OF_SCALED, ALARMS, CLEANED, CLOCK, OF_ONE_ROW, SCALED, SPREAD, rows_of
 
 OWED = 2.0
 """Alerts beyond the budget from which on what comes is learnt."""
@@ -123,4 +123,6 @@ def lives(learnt: Learnt, state: State) -> None:
     state.cleaned = np.where(lives, state.plain, state.cleaned)
     state.means = np.where(lives, np.stack([np.zeros_like(error), error]), state.means).astype(np.float32)
     state.scales = np.where(lives, np.maximum(state.scales, error), state.scales)
-    state.counts[alarm.idle(state.counts)] = 0
+    idle = alarm.idle(state.counts)
+    state.counts[idle] = 0
+    state.narrow[idle[list(OF_ONE_ROW)]] = 0.0

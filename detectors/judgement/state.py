@@ -49,6 +49,9 @@ class State:
         Rows of this block, for the clock to learn, and where they are placed in its bins.
     counts, tails
         See `alarm`.
+    narrow
+        Of the alarm's terms of one row, see `alarm.narrowness`: as it was when counts were last halved, and from 0 on where nothing was learnt from. Rows in between do not
+        change it, so that one that was let pass, or said to have been missed, cannot at once hide the next.
     out : (A,) uint16
         Rows for which each of the alarm's terms has been beyond its 98 % quantile, see `alarm.TAUGHT`.
     memory
@@ -77,6 +80,7 @@ class State:
     local: Times
     counts: alarm.Counts
     tails: Floats
+    narrow: Floats
     out: NDArray[np.uint16]
     memory: Memory
     place: Place

@@ -30,6 +30,8 @@ ALARMS = (CLEANED, CLOCK, STRETCH, QUARTER, SPREAD, GIVEN, GIVEN_STRETCH)
 """Terms that raise alarms; equal values do by their own rule."""
 ALARM_OF_SCALED = [ALARMS.index(CLEANED if k == PLAIN else k) for k in SCALED]
 """Whose counts say how far out a scaled term has been; the two contexts' are one."""
+OF_ONE_ROW = tuple(ALARMS.index(k) for k in (CLEANED, CLOCK, GIVEN))
+"""Those of them that are of the newest row alone, no mean: places in ALARMS."""
 FAR = 11.0
 """Usual errors (mean absolute) beyond which a row enters the cleaned context as its forecast. Of a day or longer (`clock.COARSE`) no row enters with an
 error beyond `CLIP`: few rows were learnt from, so what one leaves there is in many of the next, and a forecast that it enters as leads away from a trend."""

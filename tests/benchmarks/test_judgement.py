@@ -204,15 +204,22 @@ def test_the_product_itself_can_be_judged(scorer: str) -> None:
     assert told.alerts is not None
 
 
-def test_the_band_of_noise_holds_it_is_no_wider_than_twice_that_and_says_what_the_alarm_says() -> None:
+def test_the_band_of_noise_holds_it_is_no_wider_than_half_as_much_again_and_says_what_the_alarm_says() -> None:
     rng = np.random.default_rng(3)
     found = bands.looked(made(50.0 + rng.normal(0, 1, 5000), 2000), 5000.0, disturbed=True)
     assert found.rows == 3000
     assert found.within / found.rows >= 0.999
-    assert 1.0 < found.wide <= 2.0
+    assert 1.0 < found.wide <= 1.5
     assert found.quiet_outside == found.below_zero == 0
     assert found.during < 0.5
     assert found.behind < 0.5
+
+
+def test_a_band_does_not_go_along_with_an_anomaly() -> None:
+    cpu = next(i for i in everyday.everyday(2) if i.name.startswith("CPU as usual"))
+    assert (
+        bands.looked(cpu, everyday.budget(cpu), disturbed=True).during < 1.0
+    )  # 2.6 where it is drawn around the forecast
 
 
 def test_the_page_of_bands_counts_kinds_that_are_narrow_enough() -> None:

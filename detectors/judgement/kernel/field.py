@@ -19,8 +19,8 @@ def _place(dtype: np.dtype[Any], name: str) -> int:
 
 HEAD_WORDS, CHANNEL_WORDS = HEAD.itemsize // 8, CHANNEL.itemsize // 8
 ROWS, LOCAL, RPD, DAYS, WEEKS = (_place(HEAD, n) for n in ("rows", "local", "rows_a_day", "days", "weeks"))
-DEBT, PEAK, USUAL, TAILS, RUN = (_place(HEAD, n) for n in ("debt", "peak", "usual", "tails", "run"))
-PHASE, KNOWN, CALM = (_place(HEAD, n) for n in ("phase", "known", "calm"))
+DEBT, PEAK, USUAL, TAILS, NARROW, RUN = (_place(HEAD, n) for n in ("debt", "peak", "usual", "tails", "narrow", "run"))
+PHASE, LINES, KNOWN, CALM = (_place(HEAD, n) for n in ("phase", "lines", "known", "calm"))
 BINS, COUNTS, OUT, TWICE, ONCE = (_place(HEAD, n) for n in ("bins", "counts", "out", "twice", "once"))
 FIRST, MIDDLE, UNIT, LEVEL, SLOPE = (_place(CHANNEL, n) for n in ("first", "middle", "unit", "level", "slope"))
 KEPT_LEVEL, KEPT_SLOPE, KEPT_SINCE, KEPT_CALM, KEPT_OVER = range(FIRST, FIRST + 5)

@@ -11,7 +11,7 @@ from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import DAY, DAY_BINS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.kernel.layout import I_CLEANED, I_PLAIN, I_SPREAD, W_LEFT, A, S, T, between, inner
-from detectors.judgement.kernel.slow import tails
+from detectors.judgement.kernel.tail import tails
 from detectors.judgement.record import JUDGING, MOVES, NORMAL, STILL, UNIT_OF_NOTHING
 from detectors.judgement.short_state import ROWS
 from detectors.judgement.state import BLOCK
@@ -91,7 +91,7 @@ def begin(f8, i8, f4, i4, u2, w, h, C):
     if f8[h + field.RPD] * LONG > DAY:
         shown(f8, f4, u2, h, C)
     tails(f8, u2, h)
-    i4[2 * h + field.CALM], i4[2 * h + field.PHASE], i8[h + field.ROWS] = -1, JUDGING, 0
+    i4[2 * h + field.CALM], u2[4 * h + field.PHASE], i8[h + field.ROWS] = -1, JUDGING, 0
 
 
 @inner

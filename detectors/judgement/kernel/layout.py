@@ -17,7 +17,6 @@ from detectors.judgement.alarm import EDGE, SHAPE
 from detectors.judgement.clock import COARSE, DAY, DAY_BINS, SETTLED, SETTLED_DAYS, WEEK, WEEK_BINS
 from detectors.judgement.kernel import field
 from detectors.judgement.ranking import ONE, SEVERAL
-from detectors.judgement.record import LINES
 from detectors.judgement.short_state import CENTRES
 from detectors.judgement.state import BLOCK
 from detectors.judgement.terms import (
@@ -26,6 +25,7 @@ from detectors.judgement.terms import (
     CLEANED,
     CLOCK,
     GIVEN,
+    OF_ONE_ROW,
     PLAIN,
     QUARTER,
     SCALED,
@@ -51,6 +51,8 @@ WIDE = 4 + 3 * S
 I_SPREAD, I_QUARTER, I_GIVEN = SCALED.index(SPREAD), SCALED.index(QUARTER), SCALED.index(GIVEN)
 I_PLAIN, I_CLEANED, I_CLOCK = SCALED.index(PLAIN), SCALED.index(CLEANED), SCALED.index(CLOCK)
 TERM_OF_ALARM, TERM_OF_SCALED, ALARM_OF_TERM = np.array(ALARMS), np.array(SCALED), np.array(ALARM_OF_SCALED)
+NARROW_OF = np.array([OF_ONE_ROW.index(a) if a in OF_ONE_ROW else -1 for a in range(A)])
+"""Place among those of one row of each of the alarm's terms, or -1."""
 ALONE = A - 2
 """Alarms of one channel."""
 _MONDAY, _LN10 = 4 * DAY, math.log(10.0)
@@ -107,9 +109,15 @@ def stands(rows_a_day):
 
 
 @inner
+def far(shape, decades):
+    """See `alarm._far`."""
+    return (math.exp(shape * decades * _LN10) - 1.0) / shape
+
+
+@inner
 def reach(f8, h, a, t, rarity):
     """See `alarm.reach`, of one of the alarm's terms and a term that is counted with it: in units of the latter's scale."""
-    over = (math.exp(SHAPE * max(rarity - EDGE, 0.0) * _LN10) - 1.0) / SHAPE
+    over = far(SHAPE, max(rarity - EDGE, 0.0))
     return (f8[h + field.TAILS + 2 * a] + f8[h + field.TAILS + 2 * a + 1] * over) * f8[h + field.USUAL + t]
 
 
@@ -131,13 +139,12 @@ def bin_of(local, period, bins, most):
 
 
 @inner
-def in_week(local, rows_a_day, bins):
+def in_week(local, rows_a_day, bins, lines):
     """Where a local time is in a week: bins, and how far from the one to the other; see `clock.Week`."""
-    count = np.int64(bins) & (LINES - 1)
-    own = bin_of(local, WEEK, count, WEEK_BINS)
-    if np.int64(bins) < LINES:
+    own = bin_of(local, WEEK, bins, WEEK_BINS)
+    if lines == 0:
         return own, own, 0.0
-    count = max(min(count, WEEK_BINS), 1)
+    count = max(min(np.int64(bins), WEEK_BINS), 1)
     place = ((local - _MONDAY) % WEEK + DAY / rows_a_day / 2.0) * count / WEEK - 0.5
     low = math.floor(place)
     return np.int64(low) % count, np.int64(low + 1.0) % count, place - low

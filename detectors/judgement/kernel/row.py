@@ -99,7 +99,7 @@ _LOWEST_U = 1e-9
 def foretold(f8, u2, w, h, c, local):
     """What the clock expects of a channel at a local time."""
     day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
-    low, high, part = in_week(local, f8[h + field.RPD], u2[4 * h + field.BINS + 1])
+    low, high, part = in_week(local, f8[h + field.RPD], u2[4 * h + field.BINS + 1], u2[4 * h + field.LINES])
     level = f8[c + field.LEVEL] + f8[c + field.SLOPE] * w[W_BUDGET + 1]
     by_day = level + half(u2[4 * c + field.DAY + day])
     weekly = by_day + by_week(u2, 4 * c + field.WEEK, low, high, part)
@@ -314,7 +314,10 @@ def rare(f8, w, h, C, young, budget):
 
 @inner
 def band(f8, w, h, C, out, b):
-    """Between what a row alarms by none of the two terms of its newest value; of several channels, where each is as far out as it."""
+    """Between what a row alarms by none of the two terms of its newest value; of several channels, where each is as far out as it.
+
+    Behind a long excursion the forecast may be so far from the clock's that every value alarms by one of them: then the clock's, as a band that went along would call the anomaly usual.
+    """
     one, clock = (
         reach(f8, h, 0, CLEANED, w[W_LEVELS] + w[W_BAR]),
         reach(f8, h, 1, CLOCK, w[W_LEVELS + 1] + w[W_BAR]),
@@ -323,8 +326,9 @@ def band(f8, w, h, C, out, b):
         c, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, OWN + k * WIDE
         half_one, half_clock = one * f8[c + field.SCALES + I_CLEANED], clock * f8[c + field.SCALES + I_CLOCK]
         middle = w[o + OWN_EXPECTED]
-        low, high = middle + w[o + OWN_FORECAST] - half_one, middle + w[o + OWN_FORECAST] + half_one
-        inner_low, inner_high = max(low, middle - half_clock), min(high, middle + half_clock)
+        low, high = middle - half_clock, middle + half_clock
+        forecast = middle + w[o + OWN_FORECAST]
+        inner_low, inner_high = max(low, forecast - half_one), min(high, forecast + half_one)
         if inner_low <= inner_high:
             low, high = inner_low, inner_high
         out[b, 2 + T + k] = (low + high) / 2.0 * f8[c + field.UNIT] + f8[c + field.MIDDLE]
@@ -409,7 +413,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_BUDGET + 1] = at + 1.0
     share = restful(f8, u2, w, h, C, values, b, local, placed) if placed != local else 0.0
     day = day_of(local, f8[h + field.RPD], u2[4 * h + field.BINS])
-    low, high, part = in_week(local, rows_a_day, u2[4 * h + field.BINS + 1])
+    low, high, part = in_week(local, rows_a_day, u2[4 * h + field.BINS + 1], u2[4 * h + field.LINES])
     still = 0.0
     for k in range(C):
         c, of, o = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS, m + k * (field.OTHERS + C), OWN + k * WIDE

@@ -63,7 +63,7 @@ def run(f8, i8, f4, i4, u2, learnt, order, rows, values, local, placed, budget, 
         h = rows[b] * record
         if at + 1 < len(order) and rows[order[at + 1]] != rows[b]:
             fetch(f8, rows[order[at + 1]] * record, 8 * record)
-        if i4[2 * h + field.PHASE] == JUDGING:
+        if u2[4 * h + field.PHASE] == JUDGING:
             if anew[b]:
                 restart(f8, f4, i4, h, C)
             m = i4[2 * h + field.KNOWN] * known

@@ -14,6 +14,7 @@ from detectors.judgement.kernel.layout import (
     ALARM_OF_TERM,
     I_CLOCK,
     I_SPREAD,
+    NARROW_OF,
     OWN,
     OWN_SIZE,
     TERM_OF_SCALED,
@@ -118,3 +119,5 @@ def lives(f8, f4, i4, u2, h, c):
         if idle(u2, h, a):
             for j in range(BINS):
                 u2[4 * h + field.COUNTS + a * BINS + j] = 0
+            if NARROW_OF[a] >= 0:
+                f8[h + field.NARROW + NARROW_OF[a]] = 0.0

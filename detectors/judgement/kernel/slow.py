@@ -1,12 +1,10 @@
-"""What moves on with every 16th row of a series: the clock and the tails of the alarm."""
+"""What moves on with every 16th row of a series: its slow scales and the clock."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from detectors.judgement.alarm import BINS, BODY, LOWEST, OFTEN, PRIOR, PRIOR_ROWS, REMEMBERED, THIN, TOP, WIDER, WIDTH
+from detectors.judgement.alarm import BINS, OFTEN, TOP
 from detectors.judgement.autoregression import ORDER
 from detectors.judgement.clock import CLIP as CLOCK_CLIP
 from detectors.judgement.clock import (
@@ -34,9 +32,7 @@ from detectors.judgement.kernel.layout import (
     W_LEFT,
     W_PARTS,
     WIDE,
-    A,
     S,
-    anew,
     between,
     bin_of,
     by_week,
@@ -49,13 +45,13 @@ from detectors.judgement.kernel.layout import (
     stands,
 )
 from detectors.judgement.kernel.seldom import comes, idle, lives, mostly_still
-from detectors.judgement.record import BIAS, LINES
+from detectors.judgement.kernel.tail import forget, tails
+from detectors.judgement.record import BIAS
 from detectors.judgement.returning import BITS, KEPT, LONG
 from detectors.judgement.state import BLOCK
 from detectors.judgement.yearly import YEAR
 
 _YEAR_DAYS = YEAR / DAY
-_LN2, _LN4 = math.log(2.0), math.log(4.0)
 
 
 @inner
@@ -82,6 +78,7 @@ def learn(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, known):
             f8[at + field.SCALES + i] = max(now, was) if stays else now
             f8[at + field.SUMS + i] = 0.0
     learn_clock(f8, i8, f4, i4, u2, w, bins, h, C)
+    forget(f8, u2, w, h)
     tails(f8, u2, h)
 
 
@@ -98,11 +95,17 @@ def learn_clock(f8, i8, f4, i4, u2, w, bins, h, C):
         slow, steady = max(slow, 1.0 / (rows + 2.0 * BLOCK)), min(steady, BLOCK + rows / 8.0)
         turn = 0.0 if f8[h + field.DAYS] < 2 else turn
     clip = CLIP_COARSE if rows_a_day <= COARSE and not young else CLOCK_CLIP
-    of_day, of_week = np.int64(u2[4 * h + field.BINS]), np.int64(u2[4 * h + field.BINS + 1])
+    of_day, of_week, lines = (
+        np.int64(u2[4 * h + field.BINS]),
+        np.int64(u2[4 * h + field.BINS + 1]),
+        u2[4 * h + field.LINES],
+    )
     for i in range(BLOCK):
         bins[i] = day_of(i8[h + field.LOCAL + i], rows_a_day, of_day)
-        bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week & (LINES - 1), WEEK_BINS)
-        bins[2 * BLOCK + i], bins[3 * BLOCK + i], w[W_PARTS + i] = in_week(i8[h + field.LOCAL + i], rows_a_day, of_week)
+        bins[BLOCK + i] = bin_of(i8[h + field.LOCAL + i], WEEK, of_week, WEEK_BINS)
+        bins[2 * BLOCK + i], bins[3 * BLOCK + i], w[W_PARTS + i] = in_week(
+            i8[h + field.LOCAL + i], rows_a_day, of_week, lines
+        )
     for k in range(C):
         c = h + field.HEAD_WORDS + k * field.CHANNEL_WORDS
         a, b, d = shares(f8, c)
@@ -213,33 +216,3 @@ def profile(u2, w, bins, at, of, bound, gain):
                 total += between(w[W_LEFT + BLOCK + of + j], -bound, bound)
                 n += 1
         u2[at + mine] = half_bits(half(u2[at + mine]) + gain * (total / n))
-
-
-@inner
-def tails(f8, u2, h):
-    """The oldest are forgotten, and tails follow from the counts; see `alarm.body`."""
-    for a in range(A):
-        total, at = 0, 4 * h + field.COUNTS + a * BINS
-        for j in range(BINS):
-            total += np.int64(u2[at + j])
-        if total >= REMEMBERED:
-            total = 0
-            for j in range(BINS):
-                u2[at + j] = u2[at + j] >> 1
-                total += np.int64(u2[at + j])
-        apart = total / anew(a, f8[h + field.RPD])
-        weight, wide = apart / (apart + PRIOR_ROWS), 1.0 + WIDER / (apart + 5.0)
-        low = quantile(u2, at, BODY[0] * total) * weight + (1.0 - weight) * PRIOR[0] * wide
-        high = quantile(u2, at, BODY[1] * total) * weight + (1.0 - weight) * PRIOR[1] * wide
-        f8[h + field.TAILS + 2 * a], f8[h + field.TAILS + 2 * a + 1] = low, max((high - low) / _LN4, THIN * low)
-
-
-@inner
-def quantile(u2, at, rank):
-    """Value at this rank of the counts, within its bin by the way it has come."""
-    below, j = 0, 0
-    while j < BINS - 1 and below + np.int64(u2[at + j]) < rank:
-        below += np.int64(u2[at + j])
-        j += 1
-    inside = (rank - below) / max(np.int64(u2[at + j]), 1)
-    return math.exp((LOWEST + WIDTH * (j + inside)) * _LN2)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.judgement import alarm, autoregression, clock, conditional, fitting, population, short_state, terms
+from detectors.judgement import (
+    alarm,
+    autoregression,
+    clock,
+    conditional,
+    fitting,
+    population,
+    reference,
+    short_state,
+    terms,
+)
 
 HOUR = 3_600_000
 MONDAY = 1_704_067_200_000
@@ -93,6 +103,45 @@ def test_the_rarity_of_a_value_is_its_tail_and_two_large_ones_do_not_hide_a_thir
     assert 2.4 < said[2] < 3.1  # the tail's shape is cautious: never rarer than it is
     np.add.at(counts[0], alarm.counted(np.array([12.0, 15.0])), 1)
     assert alarm.rarity(np.array([[4.0]]), alarm.body(counts, np.ones(1)))[0, 0] > 5.0
+
+
+def test_a_tail_that_has_shown_not_to_be_heavy_is_narrower_and_alarms_that_were_counted_cannot_make_it_so() -> None:
+    rng = np.random.default_rng(2)
+    kinds = np.abs([rng.normal(0, 1, 4000) / 2.576, rng.standard_t(2, 4000) / 9.92])
+    counts = np.zeros((2, alarm.BINS), np.uint16)
+    for k, values in enumerate(kinds):
+        np.add.at(counts[k], alarm.counted(values), 1)
+    tails, level = alarm.body(counts, np.ones(2)), np.full(2, 4.2)
+    narrow = alarm.narrowness(counts, tails, level)
+    assert 0.35 < narrow[0] < 0.5
+    assert narrow[1] == 0.0
+    # What is rarer than noise of 4.7 standard deviations alarms; of 6.3 it had to be before.
+    out = np.array([[4.7 / 2.576]] * 2)
+    before, now = (
+        alarm.rarity(out, tails * np.stack([np.ones(2), by], axis=1))[:, 0] for by in (np.ones(2), 1.0 - narrow)
+    )
+    assert before[0] < level[0] < now[0]
+    assert now[1] == before[1]
+    np.add.at(counts[0], alarm.counted(np.array([3.0, 3.5, 4.0, 12.0])), 1)
+    assert 0.0 <= alarm.narrowness(counts, tails, level)[0] < narrow[0]
+    few = np.zeros((1, alarm.BINS), np.uint16)
+    np.add.at(few[0], alarm.counted(kinds[0, :60]), 1)
+    assert alarm.narrowness(few, tails[:1], level[:1])[0] < 0.75 * narrow[0]
+    assert alarm.narrowness(np.zeros_like(few), tails[:1], level[:1])[0] < 0.5 * narrow[0]
+
+
+def test_how_narrow_a_tail_is_changes_only_when_counts_are_halved() -> None:
+    rng = np.random.default_rng(5)
+    t, x = MONDAY + np.arange(9000) * HOUR, rng.normal(0, 1, (9000, 1))
+    judge, state = reference.Judge.fit(t[:2000], x[:2000])
+    begun, seen = state.narrow.copy(), []
+    for a in range(2000, 9000, 500):
+        _, state = judge.step(state, t[a : a + 500], x[a : a + 500])
+        seen.append(tuple(state.narrow))
+    assert begun[:2].min() > 0.2
+    assert begun[2] == 0.0  # one channel
+    assert seen[0] == tuple(begun)
+    assert 1 < len(set(seen)) < 7
 
 
 def test_counts_are_halved_when_enough_is_remembered() -> None:

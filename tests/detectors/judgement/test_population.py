@@ -329,6 +329,6 @@ def test_rows_outside_the_records_are_refused_and_a_record_of_another_model_stay
     for row in (-1, 2):
         with pytest.raises(IndexError, match=r"rows must lie in 0..1"):
             population.step(states, np.array([row]), v[:1], t[:1])
-    states["known"], states["bins"] = 7_000, 60_000
+    states["known"], states["bins"], states["lines"] = 7_000, 60_000, 60_000
     assert population.step(states, np.zeros(40, np.intp), v[:40], t[:40]).judged.all()
     assert states["known"].tolist() == [0, 7_000]

@@ -171,14 +171,14 @@ def test_noise_raises_the_bar_step_by_step_and_never_beyond_the_most(model: Mode
 
 def test_a_missed_one_fires_the_next_time_and_no_bar_is_laxer_than_one_in_two_hundred(model: Model) -> None:
     one = Partition(model, **WEEK)
-    assert one.go(40, a=0.5) == []
+    assert one.go(40, a=0.45) == []
     seen = last(one, "a")
     assert isinstance(seen.alarm, float)
     assert -1.0 < seen.alarm < 0
     assert one.decide(missed(seen)) == []
     one.go(1)
     assert moved(last(one, "a")) == pytest.approx(seen.alarm - 0.1)
-    (begun,) = [a for a in one.go(80, a=0.5) if a.series == "a" and a.sequence == 0]
+    (begun,) = [a for a in one.go(80, a=0.45) if a.series == "a" and a.sequence == 0]
     assert begun.change == "anomaly"
     one.decide(Feedback("b", "missed", T0, T0, strength=-2.9))
     one.go(1)
