@@ -1,4 +1,4 @@
-"""Faust's side of the stream: an app whose group reads the topics; each partition's batches go to that partition's task.
+"""Faust's side of the stream: an app whose agents hand each partition's batches to that partition's task.
 
     assigned ──▶ a task for each partition:   claim and load ──▶ first commit ──▶ open at the stored offset
                                               batch ──▶ batch ──▶ (idle) ──▶ batch ...   one in flight, others not held up
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import faust
@@ -23,7 +23,7 @@ import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
-from faust.types import TP
+from faust.types import TP, Message
 
 from pipeline.errors import Dropped, TidewatchError
 from pipeline.kafka.clients import broker_error
@@ -285,7 +285,6 @@ class Partitions:
             return
         self._consumer = consumer
         consumer.committable = self.committable
-        consumer.deliver = self.deliver
         consumer.on_failure = self._fail
         for tp in sorted(tps):
             partition = _Partition(tp, consumer, self._fail, self._most, self._sure_for)
@@ -352,6 +351,18 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
     )
 
 
+class PollSchema(faust.Schema[None, Sequence[Delivery]]):
+    """Hands an event's value on as it is; Faust's raw codec insists on bytes."""
+
+    def loads_key(self, app: Any, message: Message, **_: Any) -> Any:
+        """None: it is of several partitions."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Message, **_: Any) -> Any:
+        """What was polled, by partition."""
+        return message.value
+
+
 class _Boot(BootStrategy):
     enable_kafka_producer = False  # what goes out goes through `pipeline.kafka.publisher`
     enable_web = False  # Faust's own views serve data to anyone who asks
@@ -391,6 +402,7 @@ class App(faust.App):
             topic_disable_leader=True,  # it would read an idle topic, for which the busy ones' fetches would wait
             topic_allow_declare=False,
             TableManager=_NoTables,
+            stream_buffer_maxsize=16,  # counts events; what they hold is bounded by the transport
             stream_wait_empty=False,
             stream_recovery_delay=0.0,
             broker_session_timeout=session,
@@ -403,15 +415,17 @@ class App(faust.App):
         sure_for = min(session, REBALANCE_TIMEOUT) / 2
         app.partitions = Partitions(make, app.fail, worker.max_poll_records, sure_for)
         for topic in topics:
-            app.agent(app.topic(topic), name=topic)(app.subscribe)
+            app.agent(app.topic(topic, schema=PollSchema()), name=topic)(app.hand_on)
         app.on_partitions_assigned.connect(app.on_assigned, weak=False)
         app.on_partitions_revoked.connect(app.on_revoked, weak=False)
         return app
 
-    async def subscribe(self, stream: Any) -> None:
-        """The agent, for which Faust reads the topic; batches go to their partitions' tasks past its stream."""
-        async for _ in stream.noack().events():
-            pass
+    async def hand_on(self, stream: Any) -> None:
+        """The agent: each event goes to its partition's task; acknowledging is not Faust's business."""
+        events: AsyncIterable[Any] = stream.noack().events()
+        async for event in events:
+            for delivery in event.value:  # in one go: what is to be scored of all partitions is scored together
+                self.partitions.deliver(delivery)
 
     async def on_assigned(self, *args: Any, **_: Any) -> None:
         """Faust's signal, in the order of the rebalances."""

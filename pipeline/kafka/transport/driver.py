@@ -1,12 +1,12 @@
-"""A Faust transport that hands on one batch per partition and poll, holding all records of it.
+"""A Faust transport that delivers one event per topic and poll, holding all records of it.
 
-    broker ──▶ aiokafka's fetcher ──▶ poll ──▶ one RecordBatch per open partition ──▶ the partition's task
+    broker ──▶ aiokafka's fetcher ──▶ poll ──▶ one RecordBatch per open partition ──▶ Faust's conductor ──▶ agent
                (a thread of its own:            │
                 heartbeats go on whatever       only if the partition is open and has room, and the worker
                 the event loop does)            holds fewer than `worker.buffer_bytes`
 
 A subclass of Faust's aiokafka driver under its own URL scheme. Faust keeps what it is good at: the consumer group, its
-rebalances, topics. What it would get wrong per record, or do once more for each, is replaced:
+rebalances, topics, agents. What it would get wrong per record is replaced:
 
 - *Flow.* A partition delivers nothing until `Consumer.open` gave it an offset, and nothing after `Consumer.close_all`. Faust's
   own seek to the committed offsets, which runs after a rebalance, does nothing here.
@@ -25,14 +25,15 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import aiokafka
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, ConsumerMessage
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.clients import broker_error
@@ -57,9 +58,6 @@ class Consumer(driver.Consumer):
     committable: Callable[[], Mapping[TP, int]]
     """Answers with the offsets to commit: everything before them is in the store. Set by the agents."""
 
-    deliver: Callable[[Delivery], None]
-    """Takes what comes of a partition. Set by the agents."""
-
     on_failure: Callable[[BaseException], None]
     """Told once, when the transport cannot go on. Set by the agents."""
 
@@ -69,8 +67,9 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._committed: dict[TP, int] = {}
+        self._came: deque[list[Delivery]] = deque()  # and not handed on; also where Faust's fetcher begins anew
+        self._news = asyncio.Event()
         self.committable = dict
-        self.deliver = lambda delivery: None
         self.on_failure = lambda error: None
         self.confirmed_at = -math.inf
 
@@ -147,27 +146,46 @@ class Consumer(driver.Consumer):
 
     # For Faust
 
-    async def _drain_messages(self, fetcher: Any) -> None:
-        """Faust's fetcher service runs this: until either is to stop, hand on what comes, past the conductor's and the streams' queues.
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        return ConsumerMessage(
+            tp.topic, tp.partition, 0, 0.0, 0, [], None, record, None, 0, 0, tp,
+            generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
 
-        Each of these is a turn of the event loop, in which Kafka's thread takes Python's lock; nothing they would do is wanted here.
-        """
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's fetcher service runs this: until either is to stop, one message per topic with the batches of all its partitions that have records."""
         thread = self._thread
+        polling = asyncio.ensure_future(
+            thread.call(thread.poller.run(self._come, lambda: thread.should_stop or fetcher.should_stop))
+        )
+        polling.add_done_callback(lambda _: self._news.set())
         try:
-            await thread.call(thread.poller.run(self._come, lambda: thread.should_stop or fetcher.should_stop))
+            while not polling.done():
+                self._news.clear()
+                while self._came:
+                    for message in self._messages(self._came.popleft()):
+                        await self.callback(message)
+                await self._news.wait()
+            polling.result()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             if not self.app.should_stop:
                 self.on_failure(error)
+        finally:
+            polling.cancel()
 
     def _come(self, deliveries: list[Delivery]) -> None:
         """Called in Kafka's thread."""
-        self.app.loop.call_soon_threadsafe(self._hand_on, deliveries)
+        self._came.append(deliveries)
+        self.app.loop.call_soon_threadsafe(self._news.set)
 
-    def _hand_on(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:  # in one go: what is to be scored of all partitions is scored together
-            self.deliver(delivery)
+    def _messages(self, deliveries: list[Delivery]) -> Iterator[ConsumerMessage]:
+        by_topic: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_topic.setdefault(delivery.ticket.lane.tp.topic, []).append(delivery)
+        for of_one in by_topic.values():
+            yield self._to_message(of_one[0].ticket.lane.tp, of_one)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what is checkpointed. Faust calls this every `broker_commit_interval`."""

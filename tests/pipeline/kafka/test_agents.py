@@ -14,7 +14,7 @@ from recording_life import Book
 
 from pipeline.kafka import agents
 from pipeline.kafka.agents import App, Partitions, _Partition
-from pipeline.kafka.transport.driver import Consumer, steady
+from pipeline.kafka.transport.driver import steady
 from pipeline.kafka.transport.lanes import Delivery, Lane, Ticket
 from pipeline.settings import Settings
 from pipeline.steps.batches.records import RecordBatch
@@ -63,21 +63,6 @@ async def test_nobody_waits_for_tables_before_the_group_is_joined(monkeypatch: p
     monkeypatch.setattr(tables.recovery, "start", recovery)
     await cast("Any", tables).on_start()
     assert done == ["registered", "recovery"]
-
-
-async def test_what_comes_is_with_its_partition_in_one_turn_of_the_loop() -> None:
-    """It went through Faust's conductor, a stream and its agent: in each turn of the loop Kafka's thread took Python's lock first."""
-    consumer = Consumer.__new__(Consumer)
-    consumer.app = SimpleNamespace(loop=asyncio.get_running_loop())  # type: ignore[assignment]
-    partitions = Partitions(Book().make(), lambda _: None, 100)
-    partitions.assigned([], consumer, 1)
-    tp = TP("t", 0)
-    partition = partitions._held[tp] = _Partition(tp, cast("Any", Group(0.0)), lambda _: None, 100)
-    lane = Lane(tp, 0, 0)
-    batches = [RecordBatch("t", 0, np.array([n]), n + 1, [None], [b""], np.array([0])) for n in range(2)]
-    await asyncio.to_thread(consumer._come, [Delivery(Ticket(lane, n), batch) for n, batch in enumerate(batches)])
-    await asyncio.sleep(0)
-    assert [delivery.batch for delivery in partition._waiting] == batches
 
 
 async def test_a_partition_of_which_nothing_comes_has_its_turn_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
