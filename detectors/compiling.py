@@ -86,6 +86,10 @@ WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5, a
 NEWS = Kernel(
     "what is news", "pipeline.steps.kernels.news", (*_SHARED, *_BUDGETS, *_STEPS, "pipeline/steps/judgement.py"), 5
 )
+SAID = Kernel("what the judgement says", "pipeline.steps.kernels.said", _STEPS, 2, allocates=False)
+RANKED = Kernel(
+    "the ranking score", "pipeline.steps.kernels.ranked", (*_SHARED, *_STEPS, "pipeline/steps/judgement.py"), 2
+)
 PLAIN = Kernel("plain records", "pipeline.steps.kernels.plain", (*_STEPS, "producers/records.py"), 5, allocates=False)
 PLAIN_ROWS = Kernel(
     "plain rows", "pipeline.steps.kernels.plain_rows", (*_STEPS, "producers/records.py"), 5, allocates=False
@@ -108,6 +112,8 @@ KERNELS = (
     SILENCES,
     WINDOWS,
     NEWS,
+    SAID,
+    RANKED,
     RECORDS,
     PLAIN,
     PLAIN_ROWS,

@@ -97,6 +97,27 @@ class Calibrator(ABC):
         (B,) float64 in 0..12; NaN where raw is NaN (which is not learnt); 0 where the state is not `ready`.
         """
 
+    def calibrate_members(
+        self, states: NDArray[Any], rows: NDArray[np.intp], raw: NDArray[np.float64], learn: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """The same of M members at once.
+
+        Parameters
+        ----------
+        states : (S, M) of `dtype`
+        raw : (B, M)
+        rows, learn : (B,)
+            As in `calibrate`.
+
+        Returns
+        -------
+        (B, M) float64
+        """
+        out = np.empty_like(raw)
+        for m in range(raw.shape[1]):
+            out[:, m] = self.calibrate(states[:, m], rows, raw[:, m], learn)
+        return out
+
     def prepare(self) -> None:  # noqa: B027  # most have nothing to
         """Load what would take its time at the first score."""
 

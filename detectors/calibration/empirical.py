@@ -95,8 +95,14 @@ class Empirical(Calibrator):
         self, state: NDArray[Any], rows: NDArray[np.intp], raw: NDArray[np.float64], learn: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """See `Calibrator.calibrate`."""
-        out = np.full(len(raw), np.nan)
-        compiled(CALIBRATION)(self._compiled, _logs(), ufunc_loops(), state.view(STATE), rows, raw, learn, out)
+        return self.calibrate_members(state[:, None], rows, raw[:, None], learn)[:, 0]
+
+    def calibrate_members(
+        self, states: NDArray[Any], rows: NDArray[np.intp], raw: NDArray[np.float64], learn: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """See `Calibrator.calibrate_members`."""
+        out = np.empty(raw.shape)
+        compiled(CALIBRATION)(self._compiled, _logs(), ufunc_loops(), states.view(STATE), rows, raw, learn, out)
         return out
 
     def prepare(self) -> None:

@@ -27,11 +27,11 @@ def signature():
         t.Array(config, 1, "C"),
         t.Array(t.float64, 1, "C"),
         t.Array(t.int64, 2, "C"),
-        t.Array(states, 1, "A"),
+        t.Array(states, 2, "A"),
         t.Array(t.int64, 1, "A"),
-        t.Array(t.float64, 1, "A"),
+        t.Array(t.float64, 2, "A"),
         t.Array(t.boolean, 1, "A"),
-        t.Array(t.float64, 1, "C"),
+        t.Array(t.float64, 2, "C"),
     )
 
 
@@ -185,8 +185,33 @@ def advance(c, s, logs, loops, x, y, mixed):
         s.before, s.learnt = s.learnt, np.uint16(0)
 
 
+@inner
+def one(c, logs, loops, s, raw, learns, x, y, mixed):
+    """The level of one score, by which its state moves on; `x`, `y`, `mixed` are scratch."""
+    value, level = single(raw), 0.0
+    if s.known >= c.minimum:
+        points(c, s, logs, x, y)
+        level = min(max(level_of(c, loops, x, y, np.float64(value)), 0.0), MAX_CALIBRATED)
+    if not learns:
+        return level
+    if level < c.poison_level:
+        s.run = np.uint16(0)
+        learn(s, value)
+    else:
+        s.run = np.uint16(min(np.int64(s.run) + 1, 65_535))
+        if s.run > c.adapt_after:
+            learn(s, value)
+        elif s.run == 1 and s.cut == 0:
+            s.cut = np.uint8(1)
+            learn(s, min(value, single(raw_at(c, loops, x, y, c.poison_level))))
+    s.seen += np.uint32(1)
+    if s.seen % c.step == 0:
+        advance(c, s, logs, loops, x, y, mixed)
+    return level
+
+
 def run(config, logs, loops, state, rows, raw, learns, out):
-    """Calibrate, and move the states on; see `Calibrator.calibrate`.
+    """Calibrate, and move the states on; see `Calibrator.calibrate_members`.
 
     Parameters
     ----------
@@ -195,35 +220,16 @@ def run(config, logs, loops, state, rows, raw, learns, out):
         log10 of 1, 2, ...
     loops
         Of `ufuncs`.
-    state : (S,) of STATE
-    rows, raw, learns : (B,)
-    out : (B,)
-        Takes the levels; stays what it is where raw is NaN.
+    state : (S, M) of STATE
+    rows, raw, learns
+        (B,) whose score each is, raw scores (B, M) of the members, and (B,) whether they are learnt from.
+    out : (B, M)
+        Takes the levels, NaN where raw is.
     """
     c = config[0]
     x, y, mixed = np.empty(P), np.empty(P), np.empty(Q + 1)
     for b in range(len(rows)):
-        if np.isnan(raw[b]):
-            continue
-        s = state[rows[b]]
-        value, level = single(raw[b]), 0.0
-        ready = s.known >= c.minimum
-        if ready:
-            points(c, s, logs, x, y)
-            level = min(max(level_of(c, loops, x, y, np.float64(value)), 0.0), MAX_CALIBRATED)
-        out[b] = level
-        if not learns[b]:
-            continue
-        if level < c.poison_level:
-            s.run = np.uint16(0)
-            learn(s, value)
-        else:
-            s.run = np.uint16(min(np.int64(s.run) + 1, 65_535))
-            if s.run > c.adapt_after:
-                learn(s, value)
-            elif s.run == 1 and s.cut == 0:
-                s.cut = np.uint8(1)
-                learn(s, min(value, single(raw_at(c, loops, x, y, c.poison_level))))
-        s.seen += np.uint32(1)
-        if s.seen % c.step == 0:
-            advance(c, s, logs, loops, x, y, mixed)
+        for m in range(raw.shape[1]):
+            out[b, m] = np.nan
+            if not np.isnan(raw[b, m]):
+                out[b, m] = one(c, logs, loops, state[rows[b], m], raw[b, m], learns[b], x, y, mixed)

@@ -1,7 +1,7 @@
 """numpy's own logarithms and powers for compiled code.
 
 numpy brings functions of its own, chosen by the CPU, whose last bits are not those of the C library that compiled code would call: they differ in 5 to 10 %
-of the results. So compiled code gets the addresses of the very loops that the ufuncs run, and calls them with one number at a time. They lie
+of the results. So compiled code gets the addresses of the very loops that the ufuncs run, and calls them with one number at a time, or all of an array. They lie
 in the ufunc as numpy's C API documents it (`PyUFuncObject`).
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from detectors.compiling import inner
 
-LOG10, LOG1P, EXPM1, POWER = range(4)
+LOG10, LOG1P, EXPM1, POWER, LOG2 = range(5)
 """Rows of `loops()`."""
 
 
@@ -39,14 +39,14 @@ class _UFunc(ctypes.Structure):
 
 @cache
 def loops() -> NDArray[np.int64]:
-    """(4, 2): the address of each function's loop over float64, and that of the data which it is called with.
+    """(5, 2): the address of each function's loop over float64, and that of the data which it is called with.
 
     Raises
     ------
     RuntimeError
         This numpy's ufuncs are built otherwise.
     """
-    return np.array([_loop(f) for f in (np.log10, np.log1p, np.expm1, np.power)], np.int64)
+    return np.array([_loop(f) for f in (np.log10, np.log1p, np.expm1, np.power, np.log2)], np.int64)
 
 
 def _loop(ufunc: np.ufunc) -> tuple[int, int]:
@@ -67,27 +67,45 @@ def _called(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     places = [cgutils.alloca_once(builder, double) for _ in range(n)]
     for number, place in zip(numbers, places, strict=False):
         builder.store(number, place)
-    one = cgutils.alloca_once_value(builder, ir.Constant(word, 1))
-    strides = cgutils.alloca_once_value(builder, ir.Constant(ir.ArrayType(word, n), [8] * n))
-    pointers = cgutils.alloca_once(builder, ir.ArrayType(byte, n))
+    _call(builder, function, data, [builder.bitcast(place, byte) for place in places], ir.Constant(word, 1))
+    return builder.load(places[-1])
+
+
+def _called_over(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """The same, of n numbers from an address on, in their place."""
+    function, data, address, n = arguments
+    place = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    _call(builder, function, data, [place, place], n)
+    return context.get_dummy_value()
+
+
+def _call(builder: Any, function: Any, data: Any, places: list[Any], n: Any) -> None:
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+    count = cgutils.alloca_once_value(builder, n)
+    strides = cgutils.alloca_once_value(builder, ir.Constant(ir.ArrayType(word, len(places)), [8] * len(places)))
+    pointers = cgutils.alloca_once(builder, ir.ArrayType(byte, len(places)))
     for k, place in enumerate(places):
-        builder.store(builder.bitcast(place, byte), cgutils.gep_inbounds(builder, pointers, 0, k))
+        builder.store(place, cgutils.gep_inbounds(builder, pointers, 0, k))
     loop = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word.as_pointer(), word.as_pointer(), byte])
     builder.call(
         builder.inttoptr(function, loop.as_pointer()),
         [
             cgutils.gep_inbounds(builder, pointers, 0, 0),
-            one,
+            count,
             cgutils.gep_inbounds(builder, strides, 0, 0),
             builder.inttoptr(data, byte),
         ],
     )
-    return builder.load(places[-1])
 
 
 @intrinsic
 def _one(typing, function, data, x):
     return types.float64(types.int64, types.int64, types.float64), _called
+
+
+@intrinsic
+def _over(typing, function, data, address, n):
+    return types.void(types.int64, types.int64, types.int64, types.int64), _called_over
 
 
 @intrinsic
@@ -111,6 +129,12 @@ def log1p(loops, x):
 def expm1(loops, x):
     """`np.expm1(x)`."""
     return _one(loops[EXPM1, 0], loops[EXPM1, 1], x)
+
+
+@inner
+def log2_all(loops, x):
+    """`np.log2(x, out=x)` of an array that lies without gaps."""
+    _over(loops[LOG2, 0], loops[LOG2, 1], np.int64(x.ctypes.data), np.int64(x.size))
 
 
 @inner

@@ -60,19 +60,20 @@ class Attention:
         lives = state.arrays["alerts"][: len(state.names)]
         # Of a score that only ranks any number may be the highest; one that is compared with a level says nothing at 0.
         opens: NDArray[np.bool_] = scored.live & (scored.alarm >= 0) & ((scored.score > 0) | np.isnan(scored.level))
-        if opens.any():
+        if some := opens.any():
             at = np.flatnonzero(opens)
             opens[at] = self._deviates(state, scored, at)
         out = self._selectors.outside(state, scored.rows, scored.observed)
+        chosen, changes = lives["status"][heard.rows] != 0, self._changes(state, lives, heard)
+        if out is None and not (some or absent or len(changes) or chosen.any()):  # as nearly always
+            return None
         outside: NDArray[np.bool_] = np.zeros(len(scored), np.bool_) if out is None else np.asarray(out.any(axis=1))
         opens = np.asarray(opens | outside)
-        chosen = lives["status"][heard.rows] != 0
         if absent or opens.any():
             wanted = np.zeros(len(lives), np.bool_)
             wanted[scored.rows[opens]] = True
             wanted[list(absent)] = True
             chosen |= wanted[heard.rows]
-        changes = self._changes(state, lives, heard)
         if not (absent or len(changes) or chosen.any()):
             return None
         at = np.flatnonzero(chosen)

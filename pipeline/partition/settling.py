@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.structured import chosen
 from pipeline.alerts.life import AlertLife
 from pipeline.alerts.records import Alert
 from pipeline.alerts.selecting import feedback
@@ -81,7 +83,8 @@ class Settling:
         """Calibrate, threshold and advance the alerts with the raw scores of the step's windows; `beside`: those of `step.shadow`."""
         windows, observations = step.pushed.windows, step.observations
         rows = windows.rows
-        remembered = self._results.remembered(state, rows)
+        by_judgement = self._learning.by_judgement
+        remembered = None if by_judgement else self._results.remembered(state, rows)
         together = shadow is not None and not shadow.whole
         learnt = self._learning.learn(
             state, observations, step.rows, step.pushed, scores.raw, step.living, together=together
@@ -89,15 +92,19 @@ class Settling:
         if shadow is not None:
             pushed = step.pushed if step.shadow is None else step.shadow
             shadow.learn(state, observations, step.rows, pushed, learnt, beside, step.living)
-        counts, budgets = Counter(step.pushed.counts), learnt.budgets
+        counts, budgets = Counter[str](), learnt.budgets
+        dict.update(counts, step.pushed.counts)  # `Counter.update` goes through Python key by key
         if learnt.judged is not None:
             scored = self._judged(state, step, learnt.judged, scores.raw, learnt.calibrated, budgets)
             counts["warming"] = int(np.count_nonzero(~learnt.judged.live))
         else:
             assert learnt.level is not None
             assert learnt.score is not None
-            times, own = observations.timestamps[windows.index], None if budgets is None else budgets[windows.index]
-            moved = self._bars.of(state, rows, times, feedback.laxest_of_level(learnt.level), own)
+            times, own = (
+                chosen(observations.timestamps, windows.index),
+                None if budgets is None else budgets[windows.index],
+            )
+            moved = self._bars.of(state, rows, times, partial(feedback.laxest_of_level, learnt.level), own)
             level = learnt.level if moved is None else learnt.level + moved
             scored = self._results.of_members(
                 state,
@@ -119,14 +126,14 @@ class Settling:
         heard = Heard(step.rows, step.pushed.accepted, step.watermarks, step.absent, waited)
         alerts = self._life.advance(state, observations, heard, self._with_ranges(state, step, scored))
         state.touch(step.rows)
-        at = observations.offsets[windows.index]
+        at = observations.offsets[windows.index] if scores.faults else ()
         unscorable = [(int(at[i]), "not scorable", reason) for i, reason in scores.faults.items()]
         if unscorable and observations.order is not None:
             came = observations.came[windows.index]
             of_old = [f"; it is of offset {came[i]}, and waited" if came[i] != at[i] else "" for i in scores.faults]
             unscorable = [(o, what, why + more) for (o, what, why), more in zip(unscorable, of_old, strict=True)]
         anomalous = int(np.count_nonzero(scored.live & (scored.alarm >= 0)))
-        counts.update(scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
+        dict.update(counts, scored=len(scored), anomalous=anomalous, unscorable=len(unscorable))
         return Settled(alerts, scored, unscorable, counts)
 
     def _with_ranges(self, state: PartitionState, step: Step, scored: Scored) -> Scored:
@@ -150,7 +157,7 @@ class Settling:
         """What the judgement says of all that was accepted, with the members' scores of those whose windows are full."""
         assert self._learning.judgements is not None
         observations, index = step.observations, judged.index
-        rows = step.rows[index]
+        rows = chosen(step.rows, index)
         if len(raw) < len(index):  # some windows are not full
             of, members = (
                 np.searchsorted(index, step.pushed.windows.index),
@@ -159,7 +166,8 @@ class Settling:
             members[:, of] = raw, calibrated
             raw, calibrated = members
         own = None if budgets is None else budgets[index]
-        moved = self._bars.of(state, rows, observations.timestamps[index], feedback.laxest(judged.budget), own)
+        times = chosen(observations.timestamps, index)
+        moved = self._bars.of(state, rows, times, partial(feedback.laxest, judged.budget), own)
         score = self._learning.judgements.ranked(state, judged, rows, raw)
         return self._results.of_judgement(
             state, observations, step.rows, step.pushed, judged, raw, calibrated, score, moved

@@ -213,8 +213,9 @@ class Decoder:
         known, times, numbers = names.read(values)
         self._names.append(names)
         series: Sequence[str] = Named(known, names.texts)
-        index, odd = np.arange(len(values)), np.flatnonzero(known == 0)
-        if len(odd):
+        offsets = batch.offsets
+        if not known.all():
+            index, odd = np.arange(len(values)), np.flatnonzero(known == 0)
             series = list(series)
             others: list[int] = []
             ones, read = one_by_one.read(
@@ -229,7 +230,8 @@ class Decoder:
             if len(read) < len(odd):
                 index = np.setdiff1d(index, np.setdiff1d(odd, read), assume_unique=True)
                 series = [series[i] for i in index.tolist()]
-        return Observations(batch.offsets[index], series, times[index], numbers[index].reshape(-1, 1))
+                offsets, times, numbers = offsets[index], times[index], numbers[index]
+        return Observations(offsets, series, times, numbers.reshape(-1, 1))
 
     def _most_points(self, value: bytes | None) -> int:
         most = _most_points(value, self.format)

@@ -13,23 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.budget_threshold import as_compiled
-from detectors.compiling import NEWS, compiled
+from detectors.compiling import NEWS, RANKED, SAID, compiled, ufunc_loops
 from detectors.judgement.ranking import ONE, SEVERAL
 from detectors.judgement.record import BEGINNING
 from detectors.model import Model
+from detectors.structured import chosen
 from pipeline.settings import StreamSettings
 from pipeline.steps.batches.observations import Observations
 from pipeline.steps.batches.outcomes import Pushed
 from pipeline.steps.state import PartitionState
-
-if TYPE_CHECKING:
-    from detectors.judgement.population import Said
 
 COMPONENT, HISTORY = "judgement", "history"
 _BEGUN = "judgement"
@@ -160,12 +158,9 @@ class Judgements:
 
         `living` (N,) series are known to the stream at each, where they share a budget; `which` (N,) of the settings' budgets holds.
         """
-        index = np.flatnonzero(pushed.accepted)
+        index = pushed.accepted.nonzero()[0]
         of, times, values, ordinals = (
-            rows[index],
-            observations.timestamps[index],
-            observations.values[index],
-            pushed.ordinals[index],
+            chosen(a, index) for a in (rows, observations.timestamps, observations.values, pushed.ordinals)
         )
         n, C = values.shape
         new, anew = np.empty(n, np.bool_), pushed.anew[index]
@@ -178,26 +173,32 @@ class Judgements:
             *(history[name] for name in ("until", "step", "last", "steps", "negative")),
             *(new, anew, budget, floor),
         )
-        news = np.flatnonzero(new)
-        expected, margin, shares = np.full((3, n, C), np.nan)
-        judged = Judged(
-            index, np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.nan), expected, margin, shares, floor, budget
+        if not (news := np.count_nonzero(new)):
+            expected, margin, shares = np.full((3, n, C), np.nan)
+            live, score, alarm = np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.nan)
+            return Judged(index, live, score, alarm, expected, margin, shares, floor, budget)
+        at = slice(None) if news == n else np.flatnonzero(new)
+        local = self._calendar.local(times[at])
+        said = self._population.step(
+            state.arrays[COMPONENT],
+            of[at],
+            values[at],
+            local,
+            budget_rows=budget[at],
+            anew=anew[at],
+            placed=self._calendar.placed(local),
         )
-        if len(news):
-            at = slice(None) if len(news) == n else news
-            local = self._calendar.local(times[at])
-            said = self._population.step(
-                state.arrays[COMPONENT],
-                of[at],
-                values[at],
-                local,
-                budget_rows=budget[at],
-                anew=anew[at],
-                placed=self._calendar.placed(local),
-            )
-            self._write(judged, at, said)
-            self._above_floor(judged)
-        return judged
+        live, score, alarm, (expected, margin, shares) = (
+            np.empty(n, np.bool_),
+            np.empty(n),
+            np.empty(n),
+            np.empty((3, n, C)),
+        )
+        compiled(SAID)(
+            *(new, said.score, said.strength, said.anomalous, said.judged, said.expected, said.band, said.shares),
+            *(floor, live, score, alarm, expected, margin, shares),
+        )
+        return Judged(index, live, score, alarm, expected, margin, shares, floor, budget)
 
     def ranked(
         self, state: PartitionState, judged: Judged, rows: NDArray[np.intp], raw: NDArray[np.float64]
@@ -206,38 +207,18 @@ class Judgements:
 
         A weighted mean of logarithms, each raw score in units of its own frozen usual one, up to `MOST`.
         """
-        usual = state.arrays[HISTORY]["usual"][rows]
-        seen = np.isfinite(raw) & (usual > 0)
-        members = np.log2(1.0 + np.maximum(np.where(seen, raw, 0.0), 0.0) / np.where(usual > 0, usual, 1.0))
-        members = np.minimum(members, MOST)
-        weights = MEMBER * np.add.reduce(seen, axis=1, dtype=np.int64)
-        of_members = MEMBER * np.add.reduce(np.where(seen, members, 0.0), axis=1)
-        mixed = (self._own * judged.score + of_members) / (self._own + weights)
-        return np.asarray(np.where(judged.live, mixed, 0.0))
+        out = np.empty(len(rows))
+        compiled(RANKED)(
+            *(ufunc_loops(), self._own, state.arrays[HISTORY]["usual"], rows, raw),
+            *(judged.live, judged.score, out, np.empty(raw.shape)),
+        )
+        return out
 
     def _calibrated(self, name: str) -> NDArray[np.float64]:
         """What a member's raw score usually reaches (M,) in a known series; infinite where it says nothing."""
         states = self._model.calibrations[name]
         reached = self._model.calibrator.raw_at(states, np.full(len(states), USUAL))
         return np.asarray(np.where(np.isfinite(reached) & (reached > 0), reached, np.inf))
-
-    @staticmethod
-    def _write(judged: Judged, at: NDArray[np.intp] | slice, said: Said) -> None:
-        sound = np.isfinite(said.score) & np.isfinite(said.strength)  # of values at the end of what floats can say
-        judged.live[at] = said.judged & sound
-        judged.score[at] = np.where(sound, said.score, 0.0)
-        # A series that alarmed of late has a higher bar; from 0 on is an alarm.
-        judged.alarm[at] = np.where(said.anomalous, np.maximum(said.strength, 0.0), np.minimum(said.strength, -1e-9))
-        judged.expected[at] = said.expected
-        judged.margin[at] = said.band
-        judged.shares[at] = said.shares
-
-    @staticmethod
-    def _above_floor(judged: Judged) -> None:
-        """Nothing below zero is expected of what was never negative; the band's upper edge stays where it is."""
-        upper = judged.expected + judged.margin
-        np.maximum(judged.expected, judged.floor, out=judged.expected)
-        np.maximum(upper - judged.expected, 0.0, out=judged.margin, where=judged.expected <= judged.floor)
 
 
 def _unbegun(state: PartitionState, row: int) -> bool:

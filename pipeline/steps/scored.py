@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.model import Model
 from detectors.outlying import Said
+from detectors.structured import chosen
 from pipeline.steps.bands import Remembered, band_member, margins
 from pipeline.steps.batches.later import Later
 from pipeline.steps.batches.observations import Observations
@@ -70,9 +71,9 @@ class Results:
             index=windows.index,
             rows=rows,
             ordinals=windows.ordinals,
-            offsets=observations.offsets[windows.index],
-            timestamps=observations.timestamps[windows.index],
-            observed=observations.values[windows.index],
+            offsets=chosen(observations.offsets, windows.index),
+            timestamps=chosen(observations.timestamps, windows.index),
+            observed=chosen(observations.values, windows.index),
             raw=scores.raw,
             calibrated=calibrated,
             score=score,
@@ -82,7 +83,7 @@ class Results:
             alarm=score - level,
             live=usable & _out_of_probation(state, rows, windows.ordinals),
             packed=windows.packed,
-            spans=pushed.spans[windows.index],
+            spans=chosen(pushed.spans, windows.index),
             margins=None
             if m is None or remembered is None
             else partial(
@@ -139,14 +140,14 @@ class Results:
         `raw` and `calibrated` (A, M) are the members'; NaN of those whose windows are not full.
         """
         index = judged.index
-        rows, ordinals = rows[index], pushed.ordinals[index]
+        rows, ordinals = chosen(rows, index), chosen(pushed.ordinals, index)
         return Scored(
             index=index,
             rows=rows,
             ordinals=ordinals,
-            offsets=observations.offsets[index],
-            timestamps=observations.timestamps[index],
-            observed=observations.values[index],
+            offsets=chosen(observations.offsets, index),
+            timestamps=chosen(observations.timestamps, index),
+            observed=chosen(observations.values, index),
             raw=raw,
             calibrated=calibrated,
             score=score,
@@ -156,7 +157,7 @@ class Results:
             alarm=judged.alarm if moved is None else judged.alarm - moved,
             live=judged.live & _out_of_probation(state, rows, ordinals),
             packed=pushed.packed,
-            spans=pushed.spans[index],
+            spans=chosen(pushed.spans, index),
             margins=lambda at: judged.margin[at],
             floor=judged.floor,
             moved=moved,

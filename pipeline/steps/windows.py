@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.model import Model
+from detectors.structured import chosen
 from detectors.windowing import covariate_table
 from pipeline.settings import StreamSettings
 from pipeline.steps import totals
@@ -260,10 +261,10 @@ class SeriesWindows:
 
     def _windows(self, rows: NDArray[np.intp], packed: Packed) -> Windows:
         """The windows of observations of series in `rows` (N,) that are to be scored."""
-        index = np.flatnonzero(packed.full)
-        x = packed.x if len(index) == len(rows) else packed.x[index]
-        starts = packed.spans[index, 1] - self.T
-        return Windows(index, rows[index], x, packed.ordinals[index], packed.values, starts, packed.filled[index])
+        index = packed.full.nonzero()[0]
+        x, ordinals, filled = (chosen(a, index) for a in (packed.x, packed.ordinals, packed.filled))
+        starts = chosen(packed.spans, index)[:, 1] - self.T
+        return Windows(index, chosen(rows, index), x, ordinals, packed.values, starts, filled)
 
     def _no_windows(self) -> Windows:
         none = np.zeros(0, np.intp)

@@ -262,3 +262,17 @@ def test_names_and_settings_that_do_not_exist_are_named():
     with pytest.raises(DetectorError, match="takes SpotConfig"):
         create("spot", EmpiricalConfig())
     assert create("empirical", {"generation": 100}).config == EmpiricalConfig(generation=100)
+
+
+@pytest.mark.parametrize("name", ["empirical", "gaussian-tail"])
+def test_members_are_calibrated_together_as_one_by_one(name):
+    rng = np.random.default_rng(5)
+    calibrator, rows, raw = create(name), rng.integers(0, 6, 900), rng.exponential(size=(900, 3))
+    raw[rng.random(raw.shape) < 0.02] = np.nan
+    learn = rng.random(900) < 0.9
+    together, alone = np.zeros((2, 6, 3), calibrator.dtype)
+    levels = calibrator.calibrate_members(together, rows, raw, learn)
+    for m in range(3):
+        assert calibrator.calibrate(alone[:, m], rows, raw[:, m], learn).tobytes() == levels[:, m].tobytes()
+    assert together.tobytes() == alone.tobytes()
+    assert np.nanmax(levels) > 1

@@ -19,6 +19,7 @@ week (a nightly backup) holds then only. What is kept lies in the series' row of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log10
 from typing import Any, Literal
 
@@ -110,15 +111,15 @@ class Bars:
         state: PartitionState,
         rows: NDArray[np.intp],
         times: NDArray[np.int64],
-        laxest: NDArray[np.float64],
+        laxest: Callable[[], NDArray[np.float64]],
         which: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64] | None:
         """The bars (n,) of observations at event times (n,), ms, of series in rows (n,); None: all are 0.
 
         Parameters
         ----------
-        laxest : (n,)
-            The bar that one in `LEAST_ROWS` observations reaches; NaN: not known, and no bar is below 0.
+        laxest
+            Asked where there are any: (n,) the bar that one in `LEAST_ROWS` observations reaches; NaN: not known, and no bar is below 0.
         which : (n,)
             Which of the settings' budgets; None: all the first.
         """
@@ -137,7 +138,7 @@ class Bars:
             bar = np.where(holds & (what == NOISE), bar + by, bar)
             bar = np.where(holds & (what == MISSED), np.minimum(bar, by), bar)
         most = np.where(((said["every"] != 0) & (weight > 0)).any(axis=1), RECURRING, MOST)
-        bar = np.clip(bar, np.minimum(np.nan_to_num(laxest[at]), 0.0), most)
+        bar = np.clip(bar, np.minimum(np.nan_to_num(laxest()[at]), 0.0), most)
         if not bar.any():
             return None
         bars = np.zeros(len(rows))

@@ -184,10 +184,9 @@ class Learning:
         usable: NDArray[np.bool_] = np.asarray(np.isfinite(raw).all(axis=1))
         # The training part is in the calibration already; what stands in for missing values is not the series' own.
         learn = usable & ~windows.filled & (windows.ordinals > state.arrays["admission"]["training"][windows.rows])
-        calibrated = np.empty_like(raw)
-        members = state.arrays["calibration"]["members"]
-        for k in range(calibrated.shape[1]):
-            calibrated[:, k] = model.calibrator.calibrate(members[:, k], windows.rows, raw[:, k], learn)
+        calibrated = model.calibrator.calibrate_members(
+            state.arrays["calibration"]["members"], windows.rows, raw, learn
+        )
         budgets = self.budgets(state, rows)
         judged, said, score = None, None, None
         if self.judgements is not None:  # it goes on learning also where the settings have another threshold

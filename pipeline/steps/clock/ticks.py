@@ -46,13 +46,16 @@ _BEFORE = ("delay_before", "delay_near_before", "delay_far_before")
 
 def sampled(places: NDArray[np.int64]) -> NDArray[np.intp]:
     """Which of the observations are looked at, given how-manyeth of their partition they are."""
-    return np.flatnonzero(places % EVERY == 0)
+    return np.asarray((places % EVERY == 0).nonzero()[0])
 
 
 def hear(scalars: dict[str, int], event_times: NDArray[np.int64], delays: NDArray[np.int64]) -> None:
     """Take note of n samples: the partition's event time at each (it never falls), and record time less the observation's own, ms."""
-    epochs = event_times // EPOCH
     near = np.abs(delays) <= LIVE
+    if len(near) and scalars.get("delay_epoch") == int(event_times[0]) // EPOCH == int(event_times[-1]) // EPOCH:
+        _count(scalars, near, delays)
+        return
+    epochs = event_times // EPOCH
     last = epochs[-1:]
     before_it = epochs[epochs < last][-1:]
     for epoch in (*before_it.tolist(), *last.tolist()):
@@ -61,9 +64,16 @@ def hear(scalars: dict[str, int], event_times: NDArray[np.int64], delays: NDArra
             for before, now in zip(_BEFORE, _CURRENT[1:], strict=True):
                 scalars[before] = scalars.get(now, 0)
             scalars.update(delay_epoch=epoch, delay_most=-LIVE, delay_near=0, delay_far=0)
-        scalars["delay_near"] += int(np.count_nonzero(near & here))
-        scalars["delay_far"] += int(np.count_nonzero(~near & here))
-        scalars["delay_most"] = int(delays[near & here].max(initial=scalars["delay_most"]))
+        _count(scalars, near[here], delays[here])
+
+
+def _count(scalars: dict[str, int], near: NDArray[np.bool_], delays: NDArray[np.int64]) -> None:
+    """Take note of samples of the current epoch, and which of them are near."""
+    many = int(np.count_nonzero(near))
+    scalars["delay_near"] += many
+    scalars["delay_far"] += len(near) - many
+    if many:
+        scalars["delay_most"] = int(delays[near].max(initial=scalars["delay_most"]))
 
 
 def delay(scalars: dict[str, int]) -> int | None:
