@@ -29,7 +29,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from detectors import numerics
-from detectors.compiling import JUDGEMENT, PLAIN, POLICY, RECORDS, VOTES, WINDOWS, compiled
+from detectors.compiling import JUDGEMENT, NEWS, PLAIN, POLICY, RANKED, RECORDS, SAID, VOTES, WINDOWS, compiled
 from detectors.model import Model
 from pipeline.alerts.open_alerts import OpenAlerts
 from pipeline.embedded.servers import TANSU
@@ -288,12 +288,9 @@ async def _work(settings: Settings, file: Path | None) -> None:
 def _create_stream(settings: Settings, stream: StreamSettings, executor: ThreadPoolExecutor) -> Stream:
     worker = settings.worker
     model = load_model(stream.model, device=_device(worker.device))
-    if model.judgement is not None:
-        compiled(JUDGEMENT)  # before the first batch waits for it
-    compiled(VOTES)
-    compiled(WINDOWS)
-    compiled(RECORDS)
-    compiled(PLAIN)
+    judging = () if model.judgement is None else (JUDGEMENT, NEWS, SAID, RANKED)
+    for kernel in (*judging, VOTES, WINDOWS, RECORDS, PLAIN):  # before the first batch waits for them
+        compiled(kernel)
     scorer = _scorer(model, executor, worker)
     created = create_stream(stream, model, scorer)
     if created.windows.policy is not None:
