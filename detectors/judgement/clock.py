@@ -39,6 +39,9 @@ STEADY, LEAST_YEARS = 3, 4
 """Pieces of a history from which on there may be a slope; years that make pieces of years."""
 LEAST_LINES, CLEARLY = 2.9, 0.97
 """Weeks of a history from which on its week may run in lines, and the share of errors that these must leave at most."""
+FEW, FINE, LONE = 2.95, 96, 16.0
+"""Days of a history from which on the median of a bin of the day leaves out what came once, bins of a day from which on one is a moment, and by how many times
+the usual distance one is off from those beside it that is alone."""
 _TURNS = 2
 """In which the middles of bins are moved to where the lines between them leave the rows of each in the middle."""
 _MONDAY = 4 * DAY
@@ -284,9 +287,9 @@ def _fit(
             line, slope = _line(x - by_day[day], pieces)
         seen = days[-1] * DAY / YEAR + yearly.BEFORE
     elif bins.day > 1 and days[-1] >= 0.95:
-        by_day, _ = _medians(x - line, day, bins.day, 1.0)
+        by_day, _ = _medians(x - line, day, bins.day, 1.0, days[-1])
         line, slope = _line(x - by_day[day], pieces)  # the median of a day without its season is far nearer
-        by_day, own_day = _medians(x - line, day, bins.day, 1.0)
+        by_day, own_day = _medians(x - line, day, bins.day, 1.0, days[-1])
     by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
     if bins.week > 1 and days[-1] >= 6.95:
         by_week, own_week = _medians(x - line - by_day[day], week.own, bins.week, 0.5)
@@ -355,8 +358,11 @@ def _line(x: Floats, pieces: NDArray[np.intp]) -> tuple[Floats, Floats]:
     return np.median(off, axis=0) + slope * np.arange(n)[:, None], slope
 
 
-def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> tuple[Floats, Floats]:
-    """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that; and the share (bins, 1) of a row in it."""
+def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float, visits: float = np.inf) -> tuple[Floats, Floats]:
+    """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that; and the share (bins, 1) of a row in it.
+
+    A lone one of few `visits` is as its neighbours: that something comes to the minute, one or two days do not say. About when it comes `recurring` remembers.
+    """
     out, count = np.zeros((bins, x.shape[1])), np.zeros((bins, 1))
     rows = np.bincount(at, minlength=bins)
     count[:, 0], seen = rows, np.flatnonzero(rows)
@@ -364,6 +370,10 @@ def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float) -> tuple[
     for c in range(x.shape[1]):
         ordered = x[np.lexsort((x[:, c], at)), c]
         out[seen, c] = (ordered[low] + ordered[high]) / 2
+        if visits < FEW and len(seen) == bins >= FINE:
+            around = np.median([np.roll(out[:, c], k) for k in (-2, -1, 1, 2)], axis=0)
+            off = np.abs(out[:, c] - around)
+            out[:, c] = np.where(off > LONE * off.mean(), around, out[:, c])
     weighted = np.where(count > 0, 1.0, 0.0)
     near = sum(np.roll(out * weighted, k, axis=0) for k in (-2, -1, 1, 2))
     of = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))

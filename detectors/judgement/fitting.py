@@ -53,6 +53,10 @@ STILL = 300.0
 """Unit of what stands still but for a few moves, in standard deviations."""
 SWITCHES, RESTS = 50, 0.75
 """Of what mostly stands still: moves of which the longest time without one says something, and the share of rows at one value from which on it says nothing."""
+LEAST_EARLIER, SHOWN = 48, 4.0
+"""Rows of the second half from which on they say what is odd in the first, and days from which on they need not: what comes daily they show themselves."""
+ABOUT = recurring.HOUR // 2
+"""So few days do not say when it comes, but for about so much."""
 FARTHEST = 8.0
 """Usual sizes that leave room to tell apart what lies beyond."""
 
@@ -127,12 +131,44 @@ def fit(
     after.tails = tails(judge, after.counts, after.narrow)
     after.scales = seldom.known(judge, after, sizes)
     if judge.bins.rows_a_day >= recurring.LEAST_ROWS:
-        # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
-        usual_rows = _counted(u, most=1.0)
-        strength, _ = ranking.beyond(judge, tails(judge, usual_rows, narrowness(judge, usual_rows)), u)
-        for i in np.flatnonzero(strength >= 0.0).tolist():
-            after.memory.learn(int(local[half + i]), float(strength[i]), int(sides[i]))
+        earlier = _earlier(replay, quiet, state, x, values, when, half, year)
+        _remembers(judge, after.memory, local, usual, earlier, (found, sides))
     return judge, after
+
+
+def _remembers(
+    judge: Learnt, memory: Memory, local: Times, usual: Floats, *halves: tuple[Floats, NDArray[np.uint8]]
+) -> None:
+    """Teach what was odd in the rows of a history at local times (n,), by their terms (T, n) and sides (n,): the first half, which may be left out, and the second."""
+    # What is odd must not be what its own oddness is told by: it comes once or twice in so many rows.
+    usual_rows = _counted(halves[1][0] / usual[:, None], most=1.0)
+    bounds = tails(judge, usual_rows, narrowness(judge, usual_rows))
+    shifts = (-ABOUT, ABOUT) if len(halves[0][1]) else (0,)
+    found, sides = (np.concatenate(both, axis=-1) for both in zip(*halves, strict=True))
+    strength, _ = ranking.beyond(judge, bounds, found / usual[:, None])
+    local = local[len(local) - len(sides) :]
+    for i in np.flatnonzero(strength >= 0.0).tolist():
+        for shift in shifts:
+            memory.learn(int(local[i]) + shift, float(strength[i]), int(sides[i]))
+
+
+def _earlier(
+    replay: Replay, quiet: Learnt, tried: State, x: Floats, values: Floats, when: Times, half: int, year: Floats | None
+) -> tuple[Floats, NDArray[np.uint8]]:
+    """Terms (T, n) and sides (n,) of the rows before `half`, by what is fitted on the rows behind it; of none, where these show it themselves.
+
+    Level and slope are those of `tried`, the state fitted on the very rows: two numbers of many rows.
+    """
+    if len(x) - half < LEAST_EARLIER or when[0, -1] - when[0, half] >= SHOWN * DAY:
+        return np.zeros((len(TERMS), 0)), np.zeros(0, np.uint8)
+    judge, state = _fitted(x[half:], when[:, half:], quiet, tried.scales, year)
+    state.scales = tried.scales.copy()
+    state.clock.slope = tried.clock.slope.copy()
+    state.clock.level = tried.clock.level - tried.clock.slope * half
+    state.cleaned[:], state.plain[:], state.means[:] = 0.0, 0.0, 0.0
+    state.seen[:], state.last = x[0], x[0].copy()
+    found, _, sides = replay(judge, state, values[:half], when[:, :half], measured=False)
+    return found, sides
 
 
 def _unit(values: Floats, middle: Floats) -> Floats:

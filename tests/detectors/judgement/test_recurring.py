@@ -30,8 +30,13 @@ def nightly(x: np.ndarray, days: range, *, size: float = 40.0, seed: int = 1) ->
 
 
 def alarmed(x: np.ndarray, known: int = KNOWN, name: str = "a") -> np.ndarray:
-    """Days, from the end of the history on, on which something alarmed; of a series with a history, or of one that is not known."""
-    times = T0 + np.arange(len(x)) * STEP
+    """Days, from the end of the history on, on which something alarmed."""
+    return np.unique(alarmed_rows(x, known, name) // A_DAY)
+
+
+def alarmed_rows(x: np.ndarray, known: int = KNOWN, name: str = "a", step: int = STEP) -> np.ndarray:
+    """Rows, counted from the end of the history, that alarmed; of a series with a history, or of one that is not known."""
+    times = T0 + np.arange(len(x)) * step
     population = Population.fit({"a": (times[:known], x[:known, None])}, budget_rows=BUDGET)
     states = np.zeros(1, population.state_dtype)
     population.begin(states, np.zeros(1, np.intp), [name])
@@ -43,7 +48,7 @@ def alarmed(x: np.ndarray, known: int = KNOWN, name: str = "a") -> np.ndarray:
         np.testing.assert_array_equal(said.anomalous, alone.anomalous)
         for field, kept in zip(("run", "twice", "once"), after.memory, strict=True):
             np.testing.assert_array_equal(states[0][field], kept, err_msg=field)
-    return np.unique(np.flatnonzero(said.anomalous) // A_DAY)
+    return np.flatnonzero(said.anomalous)
 
 
 @pytest.mark.parametrize("name", ["a", "not known"])
@@ -71,6 +76,17 @@ def test_one_of_the_history_counts_as_the_first() -> None:
         nightly(x, range(13, 30))
         later += (alarmed(x) > 0).sum()
     assert later <= 1
+
+
+@pytest.mark.parametrize("begins", [(36, 36, 40, 38), (36, 52, 44, 40)], ids=["to the minute", "about"])
+def test_what_came_daily_in_a_history_of_two_days_is_usual(begins: tuple[int, ...]) -> None:
+    """The first of the two is of the half by which the other is judged."""
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(20.0, 1.0, 5 * 288)
+        for day, row in enumerate(begins):
+            x[day * 288 + row] += 40.0
+        x[4 * 288 + 180] += 80.0
+        assert alarmed_rows(x, 604, step=5 * MINUTE).tolist() == [4 * 288 + 180 - 604]
 
 
 def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() -> None:
