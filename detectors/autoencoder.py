@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from detectors.base import Width
-from detectors.programs import RELU, SIGMOID, TANH, Program, Weights
+from detectors.programs import ABSOLUTE, RELU, SIGMOID, SQUARED, TANH, Program, Weights
 from detectors.reconstruction import Reconstruction, ReconstructionConfig
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class Autoencoder(Reconstruction):
         return network(seen)  # type: ignore[no-any-return]
 
     @property
+    def trained_by(self) -> int | None:
+        """See `NetworkDetector.trained_by`."""
+        return {"squared": SQUARED, "absolute": ABSOLUTE}.get(self.config.loss)
+
+    @property
     def _layers(self) -> list[str]:
         """Names of the layers, first to last; between two of them stands an activation."""
         first = len(self.config.layers) // 2 + 1  # those up to the code
@@ -90,8 +95,8 @@ class Autoencoder(Reconstruction):
             shapes |= {f"{name}.weight": (b, a), f"{name}.bias": (b,)}
         return shapes
 
-    def _program(self, weights: Weights) -> Program | None:
-        c, program = self.config, Program(self.config.channels, self.width)
+    def _program(self, program: Program, weights: Weights) -> Program | None:
+        c = self.config
         values = program.take([(t, k) for t in range(c.window) for k in range(c.channels)])
         x = program.room(values.n + c.covariates)
         program.clipped(values, c.limit, x)
@@ -104,8 +109,7 @@ class Autoencoder(Reconstruction):
             x = program.layer(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
         if c.loss == "cross-entropy":
             program.each(SIGMOID, x)
-        judged = c.channels if c.judged == "last" else values.n
-        program.score(x.last(judged), values.last(judged))
+        program.score(x, values, c.channels if c.judged == "last" else None)
         return program.done()
 
 
@@ -151,6 +155,11 @@ class SparseAutoencoder(Autoencoder):
         {"channels": 5, "layers": (16,), "sparsity": 0.1, "training": {"epochs": 15, "learning_rate": 0.01}}
     )
 
+    @property
+    def trained_by(self) -> None:
+        """None: the penalty is torch's."""
+        return
+
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         from detectors.torched.autoencoding import divergence
 
@@ -176,6 +185,11 @@ class DenoisingAutoencoder(Autoencoder):
     summary = "dense autoencoder trained to take noise away: reconstruction error of windows or rows"
     Config = DenoisingAutoencoderConfig
     config: DenoisingAutoencoderConfig
+
+    @property
+    def trained_by(self) -> None:
+        """None: the noise is torch's."""
+        return
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         from detectors.torched.autoencoding import with_noise

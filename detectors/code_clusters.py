@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from detectors.autoencoder import Autoencoder, AutoencoderConfig
 from detectors.base import Progress, TrainingReport
 from detectors.kmeans import KMeans, KMeansConfig
-from detectors.programs import Weights
+from detectors.programs import Program, Weights
 
 _PART = 1024
 """Windows encoded at a time after training."""
@@ -95,7 +95,7 @@ class CodeClusters(Autoencoder):
     def _shapes(self) -> None:
         return None
 
-    def _program(self, weights: Weights) -> None:
+    def _program(self, program: Program, weights: Weights) -> None:
         """None: what is judged is the code, not what is rebuilt of it."""
         return
 

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from detectors.base import DetectorError
 from detectors.networks import NetworkConfig, NetworkDetector
-from detectors.programs import MINUS, PLUS, Program, Rows, Weights, filled
+from detectors.programs import HUBER, MINUS, PLUS, Program, Rows, Weights, filled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -103,8 +103,8 @@ class Forecaster(NetworkDetector):
         head = {"head.weight": (out, hidden + self.config.horizon * self.config.covariates), "head.bias": (out,)}
         return {f"encoder.{name}": shape for name, shape in encoder.items()} | head
 
-    def _program(self, weights: Weights) -> Program | None:
-        c, program = self.config, Program(self.config.channels, self.width)
+    def _program(self, program: Program, weights: Weights) -> Program | None:
+        c = self.config
         H, C, F, context = c.horizon, c.channels, c.covariates, c.window - c.horizon
         head = weights["head.weight"]
         hidden = head.shape[1] - H * F
@@ -114,7 +114,7 @@ class Forecaster(NetworkDetector):
         centre = None
         if c.centred:
             values = program.take([(t, k) for t in range(context) for k in range(C)])
-            centre = program.layer(values, np.tile(np.eye(C) / context, context), np.zeros(C))
+            centre = program.mean(values, C)
         steps = [partial(self._step, program, first, centre) for first in range(context % c.patch, context, c.patch)]
         encoder = {n.removeprefix("encoder."): of for n, of in weights.items() if n.startswith("encoder.")}
         if not self._encode(program, encoder, steps, state):
@@ -146,6 +146,11 @@ class Forecaster(NetworkDetector):
 
         encoder, hidden = self._encoder()
         return ForecastNetwork(encoder, hidden, self.config)
+
+    @property
+    def trained_by(self) -> int:
+        """See `NetworkDetector.trained_by`."""
+        return HUBER
 
     def _losses(self, network: Any, batch: Batch) -> Tensor:
         """Huber's loss: beyond one scaled unit a residual pulls with constant force, however large it is."""

@@ -66,14 +66,17 @@ class LSTM(Forecaster):
     def _encode(self, program: Program, weights: Weights, steps: Steps, state: Rows) -> bool:
         W, H = self.step_width, self.config.hidden
         table = np.concatenate([weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]], axis=1)
-        bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
-        gates, memory = program.room(filled(4 * H)), program.room(H)
+        bias, kept = weights["lstm.bias_l0"], len(steps) if program.keeps else 1
+        gates, memory = program.room(kept * filled(4 * H)), program.room(kept * H)
         seen = [program.room(W + H) for _ in steps]  # the step's, and what was said in the one before
         for t, step in enumerate(steps):
             step(seen[t].part(0, W))
             of = seen[t] if t else seen[t].part(0, W)
-            program.layer(of, table[:, : of.n], bias, gates)
-            program.cell(gates, memory, seen[t + 1].last(H) if t + 1 < len(steps) else state, begins=t == 0)
+            at = t if program.keeps else 0
+            here = program.layer(of, table[:, : of.n], bias, gates.part(at * filled(4 * H), filled(4 * H)))
+            program.cell(
+                here, memory.part(at * H, H), seen[t + 1].last(H) if t + 1 < len(steps) else state, begins=not t
+            )
         return True
 
     def _encoder(self) -> tuple[nn.Module, int]:

@@ -2,7 +2,7 @@
 
 A network detector says three things: how its network is built, what one window costs in training, and how a window is judged. The rest is here, and in
 `detectors.torched`, which is brought only when torch is needed. Where a detector's pass is a program of compiled steps (`detectors.programs`), and it says which
-shapes its weights have, scoring on the CPU never needs it.
+shapes its weights have, scoring on the CPU never needs it; where it says by which loss it is trained (`trained_by`), training does not either (`detectors.descent`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from detectors.base import Detector, DetectorConfig, DetectorError, Progress, Scores, TrainingReport
 from detectors.checkpoint import fingerprint
 from detectors.compiling import NETWORKS, compiled
+from detectors.descent.folding import folded, size
 from detectors.numerics import limited_threads, threads_now
 from detectors.programs import Program, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from detectors.descent.epochs import Epochs
+    from detectors.descent.folding import Shapes
+    from detectors.descent.training import Walk
     from detectors.torched.capturing import Judged
     from detectors.torched.training import Batch, Examples
 
@@ -105,12 +109,17 @@ class NetworkDetector(Detector):
     def _judge(self, network: Any, x: Tensor) -> Judged:
         """Return raw scores (B,), expected values and contributions (B, C) of windows `x` (B, T, C + F)."""
 
-    def _program(self, weights: Weights) -> Program | None:
-        """What `_judge` does with weights by their names in torch, as a program for the CPU; None: torch does it there too."""
+    def _program(self, program: Program, weights: Weights) -> Program | None:
+        """Put into a program for the CPU what `_judge` does with folded weights (`detectors.descent.folding`); None: torch does it there too."""
         return None
 
     def _shapes(self) -> dict[str, tuple[int, ...]] | None:
         """Name -> shape of the network's weights, float32, without building it; None: torch must be asked."""
+        return None
+
+    @property
+    def trained_by(self) -> int | None:
+        """The loss of `detectors.programs` that `_losses` is, of what the program gives; None: torch trains it."""
         return None
 
     @property
@@ -177,6 +186,8 @@ class NetworkDetector(Detector):
         validation: NDArray[np.float32] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> TrainingReport:
+        if y is None and (walk := self._walk()) is not None:
+            return self._descended(walk, *((x, validation) if validation is not None else _cut(x)), on_progress)
         from detectors.torched.training import Training, reproducible
 
         train, held = self._split(x, y, validation)
@@ -190,23 +201,57 @@ class NetworkDetector(Detector):
                 self.config.training,
                 self._losses,
                 self._held_losses,
+                train=train,
+                held=held,
                 generator=generator,
                 fingerprint=whose,
             )
-            if self.checkpoint is not None:
-                run.resume(self.checkpoint)
-            while not run.done:
-                run.epoch(train, held)
-                self.checkpoint = run.arrays()
-                if on_progress is not None:
-                    on_progress(run.progress)
+            self._go_through(run, on_progress)
+        run.take_best()
+        self._take(network)
+        return run.report
+
+    def _walk(self) -> Walk | None:
+        """How the network is trained on the CPU without torch; None: torch trains it."""
+        shapes, loss = self._shapes(), self.trained_by
+        if shapes is None or loss is None or self.device != "cpu" or self.sums_long(shapes):
+            return None
+        from detectors.descent.traced import Traced
+        from detectors.descent.training import Walk
+
+        traced = Traced(self.config.channels, self.width)
+        return Walk.of(shapes, loss, traced, self._program, self.config.training.batch_size)
+
+    def _descended(
+        self,
+        walk: Walk,
+        train: NDArray[np.float32],
+        held: NDArray[np.float32],
+        on_progress: Callable[[Progress], None] | None,
+    ) -> TrainingReport:
+        """Train without torch."""
+        from detectors.descent.training import Descent
+
+        whose = fingerprint(self.config, train, held, np.frombuffer(b"without torch", np.uint8))
+        run = Descent(walk, self.config.training, self.config.seed, train, held, whose)
+        self._go_through(run, on_progress)
+        self._network, self._loaded = None, run.best
+        self._settle()
+        return run.report
+
+    def _go_through(self, run: Epochs, on_progress: Callable[[Progress], None] | None) -> None:
+        """All epochs that are left of a run, each kept in `checkpoint`."""
+        if self.checkpoint is not None:
+            run.resume(self.checkpoint)
+        while not run.done:
+            run.epoch()
+            self.checkpoint = run.arrays()
+            if on_progress is not None:
+                on_progress(run.progress)
         self.checkpoint = None
         if run.report.best_epoch == 0:
             msg = f"{self.name}: no epoch has a loss that is a number; scale the input or lower learning_rate"
             raise DetectorError(msg)
-        run.take_best()
-        self._take(network)
-        return run.report
 
     def _take(self, network: nn.Module) -> None:
         """Score with this network from now on."""
@@ -216,8 +261,16 @@ class NetworkDetector(Detector):
     def _settle(self) -> None:
         """Make ready what scores on this device, once the weights are known."""
         weights, self._passes = self.arrays(), {}
-        self._wide = any(of[0].size > ALONE for of in weights.values() if of.ndim > 1)
-        self._compiled = None if self._wide or self.device != "cpu" else self._program(weights)
+        self._wide = self.sums_long({name: of.shape for name, of in weights.items()})
+        if self._wide or self.device != "cpu":
+            self._compiled = None
+            return
+        self._compiled = self._program(Program(self.config.channels, self.width), folded(weights))
+
+    @staticmethod
+    def sums_long(shapes: Shapes) -> bool:
+        """Whether weights of these shapes sum more products for one value than `ALONE`."""
+        return any(size(shape[1:]) > ALONE for shape in shapes.values() if len(shape) > 1)
 
     def _ready(self, network: nn.Module) -> nn.Module:
         """The network on its device, in evaluation mode, with all that is worked out once."""
@@ -241,9 +294,9 @@ class NetworkDetector(Detector):
 
         if validation is not None:
             return examples(x, None), examples(validation, None)
-        if y is None:  # the last tenth: windows overlap, and a random tenth would be known already
-            held_back = max(1, len(x) // 10)
-            return examples(x[:-held_back], None), examples(x[-held_back:], None)
+        if y is None:
+            first, last = _cut(x)
+            return examples(first, None), examples(last, None)
         # A tenth of each class.
         order = np.random.default_rng(self.config.seed).permutation(len(x))
         held = np.concatenate([order[y[order] == label][::10] for label in (0, 1)])
@@ -326,3 +379,9 @@ class NetworkDetector(Detector):
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             msg = f"{self.name}: its settings describe no network: {str(error).splitlines()[0]}"
             raise DetectorError(msg) from error
+
+
+def _cut(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Windows to train on, and the last tenth: windows overlap, and of a random tenth the others would know."""
+    held_back = max(1, len(x) // 10)
+    return x[:-held_back], x[-held_back:]

@@ -3,8 +3,8 @@
     x (B, T, C + F) ──take──▶ rows ──layer, tanh, cell ...──▶ rows ──score──▶ raw (B,), expected (B, C), shares (B, C)
 
 Our networks are small: in torch half of a pass is what surrounds its products, and tiles are padded. Here 64 windows go through all steps while their numbers
-lie in the nearest cache, and a window's bits are its own: sums in a fixed order, each product and sum rounded once, the same on every CPU. torch trains, and
-serves the GPU.
+lie in the nearest cache, and a window's bits are its own: sums in a fixed order, each product and sum rounded once, the same on every CPU. `detectors.descent` trains them by
+the same steps walked back; torch serves the GPU, and trains what has no program.
 
 Examples
 --------
@@ -21,7 +21,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ BLOCK = 8
 """Sums of a layer that grow together: so many wait for no result, and fit in registers."""
 LAYER, CELL, SCORE, TANH, RELU, SIGMOID, CLIP, PLUS, MINUS = range(9)
 """Steps: columns are what, into, of, n, and two more."""
+PITCH = 16
+"""Sums of a layer whose gradients grow together: a vector."""
+HUBER, SQUARED, ABSOLUTE = range(3)
+"""What training makes small of each difference: Huber's loss, beyond one unit with constant force; its square; its size."""
 
 
 Weights = Mapping[str, NDArray[Any]]
@@ -59,6 +63,11 @@ class Rows(NamedTuple):
 class Program:
     """Steps over rows; what is said of each window stands at their end.
 
+    Attributes
+    ----------
+    keeps
+        Whether no row is written to again once something came of it: who trains looks back at it.
+
     Parameters
     ----------
     channels
@@ -66,6 +75,8 @@ class Program:
     width
         C + F: numbers of a window at one position.
     """
+
+    keeps: ClassVar[bool] = False
 
     def __init__(self, channels: int, width: int) -> None:
         self.channels, self.width = channels, width
@@ -100,6 +111,11 @@ class Program:
         self._step(LAYER, into, of, n, self._keep(table.reshape(-1, BLOCK, K + 1).transpose(0, 2, 1)), K)
         return into.part(0, J)
 
+    def mean(self, of: Rows, channels: int) -> Rows:
+        """Of rows, one channel after the other: of each channel (C,)."""
+        steps = of.n // channels
+        return self.layer(of, np.tile(np.eye(channels) / steps, steps), np.zeros(channels))
+
     def cell(self, gates: Rows, memory: Rows, into: Rows, *, begins: bool) -> None:
         """A step of an LSTM: from its gates (input, forget, new, output) and its memory (H,), of which nothing is seen where it begins."""
         self._step(CELL, into, gates, memory.n, memory.start, int(begins))
@@ -116,8 +132,9 @@ class Program:
         self._step(CLIP, into, of, of.n, self._keep(np.array([limit])), 0)
         return into
 
-    def score(self, given: Rows, wanted: Rows) -> None:
-        """Judge by the root of the mean square of differences; rows are of one channel after the other, position by position."""
+    def score(self, given: Rows, wanted: Rows, judged: int | None = None) -> None:
+        """Judge by the root of the mean square of differences, of all or of the last so many; rows are of one channel after the other, position by position."""
+        given, wanted = (of if judged is None else of.last(judged) for of in (given, wanted))
         self._step(SCORE, self.room(1 + self.channels), given, given.n, wanted.start, 0)
 
     def run(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:

@@ -103,11 +103,7 @@ class _Convolution(NamedTuple):
 
     @classmethod
     def of(cls, weights: Weights, name: str) -> _Convolution:
-        direction, gain, bias = (weights[name + part] for part in ("direction", "gain", "bias"))
-        # In double precision: whatever adds them up, and in whatever order, rounds to the same.
-        wide = direction.astype(np.float64)
-        norm = np.sqrt(np.square(wide).sum(axis=(0, 1)))
-        return cls((wide * (gain / norm)).astype(np.float32), bias)
+        return cls(weights[name + "taps"], weights[name + "bias"])
 
     def compose(self, program: Program, x: Rows, pitch: int, at: int, into: Rows) -> Rows:
         """Put what it says at position `at` of x, `pitch` rows each, into a program."""
@@ -144,7 +140,9 @@ class _Block(NamedTuple):
         for t in sorted({of - lag for of in kept for lag in range(min(kernel, of + 1))}):
             program.each(RELU, self.first.compose(program, x, pitch, t, between.part(t * wide, wide)))
         for i, t in enumerate(kept):
-            y = program.each(RELU, self.second.compose(program, between, wide, t, out.part(i * wide, wide)))
+            y = out.part(i * wide, wide)
+            told = self.second.compose(program, between, wide, t, program.room(wide) if program.keeps else y)
+            program.each(RELU, told, y.part(0, told.n))
             seen = x.part(t * pitch, self.first.taps.shape[1])
             if self.around is not None:
                 seen = program.layer(seen, *self.around)

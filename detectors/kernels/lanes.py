@@ -92,6 +92,10 @@ def _in_all(builder: Any, x: Any) -> Any:
     return builder.shuffle_vector(first, nothing, ir.Constant(_MASK, [0] * WIDTH))
 
 
+def _none() -> Any:
+    return ir.Constant(_VECTOR, [0.0] * WIDTH)
+
+
 def _operation(of: Callable[[Any, list[Any]], Any], takes: int) -> Any:
     if takes == 1:
 
@@ -139,6 +143,10 @@ fma = _of_llvm("fma", 3)
 """a * b + c, rounded once."""
 root, size = _of_llvm("sqrt", 1), _of_llvm("fabs", 1)
 smaller, larger = _chosen("<"), _chosen(">")
+positive = _operation(
+    lambda builder, args: builder.select(builder.fcmp_ordered(">", args[0], _none()), args[1], _none()), 2
+)
+"""The second where the first is above 0, else 0."""
 
 
 @inner

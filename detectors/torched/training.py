@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detectors.base import DetectorError, Progress, TrainingReport
+from detectors.descent.epochs import Epochs
 from detectors.networks import TrainingConfig
 
 
@@ -59,7 +59,6 @@ class Adam:
     def __init__(self, network: nn.Module, how: TrainingConfig) -> None:
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._how = how
-        self.learning_rate = how.learning_rate
         self.steps = 0
         self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
         self.square = torch.zeros_like(self.mean)
@@ -73,9 +72,9 @@ class Adam:
         parts = torch.split(of, [p.numel() for p in self._parameters])
         return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
 
-    def step(self) -> None:
+    def step(self, rate: float) -> None:
         """Move the parameters by their gradients, and clear these."""
-        gradient, rate = self._gradient, self.learning_rate
+        gradient = self._gradient
         gradient *= (self._how.clip / (gradient.dot(gradient).sqrt_() + 1e-6)).clamp_max_(1.0)
         self.steps += 1
         self.mean.lerp_(gradient, 1.0 - 0.9)
@@ -111,15 +110,15 @@ def examples(x: NDArray[np.float32], y: NDArray[np.int8] | None) -> Examples:
     return torch.from_numpy(np.ascontiguousarray(x)), labels
 
 
-class Training:
+class Training(Epochs):
     """A training run of one network, on its device: epoch by epoch, and between two of them all that it takes to go on, as arrays.
 
     Parameters
     ----------
     losses, held_losses
         What each window of a batch costs, (B,): in training, and where early stopping looks.
-    fingerprint
-        Of settings and data: arrays of another run are refused.
+    train, held
+        What to train on, and what early stopping looks at.
     """
 
     def __init__(
@@ -129,39 +128,25 @@ class Training:
         losses: Callable[[Any, Batch], Tensor],
         held_losses: Callable[[Any, Batch], Tensor],
         *,
+        train: Examples,
+        held: Examples,
         generator: torch.Generator,
         fingerprint: NDArray[np.uint8],
     ) -> None:
-        self._network, self._how, self._losses, self._held_losses = network, how, losses, held_losses
+        super().__init__(how, fingerprint)
+        self._network, self._losses, self._held_losses = network, losses, held_losses
+        self._train, self._held = train, held
         self._optimiser = Adam(network, how)
         self._device = self._optimiser.mean.device
         self._generator, self._seed = generator, generator.initial_seed()
-        self._fingerprint = fingerprint
-        self.report = TrainingReport()
         self._best_weights = _weights(network)
-
-    @property
-    def done(self) -> bool:
-        """Whether it has had all its epochs, or stopped early."""
-        return self.report.stopped_early or self.report.epochs >= self._how.epochs
-
-    @property
-    def progress(self) -> Progress:
-        """How far it is, behind an epoch."""
-        report = self.report
-        return Progress(report.epochs, self._how.epochs, report.train_loss[-1], report.validation_loss[-1])
-
-    def epoch(self, train: Examples, held: Examples) -> None:
-        """Train on windows drawn anew, look at those held back, and keep the weights if they are the best so far."""
-        self.report.train_loss.append(self._trained(*train))
-        self.report.epochs += 1
-        self._judged(self._validated(*held))
 
     def take_best(self) -> None:
         """Give the network its best weights."""
         self._network.load_state_dict(self._best_weights)
 
-    def _trained(self, x: Tensor, y: Tensor) -> float:
+    def _trained(self) -> float:
+        x, y = self._train
         self._network.train()
         order = torch.randperm(len(x), generator=self._generator)[: self._how.windows_per_epoch]
         total = 0.0
@@ -169,12 +154,13 @@ class Training:
             batch = Batch(x[part].to(self._device), y[part].to(self._device), self._generator)
             loss = trimmed_mean(self._losses(self._network, batch), self._how.trim)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._optimiser.step()
+            self._optimiser.step(self.learning_rate)
             total += float(loss.detach()) * len(part)
         return total / len(order)
 
-    def _validated(self, x: Tensor, y: Tensor) -> float:
+    def _validated(self) -> float:
         """Trimmed loss of at most `windows_per_epoch` windows held back, evenly spread, always with the same noise."""
+        x, y = self._held
         self._network.eval()
         generator = torch.Generator().manual_seed(self._seed)
         step = max(1, len(x) // self._how.windows_per_epoch)
@@ -187,50 +173,29 @@ class Training:
             ]
             return float(trimmed_mean(torch.cat(losses), self._how.trim))
 
-    def _judged(self, loss: float) -> None:
-        """Keep the weights if they are the best so far, else lower the learning rate, in the end stop."""
-        report = self.report
-        best = report.validation_loss[report.best_epoch - 1] if report.best_epoch else float("inf")
-        report.validation_loss.append(loss)
-        if loss < best:
-            report.best_epoch, self._best_weights = report.epochs, _weights(self._network)
-        stale = report.epochs - report.best_epoch
-        if stale and stale % max(1, self._how.patience // 2) == 0:
-            self._optimiser.learning_rate *= 0.5
-        report.stopped_early = stale >= self._how.patience
+    def _keep(self) -> None:
+        self._best_weights = _weights(self._network)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it takes to go on."""
-        report = self.report
+        """See `Epochs.arrays`."""
         return {
+            **super().arrays(),
             **{f"weights.{name}": _numpy(value) for name, value in _weights(self._network).items()},
             **{f"best.{name}": _numpy(value) for name, value in self._best_weights.items()},
             "adam.mean": _numpy(self._optimiser.mean.clone()),
             "adam.square": _numpy(self._optimiser.square.clone()),
-            "adam.rate": np.array([self._optimiser.learning_rate]),
-            "counts": np.array([self._optimiser.steps, report.best_epoch, report.stopped_early], np.int64),
-            "train_loss": np.array(report.train_loss),
-            "validation_loss": np.array(report.validation_loss),
+            "adam.steps": np.array([self._optimiser.steps], np.int64),
             "generator": self._generator.get_state().numpy(),
-            "fingerprint": self._fingerprint,
         }
 
     def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from `arrays`; raises DetectorError where they are of another run."""
-        given = arrays.get("fingerprint")
-        if given is None or not np.array_equal(given, self._fingerprint):
-            msg = "the training checkpoint is of other settings or other data; delete it to start anew"
-            raise DetectorError(msg)
+        """See `Epochs.resume`."""
+        super().resume(arrays)
         self._network.load_state_dict(_part(arrays, "weights.", self._device))
         self._best_weights = _part(arrays, "best.", self._device)
         self._optimiser.mean.copy_(torch.from_numpy(arrays["adam.mean"]))
         self._optimiser.square.copy_(torch.from_numpy(arrays["adam.square"]))
-        self._optimiser.learning_rate = float(arrays["adam.rate"][0])
-        self._optimiser.steps, self.report.best_epoch, stopped = (int(n) for n in arrays["counts"])
-        self.report.stopped_early = bool(stopped)
-        self.report.train_loss = arrays["train_loss"].tolist()
-        self.report.validation_loss = arrays["validation_loss"].tolist()
-        self.report.epochs = len(self.report.train_loss)
+        self._optimiser.steps = int(arrays["adam.steps"][0])
         self._generator.set_state(torch.from_numpy(arrays["generator"]))
 
 

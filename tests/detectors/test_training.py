@@ -213,7 +213,7 @@ def test_adam_takes_the_steps_of_the_paper() -> None:
         g = g * min(1.0, 0.5 / np.linalg.norm(g))
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         w = w * (1 - 0.01 * 0.1) - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        adam.step()
+        adam.step(0.01)
         assert not layer.weight.grad.any()
     assert np.allclose(layer.weight.detach().numpy(), w, atol=1e-5)
 

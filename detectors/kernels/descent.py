@@ -1,0 +1,186 @@
+"""An epoch of a network's training, or a look at what was held back (`detectors.descent.training`): the function that is compiled.
+
+A step: the weights are folded and put into the program's tables, all windows of a batch go forth, those that cost most are left out, the others go back, and Adam
+(Kingma, Ba 2015) moves the weights by their gradients, whose norm is bounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.compiling import inner
+from detectors.kernels.lanes import WIDTH
+from detectors.kernels.walk import back, forth, lost, seeded
+from detectors.programs import AT_ONCE
+
+FIRST, SECOND = 0.9, 0.999
+"""What Adam keeps of the means of gradients, and of their squares."""
+BATCH, ROWS, GIVEN, N, WANTED, KIND, LEARN = range(7)
+"""Of `sizes`: windows of a step, rows of a tile, where what is given lies, how many, and where what was wanted; the loss; whether weights move."""
+RATE, CLIP, DECAY, TRIM = range(4)
+"""Of `how`; see `detectors.networks.TrainingConfig`."""
+
+
+def signature():
+    """Of `run`."""
+    from numba import types as t
+
+    def read(of, d=1):
+        return t.Array(of, d, "C", readonly=True)
+
+    def own(of):
+        return t.Array(of, 1, "C")
+
+    f4, f8, i8 = t.float32, t.float64, t.int64
+    return f8(
+        *(read(f4, 2), read(i8), read(i8), read(f8)),
+        *(read(t.uint64, 2), read(i8, 2), read(i8), read(i8), read(i8), read(i8, 2)),
+        *(own(f4), own(f4), own(f4), own(f8)),
+        *(own(f4),) * 10,
+    )
+
+
+@inner
+def fold(theta, sources, filters, plain):
+    """The weights as the program takes them; see `detectors.descent.folding`."""
+    for p in range(len(sources)):
+        plain[p] = theta[sources[p]]
+    for v in range(len(filters)):
+        start, of, many, gain, at = filters[v]
+        for i in range(many):
+            square = 0.0
+            for j in range(of):
+                square += np.float64(theta[start + j * many + i]) ** 2
+            scale = np.float64(theta[gain + i]) / np.sqrt(square)
+            for j in range(of):
+                plain[at + j * many + i] = np.float32(np.float64(theta[start + j * many + i]) * scale)
+
+
+@inner
+def unfold(theta, sources, filters, slopes, grown):
+    """Gradients of the weights, from those of the folded ones."""
+    grown[:] = 0.0
+    for p in range(len(sources)):
+        grown[sources[p]] += slopes[p]
+    for v in range(len(filters)):
+        start, of, many, gain, at = filters[v]
+        for i in range(many):
+            square, dot = 0.0, 0.0
+            for j in range(of):
+                direction = np.float64(theta[start + j * many + i])
+                square += direction**2
+                dot += direction * slopes[at + j * many + i]
+            norm = np.sqrt(square)
+            grown[gain + i] = np.float32(dot / norm)
+            scale = theta[gain + i] / norm
+            for j in range(of):
+                direction = np.float64(theta[start + j * many + i])
+                grown[start + j * many + i] = np.float32(scale * (slopes[at + j * many + i] - direction * dot / square))
+
+
+@inner
+def moved(theta, mean, square, powers, how, grown):
+    """A step of Adam, with a bound on the gradient's norm, and weights that decay apart from it (Loshchilov, Hutter 2019)."""
+    norm = 0.0
+    for p in range(len(theta)):
+        norm += np.float64(grown[p]) ** 2
+    bound = np.float32(min(1.0, how[CLIP] / (np.sqrt(norm) + 1e-6)))
+    powers[0] *= FIRST
+    powers[1] *= SECOND
+    rate = np.float32(how[RATE] / (1.0 - powers[0]))
+    unbiased, small = np.float32(1.0 / (1.0 - powers[1])), np.float32(1e-8)
+    kept = np.float32(1.0 - how[RATE] * how[DECAY])
+    first, second = np.float32(1.0 - FIRST), np.float32(1.0 - SECOND)
+    for p in range(len(theta)):
+        by = grown[p] * bound
+        mean[p] += first * (by - mean[p])
+        square[p] = np.float32(SECOND) * square[p] + second * (by * by)
+        theta[p] = kept * theta[p] - rate * mean[p] / (np.sqrt(square[p] * unbiased) + small)
+
+
+@inner
+def taken(room, base, lanes, x, places, order, start, n):
+    """What the network looks at of n windows; the last one in all lanes that are left."""
+    for lane in range(lanes):
+        window, own = x[order[start + min(lane, n - 1)]], room[base * AT_ONCE + lane :]
+        for i in range(len(places)):
+            own[places[i, 0]] = window[places[i, 1]]
+
+
+@inner
+def trimmed(losses, n, trim, shares):
+    """Mean of n losses without the highest share; `shares` takes what each window has in it. NaN where no loss is a number."""
+    keep = max(1, int(np.rint(n * (1.0 - trim))))
+    bar = np.sort(losses[:n])[keep - 1]
+    kept, total = 0, 0.0
+    for i in range(n):
+        if losses[i] <= bar:
+            kept += 1
+            total += losses[i]
+    for i in range(len(shares)):
+        shares[i] = np.float32(1.0 / kept) if i < n and kept and losses[i] <= bar else np.float32(0.0)
+    return total / kept if kept else np.nan
+
+
+@inner
+def lanes_of(n):
+    """Lanes that n windows of a tile take."""
+    return (n + WIDTH - 1) // WIDTH * WIDTH
+
+
+def run(
+    x, order, sizes, how,
+    places, steps, cells, below, sources, filters,
+    theta, mean, square, powers,
+    plain, grown, folded, tables, found, turned, losses, shares, room, slopes,
+):  # fmt: skip
+    """Mean loss of windows, in the order given; `sizes[LEARN]`: the weights move by it, batch by batch, else all are one.
+
+    Parameters
+    ----------
+    x : (N, T * (C + F))
+    order : (n,)
+    places, steps, cells, below
+        Of the program: `detectors.descent.traced.Tables`, `below` its `slopes`.
+    sources, filters
+        `detectors.descent.folding.Folding`.
+    theta, mean, square : (P,)
+        Weights, and Adam's two means.
+    powers : (2,)
+        What is left of the means that Adam began with.
+    plain, grown, folded, tables, found, turned, losses, shares, room, slopes
+        Memory to work in; `tables` has the program's constants. All on cache lines.
+    """
+    rows, learn, n, total = sizes[ROWS], sizes[LEARN], len(order), 0.0
+    batch = sizes[BATCH] if learn else n
+    for first in range(0, n, batch):
+        m = min(batch, n - first)
+        if learn or first == 0:
+            fold(theta, sources, filters, plain)
+            for c in range(len(cells)):
+                if cells[c] >= 0:
+                    tables[c] = plain[cells[c]]
+        for t in range(0, m, AT_ONCE):
+            base, lanes = t // AT_ONCE * rows if learn else 0, lanes_of(min(AT_ONCE, m - t))
+            taken(room, base, lanes, x, places, order, first + t, min(AT_ONCE, m - t))
+            forth(room, base, lanes, steps, tables)
+            lost(room, base, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], losses, t)
+        loss = trimmed(losses, m, how[TRIM], shares)
+        total += loss * m
+        if not learn or not np.isfinite(loss):
+            continue
+        found[:] = 0.0
+        for t in range(0, m, AT_ONCE):
+            base, lanes = t // AT_ONCE * rows, lanes_of(min(AT_ONCE, m - t))
+            slopes[:] = 0.0
+            seeded(
+                room, base, slopes, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], shares, t
+            )  # fmt: skip
+            back(room, base, slopes, lanes, steps, tables, found, turned)
+        folded[:] = 0.0
+        for c in range(len(below)):
+            if below[c] >= 0:
+                folded[below[c]] += found[c]
+        unfold(theta, sources, filters, folded, grown)
+        moved(theta, mean, square, powers, how, grown)
+    return total / n
