@@ -101,7 +101,7 @@ _ROWS = "detectors/compiling.py", "detectors/kernels"
 FOREST = Kernel("the isolation forest", "detectors.kernels.forest", _ROWS, 2)
 NEAREST = Kernel("the nearest centres", "detectors.kernels.nearest", _ROWS, 2)
 NETWORKS = Kernel("the networks", "detectors.kernels.network", (*_SHARED, "detectors/programs.py"), 5, allocates=False)
-DESCENT = Kernel("training", "detectors.kernels.descent", (*_SHARED, "detectors/programs.py"), 15)
+DESCENT = Kernel("training", "detectors.kernels.descent", (*_SHARED, "detectors/programs.py"), 15, allocates=False)
 KERNELS = (
     JUDGEMENT,
     NETWORKS,

@@ -42,7 +42,9 @@ class Folding(NamedTuple):
     Attributes
     ----------
     sources : (Q,) int64
-        Of each folded one, the number that it is; of a filter's, that of its direction.
+        Of each folded one, the number that it is; of a filter's, that of its direction; of an LSTM's biases the one.
+    others : (Q,) int64
+        The number that is added to it; -1: none.
     filters : (V, 5) int64
         Of each convolution: its direction's first, numbers of a filter, filters, its gain's first, and its taps' first among the folded ones.
     shapes
@@ -50,6 +52,7 @@ class Folding(NamedTuple):
     """
 
     sources: NDArray[np.int64]
+    others: NDArray[np.int64]
     filters: NDArray[np.int64]
     shapes: dict[str, tuple[int, ...]]
 
@@ -57,7 +60,7 @@ class Folding(NamedTuple):
     def of(cls, shapes: Shapes) -> Folding:
         """Of weights of these shapes."""
         starts = dict(zip(shapes, np.cumsum([0, *map(size, shapes.values())]).tolist(), strict=False))
-        sources: list[NDArray[np.int64]] = []
+        sources, others = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
         filters, kept, n = [], dict[str, tuple[int, ...]](), 0
         for name, shape in shapes.items():
             if name.endswith((_GAIN, _OTHER)):
@@ -66,9 +69,12 @@ class Folding(NamedTuple):
                 gain = name.removesuffix(_DIRECTION) + _GAIN
                 filters.append((starts[name], size(shape[:-1]), shape[-1], starts[gain], n))
             kept[name.replace(_DIRECTION, _TAPS).replace(_ONE, _BOTH)] = shape
-            sources.append(np.arange(starts[name], starts[name] + size(shape)))
+            numbers = np.arange(size(shape))
+            sources.append(starts[name] + numbers)
+            other = starts[name.replace(_ONE, _OTHER)] if name.endswith(_ONE) else None
+            others.append(np.full(len(numbers), -1) if other is None else other + numbers)
             n += size(shape)
-        return cls(np.concatenate(sources), np.array(filters, np.int64).reshape(-1, 5), kept)
+        return cls(np.concatenate(sources), np.concatenate(others), np.array(filters, np.int64).reshape(-1, 5), kept)
 
 
 def size(shape: tuple[int, ...]) -> int:
@@ -83,9 +89,6 @@ def drawn(shapes: Shapes, rng: np.random.Generator) -> dict[str, NDArray[np.floa
         of = name.rpartition(".")[0]
         if name.endswith(_GAIN):
             found[name] = np.full(shape, 3**-0.5, np.float32)
-            continue
-        if name.endswith(_OTHER):  # it would do what the other does
-            found[name] = np.zeros(shape, np.float32)
             continue
         if "lstm." in name:
             terms = shapes[f"{of}.weight_hh_l0"][1]

@@ -124,7 +124,7 @@ class Descent(Epochs):
         sizes[[BATCH, ROWS, KIND, LEARN]] = self._batch, of.rows, self._walk.loss, learn
         sizes[[GIVEN, N, WANTED]] = of.judged
         settings = np.array([self.learning_rate, how.clip, how.weight_decay, how.trim])
-        program = of.places, of.steps, of.cells, of.slopes, self._walk.folding.sources, self._walk.folding.filters
+        program = of.places, of.steps, of.cells, of.slopes, *self._walk.folding[:3]
         state = self._theta, self._mean, self._square, self._powers
         return float(compiled(DESCENT)(x, order, sizes, settings, *program, *state, *self._room))
 

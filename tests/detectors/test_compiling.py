@@ -210,3 +210,14 @@ def test_threads_that_ask_at_once_load_one_after_the_other(monkeypatch: pytest.M
         list(threads.map(compiling.compiled, (compiling.LEVEL, compiling.POLICY, compiling.VOTES)))
     compiling.compiled.cache_clear()
     assert most == [1, 1, 1]
+
+
+def test_kept_code_is_loaded_without_what_only_compiling_needs() -> None:
+    """What Numba makes of numpy's `argmin` or `sort` names a module of it that imports scipy: 0.2 s of every start."""
+    for kernel in compiling.KERNELS:
+        compiling.compiled(kernel)
+    code = (
+        "import sys; from detectors import compiling; [compiling.compiled(k) for k in compiling.KERNELS]; "
+        "sys.exit('scipy.linalg' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
