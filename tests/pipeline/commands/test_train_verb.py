@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from detectors import registry
 from detectors.base import DetectorError
+from detectors.descent.epochs import Epochs
 from detectors.model_file import load
-from detectors.torched.training import Training
 from pipeline.cli import create_cli
 from pipeline.errors import BrokerError, SettingsError
 from pipeline.kafka.history import read_history
@@ -103,9 +103,12 @@ def test_the_same_command_writes_the_same_bytes(metric: Path, tmp_path: Path) ->
     assert load(tmp_path / "one").detector_name == "gru+zscore"
 
 
-def test_a_stopped_training_goes_on_where_it_was(metric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train("tcn", *columns(metric), "--out", tmp_path / "whole", *QUICK)
-    epoch = Training.epoch
+@pytest.mark.parametrize("detector", ["tcn", "gru"])  # without torch, and by it
+def test_a_stopped_training_goes_on_where_it_was(
+    detector: str, metric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(detector, *columns(metric), "--out", tmp_path / "whole", *QUICK)
+    epoch = Epochs.epoch
     left = 2
 
     def interrupted(*args: object) -> None:
@@ -115,8 +118,8 @@ def test_a_stopped_training_goes_on_where_it_was(metric: Path, tmp_path: Path, m
             raise KeyboardInterrupt
         epoch(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Training, "epoch", interrupted)
-    words = ["train", "tcn", *map(str, columns(metric)), "--out", str(tmp_path / "m"), *QUICK]
+    monkeypatch.setattr(Epochs, "epoch", interrupted)
+    words = ["train", detector, *map(str, columns(metric)), "--out", str(tmp_path / "m"), *QUICK]
     stopped = CliRunner().invoke(create_cli(), words)
     assert "the same command goes on from here" in stopped.output
     assert not (tmp_path / "m").exists()
