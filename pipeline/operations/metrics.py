@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -83,7 +83,8 @@ class WorkerMetrics:
         progress: Progress | None = None,
         presence: Presence | None = None,
     ) -> None:
-        self._children: dict[tuple[Any, tuple[str, ...]], Any] = {}
+        self._counters: dict[tuple[str, int], dict[str, Counter | None]] = {}
+        self._histograms: dict[str, dict[str, Histogram]] = {}
         self.health = health if health is not None else Health()
         self.progress = progress if progress is not None else Progress()
         self.presence = presence if presence is not None else Presence()
@@ -170,33 +171,34 @@ class WorkerMetrics:
 
     def batch(self, stream: str, partition: int, counts: Counts[str], seconds: dict[str, float]) -> None:
         """One batch: what happened how often, and the seconds of each stage."""
-        of, labels = self._child, (stream, str(partition))
+        known = self._counters.setdefault((stream, partition), {})
         for name, n in counts.items():
             if n <= 0:
                 continue
-            if name in self._plain:
-                of(self._plain[name], *labels).inc(n)
-            elif name in POLICY:
-                of(self._policy, *labels, name).inc(n)
-            elif name.startswith(_REJECTED):
-                of(self._dead_letters, *labels, name.removeprefix(_REJECTED)).inc(n)
-                if name == _UNSCORABLE:
-                    self.health.unscorable(stream, partition, n)
-            elif name.startswith(_ALERTS):
-                of(self._alerts, *labels, name.removeprefix(_ALERTS)).inc(n)
-            elif name.startswith(_FIRED):
-                of(self._fired, *labels, name.removeprefix(_FIRED)).inc(n)
+            if name not in known:
+                known[name] = self._counter(name, stream, str(partition))
+            if (counter := known[name]) is not None:
+                counter.inc(n)
+        if counts.get(_UNSCORABLE, 0) > 0:
+            self.health.unscorable(stream, partition, counts[_UNSCORABLE])
+        histograms = self._histograms.setdefault(stream, {})
         for stage, taken in seconds.items():
-            of(self._stage, stream, stage).observe(taken)
-        of(self._batch, stream).observe(counts["records"])
+            if stage not in histograms:
+                histograms[stage] = self._stage.labels(stream, stage)
+            histograms[stage].observe(taken)
+        if "" not in histograms:
+            histograms[""] = self._batch.labels(stream)
+        histograms[""].observe(counts["records"])
         self.progress.batch(stream, counts)
 
-    def _child(self, metric: Any, *labels: str) -> Any:
-        """What `labels` gives, looked up once: a batch of few records asks for a dozen."""
-        key = (metric, labels)
-        if (child := self._children.get(key)) is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
+    def _counter(self, name: str, *labels: str) -> Counter | None:
+        """What counts a name of a batch's counts, found once: a batch of few records has half a dozen; None: nothing does."""
+        if name in self._plain:
+            return self._plain[name].labels(*labels)
+        if name in POLICY:
+            return self._policy.labels(*labels, name)
+        of = {_REJECTED: self._dead_letters, _ALERTS: self._alerts, _FIRED: self._fired}
+        return next((c.labels(*labels, name.removeprefix(p)) for p, c in of.items() if name.startswith(p)), None)
 
     def checkpoint(self, stream: str, partition: int, offset: int, size: int, seconds: float) -> None:
         """One checkpoint: its offset, bytes and seconds."""

@@ -55,9 +55,9 @@ class Progress:
         """One batch: what happened how often."""
         if not counts["records"]:
             return
-        self._counts[stream].update(
-            {name: counts[name] for name in ("records", "observations", "scored", "alerts_firing")}
-        )
+        total = self._counts[stream]
+        for name in ("records", "observations", "scored", "alerts_firing"):
+            total[name] += counts[name]
         if counts["scored"]:
             self._first(stream, "first record scored")
         if counts["alerts_firing"]:

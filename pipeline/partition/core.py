@@ -66,6 +66,7 @@ class PartitionCore:
         self.shadow = None if shadow is None else Shadow(shadow, stream)
         self._waiting = _waiting_of(stream)
         self.bars = feedback.Bars(stream.settings, model)
+        self._clock: EventTime | None = None
         self._settling = Settling(stream, self.learning, self.bars, self.selectors, self.life)
         learnt = self.learning.components
         outlying = {name: learnt.pop(name) for name in (OUTLYING,) if name in learnt}
@@ -104,7 +105,9 @@ class PartitionCore:
     @property
     def clock(self) -> EventTime:
         """The partition's event time, and who votes for it."""
-        return EventTime(self.state, self.patience)
+        if self._clock is None or self._clock.state is not self.state:
+            self._clock = EventTime(self.state, self.patience)
+        return self._clock
 
     @property
     def watermark(self) -> int:
@@ -267,13 +270,14 @@ class PartitionCore:
 
         Where event time begins among them, all of before is as if it was then.
         """
-        before, order, times, vouched = self.clock.now, observations.order, observations.timestamps, pushed.vouched
+        clock, order, times, vouched = self.clock, observations.order, observations.timestamps, pushed.vouched
+        before = clock.now
         if order is None:
-            watermarks, absent = self.clock.advance(rows, places, times, vouched, seen, pushed.learnt)
+            watermarks, absent = clock.advance(rows, places, times, vouched, seen, pushed.learnt)
         else:
             begun = self.state.scalars.get("observations", 0)
-            watermarks, vouched, absent = advance(self.clock, order, rows, places, times, pushed, begun, seen)
-        if before or not self.clock.now:
+            watermarks, vouched, absent = advance(clock, order, rows, places, times, pushed, begun, seen)
+        if before or not clock.now:
             return watermarks, vouched, absent
         lives = self.state.arrays["alerts"]
         heard = (lives["status"] != 0) | (lives["heard"] != 0)  # also of an alert that is over: its row remembers it

@@ -157,7 +157,7 @@ class PartitionLoop(Taking):
 
     async def _learn(self, records: RecordBatch) -> None:
         """Have the schemas at hand that these records need; while their registry is away, the partition waits."""
-        for decoder in self.core.decoders:
+        for decoder in () if self._fetch_schemas is None else self.core.decoders:
             while self._fetch_schemas is not None and (ids := decoder.missing(records)):
                 decoder.learn(await self._patiently(partial(self._fetch_schemas, ids)))
 
@@ -187,7 +187,8 @@ class PartitionLoop(Taking):
                 beside = await self.core.shadow.stream.scorer.score(step.shadow.windows.x)
             scoring += self._clock() - before
             settled = self.core.settle(step, scores, beside)
-            counts.update(settled.counts)
+            for name, n in settled.counts.items():
+                counts[name] += n
             rejected += rejections(records, step.rejected + settled.unscorable)
             if not self._alerts_are_out:
                 self._messages.alerts(settled.alerts, counts)

@@ -376,8 +376,7 @@ def _readable(
     """Index and values of the records that are neither tombstones nor too large nor refused: nearly always all of them."""
     values = batch.values
     if isinstance(values, BinaryColumn):
-        plain = not batch.refused and not values.has_none and values.longest <= MAX_VALUE_BYTES
-        if plain:
+        if not batch.refused and values.longest <= MAX_VALUE_BYTES and not values.has_none:
             return np.arange(len(values)), cast("Sequence[bytes]", values)
         values = values.listed()
     try:

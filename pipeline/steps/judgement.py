@@ -41,7 +41,7 @@ STEPS = 8
 """Steps of a series that the model does not know from which its usual one is found: their median."""
 LONG_AFTER = 4
 """Usual steps between the end of a history and the first news from which on the context begins anew."""
-_NONE, _ONE = np.zeros(0, np.int64), np.ones(1, np.int64)
+_NONE, _ONE, _NO_CHANGES = np.zeros(0, np.int64), np.ones(1, np.int64), np.zeros((0, 3), np.int64)
 
 
 def decides(model: Model, settings: StreamSettings) -> bool:
@@ -169,7 +169,7 @@ class Judgements:
         compiled(NEWS)(
             *(self._budgets, of, times, ordinals, values),
             *(_NONE if which is None else which[index], _ONE if living is None else living[index]),
-            *(index, np.array(pushed.learnt, np.int64).reshape(-1, 3)),
+            *(index, np.array(pushed.learnt, np.int64).reshape(-1, 3) if pushed.learnt else _NO_CHANGES),
             *(history[name] for name in ("until", "step", "last", "steps", "negative")),
             *(new, anew, budget, floor),
         )

@@ -75,27 +75,32 @@ class EventTime:
     ----------
     patience
         When a series that says nothing is absent; None: never.
+
+    Attributes
+    ----------
+    state
+        The partition's.
     """
 
     def __init__(self, state: PartitionState, patience: Patience | None = None) -> None:
-        self._state = state
+        self.state = state
         self._absence = None if patience is None else Absence(state, patience)
         self._passed: list[Course] = []
 
     @property
     def now(self) -> int:
         """The partition's event time in ms since the epoch; 0 before the first vote."""
-        return self._state.scalars.get("watermark", 0)
+        return self.state.scalars.get("watermark", 0)
 
     @property
     def begun(self) -> int:
         """What it was when there first was one; 0 before, and where that was before this was kept."""
-        return self._state.scalars.get("begun", 0)
+        return self.state.scalars.get("begun", 0)
 
     @property
     def voters(self) -> int:
         """How many series voted at the last border."""
-        return self._state.scalars.get("voters", 0)
+        return self.state.scalars.get("voters", 0)
 
     def advance(
         self,
@@ -119,7 +124,7 @@ class EventTime:
         learnt
             (observation, row, usual step in ms) where a series' usual step changed, in order.
         """
-        scalars = self._state.scalars
+        scalars = self.state.scalars
         begun = scalars.get("observations", 0)
         happened: list[Happened] = []
         passed: list[Course] = []
@@ -132,9 +137,8 @@ class EventTime:
             end = len(rows) if stop < schedule.look else int(np.searchsorted(places, borders.last))
             part = slice(done, end)
             here = [(i - done, row, step) for i, row, step in learnt if done <= i < end]
-            watermarks[part], more, course = self._piece(
-                columns, borders, rows[part], places[part], times[part], vouched[part], here
-            )
+            of = rows[part], places[part], times[part], vouched[part]
+            more, course = self._piece(columns, borders, *of, here, watermarks[part])
             happened += more
             passed.append(course)
             if borders.count:
@@ -149,7 +153,7 @@ class EventTime:
 
     def tick(self, to: int) -> list[Absent]:
         """Nothing comes any more, and it is `to` now, ms: a border here, and one at that time. Which series are absent, in order."""
-        scalars = self._state.scalars
+        scalars = self.state.scalars
         if not 0 < self.now < to:
             return []
         count = scalars.get("observations", 0)
@@ -162,14 +166,14 @@ class EventTime:
             none = np.zeros(0, np.int64)
             of = none.astype(np.intp)
             columns = self._concerned(of, borders=True)
-            _, more, course = self._piece(columns, _Borders(count, 1, 1), of, none, none, none.astype(np.bool_), ())
+            more, course = self._piece(columns, _Borders(count, 1, 1), of, none, none, none.astype(np.bool_), (), none)
             happened += more
             passed.append(course)
         return [] if self._absence is None else [one for _, one in self._absence.told(happened, passed)]
 
     def next_change(self) -> int:
         """The event time from which on a tick would change anything, ms, if nothing comes: somebody votes no more, or is absent, or gone."""
-        scalars, clocks = self._state.scalars, self._state.arrays[COMPONENT]
+        scalars, clocks = self.state.scalars, self.state.arrays[COMPONENT]
         voting = clocks[clocks["votes"] != 0]
         at = _NONE
         if len(voting):  # the last of them; without any, the input has ended
@@ -185,27 +189,26 @@ class EventTime:
 
     def idle_rows(self, idle_after: int) -> NDArray[np.intp]:
         """Rows of series of which nothing was heard while event time went on by more than `idle_after` ms, rising."""
-        rows = self._state.rows()
-        return rows[self._state.arrays[COMPONENT]["heard_at"][rows] < self.now - idle_after]
+        rows = self.state.rows()
+        return rows[self.state.arrays[COMPONENT]["heard_at"][rows] < self.now - idle_after]
 
     def apart(self, least: int) -> list[tuple[str, int]]:
         """Series that vote and whose clock is `least` ms or more from the median of the votes: name, and how far ahead; farthest first."""
-        clocks = self._state.arrays[COMPONENT]
-        voting = np.flatnonzero(clocks["votes"][: len(self._state.names)])
+        clocks = self.state.arrays[COMPONENT]
+        voting = np.flatnonzero(clocks["votes"][: len(self.state.names)])
         if len(voting) < 3:  # of two that differ nobody can say which is wrong
             return []
         votes = clocks["vote"][voting]
         ahead = votes - np.sort(votes)[(len(votes) - 1) // 2]
         far = np.flatnonzero(np.abs(ahead) >= np.maximum(least, 2 * STEPS * clocks["step"][voting]))
         found = [
-            (self._state.names[row] or "", by)
-            for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)
+            (self.state.names[row] or "", by) for row, by in zip(voting[far].tolist(), ahead[far].tolist(), strict=True)
         ]
         return sorted(found, key=lambda f: (-abs(f[1]), f[0]))
 
     def _concerned(self, rows: NDArray[np.intp], *, borders: bool) -> NDArray[np.intp]:
         """Rows of series of which something is heard, and where there are borders of all that a border may change, each once."""
-        clocks, lists = self._state.arrays[COMPONENT], self._state.lists
+        clocks, lists = self.state.arrays[COMPONENT], self.state.lists
         if CONCERNED not in lists:
             lists[CONCERNED] = [np.flatnonzero(clocks["votes"] | clocks["fresh"] | clocks["said"])]
         # Nothing but an observation adds to them; many others may be idle, and are not looked at.
@@ -227,12 +230,13 @@ class EventTime:
         times: NDArray[np.int64],
         vouched: NDArray[np.bool_],
         learnt: Sequence[tuple[int, int, int]],
-    ) -> tuple[NDArray[np.int64], list[Happened], Course]:
-        """Move on over n observations and the K borders among and behind them; the event time after each of them, and who went or came back."""
-        clocks, scalars = self._state.arrays[COMPONENT], self._state.scalars
+        event_times: NDArray[np.int64],
+    ) -> tuple[list[Happened], Course]:
+        """Move on over n observations and the K borders among and behind them; who went or came back. `event_times` (n,) takes that after each of them."""
+        clocks, scalars = self.state.arrays[COMPONENT], self.state.scalars
         n, K, S = len(rows), borders.count, len(columns)
         changed = np.zeros(S, np.bool_) if self._absence is None else clocks["said"][columns] != 0
-        column, block, steps, event_times = (np.empty(n, np.int64) for _ in range(4))
+        column, block, steps = np.empty((3, n), np.int64)
         before = np.empty(S, np.int64)
         told = np.empty((3, K + 1), np.int64)
         told[:, 0] = self.now, scalars.get("progress", 0), self.voters
@@ -253,10 +257,10 @@ class EventTime:
             happened = self._absence.heard(
                 columns, column, block, places, times, steps, vouched, before, changes, course
             )
-        self._state.touch(columns[changed])
+        self.state.touch(columns[changed])
         if self._absence is not None:
             happened += self._absence.silent(course) if K else []
-        return event_times, happened, course
+        return happened, course
 
 
 @dataclass(frozen=True, slots=True)
