@@ -287,14 +287,16 @@ def _fit(
             line, slope = _line(x - by_day[day], pieces)
         seen = days[-1] * DAY / YEAR + yearly.BEFORE
     elif bins.day > 1 and days[-1] >= 0.95:
-        by_day, _ = _medians(x - line, day, bins.day, 1.0, days[-1])
+        days_of = Groups.of(day, bins.day)
+        by_day, _ = _medians(x - line, days_of, 1.0, days[-1])
         line, slope = _line(x - by_day[day], pieces)  # the median of a day without its season is far nearer
-        by_day, own_day = _medians(x - line, day, bins.day, 1.0, days[-1])
+        by_day, own_day = _medians(x - line, days_of, 1.0, days[-1])
     by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
     if bins.week > 1 and days[-1] >= 6.95:
-        by_week, own_week = _medians(x - line - by_day[day], week.own, bins.week, 0.5)
+        weeks_of = Groups.of(week.own, bins.week)
+        by_week, own_week = _medians(x - line - by_day[day], weeks_of, 0.5)
         for _ in range(_TURNS if bins.lines else 0):
-            off, _ = _medians(x - line - by_day[day] - week.of(by_week), week.own, bins.week, 0.0)
+            off, _ = _medians(x - line - by_day[day] - week.of(by_week), weeks_of, 0.0)
             by_week = by_week + off * (1.0 - own_week)
     errors = np.full((3, C), 1.0)
     clock = Clock(
@@ -358,25 +360,67 @@ def _line(x: Floats, pieces: NDArray[np.intp]) -> tuple[Floats, Floats]:
     return np.median(off, axis=0) + slope * np.arange(n)[:, None], slope
 
 
-def _medians(x: Floats, at: NDArray[np.intp], bins: int, prior: float, visits: float = np.inf) -> tuple[Floats, Floats]:
+class Groups(NamedTuple):
+    """Rows of a history by the bin of each.
+
+    Attributes
+    ----------
+    bins : (n,)
+        Of each row.
+    rows : (bins,)
+        How many each bin has.
+    places : (n,)
+        Where each row lies in a table of a line for each bin; empty where few bins had nearly all rows, and the table were mostly empty.
+    """
+
+    bins: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    places: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, at: NDArray[np.intp], bins: int) -> Groups:
+        """Of the bins of rows."""
+        rows = np.bincount(at, minlength=bins)
+        wide = int(rows.max(initial=0))
+        if bins * wide > 4 * len(at) + bins:
+            return cls(at, rows, np.empty(0, np.intp))
+        order = np.argsort(
+            at.astype(np.uint16) if bins < 1 << 16 else at, kind="stable"
+        )  # short numbers by their digits
+        places = np.empty(len(at), np.intp)
+        places[order] = np.arange(len(at)) - np.repeat(np.cumsum(rows) - rows, rows)
+        return cls(at, rows, places + at * wide)
+
+    def medians(self, x: Floats) -> Floats:
+        """Of the rows (n,) of each bin that has some."""
+        seen = np.flatnonzero(self.rows)
+        low, high = (self.rows[seen] - 1) // 2, self.rows[seen] // 2
+        if not len(self.places):
+            ordered = x[np.lexsort((x, self.bins))]
+            first = (np.cumsum(self.rows) - self.rows)[seen]
+            return np.asarray((ordered[first + low] + ordered[first + high]) / 2)
+        table = np.full((len(self.rows), int(self.rows.max())), np.inf)
+        table.reshape(-1)[self.places] = x
+        table.sort(axis=1)
+        return np.asarray((table[seen, low] + table[seen, high]) / 2)
+
+
+def _medians(x: Floats, of: Groups, prior: float, visits: float = np.inf) -> tuple[Floats, Floats]:
     """Median (bins, C) of the rows of each bin, shrunk to its neighbours' mean as if `prior` visits had seen that; and the share (bins, 1) of a row in it.
 
     A lone one of few `visits` is as its neighbours: that something comes to the minute, one or two days do not say. About when it comes `recurring` remembers.
     """
-    out, count = np.zeros((bins, x.shape[1])), np.zeros((bins, 1))
-    rows = np.bincount(at, minlength=bins)
-    count[:, 0], seen = rows, np.flatnonzero(rows)
-    low, high = (np.cumsum(rows) - rows + (rows - 1) // 2)[seen], (np.cumsum(rows) - rows + rows // 2)[seen]
+    bins, seen = len(of.rows), np.flatnonzero(of.rows)
+    out, count = np.zeros((bins, x.shape[1])), of.rows[:, None].astype(np.float64)
     for c in range(x.shape[1]):
-        ordered = x[np.lexsort((x[:, c], at)), c]
-        out[seen, c] = (ordered[low] + ordered[high]) / 2
+        out[seen, c] = of.medians(x[:, c])
         if visits < FEW and len(seen) == bins >= FINE:
             around = np.median([np.roll(out[:, c], k) for k in (-2, -1, 1, 2)], axis=0)
             off = np.abs(out[:, c] - around)
             out[:, c] = np.where(off > LONE * off.mean(), around, out[:, c])
     weighted = np.where(count > 0, 1.0, 0.0)
     near = sum(np.roll(out * weighted, k, axis=0) for k in (-2, -1, 1, 2))
-    of = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))
-    smooth = near / np.maximum(of, 1.0)
+    beside = sum(np.roll(weighted, k, axis=0) for k in (-2, -1, 1, 2))
+    smooth = near / np.maximum(beside, 1.0)
     total = np.maximum(count + prior, 1e-9)
     return np.asarray((out * count + smooth * prior) / total), np.minimum(1.0 / total, 0.9)

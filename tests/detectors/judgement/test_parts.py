@@ -243,11 +243,15 @@ def test_an_autoregression_of_a_long_history_is_summed_in_parts(monkeypatch) -> 
     np.testing.assert_array_equal(autoregression.fit(x).astype(np.float32), whole.astype(np.float32))
 
 
-def test_the_middle_of_a_bin_is_its_median() -> None:
+@pytest.mark.parametrize("crowded", [0, 470])  # nearly all rows in one bin are not put into a table
+def test_the_middle_of_a_bin_is_its_median(crowded: int) -> None:
     rng = np.random.default_rng(0)
     x, at = np.round(5 * rng.normal(size=(500, 3))), rng.integers(0, 40, 500)
     at[at == 7] = 8
-    found, share = clock._medians(x, at, 50, 0.0)
+    at[:crowded] = 3
+    groups = clock.Groups.of(at, 50)
+    assert bool(len(groups.places)) == (crowded == 0)
+    found, share = clock._medians(x, groups, 0.0)
     for b in range(50):
         rows = x[at == b]
         if len(rows):
