@@ -122,7 +122,8 @@ class ZScore(_Weightless):
         values = x[:, :, : self.config.channels].astype(np.float64)
         before, last = values[:, :-1], values[:, -1]
         mean = before.mean(axis=1)
-        deviations = np.abs(last - mean) / np.maximum(before.std(axis=1), self.config.floor)  # (B, C)
+        spread = before.std(axis=1, mean=mean[:, None])
+        deviations = np.abs(last - mean) / np.maximum(spread, self.config.floor)  # (B, C)
         raw = np.sqrt(np.square(deviations).mean(axis=1))
         shares = np.square(deviations) / (deviations.shape[1] * np.maximum(raw, 1e-12))[:, None]
         return Scores(raw, mean.astype(np.float32), shares.astype(np.float32))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.process_memory import collect_seldom
+from pipeline.process_memory import collect_seldom, leave_uncollected
 
 COMMANDS = (
     "demo",
@@ -124,6 +124,8 @@ def main() -> None:
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        leave_uncollected()
 
 
 def _expected(error: Exception) -> bool:

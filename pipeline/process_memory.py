@@ -27,6 +27,11 @@ def calm_collector() -> None:
     gc.set_threshold(10_000, 50, 50)
 
 
+def leave_uncollected() -> None:
+    """The process ends, and what is there goes with it: the collector need not walk it twice more, 0.2 s behind each `score`."""
+    gc.freeze()
+
+
 def keep_freed() -> bool:
     """Let this process keep up to 64 MB that it has freed; False where the C library (not glibc's) has no such setting.
 

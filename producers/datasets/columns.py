@@ -34,6 +34,8 @@ MOST_COLUMNS = 6
 _LEAST_DIGITS = 10_000
 """Numbers below it are no dates: parts of them, a count of days."""
 KINDS_OF_LABELS = 50
+FIRST = 4096
+"""Rows that are looked at before all others where it is enough to know that there are many different values: mostly they say it."""
 
 
 class Cells:
@@ -91,7 +93,10 @@ class Cells:
         if pa.types.is_nested(column.type):
             return 0
         found = pa.chunked_array([], column.type)
-        for chunk in column.chunks if most is not None and not pa.types.is_dictionary(column.type) else [column]:
+        parts = [column]
+        if most is not None and not pa.types.is_dictionary(column.type):
+            parts = [column[:FIRST], *column[FIRST:].chunks]
+        for chunk in parts:
             found = pc.unique(
                 pa.chunked_array([found, pc.unique(chunk.drop_null())]) if len(found) else chunk.drop_null()
             )

@@ -34,7 +34,7 @@ def values_in(
             found[name] = np.asarray(text.to_list(), object)
         else:
             text, missing = cells.text(name)
-            pair = switches(text[~missing])
+            pair = switches(cells.present(name)) and switches(text[~missing])  # where the first are none, all are none
             if pair is not None and not pd.to_numeric(text[~missing], errors="coerce").notna().any():
                 found[name] = np.where(missing, np.nan, (text.str.lower() == pair[0]).to_numpy(np.float64))
             else:

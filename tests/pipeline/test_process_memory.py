@@ -36,3 +36,15 @@ def faults() -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps or gives back as it likes")
 def test_what_a_batch_freed_the_next_one_takes_without_asking_the_kernel() -> None:
     assert faults() < 100  # 1,000 without, where pages are of 4 KB
+
+
+def test_what_is_left_when_a_command_ends_is_not_walked_once_more() -> None:
+    code = (
+        "import gc, sys\n"
+        "from pipeline.cli import main\n"
+        "sys.argv = ['tidewatch', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    sys.exit(not gc.get_freeze_count())\n"
+        "sys.exit(2)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
