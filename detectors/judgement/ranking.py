@@ -14,6 +14,9 @@ SEVERAL = np.array([1.0, 0.5, 1.5, 0.5, 1.25, 1.5, 0.75, 1.0, 16.0, 16.0])
 """Weights of the terms in the ranking score. Where others explain a channel, what they leave of it says far more than its own past."""
 HOLD, FADE = 0.3, 1.0 / 300
 """Of the ranking score: this much of a peak counts on, and fades."""
+STOOD, STOOD_LEAST = 2.0, 0.1
+"""Decades for each by which what stands still does so for longer than makes an alarm; and what share of that counts at least. Standing is told by its length, which
+has no end: as a plain number it were beyond every bar an hour later, and what came at its hour would hide all else there for two weeks."""
 NORMAL_ROWS = 5
 """After which an alert is over."""
 
@@ -21,7 +24,12 @@ NORMAL_ROWS = 5
 def beyond(learnt: Learnt, tails: Floats, u: Floats) -> tuple[Floats, Floats]:
     """By how many decades rows (n,) are rarer than the level asks for, and each of the alarm's terms (A, n); their terms (T, n) in units of the usual."""
     each = alarm.rarity(u[list(ALARMS)], tails) - learnt.levels[:, None]
-    return np.asarray(np.maximum(each.max(axis=0), 2.0 * (u[FLAT] - 1.0))), each
+    return np.asarray(np.maximum(each.max(axis=0), standing(u[FLAT]))), each
+
+
+def standing(flat: Floats) -> Floats:
+    """By how many decades equal values are rarer than the level asks for, of so many times as many (n,) as make an alarm."""
+    return np.asarray(STOOD * np.log10(np.maximum(flat, STOOD_LEAST)))
 
 
 def said(
@@ -38,7 +46,7 @@ def said(
     now = (np.log2(1.0 + u) * weights[:, None]).sum(axis=0) / weights.sum()
     _, each = beyond(learnt, state.tails, u)
     loud = np.where(speaks[list(ALARMS)], each[:, :n], -np.inf).max(axis=0)
-    strength = np.maximum(loud, 2.0 * (u[FLAT, :n] - 1.0))
+    strength = np.maximum(loud, standing(u[FLAT, :n]))
     bins = alarm.counted(u[list(ALARMS)])
     most = np.maximum(alarm.TAUGHT[0], alarm.TAUGHT[1] * np.array([rows_of(k, learnt.bins) for k in ALARMS]))
     score, anomalous = np.empty(n), np.zeros(n, np.bool_)

@@ -70,7 +70,7 @@ from detectors.judgement.kernel.layout import (
 )
 from detectors.judgement.kernel.seldom import rises, stood
 from detectors.judgement.kernel.slow import learn, learn_clock, settle
-from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL
+from detectors.judgement.ranking import FADE, HOLD, NORMAL_ROWS, ONE, SEVERAL, STOOD, STOOD_LEAST
 from detectors.judgement.record import LEAST, WILD
 from detectors.judgement.recurring import ABOVE, BELOW, BOTH, LEAST_ROWS
 from detectors.judgement.returning import COUNTED
@@ -436,7 +436,7 @@ def judge(f8, i8, f4, i4, u2, learnt, w, bins, h, m, C, values, local, placed, b
     w[W_U + STATE] = picture(f4, learnt, w, h, m, C) / f8[h + field.USUAL + STATE] if known else 0.0
     w[W_U + FLAT] = max(2.0 * still - 1.0, 0.0) / f8[h + field.USUAL + FLAT]
     young = not known and rows < between(rows_a_day, LEAST, DAY_BINS)
-    strength = max(rare(f8, w, h, C, young, budget), 2.0 * (w[W_U + FLAT] - 1.0))
+    strength = max(rare(f8, w, h, C, young, budget), STOOD * math.log10(max(w[W_U + FLAT], STOOD_LEAST)))
     told[b, 2] = BOTH if C > 1 else ABOVE if w[OWN + OWN_X] > w[OWN + OWN_EXPECTED] else BELOW
     w[W_BAR] = raised(f8[h + field.DEBT]) + aftermath(i4[2 * h + field.CALM], rows_a_day)
     if rows_a_day >= LEAST_ROWS:

@@ -89,6 +89,19 @@ def test_what_came_daily_in_a_history_of_two_days_is_usual(begins: tuple[int, ..
         assert alarmed_rows(x, 604, step=5 * MINUTE).tolist() == [4 * 288 + 180 - 604]
 
 
+def test_what_stood_still_at_an_hour_hides_no_outage_there() -> None:
+    """How long it stood makes it no rarer without end."""
+    for seed in range(3):
+        x = noise(19, seed)
+        for day in (15, 16):
+            x[day * A_DAY + 60 : day * A_DAY + 90] = 20.5
+        at = 18 * A_DAY + 78
+        x[at : at + 3] += 20.0
+        told = alarmed_rows(x) + KNOWN
+        assert 15 * A_DAY + 80 in told.tolist()
+        assert at in told.tolist()
+
+
 def test_memory_is_of_another_day_of_about_the_hour_and_of_short_deviations() -> None:
     at = T0 + 3 * HOUR + 50 * MINUTE
     memory = Memory.none()
