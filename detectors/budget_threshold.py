@@ -89,7 +89,7 @@ class BudgetThreshold(Threshold):
         """120 bytes."""
         return STATE
 
-    def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:
+    def admit(self, state: NDArray[Any], row: int | NDArray[np.intp], interval_ms: int, trained: int = 0) -> None:
         """See `Threshold.admit`."""
         state["interval"][row], state["trained"][row] = interval_ms, trained
 

@@ -41,8 +41,8 @@ class Threshold(ABC):
     def dtype(self) -> np.dtype[Any]:
         """Structured, fixed size (at most 120 bytes), little-endian; all zeros is a valid empty state."""
 
-    def admit(self, state: NDArray[Any], row: int, interval_ms: int, trained: int = 0) -> None:  # noqa: B027  # most know nothing
-        """Put what is known of a new series into its record: its usual step in ms, 0 where there is none; how many of its rows were learnt from."""
+    def admit(self, state: NDArray[Any], row: int | NDArray[np.intp], interval_ms: int, trained: int = 0) -> None:  # noqa: B027  # most know nothing
+        """Put what is known of a new series (or of several) into its record: its usual step in ms, 0 where there is none; how many of its rows were learnt from."""
 
     def prepare(self) -> None:  # noqa: B027  # most have nothing to
         """Load what would take its time at the first score."""

@@ -436,9 +436,8 @@ class PartitionCore:
 
     def _expect(self, new: list[int]) -> None:
         """Put the usual step that the model knows of series into their clock's rows; where observations wait, when the first of them comes."""
-        for row in new:
-            interval = self.stream.model.interval_ms.get(self.state.names[row] or "", 0)
-            self.state.arrays[event_time.COMPONENT]["usual"][row] = interval
+        usual, names = self.stream.model.interval_ms, self.state.names
+        self.state.arrays[event_time.COMPONENT]["usual"][new] = [usual.get(names[row] or "", 0) for row in new]
 
     def _evict(self) -> None:
         """Before the observation behind a border: what is settled is written by then, scores of the series that go among it."""

@@ -133,12 +133,14 @@ class Judgements:
         names = ["" if row in strange else state.names[row] or "" for row in new]
         self._population.begin(state.arrays[COMPONENT], np.array(new, np.intp), names)
         history = state.arrays[HISTORY]
+        history["step"][new] = [self._model.interval_ms.get(name, 0) for name in names]
+        history["usual"][new] = self._usual
         for row, name in zip(new, names, strict=True):
             if (learnt := self._model.histories.get(name)) is not None:
                 history["until"][row] = learnt.until
                 history["negative"][row, list(learnt.negative)] = 1
-            history["step"][row] = self._model.interval_ms.get(name, 0)
-            history["usual"][row] = self._calibrated(name) if name in self._model.calibrations else self._usual
+            if name in self._model.calibrations:
+                history["usual"][row] = self._calibrated(name)
 
     def beginning(self, state: PartitionState) -> NDArray[np.bool_]:
         """Which rows are of series whose first observations are still gathered: they cannot be judged."""

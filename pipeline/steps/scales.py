@@ -27,11 +27,14 @@ class Scales:
         self.learn_rows = scaling.learn_rows if self.used else 0
         self.ranged = scaling.method == "min-max"
 
+    def knows(self, name: str) -> bool:
+        """Whether the model knows the scaling of a series."""
+        return self.used and name in self._scaling.known
+
     def admit(self, slots: NDArray[Any], row: int, name: str) -> None:
         """Put the scaling that the model knows of a new series into its row."""
-        if self.used and (known := self._scaling.known.get(name)) is not None:
-            slots["scaling"][row] = known
-            slots["learnt"][row] = self.learn_rows
+        slots["scaling"][row] = self._scaling.known[name]
+        slots["learnt"][row] = self.learn_rows
 
     def take_off(self, slots: NDArray[Any], rows: NDArray[np.intp], scaled: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scaled values (B, C) of series in `rows` (B,) in the unit of the input."""

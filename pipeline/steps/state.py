@@ -114,7 +114,7 @@ class PartitionState:
             pass
         unknown = (name for name in dict.fromkeys(series) if name not in known)
         room = max(self.max_series - len(known), 0) if limited else None
-        new = [self._add(name) for name in islice(unknown, room)]
+        new = self._add(list(islice(unknown, room)))
         return np.fromiter((known.get(s, -1) for s in series), np.intp, len(series)), new
 
     def _rows_of_numbers(self, series: Named, *, limited: bool) -> tuple[NDArray[np.intp], list[int]]:
@@ -255,22 +255,22 @@ class PartitionState:
         other.arrays = self.arrays | {n: self.arrays[whole] for n, whole in own.items()}
         return other
 
-    def _add(self, name: str) -> int:
-        if self._free:
-            row = self._free.pop()
+    def _add(self, names: list[str]) -> list[int]:
+        """Rows for new series: free ones first."""
+        free = [self._free.pop() for _ in range(min(len(self._free), len(names)))]
+        for row, name in zip(free, names, strict=False):
             self.names[row] = name
-        else:
-            row = len(self.names)
-            self.names.append(name)
-            capacity = len(next(iter(self.arrays.values())))
-            if row >= capacity:  # doubling, whole pages
-                for n, array in self.arrays.items():
-                    self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
-                self._dirty = np.concatenate([self._dirty, np.zeros_like(self._dirty)])
-        self._rows[name] = row
-        self._dirty[row] = True
-        self._dirty_names.add(row // PAGE)
-        return row
+        start = len(self.names)
+        self.names += names[len(free) :]
+        while len(self.names) > len(self._dirty):  # doubling, whole pages
+            for n, array in self.arrays.items():
+                self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
+            self._dirty = np.concatenate([self._dirty, np.zeros_like(self._dirty)])
+        rows = [*free, *range(start, len(self.names))]
+        self._rows.update(zip(names, rows, strict=True))
+        self._dirty[rows] = True
+        self._dirty_names.update(row // PAGE for row in rows)
+        return rows
 
     def _pack(self, page: int) -> bytes:
         rows = slice(page * PAGE, (page + 1) * PAGE)

@@ -256,7 +256,8 @@ class SeriesWindows:
         slots = state.arrays[COMPONENT]
         for row in new:
             name = state.names[row] or ""
-            self._scales.admit(slots, row, "" if self.counts and slots["kind"][row] else name)
+            if self._scales.knows(name) and not (self.counts and slots["kind"][row]):
+                self._scales.admit(slots, row, name)
             self._judge.admit(slots, row, name)
 
     def _windows(self, rows: NDArray[np.intp], packed: Packed) -> Windows:

@@ -100,27 +100,36 @@ class Learning:
 
     def admit(self, state: PartitionState, new: Sequence[int]) -> None:
         """Put what the model knows of new series into their rows."""
-        model, settings = self._model, self._settings
-        strange: list[int] = []
+        model, rows = self._model, np.array(new, np.intp)
+        kinds = state.arrays["windows"]["kind"][rows] if self._windows.counts else np.zeros(len(rows), np.uint8)
+        strange = rows[kinds != 0].tolist()  # known by their values, not their rates
+        self._admit(state, rows, 0, None)
         for row in new:
             name = cast("str", state.names[row])
-            admission = state.arrays["admission"][row]
-            known = not (self._windows.counts and state.arrays["windows"]["kind"][row])
-            if not known:  # by its values, not its rates
-                strange.append(row)
-            trained = model.training_rows.get(name) if known else None
-            admission["training"] = trained or 0
-            admission["probation"] = settings.probation if trained is None else trained
-            if self.by_judgement:  # it says itself what is news, and from when on it knows enough of a series
-                asked = trained is None and settings.probation != StreamSettings.model_fields["probation"].default
-                admission["probation"] = settings.probation if asked else 0
-            self.threshold.admit(state.arrays["threshold"], row, model.interval_ms.get(name, 0), trained or 0)
-            if known and (calibration := model.calibrations.get(name)) is not None:
+            trained, calibration = model.training_rows.get(name), model.calibrations.get(name)
+            if strange and row in strange:
+                trained = calibration = None
+            if trained is not None or name in model.interval_ms:
+                self._admit(state, row, model.interval_ms.get(name, 0), trained)
+            if calibration is not None:
                 state.arrays["calibration"]["members"][row] = calibration
             if model.outlying is not None:
                 model.outlying.begin(state.arrays[OUTLYING], row, name)
         if self.judgements is not None:
             self.judgements.begin(state, list(new), strange)
+
+    def _admit(
+        self, state: PartitionState, rows: int | NDArray[np.intp], interval_ms: int, trained: int | None
+    ) -> None:
+        """Let series (one, or all of them) have so many training rows (None: the model does not know them), and that usual step."""
+        admission, probation = state.arrays["admission"], self._settings.probation
+        admission["training"][rows] = trained or 0
+        if self.by_judgement:  # it says itself what is news, and from when on it knows enough of a series
+            asked = trained is None and probation != StreamSettings.model_fields["probation"].default
+            admission["probation"][rows] = probation if asked else 0
+        else:
+            admission["probation"][rows] = probation if trained is None else trained
+        self.threshold.admit(state.arrays["threshold"], rows, interval_ms, trained or 0)
 
     def begin(self, state: PartitionState) -> None:
         """Begin with series that are there already: they are in probation from here on, but for those that the model knows."""

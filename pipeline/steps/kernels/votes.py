@@ -1,6 +1,7 @@
 """Event time, progress and voters over observations and the borders among them (`pipeline.steps.clock.event_time`): the function that is compiled.
 
-A border costs one look at all series where one of them moved on, and nothing where none did.
+A border costs one look at all series where one of them moved on, and nothing where none did. Where many borders lie close together, as at the beginning
+of a stream, the votes are kept in order meanwhile, and each costs what moved on since the one before.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pipeline.steps.clock.event_time import DTYPE, LATELY, STEPS
 
 NOW, PROGRESS, VOTERS = range(3)
 """In `course`."""
+MANY, CLOSE = 64, 4
+"""So many borders, so many observations apart, are worth the order."""
 
 
 def signature():
@@ -79,11 +82,115 @@ def vote(clocks, columns, votes, steps, fresh, some, progress):
         clock = clocks[columns[c]]
         if fresh[c]:
             clock.at, fresh[c] = max(clock.at, progress), False
-        clock.votes = votes[c] > 0 and progress - clock.at <= max(LATELY, STEPS * steps[c])
+        clock.votes = votes[c] > 0 and progress - clock.at <= patience(steps[c])
         if clock.votes:
             some[voters] = votes[c]
             voters += 1
     return voters
+
+
+@inner
+def below(ranked, n, value):
+    """How many of the first n, which rise, are below a value."""
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        if ranked[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inner
+def put(ranked, n, value):
+    """Put a value among the first n; how many there are then."""
+    at = below(ranked, n, value + 1)
+    for i in range(n, at, -1):
+        ranked[i] = ranked[i - 1]
+    ranked[at] = value
+    return n + 1
+
+
+@inner
+def drop(ranked, n, value):
+    """Take a value out of the first n; how many are left."""
+    for i in range(below(ranked, n, value), n - 1):
+        ranked[i] = ranked[i + 1]
+    return n - 1
+
+
+@inner
+def move(ranked, n, old, new):
+    """Let one of the first n be another value; only those between the two change their places."""
+    if new >= old:
+        at, to = below(ranked, n, old + 1) - 1, below(ranked, n, new) - 1
+        for i in range(at, to):
+            ranked[i] = ranked[i + 1]
+        ranked[max(at, to)] = new
+    else:
+        at, to = below(ranked, n, old), below(ranked, n, new + 1)
+        for i in range(at, to, -1):
+            ranked[i] = ranked[i - 1]
+        ranked[to] = new
+
+
+@inner
+def patience(step):
+    """For how long a series votes after it was heard of."""
+    return max(LATELY, STEPS * step)
+
+
+@inner
+def ranks(clocks, columns, votes, steps, ranked, standing):
+    """Put the votes in order; at which progress the first of them ends."""
+    n, ends = 0, np.iinfo(np.int64).max
+    for c in range(len(columns)):
+        clock = clocks[columns[c]]
+        if clock.votes:
+            ranked[n], standing[c], ends = votes[c], votes[c], min(ends, clock.at + patience(steps[c]))
+            n += 1
+    ranked[:n].sort()
+    return ends
+
+
+@inner
+def count_some(touched, n, reached, counted, some, progress):
+    """`count` where only those `touched` moved on."""
+    gone = 0
+    for j in range(n):
+        c = touched[j]
+        if reached[c] > counted[c]:
+            some[gone] = reached[c] - counted[c]
+            gone += 1
+        counted[c] = reached[c]
+    return progress + lower_median(some, gone)
+
+
+@inner
+def vote_some(clocks, columns, touched, n, votes, steps, fresh, ranked, standing, voters, ends, progress):
+    """`vote` where only those `touched` voted anew, and the votes are in order; how many vote, and at which progress the first of them ends."""
+    for j in range(n):
+        c = touched[j]
+        clock = clocks[columns[c]]
+        clock.at, fresh[c] = max(clock.at, progress), False
+        if clock.votes and votes[c] > 0:
+            move(ranked, voters, standing[c], votes[c])
+        elif clock.votes:
+            voters = drop(ranked, voters, standing[c])
+        elif votes[c] > 0:
+            voters = put(ranked, voters, votes[c])
+        clock.votes, standing[c], ends = votes[c] > 0, votes[c], min(ends, clock.at + patience(steps[c]))
+    if progress > ends:
+        ends = np.iinfo(np.int64).max
+        for c in range(len(columns)):
+            clock = clocks[columns[c]]
+            if clock.votes and progress > clock.at + patience(steps[c]):
+                clock.votes = False
+                voters = drop(ranked, voters, standing[c])
+            elif clock.votes:
+                ends = min(ends, clock.at + patience(steps[c]))
+    return voters, ends
 
 
 def run(
@@ -134,16 +241,28 @@ def run(
         place[columns[c]], before[c], votes[c], last[c] = c, clock.vote, clock.vote, clock.step
         counted[c], fresh[c], voted[c] = -clock.moved, clock.fresh != 0, clock.votes
         changed[c] |= fresh[c]
-    k, moved_on = 0, True
+    close = K >= MANY and spacing <= CLOSE
+    size = S if close else 0
+    ranked, standing, touched = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    k, moved_on, in_order, ends, moved = 0, True, False, np.int64(0), 0
     for i in range(n + 1):
         while k < K and (i == n or first + k * spacing <= places[i]):
             now, progress, voters = course[NOW, k], course[PROGRESS, k], course[VOTERS, k]
-            if moved_on:
+            if moved_on and in_order:
+                progress = count_some(touched, moved, reached, counted, some, progress)
+                voters, ends = vote_some(
+                    clocks, columns, touched, moved, votes, last, fresh, ranked, standing, voters, ends, progress
+                )
+                if now or progress >= LATELY:
+                    now = max(now, ranked[(voters - 1) // 2] if voters else 0)
+            elif moved_on:
                 progress = count(clocks, columns, reached, counted, fresh, some, progress)
                 voters = vote(clocks, columns, votes, last, fresh, some, progress)
                 if now or progress >= LATELY:
                     now = max(now, lower_median(some, voters))
-            k, moved_on = k + 1, False
+                if close:
+                    in_order, ends = True, ranks(clocks, columns, votes, last, ranked, standing)
+            k, moved_on, moved = k + 1, False, 0
             course[NOW, k], course[PROGRESS, k], course[VOTERS, k] = now, progress, voters
         if i == n:
             break
@@ -151,6 +270,9 @@ def run(
         column[i], block[i], steps[i], changed[c] = c, k, 0, True
         clocks[rows[i]].heard_at = course[NOW, k] if course[NOW, k] > 0 else times[i]
         if vouched[i]:
+            if in_order and not fresh[c]:
+                touched[moved] = c
+                moved += 1
             steps[i], moves = take(times[i], votes[c], last[c])
             reached[c] += moves
             votes[c], last[c], fresh[c], moved_on = times[i], steps[i], True, True
