@@ -262,15 +262,22 @@ class PartitionState:
             self.names[row] = name
         start = len(self.names)
         self.names += names[len(free) :]
-        while len(self.names) > len(self._dirty):  # doubling, whole pages
-            for n, array in self.arrays.items():
-                self.arrays[n] = np.concatenate([array, np.zeros_like(array)])
-            self._dirty = np.concatenate([self._dirty, np.zeros_like(self._dirty)])
+        self._grow(len(self.names))
         rows = [*free, *range(start, len(self.names))]
         self._rows.update(zip(names, rows, strict=True))
         self._dirty[rows] = True
         self._dirty_names.update(row // PAGE for row in rows)
         return rows
+
+    def _grow(self, rows: int) -> None:
+        """Have room for so many; doubling, whole pages."""
+        capacity = len(self._dirty)
+        while capacity < rows:
+            capacity *= 2
+        if capacity > len(self._dirty):
+            for n, array in self.arrays.items():
+                self.arrays[n] = _grown(array, capacity)
+            self._dirty = _grown(self._dirty, capacity)
 
     def _pack(self, page: int) -> bytes:
         rows = slice(page * PAGE, (page + 1) * PAGE)
@@ -289,6 +296,13 @@ class PartitionState:
                 held[page * size : (page + 1) * size] = rows[at : at + size]
                 at += size
         return arrays
+
+
+def _grown(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """With more rows, of zeros; as bytes, which numpy copies faster than fields, and without touching those that are not in use."""
+    grown = np.zeros(rows, array.dtype)
+    grown.view(np.uint8)[: array.nbytes] = array.view(np.uint8)
+    return grown
 
 
 def migrated(fields: Mapping[str, bytes], written: int, components: Mapping[str, np.dtype[Any]]) -> Mapping[str, bytes]:

@@ -76,6 +76,7 @@ class SeriesWindows:
         self._scales = Scales(model.scaling)
         self.dtype = self._dtype()
         self._judge = Judge(self.policy, limit, model.interval_ms)
+        self._known = {*model.interval_ms, *model.scaling.known}
 
     def _dtype(self) -> np.dtype[Any]:
         H, C = self.T - 1, self.C
@@ -256,6 +257,8 @@ class SeriesWindows:
         slots = state.arrays[COMPONENT]
         for row in new:
             name = state.names[row] or ""
+            if name not in self._known:
+                continue
             if self._scales.knows(name) and not (self.counts and slots["kind"][row]):
                 self._scales.admit(slots, row, name)
             self._judge.admit(slots, row, name)

@@ -187,3 +187,21 @@ class StoredLikeHeld(RuleBasedStateMachine):
 
 TestStoredLikeHeld = StoredLikeHeld.TestCase
 TestStoredLikeHeld.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_many_series_at_once_have_the_rows_that_they_have_one_by_one() -> None:
+    """Free rows first, the lowest of them first; what is held of others moves along as it grows."""
+    kept = np.dtype([("a", "<i8"), ("b", "<f4", (3,))])
+    together, alone = (PartitionState({"one": kept, "none": np.dtype([])}, max_series=10**6) for _ in range(2))
+    for state in (together, alone):
+        state.rows_of([f"s{i}" for i in range(300)])
+        state.arrays["one"]["a"][:300] = np.arange(300)
+        state.drop([7, 3, 200])
+    names = [f"n{i}" for i in range(3000)]
+    rows, new = together.rows_of(names)
+    for name in names:
+        alone.rows_of([name])
+    assert rows.tolist() == new == [3, 7, 200, *range(300, 3297)]
+    assert together.names == alone.names
+    assert together.snapshot() == alone.snapshot()
+    assert together.arrays["one"]["a"][[2, 299]].tolist() == [2, 299]
