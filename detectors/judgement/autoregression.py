@@ -27,23 +27,29 @@ def fit(x: Floats, order: int = ORDER, most: int = ORDER) -> Floats:
     usable = min(order, most, max((n - 4) // 6, 0))
     if not usable:
         return out
+    room = np.empty((min(PART, n - usable), usable))
     for c in range(C):
         past = np.lib.stride_tricks.sliding_window_view(x[:-1, c], usable)
-        now = x[usable:, c]
+        now = np.ascontiguousarray(x[usable:, c])
         kept = np.ones(len(now), np.bool_)
         weights = np.zeros(usable)
         ridge = _RIDGE * (1.0 + 0.05 * usable) * max(float(x[:, c].var()), 1e-12)
-        for _ in range(2):
+        for last in (False, True):
             gram, right = np.zeros((usable, usable)), np.zeros(usable)
             for start in range(0, len(now), PART):
                 part = slice(start, start + PART)
-                a = past[part][kept[part]]
+                whole = bool(kept[part].all())
+                a = room[: len(past[part])] if whole else past[part][kept[part]]
+                if whole:
+                    a[:] = past[part]
                 gram += a.T @ a
-                right += a.T @ now[part][kept[part]]
+                right += a.T @ (now[part] if whole else now[part][kept[part]])
             weights = np.linalg.solve(gram + ridge * np.eye(usable), right)
+            if last:
+                break
             error = np.abs(now - past @ weights)
             kept = error <= _TRIM * max(1.4826 * float(np.median(error)), 1e-9)
-            if kept.sum() < 2 * usable:
+            if kept.all() or kept.sum() < 2 * usable:
                 break
         out[order - usable :, c] = weights
     return out
