@@ -185,31 +185,6 @@ def advance(c, s, logs, loops, x, y, mixed):
         s.before, s.learnt = s.learnt, np.uint16(0)
 
 
-@inner
-def one(c, logs, loops, s, raw, learns, x, y, mixed):
-    """The level of one score, by which its state moves on; `x`, `y`, `mixed` are scratch."""
-    value, level = single(raw), 0.0
-    if s.known >= c.minimum:
-        points(c, s, logs, x, y)
-        level = min(max(level_of(c, loops, x, y, np.float64(value)), 0.0), MAX_CALIBRATED)
-    if not learns:
-        return level
-    if level < c.poison_level:
-        s.run = np.uint16(0)
-        learn(s, value)
-    else:
-        s.run = np.uint16(min(np.int64(s.run) + 1, 65_535))
-        if s.run > c.adapt_after:
-            learn(s, value)
-        elif s.run == 1 and s.cut == 0:
-            s.cut = np.uint8(1)
-            learn(s, min(value, single(raw_at(c, loops, x, y, c.poison_level))))
-    s.seen += np.uint32(1)
-    if s.seen % c.step == 0:
-        advance(c, s, logs, loops, x, y, mixed)
-    return level
-
-
 def run(config, logs, loops, state, rows, raw, learns, out):
     """Calibrate, and move the states on; see `Calibrator.calibrate_members`.
 
@@ -230,6 +205,27 @@ def run(config, logs, loops, state, rows, raw, learns, out):
     x, y, mixed = np.empty(P), np.empty(P), np.empty(Q + 1)
     for b in range(len(rows)):
         for m in range(raw.shape[1]):
-            out[b, m] = np.nan
-            if not np.isnan(raw[b, m]):
-                out[b, m] = one(c, logs, loops, state[rows[b], m], raw[b, m], learns[b], x, y, mixed)
+            if np.isnan(raw[b, m]):
+                out[b, m] = np.nan
+                continue
+            s = state[rows[b], m]
+            value, level = single(raw[b, m]), 0.0
+            if s.known >= c.minimum:
+                points(c, s, logs, x, y)
+                level = min(max(level_of(c, loops, x, y, np.float64(value)), 0.0), MAX_CALIBRATED)
+            out[b, m] = level
+            if not learns[b]:
+                continue
+            if level < c.poison_level:
+                s.run = np.uint16(0)
+                learn(s, value)
+            else:
+                s.run = np.uint16(min(np.int64(s.run) + 1, 65_535))
+                if s.run > c.adapt_after:
+                    learn(s, value)
+                elif s.run == 1 and s.cut == 0:
+                    s.cut = np.uint8(1)
+                    learn(s, min(value, single(raw_at(c, loops, x, y, c.poison_level))))
+            s.seen += np.uint32(1)
+            if s.seen % c.step == 0:
+                advance(c, s, logs, loops, x, y, mixed)
