@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from typing import Any
@@ -142,6 +143,23 @@ def test_weights_are_a_matter_of_the_seed_and_a_stopped_run_ends_with_them() -> 
     refused.checkpoint = kept[1]
     with pytest.raises(DetectorError, match="of other settings or other data"):
         refused.fit(x[1:])
+
+
+@pytest.mark.parametrize(
+    ("of", "bits"),
+    [
+        ("lstm of the default", "c8e9fddec1d5d3de"),
+        ("tcn of the default", "fc20e32d258b648b"),
+        ("autoencoder of the default", "d9db7ad23cc6f0b2"),
+    ],
+)
+def test_the_weights_are_these_on_every_machine(of: str, bits: str) -> None:
+    """With AVX-512, AVX2 and SSE 4.2; whoever changes how a step of training rounds, or what is drawn, changes all models that are trained from then on."""
+    detector = made(of, epochs=3)
+    numbers = 4 * (np.arange(300 * 48 * 3) * 0.61803398875 % 1.0) - 2
+    detector.fit(numbers.astype(np.float32).reshape(300, 48, 3))
+    learnt = b"".join(weights.tobytes() for weights in detector.arrays().values())
+    assert hashlib.sha256(learnt).hexdigest()[:16] == bits
 
 
 def test_folded_weights_are_what_a_program_takes() -> None:
