@@ -72,10 +72,11 @@ def _called(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 def _called_over(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """The same, of n numbers from an address on, in their place."""
-    function, data, address, n = arguments
-    place = builder.inttoptr(address, ir.IntType(8).as_pointer())
-    _call(builder, function, data, [place, place], n)
+    """The same, of all numbers of an array that lies without gaps, in their place."""
+    function, data, array = arguments
+    inside = context.make_array(signature.args[2])(context, builder, value=array)
+    place = builder.bitcast(inside.data, ir.IntType(8).as_pointer())
+    _call(builder, function, data, [place, place], inside.nitems)
     return context.get_dummy_value()
 
 
@@ -104,8 +105,8 @@ def _one(typing, function, data, x):
 
 
 @intrinsic
-def _over(typing, function, data, address, n):
-    return types.void(types.int64, types.int64, types.int64, types.int64), _called_over
+def _over(typing, function, data, array):
+    return types.void(types.int64, types.int64, array), _called_over
 
 
 @intrinsic
@@ -134,7 +135,7 @@ def expm1(loops, x):
 @inner
 def log2_all(loops, x):
     """`np.log2(x, out=x)` of an array that lies without gaps."""
-    _over(loops[LOG2, 0], loops[LOG2, 1], np.int64(x.ctypes.data), np.int64(x.size))
+    _over(loops[LOG2, 0], loops[LOG2, 1], x)
 
 
 @inner
