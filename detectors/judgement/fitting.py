@@ -7,6 +7,7 @@ fitted on all. What runs is handed in (`Replay`): the compiled rows of a populat
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -249,12 +250,14 @@ def _sizes(replay: Replay, judge: Learnt, state: State, values: Floats, when: Ti
     # Noise is bounded by the usual error, which was not known: where few rows make most of the errors, it was many times what it will be.
     most = CLIP if judge.bins.coarse else MOST_NOISE
     noise = np.minimum(errors[:2].min(axis=0), most * size[SCALED.index(PLAIN)])
-    mean, noises = np.zeros(noise.shape[1]), np.empty_like(noise)
-    for i, row in enumerate(noise):
-        mean = mean + 0.125 * (row - mean)
-        noises[i] = mean
-    size[SCALED.index(SPREAD)] = _bounded_mean(noises[None])[0]
+    noises = [list(accumulate(column, _eighth, initial=0.0))[1:] for column in noise.T.tolist()]
+    size[SCALED.index(SPREAD)] = _bounded_mean(np.ascontiguousarray(np.array(noises).T)[None])[0]
     return np.maximum(size * (1.0 + 4.0 / errors.shape[1]), 1e-6), errors
+
+
+def _eighth(mean: float, value: float) -> float:
+    """A running mean of eight goes on by a value."""
+    return mean + 0.125 * (value - mean)
 
 
 def _bounded_mean(errors: Floats) -> Floats:
