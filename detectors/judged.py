@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.judgement.calendar import UTC, Calendar
+from detectors.judgement.fitting import TRIED_ON
 from detectors.judgement.population import Population
 from detectors.model import History, Model
 from detectors.training import accepted
@@ -99,12 +100,13 @@ def _missing(local: NDArray[np.int64], *, enough: bool) -> Iterator[str]:
     if np.median(steps) >= _DAY:
         return
     days = (local - _MONDAY) // _DAY
-    if local[-1] - local[0] < _DAY - 2 * np.median(steps):
-        yield "no whole day in the history: times of day are not known"
+    span = local[-1] - local[0] + 2 * np.median(steps)
+    if span < _DAY / TRIED_ON:
+        yield "less than 32 hours in the history: times of day are not known"
     elif not np.isin(days % 7, (5, 6)).any():
         yield "no weekend in the history: one will look odd"
-    elif local[-1] - local[0] < 7 * _DAY - _HOUR - 2 * np.median(steps):
-        yield "no whole week in the history: days of the week are not told apart"
+    elif span + _HOUR < 7 * _DAY / TRIED_ON:
+        yield "less than 9 days and 8 hours in the history: days of the week are not told apart"
 
 
 def _which(names: list[str], of: int) -> str:

@@ -35,6 +35,8 @@ CLIP = 3.0
 """Errors beyond so many of their usual size teach no more than this."""
 CLIP_COARSE = 1.0
 """The same of the level of a coarse series, which waits for `SETTLED` rows: a fortnight of days moves it little."""
+WHOLE_DAY, WHOLE_WEEK = 0.95, 6.95
+"""Days of a history from which on it has a whole one."""
 STEADY, LEAST_YEARS = 3, 4
 """Pieces of a history from which on there may be a slope; years that make pieces of years."""
 LEAST_LINES, CLEARLY = 2.9, 0.97
@@ -254,27 +256,30 @@ def drawn(x: Floats, when: NDArray[np.int64], bins: Bins) -> Bins:
     return lines if (drawn_so / np.maximum(steps, 1e-9)).mean() < CLEARLY else bins
 
 
-def fit(x: Floats, when: NDArray[np.int64], bins: Bins, year: Floats | None = None) -> tuple[Clock, Floats]:
+def fit(
+    x: Floats, when: NDArray[np.int64], bins: Bins, year: Floats | None = None, proved: float = np.inf
+) -> tuple[Clock, Floats]:
     """Learn from a history (n, C) in one go, and what it expects there; `level` is that of its last row.
 
     Rows are at local times `when[0]` (n,). Holidays are at first taught to where `when[1]` has them, then to what they are like. The season of the
-    year (bins, C) is taken from the history where none is given.
+    year (bins, C) is taken from the history where none is given. `proved`: days of history that a memory was fitted on which then was tried on others. A day or a week that
+    it did not have is not known: the rows that it is taken from, once each, fit whatever it is, a trend or a random walk too.
     """
     ahead = np.arange(1 - len(x), 1)
-    clock = _fit(x, when[0], when[1], bins, year)
+    clock = _fit(x, when[0], when[1], bins, year, proved)
     if (when[0] != when[1]).any():
         placed, _ = clock.between(x, when, bins, ahead)
-        clock = _fit(x, when[0], placed, bins, year)
+        clock = _fit(x, when[0], placed, bins, year, proved)
     return clock, clock.between(x, when, bins, ahead)[1]
 
 
 def _fit(
-    x: Floats, local: NDArray[np.int64], placed: NDArray[np.int64], bins: Bins, year: Floats | None = None
+    x: Floats, local: NDArray[np.int64], placed: NDArray[np.int64], bins: Bins, year: Floats | None, proved: float
 ) -> Clock:
     n, C = x.shape
     day, week = bins.at(placed)
     days = (local - local[0]) / DAY
-    pieces = _pieces(local, bins)
+    pieces = _pieces(local, bins, proved)
     line, slope = _line(x, pieces)
     by_day, own_day = np.zeros((bins.day, C)), np.zeros((bins.day, 1))
     seen = days[-1] if bins.day > 1 else 0.0
@@ -286,13 +291,13 @@ def _fit(
             by_day = by_day + rest
             line, slope = _line(x - by_day[day], pieces)
         seen = days[-1] * DAY / YEAR + yearly.BEFORE
-    elif bins.day > 1 and days[-1] >= 0.95:
+    elif bins.day > 1 and min(days[-1], proved) >= WHOLE_DAY:
         days_of = Groups.of(day, bins.day)
         by_day, _ = _medians(x - line, days_of, 1.0, days[-1])
         line, slope = _line(x - by_day[day], pieces)  # the median of a day without its season is far nearer
         by_day, own_day = _medians(x - line, days_of, 1.0, days[-1])
     by_week, own_week = np.zeros((bins.week, C)), np.zeros((bins.week, 1))
-    if bins.week > 1 and days[-1] >= 6.95:
+    if bins.week > 1 and min(days[-1], proved) >= WHOLE_WEEK:
         weeks_of = Groups.of(week.own, bins.week)
         by_week, own_week = _medians(x - line - by_day[day], weeks_of, 0.5)
         for _ in range(_TURNS if bins.lines else 0):
@@ -322,17 +327,18 @@ def _sizes(errors: Floats) -> Floats:
     return np.asarray(np.where(still, 0.0, means))
 
 
-def _pieces(local: NDArray[np.int64], bins: Bins) -> NDArray[np.intp]:
+def _pieces(local: NDArray[np.int64], bins: Bins, proved: float = np.inf) -> NDArray[np.intp]:
     """Which piece of a history each row (n,) is of, to read the level from; -1: of none.
 
     Pieces are whole seasons, counted back from the newest row: a part of one has another level than the next part, and a line through these takes
-    the season for a trend. Only of a history that is shorter than one they are eighths.
+    the season for a trend. Only of a history that is shorter than one, or that has a day which is not `proved`, they are eighths.
     """
     n = len(local)
     season = DAY if bins.day > 1 else WEEK if bins.week > 1 else YEAR
     step = DAY / bins.rows_a_day
     whole = int((local[-1] - local[0] + step) / season + 0.05)
-    if bins.year or whole < (LEAST_YEARS if season == YEAR else 1):
+    unproved = season == DAY and proved < WHOLE_DAY
+    if bins.year or unproved or whole < (LEAST_YEARS if season == YEAR else 1):
         parts = int(np.clip((local[-1] - local[0]) / DAY, min(8, max(n // 8, 1)), min(60, max(n // 8, 1))))
         return np.repeat(np.arange(parts), np.diff(np.linspace(0, n, parts + 1).astype(int)))
     piece = -(-whole // 60) * season

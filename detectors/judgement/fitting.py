@@ -58,6 +58,8 @@ LEAST_EARLIER, SHOWN = 48, 4.0
 """Rows of the second half from which on they say what is odd in the first, and days from which on they need not: what comes daily they show themselves."""
 ABOUT = recurring.HOUR // 2
 """So few days do not say when it comes, but for about so much."""
+TRIED_ON = 0.75
+"""Share of a history that one whole day or week may take, for a rest to be left on which it is tried."""
 FARTHEST = 8.0
 """Usual sizes that leave room to tell apart what lies beyond."""
 
@@ -124,7 +126,8 @@ def fit(
     )  # of no usual size yet, so no alarm
     found, scales, sides = replay(quiet, state.copy(), values[half:], when[:, half:], measured=False)
     usual = _usual(found, tried.bins)
-    judge, after = _fitted(x, when, replace(tried, usual=usual), scales)
+    proved = (local[half - 1] - local[0]) / DAY
+    judge, after = _fitted(x, when, replace(tried, usual=usual), scales, proved=proved)
     after.scales = scales
     u = found / usual[:, None]
     after.counts = _counted(u)
@@ -211,7 +214,7 @@ def _half(local: Times) -> int:
     n = len(local)
     for season in (clock.WEEK, clock.DAY):
         whole = int(np.searchsorted(local, local[0] + season))
-        if n // 2 < whole <= 0.75 * n:
+        if n // 2 < whole <= TRIED_ON * n:
             return whole
     return n // 2
 
@@ -279,11 +282,16 @@ def _year(x: Floats, local: Times, half: int, bins: Bins) -> Floats | None:
 
 
 def _fitted(
-    x: Floats, when: Times, blank: Learnt, scales: Floats | None = None, year: Floats | None = None
+    x: Floats,
+    when: Times,
+    blank: Learnt,
+    scales: Floats | None = None,
+    year: Floats | None = None,
+    proved: float = np.inf,
 ) -> tuple[Learnt, State]:
     """What judges, fitted on rows (n, C), and a state behind them whose scales are still to be found."""
     n, C = x.shape
-    memory, expected = clock.fit(x, when, blank.bins, year)
+    memory, expected = clock.fit(x, when, blank.bins, year, proved)
     ahead = np.arange(1 - n, 1)
     left = x - expected
     above = x - memory.level - memory.slope * ahead[:, None]

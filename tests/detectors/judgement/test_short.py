@@ -127,3 +127,18 @@ def test_a_point_of_ten_sd_is_found_in_twenty_rows_of_any_step(step: int, budget
     told = from_nothing(values, step, budget)
     assert told[18].mean() > least
     assert not told[:18].any()
+
+
+@pytest.mark.parametrize("days", [1.0, 1.2, 7.0, 7.5])
+def test_what_just_passed_one_day_or_one_week_is_not_taken_for_a_season(days: float) -> None:
+    """Each bin was seen once, so it fits a trend or a random walk as well: all of the next days was anomalous, a walk behind a week for days."""
+    first = round(days * A_DAY)
+    n = first + 2 * A_DAY
+    times = THURSDAY + np.arange(n) * STEP
+    trends, walks = 0, 0
+    for seed in range(8):
+        noise = np.random.default_rng(seed).normal(0, 1, n)
+        trends += len(alarmed(times, (0.5 * np.arange(n) + 3 * noise)[:, None], first))
+        walks += len(alarmed(times, noise.cumsum()[:, None], first))
+    assert trends < 0.03 * 8 * 2 * A_DAY  # 0.97 behind a day before
+    assert walks < 0.25 * 8 * 2 * A_DAY  # 0.87 behind a week

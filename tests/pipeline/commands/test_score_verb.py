@@ -391,7 +391,7 @@ def test_metrics_have_both_outputs_and_the_band_of_the_alarm(tmp_path: Path) -> 
     assert (judged["lower"] <= judged["expected"]).all()
     assert (judged["expected"] <= judged["upper"]).all()
     assert judged["alarm"].idxmax() in range(480, 483)
-    assert "note: no weekend in the history: one will look odd (load)" in said
+    assert "note: less than 32 hours in the history: times of day are not known (load)" in said
 
 
 def test_rows_that_a_note_calls_learnt_from_are_those_that_are(tmp_path: Path) -> None:
