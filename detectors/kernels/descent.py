@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.compiling import inner
 from detectors.kernels.lanes import WIDTH
+from detectors.kernels.ordering import kth
 from detectors.kernels.walk import back, forth, lost, seeded
 from detectors.programs import AT_ONCE
 
@@ -117,7 +118,7 @@ def trimmed(losses, n, trim, shares):
     """Mean of n losses without the highest share; `shares` takes what each window has in it. What is no number is higher than all; NaN where none is."""
     for i in range(n):
         shares[i] = losses[i] if losses[i] < ENDLESS else ENDLESS  # noqa: FURB136  # min lets what is no number through
-    bar = ranked(shares, n, max(1, round(n * (1.0 - trim))) - 1)
+    bar = kth(shares, n, max(1, round(n * (1.0 - trim))) - 1)
     kept, total = 0, 0.0
     for i in range(n):
         if losses[i] <= bar:
@@ -126,30 +127,6 @@ def trimmed(losses, n, trim, shares):
     for i in range(len(shares)):
         shares[i] = np.float32(1.0 / kept) if i < n and kept and losses[i] <= bar else np.float32(0.0)
     return total / kept if kept else np.nan
-
-
-@inner
-def ranked(values, n, k):
-    """The k-th smallest of the first n values, from 0 on; their order changes (Hoare's selection: numpy's sort would bring scipy, 0.2 s of every start)."""
-    low, high = 0, n - 1
-    while low < high:
-        pivot, i, j = values[(low + high) // 2], low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return values[k]
 
 
 @inner

@@ -84,7 +84,8 @@ class WorkerMetrics:
         presence: Presence | None = None,
     ) -> None:
         self._counters: dict[tuple[str, int], dict[str, Counter | None]] = {}
-        self._histograms: dict[str, dict[str, Histogram]] = {}
+        self._stages: dict[str, dict[str, Histogram]] = {}
+        self._sizes: dict[str, Histogram] = {}
         self.health = health if health is not None else Health()
         self.progress = progress if progress is not None else Progress()
         self.presence = presence if presence is not None else Presence()
@@ -181,14 +182,14 @@ class WorkerMetrics:
                 counter.inc(n)
         if counts.get(_UNSCORABLE, 0) > 0:
             self.health.unscorable(stream, partition, counts[_UNSCORABLE])
-        histograms = self._histograms.setdefault(stream, {})
+        stages = self._stages.setdefault(stream, {})
         for stage, taken in seconds.items():
-            if stage not in histograms:
-                histograms[stage] = self._stage.labels(stream, stage)
-            histograms[stage].observe(taken)
-        if "" not in histograms:
-            histograms[""] = self._batch.labels(stream)
-        histograms[""].observe(counts["records"])
+            if stage not in stages:
+                stages[stage] = self._stage.labels(stream, stage)
+            stages[stage].observe(taken)
+        if stream not in self._sizes:
+            self._sizes[stream] = self._batch.labels(stream)
+        self._sizes[stream].observe(counts["records"])
         self.progress.batch(stream, counts)
 
     def _counter(self, name: str, *labels: str) -> Counter | None:

@@ -157,9 +157,11 @@ class PartitionLoop(Taking):
 
     async def _learn(self, records: RecordBatch) -> None:
         """Have the schemas at hand that these records need; while their registry is away, the partition waits."""
-        for decoder in () if self._fetch_schemas is None else self.core.decoders:
-            while self._fetch_schemas is not None and (ids := decoder.missing(records)):
-                decoder.learn(await self._patiently(partial(self._fetch_schemas, ids)))
+        if (fetch := self._fetch_schemas) is None:
+            return
+        for decoder in self.core.decoders:
+            while ids := decoder.missing(records):
+                decoder.learn(await self._patiently(partial(fetch, ids)))
 
     async def _process_portion(self, records: RecordBatch) -> None:
         await self._learn(records)  # again: other partitions of the stream share the decoder, and it keeps so many only

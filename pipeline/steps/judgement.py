@@ -175,11 +175,7 @@ class Judgements:
             *(history[name] for name in ("until", "step", "last", "steps", "negative")),
             *(new, anew, budget, floor),
         )
-        if not (news := np.count_nonzero(new)):
-            expected, margin, shares = np.full((3, n, C), np.nan)
-            live, score, alarm = np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.nan)
-            return Judged(index, live, score, alarm, expected, margin, shares, floor, budget)
-        at = slice(None) if news == n else np.flatnonzero(new)
+        at = slice(None) if new.all() else np.flatnonzero(new)
         local = self._calendar.local(times[at])
         said = self._population.step(
             state.arrays[COMPONENT],

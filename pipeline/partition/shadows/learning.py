@@ -102,12 +102,12 @@ class Learning:
         """Put what the model knows of new series into their rows."""
         model, rows = self._model, np.array(new, np.intp)
         kinds = state.arrays["windows"]["kind"][rows] if self._windows.counts else np.zeros(len(rows), np.uint8)
-        strange = rows[kinds != 0].tolist()  # known by their values, not their rates
+        strange = set(rows[kinds != 0].tolist())  # known by their values, not their rates
         self._admit(state, rows, 0, None)
         for row in new:
             name = cast("str", state.names[row])
             trained, calibration = model.training_rows.get(name), model.calibrations.get(name)
-            if strange and row in strange:
+            if row in strange:
                 trained = calibration = None
             if trained is not None or name in model.interval_ms:
                 self._admit(state, row, model.interval_ms.get(name, 0), trained)

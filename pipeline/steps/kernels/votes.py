@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
+from detectors.kernels.ordering import drop, kth, move, order, put
 from pipeline.steps.clock.event_time import DTYPE, LATELY, STEPS
 
 NOW, PROGRESS, VOTERS = range(3)
@@ -34,26 +35,7 @@ def signature():
 @inner
 def lower_median(a, n):
     """Of the first n, which change places; 0 of none."""
-    if not n:
-        return np.int64(0)
-    k, low, high = (n - 1) // 2, 0, n - 1
-    while low < high:
-        pivot, i, j = a[(low + high) // 2], low, high
-        while i <= j:
-            while a[i] < pivot:
-                i += 1
-            while a[j] > pivot:
-                j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i, j = i + 1, j - 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return a[k]
+    return kth(a, n, (n - 1) // 2) if n else np.int64(0)
 
 
 @inner
@@ -91,71 +73,9 @@ def vote(clocks, columns, votes, steps, fresh, some, progress):
 
 
 @inner
-def below(ranked, n, value):
-    """How many of the first n, which rise, are below a value."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if ranked[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@inner
-def put(ranked, n, value):
-    """Put a value among the first n; how many there are then."""
-    at = below(ranked, n, value + 1)
-    for i in range(n, at, -1):
-        ranked[i] = ranked[i - 1]
-    ranked[at] = value
-    return n + 1
-
-
-@inner
-def drop(ranked, n, value):
-    """Take a value out of the first n; how many are left."""
-    for i in range(below(ranked, n, value), n - 1):
-        ranked[i] = ranked[i + 1]
-    return n - 1
-
-
-@inner
-def move(ranked, n, old, new):
-    """Let one of the first n be another value; only those between the two change their places."""
-    if new >= old:
-        at, to = below(ranked, n, old + 1) - 1, below(ranked, n, new) - 1
-        for i in range(at, to):
-            ranked[i] = ranked[i + 1]
-        ranked[max(at, to)] = new
-    else:
-        at, to = below(ranked, n, old), below(ranked, n, new + 1)
-        for i in range(at, to, -1):
-            ranked[i] = ranked[i - 1]
-        ranked[to] = new
-
-
-@inner
 def patience(step):
     """For how long a series votes after it was heard of."""
     return max(LATELY, STEPS * step)
-
-
-@inner
-def order(a, n):
-    """Let the first n rise (heapsort: numpy's sort would bring scipy, 0.2 s of every start)."""
-    for step in range(n // 2 + n):  # first the heap is built, then its highest goes to the end, one by one
-        at, size = n // 2 - 1 - step, n
-        if at < 0:
-            size = n + n // 2 - 1 - step
-            a[0], a[size], at = a[size], a[0], 0
-        while 2 * at + 1 < size:
-            child = 2 * at + 1
-            child += child + 1 < size and a[child + 1] > a[child]
-            if a[child] <= a[at]:
-                break
-            a[at], a[child], at = a[child], a[at], child
 
 
 @inner
@@ -261,7 +181,7 @@ def run(
     close = K >= MANY and spacing <= CLOSE
     size = S if close else 0
     ranked, standing, touched = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-    k, moved_on, in_order, ends, moved = 0, True, False, np.int64(0), 0
+    k, moved_on, in_order, ends, moved, median = 0, True, False, np.int64(0), 0, np.int64(0)
     for i in range(n + 1):
         while k < K and (i == n or first + k * spacing <= places[i]):
             now, progress, voters = course[NOW, k], course[PROGRESS, k], course[VOTERS, k]
@@ -270,15 +190,15 @@ def run(
                 voters, ends = vote_some(
                     clocks, columns, touched, moved, votes, last, fresh, ranked, standing, voters, ends, progress
                 )
-                if now or progress >= LATELY:
-                    now = max(now, ranked[(voters - 1) // 2] if voters else 0)
+                median = ranked[(voters - 1) // 2] if voters else np.int64(0)
             elif moved_on:
                 progress = count(clocks, columns, reached, counted, fresh, some, progress)
                 voters = vote(clocks, columns, votes, last, fresh, some, progress)
-                if now or progress >= LATELY:
-                    now = max(now, lower_median(some, voters))
+                median = lower_median(some, voters)
                 if close:
                     in_order, ends = True, ranks(clocks, columns, votes, last, ranked, standing)
+            if moved_on and (now or progress >= LATELY):
+                now = max(now, median)
             k, moved_on, moved = k + 1, False, 0
             course[NOW, k], course[PROGRESS, k], course[VOTERS, k] = now, progress, voters
         if i == n:
