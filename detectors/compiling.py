@@ -78,9 +78,10 @@ JUDGEMENT = Kernel(
 )
 _STEPS = "detectors/compiling.py", "detectors/kernels/ahead.py", "pipeline/steps/kernels", "pipeline/steps/clock"
 POLICY = Kernel("the time policy", "pipeline.steps.kernels.policy", _STEPS, 5, allocates=False)
-VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", (*_STEPS, "detectors/kernels/ordering.py"), 5)
+_VOTES = *_STEPS, "detectors/kernels/ordering.py"
+VOTES = Kernel("the event time", "pipeline.steps.kernels.votes", _VOTES, 5)
 CONCERNS = Kernel("whose event times count", "pipeline.steps.kernels.concerned", _STEPS, 5)
-SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _STEPS, 5)
+SILENCES = Kernel("who is silent", "pipeline.steps.kernels.silences", _VOTES, 5)
 _WINDOWS = *_STEPS, "pipeline/steps/scales.py", "detectors/scaling.py", "detectors/windowing.py"
 WINDOWS = Kernel("the windows", "pipeline.steps.kernels.packing", _WINDOWS, 5, allocates=False)
 NEWS = Kernel(

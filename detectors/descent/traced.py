@@ -33,6 +33,8 @@ class Traced(Program):
     """
 
     keeps: ClassVar[bool] = True
+    differentiable = True
+    """Whether gradients go back through all steps that weights reach; none do through a clip or a difference."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width)
@@ -119,8 +121,7 @@ class Traced(Program):
         seen = of.n if what == LAYER else n
         reached = [i for i in range(seen) if self._depends[of.start + i]]
         if reached and what in (CLIP, MINUS):
-            msg = "no gradient goes back through a clip or a difference"
-            raise NotImplementedError(msg)
+            self.differentiable = False
         self._step(what, into, of, n, one, other)
         back = trains or bool(reached)
         self._more.append(((reached[0] if reached else seen) if back else -1, slope))

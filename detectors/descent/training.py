@@ -45,13 +45,13 @@ class Walk(NamedTuple):
         put: Callable[[Program, Weights], Program | None],
         batch: int,
     ) -> Walk | None:
-        """Of weights of these shapes, by names in torch; `put` puts the network into a program. None: it has none, or a batch would take too much memory."""
+        """Of weights of these shapes, by names in torch; `put` puts the network into a program. None: it has none, no gradient goes back through it, or a batch would take too much memory."""
         folding = Folding.of(shapes)
         numbers, first = {}, 1
         for name, shape in folding.shapes.items():
             numbers[name] = np.arange(first, first + size(shape)).reshape(shape)
             first += size(shape)
-        if first > MOST_WEIGHTS or put(traced, numbers) is None:
+        if first > MOST_WEIGHTS or put(traced, numbers) is None or not traced.differentiable:
             return None
         tables = traced.tables()
         return cls(shapes, folding, tables, loss) if tables.rows * -(-batch // AT_ONCE) <= MOST_ROWS else None

@@ -1,6 +1,6 @@
 """An epoch of a network's training, or a look at what was held back (`detectors.descent.training`): the function that is compiled.
 
-A step: the weights are folded and put into the program's tables, all windows of a batch go forth, those that cost most are left out, the others go back, and Adam
+A step: the weights are folded and put into the program's tables, all windows of a batch go forward, those that cost most are left out, the others go backward, and Adam
 (Kingma, Ba 2015) moves the weights by their gradients, whose norm is bounded.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.compiling import inner
+from detectors.kernels.backprop import backward, forward, loss_gradients, losses_of
 from detectors.kernels.lanes import WIDTH
 from detectors.kernels.ordering import kth
-from detectors.kernels.walk import back, forth, lost, seeded
 from detectors.programs import AT_ONCE
 
 FIRST, SECOND = 0.9, 0.999
@@ -43,53 +43,55 @@ def signature():
 
 
 @inner
-def fold(theta, sources, others, filters, plain):
+def fold(weights, sources, others, filters, folded):
     """The weights as the program takes them; see `detectors.descent.folding`."""
     for p in range(len(sources)):
-        plain[p] = theta[sources[p]]
+        folded[p] = weights[sources[p]]
         if others[p] >= 0:
-            plain[p] += theta[others[p]]
+            folded[p] += weights[others[p]]
     for v in range(len(filters)):
         start, of, many, gain, at = filters[v]
         for i in range(many):
             square = 0.0
             for j in range(of):
-                square += np.float64(theta[start + j * many + i]) ** 2
-            scale = np.float64(theta[gain + i]) / np.sqrt(square)
+                square += np.float64(weights[start + j * many + i]) ** 2
+            scale = np.float64(weights[gain + i]) / np.sqrt(square)
             for j in range(of):
-                plain[at + j * many + i] = np.float32(np.float64(theta[start + j * many + i]) * scale)
+                folded[at + j * many + i] = np.float32(np.float64(weights[start + j * many + i]) * scale)
 
 
 @inner
-def unfold(theta, sources, others, filters, slopes, grown):
+def gradients_of_weights(weights, sources, others, filters, of_folded, gradients):
     """Gradients of the weights, from those of the folded ones."""
-    grown[:] = 0.0
+    gradients[:] = 0.0
     for p in range(len(sources)):
-        grown[sources[p]] += slopes[p]
+        gradients[sources[p]] += of_folded[p]
         if others[p] >= 0:
-            grown[others[p]] += slopes[p]
+            gradients[others[p]] += of_folded[p]
     for v in range(len(filters)):
         start, of, many, gain, at = filters[v]
         for i in range(many):
             square, dot = 0.0, 0.0
             for j in range(of):
-                direction = np.float64(theta[start + j * many + i])
+                direction = np.float64(weights[start + j * many + i])
                 square += direction**2
-                dot += direction * slopes[at + j * many + i]
+                dot += direction * of_folded[at + j * many + i]
             norm = np.sqrt(square)
-            grown[gain + i] = np.float32(dot / norm)
-            scale = theta[gain + i] / norm
+            gradients[gain + i] = np.float32(dot / norm)
+            scale = weights[gain + i] / norm
             for j in range(of):
-                direction = np.float64(theta[start + j * many + i])
-                grown[start + j * many + i] = np.float32(scale * (slopes[at + j * many + i] - direction * dot / square))
+                direction = np.float64(weights[start + j * many + i])
+                gradients[start + j * many + i] = np.float32(
+                    scale * (of_folded[at + j * many + i] - direction * dot / square)
+                )
 
 
 @inner
-def moved(theta, mean, square, powers, how, grown):
+def adam(weights, mean, square, powers, how, gradients):
     """A step of Adam, with a bound on the gradient's norm, and weights that decay apart from it (Loshchilov, Hutter 2019)."""
     norm = 0.0
-    for p in range(len(theta)):
-        norm += np.float64(grown[p]) ** 2
+    for p in range(len(weights)):
+        norm += np.float64(gradients[p]) ** 2
     bound = np.float32(min(1.0, how[CLIP] / (np.sqrt(norm) + 1e-6)))
     powers[0] *= FIRST
     powers[1] *= SECOND
@@ -97,11 +99,11 @@ def moved(theta, mean, square, powers, how, grown):
     unbiased, small = np.float32(1.0 / (1.0 - powers[1])), np.float32(1e-8)
     kept = np.float32(1.0 - how[RATE] * how[DECAY])
     first, second = np.float32(1.0 - FIRST), np.float32(1.0 - SECOND)
-    for p in range(len(theta)):
-        by = grown[p] * bound
+    for p in range(len(weights)):
+        by = gradients[p] * bound
         mean[p] += first * (by - mean[p])
         square[p] = np.float32(SECOND) * square[p] + second * (by * by)
-        theta[p] = kept * theta[p] - rate * mean[p] / (np.sqrt(square[p] * unbiased) + small)
+        weights[p] = kept * weights[p] - rate * mean[p] / (np.sqrt(square[p] * unbiased) + small)
 
 
 @inner
@@ -137,9 +139,9 @@ def lanes_of(n):
 
 def run(
     x, order, sizes, how,
-    places, steps, cells, below, sources, others, filters,
-    theta, mean, square, powers,
-    plain, grown, folded, tables, found, turned, losses, shares, room, slopes,
+    places, steps, cells, gradient_cells, sources, others, filters,
+    weights, mean, square, powers,
+    folded, gradients, of_folded, tables, of_tables, transposed, losses, shares, room, of_rows,
 ):  # fmt: skip
     """Mean loss of windows, in the order given; `sizes[LEARN]`: the weights move by it, batch by batch, else all are one.
 
@@ -147,47 +149,47 @@ def run(
     ----------
     x : (N, T * (C + F))
     order : (n,)
-    places, steps, cells, below
-        Of the program: `detectors.descent.traced.Tables`, `below` its `slopes`.
+    places, steps, cells, gradient_cells
+        Of the program: `detectors.descent.traced.Tables`, `gradient_cells` its `slopes`.
     sources, others, filters
         `detectors.descent.folding.Folding`.
-    theta, mean, square : (P,)
+    weights, mean, square : (P,)
         Weights, and Adam's two means.
     powers : (2,)
         What is left of the means that Adam began with.
-    plain, grown, folded, tables, found, turned, losses, shares, room, slopes
-        Memory to work in; `tables` has the program's constants. All on cache lines.
+    folded, gradients, of_folded, tables, of_tables, transposed, losses, shares, room, of_rows
+        Memory to work in, gradients by what they are of; `tables` has the program's constants. All on cache lines.
     """
     rows, learn, n, total = sizes[ROWS], sizes[LEARN], len(order), 0.0
     batch = sizes[BATCH] if learn else n
     for first in range(0, n, batch):
         m = min(batch, n - first)
         if learn or first == 0:
-            fold(theta, sources, others, filters, plain)
+            fold(weights, sources, others, filters, folded)
             for c in range(len(cells)):
                 if cells[c] >= 0:
-                    tables[c] = plain[cells[c]]
+                    tables[c] = folded[cells[c]]
         for t in range(0, m, AT_ONCE):
             base, lanes = t // AT_ONCE * rows if learn else 0, lanes_of(min(AT_ONCE, m - t))
             taken(room, base, lanes, x, places, order, first + t, min(AT_ONCE, m - t))
-            forth(room, base, lanes, steps, tables)
-            lost(room, base, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], losses, t)
+            forward(room, base, lanes, steps, tables)
+            losses_of(room, base, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], losses, t)
         loss = trimmed(losses, m, how[TRIM], shares)
         total += loss * m
         if not learn or not np.isfinite(loss):
             continue
-        found[:] = 0.0
+        of_tables[:] = 0.0
         for t in range(0, m, AT_ONCE):
             base, lanes = t // AT_ONCE * rows, lanes_of(min(AT_ONCE, m - t))
-            slopes[:] = 0.0
-            seeded(
-                room, base, slopes, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], shares, t
+            of_rows[:] = 0.0
+            loss_gradients(
+                room, base, of_rows, lanes, sizes[GIVEN], sizes[N], sizes[WANTED], sizes[KIND], shares, t
             )  # fmt: skip
-            back(room, base, slopes, lanes, steps, tables, found, turned)
-        folded[:] = 0.0
-        for c in range(len(below)):
-            if below[c] >= 0:
-                folded[below[c]] += found[c]
-        unfold(theta, sources, others, filters, folded, grown)
-        moved(theta, mean, square, powers, how, grown)
+            backward(room, base, of_rows, lanes, steps, tables, of_tables, transposed)
+        of_folded[:] = 0.0
+        for c in range(len(gradient_cells)):
+            if gradient_cells[c] >= 0:
+                of_folded[gradient_cells[c]] += of_tables[c]
+        gradients_of_weights(weights, sources, others, filters, of_folded, gradients)
+        adam(weights, mean, square, powers, how, gradients)
     return total / n

@@ -100,10 +100,8 @@ class Settling:
         else:
             assert learnt.level is not None
             assert learnt.score is not None
-            times, own = (
-                chosen(observations.timestamps, windows.index),
-                None if budgets is None else budgets[windows.index],
-            )
+            times = chosen(observations.timestamps, windows.index)
+            own = None if budgets is None else budgets[windows.index]
             moved = self._bars.of(state, rows, times, partial(feedback.laxest_of_level, learnt.level), own)
             level = learnt.level if moved is None else learnt.level + moved
             scored = self._results.of_members(

@@ -186,12 +186,7 @@ class Judgements:
             anew=anew[at],
             placed=self._calendar.placed(local),
         )
-        live, score, alarm, (expected, margin, shares) = (
-            np.empty(n, np.bool_),
-            np.empty(n),
-            np.empty(n),
-            np.empty((3, n, C)),
-        )
+        live, (score, alarm), (expected, margin, shares) = np.empty(n, np.bool_), np.empty((2, n)), np.empty((3, n, C))
         compiled(SAID)(
             *(new, said.score, said.strength, said.anomalous, said.judged, said.expected, said.band, said.shares),
             *(floor, live, score, alarm, expected, margin, shares),

@@ -181,6 +181,26 @@ def test_what_takes_too_much_memory_or_sums_long_is_left_to_torch(monkeypatch: p
     assert wide._walk() is None
 
 
+def test_a_program_that_no_gradient_goes_back_through_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = made("autoencoder of the default")
+    put = detector._program
+
+    def clipped_behind_a_layer(program: Any, weights: Any) -> Any:
+        rows = program.layer(program.take([(0, 0)]), weights["0.weight"][:1, :1], weights["0.bias"][:1])
+        program.clipped(rows, 1.0)
+        return put(program, weights)
+
+    name = next(iter(detector._shapes() or {})).removesuffix(".weight")
+    monkeypatch.setattr(
+        detector,
+        "_program",
+        lambda program, weights: clipped_behind_a_layer(
+            program, {**weights, "0.weight": weights[f"{name}.weight"], "0.bias": weights[f"{name}.bias"]}
+        ),
+    )
+    assert detector._walk() is None
+
+
 def test_the_default_is_learnt_without_torch() -> None:
     """In a process of its own: here everything is loaded."""
     code = (
